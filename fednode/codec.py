@@ -1,0 +1,274 @@
+"""Canonical encoding: msgpack arrays in minimal form, and typed records on top of it.
+
+Security assumption: everything that is hashed or signed passes through here, so one value has exactly one
+encoding. A decoder accepts bytes only if encoding the decoded value gives the same bytes again; maps, floats and
+extension types do not exist; depth and size are bounded before anything is built.
+
+    pack / unpack       plain values: None, bool, int (64 bit), bytes, str, tuple
+    encode / decode     frozen dataclasses, field by field in order, checked against their annotations
+    @tagged(n)          gives a dataclass its number in a union; unions are encoded as (number, field, ...)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar, Union
+
+import msgpack
+
+from fednode.errors import Rejected
+
+MAX_DEPTH = 16
+"""Deepest nesting of arrays; the protocol needs 6, and a recursive decoder needs some bound."""
+
+Plain = Union[None, bool, int, bytes, str, tuple["Plain", ...]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of an integer field, both ends included."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bounds of the length of a bytes, str (UTF-8 bytes) or tuple field, both ends included."""
+
+    low: int
+    high: int
+
+
+U8 = Annotated[int, Range(0, 2**8 - 1)]
+U16 = Annotated[int, Range(0, 2**16 - 1)]
+U32 = Annotated[int, Range(0, 2**32 - 1)]
+U64 = Annotated[int, Range(0, 2**64 - 1)]
+I32 = Annotated[int, Range(-(2**31), 2**31 - 1)]
+I64 = Annotated[int, Range(-(2**63), 2**63 - 1)]
+Bytes32 = Annotated[bytes, Size(32, 32)]
+Bytes64 = Annotated[bytes, Size(64, 64)]
+Name = Annotated[str, Size(1, 64)]
+
+
+def pack(value: Plain) -> bytes:
+    """Return the one canonical encoding of `value`.
+
+    Raises `TypeError` for floats, maps, lists and other foreign types and `ValueError` for integers beyond 64 bits
+    or nesting beyond `MAX_DEPTH`: both are bugs of the caller, not of a peer.
+    """
+    _check_plain(value, 0)
+    try:
+        return typing.cast(bytes, msgpack.packb(value, use_bin_type=True))
+    except OverflowError as error:
+        raise ValueError("integer beyond 64 bits") from error
+
+
+def _check_plain(value: object, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError("value nested too deeply")
+    kind = type(value)
+    if kind is tuple:
+        for item in typing.cast("tuple[object, ...]", value):
+            _check_plain(item, depth + 1)
+    elif kind not in (int, bytes, str, bool, types.NoneType):
+        raise TypeError(f"{kind.__name__} has no canonical encoding")
+
+
+def unpack(data: bytes | bytearray | memoryview, max_bytes: int) -> Plain:
+    """Decode foreign bytes of at most `max_bytes`; raise `Rejected` unless they are canonical."""
+    if len(data) > max_bytes:
+        raise Rejected(f"message of {len(data)} bytes, at most {max_bytes} allowed")
+    try:
+        value = msgpack.unpackb(
+            data, use_list=False, raw=False, strict_map_key=True, ext_hook=_refuse_ext,
+            max_map_len=0, max_ext_len=0, max_str_len=len(data), max_bin_len=len(data), max_array_len=len(data),
+        )
+        canonical = pack(value)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException, OverflowError) as error:
+        raise Rejected(f"not canonical msgpack ({type(error).__name__})") from None
+    if canonical != data:
+        raise Rejected("not in minimal form")
+    return typing.cast(Plain, value)
+
+
+def _refuse_ext(code: int, data: bytes) -> object:
+    raise ValueError("extension type")
+
+
+# --- typed records -------------------------------------------------------------------------------------------
+
+Encoder = Callable[[typing.Any], Plain]
+Decoder = Callable[[Plain], typing.Any]
+_TAG = "__codec_tag__"
+_plans: dict[object, tuple[Encoder, Decoder]] = {}
+
+
+def tagged(number: int) -> Callable[[type[T]], type[T]]:
+    """Give a dataclass its number within a tagged union. Numbers are part of the wire format: never reuse one."""
+
+    def mark(cls: type[T]) -> type[T]:
+        setattr(cls, _TAG, number)
+        return cls
+
+    return mark
+
+
+def tag_of(cls: type) -> int:
+    """Return the union number of a `@tagged` dataclass."""
+    return typing.cast(int, getattr(cls, _TAG))
+
+
+def to_plain(form: object, value: object) -> Plain:
+    """Return `value` as nested tuples according to `form` (a dataclass or a union of tagged dataclasses)."""
+    return _plan(form)[0](value)
+
+
+def from_plain(form: object, value: Plain) -> typing.Any:
+    """Build a value of `form` from nested tuples; raise `Rejected` where they do not fit its annotations."""
+    return _plan(form)[1](value)
+
+
+def encode(value: object, form: object | None = None) -> bytes:
+    """Encode a dataclass; give `form` when it must carry its union number."""
+    return pack(to_plain(form if form is not None else type(value), value))
+
+
+def decode(form: type[T], data: bytes | bytearray | memoryview, max_bytes: int) -> T:
+    """Decode foreign bytes into `form` (a dataclass or a union of tagged ones); raise `Rejected` if they do not fit."""
+    return typing.cast(T, from_plain(form, unpack(data, max_bytes)))
+
+
+def _plan(form: object) -> tuple[Encoder, Decoder]:
+    plan = _plans.get(form)
+    if plan is None:
+        plan = _build(form)
+        _plans[form] = plan
+    return plan
+
+
+def _build(form: object) -> tuple[Encoder, Decoder]:
+    if isinstance(form, typing.NewType):
+        return _plan(form.__supertype__)
+    origin = typing.get_origin(form)
+    if origin is Annotated:
+        inner, *bounds = typing.get_args(form)
+        return _bounded(inner, bounds[0])
+    if origin in (Union, types.UnionType):
+        return _union(typing.get_args(form))
+    if origin is tuple:
+        args = typing.get_args(form)
+        return _sequence(args[0]) if len(args) == 2 and args[1] is Ellipsis else _fixed(args)
+    if dataclasses.is_dataclass(form):
+        return _record(typing.cast(type, form))
+    if form in (int, bytes, str, bool):
+        return _leaf(typing.cast(type, form))
+    raise TypeError(f"no encoding for {form!r}")
+
+
+def _leaf(kind: type) -> tuple[Encoder, Decoder]:
+    def check(value: Plain) -> Plain:
+        if type(value) is not kind:
+            raise Rejected(f"expected {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    return check, check
+
+
+def _bounded(inner: object, bound: Range | Size) -> tuple[Encoder, Decoder]:
+    encode_inner, decode_inner = _plan(inner)
+
+    def check(value: typing.Any) -> None:
+        if isinstance(bound, Range):
+            measure, what = value, "integer"
+        else:
+            measure, what = len(value.encode() if isinstance(value, str) else value), "length"
+        if not bound.low <= measure <= bound.high:
+            raise Rejected(f"{what} {measure} outside {bound.low}..{bound.high}")
+
+    def to(value: typing.Any) -> Plain:
+        plain = encode_inner(value)
+        check(value)
+        return plain
+
+    def back(plain: Plain) -> typing.Any:
+        if isinstance(bound, Size) and isinstance(plain, tuple):
+            check(plain)  # before the items are built
+        value = decode_inner(plain)
+        check(value)
+        return value
+
+    return to, back
+
+
+def _sequence(item: object) -> tuple[Encoder, Decoder]:
+    encode_item, decode_item = _plan(item)
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not tuple:
+            raise Rejected(f"expected an array, got {type(plain).__name__}")
+        return tuple(decode_item(part) for part in plain)
+
+    return lambda value: tuple(encode_item(part) for part in value), back
+
+
+def _fixed(items: tuple[object, ...]) -> tuple[Encoder, Decoder]:
+    plans = [_plan(item) for item in items]
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not tuple or len(plain) != len(plans):
+            raise Rejected(f"expected an array of {len(plans)}")
+        return tuple(plan[1](part) for plan, part in zip(plans, plain, strict=True))
+
+    return lambda value: tuple(plan[0](part) for plan, part in zip(plans, value, strict=True)), back
+
+
+def _record(cls: type) -> tuple[Encoder, Decoder]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]
+    plans = [_plan(hints[name]) for name in names]
+    fields = list(zip(names, plans, strict=True))
+
+    def to(value: typing.Any) -> Plain:
+        if type(value) is not cls:
+            raise Rejected(f"expected {cls.__name__}, got {type(value).__name__}")
+        return tuple(plan[0](getattr(value, name)) for name, plan in fields)
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not tuple or len(plain) != len(fields):
+            raise Rejected(f"{cls.__name__} has {len(fields)} fields")
+        try:
+            return cls(*[plan[1](part) for (_, plan), part in zip(fields, plain, strict=True)])
+        except ValueError as error:  # raised by a __post_init__ that checks relations between fields
+            raise Rejected(f"{cls.__name__}: {error}") from None
+
+    return to, back
+
+
+def _union(options: tuple[object, ...]) -> tuple[Encoder, Decoder]:
+    if types.NoneType in options:
+        rest = tuple(option for option in options if option is not types.NoneType)
+        some = _plan(rest[0]) if len(rest) == 1 else _union(rest)
+        return (
+            lambda value: None if value is None else some[0](value),
+            lambda plain: None if plain is None else some[1](plain),
+        )
+    by_tag = {tag_of(typing.cast(type, option)): _plan(option) for option in options}
+    if len(by_tag) != len(options):
+        raise TypeError(f"two members of {options!r} share a tag")
+
+    def to(value: typing.Any) -> Plain:
+        number = tag_of(type(value))
+        return (number, *typing.cast("tuple[Plain, ...]", by_tag[number][0](value)))
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not tuple or not plain or type(plain[0]) is not int or plain[0] not in by_tag:
+            raise Rejected("unknown message kind")
+        return by_tag[plain[0]][1](plain[1:])
+
+    return to, back

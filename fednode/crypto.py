@@ -1,0 +1,353 @@
+"""Every primitive the node uses, in one place: the only file that imports PyNaCl.
+
+Security assumptions: SHA-256 is collision resistant; Ed25519 as libsodium verifies it (strict: canonical s,
+no small-order keys) is unforgeable; discrete logarithms in the prime-order subgroup of edwards25519 are hard;
+X25519 sealed boxes, XSalsa20-Poly1305, AES-128 and Argon2id are what their names promise. Every signature carries
+a domain tag, so one made for a block, a transaction or a handshake is worthless anywhere else.
+
+Scalars are Python integers in [0, GROUP_ORDER); points are their 32-byte encodings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from nacl import bindings, exceptions, pwhash, secret
+from nacl.public import PrivateKey, PublicKey, SealedBox
+
+from fednode.errors import KeystoreError, Rejected
+from fednode.ids import Hash
+
+GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+"""Order of the prime-order subgroup of edwards25519 (RFC 8032, section 5.1)."""
+
+SIGNATURE_BYTES = 64
+SEALED_OVERHEAD_BYTES = 48
+"""Bytes a sealed box adds: an ephemeral X25519 key and a Poly1305 tag."""
+
+T = TypeVar("T")
+
+
+class Domain(bytes, Enum):
+    """Domain tags of signatures and hashes; part of the protocol, never reused for something else."""
+
+    PROPOSAL = b"fednode/1/proposal"
+    PREVOTE = b"fednode/1/prevote"
+    PRECOMMIT = b"fednode/1/precommit"
+    TRANSACTION = b"fednode/1/transaction"
+    IDENTITY_CARD = b"fednode/1/identity-card"
+    POSSESSION = b"fednode/1/possession"
+    CHECKPOINT = b"fednode/1/checkpoint"
+    GENESIS = b"fednode/1/genesis"
+    BLOCK = b"fednode/1/block"
+    STUDY = b"fednode/1/study"
+    MODEL = b"fednode/1/model"
+    STATE = b"fednode/1/state"
+    ROUND = b"fednode/1/round"
+
+
+class Secret(Generic[T]):
+    """Holds a value that must never be printed, logged or journalled; `reveal()` is easy to grep for."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def reveal(self) -> T:
+        """Return the value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is never serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Generic[T]):
+    """A message whose signature has been checked against `sender`'s key on the ledger."""
+
+    value: T
+    sender: int
+
+
+class Entropy(Protocol):
+    """Source of unpredictable bytes: the operating system in a node, a seeded stream in the simulator."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """Return `count` fresh bytes."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs for one member without showing its key."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32-byte Ed25519 key."""
+        ...
+
+    def sign(self, domain: Domain, message: bytes) -> bytes:
+        """Return the 64-byte signature over the domain tag and `message`."""
+        ...
+
+
+# --- hashes ---------------------------------------------------------------------------------------------------
+
+def sha256(*parts: bytes | bytearray | memoryview) -> Hash:
+    """Return SHA-256 of the concatenation of `parts`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return Hash(digest.digest())
+
+
+def tagged_hash(domain: Domain, *parts: bytes | bytearray | memoryview) -> Hash:
+    """Return SHA-256 over the length-prefixed domain tag and length-prefixed parts, so parts cannot be shifted."""
+    digest = hashlib.sha256()
+    for part in (domain.value, *parts):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return Hash(digest.digest())
+
+
+def hkdf_sha256(key: bytes, context: bytes, length_bytes: int = 32, salt: bytes = b"") -> bytes:
+    """Derive `length_bytes` (at most 8160) from `key` for one `context` (HKDF, RFC 5869)."""
+    extracted = hmac.digest(salt or bytes(32), key, "sha256")
+    output, block, counter = b"", b"", 1
+    while len(output) < length_bytes:
+        block = hmac.digest(extracted, block + context + bytes([counter]), "sha256")
+        output, counter = output + block, counter + 1
+    return output[:length_bytes]
+
+
+# --- signatures -----------------------------------------------------------------------------------------------
+
+class Ed25519Signer:
+    """Signs with a key held in memory."""
+
+    __slots__ = ("_public", "_secret")
+
+    def __init__(self, seed: Secret[bytes]) -> None:
+        self._public, secret_key = bindings.crypto_sign_seed_keypair(seed.reveal())
+        self._secret = Secret(secret_key)
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32-byte Ed25519 key."""
+        return self._public
+
+    def sign(self, domain: Domain, message: bytes) -> bytes:
+        """Return the 64-byte signature over the domain tag and `message`."""
+        return bindings.crypto_sign(_signed_bytes(domain, message), self._secret.reveal())[:SIGNATURE_BYTES]
+
+
+def _signed_bytes(domain: Domain, message: bytes) -> bytes:
+    return bytes([len(domain.value)]) + domain.value + message
+
+
+def is_signature_valid(public_key: bytes, domain: Domain, message: bytes, signature: bytes) -> bool:
+    """Check a signature by libsodium's strict rule, the only Ed25519 rule in this project."""
+    return is_raw_signature_valid(public_key, _signed_bytes(domain, message), signature)
+
+
+def is_raw_signature_valid(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """The same check without a domain tag: for published test vectors and for `is_signature_valid`."""
+    if len(public_key) != 32 or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        bindings.crypto_sign_open(signature + message, public_key)
+    except exceptions.BadSignatureError:
+        return False
+    return True
+
+
+def is_member_key_valid(public_key: bytes) -> bool:
+    """Whether a signing key is a canonical point of the prime-order subgroup, so it has no second encoding."""
+    return is_point_valid(public_key)
+
+
+# --- public-key encryption ------------------------------------------------------------------------------------
+
+def x25519_public(secret_key: Secret[bytes]) -> bytes:
+    """Return the 32-byte X25519 public key of a 32-byte secret key."""
+    return bytes(PrivateKey(secret_key.reveal()).public_key)
+
+
+def x25519(secret_key: Secret[bytes], public_key: bytes) -> bytes:
+    """Return the shared X25519 secret (RFC 7748); raise `Rejected` for a low-order public key."""
+    try:
+        return bindings.crypto_scalarmult(secret_key.reveal(), public_key)
+    except (exceptions.RuntimeError, exceptions.TypeError, exceptions.ValueError):
+        raise Rejected("low-order X25519 key") from None
+
+
+def seal(recipient: bytes, message: bytes) -> bytes:
+    """Encrypt to an X25519 key (libsodium sealed box); the result is 48 bytes longer. Anonymous: bind the sender inside."""
+    return SealedBox(PublicKey(recipient)).encrypt(message)
+
+
+def unseal(secret_key: Secret[bytes], box: bytes) -> bytes:
+    """Open a sealed box; raise `Rejected` if it was not made for this key or was changed."""
+    try:
+        return SealedBox(PrivateKey(secret_key.reveal())).decrypt(box)
+    except (exceptions.CryptoError, exceptions.TypeError, exceptions.ValueError):
+        raise Rejected("sealed box does not open") from None
+
+
+# --- encryption at rest ---------------------------------------------------------------------------------------
+
+ARGON2_MEMORY_BYTES = 64 * 1024 * 1024
+ARGON2_PASSES = 3
+ARGON2_SALT_BYTES = 16
+
+
+def derive_passphrase_key(passphrase: Secret[bytes], salt: bytes) -> Secret[bytes]:
+    """Turn a passphrase into a 32-byte key: Argon2id, 64 MiB, 3 passes (RFC 9106), about 0.2 s."""
+    return Secret(
+        pwhash.argon2id.kdf(
+            32, passphrase.reveal(), salt, opslimit=ARGON2_PASSES, memlimit=ARGON2_MEMORY_BYTES
+        )
+    )
+
+
+def encrypt_at_rest(key: Secret[bytes], message: bytes) -> bytes:
+    """Encrypt and authenticate for our own disk (XSalsa20-Poly1305, random nonce); 40 bytes longer."""
+    return bytes(secret.SecretBox(key.reveal()).encrypt(message))
+
+
+def decrypt_at_rest(key: Secret[bytes], box: bytes) -> bytes:
+    """Open what `encrypt_at_rest` made; raise `KeystoreError` if the key is another one or a byte was changed."""
+    try:
+        return secret.SecretBox(key.reveal()).decrypt(box)
+    except (exceptions.CryptoError, exceptions.ValueError):
+        raise KeystoreError("this file does not open with this key: wrong passphrase, or the file is damaged") from None
+
+
+# --- the group ------------------------------------------------------------------------------------------------
+
+def is_point_valid(point: bytes) -> bool:
+    """Whether 32 bytes are a canonical, prime-order point other than the identity."""
+    return len(point) == 32 and bool(bindings.crypto_core_ed25519_is_valid_point(point))
+
+
+def random_scalar(entropy: Entropy) -> int:
+    """Return a uniform scalar in [1, GROUP_ORDER); bias below 2^-250."""
+    while True:
+        value = int.from_bytes(entropy.random_bytes(64), "little") % GROUP_ORDER
+        if value:
+            return value
+
+
+def scalar_bytes(value: int) -> bytes:
+    """Return the 32-byte little-endian encoding of a scalar in [0, GROUP_ORDER)."""
+    if not 0 <= value < GROUP_ORDER:
+        raise ValueError("scalar out of range")
+    return value.to_bytes(32, "little")
+
+
+def scalar_from_bytes(data: bytes) -> int:
+    """Decode a canonical 32-byte scalar; raise `Rejected` if it is not below GROUP_ORDER."""
+    value = int.from_bytes(data, "little")
+    if len(data) != 32 or value >= GROUP_ORDER:
+        raise Rejected("scalar is not canonical")
+    return value
+
+
+def base_times(value: int) -> bytes:
+    """Return value * G for a non-zero scalar (zero has no valid point and raises `ValueError`)."""
+    if value % GROUP_ORDER == 0:
+        raise ValueError("zero times the base point is the identity, which no message may carry")
+    return bindings.crypto_scalarmult_ed25519_base_noclamp(scalar_bytes(value % GROUP_ORDER))
+
+
+def point_times(value: int, point: bytes) -> bytes:
+    """Return value * point; `point` must have passed `is_point_valid`, the scalar must not be zero."""
+    return bindings.crypto_scalarmult_ed25519_noclamp(scalar_bytes(value), point)
+
+
+def point_add(left: bytes, right: bytes) -> bytes:
+    """Return left + right. The sum of a point and its negative is the identity: callers compare, never re-use it."""
+    return bindings.crypto_core_ed25519_add(left, right)
+
+
+def is_share_valid(commitments: Sequence[bytes], index: int, share: int) -> bool:
+    """Check share * G == sum_k index^k * C_k (Feldman 1987): the share lies on the committed polynomial.
+
+    `commitments` must each have passed `is_point_valid`; `index` is the holder's MemberId, 1 or more. Horner's rule
+    may meet the identity only if a dealer arranged it; libsodium then raises and the share counts as invalid.
+    """
+    if not 0 < share < GROUP_ORDER or index < 1:
+        return False
+    try:
+        value = commitments[-1]
+        for commitment in reversed(commitments[:-1]):
+            value = point_add(point_times(index, value), commitment)
+    except exceptions.RuntimeError:
+        return False
+    return value == base_times(share)
+
+
+def prove_knowledge(scalar: int, context: bytes, entropy: Entropy) -> bytes:
+    """Schnorr proof (64 bytes: R, s) that the maker of `scalar` * G knows `scalar`, bound to `context`.
+
+    Without it a member could post a copy of another's key point first and have the owner's refused as 'seen'.
+    """
+    nonce = random_scalar(entropy)
+    point, commitment = base_times(scalar), base_times(nonce)
+    challenge = _schnorr_challenge(point, commitment, context)
+    return commitment + scalar_bytes((nonce + challenge * scalar) % GROUP_ORDER)
+
+
+def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
+    """Check a proof of `prove_knowledge` for a point that passed `is_point_valid`."""
+    if len(proof) != 64 or not is_point_valid(proof[:32]):
+        return False
+    response = int.from_bytes(proof[32:], "little")
+    if not 0 < response < GROUP_ORDER:
+        return False
+    challenge = _schnorr_challenge(point, proof[:32], context)
+    if challenge == 0:
+        return False
+    return base_times(response) == point_add(proof[:32], point_times(challenge, point))
+
+
+def _schnorr_challenge(point: bytes, commitment: bytes, context: bytes) -> int:
+    parts = b"fednode/1/schnorr" + point + commitment + context
+    return int.from_bytes(hashlib.sha512(parts).digest(), "little") % GROUP_ORDER
+
+
+# --- keystream ------------------------------------------------------------------------------------------------
+
+AES_BLOCK_BYTES = 16
+_ZEROS = bytes(1 << 18)
+
+
+class AesCtr:
+    """AES-128-CTR keystream of one key, from any 16-byte block on: the pseudo-random generator of the protocol."""
+
+    __slots__ = ("_encryptor",)
+
+    def __init__(self, key: bytes, first_block: int = 0) -> None:
+        if len(key) != 16:
+            raise ValueError("AES-128 takes a 16-byte key")
+        counter = first_block.to_bytes(AES_BLOCK_BYTES, "big")
+        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
+
+    def read(self, count: int) -> bytes:
+        """Return the next `count` bytes of keystream."""
+        return self._encryptor.update(bytes(count))
+
+    def read_into(self, buffer: memoryview, count: int) -> None:
+        """Write the next `count` bytes (at most 256 KiB) to `buffer`, which must be 15 bytes longer than `count`."""
+        self._encryptor.update_into(_ZEROS[:count] if count != len(_ZEROS) else _ZEROS, buffer)
