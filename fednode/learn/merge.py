@@ -1,0 +1,127 @@
+"""The global model as integers: how it begins, how a summed update changes it, and its hash.
+
+Security assumption: X was opened by the secure sum and is the same on every member; nothing here rounds
+differently on another machine, because nothing here is a float.
+
+M is an int64 vector in units of 2^-24 with |M_k| < 2^39 (values below 2^15), tensors in layout order.
+Merge (FedAvg of quantised updates): with S = 2^23, W the largest weight and w the sum of weights,
+    r = floor(6 C_q W 2^24 / (5 S w)),   M_k += (X_k r + 2^23) >> 24.
+No overflow: |X_k| <= 5 S w / (6 W) + N gives |X_k r| <= 2^24 C_q + N (6 C_q W 2^24) / (5 S w), and with
+C_q <= 2^34, N <= 2^8, W < 2^16, w >= 1 that is at most 2^58 + 1.2 * 2^59 < 2^60.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.codec import Size, encode
+from fednode.crypto import AesCtr, Domain, sha256, tagged_hash
+from fednode.errors import Rejected
+from fednode.ids import Hash
+from fednode.learn.schema import Scaling
+from fednode.learn.spec import (
+    MAX_COLUMNS,
+    MAX_MEMBERS,
+    SCALE,
+    UNIT,
+    UNIT_BITS,
+    Column,
+    Layout,
+    StudySpec,
+)
+
+MODEL_LIMIT = 1 << 39
+"""Bound of |M_k|: values of a model stay below 2^15."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How inputs become features: the columns of the schema and the global scaling."""
+
+    columns: Annotated[tuple[Column, ...], Size(2, MAX_COLUMNS)]
+    scaling: Scaling
+
+
+def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
+    """Return the model every member starts from, int64 (d,), from the study's 32-byte hash alone.
+
+    Tensor by tensor from one AES-128-CTR stream: each value takes 8 bytes as a little-endian integer, reduced modulo
+    2 b + 1 and centred, b = isqrt(2^48 // fan_in): the uniform start of He et al. 2015 as torch applies it to linear
+    layers. The bias of the reduction is below 2^-38.
+    """
+    stream = AesCtr(tagged_hash(Domain.MODEL, b"initial", study)[:16])
+    model = np.empty(layout.size, np.int64)
+    for tensor in layout.tensors:
+        part = slice(tensor.offset, tensor.offset + tensor.size)
+        bound = isqrt((1 << (2 * UNIT_BITS)) // tensor.fan_in)
+        words = np.frombuffer(stream.read(8 * tensor.size), "<u8")
+        model[part] = (words % np.uint64(2 * bound + 1)).astype(np.int64) - bound
+    return model
+
+
+def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:
+    """Return the largest |X_k| that `members` honest updates of total weight `weight_sum` can sum to."""
+    return 5 * SCALE * weight_sum // (6 * max_weight) + members
+
+
+def merge_factor(clip_q24: int, max_weight: int, weight_sum: int) -> int:
+    """Return r: how much one unit of X moves the model, in units of 2^-48."""
+    return 6 * clip_q24 * max_weight * UNIT // (5 * SCALE * weight_sum)
+
+
+def merge(
+    model: NDArray[np.int64], total: NDArray[np.int64], spec: StudySpec, weight_sum: int, members: int
+) -> NDArray[np.int64]:
+    """Return the next model from the opened sum `total` (int64 (d,), centred) over `members` hospitals.
+
+    Raises `Rejected` if the weight sum is impossible, a coordinate is beyond what honest members can sum to, or the
+    merged model would leave its range; the round then ends without a result and the old model stays.
+    """
+    weight = spec.max_weight
+    if not members <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
+        raise Rejected(f"weight sum {weight_sum} is impossible for {members} members")
+    if total.shape != model.shape or total.dtype != np.int64 or model.dtype != np.int64:
+        raise Rejected("the sum does not have the shape of the model")
+    bound = sum_bound(weight_sum, weight, members)
+    if total.size and not (-bound <= int(total.min()) and int(total.max()) <= bound):
+        raise Rejected("a coordinate of the sum is beyond the clip")
+    factor = merge_factor(spec.clip_q24, weight, weight_sum)
+    if bound * factor >= 1 << 62:  # excluded by the ranges of the study, see above
+        raise ValueError("merge would overflow")
+    merged: NDArray[np.int64] = model + ((total * np.int64(factor) + np.int64(UNIT // 2)) >> np.int64(UNIT_BITS))
+    if not is_model(merged, model.size):
+        raise Rejected("the merged model leaves its range")
+    return merged
+
+
+def is_model(values: NDArray[np.int64], size: int) -> bool:
+    """Whether `values` is a model state of `size` parameters."""
+    if values.shape != (size,) or values.dtype != np.int64:
+        return False
+    return not size or (-MODEL_LIMIT < int(values.min()) and int(values.max()) < MODEL_LIMIT)
+
+
+def model_bytes(values: NDArray[np.int64]) -> bytes:
+    """Return the little-endian bytes of a model or sum."""
+    return values.astype("<i8", copy=False).tobytes()
+
+
+def model_from_bytes(data: bytes, size: int) -> NDArray[np.int64]:
+    """Read a model of `size` parameters; raise `Rejected` unless it is one."""
+    if len(data) != 8 * size:
+        raise Rejected(f"model of {len(data)} bytes, {8 * size} expected")
+    values = np.frombuffer(data, "<i8").astype(np.int64)
+    if not is_model(values, size):
+        raise Rejected("model value out of range")
+    return values
+
+
+def model_hash(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]) -> Hash:
+    """Return the name of a model: what it was trained for, when, how its inputs are prepared, and its values."""
+    prepared = encode(Preparation(spec.columns, scaling))
+    return tagged_hash(Domain.MODEL, b"state", study, round_number.to_bytes(8, "big"), prepared, sha256(model_bytes(values)))
