@@ -1,0 +1,57 @@
+"""Verifiable sharing of scalars: Shamir shares with the polynomial committed in the group (Feldman 1987).
+
+Security assumption: discrete logarithms in the prime-order subgroup of edwards25519 are hard; the constant term is
+uniform, so its commitment C_0 = secret * G tells nothing useful about it. A wrong share does not fit the commitments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fednode.crypto import Entropy, base_times, is_share_valid, random_scalar
+from fednode.smpc.shamir import evaluate, interpolate_at_zero
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """A dealt secret: the coefficients (secret first) and their commitments."""
+
+    coefficients: tuple[int, ...] = field(repr=False)
+    points: tuple[bytes, ...]
+
+    @property
+    def secret(self) -> int:
+        """The shared scalar."""
+        return self.coefficients[0]
+
+    def share_of(self, holder: int) -> int:
+        """Return the holder's share."""
+        return evaluate(self.coefficients, holder)
+
+
+def deal(threshold: int, holders: Sequence[int], entropy: Entropy) -> Dealing:
+    """Draw a secret and a polynomial of degree threshold - 1 such that no holder's share is zero."""
+    while True:
+        coefficients = tuple(random_scalar(entropy) for _ in range(threshold))
+        if all(evaluate(coefficients, holder) for holder in holders):
+            return Dealing(coefficients, tuple(base_times(value) for value in coefficients))
+
+
+def reconstruct(points: Sequence[bytes], shares: Mapping[int, int]) -> int | None:
+    """Return the secret from at least len(points) valid shares, or None.
+
+    Shares that do not fit the commitments are passed over; the result is checked against the key point, so it is
+    never a wrong scalar.
+    """
+    threshold = len(points)
+    valid = [holder for holder in sorted(shares) if is_share_valid(points, holder, shares[holder])][:threshold]
+    if len(valid) < threshold:
+        return None
+    secret = interpolate_at_zero({holder: shares[holder] for holder in valid})
+    return secret if is_key_of(secret, points[0]) else None
+
+
+def is_key_of(secret: int, point: bytes) -> bool:
+    """Whether `secret` is the non-zero scalar of `point`."""
+    return secret != 0 and base_times(secret) == point

@@ -1,0 +1,169 @@
+"""Long computations of a secure sum as values: a frozen job and the pure `run(job)` that may run in a thread.
+
+Security assumption: jobs carry scalars and unmasked vectors; they never leave the process and are not printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.crypto import Domain, is_share_valid, tagged_hash
+from fednode.ids import Hash, MemberId
+from fednode.smpc import ring
+from fednode.smpc.chunks import Layout, digest_chunk
+from fednode.smpc.masks import own_streams, removal_streams
+from fednode.smpc.prg import SumContext, apply_streams
+from fednode.smpc.ring import Buffer, RingVector
+
+PointOf = tuple[tuple[MemberId, bytes], ...]
+ScalarOf = tuple[tuple[MemberId, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DealtPair:
+    """One dealer's points and the shares of a and b that came with them."""
+
+    dealer: MemberId
+    a_points: tuple[bytes, ...]
+    b_points: tuple[bytes, ...]
+    a_share: int = field(repr=False)
+    b_share: int = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckShares:
+    """Check the shares `holder` received. Result: the dealers whose shares do not fit, ascending."""
+
+    holder: MemberId
+    dealt: tuple[DealtPair, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskInput:
+    """Mask a vector and digest its chunks. Result: `MaskedInput`. `points`: A of all of Q, `me` included."""
+
+    context: SumContext
+    me: MemberId
+    values: RingVector = field(repr=False)
+    a_scalar: int = field(repr=False)
+    b_scalar: int = field(repr=False)
+    points: PointOf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedInput:
+    """The masked vector's bytes and the digests of its chunks."""
+
+    data: memoryview = field(repr=False)
+    leaves: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HashChunk:
+    """Digest a chunk that arrived. Result: 32 bytes."""
+
+    data: Buffer = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SumChunks:
+    """Sum chunks over U: (chunk, the data of every member of U). Result: a tuple of `SummedChunk`."""
+
+    chunks: tuple[tuple[int, tuple[Buffer, ...]], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SummedChunk:
+    """One chunk of the masked sum and its digest."""
+
+    chunk: int
+    data: memoryview = field(repr=False)
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unmask:
+    """Remove all masks from the masked sum over U. Result: `Unmasked`.
+
+    `chunks` in order; `b_scalars` of exactly U, `a_scalars` of exactly Q outside U, `points`: A of U.
+    """
+
+    context: SumContext
+    chunks: tuple[Buffer, ...] = field(repr=False)
+    b_scalars: ScalarOf = field(repr=False)
+    a_scalars: ScalarOf = field(repr=False)
+    points: PointOf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unmasked:
+    """The sum, int32 and centred, and the digest that members compare."""
+
+    values: NDArray[np.int32] = field(repr=False)
+    digest: Hash
+
+
+Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask
+Result = tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked
+
+
+def run(job: Job) -> Result:
+    """Do the work of a job; pure, deterministic, safe in a thread."""
+    match job:
+        case CheckShares():
+            return _check_shares(job)
+        case MaskInput():
+            return _mask_input(job)
+        case HashChunk():
+            return digest_chunk(job.data)
+        case SumChunks():
+            return _sum_chunks(job)
+        case Unmask():
+            return _unmask(job)
+        case _:
+            assert_never(job)
+
+
+def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
+    return tuple(
+        pair.dealer
+        for pair in job.dealt
+        if not is_share_valid(pair.a_points, job.holder, pair.a_share)
+        or not is_share_valid(pair.b_points, job.holder, pair.b_share)
+    )
+
+
+def _mask_input(job: MaskInput) -> MaskedInput:
+    points = {int(member): point for member, point in job.points}
+    masked = job.values.copy()
+    apply_streams(masked, own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points))
+    data = ring.view_bytes(masked)
+    layout = Layout(masked.size, len(points))
+    return MaskedInput(data, tuple(digest_chunk(layout.cut(data, chunk)) for chunk in range(layout.count)))
+
+
+def _sum_chunks(job: SumChunks) -> tuple[SummedChunk, ...]:
+    summed = []
+    for chunk, buffers in job.chunks:
+        data = ring.view_bytes(ring.sum_buffers(buffers))
+        summed.append(SummedChunk(chunk, data, digest_chunk(data)))
+    return tuple(summed)
+
+
+def _unmask(job: Unmask) -> Unmasked:
+    points = {int(member): point for member, point in job.points}
+    b_scalars = {int(member): scalar for member, scalar in job.b_scalars}
+    a_scalars = {int(member): scalar for member, scalar in job.a_scalars}
+    total = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
+    apply_streams(total, removal_streams(job.context, b_scalars, a_scalars, points))
+    return Unmasked(ring.lift(total), digest_sum(job.context, total))
+
+
+def digest_sum(context: SumContext, total: RingVector) -> Hash:
+    """Return the SHA-256 digest that names an opened sum, bound to its study and round."""
+    place = (context.study, context.round.to_bytes(4, "big"))
+    return tagged_hash(Domain.ROUND, b"sum", *place, ring.view_bytes(total))

@@ -1,0 +1,75 @@
+"""Keys derived for one purpose each, and their AES-128-CTR streams added to ring vectors.
+
+Security assumption: HKDF-SHA256 is a pseudo-random function of its key and AES-128 in counter mode a pseudo-random
+generator. The context of every derivation is canonical and length-prefixed and names the round, the attempt, the
+phase, the role and the members, so no key serves twice: a repeated attempt has streams of its own.
+
+Element e of a stream is the little-endian word e of the keystream (block e // 4), so any part that starts at a
+multiple of four elements can be expanded alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from fednode.codec import pack
+from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
+from fednode.ids import PROTOCOL_VERSION
+from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
+
+KEY_BYTES: Final = 16
+ELEMENTS_PER_AES_BLOCK: Final = AES_BLOCK_BYTES // ELEMENT_BYTES
+STEP_ELEMENTS: Final = 1 << 16
+"""Elements expanded at a time (256 KiB): the stream and the part of the vector it is added to stay in cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class SumContext:
+    """The place every key of one attempt is bound to."""
+
+    chain_id: bytes
+    study: bytes
+    round: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A keystream and its sign."""
+
+    key: bytes = field(repr=False)
+    is_added: bool
+
+
+def derive_key(secret: bytes, context: SumContext, phase: str, role: str, dealer: int, i: int, j: int) -> bytes:
+    """Return the 16-byte key of one role in one attempt.
+
+    `dealer` is the member whose secret alone makes the key (0 for a pair), `i` and `j` the members it lies between.
+    """
+    place = (context.chain_id, context.study, context.round, context.attempt)
+    info = pack(("fednode-smpc", PROTOCOL_VERSION, *place, phase, role, dealer, i, j))
+    return hkdf_sha256(secret, info, KEY_BYTES)
+
+
+def apply_streams(values: RingVector, streams: Sequence[Stream], first_element: int = 0) -> None:
+    """Add or subtract whole streams to `values` in place; its element 0 is the streams' `first_element`.
+
+    `first_element` must be a multiple of 4. `values` must be one-dimensional and contiguous.
+    """
+    if first_element % ELEMENTS_PER_AES_BLOCK:
+        raise ValueError("a stream can be entered only at a multiple of four elements")
+    first_block = first_element // ELEMENTS_PER_AES_BLOCK
+    readers = [(AesCtr(stream.key, first_block), stream.is_added) for stream in streams]
+    scratch = np.empty(STEP_ELEMENTS + ELEMENTS_PER_AES_BLOCK, RING)
+    room = scratch.data.cast("B")
+    for start in range(0, values.size, STEP_ELEMENTS):
+        part = values[start : start + STEP_ELEMENTS]
+        count = part.size * ELEMENT_BYTES
+        mask = scratch[: part.size]
+        for reader, is_added in readers:
+            reader.read_into(room[: count + AES_BLOCK_BYTES - 1], count)
+            (np.add if is_added else np.subtract)(part, mask, out=part)
