@@ -1,0 +1,23 @@
+"""What several test packages need: reference files beside the checkout, and a fixed hypothesis profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# No deadline: two cores shared with other work make single examples slow now and then, which proves nothing.
+settings.register_profile("fednode", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fednode")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with published vectors and real data; it lies beside the checkout and is not part of it."""
+    folder = CHECKOUT.parent / "shared"
+    if not (folder / "vectors").is_dir():
+        pytest.skip(f"the reference files are not there: expected {folder} beside the checkout")
+    return folder
