@@ -1,7 +1,7 @@
 """Jobs for the worker process and its answers: records both sides of the pipe share, free of torch.
 
-Security assumption: the pipe is private to one daemon and its child. Still every record is bounded and decoded
-strictly, because training code is the part of the node most likely to be broken or hostile.
+Security assumption: the pipe is private to one daemon and its child. Still every record is bounded and
+decoded strictly, because training code is the part of the node most likely to be broken or hostile.
 
 A frame is a 4-byte big-endian length and the canonical encoding of `Job` (to the worker) or `Answer` (back);
 exactly one answer follows each job. Vectors are little-endian: models int64, updates float32, lanes uint32.
@@ -91,7 +91,8 @@ Job = CheckData | ComputeStatistics | Train | Evaluate | Predict
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class DataChecked:
-    """Verdict per column; `rows` have a label, `train_rows` of them train. Both 0 if any verdict is an error."""
+    """Verdict per column; `rows` have a label, `train_rows` of them train. Both 0 if any verdict is an error.
+    """
 
     verdicts: Annotated[tuple[Verdict, ...], Size(1, 2 * MAX_COLUMNS + 8)]
     rows: U32
@@ -114,9 +115,9 @@ class StatisticsComputed:
 @tagged(3)
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A local update: `delta` float32 (d,) with L2 norm at most the clip, and the metric lanes of the model before it.
+    """A local update: `delta` float32 (d,) with L2 norm at most the clip.
 
-    `norm_ppm` is the norm before clipping in 10^-6, for this hospital's own log.
+    `metric_lanes` measure the model the round started from. `norm_ppm` is the norm before clipping in 10^-6, for this hospital's own log.
     """
 
     delta: Annotated[bytes, Size(4, 4 * MAX_PARAMETERS)]
@@ -148,7 +149,10 @@ class Predicted:
 @tagged(6)
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job could not be done. `kind` is data (the file), numerical (NaN or infinity), memory or input (the job)."""
+    """The job could not be done.
+
+    `kind` is data (the file), numerical (NaN or infinity), memory or input (the job itself).
+    """
 
     kind: Annotated[str, Size(1, 16)]
     text: Annotated[str, Size(1, 2000)]

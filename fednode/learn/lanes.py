@@ -1,11 +1,13 @@
-"""Statistics and metrics as lanes of a secure sum: what leaves a hospital besides its update, and only summed.
+"""Statistics and metrics as lanes of a secure sum: what else leaves a hospital, only summed.
 
-Security assumption: only sums over at least three members are ever opened; a member can lie about its own lanes,
-within the ranges checked when a sum is opened. Values are unsigned 64-bit integers, each carried as four 16-bit
-limbs in uint32 lanes, so a sum over N <= 65536 members cannot wrap; `decode_sum` puts them together again.
+Security assumption: only sums over at least three members are ever opened; a member can lie about its own
+lanes, within the ranges checked when a sum is opened. Values are unsigned 64-bit integers, each carried as
+four 16-bit limbs in uint32 lanes, so a sum over N <= 65536 members cannot wrap; `decode_sum` puts them
+together again.
 
 Statistics (round 0): rows, rows per class, then n, sum u, sum u^2 per feature, with u in units of 2^-16.
-Metrics: rows, correct, loss, then, for two classes, 64-bin histograms of the log-odds of positives and negatives.
+Metrics: rows, correct, loss, then, for two classes, 64-bin histograms of the log-odds of positives and
+negatives.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ MAX_ROW_LOSS = 64
 
 SCORE_BINS = 64
 SCORE_LIMIT = 8.0
-"""Log-odds are binned evenly over [-8, 8): probabilities of confident models crowd at 0 and 1, log-odds do not."""
+"""Log-odds are binned evenly over [-8, 8): probabilities of confident models crowd at 0 and 1, log-odds do
+not."""
 
 MAX_ROWS = 1 << 24
 """Rows one member may count; 256 members' sums of squares then stay below 2^64 (2^24 * 2^32 * 2^8)."""
@@ -69,7 +72,10 @@ class Metrics:
 
     @property
     def auc_ppm(self) -> int | None:
-        """Area under the ROC curve in 10^-6 (Mann-Whitney, ties in a bin count half); None unless both classes occur."""
+        """Area under the ROC curve in 10^-6 (Mann-Whitney, ties in a bin count half).
+
+        None for more than two classes, or if one does not occur.
+        """
         total = sum(self.positives) * sum(self.negatives)
         if total == 0:
             return None
@@ -99,7 +105,7 @@ def metric_lane_count(spec: StudySpec) -> int:
     return LIMBS * (3 + (2 * SCORE_BINS if len(label_of(spec).levels) == 2 else 0))
 
 
-# --- limbs ----------------------------------------------------------------------------------------------------
+# --- limbs --------------------------------------------------------------------------------------------------
 
 def encode_limbs(values: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """Split uint64 values (n,) into uint32 lanes (4 n,), least significant limb first, each below 2^16."""
@@ -109,7 +115,9 @@ def encode_limbs(values: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 
 def decode_sum(lanes: NDArray[np.uint32], members: int) -> list[int]:
-    """Put summed lanes together; raise `Rejected` if a lane or value is beyond what `members` honest ones can give."""
+    """Put summed lanes together; raise `Rejected` if a lane or value is beyond what `members` honest ones can
+    give.
+    """
     if len(lanes) % LIMBS:
         raise Rejected(f"{len(lanes)} lanes are not a multiple of {LIMBS}")
     if lanes.size and int(lanes.max()) > members * ((1 << LIMB_BITS) - 1):
@@ -121,7 +129,7 @@ def decode_sum(lanes: NDArray[np.uint32], members: int) -> list[int]:
     return values
 
 
-# --- statistics -----------------------------------------------------------------------------------------------
+# --- statistics ---------------------------------------------------------------------------------------------
 
 def encode_statistics(spec: StudySpec, rows: Rows) -> NDArray[np.uint32]:
     """Return one member's round-0 lanes, shape (statistics_lane_count,), from its encoded rows."""
@@ -129,7 +137,8 @@ def encode_statistics(spec: StudySpec, rows: Rows) -> NDArray[np.uint32]:
         raise ValueError(f"{len(rows.labels)} rows, at most {MAX_ROWS} per member")
     known = ~np.isnan(rows.features)
     scaled = np.rint(np.where(known, rows.features, 0.0) * STATISTIC_UNIT).astype(np.uint64)
-    per_feature = np.stack([known.sum(axis=0).astype(np.uint64), scaled.sum(axis=0), (scaled * scaled).sum(axis=0)])
+    counts = known.sum(axis=0).astype(np.uint64)
+    per_feature = np.stack([counts, scaled.sum(axis=0), (scaled * scaled).sum(axis=0)])
     classes = np.bincount(rows.labels, minlength=len(label_of(spec).levels)).astype(np.uint64)
     total = np.array([len(rows.labels)], np.uint64)
     return encode_limbs(np.concatenate([total, classes, per_feature.T.reshape(-1)]))
@@ -168,7 +177,7 @@ def scaling_from(statistics: Statistics) -> Scaling:
     return Scaling(tuple(means), tuple(deviations))
 
 
-# --- metrics --------------------------------------------------------------------------------------------------
+# --- metrics ------------------------------------------------------------------------------------------------
 
 def measure(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Metrics:
     """Measure finite model outputs (n, classes) against labels (n,) in [0, classes)."""
@@ -180,7 +189,8 @@ def measure(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Metrics:
     if logits.shape[1] != 2:
         return Metrics(len(labels), correct, loss_q16, (), ())
     odds = logits[:, 1] - logits[:, 0]
-    bins = np.clip((odds + SCORE_LIMIT) * (SCORE_BINS / (2 * SCORE_LIMIT)), 0, SCORE_BINS - 1).astype(np.int64)
+    places = (odds + SCORE_LIMIT) * (SCORE_BINS / (2 * SCORE_LIMIT))
+    bins = np.clip(places, 0, SCORE_BINS - 1).astype(np.int64)
     positives = np.bincount(bins[labels == 1], minlength=SCORE_BINS)
     negatives = np.bincount(bins[labels == 0], minlength=SCORE_BINS)
     return Metrics(len(labels), correct, loss_q16, tuple(positives.tolist()), tuple(negatives.tolist()))

@@ -50,9 +50,9 @@ class Preparation:
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
     """Return the model every member starts from, int64 (d,), from the study's 32-byte hash alone.
 
-    Tensor by tensor from one AES-128-CTR stream: each value takes 8 bytes as a little-endian integer, reduced modulo
-    2 b + 1 and centred, b = isqrt(2^48 // fan_in): the uniform start of He et al. 2015 as torch applies it to linear
-    layers. The bias of the reduction is below 2^-38.
+    Tensor by tensor from one AES-128-CTR stream: each value takes 8 bytes as a little-endian integer, reduced
+    modulo 2 b + 1 and centred, b = isqrt(2^48 // fan_in): the uniform start of He et al. 2015 as torch
+    applies it to linear layers. The bias of the reduction is below 2^-38.
     """
     stream = AesCtr(tagged_hash(Domain.MODEL, b"initial", study)[:16])
     model = np.empty(layout.size, np.int64)
@@ -79,8 +79,8 @@ def merge(
 ) -> NDArray[np.int64]:
     """Return the next model from the opened sum `total` (int64 (d,), centred) over `members` hospitals.
 
-    Raises `Rejected` if the weight sum is impossible, a coordinate is beyond what honest members can sum to, or the
-    merged model would leave its range; the round then ends without a result and the old model stays.
+    Raises `Rejected` if the weight sum is impossible, a coordinate is beyond what honest members can sum to,
+    or the merged model would leave its range; the round then ends without a result and the old model stays.
     """
     weight = spec.max_weight
     if not members <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
@@ -93,7 +93,8 @@ def merge(
     factor = merge_factor(spec.clip_q24, weight, weight_sum)
     if bound * factor >= 1 << 62:  # excluded by the ranges of the study, see above
         raise ValueError("merge would overflow")
-    merged: NDArray[np.int64] = model + ((total * np.int64(factor) + np.int64(UNIT // 2)) >> np.int64(UNIT_BITS))
+    step = (total * np.int64(factor) + np.int64(UNIT // 2)) >> np.int64(UNIT_BITS)
+    merged: NDArray[np.int64] = model + step
     if not is_model(merged, model.size):
         raise Rejected("the merged model leaves its range")
     return merged
@@ -103,7 +104,7 @@ def is_model(values: NDArray[np.int64], size: int) -> bool:
     """Whether `values` is a model state of `size` parameters."""
     if values.shape != (size,) or values.dtype != np.int64:
         return False
-    return not size or (-MODEL_LIMIT < int(values.min()) and int(values.max()) < MODEL_LIMIT)
+    return not size or int(np.abs(values).max()) < MODEL_LIMIT
 
 
 def model_bytes(values: NDArray[np.int64]) -> bytes:
@@ -121,7 +122,10 @@ def model_from_bytes(data: bytes, size: int) -> NDArray[np.int64]:
     return values
 
 
-def model_hash(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]) -> Hash:
-    """Return the name of a model: what it was trained for, when, how its inputs are prepared, and its values."""
+def model_hash(
+    study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]
+) -> Hash:
+    """Return the name of a model: its study, its round, how its inputs are prepared, and its values."""
     prepared = encode(Preparation(spec.columns, scaling))
-    return tagged_hash(Domain.MODEL, b"state", study, round_number.to_bytes(8, "big"), prepared, sha256(model_bytes(values)))
+    number, digest = round_number.to_bytes(8, "big"), sha256(model_bytes(values))
+    return tagged_hash(Domain.MODEL, b"state", study, number, prepared, digest)

@@ -1,11 +1,11 @@
 """A model as one file: safetensors that any program opens, with everything `predict` needs in its header.
 
-Security assumption: the bytes may come from a peer, so they are accepted only if writing what was read gives the
-same bytes again, and only under the hash the ledger names. No pickle, no code, bounded sizes.
+Security assumption: the bytes may come from a peer, so they are accepted only if writing what was read gives
+the same bytes again, and only under the hash the ledger names. No pickle, no code, bounded sizes.
 
-Tensors are float64: a state is an integer below 2^39 in units of 2^-24, which float64 holds exactly, so the file
-carries the hashed integers and is directly usable as floats. Format: 8-byte little-endian length, JSON header,
-little-endian data (https://github.com/huggingface/safetensors, section Format).
+Tensors are float64: a state is an integer below 2^39 in units of 2^-24, which float64 holds exactly, so the
+file carries the hashed integers and is directly usable as floats. Format: 8-byte little-endian length, JSON
+header, little-endian data (https://github.com/huggingface/safetensors, section Format).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Data against schema: a verdict per column, and rows of text cells to model inputs.
 
-Security assumption: the file is the hospital's own, so its faults are mistakes, not attacks; verdicts name columns,
-counts and at most one offending cell, and go to this hospital's own screen only, never to the ledger.
+Security assumption: the file is the hospital's own, so its faults are mistakes, not attacks; verdicts name
+columns, counts and at most one offending cell, and go to this hospital's own screen only, never to the
+ledger.
 
-A feature u lies in [0, 1]: a number is clipped to [low, high] and scaled by that range, each level of a category is
-0 or 1; missing is NaN until the federation's global means fill it. Everything else uses u, so the precision of
-sums, means and deviations does not depend on a column's unit.
+A feature u lies in [0, 1]: a number is clipped to [low, high] and scaled by that range, each level of a
+category is 0 or 1; missing is NaN until the federation's global means fill it. Everything else uses u, so the
+precision of sums, means and deviations does not depend on a column's unit.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from fednode.learn.spec import (
 )
 
 CLIPPED_WARNING = 0.05
-"""Share of clipped values from which a column's verdict is a warning: low and high probably have another unit."""
+"""Share of clipped values from which a column's verdict is a warning: low and high probably have another
+unit."""
 
 STANDARD_LIMIT = 8.0
 """Standardised features are clipped here, so that one rare level cannot dominate a step."""
@@ -69,13 +71,16 @@ class Scaling:
     def __post_init__(self) -> None:
         if len(self.mean_q24) != len(self.deviation_q24):
             raise ValueError("as many means as deviations")
-        if not all(0 <= mean <= UNIT for mean in self.mean_q24) or not all(0 < d <= UNIT for d in self.deviation_q24):
+        in_range = all(0 <= mean <= UNIT for mean in self.mean_q24)
+        if not in_range or not all(0 < deviation <= UNIT for deviation in self.deviation_q24):
             raise ValueError("mean or deviation outside the unit range")
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Encoded rows: `features` float64 (n, features), u in [0, 1] or NaN; `labels` int64 (n,), -1 where unknown."""
+    """Encoded rows: `features` float64 (n, features), u in [0, 1] or NaN; `labels` int64 (n,), -1 where
+    unknown.
+    """
 
     features: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -95,15 +100,16 @@ class Checked:
 
 
 def check_table(spec: StudySpec, table: Table, label_needed: bool = True) -> Checked:
-    """Check every column of `table` and encode it. Rows without a label are dropped, unless no label is needed."""
+    """Check every column of `table` and encode it. Rows without a label are dropped, unless no label is
+    needed.
+    """
     if not table.rows:
-        return Checked((Verdict("", "error", "the file holds no rows; point the configuration at the data", 0, 0),), None)
+        return _unusable("the file holds no rows; point the configuration at the data")
     names = table.names or tuple(column.name for column in spec.columns)
     short = next((index for index, row in enumerate(table.rows) if len(row) != len(names)), None)
     if short is not None:
         found = len(table.rows[short])
-        text = f"row {short + 1} has {found} cells, {len(names)} expected; correct that row"
-        return Checked((Verdict("", "error", text, 0, 0),), None)
+        return _unusable(f"row {short + 1} has {found} cells, {len(names)} expected; correct that row")
     cells = dict(zip(names, zip(*table.rows, strict=True), strict=True))
     features: list[NDArray[np.float64]] = []
     labels = np.full(len(table.rows), -1, np.int64)
@@ -131,6 +137,10 @@ def check_table(spec: StudySpec, table: Table, label_needed: bool = True) -> Che
     return Checked(tuple(verdicts), Rows(np.concatenate(features, axis=1)[keep], labels[keep]))
 
 
+def _unusable(text: str) -> Checked:
+    return Checked((Verdict("", "error", text, 0, 0),), None)
+
+
 def has_header(spec: StudySpec, first_row: Sequence[str]) -> bool:
     """Whether the first line of a file names columns: at least half of the schema's names appear in it."""
     cells = {cell.strip() for cell in first_row}
@@ -138,7 +148,9 @@ def has_header(spec: StudySpec, first_row: Sequence[str]) -> bool:
 
 
 def standardise(rows: Rows, scaling: Scaling) -> NDArray[np.float32]:
-    """Fill missing values with the global mean and standardise: float32 (n, features) within +-STANDARD_LIMIT."""
+    """Fill missing values with the global mean and standardise: float32 (n, features) within
+    +-STANDARD_LIMIT.
+    """
     mean = np.asarray(scaling.mean_q24, np.float64) / UNIT
     deviation = np.asarray(scaling.deviation_q24, np.float64) / UNIT
     filled = np.where(np.isnan(rows.features), mean, rows.features)
@@ -174,7 +186,9 @@ def normal_token(cell: str) -> str:
     return "0" if plain in ("-0", "") else plain.removeprefix("+")
 
 
-def _numbers(cells: Sequence[str], missing: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_], str | None]:
+def _numbers(
+    cells: Sequence[str], missing: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], str | None]:
     """Return values (NaN where missing), the mask of missing cells, and the first cell that is no number."""
     absent = {normal_token(token) for token in missing} | {""}
     values = np.full(len(cells), np.nan)
@@ -208,7 +222,8 @@ def _encode_number(column: NumberColumn, cells: Sequence[str]) -> tuple[NDArray[
     if outside:
         share = outside / (len(cells) - gone)
         status = "warning" if share > CLIPPED_WARNING else status
-        notes.append(f"{outside} of {len(cells) - gone} values clipped to [{low:g}, {high:g}] {column.unit}".rstrip())
+        span = f"[{low:g}, {high:g}] {column.unit}".rstrip()
+        notes.append(f"{outside} of {len(cells) - gone} values clipped to {span}")
     return scaled[:, None], Verdict(column.name, status, "; ".join(notes), gone, outside)
 
 
@@ -236,15 +251,22 @@ def _encode_category(column: CategoryColumn, cells: Sequence[str]) -> tuple[NDAr
     block = (indices[:, None] == np.arange(len(column.levels))).astype(np.float64)
     block[indices < 0] = np.nan
     if offender is not None:
-        text = f"'{offender[:40]}' is none of the levels {', '.join(column.levels)[:200]}; recode it or list it under missing"
+        levels = ", ".join(column.levels)[:200]
+        text = f"'{offender[:40]}' is none of the levels {levels}; recode it or list it under missing"
         return block, Verdict(column.name, "error", text, gone, 0)
     if gone == len(cells):
-        return block, Verdict(column.name, "warning", "every value is missing; the federation's shares are used", gone, 0)
+        text = "every value is missing; the federation's shares are used"
+        return block, Verdict(column.name, "warning", text, gone, 0)
     return block, Verdict(column.name, "ok", "", gone, 0)
 
 
 _COMPARE: dict[str, Callable[[NDArray[np.float64], float], NDArray[np.bool_]]] = {
-    ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
 }
 
 
@@ -258,7 +280,8 @@ def _encode_label(column: LabelColumn, cells: Sequence[str]) -> tuple[NDArray[np
         text = f"'{offender[:40]}' is not {wanted}; correct it or list it under missing"
         return labels, Verdict(column.name, "error", text, gone, 0)
     if gone == len(cells):
-        return labels, Verdict(column.name, "error", "no row has a label; nothing can be learned from this file", gone, 0)
+        text = "no row has a label; nothing can be learned from this file"
+        return labels, Verdict(column.name, "error", text, gone, 0)
     note = f"{gone} rows without a label are left out" if gone else ""
     return labels, Verdict(column.name, "ok", note, gone, 0)
 

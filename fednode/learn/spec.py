@@ -1,10 +1,11 @@
 """The study: a frozen, hashed value that every member trains by.
 
-Security assumption: members train only what they approved by hash, so everything that influences training is a
-field here and nothing is read from anywhere else. There are no floats: decimals are integers in millionths
+Security assumption: members train only what they approved by hash, so everything that influences training is
+a field here and nothing is read from anywhere else. There are no floats: decimals are integers in millionths
 (`_micro`), the clip is in units of 2^-24 (`_q24`), so the canonical bytes are the same on every machine.
 
-A value of these classes is always valid: `__post_init__` raises `ValueError`, which the codec turns into `Rejected`.
+A value of these classes is always valid: `__post_init__` raises `ValueError`, which the codec turns into
+`Rejected`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ UNIT = 1 << UNIT_BITS
 """Model values, the clip, means and deviations are integers in units of 2^-24."""
 
 SCALE = 1 << 23
-"""S, the norm bound of a quantised update (smpc: beta). The sum over N members cannot wrap while N S <= 2^31."""
+"""S, the norm bound of a quantised update (smpc: beta). The sum over N members cannot wrap while N S <= 2^31.
+"""
 
 MAX_MEMBERS = (1 << 31) // SCALE
 """256: beyond this the 32-bit sum of N quantised updates could wrap."""
@@ -51,7 +53,9 @@ RULE_OPERATORS = (">=", "<=", "==", "!=", ">", "<")
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class NumberColumn:
-    """A measured quantity; values outside [low, high] are clipped. `missing` lists tokens that mean 'not measured'."""
+    """A measured quantity; values outside [low, high] are clipped. `missing` lists tokens that mean 'not
+    measured'.
+    """
 
     name: Name
     unit: Annotated[str, Size(0, 32)]
@@ -93,7 +97,9 @@ class LabelRule:
 @tagged(3)
 @dataclass(frozen=True, slots=True)
 class LabelColumn:
-    """What is predicted. `levels` are the classes in order; with a rule they only name its outcomes (false, true)."""
+    """What is predicted. `levels` are the classes in order; with a rule they only name its outcomes (false,
+    true).
+    """
 
     name: Name
     levels: Annotated[tuple[Token, ...], Size(2, MAX_CLASSES)]
@@ -210,7 +216,8 @@ class TensorLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The tensors of a study's model in the order of the flat vector; `size` is d, the number of parameters."""
+    """The tensors of a study's model in the order of the flat vector; `size` is d, the number of parameters.
+    """
 
     tensors: tuple[TensorLayout, ...]
     size: int

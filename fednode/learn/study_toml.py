@@ -1,7 +1,7 @@
 """Study files: TOML in, `StudySpec` out, and back again.
 
-Every key is known and every value checked here, so that a person reads one sentence with the place of the mistake.
-Decimals are read exactly (never through a float): at most six places.
+Every key is known and every value checked here, so that a person reads one sentence with the place of the
+mistake. Decimals are read exactly (never through a float): at most six places.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _REQUIRED = object()
 
 
 class _Table:
-    """One TOML table being read: every key must be taken, and `done` complains about the ones that were not."""
+    """One TOML table being read: every key must be taken, and `done` complains about the ones that were not.
+    """
 
     def __init__(self, values: Mapping[str, object], place: str, source: str) -> None:
         self._values = dict(values)
@@ -218,7 +219,8 @@ def _columns(data: _Table, source: str) -> tuple[Column, ...]:
         repeat = table.take_int("repeat", 1, MAX_COLUMNS, 1)
         column = _column(table, everywhere)
         table.done()
-        columns += [replace(column, name=f"{column.name}_{index}") for index in range(repeat)] if repeat > 1 else [column]
+        many = (replace(column, name=f"{column.name}_{index}") for index in range(repeat))
+        columns += many if repeat > 1 else [column]
     return tuple(columns)
 
 
@@ -255,7 +257,7 @@ def _shown(value: object) -> str:
     return f"'{value}'" if isinstance(value, (str, int, Decimal)) else type(value).__name__
 
 
-# --- and back -------------------------------------------------------------------------------------------------
+# --- and back -----------------------------------------------------------------------------------------------
 
 def to_toml(spec: StudySpec) -> str:
     """Return the text of a study file that `parse_study` reads back to the same value."""
@@ -267,7 +269,8 @@ def to_toml(spec: StudySpec) -> str:
         f"description = {_quoted(spec.description)}",
         "",
         "[model]",
-        *(['kind = "mlp"', f"hidden = {list(model.hidden)}"] if isinstance(model, Mlp) else ['kind = "logistic"']),
+        'kind = "mlp"' if isinstance(model, Mlp) else 'kind = "logistic"',
+        *([f"hidden = {list(model.hidden)}"] if isinstance(model, Mlp) else []),
         "",
         "[training]",
         f"optimiser = {_quoted(spec.optimiser.kind)}",
@@ -325,6 +328,8 @@ def _quoted(text: str) -> str:
 def check_members(members: int) -> None:
     """Raise `ConfigError` if the secure sum of this many members could wrap, or could not hide anything."""
     if members > MAX_MEMBERS:
-        raise ConfigError(f"{members} members could overflow the 32-bit sum; at most {MAX_MEMBERS} can train together")
+        text = f"{members} members could overflow the 32-bit sum; at most {MAX_MEMBERS} can train together"
+        raise ConfigError(text)
     if members < 3:
-        raise ConfigError(f"{members} members cannot train: each would learn the others' update; 3 are the least")
+        text = f"{members} members cannot train: each would learn the others' update; 3 are the least"
+        raise ConfigError(text)
