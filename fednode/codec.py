@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar, Union
+from typing import Annotated, TypeAlias, TypeVar, Union
 
 import msgpack
 
@@ -25,7 +25,7 @@ from fednode.errors import Rejected
 MAX_DEPTH = 16
 """Deepest nesting of arrays; the protocol needs 6, and a recursive decoder needs some bound."""
 
-Plain = Union[None, bool, int, bytes, str, tuple["Plain", ...]]
+Plain: TypeAlias = "None | bool | int | bytes | str | tuple[Plain, ...]"
 T = TypeVar("T")
 
 
