@@ -1,0 +1,371 @@
+"""The bodies of every kind of transaction: what a member may write on the ledger.
+
+Bodies carry keys, digests and small shares. Vectors travel between members and never on the ledger. A body checks
+its own form (sorted, distinct, in range) when it is built; whether the rules accept it is decided in `rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+from typing import Annotated
+
+from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Range, Size, encode, tagged
+from fednode.crypto import Domain, tagged_hash
+from fednode.ids import Hash, MemberId, StudyId
+
+MAX_SPEC_BYTES = 60_000
+"""A study's specification must fit a transaction together with its terms."""
+
+MAX_TERM_SHARES = 256
+MAX_POINTS = 100
+"""Feldman commitments in one message: T, so at most 100 are needed by the largest membership."""
+
+MAX_SEALED_BYTES = 160
+
+Member = Annotated[MemberId, Range(1, 2**16 - 1)]
+Members = Annotated[tuple[Member, ...], Size(0, MAX_TERM_SHARES)]
+Points = Annotated[tuple[Bytes32, ...], Size(1, MAX_POINTS)]
+Reason = Annotated[str, Size(0, 100)]
+
+
+class StudyAction(IntEnum):
+    """What a member votes for; q equal votes carry it."""
+
+    APPROVE = 1
+    REJECT = 2
+    RESUME = 3
+    STOP = 4
+
+
+class Weights(IntEnum):
+    """How hospitals count in the average: all alike, or by a public weight each posts with its commitment."""
+
+    EQUAL = 0
+    PUBLIC = 1
+
+
+class Outcome(IntEnum):
+    """Outcome of a round."""
+
+    OK = 1
+    FAILED = 2
+
+
+SUM_RULE_V1 = 1
+"""The secure sum without coin, sketch and proofs."""
+
+
+def _check_ascending(values: Sequence[object], what: str) -> None:
+    if any(not left < right for left, right in pairwise(values)):  # type: ignore[operator]
+        raise ValueError(f"{what} must be distinct and ascending")
+
+
+# --- studies ---------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class StudyTerms:
+    """What the ledger itself must know of a study; everything else is in the specification, opaque to it.
+
+    Times are in milliseconds, the target accuracy in 1/10000 (0: none), `patience_rounds` counts successful rounds
+    without a lower loss (0: no such rule), `weight_bound` is the largest weight a member may post.
+    """
+
+    rounds: Annotated[int, Range(1, 2**16 - 1)]
+    has_statistics: bool
+    weights: U8
+    weight_bound: Annotated[int, Range(1, 2**16 - 1)]
+    start_after_ms: Annotated[int, Range(1, 2**32 - 1)]
+    train_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
+    phase_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
+    target_accuracy_permyriad: Annotated[int, Range(0, 10_000)] = 0
+    patience_rounds: U16 = 0
+    sum_rule: U8 = SUM_RULE_V1
+    pause_after_failures: Annotated[int, Range(1, 255)] = 3
+
+    def __post_init__(self) -> None:
+        if self.weights not in (Weights.EQUAL, Weights.PUBLIC):
+            raise ValueError("weights are equal (0) or public (1)")
+        if self.weights == Weights.EQUAL and self.weight_bound != 1:
+            raise ValueError("with equal weights the weight bound is 1")
+        if self.sum_rule != SUM_RULE_V1:
+            raise ValueError(f"sum rule {self.sum_rule} is not known to this version")
+
+
+def compute_study_id(terms: StudyTerms, spec: bytes) -> StudyId:
+    """Return the study's only name on the ledger."""
+    return StudyId(tagged_hash(Domain.STUDY, encode(terms), spec))
+
+
+@tagged(1)
+@dataclass(frozen=True, slots=True)
+class StudyCreate:
+    """Propose a study; the other members read the specification and vote."""
+
+    terms: StudyTerms
+    spec: Annotated[bytes, Size(0, MAX_SPEC_BYTES)]
+
+
+@tagged(2)
+@dataclass(frozen=True, slots=True)
+class StudyVote:
+    """Vote on a study's life."""
+
+    study: Bytes32
+    action: Annotated[int, Range(1, 4)]
+
+
+@tagged(3)
+@dataclass(frozen=True, slots=True)
+class StudyPause:
+    """Pause a study at the next round boundary. Any member may: q must agree to go on."""
+
+    study: Bytes32
+    reason: Annotated[str, Size(0, 200)] = ""
+
+
+@tagged(10)
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Join or rejoin: this member's data fit the study. `seal_key` is the X25519 key its shares are sealed to."""
+
+    study: Bytes32
+    seal_key: Bytes32
+    coin_head: Bytes32 | None = None
+
+
+# --- one attempt of a secure sum -------------------------------------------------------------------------------
+
+@tagged(11)
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Feldman commitments of the scalars a and b, proofs that the dealer knows them, and every holder's sealed shares.
+
+    `a_points[0]` is the key point A = a G, `b_points[0]` the key point B; `sealed` lists every member expected in
+    this attempt except the dealer, ascending.
+    """
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    a_points: Points
+    b_points: Points
+    a_proof: Bytes64
+    b_proof: Bytes64
+    sealed: Annotated[
+        tuple[tuple[Member, Annotated[bytes, Size(1, MAX_SEALED_BYTES)]], ...], Size(0, MAX_TERM_SHARES)
+    ]
+
+    def __post_init__(self) -> None:
+        _check_ascending([holder for holder, _ in self.sealed], "holders")
+
+
+@tagged(12)
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The dealers whose shares are wrong; every dealer not named is acknowledged."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    wrong: Members = ()
+
+    def __post_init__(self) -> None:
+        _check_ascending(self.wrong, "dealers")
+
+
+@tagged(13)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A dealer's reply to complaints: (holder, share of a, share of b) of exactly the holders that complained."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    shares: Annotated[tuple[tuple[Member, Bytes32, Bytes32], ...], Size(1, MAX_TERM_SHARES)]
+
+    def __post_init__(self) -> None:
+        _check_ascending([holder for holder, _, _ in self.shares], "holders")
+
+
+@tagged(14)
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Merkle root over the chunks of the masked vector, and the public weight."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    root: Bytes32
+    weight: U16
+
+
+@tagged(15)
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """An owner's report: pairs (chunk, dealer) of which it holds no valid data. Empty: nothing is missing."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    step: U8
+    missing: Annotated[tuple[tuple[U16, Member], ...], Size(0, 8192)] = ()
+
+    def __post_init__(self) -> None:
+        _check_ascending(self.missing, "missing chunks")
+
+
+@tagged(16)
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Digests (chunk, digest) of the masked sums of every chunk the sender owns."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    digests: Annotated[tuple[tuple[U16, Bytes32], ...], Size(1, MAX_TERM_SHARES)]
+
+    def __post_init__(self) -> None:
+        _check_ascending([chunk for chunk, _ in self.digests], "chunks")
+
+
+@tagged(17)
+@dataclass(frozen=True, slots=True)
+class SumAck:
+    """Either the digest of the whole list of digests ("I hold and serve it all"), or the chunks not obtained."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    list_digest: Bytes32 | None
+    missing: Annotated[tuple[U16, ...], Size(0, MAX_TERM_SHARES)] = ()
+
+    def __post_init__(self) -> None:
+        _check_ascending(self.missing, "chunks")
+        if (self.list_digest is None) != bool(self.missing):
+            raise ValueError("a sum acknowledgement carries either the list digest or missing chunks")
+
+
+def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequence[bytes]) -> Hash:
+    """Return what a `SumAck` names: the hash over all chunk digests in chunk order."""
+    place = (round_.to_bytes(4, "big"), attempt.to_bytes(2, "big"))
+    return tagged_hash(Domain.ROUND, b"sum-list", study, *place, *digests)
+
+
+@tagged(18)
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Openings decided by the one Unmask alone: own b; shares of a of dropped dealers; shares of b of silent ones."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    own_b: Bytes32 | None
+    a_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
+    b_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
+
+    def __post_init__(self) -> None:
+        _check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
+        _check_ascending([dealer for dealer, _ in self.b_shares], "dealers")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Federation-wide measures: validation rows, rows classified right, summed loss in 2^-16, area under the curve
+    in millionths."""
+
+    rows: U64
+    correct: U64
+    loss_q16: U64
+    auc_ppm: Annotated[int, Range(0, 1_000_000)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.correct > self.rows:
+            raise ValueError("more rows right than rows")
+
+
+@tagged(19)
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A member's vote on the round: q equal ones close it. A failed one names the reason and no model."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    outcome: Annotated[int, Range(1, 2)]
+    reason: Reason
+    sum_digest: Bytes32
+    model_hash: Bytes32
+    weight: U64
+    metrics: Metrics | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome == Outcome.OK and self.reason:
+            raise ValueError("a successful result gives no reason")
+        if self.outcome == Outcome.FAILED and (any(self.model_hash) or self.weight or self.metrics is not None):
+            raise ValueError("a failed result names no model, weight or metrics")
+
+
+@tagged(20)
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The sender's timer for phase `phase_no` of the study has run out; q of these end the phase."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    phase_no: U32
+
+
+# --- kinds of later rules: they exist on the wire, this version's rules refuse them ------------------------------
+
+@tagged(21)
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """Next preimage of the sender's hash chain."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    preimage: Bytes32
+
+
+@tagged(22)
+@dataclass(frozen=True, slots=True)
+class ShareRoot:
+    """Merkle root over the shares of a sketch and its proofs."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    root: Bytes32
+
+
+@tagged(23)
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A holder's answer to a fully linear proof."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    data: Annotated[bytes, Size(0, 32_768)]
+
+
+@tagged(24)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verdict on a candidate model."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    data: Annotated[bytes, Size(0, 32_768)]
+
+
+Body = (
+    StudyCreate | StudyVote | StudyPause | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck
+    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Verdict
+)
