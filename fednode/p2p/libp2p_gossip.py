@@ -1,0 +1,193 @@
+"""GossipSub for announcements, with every path that a peer's data can take guarded. Imports libp2p.
+
+Security assumption: announcements are signed by their author (strict signing) and lossy; nothing that matters travels
+by gossip alone. What a peer sends may cost its own connection, never the service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Coroutine
+from typing import Protocol
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.host.basic_host import BasicHost
+from libp2p.peer.envelope import Envelope
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+
+from fednode.errors import Rejected
+from fednode.ids import PeerId
+from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_stream import MuxedStream
+from fednode.p2p.link import StreamEnded, StreamReader
+
+HEARTBEAT_S = 5
+"""Repairs the gossip mesh and offers missed messages; joining is event-driven, so it need not be short."""
+
+
+class GossipOwner(Protocol):
+    """What gossip tells the host."""
+
+    def fail_connection(self, muxer: object, reason: str) -> None:
+        """The gossip stream of this connection is over."""
+
+    def fail_peer(self, peer: PeerId, reason: str) -> None:
+        """Our gossip stream to this peer is over."""
+
+    def on_bad_gossip(self, peer: PeerId, reason: str) -> None:
+        """The peer broke the gossip protocol."""
+
+    def is_announcement_allowed(self, origin: PeerId, size_bytes: int) -> bool:
+        """Decide on a message before it is delivered or forwarded."""
+        ...
+
+    def on_announcement(self, origin: PeerId, data: bytes) -> None:
+        """A message came in."""
+
+
+class ForgetfulPeerStore(PeerStore):
+    """Does not keep the address records that peers send: they are unbounded, and we dial only the member list."""
+
+    def consume_peer_record(self, envelope: Envelope, ttl: int) -> bool:
+        """Accept and forget."""
+        return True
+
+
+async def contain(work: Coroutine[object, object, object]) -> bool:
+    """Await library work that must not raise into a service; False when it did."""
+    try:
+        await work
+    except Exception:  # noqa: BLE001  the libp2p border: gossip is lossy, what fails here is pulled later
+        return False
+    return True
+
+
+def _peer_id(raw: bytes) -> PeerId:
+    return PeerId(ID(raw).to_base58())
+
+
+class _GuardedGossip(GossipSub):
+    """GossipSub whose tasks survive what peers send."""
+
+    async def heartbeat(self) -> None:
+        """Run the heartbeat again after a failure."""
+        while True:
+            await contain(super().heartbeat())
+            await trio.sleep(HEARTBEAT_S)
+
+    async def flush_pending_messages(self, peer_id: ID) -> None:
+        """Never raise into the service."""
+        await contain(super().flush_pending_messages(peer_id))
+
+    async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
+        """Never raise into the service."""
+        await contain(super().on_peer_subscribed(peer_id, topic))
+
+    async def publish(self, msg_forwarder: ID, pubsub_msg: rpc_pb2.Message) -> None:
+        """Forward, and drop the delivery times that 0.8.1 only ever appends to."""
+        await super().publish(msg_forwarder, pubsub_msg)
+        self.recent_message_deliveries.clear()
+
+
+class _GuardedPubsub(Pubsub):
+    """Pubsub with its own reader: bounded, in order, and no failure of a peer's data reaches the service."""
+
+    def __init__(self, host: BasicHost, router: GossipSub, owner: GossipOwner, topic: str) -> None:
+        super().__init__(host, router, strict_signing=True, max_subscriptions_per_peer=1, allowed_topics={topic})
+        self.counter = time.time_ns()  # above every number this node used before a restart, or peers drop the new ones
+        self._owner = owner
+        self.set_topic_validator(topic, self._is_allowed, is_async_validator=False)
+
+    def _is_allowed(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
+        return forwarder == self.my_id or self._owner.is_announcement_allowed(
+            _peer_id(message.from_id), len(message.data)
+        )
+
+    async def continuously_read_stream(self, stream: INetStream) -> None:
+        """Read a peer's gossip until its stream ends; then end the connection too.
+
+        The library would re-open only its own direction and forget the peer's subscriptions for good.
+        """
+        peer = stream.muxed_conn.peer_id
+        reader = StreamReader(MuxedStream(stream))
+        try:
+            while True:
+                size_bytes = await _read_varint(reader)
+                if size_bytes > wire_limits.MAX_GOSSIP_RPC_BYTES:
+                    raise Rejected(f"gossip frame of {size_bytes} bytes")
+                await self._handle(peer, await reader.exactly(size_bytes))
+        except StreamEnded:
+            self._owner.fail_connection(stream.muxed_conn, "gossip stream ended")
+        except Rejected as rejected:
+            self._owner.on_bad_gossip(PeerId(peer.to_base58()), rejected.reason)
+            self._owner.fail_connection(stream.muxed_conn, rejected.reason)
+
+    async def _handle(self, peer: ID, data: bytes) -> None:
+        rpc = rpc_pb2.RPC()
+        try:
+            rpc.ParseFromString(data)
+            rpc.ClearField("senderRecord")
+            if _count_entries(rpc) > wire_limits.MAX_GOSSIP_ENTRIES:
+                raise Rejected("gossip frame with too many entries")
+            for subscription in rpc.subscriptions:
+                self.handle_subscription(peer, subscription)
+            for message in rpc.publish:
+                if self._is_subscribed_to_msg(message):
+                    await self.push_msg(peer, message)
+            if rpc.HasField("control"):
+                await self.router.handle_rpc(rpc, peer)
+        except Rejected:
+            raise
+        except Exception as error:  # the libp2p border: undecodable protobuf, junk keys, junk ids
+            raise Rejected(f"gossip frame that fails with {type(error).__name__}") from error
+
+    def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
+        """Deliver directly: the library's subscription channel has 32 slots and drops silently."""
+        if publish_message.from_id != self.my_id.to_bytes():
+            self._owner.on_announcement(_peer_id(publish_message.from_id), publish_message.data)
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        super()._handle_dead_peer(peer_id)
+        self._owner.fail_peer(PeerId(peer_id.to_base58()), "gossip stream ended")
+
+
+def _count_entries(rpc: rpc_pb2.RPC) -> int:
+    control = rpc.control
+    count = len(rpc.publish) + len(rpc.subscriptions) + len(control.graft) + len(control.prune)
+    count += len(control.ihave) + len(control.iwant)
+    count += sum(len(entry.messageIDs) for entry in control.ihave)
+    return count + sum(len(entry.messageIDs) for entry in control.iwant)
+
+
+async def _read_varint(reader: StreamReader) -> int:
+    value, shift = 0, 0
+    while shift < 35:
+        (byte,) = await reader.exactly(1)
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+        shift += 7
+    raise Rejected("gossip frame without a length")
+
+
+def create_gossip(host: BasicHost, owner: GossipOwner, topic: str) -> tuple[GossipSub, Pubsub]:
+    """Return the router and the pubsub on top of it, as two services to run."""
+    gossip = _GuardedGossip(
+        [PROTOCOL_ID_V11],  # version 1.2 costs twice the processor time
+        degree=6,
+        degree_low=4,
+        degree_high=12,
+        heartbeat_initial_delay=1,
+        heartbeat_interval=HEARTBEAT_S,
+        adaptive_gossip_enabled=False,
+        spam_protection_enabled=False,  # ten messages a second, silently; the owner's quotas stand in
+        eclipse_protection_enabled=False,  # members are authenticated, and may share an address
+        max_pending_messages_per_peer=16,
+        pending_messages_ttl=5,
+    )
+    return gossip, _GuardedPubsub(host, gossip, owner, topic)

@@ -1,0 +1,346 @@
+"""The mesh over py-libp2p 0.8.1: Noise for members, yamux, TCP, GossipSub for announcements.
+
+The only file that imports libp2p, with `secure_transport.py` beside it. The library's own dialling, listening, health
+checks, identify, resource manager and automatic connections are not used: each has a fault that a peer could reach
+(tests/p2p/test_faults.py has one test per fault). What is used is the upgrade of a socket to a multiplexed connection,
+the streams on it and GossipSub, each behind a guard, because an exception that escapes into the library ends the host.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import trio
+from libp2p.abc import INetConn, INetStream, INetwork, INotifee
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr
+
+from fednode import errors
+from fednode.crypto import Secret
+from fednode.ids import PeerId
+from fednode.p2p import wire_limits
+from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
+from fednode.p2p.framing import Hello
+from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, contain, create_gossip
+from fednode.p2p.libp2p_stream import MuxedStream
+from fednode.p2p.link import StreamEnded
+from fednode.p2p.mesh import Mesh
+from fednode.p2p.network import AcceptBlob, Channel
+from fednode.p2p.secure_transport import MemberNoise, NoiseSession
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+PROTOCOLS = {
+    Channel.CONSENSUS: TProtocol("/fednode/consensus/1"),
+    Channel.BULK: TProtocol("/fednode/bulk/1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """What a node needs to join: its 32-byte network key seed, where to listen, and what it must agree on."""
+
+    network_seed: Secret[bytes]
+    listen: tuple[str, ...]
+    protocol_version: int
+    chain_id: bytes
+
+
+def create_network(settings: NetworkSettings, accept_blob: AcceptBlob) -> Mesh:
+    """Return a network that is ready to `run`; raises `ConfigError` for an address it cannot parse."""
+    return _Libp2pHost(settings).create_mesh(accept_blob)
+
+
+def quiet_logging() -> None:
+    """Keep libp2p from writing to standard error: it logs what remote peers do, and it configures the root logger."""
+    library = logging.getLogger("libp2p")
+    library.setLevel(logging.CRITICAL)
+    library.propagate = False
+    for logger in (library, logging.getLogger()):
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+
+
+class _Connection:
+    """A muxed connection to a member."""
+
+    def __init__(self, swarm_conn: SwarmConn, host: _Libp2pHost) -> None:
+        muxer = cast(Yamux, swarm_conn.muxed_conn)
+        self._swarm_conn = swarm_conn
+        self._muxer = muxer
+        self._session = cast(NoiseSession, muxer.secured_conn)
+        self._session.is_overloaded = self._is_overloaded
+        self._host = host
+        self.peer = PeerId(muxer.peer_id.to_base58())
+        remote = self._session.get_remote_address()
+        self.address = format_multiaddr(*remote) if remote is not None else "unknown"
+
+    def _is_overloaded(self) -> bool:
+        """The muxer enforces neither its windows nor a number of streams; this does."""
+        buffers = self._muxer.stream_buffers.values()
+        if len(buffers) > wire_limits.MAX_STREAMS_PER_LINK or (
+            sum(map(len, buffers)) > wire_limits.MAX_UNREAD_BYTES_PER_LINK
+        ):
+            self._host.mesh.count("connections_overloaded")
+            return True
+        return False
+
+    async def open_stream(self, channel: Channel) -> MuxedStream:
+        """Open our direction of a channel."""
+        try:
+            stream = await self._swarm_conn.new_stream()
+            await self._host.basic.multiselect_client.select_one_of(
+                [PROTOCOLS[channel]], MultiselectCommunicator(stream), int(wire_limits.HANDSHAKE_TIMEOUT_S)
+            )
+        except Exception as error:
+            raise StreamEnded("the stream was not accepted") from error
+        return MuxedStream(stream)
+
+    async def abort(self) -> None:
+        """Close the socket; the muxer's reader notices and lets the library forget the connection."""
+        await self._session.abort()
+
+
+class _Notifee(INotifee):
+    """Tells the mesh about connections."""
+
+    def __init__(self, host: _Libp2pHost) -> None:
+        self._host = host
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        """Start the link."""
+        self._host.mesh.on_connection(self._host.connection_of(cast(SwarmConn, conn)))
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        """End the link."""
+        self._host.forget(cast(SwarmConn, conn))
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
+        """Nothing to do."""
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None:
+        """Nothing to do."""
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        """Nothing to do."""
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        """Nothing to do."""
+
+
+async def _reset(stream: INetStream) -> None:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+        await stream.reset()
+
+
+class _Libp2pHost:
+    """Builds and runs the library's parts; implements `mesh.Host`."""
+
+    mesh: Mesh
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        quiet_logging()
+        self._listen = tuple(parse_multiaddr(address) for address in settings.listen)
+        self._hello = Hello(settings.protocol_version, settings.chain_id)
+        self._topic = f"/fednode/{settings.chain_id.hex()}/announcements"
+        self._key_pair = create_new_key_pair(settings.network_seed.reveal())
+        self._id = ID.from_pubkey(self._key_pair.public_key)
+        self._connections: dict[int, _Connection] = {}
+        self._handshakes: deque[trio.CancelScope] = deque()
+        self._pubsub: Pubsub | None = None
+
+    def create_mesh(self, accept_blob: AcceptBlob) -> Mesh:
+        """Return the mesh on top of this host."""
+        self.mesh = Mesh(PeerId(self._id.to_base58()), self._hello, accept_blob, self)
+        return self.mesh
+
+    # --- connections
+
+    def connection_of(self, swarm_conn: SwarmConn) -> _Connection:
+        """Return the adapter of a connection."""
+        key = id(swarm_conn.muxed_conn)
+        connection = self._connections.get(key)
+        if connection is None:
+            connection = self._connections[key] = _Connection(swarm_conn, self)
+        return connection
+
+    def forget(self, swarm_conn: SwarmConn) -> None:
+        """The library is done with a connection."""
+        connection = self._connections.pop(id(swarm_conn.muxed_conn), None)
+        if connection is not None:
+            self.mesh.on_disconnected(connection)
+
+    # --- libp2p_gossip.GossipOwner
+
+    def fail_connection(self, muxer: object, reason: str) -> None:
+        """End the link of a muxed connection."""
+        connection = self._connections.get(id(muxer))
+        if connection is not None:
+            self.mesh.on_disconnected(connection, reason)
+
+    def fail_peer(self, peer: PeerId, reason: str) -> None:
+        """End all links of a peer."""
+        for connection in tuple(self._connections.values()):
+            if connection.peer == peer:
+                self.mesh.on_disconnected(connection, reason)
+
+    def on_bad_gossip(self, peer: PeerId, reason: str) -> None:
+        """Drop the peer for a while."""
+        self.mesh.drop(peer, reason)
+
+    def is_announcement_allowed(self, origin: PeerId, size_bytes: int) -> bool:
+        """Only members, and only as much as their quota allows."""
+        return self.mesh.is_announcement_allowed(origin, size_bytes)
+
+    def on_announcement(self, origin: PeerId, data: bytes) -> None:
+        """Hand a message to the node."""
+        self.mesh.on_announcement(origin, data)
+
+    # --- streams
+
+    async def _serve_stream(self, channel: Channel, stream: INetStream) -> None:
+        """Hand an incoming stream to its link; always end it, a stream left open is leaked for good."""
+        try:
+            swarm_conn = cast(SwarmConn, cast(NetStream, stream).swarm_conn)
+            if not swarm_conn.is_closed:
+                connection = self.connection_of(swarm_conn)
+                await self.mesh.start_stream(connection, channel, MuxedStream(stream)).wait()
+        finally:
+            await _reset(stream)
+
+    # --- mesh.Host
+
+    async def dial(self, peer: PeerId, address: str) -> None:
+        """Connect one socket and upgrade it."""
+        try:
+            target = parse_multiaddr(address)
+            socket = await trio.open_tcp_stream(target.host, target.port)
+        except (OSError, errors.ConfigError):
+            self.mesh.count("dials_failed")
+            return
+        raw = RawConnection(TrioTCPStream(socket), True)
+        try:
+            await self.swarm.upgrade_outbound_raw_conn(raw, ID.from_base58(peer))
+        except Exception:  # noqa: BLE001  the libp2p border: whatever the other side did, there is no connection
+            self.mesh.count("dials_failed")
+            await raw.close()
+
+    async def publish(self, data: bytes) -> None:
+        """Gossip a message."""
+        assert self._pubsub is not None, "published only while serving"
+        await contain(self._pubsub.publish(self._topic, data))
+
+    async def serve(self, mesh: Mesh, task_status: TaskStatus[None]) -> None:
+        """Listen until cancelled."""
+        listeners = await self._open_listeners()
+        async with trio.open_nursery() as writers:
+            self._build(writers)
+            gossip, pubsub = create_gossip(self.basic, self, self._topic)
+            self._pubsub = pubsub
+            async with (
+                background_trio_service(self.swarm),
+                background_trio_service(gossip),
+                background_trio_service(pubsub),
+            ):
+                await pubsub.wait_until_ready()
+                await pubsub.subscribe(self._topic)
+                mesh.on_listening(tuple(format_multiaddr(*listener.socket.getsockname()[:2]) for listener in listeners))
+                task_status.started()
+                await trio.serve_listeners(self._serve_socket, listeners)
+
+    async def _open_listeners(self) -> list[trio.SocketListener]:
+        listeners: list[trio.SocketListener] = []
+        for target in self._listen:
+            try:
+                listeners += await trio.open_tcp_listeners(target.port, host=target.host)
+            except OSError as error:
+                for listener in listeners:
+                    await listener.aclose()
+                where = f"{target.host} port {target.port}"
+                if error.errno == errno.EADDRINUSE:
+                    raise errors.PortInUse(
+                        f"Another program listens on {where}; stop it or set another address under [network]."
+                    ) from None
+                raise errors.Unavailable(
+                    f"Cannot listen on {where} ({error.strerror}); set an address of this machine under [network]."
+                ) from None
+        return listeners
+
+    async def _serve_socket(self, socket: trio.SocketStream) -> None:
+        """Upgrade an incoming socket and keep it until its connection is closed."""
+        raw = RawConnection(TrioTCPStream(socket), False)
+        scope = trio.CancelScope(deadline=trio.current_time() + wire_limits.HANDSHAKE_TIMEOUT_S)
+        if len(self._handshakes) >= wire_limits.MAX_PENDING_HANDSHAKES:
+            # The oldest is the most likely to be somebody who only holds the socket open.
+            self._handshakes.popleft().cancel()
+        self._handshakes.append(scope)
+        muxer: Yamux | None = None
+        try:
+            with scope:
+                muxer = cast(Yamux, await self.swarm.upgrade_inbound_raw_conn(raw, Multiaddr("/ip4/0.0.0.0/tcp/0")))
+        except Exception:  # noqa: BLE001  the libp2p border: strangers, garbage, lost connections
+            self.mesh.count("handshakes_failed")
+        finally:
+            if scope in self._handshakes:
+                self._handshakes.remove(scope)
+        if muxer is not None:
+            await muxer.event_closed.wait()
+
+    # --- construction
+
+    def _build(self, writers: trio.Nursery) -> None:
+        noise = MemberNoise(self._key_pair, self.mesh.why_refused, writers.start_soon)
+        store = ForgetfulPeerStore()
+        store.add_key_pair(self._id, self._key_pair)
+        self.swarm = Swarm(
+            self._id,
+            store,
+            TransportUpgrader({NOISE_PROTOCOL_ID: noise}, {TProtocol(YAMUX_PROTOCOL_ID): Yamux}),
+            connection_config=ConnectionConfig(
+                max_connections=100_000,
+                high_watermark=100_000,
+                min_connections=0,
+                low_watermark=0,
+                max_connections_per_peer=1_000,
+            ),
+        )
+        self.basic = BasicHost(self.swarm, disable_identify_address_discovery=True, announce_addrs=[])
+        for notifee in tuple(self.swarm.notifees):
+            self.swarm.remove_notifee(notifee)  # identify and tags: not used, and driven by the peer's data
+        for protocol in tuple(self.basic.multiselect.handlers):
+            if protocol is not None:
+                self.basic.remove_stream_handler(protocol)
+        for channel, protocol in PROTOCOLS.items():
+            self.basic.set_stream_handler(protocol, partial(self._serve_stream, channel))
+        self.swarm.set_stream_handler(self._negotiate)
+        self.swarm.register_notifee(_Notifee(self))
+
+    async def _negotiate(self, stream: INetStream) -> None:
+        """Choose the handler of an incoming stream; an exception here would end the host."""
+        try:
+            await self.basic._swarm_stream_handler(stream)
+        except Exception:  # noqa: BLE001  the libp2p border
+            self.mesh.count("streams_failed")
+            await _reset(stream)

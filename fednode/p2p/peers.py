@@ -1,0 +1,227 @@
+"""The peer book: who is a member, where it listens, when to dial it, how much it may send.
+
+Pure and synchronous. Every call that depends on time takes `now_ns` of a monotonic clock; randomness is handed in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fednode.ids import PeerId
+
+SECOND_NS = 1_000_000_000
+
+FIRST_WAIT_S = 0.4
+"""The member with the higher id leaves the first dial to the lower one for so long; after a restart it dials itself."""
+
+HIGHER_WAIT_S = 3.0
+"""After a lost link: the lower id redials at once, the higher one steps in when that has not helped."""
+
+RETRY_MIN_S = 0.25
+RETRY_MAX_S = 5.0
+"""Wait between dials, doubled on each failure, with jitter so that a federation does not knock in step."""
+
+REFUSED_RETRY_S = 30.0
+"""A member of another version or chain is looked at again this often: somebody may be upgrading it."""
+
+DROP_BAN_S = 30.0
+MAX_BAN_S = 600.0
+BAN_MEMORY_S = 3600.0
+"""How long a dropped peer is kept away: doubled each time up to the maximum, starting anew after a quiet hour."""
+
+FRAMES_PER_S, FRAMES_BURST = 5_000.0, 20_000.0
+FRAME_BYTES_PER_S, FRAME_BYTES_BURST = 128e6, 512e6
+ANNOUNCEMENTS_PER_S, ANNOUNCEMENTS_BURST = 200.0, 2_000.0
+ANNOUNCEMENT_BYTES_PER_S, ANNOUNCEMENT_BYTES_BURST = 4e6, 32e6
+HANDSHAKES_PER_S, HANDSHAKES_BURST = 1.0, 12.0
+
+
+class TokenBucket:
+    """Refills at `per_s` up to `burst`; `take` says whether there was enough."""
+
+    __slots__ = ("_at_ns", "_burst", "_level", "_per_ns")
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_ns = per_s / SECOND_NS
+        self._burst = burst
+        self._level = burst
+        self._at_ns = 0
+
+    def take(self, amount: float, now_ns: int) -> bool:
+        """Take `amount` if it is there."""
+        if self._at_ns:
+            self._level = min(self._burst, self._level + (now_ns - self._at_ns) * self._per_ns)
+        self._at_ns = now_ns
+        if amount > self._level:
+            return False
+        self._level -= amount
+        return True
+
+
+@dataclass(slots=True)
+class _Entry:
+    addresses: tuple[str, ...]
+    dial_at_ns: int | None
+    wait_s: float = RETRY_MIN_S
+    is_dialling: bool = False
+    banned_until_ns: int = 0
+    bans: int = 0
+    last_ban_ns: int = 0
+    frames: TokenBucket = field(default_factory=lambda: TokenBucket(FRAMES_PER_S, FRAMES_BURST))
+    frame_bytes: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_BYTES_PER_S, FRAME_BYTES_BURST))
+    announcements: TokenBucket = field(default_factory=lambda: TokenBucket(ANNOUNCEMENTS_PER_S, ANNOUNCEMENTS_BURST))
+    announcement_bytes: TokenBucket = field(
+        default_factory=lambda: TokenBucket(ANNOUNCEMENT_BYTES_PER_S, ANNOUNCEMENT_BYTES_BURST)
+    )
+    handshakes: TokenBucket = field(default_factory=lambda: TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST))
+
+
+class PeerBook:
+    """Members other than ourselves, their dial state, bans and quotas. Bounded by the number of members."""
+
+    def __init__(self, me: PeerId, jitter: Callable[[], float]) -> None:
+        """`jitter` returns numbers in [0, 1)."""
+        self.me = me
+        self._jitter = jitter
+        self._entries: dict[PeerId, _Entry] = {}
+        self.refusals: Counter[str] = Counter()
+
+    # --- membership
+
+    def set_members(self, members: Mapping[PeerId, tuple[str, ...]], now_ns: int) -> frozenset[PeerId]:
+        """Take over the member list; returns who was removed. Known peers keep their state."""
+        for peer, addresses in members.items():
+            if peer == self.me:
+                continue
+            entry = self._entries.get(peer)
+            if entry is None:
+                wait_s = 0.0 if self.me < peer else FIRST_WAIT_S * (1 + self._jitter())
+                self._entries[peer] = _Entry(tuple(addresses), now_ns + int(wait_s * SECOND_NS))
+            else:
+                entry.addresses = tuple(addresses)
+        removed = frozenset(self._entries.keys() - members.keys())
+        for peer in removed:
+            del self._entries[peer]
+        return removed
+
+    def is_member(self, peer: PeerId) -> bool:
+        """Return whether `peer` is another member."""
+        return peer in self._entries
+
+    def members(self) -> frozenset[PeerId]:
+        """Return all members but ourselves."""
+        return frozenset(self._entries)
+
+    def addresses(self, peer: PeerId) -> tuple[str, ...]:
+        """Return the multiaddrs of `peer`, empty when it is unknown."""
+        entry = self._entries.get(peer)
+        return entry.addresses if entry is not None else ()
+
+    # --- dialling
+
+    def due(self, now_ns: int) -> tuple[PeerId, ...]:
+        """Return the peers to dial now and mark them as being dialled."""
+        peers = []
+        for peer, entry in self._entries.items():
+            if entry.dial_at_ns is None or entry.is_dialling or entry.dial_at_ns > now_ns or not entry.addresses:
+                continue
+            if entry.banned_until_ns > now_ns:
+                entry.dial_at_ns = entry.banned_until_ns
+                continue
+            entry.is_dialling = True
+            peers.append(peer)
+        return tuple(peers)
+
+    def next_due_ns(self) -> int | None:
+        """Return when `due` next has something to say; None when nothing is planned."""
+        return min(
+            (
+                entry.dial_at_ns
+                for entry in self._entries.values()
+                if entry.dial_at_ns is not None and not entry.is_dialling and entry.addresses
+            ),
+            default=None,
+        )
+
+    def _plan(self, entry: _Entry, wait_s: float, now_ns: int) -> None:
+        entry.dial_at_ns = now_ns + int(wait_s * SECOND_NS)
+
+    def on_dial_ended(self, peer: PeerId, now_ns: int) -> None:
+        """A dial ended without a link: try again after a growing wait. With a link `on_up` came first."""
+        entry = self._entries.get(peer)
+        if entry is None:
+            return
+        entry.is_dialling = False
+        if entry.dial_at_ns is not None and entry.dial_at_ns <= now_ns:
+            self._plan(entry, entry.wait_s * (0.75 + 0.5 * self._jitter()), now_ns)
+            entry.wait_s = min(RETRY_MAX_S, entry.wait_s * 2)
+
+    def on_up(self, peer: PeerId) -> None:
+        """A link is up: stop dialling."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            entry.dial_at_ns = None
+            entry.wait_s = RETRY_MIN_S
+
+    def on_down(self, peer: PeerId, now_ns: int) -> None:
+        """The last link is lost: the lower id redials almost at once, the higher one later."""
+        entry = self._entries.get(peer)
+        if entry is None:
+            return
+        wait_s = RETRY_MIN_S if self.me < peer else HIGHER_WAIT_S
+        self._plan(entry, wait_s * (0.5 + self._jitter()), now_ns)
+
+    def on_refused(self, peer: PeerId, now_ns: int) -> None:
+        """The peer speaks another version or follows another chain: look again later."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            self._plan(entry, REFUSED_RETRY_S * (1 + 0.2 * self._jitter()), now_ns)
+
+    # --- bans
+
+    def ban(self, peer: PeerId, now_ns: int) -> None:
+        """Keep a misbehaving peer away for a while, longer each time."""
+        entry = self._entries.get(peer)
+        if entry is None:
+            return
+        if now_ns - entry.last_ban_ns > BAN_MEMORY_S * SECOND_NS:
+            entry.bans = 0
+        ban_s = min(MAX_BAN_S, DROP_BAN_S * 2**entry.bans)
+        entry.bans = min(entry.bans + 1, 16)
+        entry.last_ban_ns = now_ns
+        entry.banned_until_ns = now_ns + int(ban_s * SECOND_NS)
+        entry.dial_at_ns = entry.banned_until_ns
+
+    def is_banned(self, peer: PeerId, now_ns: int) -> bool:
+        """Return whether `peer` is being kept away."""
+        entry = self._entries.get(peer)
+        return entry is not None and entry.banned_until_ns > now_ns
+
+    def why_refused(self, peer: PeerId, now_ns: int) -> str | None:
+        """Return why a connection of `peer` must not be admitted; None admits it and counts one handshake."""
+        entry = self._entries.get(peer)
+        if entry is None:
+            return "not a member"
+        if entry.banned_until_ns > now_ns:
+            return "dropped a short while ago"
+        if not entry.handshakes.take(1, now_ns):
+            return "connects too often"
+        return None
+
+    # --- quotas
+
+    def may_send_frame(self, peer: PeerId, size_bytes: int, now_ns: int) -> bool:
+        """Count one consensus frame against the peer's quota."""
+        entry = self._entries.get(peer)
+        return entry is not None and entry.frames.take(1, now_ns) and entry.frame_bytes.take(size_bytes, now_ns)
+
+    def may_announce(self, peer: PeerId, size_bytes: int, now_ns: int) -> bool:
+        """Count one announcement against the quota of the member that signed it."""
+        entry = self._entries.get(peer)
+        return (
+            entry is not None
+            and entry.announcements.take(1, now_ns)
+            and entry.announcement_bytes.take(size_bytes, now_ns)
+        )

@@ -1,0 +1,289 @@
+"""Noise for members only: the standard `/noise` handshake and records, a membership check, and buffered records.
+
+Security assumption: a peer id is the network key of a member; Noise XX proves possession of it and gives fresh keys
+per connection (ChaCha20-Poly1305, 2^64 records before a nonce repeats). Whoever is not admitted is closed right after
+the handshake, before a muxer or a stream exists. A record that does not decrypt closes the connection for good.
+
+The records are those of the Noise specification as used by libp2p (two length bytes, at most 65 535 bytes), so a stock
+py-libp2p or go-libp2p peer interoperates. What differs is the cost: many records are parsed out of one socket read,
+and writes are queued and leave in one system call, so that no writer ever waits while it holds the muxer's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Protocol, cast
+
+import trio
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from libp2p.abc import IRawConnection, ISecureConn
+from libp2p.connection_types import ConnectionType
+from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+from libp2p.io.exceptions import ConnectionClosedError
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.peer.id import ID
+from libp2p.security.base_session import BaseSession
+from libp2p.security.exceptions import HandshakeFailure
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.security.secure_session import SecureSession
+from multiaddr import Multiaddr
+
+from fednode.ids import PeerId
+from fednode.p2p import wire_limits
+
+MAX_RECORD_BYTES = 65_535
+TAG_BYTES = 16
+MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
+SOCKET_READ_BYTES = 256 * 1024
+WRITE_MARK_BYTES = 256 * 1024
+"""Writers of data wait above this many unwritten bytes; it keeps the kernel busy for a few milliseconds."""
+
+WhyRefused = Callable[[PeerId], str | None]
+Spawn = Callable[[Callable[[], Coroutine[object, object, None]]], None]
+
+
+class MemberRefused(HandshakeFailure):
+    """The other side proved its peer id, and this node does not admit it."""
+
+
+class _Cipher(Protocol):
+    k: bytes
+
+
+class _NoiseKeys(Protocol):
+    cipher_state_encrypt: _Cipher
+    cipher_state_decrypt: _Cipher
+
+
+class _NoiseState(Protocol):
+    noise_protocol: _NoiseKeys
+
+
+class _FinishedHandshake(Protocol):
+    """What `NoiseTransportReadWriter` holds after the handshake; py-libp2p does not type it."""
+
+    noise_state: _NoiseState
+
+
+class RecordCipher:
+    """One direction's key and its 64-bit little-endian counter, as in the Noise specification, section 5.1."""
+
+    __slots__ = ("_aead", "_counter")
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = ChaCha20Poly1305(key)
+        self._counter = 0
+
+    def _nonce(self) -> bytes:
+        nonce = bytes(4) + self._counter.to_bytes(8, "little")
+        self._counter += 1
+        return nonce
+
+    def seal(self, plain: bytes | memoryview) -> bytes:
+        """Encrypt the next record."""
+        return self._aead.encrypt(self._nonce(), plain, b"")
+
+    def open(self, record: memoryview) -> bytes:
+        """Decrypt the next record; raises `InvalidTag` on any change."""
+        return self._aead.decrypt(self._nonce(), record, b"")
+
+
+class NoiseSession(BaseSession):
+    """An encrypted connection whose reads and writes are buffered."""
+
+    def __init__(self, inner: SecureSession, raw: IRawConnection, spawn: Spawn) -> None:
+        super().__init__(
+            local_peer=inner.local_peer,
+            local_private_key=inner.local_private_key,
+            remote_peer=inner.remote_peer,
+            remote_permanent_pubkey=inner.remote_permanent_pubkey,
+            is_initiator=inner.is_initiator,
+        )
+        keys = cast(_FinishedHandshake, inner.conn).noise_state.noise_protocol
+        self._raw = raw
+        self._spawn = spawn
+        self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
+        self._opener = RecordCipher(keys.cipher_state_decrypt.k)
+        self._cipher_text = bytearray()
+        self._plain: deque[bytes] = deque()
+        self._plain_bytes = 0
+        self._offset = 0
+        self._unwritten: list[bytes] = []
+        self._unwritten_bytes = 0
+        self._is_flushing = False
+        self._room = trio.Event()
+        self._closed = False
+        self.is_overloaded: Callable[[], bool] = lambda: False
+        """Asked before each socket read; True closes the connection. The network sets it to its backlog check."""
+
+    # --- reading
+
+    def _parse(self) -> None:
+        """Move the whole records in `_cipher_text` to `_plain`."""
+        text = self._cipher_text
+        position, end = 0, len(text)
+        with memoryview(text) as view:
+            while end - position >= 2:
+                stop = position + 2 + (text[position] << 8 | text[position + 1])
+                if stop > end:
+                    break
+                if stop - position - 2 < TAG_BYTES:
+                    raise ConnectionClosedError("record too short")
+                try:
+                    plain = self._opener.open(view[position + 2 : stop])
+                except InvalidTag:
+                    raise ConnectionClosedError("record does not decrypt") from None
+                position = stop
+                if plain:
+                    self._plain.append(plain)
+                    self._plain_bytes += len(plain)
+        if position:
+            del text[:position]
+
+    async def _fill(self) -> bool:
+        """Read from the socket until some plaintext is there; False at the end of the connection."""
+        while True:
+            if self._closed or self.is_overloaded():
+                await self.abort()
+                return False
+            data = await self._raw.read(SOCKET_READ_BYTES)
+            if not data:
+                return False
+            self._cipher_text += data
+            try:
+                self._parse()
+            except ConnectionClosedError:
+                await self.abort()
+                raise
+            if self._plain_bytes:
+                return True
+
+    def _take(self, count: int) -> bytes:
+        plain, offset = self._plain, self._offset
+        first = plain[0]
+        left = len(first) - offset
+        self._plain_bytes -= count
+        if count < left:
+            self._offset = offset + count
+            return first[offset : offset + count]
+        parts = [first[offset:] if offset else first]
+        plain.popleft()
+        missing = count - left
+        self._offset = 0
+        while missing:
+            first = plain[0]
+            if missing < len(first):
+                parts.append(first[:missing])
+                self._offset = missing
+                break
+            parts.append(plain.popleft())
+            missing -= len(first)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Return exactly `n` bytes, fewer only at the end of the connection; without `n` the next record's rest."""
+        if n is None:
+            if not self._plain_bytes and not await self._fill():
+                raise ConnectionClosedError("connection closed")
+            return self._take(len(self._plain[0]) - self._offset)
+        while self._plain_bytes < n:
+            if not await self._fill():
+                if self._plain_bytes:
+                    return self._take(self._plain_bytes)
+                raise ConnectionClosedError("connection closed")
+        return self._take(n) if n else b""
+
+    # --- writing
+
+    async def write(self, data: bytes) -> None:
+        """Encrypt and queue; a task sends. Raises when the connection is closed or its queue beyond its bound."""
+        if self._closed:
+            raise ConnectionClosedError("connection closed")
+        view = memoryview(data)
+        for start in range(0, len(view), MAX_PLAIN_BYTES):
+            record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
+            self._unwritten.append(len(record).to_bytes(2, "big"))
+            self._unwritten.append(record)
+            self._unwritten_bytes += len(record) + 2
+        if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
+            await self.abort()
+            raise ConnectionClosedError("the peer does not read")
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._spawn(self._flush)
+
+    async def _flush(self) -> None:
+        try:
+            while self._unwritten and not self._closed:
+                batch = b"".join(self._unwritten)
+                self._unwritten.clear()
+                await self._raw.write(batch)
+                self._unwritten_bytes -= len(batch)
+                if self._unwritten_bytes < WRITE_MARK_BYTES:
+                    self._room.set()
+                    self._room = trio.Event()
+        except (ConnectionClosedError, RawConnError):
+            await self.abort()
+        finally:
+            self._is_flushing = False
+            self._room.set()
+
+    async def wait_writable(self) -> None:
+        """Wait until data may be written; call it before taking the muxer's lock, never while holding it."""
+        while self._unwritten_bytes >= WRITE_MARK_BYTES and not self._closed:
+            await self._room.wait()
+
+    # --- the rest of a secured connection
+
+    async def abort(self) -> None:
+        """Close the socket at once, whatever is still queued; wakes everybody who waits on it."""
+        self._closed = True
+        self._room.set()
+        await self._raw.close()
+
+    async def close(self) -> None:
+        """Send what is queued, for a moment at most, then close the socket."""
+        with trio.move_on_after(0.2):
+            while self._is_flushing and not self._closed:
+                await self._room.wait()
+        await self.abort()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """Return the remote end of the socket."""
+        return self._raw.get_remote_address()
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        """Return the remote end as multiaddrs."""
+        return self._raw.get_transport_addresses()
+
+    def get_connection_type(self) -> ConnectionType:
+        """Return how the peer is reached: always directly."""
+        return self._raw.get_connection_type()
+
+
+class MemberNoise(NoiseTransport):
+    """Noise that admits only whom `why_refused` lets through, inbound and outbound."""
+
+    def __init__(self, key_pair: KeyPair, why_refused: WhyRefused, spawn: Spawn) -> None:
+        super().__init__(key_pair, noise_privkey=create_x25519_key_pair().private_key)
+        self._why_refused = why_refused
+        self._spawn = spawn
+
+    async def _admit(self, secured: ISecureConn, raw: IRawConnection) -> ISecureConn:
+        inner = cast(SecureSession, secured)
+        reason = self._why_refused(PeerId(inner.get_remote_peer().to_base58()))
+        if reason is not None:
+            await raw.close()
+            raise MemberRefused(reason)
+        return NoiseSession(inner, raw, self._spawn)
+
+    async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
+        """Answer a handshake, then admit or refuse its peer."""
+        return await self._admit(await super().secure_inbound(conn), conn)
+
+    async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
+        """Start a handshake with exactly `peer_id`, then admit or refuse it."""
+        return await self._admit(await super().secure_outbound(conn, peer_id), conn)

@@ -1,0 +1,93 @@
+"""Every bound of the transport, with the reason for its value.
+
+A peer is another hospital: authenticated, but possibly faulty. Nothing it sends may cost more than what is named here.
+"""
+
+from __future__ import annotations
+
+# --- consensus stream -------------------------------------------------------------------------------------------
+
+MAX_FRAME_BYTES = 1_310_720
+"""1.25 MiB: the largest block (1 MiB of transactions) with its certificate and envelope."""
+
+PIECE_BYTES = 65_507
+"""One write: with yamux's 12 bytes of header it fills exactly one 65 519-byte Noise record instead of spilling."""
+
+MAX_HELLO_BYTES = 256
+"""The first frame of a stream is 40 bytes today; the rest is room for later versions, whose tail is ignored."""
+
+MAX_OUTBOX_FRAMES = 4_096
+MAX_OUTBOX_BYTES = 16 * 1024 * 1024
+"""Waiting for one peer. A healthy peer drains in milliseconds; past this it is stuck and re-sending will repair it."""
+
+MAX_INBOX_EVENTS = 4_096
+MAX_INBOX_BYTES = 16 * 1024 * 1024
+"""Waiting for this node, per sender, so that one flooding peer cannot push out what the others sent."""
+
+# --- bulk stream ------------------------------------------------------------------------------------------------
+
+MAX_BLOB_HEADER_BYTES = 64 * 1024
+"""Blob headers describe a vector chunk or a model; the largest carries a list of hashes."""
+
+MAX_BLOB_BYTES = 1024 * 1024 * 1024
+"""1 GiB: a vector of 268 million ring elements, ten times the largest model of the design."""
+
+MAX_BLOB_OUTBOX_COUNT = 256
+MAX_BLOB_OUTBOX_BYTES = 2 * 1024 * 1024 * 1024
+"""Blobs waiting for one peer are references to memory the caller owns, not copies."""
+
+MAX_BLOB_INBOX_BYTES = 1024 * 1024 * 1024
+"""Received blobs of one peer that this node has not taken yet; further ones are refused before allocation."""
+
+READ_BYTES = 1024 * 1024
+"""Largest single read from a stream: bounds the copy that one turn of the event loop makes."""
+
+# --- connections ------------------------------------------------------------------------------------------------
+
+MAX_LINKS_PER_PEER = 2
+"""Simultaneous dials give a pair two connections, one each way; a third replaces the oldest."""
+
+MAX_STREAMS_PER_LINK = 32
+"""An honest peer opens three (consensus, bulk, gossip) and a few more while gossip re-opens its own."""
+
+MAX_UNREAD_BYTES_PER_LINK = 64 * 1024 * 1024
+"""Received but unread on one connection: two full 16 MiB yamux windows in use, doubled. The muxer itself does not
+enforce its window, so past this the connection is closed."""
+
+MAX_UNWRITTEN_BYTES_PER_LINK = 4 * 1024 * 1024
+"""Encrypted but not yet accepted by the kernel. Only replies to pings and window updates can grow it past the
+writers' mark, so reaching it means a peer that asks without reading."""
+
+MAX_PENDING_HANDSHAKES = 64
+"""Strangers may open sockets; this many at once may be in the handshake, the rest wait in the kernel's backlog."""
+
+HANDSHAKE_TIMEOUT_S = 5.0
+"""Connect, Noise, muxer and hello: three round trips and six signatures; a slow line needs one second."""
+
+DIAL_TIMEOUT_S = 5.0
+
+KEEPALIVE_S = 1.5
+"""An idle link sends one empty frame this often."""
+
+SILENCE_LIMIT_S = 5.0
+"""A link that stays silent this long has lost its peer: three keep-alives."""
+
+WATCH_INTERVAL_S = 0.5
+"""How often silence is looked at; cheap, one comparison per link."""
+
+REFUSED_GRACE_S = 0.5
+"""A refused peer keeps its link this long, so that it can read our hello and name the mismatch as well."""
+
+# --- gossip -----------------------------------------------------------------------------------------------------
+
+MAX_ANNOUNCEMENT_BYTES = 512 * 1000
+"""Below this py-libp2p's gossip delivers reliably; larger things are announced by hash and pulled."""
+
+MAX_GOSSIP_RPC_BYTES = 1024 * 1024
+"""One gossip frame: an announcement plus signature, key and control messages."""
+
+MAX_GOSSIP_ENTRIES = 256
+"""Messages, ids and control entries in one gossip frame; honest frames carry one message or a few dozen ids."""
+
+MAX_ANNOUNCEMENTS_WAITING = 256
+"""Ours, not yet handed to gossip; gossip is lossy by contract."""
