@@ -93,6 +93,13 @@ class MemberRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberList:
+    """All hospitals, ascending by number."""
+
+    members: tuple[MemberRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NonceRecord:
     """Highest nonce a sender has used."""
 
