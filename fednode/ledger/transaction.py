@@ -15,7 +15,44 @@ from fednode.codec import U64, Bytes64, Range, decode, encode, pack, to_plain
 from fednode.crypto import Domain, Signer, Verified, is_signature_valid, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, Height, MemberId
-from fednode.ledger.bodies import Body, Member
+from fednode.ledger.bodies import (
+    Acknowledge,
+    Answer,
+    Body,
+    Coin,
+    Commit,
+    Digest,
+    Expire,
+    Keys,
+    Member,
+    Metrics,
+    Outcome,
+    Proof,
+    Ready,
+    Result,
+    Reveal,
+    Roster,
+    ShareRoot,
+    StudyAction,
+    StudyCreate,
+    StudyPause,
+    StudyTerms,
+    StudyVote,
+    SumAck,
+    Verdict,
+    Weights,
+    compute_list_digest,
+    compute_study_id,
+)
+
+__all__ = [
+    "Acknowledge", "Answer", "Body", "Coin", "Commit", "Digest", "Expire", "Keys", "Member", "Metrics", "Outcome",
+    "Proof", "Ready", "Result", "Reveal", "Roster", "ShareRoot", "StudyAction", "StudyCreate", "StudyPause",
+    "StudyTerms", "StudyVote", "SumAck", "Verdict", "Weights", "compute_list_digest", "compute_study_id",
+    "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
+    "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "sign_transaction",
+    "verify_transaction",
+]
 
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_PENDING_PER_MEMBER = 64
@@ -24,6 +61,7 @@ MAX_POOL_BYTES = 16 * 1024 * 1024
 MAX_BLOCK_BYTES = 1024 * 1024
 MAX_VALIDITY_BLOCKS = 10_000
 """Largest distance of `valid_until` from the height of the block that carries the transaction."""
+
 
 @dataclass(frozen=True)
 class Transaction:
