@@ -1,0 +1,238 @@
+"""The home of one daemon on disk: its folders, writes that survive a power cut, and the lock that keeps a second out.
+
+Security assumption: the home belongs to the account the daemon runs under; everything in it is created readable by
+that account alone. What is written here is either the old or the new content after a crash, never a mixture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fednode.errors import FednodeError, HomeInUse, Unavailable
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+PUBLIC_FILE = 0o644
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota of this account is used up"}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where everything of one daemon lies. Only `create` makes folders; nothing else here touches the disk."""
+
+    root: Path
+
+    @property
+    def etc(self) -> Path:
+        """What people write and exchange: configuration, genesis, identity card."""
+        return self.root / "etc"
+
+    @property
+    def var(self) -> Path:
+        """What the daemon writes: chain, sign-state, models, socket."""
+        return self.root / "var"
+
+    @property
+    def config(self) -> Path:
+        """The configuration, unless --config names another file."""
+        return self.etc / "hospital.toml"
+
+    @property
+    def card(self) -> Path:
+        """The identity card that is given to the other hospitals."""
+        return self.etc / "identity-card.toml"
+
+    @property
+    def genesis(self) -> Path:
+        """The genesis file, unless the configuration names another."""
+        return self.etc / "genesis.toml"
+
+    @property
+    def keystore(self) -> Path:
+        """The encrypted keys."""
+        return self.root / "keys" / "keystore.toml"
+
+    @property
+    def chain(self) -> Path:
+        """Folder of the LevelDB store."""
+        return self.var / "chain"
+
+    @property
+    def sign_state(self) -> Path:
+        """Folder of what this member has signed, outside the store: it must outlive a restored store."""
+        return self.var / "sign-state"
+
+    @property
+    def rounds(self) -> Path:
+        """Folder of the encrypted records of running secure sums."""
+        return self.var / "rounds"
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of models by hash."""
+        return self.var / "blobs"
+
+    @property
+    def socket(self) -> Path:
+        """The control socket that the command line talks to."""
+        return self.var / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the running daemon; contains its process id."""
+        return self.var / "daemon.lock"
+
+    @property
+    def journal(self) -> Path:
+        """One JSON line per event and effect."""
+        return self.root / "log" / "journal.jsonl"
+
+    @property
+    def output(self) -> Path:
+        """What the daemon writes to its standard streams when it runs in the background."""
+        return self.root / "log" / "daemon.log"
+
+    def create(self) -> None:
+        """Make the folders, readable by this account alone; those that exist are left as they are."""
+        with environment("create the home", self.root):
+            self.root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            for folder in (self.etc, self.var, self.keystore.parent, self.journal.parent):
+                folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+
+
+@contextlib.contextmanager
+def environment(action: str, path: Path, kind: type[FednodeError] = Unavailable) -> Iterator[None]:
+    """Turn an `OSError` inside the block into one sentence: cannot `action` `path`, why, and what to do.
+
+    A full disk is always `Unavailable`: whatever was being done, nothing is wrong with the file itself.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = error.errno or 0
+        if code in _FULL:
+            text = f"cannot {action} {path}: {_FULL[code]}; free some space and start again, nothing was lost"
+            raise Unavailable(text) from None
+        raise kind(f"cannot {action} {path}: {_reason(error)}; {_fix(code)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _fix(code: int) -> str:
+    if code in _DENIED:
+        return "run as the account that owns it, or change its permissions"
+    if code == errno.ENOENT:
+        return "check the path"
+    if code in (errno.EISDIR, errno.ENOTDIR):
+        return "a file and a folder are mixed up in this path; correct it"
+    return "check the path and the disk"
+
+
+def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
+    """Replace `path` by `data`: on return it is on the disk, and a crash at any moment leaves old or new, whole.
+
+    The temporary file lies in the same folder and is removed on failure. Raises `Unavailable`.
+    """
+    with environment("write", path):
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_bounded(path: Path, max_bytes: int, what: str, kind: type[FednodeError] = Unavailable) -> bytes:
+    """Read a file of at most `max_bytes`; raise `kind` with one sentence that calls the file `what`."""
+    with environment(f"read the {what}", path, kind), path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise kind(f"{what} {path} is larger than {max_bytes} bytes; this is not such a file, check the path")
+    return data
+
+
+class HomeLock:
+    """Keeps other daemons off a home for as long as this process lives, however it ends.
+
+    An open file description lock (fcntl): unlike flock it can be asked about without being taken, so looking whether
+    a daemon runs never gets in the way of one that starts.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @staticmethod
+    def acquire(home: Home) -> HomeLock:
+        """Take the lock; raise `HomeInUse` naming the process that holds it."""
+        with environment("open the lock", home.lock):
+            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+            with environment("write the lock", home.lock):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            owner = _pid_in(descriptor)
+            os.close(descriptor)
+            process = f"process {owner}" if owner else "another process"
+            fix = f"stop it first with 'fednode --home {home.root} stop'"
+            raise HomeInUse(f"{process} already runs on the home {home.root}; {fix}") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return HomeLock(descriptor)
+
+    def release(self) -> None:
+        """Give the home free. The file stays: removing it would let two processes lock two files of one name."""
+        os.close(self._descriptor)
+
+
+_FLOCK = "hhqqi"
+_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def daemon_pid(home: Home) -> int | None:
+    """Return the process id of whoever holds the lock (0 if it has not written it yet), None if nobody does."""
+    try:
+        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        is_free = struct.unpack(_FLOCK, answer)[0] == fcntl.F_UNLCK
+        return None if is_free else _pid_in(descriptor) or 0
+    finally:
+        os.close(descriptor)
+
+
+def _pid_in(descriptor: int) -> int | None:
+    text = os.pread(descriptor, 32, 0).strip()
+    return int(text) if text.isdigit() else None
