@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fednode.crypto import Entropy, base_times, is_share_valid, random_scalar
+from fednode.crypto import GROUP_ORDER, Entropy, base_times, is_share_valid, random_scalar
 from fednode.smpc.shamir import evaluate, interpolate_at_zero
 
 
@@ -39,19 +39,26 @@ def deal(threshold: int, holders: Sequence[int], entropy: Entropy) -> Dealing:
 
 
 def reconstruct(points: Sequence[bytes], shares: Mapping[int, int]) -> int | None:
-    """Return the secret from at least len(points) valid shares, or None.
+    """Return the secret from at least T = len(points) valid shares, or None.
 
-    Shares that do not fit the commitments are passed over; the result is checked against the key point, so it is
-    never a wrong scalar.
+    Any T shares that give the scalar of the key point will do, so the first T are tried before each is checked.
+    The result is never a wrong scalar.
     """
     threshold = len(points)
-    valid = [holder for holder in sorted(shares) if is_share_valid(points, holder, shares[holder])][:threshold]
-    if len(valid) < threshold:
+    first = _secret_of(points, dict(sorted(shares.items())[:threshold]))
+    if first is not None:
+        return first
+    valid = {holder: share for holder, share in sorted(shares.items()) if is_share_valid(points, holder, share)}
+    return _secret_of(points, dict(list(valid.items())[:threshold]))
+
+
+def _secret_of(points: Sequence[bytes], shares: Mapping[int, int]) -> int | None:
+    if len(shares) < len(points):
         return None
-    secret = interpolate_at_zero({holder: shares[holder] for holder in valid})
+    secret = interpolate_at_zero(shares)
     return secret if is_key_of(secret, points[0]) else None
 
 
 def is_key_of(secret: int, point: bytes) -> bool:
     """Whether `secret` is the non-zero scalar of `point`."""
-    return secret != 0 and base_times(secret) == point
+    return 0 < secret < GROUP_ORDER and base_times(secret) == point

@@ -11,16 +11,16 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.crypto import Domain, is_share_valid, tagged_hash
+from fednode.crypto import Domain, is_point_valid, is_share_valid, tagged_hash
 from fednode.ids import Hash, MemberId
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk
+from fednode.smpc.feldman import is_key_of, reconstruct
 from fednode.smpc.masks import own_streams, removal_streams
 from fednode.smpc.prg import SumContext, apply_streams
 from fednode.smpc.ring import Buffer, RingVector
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
-ScalarOf = tuple[tuple[MemberId, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +85,27 @@ class SummedChunk:
     digest: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedSecret:
+    """What the ledger opened of one member's secret: the scalar itself, or holders' shares, with its points."""
+
+    member: MemberId
+    points: tuple[bytes, ...]
+    scalar: bytes | None = field(repr=False)
+    shares: tuple[tuple[MemberId, bytes], ...] = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmask:
-    """Remove all masks from the masked sum over U. Result: `Unmasked`.
+    """Remove all masks from the masked sum over U. Result: `Unmasked`, or `NotOpened`.
 
-    `chunks` in order; `b_scalars` of exactly U, `a_scalars` of exactly Q outside U, `points`: A of U.
+    `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U.
     """
 
     context: SumContext
     chunks: tuple[Buffer, ...] = field(repr=False)
-    b_scalars: ScalarOf = field(repr=False)
-    a_scalars: ScalarOf = field(repr=False)
+    b: tuple[OpenedSecret, ...] = field(repr=False)
+    a: tuple[OpenedSecret, ...] = field(repr=False)
     points: PointOf
 
 
@@ -107,8 +117,15 @@ class Unmasked:
     digest: Hash
 
 
+@dataclass(frozen=True, slots=True)
+class NotOpened:
+    """The openings do not give this member's secret."""
+
+    member: MemberId
+
+
 Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask
-Result = tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked
+Result = tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened
 
 
 def run(job: Job) -> Result:
@@ -132,7 +149,8 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
     return tuple(
         pair.dealer
         for pair in job.dealt
-        if not is_share_valid(pair.a_points, job.holder, pair.a_share)
+        if not all(is_point_valid(point) for point in pair.a_points + pair.b_points)
+        or not is_share_valid(pair.a_points, job.holder, pair.a_share)
         or not is_share_valid(pair.b_points, job.holder, pair.b_share)
     )
 
@@ -154,13 +172,28 @@ def _sum_chunks(job: SumChunks) -> tuple[SummedChunk, ...]:
     return tuple(summed)
 
 
-def _unmask(job: Unmask) -> Unmasked:
+def _unmask(job: Unmask) -> Unmasked | NotOpened:
     points = {int(member): point for member, point in job.points}
-    b_scalars = {int(member): scalar for member, scalar in job.b_scalars}
-    a_scalars = {int(member): scalar for member, scalar in job.a_scalars}
+    scalars: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    for found, secrets in zip(scalars, (job.b, job.a), strict=True):
+        for opened in secrets:
+            scalar = open_secret(opened)
+            if scalar is None:
+                return NotOpened(opened.member)
+            found[opened.member] = scalar
+    b_scalars, a_scalars = scalars
     total = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
     apply_streams(total, removal_streams(job.context, b_scalars, a_scalars, points))
     return Unmasked(ring.lift(total), digest_sum(job.context, total))
+
+
+def open_secret(opened: OpenedSecret) -> int | None:
+    """Return the scalar the openings give, checked against its key point, or None."""
+    if opened.scalar is not None:
+        scalar = int.from_bytes(opened.scalar, "little")
+        return scalar if is_key_of(scalar, opened.points[0]) else None
+    shares = {int(holder): int.from_bytes(share, "little") for holder, share in opened.shares}
+    return reconstruct(opened.points, shares)
 
 
 def digest_sum(context: SumContext, total: RingVector) -> Hash:

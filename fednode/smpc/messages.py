@@ -19,15 +19,13 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.codec import U16, Bytes32, Range, pack
+from fednode.codec import U16, Range, pack
 from fednode.crypto import Domain, Secret, tagged_hash
 from fednode.ids import Hash, MemberId, fault_bound
 from fednode.smpc.jobs import Job
 
 MIN_INCLUDED = 3
 """Fewest members of any sum: with two, each would learn the other's vector."""
-
-Points = tuple[bytes, ...]
 
 
 class Phase(IntEnum):
@@ -378,22 +376,3 @@ class Note:
 Effect = (
     Persist | Submit | SendChunk | WantChunk | StartTimer | Compute | SumOpened | SumFailed | Note
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SharePair:
-    """What a dealer seals to a holder: its shares of a and b, with the context they were dealt in.
-
-    The context is a hash so that the sealed box stays within 160 bytes; a box moved to another round, attempt,
-    dealer or holder does not open as a share.
-    """
-
-    context: Bytes32
-    a_share: Bytes32
-    b_share: Bytes32
-
-
-def share_context(params: SumParams, attempt: int, dealer: MemberId, holder: MemberId) -> Hash:
-    """Return the context of the shares `dealer` deals to `holder`."""
-    place = pack((params.chain_id, params.study, params.round, attempt, dealer, holder))
-    return tagged_hash(Domain.ROUND, b"share-pair", place)

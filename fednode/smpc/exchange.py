@@ -1,0 +1,298 @@
+"""Chunks of one attempt: which this member keeps, which it lacks, which it sends and to whom.
+
+Security assumption: a masked chunk counts only under the root its dealer committed on the ledger, a chunk of the sum
+only under the digest its owner posted there; until the ledger holds the root or digest a chunk is kept aside unused.
+Nothing is kept that the view gives no use for, and one copy of each, so memory is bounded by four vectors.
+This member's own masked chunks leave only through `offer`, which the session calls for a committed root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fednode.ids import MemberId
+from fednode.smpc.chunks import Layout, digest_chunk, is_leaf_of, merkle_path
+from fednode.smpc.jobs import MaskedInput, SummedChunk
+from fednode.smpc.messages import (
+    ChunkArrived,
+    ChunkRef,
+    Effect,
+    Lane,
+    Note,
+    Phase,
+    SendChunk,
+    SumParams,
+    SumView,
+    WantChunk,
+)
+from fednode.smpc.ring import Buffer
+
+MAX_SERVED: Final = 8
+"""How often one peer is given the same chunk in one attempt: reconnects and restarts, not a flood."""
+
+NO_DEALER: Final = MemberId(0)
+EMPTY_DIGEST: Final = digest_chunk(b"")
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A chunk at hand, its digest and Merkle path; `is_checked` once the ledger's root or digest agrees."""
+
+    data: Buffer = field(repr=False)
+    digest: bytes
+    proof: bytes = field(repr=False)
+    is_checked: bool
+
+
+class Exchange:
+    """Chunk state of one attempt; lives in memory only and is fetched again after a restart."""
+
+    def __init__(self, params: SumParams, attempt: int) -> None:
+        self._params = params
+        self._attempt = attempt
+        self._held: dict[ChunkRef, Held] = {}
+        self._hashing: set[ChunkRef] = set()
+        self._masked: MaskedInput | None = None
+        self._sent: set[tuple[MemberId, ChunkRef]] = set()
+        self._served: dict[tuple[MemberId, ChunkRef], int] = {}
+        self._summed: set[int] = set()
+        self._asked = 0
+
+    # --- what may come in ---------------------------------------------------------------------------------------
+
+    def is_expected(self, view: SumView, ref: ChunkRef, size_bytes: int, sender: MemberId) -> bool:
+        """Whether a chunk of this name and size from `sender` is of use now and not at hand or being digested."""
+        if ref.attempt != self._attempt or not view.qualified or ref.chunk >= len(view.qualified):
+            return False
+        if size_bytes == 0 or size_bytes != self.layout(view).size_bytes(ref.chunk):
+            return False
+        if self._params.me not in view.present or ref in self._held or ref in self._hashing:
+            return False
+        if ref.lane == Lane.MASKED:
+            return ref.dealer == sender != self._params.me and self._is_masked_chunk_of_use(view, ref)
+        if view.phase < Phase.ROSTER or ref.dealer != NO_DEALER:
+            return False
+        return ref.chunk in view.digests or self._owner(view, ref.chunk) == sender
+
+    def _is_masked_chunk_of_use(self, view: SumView, ref: ChunkRef) -> bool:
+        """A masked chunk is of use to its owner, and before owners are known to the member whose turn is first."""
+        dealer = MemberId(ref.dealer)
+        if view.phase == Phase.COMMIT:
+            return dealer in view.qualified and view.qualified[ref.chunk] == self._params.me
+        if not Phase.ROSTER <= view.phase <= Phase.SUMACK or self._owner(view, ref.chunk) != self._params.me:
+            return False
+        return dealer in self.dealers(view)
+
+    @staticmethod
+    def _owner(view: SumView, chunk: int) -> MemberId | None:
+        return view.owners[chunk] if chunk < len(view.owners) else None
+
+    def arriving(self, event: ChunkArrived) -> None:
+        """Note that a chunk is being digested."""
+        self._hashing.add(event.ref)
+
+    def digested(self, view: SumView, event: ChunkArrived, digest: bytes) -> list[Effect]:
+        """Keep a digested chunk if the ledger agrees or has nothing to say yet; else drop it."""
+        self._hashing.discard(event.ref)
+        self._held[event.ref] = Held(event.data, digest, event.proof, False)
+        return self.recheck(view, (event.ref,))
+
+    def recheck(self, view: SumView, refs: Iterable[ChunkRef] | None = None) -> list[Effect]:
+        """Compare unchecked chunks with roots and digests that may have come in; drop what does not fit."""
+        effects: list[Effect] = []
+        for ref in tuple(self._held) if refs is None else refs:
+            held = self._held[ref]
+            if not held.is_checked:
+                verdict = self._verdict(view, ref, held)
+                if verdict is False:
+                    del self._held[ref]
+                    effects.append(Note(f"dropped chunk {ref.chunk} of {_name(ref)}: not what the ledger says"))
+                held.is_checked = verdict is True
+        return effects
+
+    def _verdict(self, view: SumView, ref: ChunkRef, held: Held) -> bool | None:
+        if ref.lane == Lane.SUM:
+            return None if ref.chunk not in view.digests else view.digests[ref.chunk] == held.digest
+        posted = view.committed.get(MemberId(ref.dealer))
+        if posted is None:
+            return None if view.phase <= Phase.COMMIT else False
+        return is_leaf_of(posted.root, held.digest, ref.chunk, len(view.qualified), held.proof)
+
+    # --- what is at hand ----------------------------------------------------------------------------------------
+
+    def layout(self, view: SumView) -> Layout:
+        """Return how vectors of this attempt are cut; Q must be known."""
+        return Layout(self._params.length, len(view.qualified))
+
+    def dealers(self, view: SumView) -> tuple[MemberId, ...]:
+        """Return whose chunks an owner adds up: the committed not left out, U once it is known."""
+        return view.included or tuple(i for i in sorted(view.committed) if i not in view.left_out)
+
+    def owned(self, view: SumView) -> list[int]:
+        """Return the chunks this member owns."""
+        return [chunk for chunk, owner in enumerate(view.owners) if owner == self._params.me]
+
+    def owned_open(self, view: SumView) -> list[int]:
+        """Return the chunks this member owns and still has work with: unsettled in ROSTER, then not yet summed."""
+        if view.phase is Phase.ROSTER:
+            return [chunk for chunk in self.owned(view) if chunk not in view.settled]
+        if view.phase not in (Phase.DIGEST, Phase.SUMACK):
+            return []
+        return [c for c in self.owned(view) if c not in self._summed and self.sum_ref(c) not in self._held]
+
+    def masked_ref(self, dealer: MemberId, chunk: int) -> ChunkRef:
+        """Return the name of a masked chunk."""
+        return ChunkRef(self._attempt, Lane.MASKED, dealer, chunk)
+
+    def sum_ref(self, chunk: int) -> ChunkRef:
+        """Return the name of a chunk of the sum."""
+        return ChunkRef(self._attempt, Lane.SUM, NO_DEALER, chunk)
+
+    def get_masked(self, view: SumView, dealer: MemberId, chunk: int) -> Buffer | None:
+        """Return a masked chunk under its dealer's root, or None."""
+        if self.layout(view).size_bytes(chunk) == 0:
+            return b""
+        if dealer == self._params.me:
+            return None if self._masked is None else self.layout(view).cut(self._masked.data, chunk)
+        held = self._held.get(self.masked_ref(dealer, chunk))
+        return held.data if held is not None and held.is_checked else None
+
+    def get_sum(self, view: SumView, chunk: int) -> Buffer | None:
+        """Return a chunk of the sum under the ledger's digest, or None."""
+        if self.layout(view).size_bytes(chunk) == 0:
+            return b"" if view.digests.get(chunk) == EMPTY_DIGEST else None
+        held = self._held.get(self.sum_ref(chunk))
+        return held.data if held is not None and held.is_checked else None
+
+    def missing_masked(self, view: SumView) -> list[tuple[int, MemberId]]:
+        """Return (chunk, dealer) of what this member lacks as an owner, its own vector aside."""
+        others = [dealer for dealer in self.dealers(view) if dealer != self._params.me]
+        mine = self.owned_open(view)
+        return [(chunk, dealer) for chunk in mine for dealer in others if self.get_masked(view, dealer, chunk) is None]
+
+    def missing_sums(self, view: SumView) -> list[int]:
+        """Return the chunks of the sum that are not at hand under their digest."""
+        return [chunk for chunk in range(len(view.qualified)) if self.get_sum(view, chunk) is None]
+
+    def collect_parts(self, view: SumView) -> tuple[tuple[int, tuple[Buffer, ...]], ...] | None:
+        """Return the chunks to sum now, each with the data of all of U, or None while some of it is missing."""
+        whole = []
+        for chunk in self.owned_open(view):
+            parts = [self.get_masked(view, dealer, chunk) for dealer in view.included]
+            present = tuple(part for part in parts if part is not None)
+            if len(present) < len(parts):
+                return None
+            whole.append((chunk, present))
+        return tuple(whole)
+
+    def begin_sums(self, chunks: Iterable[int]) -> None:
+        """Note that chunks are being summed: once is enough, a result that the ledger contradicts is not repeated."""
+        self._summed.update(chunks)
+
+    def add_sum(self, view: SumView, summed: SummedChunk) -> list[Effect]:
+        """Keep a chunk of the sum this member computed."""
+        ref = self.sum_ref(summed.chunk)
+        self._held[ref] = Held(summed.data, summed.digest, b"", False)
+        return self.recheck(view, (ref,))
+
+    def own_digests(self, view: SumView) -> tuple[tuple[int, bytes], ...] | None:
+        """Return the digests of all chunks this member owns, or None while one is not computed."""
+        digests = [(chunk, self.own_digest(chunk)) for chunk in self.owned(view)]
+        known = tuple((chunk, digest) for chunk, digest in digests if digest is not None)
+        return known if known and len(known) == len(digests) else None
+
+    def own_digest(self, chunk: int) -> bytes | None:
+        """Return the digest of a chunk of the sum at hand, checked or not."""
+        held = self._held.get(self.sum_ref(chunk))
+        return None if held is None else held.digest
+
+    def drop_masked(self) -> None:
+        """Forget other members' masked chunks: the sum is fixed and acknowledged."""
+        for ref in [ref for ref in self._held if ref.lane == Lane.MASKED]:
+            del self._held[ref]
+
+    def wants(self, view: SumView, only: MemberId | None) -> list[Effect]:
+        """Ask for what is lacked now: of everyone who should have it, in turn, or of `only` one member."""
+        wants: list[Effect] = []
+        for chunk, dealer in self.missing_masked(view):
+            ref = self.masked_ref(dealer, chunk)
+            if only in (None, dealer) and ref not in self._hashing:
+                wants.append(WantChunk(dealer, ref))
+        if view.phase < Phase.SUMACK or self._params.me not in view.present:
+            return wants
+        self._asked += 1
+        for chunk in self.missing_sums(view):
+            sources = [m for m in dict.fromkeys((view.owners[chunk], *view.acked)) if m != self._params.me]
+            if sources and self.sum_ref(chunk) not in self._hashing and (only is None or only in sources):
+                source = sources[self._asked % len(sources)] if only is None else only
+                wants.append(WantChunk(source, self.sum_ref(chunk)))
+        return wants
+
+    # --- what goes out ------------------------------------------------------------------------------------------
+
+    def offer(self, masked: MaskedInput) -> None:
+        """Give this member's masked vector, whose root the ledger holds, to owners from now on."""
+        self._masked = masked
+
+    @property
+    def is_offering(self) -> bool:
+        """Whether `offer` was called."""
+        return self._masked is not None
+
+    def push_masked(self, view: SumView) -> list[Effect]:
+        """Send each owner its chunk of this member's vector, once."""
+        if self._masked is None or self._params.me in view.left_out:
+            return []
+        effects: list[Effect] = []
+        for chunk, owner in enumerate(view.owners or view.qualified):
+            if owner != self._params.me and chunk not in view.settled:
+                effects += self._send_once(view, owner, self.masked_ref(self._params.me, chunk))
+        return effects
+
+    def push_sums(self, view: SumView) -> list[Effect]:
+        """Send every present member the chunks of the sum this member owns, once."""
+        effects: list[Effect] = []
+        for chunk, owner in enumerate(view.owners):
+            if owner == self._params.me and self.own_digest(chunk) is not None:
+                for member in view.present:
+                    if member != self._params.me and member not in view.acked:
+                        effects += self._send_once(view, member, self.sum_ref(chunk))
+        return effects
+
+    def serve(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
+        """Answer a request: masked chunks only to their owner, the sum to any member; a few times each."""
+        if ref.attempt != self._attempt or ref.chunk >= len(view.qualified) or to not in self._params.members:
+            return []
+        if ref.lane == Lane.MASKED:
+            owners = view.owners or view.qualified
+            if ref.dealer != self._params.me or owners[ref.chunk] != to:
+                return []
+        count = self._served.get((to, ref), 0)
+        effects = self._chunk(view, to, ref) if count < MAX_SERVED else []
+        if effects:
+            self._served[to, ref] = count + 1
+        return effects
+
+    def _send_once(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
+        if (to, ref) in self._sent:
+            return []
+        self._sent.add((to, ref))
+        return self._chunk(view, to, ref)
+
+    def _chunk(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
+        """Return the effect that sends a chunk, or nothing if it is not at hand or empty."""
+        if ref.lane == Lane.SUM:
+            held = self._held.get(ref)
+            if held is None or not (held.is_checked or self._owner(view, ref.chunk) == self._params.me):
+                return []
+            return [SendChunk(to, ref, b"", memoryview(held.data))]
+        if self._masked is None or self.layout(view).size_bytes(ref.chunk) == 0:
+            return []
+        path = merkle_path(self._masked.leaves, ref.chunk)
+        return [SendChunk(to, ref, path, self.layout(view).cut(self._masked.data, ref.chunk))]
+
+
+def _name(ref: ChunkRef) -> str:
+    return "the sum" if ref.lane == Lane.SUM else f"member {ref.dealer}"

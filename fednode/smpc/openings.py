@@ -1,0 +1,82 @@
+"""What may be opened: decided by (Q, U) of the round's one unmasking and by nothing else.
+
+Security assumption: a member of U has its b opened, a dropped member of Q its a, no member both; a dropped member
+never opens its own b. U holds at least max(N - f, 3) members and, if the study is pinned, exactly the pinned ones.
+Whatever else the ledger might say, this file refuses.
+"""
+
+from __future__ import annotations
+
+from fednode.crypto import scalar_bytes
+from fednode.ids import MemberId
+from fednode.smpc.jobs import OpenedSecret
+from fednode.smpc.keys import get_share
+from fednode.smpc.messages import RevealMessage, SumParams, SumView
+from fednode.smpc.record import AttemptRecord, Opening
+
+
+def find_unsafe(params: SumParams, view: SumView) -> str | None:
+    """Return why U of this view must not be summed or opened, or None if it may."""
+    included, qualified = set(view.included), set(view.qualified)
+    if len(included) != len(view.included) or len(included) < params.min_included:
+        return f"the sum would hold {len(included)} members, fewer than {params.min_included}"
+    if not included <= set(view.committed) or not set(view.committed) <= qualified:
+        return "the sum would hold a member that is not committed"
+    if view.pinned is not None and included != set(view.pinned):
+        return "the sum would hold other members than an earlier one of the same vectors"
+    return None
+
+
+def dropped_members(opening: Opening) -> tuple[MemberId, ...]:
+    """Return Q outside U."""
+    return tuple(member for member in opening.qualified if member not in opening.included)
+
+
+def first_reveal(
+    params: SumParams, view: SumView, record: AttemptRecord, opening: Opening
+) -> RevealMessage | None:
+    """Return what this member opens in REVEAL: own b if in U, its shares of a of the dropped; None if nothing."""
+    own_b = scalar_bytes(record.b_scalar) if params.me in opening.included else None
+    a_shares = _shares_of(params, view, record, dropped_members(opening), "a")
+    if a_shares is None or (own_b is None and not a_shares):
+        return None
+    return RevealMessage(own_b, a_shares, ())
+
+
+def second_reveal(
+    params: SumParams, view: SumView, record: AttemptRecord, opening: Opening
+) -> RevealMessage | None:
+    """Return what this member opens in REVEAL2: shares of b of the silent members of U, late own b."""
+    awaited = tuple(member for member in view.awaited_b if member in opening.included)
+    own_b = scalar_bytes(record.b_scalar) if params.me in awaited else None
+    b_shares = _shares_of(params, view, record, awaited, "b")
+    if b_shares is None or (own_b is None and not b_shares):
+        return None
+    return RevealMessage(own_b, (), b_shares)
+
+
+def _shares_of(
+    params: SumParams, view: SumView, record: AttemptRecord, dealers: tuple[MemberId, ...], which: str
+) -> tuple[tuple[MemberId, bytes], ...] | None:
+    """Return this member's share of every dealer but itself, or None if one is not at hand."""
+    shares = []
+    for dealer in dealers:
+        if dealer != params.me:
+            share = get_share(params, view, record, dealer, which)
+            if share is None:
+                return None
+            shares.append((dealer, share))
+    return tuple(shares)
+
+
+def collect_openings(view: SumView) -> tuple[tuple[OpenedSecret, ...], tuple[OpenedSecret, ...]]:
+    """Return what the ledger holds to remove the masks: b of every member of U, a of every dropped one."""
+    b = tuple(
+        OpenedSecret(i, view.keys[i].b_points, view.own_b.get(i), tuple(sorted(view.b_shares.get(i, {}).items())))
+        for i in view.included
+    )
+    a = tuple(
+        OpenedSecret(j, view.keys[j].a_points, None, tuple(sorted(view.a_shares.get(j, {}).items())))
+        for j in view.qualified if j not in view.included
+    )
+    return b, a

@@ -1,0 +1,200 @@
+"""What a member must still know after a crash: its scalars, the shares it holds, its vector, its promises.
+
+Security assumption: the performer encrypts both parts with the keystore key and deletes them when the round closes.
+Each promise is recorded before it is made: scalars before their points, received shares before the acknowledgement,
+the vector and its chunk digests before the root, (Q, U) before anything is opened. Only the current attempt is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from fednode.codec import U8, U16, U32, Bytes32, decode, encode
+from fednode.crypto import Secret, scalar_from_bytes
+from fednode.errors import Rejected, StorageError
+from fednode.ids import MemberId
+from fednode.smpc import ring
+from fednode.smpc.chunks import merkle_root
+from fednode.smpc.messages import KeysMessage, Persist, RecordPart, SumParams, SumView
+
+RECORD_FORMAT: Final = 1
+MAX_STATE_BYTES: Final = 1 << 20
+"""256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
+
+INPUT_OVERHEAD_BYTES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedShare:
+    """The two shares a dealer sealed to this member, already checked."""
+
+    dealer: U16
+    a_share: Bytes32 = field(repr=False)
+    b_share: Bytes32 = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The shares held and the dealers named wrong."""
+
+    received: tuple[ReceivedShare, ...]
+    wrong: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The masks' partners, the digests of the masked chunks and the weight that were promised."""
+
+    qualified: tuple[MemberId, ...]
+    leaves: tuple[Bytes32, ...]
+    weight: U16
+
+    @property
+    def root(self) -> bytes:
+        """The root on the ledger."""
+        return merkle_root(self.leaves)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The sets that decide every opening of this round."""
+
+    qualified: tuple[MemberId, ...]
+    included: tuple[MemberId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt: coefficients of both polynomials (secret first), the posted keys, and the promises so far."""
+
+    attempt: U16
+    a_coefficients: tuple[Bytes32, ...] = field(repr=False)
+    b_coefficients: tuple[Bytes32, ...] = field(repr=False)
+    keys: KeysMessage
+    acknowledged: Acknowledged | None = None
+    answered: tuple[MemberId, ...] | None = None
+    committed: Committed | None = None
+    opening: Opening | None = None
+
+    @property
+    def a_scalar(self) -> int:
+        """The secret of the pair masks."""
+        return scalar_from_bytes(self.a_coefficients[0])
+
+    @property
+    def b_scalar(self) -> int:
+        """The secret of the self mask."""
+        return scalar_from_bytes(self.b_coefficients[0])
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """File STATE: whose round it is, and the current attempt."""
+
+    format: U8
+    chain_id: bytes
+    study: bytes
+    round: U32
+    me: MemberId
+    attempt: AttemptRecord
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """File INPUT: this member's vector (little-endian uint32) and weight, the same in all attempts of the round."""
+
+    format: U8
+    chain_id: bytes
+    study: bytes
+    round: U32
+    me: MemberId
+    weight: U16
+    values: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """The vector in use."""
+
+    values: ring.RingVector = field(repr=False)
+    weight: int
+
+
+def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist:
+    """Return the effect that replaces STATE."""
+    record = StateRecord(RECORD_FORMAT, params.chain_id, params.study, params.round, params.me, attempt)
+    return Persist(RecordPart.STATE, Secret(encode(record)))
+
+
+def persist_input(params: SumParams, own: Input) -> Persist:
+    """Return the effect that writes INPUT."""
+    place = (RECORD_FORMAT, params.chain_id, params.study, params.round, params.me)
+    record = InputRecord(*place, own.weight, own.values.astype(ring.RING).tobytes())
+    return Persist(RecordPart.INPUT, Secret(encode(record)))
+
+
+def restore_state(params: SumParams, parts: Mapping[RecordPart, bytes]) -> AttemptRecord | None:
+    """Read STATE, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
+    data = parts.get(RecordPart.STATE)
+    if data is None:
+        return None
+    try:
+        record = decode(StateRecord, data, MAX_STATE_BYTES)
+    except Rejected as error:
+        raise StorageError(f"the record of round {params.round} is damaged ({error.reason}); delete it, the "
+                           "hospital sits this round out") from None
+    _check_place(params, record)
+    return record.attempt
+
+
+def restore_input(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Input | None:
+    """Read INPUT, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
+    data = parts.get(RecordPart.INPUT)
+    if data is None:
+        return None
+    try:
+        record = decode(InputRecord, data, params.length * ring.ELEMENT_BYTES + INPUT_OVERHEAD_BYTES)
+    except Rejected as error:
+        raise StorageError(f"the saved update of round {params.round} is damaged ({error.reason}); delete it, the "
+                           "hospital sits this round out") from None
+    _check_place(params, record)
+    if len(record.values) != params.length * ring.ELEMENT_BYTES:
+        raise StorageError(f"the saved update of round {params.round} has the wrong length; delete it, the hospital "
+                           "sits this round out")
+    return Input(ring.from_bytes(record.values).astype(np.uint32), record.weight)
+
+
+def _check_place(params: SumParams, record: StateRecord | InputRecord) -> None:
+    if record.format != RECORD_FORMAT:
+        raise StorageError(f"the record of round {params.round} has format {record.format}, this program reads "
+                           f"{RECORD_FORMAT}; use the program that wrote it until the round has closed")
+    place = (params.chain_id, params.study, params.round, params.me)
+    if (record.chain_id, record.study, record.round, record.me) != place:
+        raise StorageError("the record belongs to another chain, study, round or member; move it back where it was")
+
+
+def find_contradiction(
+    params: SumParams, view: SumView, mine: AttemptRecord | None, has_input: bool
+) -> str | None:
+    """Return what the ledger shows of this member that its record does not, if anything.
+
+    A member that goes on after losing its record could mask another vector under the same keys; it stays silent.
+    """
+    keys, commit = view.keys.get(params.me), view.committed.get(params.me)
+    if mine is not None and mine.attempt != view.attempt:
+        if mine.opening is not None:
+            return "a second attempt after the round's unmasking"
+        mine = None
+    if keys is not None:
+        points = None if mine is None else (mine.keys.a_points, mine.keys.b_points)
+        if points != (keys.a_points, keys.b_points):
+            return "the ledger holds keys of this member that are not on record"
+    if commit is not None:
+        promised = None if mine is None or not has_input else mine.committed
+        if promised is None or promised.root != commit.root:
+            return "the ledger holds a commitment of this member that is not on record"
+    return None

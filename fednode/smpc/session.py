@@ -1,0 +1,410 @@
+"""One round's secure sum as a machine: what the ledger says goes in, what this member owes comes out.
+
+Security assumption: views are final ledger state; `entropy` is unpredictable; a `Persist` is durable before any later
+effect is done. Then, whatever the network and f members do, this member never masks two vectors under the same keys,
+never lets a chunk leave before its root is final, answers at most f complaints, and opens only what the one
+unmasking of the round names (`openings`). If its record is lost or contradicts the ledger it stays silent.
+
+The machine is level triggered: `_advance` looks at the view and the record and does what is owed and not done. The
+same code serves the first run, a restart and a retry. Nothing here reads a clock: deadlines are the ledger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import assert_never
+
+from fednode.crypto import Entropy, is_point_valid
+from fednode.ids import MemberId
+from fednode.smpc import jobs, record, ring
+from fednode.smpc.exchange import Exchange
+from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
+from fednode.smpc.messages import (
+    AckMessage,
+    AnswerMessage,
+    ChunkArrived,
+    ChunkRef,
+    CommitMessage,
+    Compute,
+    ComputeDone,
+    DigestMessage,
+    Effect,
+    Event,
+    InputReady,
+    Note,
+    PeerUp,
+    Phase,
+    RecordPart,
+    RosterMessage,
+    SumAckMessage,
+    SumFailed,
+    SumOpened,
+    SumParams,
+    SumView,
+    TimerFired,
+    ViewChanged,
+    WantArrived,
+    compute_list_digest,
+)
+from fednode.smpc.openings import collect_openings, find_unsafe, first_reveal, second_reveal
+from fednode.smpc.pacing import Pace, Timer
+from fednode.smpc.prg import SumContext
+from fednode.smpc.record import AttemptRecord, Committed, Input, Opening
+
+
+class Work(Enum):
+    """What a job is for."""
+
+    CHECK = "check"
+    MASK = "mask"
+    HASH = "hash"
+    SUM = "sum"
+    UNMASK = "unmask"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Running:
+    """A job under way: the chunk a HASH job digests, the shares a CHECK job checks and the dealers without any."""
+
+    work: Work
+    chunk: ChunkArrived | None = None
+    dealt: tuple[jobs.DealtPair, ...] = ()
+    unopened: tuple[MemberId, ...] = ()
+
+
+class Session:
+    """The secure sum of one round for one member. One thread at a time; never blocks."""
+
+    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal) -> None:
+        self._params = params
+        self._entropy = entropy
+        self._unseal = unseal
+        self._record: AttemptRecord | None = None
+        self._input: Input | None = None
+        self._silent: str | None = None
+        self._view: SumView | None = None
+        self._next_job = 0
+        self._reset(0)
+
+    @classmethod
+    def restore(
+        cls, params: SumParams, parts: Mapping[RecordPart, bytes], entropy: Entropy, unseal: Unseal
+    ) -> Session:
+        """Continue from the parts of the record found on disk; raise `StorageError` if they are damaged or foreign."""
+        session = cls(params, entropy, unseal)
+        session._record = record.restore_state(params, parts)
+        session._input = record.restore_input(params, parts)
+        return session
+
+    def _reset(self, attempt: int) -> None:
+        self._exchange = Exchange(self._params, attempt)
+        self._running: dict[int, Running] = {}
+        self._pace = Pace()
+        self._masked: jobs.MaskedInput | None = None
+        self._is_opened = False
+
+    @property
+    def has_input(self) -> bool:
+        """Whether this round's vector is fixed; another one is ignored."""
+        return self._input is not None
+
+    @property
+    def silent_reason(self) -> str | None:
+        """Why this member says nothing more in this round, or None."""
+        return self._silent
+
+    def is_chunk_expected(self, ref: ChunkRef, size_bytes: int, sender: MemberId) -> bool:
+        """Whether to read a chunk from the network: right attempt, size and sender, of use, not at hand."""
+        if self._view is None or self._silent is not None:
+            return False
+        return self._exchange.is_expected(self._view, ref, size_bytes, sender)
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event and return what to do, in order."""
+        if self._silent is not None:
+            return []
+        match event:
+            case ViewChanged():
+                return self._on_view(event.view)
+            case InputReady():
+                return self._on_input(event)
+            case ChunkArrived():
+                return self._on_chunk(event)
+            case WantArrived():
+                return [] if self._view is None else self._exchange.serve(self._view, event.sender, event.ref)
+            case TimerFired():
+                return self._on_timer(event.name)
+            case ComputeDone():
+                return self._on_result(event)
+            case PeerUp():
+                return [] if self._view is None else self._exchange.wants(self._view, event.member)
+            case _:
+                assert_never(event)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def _on_view(self, view: SumView) -> list[Effect]:
+        known = max(self._view.attempt if self._view else 0, self._record.attempt if self._record else 0)
+        if view.attempt < known:
+            return [Note(f"attempt {view.attempt} is older than what is on record; waiting for the ledger")]
+        if self._view is None or view.attempt != self._view.attempt:
+            self._reset(view.attempt)
+        self._view = view
+        contradiction = record.find_contradiction(self._params, view, self._record, self._input is not None)
+        if contradiction is not None:
+            return self._fall_silent(contradiction)
+        return self._exchange.recheck(view) + self._advance()
+
+    def _on_input(self, event: InputReady) -> list[Effect]:
+        if self._input is not None:
+            return [Note("an update is fixed already in this round; the new one is not used")]
+        if event.values.shape != (self._params.length,) or event.values.dtype != ring.RING or event.weight < 1:
+            raise ValueError("the input of a secure sum is uint32, of the round's length, with a weight of 1 or more")
+        self._input = Input(event.values.copy(), event.weight)
+        return [record.persist_input(self._params, self._input), *self._advance()]
+
+    def _on_chunk(self, event: ChunkArrived) -> list[Effect]:
+        if not self.is_chunk_expected(event.ref, len(event.data), event.sender):
+            return [Note(f"dropped an unexpected chunk from member {event.sender}")]
+        self._exchange.arriving(event)
+        return [self._start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
+
+    def _on_timer(self, name: str) -> list[Effect]:
+        if self._view is None:
+            return []
+        timer = self._pace.fire(self._view, name)
+        wants = self._exchange.wants(self._view, None) if timer is Timer.WANT else []
+        return wants + self._advance() if timer is not None else []
+
+    def _on_result(self, event: ComputeDone) -> list[Effect]:
+        running, view = self._running.pop(event.job_id, None), self._view
+        if running is None or view is None:
+            return []  # of an attempt that is over
+        match running.work, event.result:
+            case Work.HASH, bytes(digest) if running.chunk is not None:
+                return self._exchange.digested(view, running.chunk, digest) + self._advance()
+            case Work.CHECK, tuple(wrong):
+                return self._on_shares_checked(view, running, wrong)
+            case Work.MASK, jobs.MaskedInput() as masked:
+                return self._on_masked(view, masked)
+            case Work.SUM, tuple(summed):
+                kept = [effect for chunk in summed for effect in self._exchange.add_sum(view, chunk)]
+                return kept + self._advance()
+            case Work.UNMASK, jobs.Unmasked() as unmasked:
+                self._is_opened = True
+                weight = sum(view.committed[member].weight for member in view.included)
+                return [SumOpened(unmasked.values, weight, unmasked.digest)]
+            case Work.UNMASK, jobs.NotOpened() as failed:
+                self._is_opened = True
+                return [SumFailed(f"the openings do not give the secret of member {failed.member}")]
+            case _:
+                raise TypeError(f"job {running.work.value} returned {type(event.result).__name__}")
+
+    def _fall_silent(self, reason: str) -> list[Effect]:
+        self._silent = reason
+        return [Note(f"silent for the rest of round {self._params.round}: {reason}")]
+
+    def _start(self, running: Running, job: jobs.Job) -> Effect:
+        self._next_job += 1
+        self._running[self._next_job] = running
+        return Compute(self._next_job, job)
+
+    def _is_running(self, work: Work) -> bool:
+        return any(running.work is work for running in self._running.values())
+
+    def _keep(self, attempt: AttemptRecord) -> Effect:
+        self._record = attempt
+        return record.persist_state(self._params, attempt)
+
+    # --- what is owed in each phase -----------------------------------------------------------------------------
+
+    def _advance(self) -> list[Effect]:
+        view = self._view
+        if view is None or self._params.me not in view.holders:
+            return []
+        if view.phase is Phase.KEYS:
+            return self._deal(view)
+        mine = self._record
+        if mine is None or mine.attempt != view.attempt or self._params.me not in view.keys:
+            return []
+        match view.phase:
+            case Phase.ACK:
+                return self._acknowledge(view, mine)
+            case Phase.ANSWER:
+                return self._answer(view, mine)
+            case Phase.COMMIT:
+                return self._commit(view, mine)
+            case Phase.ROSTER:
+                return self._offer(view, mine) + self._report(view)
+            case Phase.DIGEST:
+                return self._offer(view, mine) + self._sum(view)
+            case Phase.SUMACK:
+                return self._offer(view, mine) + self._sum(view) + self._acknowledge_sum(view)
+            case Phase.REVEAL | Phase.REVEAL2:
+                return self._reveal(view, mine)
+            case Phase.RESULT:
+                return self._open(view)
+            case _:
+                assert_never(view.phase)
+
+    def _deal(self, view: SumView) -> list[Effect]:
+        effects: list[Effect] = []
+        if self._params.me in view.posted:
+            return effects
+        if self._record is None or self._record.attempt != view.attempt:
+            effects.append(self._keep(deal_keys(self._params, view, self._entropy)))
+        assert self._record is not None
+        return effects + self._pace.submit(view, self._record.keys)
+
+    def _acknowledge(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        if self._params.me in view.posted:
+            return []
+        if mine.acknowledged is not None:
+            return self._pace.submit(view, AckMessage(mine.acknowledged.wrong))
+        if self._is_running(Work.CHECK):
+            return []
+        dealt, unopened = open_shares(self._params, view, self._unseal)
+        running = Running(Work.CHECK, dealt=tuple(dealt), unopened=tuple(unopened))
+        return [self._start(running, jobs.CheckShares(self._params.me, running.dealt))]
+
+    def _on_shares_checked(self, view: SumView, running: Running, wrong: tuple[MemberId, ...]) -> list[Effect]:
+        if view.phase is not Phase.ACK or self._record is None:
+            return []
+        acknowledged = acknowledge(running.dealt, (*wrong, *running.unopened))
+        return [self._keep(replace(self._record, acknowledged=acknowledged)), *self._advance()]
+
+    def _answer(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        complainers = get_complainers(view, self._params.me)
+        if self._params.me in view.posted or not complainers:
+            return []
+        if len(complainers) > self._params.faults:  # f published shares and f liars' own stay below T; more may not
+            return [Note(f"{len(complainers)} members complain, more than can be answered; out of this attempt")]
+        effects: list[Effect] = []
+        if mine.answered is None:
+            mine = replace(mine, answered=complainers)
+            effects.append(self._keep(mine))
+        elif mine.answered != complainers:
+            return self._fall_silent("other complaints than those answered on record")
+        return effects + self._pace.submit(view, AnswerMessage(answer_shares(mine, complainers)))
+
+    def _commit(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        me = self._params.me
+        if me not in view.qualified or self._input is None:
+            return []
+        if len(view.present) < self._params.threshold or len(view.qualified) < self._params.min_included:
+            return [Note("too few members for a sum; nothing is committed")]
+        if not all(is_point_valid(view.keys[member].a_points[0]) for member in view.qualified):
+            return self._fall_silent("a key on the ledger is not a point of the group")
+        effects = self._offer(view, mine)
+        if mine.committed is None or me in view.committed:
+            return effects
+        if mine.committed.qualified != view.qualified:
+            return self._fall_silent("other qualified members than those masked for on record")
+        return effects + self._pace.submit(view, CommitMessage(mine.committed.root, mine.committed.weight))
+
+    def _offer(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        """Mask the vector if need be; let chunks leave once the ledger holds their root."""
+        me = self._params.me
+        is_final = me in view.committed
+        if self._input is None or not (is_final or view.phase is Phase.COMMIT):
+            return []
+        if self._masked is None:
+            if self._is_running(Work.MASK):
+                return []
+            context = self._context(view)
+            points = tuple((member, view.keys[member].a_points[0]) for member in view.qualified)
+            secrets = (mine.a_scalar, mine.b_scalar)
+            return [self._start(Running(Work.MASK), jobs.MaskInput(context, me, self._input.values, *secrets, points))]
+        if not is_final:
+            return []
+        self._exchange.offer(self._masked)
+        return self._exchange.push_masked(view) if view.phase in (Phase.COMMIT, Phase.ROSTER) else []
+
+    def _on_masked(self, view: SumView, masked: jobs.MaskedInput) -> list[Effect]:
+        assert self._record is not None and self._input is not None
+        promised = self._record.committed
+        if promised is not None and promised.leaves != masked.leaves:
+            return self._fall_silent("the masked update is not the one on record")
+        effects: list[Effect] = []
+        if promised is None:
+            if view.phase is not Phase.COMMIT:
+                return []
+            committed = Committed(view.qualified, masked.leaves, self._input.weight)
+            effects.append(self._keep(replace(self._record, committed=committed)))
+        self._masked = masked
+        return effects + self._advance()
+
+    def _report(self, view: SumView) -> list[Effect]:
+        """As an owner, report each chunk complete, or after a while who is missing."""
+        missing = self._exchange.missing_masked(view)
+        waiting = self._pace.start(view, Timer.WANT, Timer.REPORT) if missing else []
+        if self._params.me in view.posted or (missing and not self._pace.is_report_due(view)):
+            return waiting
+        if not self._exchange.owned_open(view):
+            return []
+        return waiting + self._pace.submit(view, RosterMessage(view.step, tuple(missing)))
+
+    def _sum(self, view: SumView) -> list[Effect]:
+        """As an owner, sum over U, post the digests, send the sums to everyone."""
+        unsafe = find_unsafe(self._params, view)
+        if unsafe is not None:
+            return self._fall_silent(unsafe)
+        parts = self._exchange.collect_parts(view)
+        if parts is None:
+            return self._pace.start(view, Timer.WANT)
+        if parts:
+            self._exchange.begin_sums(chunk for chunk, _ in parts)
+            return [self._start(Running(Work.SUM), jobs.SumChunks(parts))]
+        effects = self._exchange.push_sums(view)
+        digests = self._exchange.own_digests(view)
+        if view.phase is not Phase.DIGEST or digests is None or self._params.me in view.posted:
+            return effects
+        return self._pace.submit(view, DigestMessage(digests)) + effects
+
+    def _acknowledge_sum(self, view: SumView) -> list[Effect]:
+        if self._params.me not in view.present:
+            return []
+        missing = self._exchange.missing_sums(view)
+        if missing:
+            waiting = self._pace.start(view, Timer.WANT, Timer.REPORT)
+            if not self._pace.is_report_due(view) or self._params.me in (*view.posted, *view.acked):
+                return waiting
+            return waiting + self._pace.submit(view, SumAckMessage(None, tuple(missing)), "missing")
+        if self._params.me in view.acked:
+            return []
+        digests = tuple(view.digests[chunk] for chunk in range(len(view.qualified)))
+        whole = compute_list_digest(self._params, view.attempt, digests)
+        return self._pace.submit(view, SumAckMessage(whole, ()), "acknowledged")
+
+    def _reveal(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        if not view.is_unmasked or self._params.me not in view.present or self._params.me in view.posted:
+            return []
+        unsafe = find_unsafe(self._params, view)
+        if unsafe is not None:
+            return self._fall_silent(unsafe)
+        opening = Opening(view.qualified, view.included)
+        effects: list[Effect] = []
+        if mine.opening is None:
+            effects.append(self._keep(replace(mine, opening=opening)))
+        elif mine.opening != opening:
+            return self._fall_silent("another unmasking than the one on record")
+        reveal = first_reveal if view.phase is Phase.REVEAL else second_reveal
+        message = reveal(self._params, view, mine, opening)
+        return effects if message is None else effects + self._pace.submit(view, message)
+
+    def _open(self, view: SumView) -> list[Effect]:
+        if self._is_opened or self._is_running(Work.UNMASK) or self._params.me not in view.present:
+            return []
+        chunks = [self._exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
+        whole = tuple(chunk for chunk in chunks if chunk is not None)
+        if len(whole) < len(chunks):
+            return self._pace.start(view, Timer.WANT)
+        self._exchange.drop_masked()
+        b, a = collect_openings(view)
+        points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
+        return [self._start(Running(Work.UNMASK), jobs.Unmask(self._context(view), whole, b, a, points))]
+
+    def _context(self, view: SumView) -> SumContext:
+        return SumContext(self._params.chain_id, self._params.study, self._params.round, view.attempt)
