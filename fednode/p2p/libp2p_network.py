@@ -20,9 +20,7 @@ from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.io.trio import TrioTCPStream
 from libp2p.network.config import ConnectionConfig
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
@@ -43,6 +41,7 @@ from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, contain, create_gossip
+from fednode.p2p.libp2p_socket import SocketConnection
 from fednode.p2p.libp2p_stream import MuxedStream
 from fednode.p2p.link import StreamEnded
 from fednode.p2p.mesh import Mesh
@@ -55,6 +54,11 @@ if TYPE_CHECKING:
 PROTOCOLS = {
     Channel.CONSENSUS: TProtocol("/fednode/consensus/1"),
     Channel.BULK: TProtocol("/fednode/bulk/1"),
+}
+
+WINDOW_BYTES = {
+    Channel.CONSENSUS: wire_limits.CONSENSUS_WINDOW_BYTES,
+    Channel.BULK: wire_limits.BULK_WINDOW_BYTES,
 }
 
 
@@ -226,7 +230,7 @@ class _Libp2pHost:
             swarm_conn = cast(SwarmConn, cast(NetStream, stream).swarm_conn)
             if not swarm_conn.is_closed:
                 connection = self.connection_of(swarm_conn)
-                await self.mesh.start_stream(connection, channel, MuxedStream(stream)).wait()
+                await self.mesh.start_stream(connection, channel, MuxedStream(stream, WINDOW_BYTES[channel])).wait()
         finally:
             await _reset(stream)
 
@@ -240,7 +244,7 @@ class _Libp2pHost:
         except (OSError, errors.ConfigError):
             self.mesh.count("dials_failed")
             return
-        raw = RawConnection(TrioTCPStream(socket), True)
+        raw = SocketConnection(socket, True)
         try:
             await self.swarm.upgrade_outbound_raw_conn(raw, ID.from_base58(peer))
         except Exception:  # noqa: BLE001  the libp2p border: whatever the other side did, there is no connection
@@ -290,7 +294,7 @@ class _Libp2pHost:
 
     async def _serve_socket(self, socket: trio.SocketStream) -> None:
         """Upgrade an incoming socket and keep it until its connection is closed."""
-        raw = RawConnection(TrioTCPStream(socket), False)
+        raw = SocketConnection(socket, False)
         scope = trio.CancelScope(deadline=trio.current_time() + wire_limits.HANDSHAKE_TIMEOUT_S)
         if len(self._handshakes) >= wire_limits.MAX_PENDING_HANDSHAKES:
             # The oldest is the most likely to be somebody who only holds the socket open.

@@ -33,13 +33,12 @@ from multiaddr import Multiaddr
 
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_socket import SocketConnection
 
 MAX_RECORD_BYTES = 65_535
 TAG_BYTES = 16
 MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
 SOCKET_READ_BYTES = 256 * 1024
-WRITE_MARK_BYTES = 256 * 1024
-"""Writers of data wait above this many unwritten bytes; it keeps the kernel busy for a few milliseconds."""
 
 WhyRefused = Callable[[PeerId], str | None]
 Spawn = Callable[[Callable[[], Coroutine[object, object, None]]], None]
@@ -104,6 +103,7 @@ class NoiseSession(BaseSession):
         )
         keys = cast(_FinishedHandshake, inner.conn).noise_state.noise_protocol
         self._raw = raw
+        self._socket = raw if isinstance(raw, SocketConnection) else None
         self._spawn = spawn
         self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
         self._opener = RecordCipher(keys.cipher_state_decrypt.k)
@@ -198,22 +198,37 @@ class NoiseSession(BaseSession):
 
     # --- writing
 
-    async def write(self, data: bytes) -> None:
-        """Encrypt and queue; a task sends. Raises when the connection is closed or its queue beyond its bound."""
+    def queue(self, data: bytes) -> None:
+        """Encrypt and send, or keep what the kernel does not take for a task to send.
+
+        Raises when the connection is closed, or when its peer has not been reading for too long.
+        """
         if self._closed:
             raise ConnectionClosedError("connection closed")
+        parts: list[bytes] = []
         view = memoryview(data)
         for start in range(0, len(view), MAX_PLAIN_BYTES):
             record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
-            self._unwritten.append(len(record).to_bytes(2, "big"))
-            self._unwritten.append(record)
-            self._unwritten_bytes += len(record) + 2
+            parts += (len(record).to_bytes(2, "big"), record)
+        batch = b"".join(parts)
+        if self._socket is not None and not self._is_flushing:
+            sent_bytes = self._socket.try_write(batch)
+            if sent_bytes == len(batch):
+                return
+            batch = batch[sent_bytes:]
+        self._unwritten.append(batch)
+        self._unwritten_bytes += len(batch)
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
-            await self.abort()
+            self._closed = True
+            self._spawn(self.abort)
             raise ConnectionClosedError("the peer does not read")
         if not self._is_flushing:
             self._is_flushing = True
             self._spawn(self._flush)
+
+    async def write(self, data: bytes) -> None:
+        """Queue `data`; never waits, so that nobody holds the muxer's lock for long."""
+        self.queue(data)
 
     async def _flush(self) -> None:
         try:
@@ -222,18 +237,21 @@ class NoiseSession(BaseSession):
                 self._unwritten.clear()
                 await self._raw.write(batch)
                 self._unwritten_bytes -= len(batch)
-                if self._unwritten_bytes < WRITE_MARK_BYTES:
-                    self._room.set()
-                    self._room = trio.Event()
+                if self._unwritten_bytes < wire_limits.WRITE_MARK_BYTES:
+                    self._wake_writers()
         except (ConnectionClosedError, RawConnError):
             await self.abort()
         finally:
             self._is_flushing = False
-            self._room.set()
+            self._wake_writers()
+
+    def _wake_writers(self) -> None:
+        self._room.set()
+        self._room = trio.Event()
 
     async def wait_writable(self) -> None:
         """Wait until data may be written; call it before taking the muxer's lock, never while holding it."""
-        while self._unwritten_bytes >= WRITE_MARK_BYTES and not self._closed:
+        while self._unwritten_bytes >= wire_limits.WRITE_MARK_BYTES and not self._closed:
             await self._room.wait()
 
     # --- the rest of a secured connection
@@ -241,7 +259,7 @@ class NoiseSession(BaseSession):
     async def abort(self) -> None:
         """Close the socket at once, whatever is still queued; wakes everybody who waits on it."""
         self._closed = True
-        self._room.set()
+        self._wake_writers()
         await self._raw.close()
 
     async def close(self) -> None:

@@ -50,9 +50,19 @@ MAX_LINKS_PER_PEER = 2
 MAX_STREAMS_PER_LINK = 32
 """An honest peer opens three (consensus, bulk, gossip) and a few more while gossip re-opens its own."""
 
-MAX_UNREAD_BYTES_PER_LINK = 64 * 1024 * 1024
-"""Received but unread on one connection: two full 16 MiB yamux windows in use, doubled. The muxer itself does not
-enforce its window, so past this the connection is closed."""
+CONSENSUS_WINDOW_BYTES = 4 * 1024 * 1024
+BULK_WINDOW_BYTES = 8 * 1024 * 1024
+"""How far a peer may send ahead of our reading; half of it is granted at a time, so that a large frame or a blob never
+waits for a grant (the muxer polls every 10 ms for one)."""
+
+MAX_UNREAD_BYTES_PER_LINK = 24 * 1024 * 1024
+"""Received but unread on one connection: the two windows above, doubled. The muxer does not enforce its windows, so
+past this the connection is closed."""
+
+WRITE_MARK_BYTES = 64 * 1024
+UNSENT_BYTES = 64 * 1024
+"""Writers wait while more than this is encrypted but not taken by the kernel, and the kernel takes no more while that
+much is unsent: a vote never queues behind more than these two, 13 ms at 100 Mbit/s."""
 
 MAX_UNWRITTEN_BYTES_PER_LINK = 4 * 1024 * 1024
 """Encrypted but not yet accepted by the kernel. Only replies to pings and window updates can grow it past the

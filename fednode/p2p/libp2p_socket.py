@@ -1,0 +1,71 @@
+"""A TCP socket as libp2p's raw connection, without its locks and with writes that do not wait. Imports libp2p."""
+
+from __future__ import annotations
+
+import os
+
+import trio
+from libp2p.abc import IRawConnection
+from libp2p.connection_types import ConnectionType
+from libp2p.io.exceptions import ConnectionClosedError
+from multiaddr import Multiaddr
+
+from fednode.p2p import wire_limits
+from fednode.p2p.addresses import format_multiaddr
+
+
+class SocketConnection(IRawConnection):
+    """One reader and one writer at a time, which the handshake and then `NoiseSession` guarantee.
+
+    `trio` has switched Nagle's algorithm off on the socket.
+    """
+
+    def __init__(self, stream: trio.SocketStream, is_initiator: bool) -> None:
+        self.is_initiator = is_initiator
+        self._stream = stream
+        stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, wire_limits.UNSENT_BYTES)
+        try:
+            host, port = stream.socket.getpeername()[:2]
+        except OSError:
+            self._remote: tuple[str, int] | None = None
+        else:
+            self._remote = (str(host), int(port))
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Return up to `n` bytes, none at the end."""
+        try:
+            return bytes(await self._stream.receive_some(n))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionClosedError("connection closed") from error
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`."""
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionClosedError("connection closed") from error
+
+    def try_write(self, data: bytes) -> int:
+        """Send what the kernel takes at once; returns how many bytes that were. Never while `write` is running."""
+        try:
+            return os.write(self._stream.socket.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionClosedError("connection closed") from error
+
+    async def close(self) -> None:
+        """Close the socket; wakes whoever reads or writes."""
+        await self._stream.aclose()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """Return the remote end of the socket."""
+        return self._remote
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        """Return the remote end as a multiaddr."""
+        return [Multiaddr(format_multiaddr(*self._remote))] if self._remote is not None else []
+
+    def get_connection_type(self) -> ConnectionType:
+        """Return how the peer is reached: always directly."""
+        return ConnectionType.DIRECT
