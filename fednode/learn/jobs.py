@@ -117,7 +117,8 @@ class StatisticsComputed:
 class Trained:
     """A local update: `delta` float32 (d,) with L2 norm at most the clip.
 
-    `metric_lanes` measure the model the round started from. `norm_ppm` is the norm before clipping in 10^-6, for this hospital's own log.
+    `metric_lanes` measure the model the round started from. `norm_ppm` is the norm before clipping in 10^-6,
+    for this hospital's own log.
     """
 
     delta: Annotated[bytes, Size(4, 4 * MAX_PARAMETERS)]

@@ -104,7 +104,7 @@ def is_model(values: NDArray[np.int64], size: int) -> bool:
     """Whether `values` is a model state of `size` parameters."""
     if values.shape != (size,) or values.dtype != np.int64:
         return False
-    return not size or int(np.abs(values).max()) < MODEL_LIMIT
+    return size == 0 or max(-int(values.min()), int(values.max())) < MODEL_LIMIT
 
 
 def model_bytes(values: NDArray[np.int64]) -> bytes:

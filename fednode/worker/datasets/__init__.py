@@ -1,0 +1,24 @@
+"""Sources of rows, by file suffix, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fednode.errors import DataError
+from fednode.learn.schema import Table
+from fednode.learn.spec import StudySpec
+from fednode.worker.datasets import delimited
+
+Reader = Callable[[StudySpec, Path], Table]
+
+DATASETS: dict[str, Reader] = {".csv": delimited.read, ".tsv": delimited.read, ".data": delimited.read}
+
+
+def read_table(spec: StudySpec, path: Path) -> Table:
+    """Read a data file; raise `DataError` naming cause and fix if it cannot be read as a table."""
+    reader = DATASETS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(DATASETS)
+        raise DataError(f"data file {path}: suffix '{path.suffix}' is not known; use one of {known}")
+    return reader(spec, path)
