@@ -36,9 +36,6 @@ class GossipOwner(Protocol):
     def fail_connection(self, muxer: object, reason: str) -> None:
         """The gossip stream of this connection is over."""
 
-    def fail_peer(self, peer: PeerId, reason: str) -> None:
-        """Our gossip stream to this peer is over."""
-
     def on_bad_gossip(self, peer: PeerId, reason: str) -> None:
         """The peer broke the gossip protocol."""
 
@@ -152,8 +149,16 @@ class _GuardedPubsub(Pubsub):
             self._owner.on_announcement(_peer_id(publish_message.from_id), publish_message.data)
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
+        """Our own gossip stream to a peer is over: end its connection too, for the same reason as above."""
+        stream = self.peers.get(peer_id)
         super()._handle_dead_peer(peer_id)
-        self._owner.fail_peer(PeerId(peer_id.to_base58()), "gossip stream ended")
+        if stream is not None:
+            self._owner.fail_connection(stream.muxed_conn, "gossip stream ended")
+
+    def _forget_all_subscriptions(self, peer_id: ID) -> None:
+        """Forget a peer only when it is gone: with a second connection it will not subscribe again."""
+        if not self._peer_is_connected(peer_id):
+            super()._forget_all_subscriptions(peer_id)
 
 
 def _count_entries(rpc: rpc_pb2.RPC) -> int:

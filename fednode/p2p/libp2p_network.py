@@ -174,6 +174,7 @@ class _Libp2pHost:
         self._connections: dict[int, _Connection] = {}
         self._handshakes: deque[trio.CancelScope] = deque()
         self._pubsub: Pubsub | None = None
+        self._listeners: list[trio.SocketListener] = []
 
     def create_mesh(self, accept_blob: AcceptBlob) -> Mesh:
         """Return the mesh on top of this host."""
@@ -203,12 +204,6 @@ class _Libp2pHost:
         connection = self._connections.get(id(muxer))
         if connection is not None:
             self.mesh.on_disconnected(connection, reason)
-
-    def fail_peer(self, peer: PeerId, reason: str) -> None:
-        """End all links of a peer."""
-        for connection in tuple(self._connections.values()):
-            if connection.peer == peer:
-                self.mesh.on_disconnected(connection, reason)
 
     def on_bad_gossip(self, peer: PeerId, reason: str) -> None:
         """Drop the peer for a while."""
@@ -256,32 +251,16 @@ class _Libp2pHost:
         assert self._pubsub is not None, "published only while serving"
         await contain(self._pubsub.publish(self._topic, data))
 
-    async def serve(self, mesh: Mesh, task_status: TaskStatus[None]) -> None:
-        """Listen until cancelled."""
-        listeners = await self._open_listeners()
-        async with trio.open_nursery() as writers:
-            self._build(writers)
-            gossip, pubsub = create_gossip(self.basic, self, self._topic)
-            self._pubsub = pubsub
-            async with (
-                background_trio_service(self.swarm),
-                background_trio_service(gossip),
-                background_trio_service(pubsub),
-            ):
-                await pubsub.wait_until_ready()
-                await pubsub.subscribe(self._topic)
-                mesh.on_listening(tuple(format_multiaddr(*listener.socket.getsockname()[:2]) for listener in listeners))
-                task_status.started()
-                await trio.serve_listeners(self._serve_socket, listeners)
+    async def listen(self) -> None:
+        """Open the ports.
 
-    async def _open_listeners(self) -> list[trio.SocketListener]:
-        listeners: list[trio.SocketListener] = []
+        The library would share a port with another process (SO_REUSEPORT) and keep its listener after `run`.
+        """
         for target in self._listen:
             try:
-                listeners += await trio.open_tcp_listeners(target.port, host=target.host)
+                self._listeners += await trio.open_tcp_listeners(target.port, host=target.host)
             except OSError as error:
-                for listener in listeners:
-                    await listener.aclose()
+                await self._close_listeners()
                 where = f"{target.host} port {target.port}"
                 if error.errno == errno.EADDRINUSE:
                     raise errors.PortInUse(
@@ -290,7 +269,32 @@ class _Libp2pHost:
                 raise errors.Unavailable(
                     f"Cannot listen on {where} ({error.strerror}); set an address of this machine under [network]."
                 ) from None
-        return listeners
+        ends = [listener.socket.getsockname() for listener in self._listeners]
+        self.mesh.on_listening(tuple(format_multiaddr(end[0], end[1]) for end in ends))
+
+    async def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            await listener.aclose()
+        self._listeners.clear()
+
+    async def serve(self, task_status: TaskStatus[None]) -> None:
+        """Accept connections until cancelled."""
+        try:
+            async with trio.open_nursery() as writers:
+                self._build(writers)
+                gossip, self._pubsub = create_gossip(self.basic, self, self._topic)
+                async with (
+                    background_trio_service(self.swarm),
+                    background_trio_service(gossip),
+                    background_trio_service(self._pubsub),
+                ):
+                    await self._pubsub.wait_until_ready()
+                    await self._pubsub.subscribe(self._topic)
+                    task_status.started()
+                    await trio.serve_listeners(self._serve_socket, self._listeners)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._close_listeners()
 
     async def _serve_socket(self, socket: trio.SocketStream) -> None:
         """Upgrade an incoming socket and keep it until its connection is closed."""
@@ -328,6 +332,8 @@ class _Libp2pHost:
                 min_connections=0,
                 low_watermark=0,
                 max_connections_per_peer=1_000,
+                inbound_stream_protocol_negotiation_timeout=wire_limits.HANDSHAKE_TIMEOUT_S,
+                outbound_stream_protocol_negotiation_timeout=wire_limits.HANDSHAKE_TIMEOUT_S,
             ),
         )
         self.basic = BasicHost(self.swarm, disable_identify_address_discovery=True, announce_addrs=[])

@@ -149,6 +149,7 @@ class Link:
         self._has_said_hello = False
         self._has_heard_hello = False
         self._scope = trio.CancelScope()
+        self._served: dict[Channel, trio.CancelScope] = {}
 
     # --- state
 
@@ -157,6 +158,8 @@ class Link:
         if self.reason is None:
             self.reason = reason
             self._scope.cancel()
+            for scope in self._served.values():
+                scope.cancel()
 
     def activate(self) -> None:
         """Let this link drain the peer's queues."""
@@ -248,10 +251,13 @@ class Link:
     async def serve(self, channel: Channel, stream: Stream) -> None:
         """Read one incoming stream until it or the link ends; anything it breaks ends the link."""
         try:
-            if channel is Channel.CONSENSUS:
-                await self._read_frames(stream)
-            else:
-                await self._read_blobs(stream)
+            if channel in self._served:
+                raise Rejected(f"a second {channel.value} stream")
+            with trio.CancelScope() as self._served[channel]:
+                if channel is Channel.CONSENSUS:
+                    await self._read_frames(stream)
+                else:
+                    await self._read_blobs(stream)
         except StreamEnded as ended:
             self.fail(str(ended))
         except Rejected as rejected:

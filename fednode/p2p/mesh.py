@@ -41,8 +41,11 @@ class Host(Protocol):
     async def publish(self, data: bytes) -> None:
         """Gossip a message."""
 
-    async def serve(self, mesh: Mesh, task_status: TaskStatus[None]) -> None:
-        """Listen until cancelled; `started` once the port is open."""
+    async def listen(self) -> None:
+        """Open the ports; raises `errors.PortInUse` or `errors.Unavailable`."""
+
+    async def serve(self, task_status: TaskStatus[None]) -> None:
+        """Accept connections until cancelled; closes the ports."""
 
 
 class _Pair:
@@ -167,9 +170,10 @@ class Mesh:
 
     async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; see `Network.run`."""
+        await self._host.listen()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await nursery.start(self._host.serve, self)
+            await nursery.start(self._host.serve)
             nursery.start_soon(self._dial_when_due)
             nursery.start_soon(self._watch_silence)
             nursery.start_soon(self._publish)
@@ -192,8 +196,9 @@ class Mesh:
             link = Link(self, connection, self._hello, pair.frames, pair.blobs)
             self._links[id(connection)] = link
             pair.links.append(link)
-            if len(pair.links) > wire_limits.MAX_LINKS_PER_PEER:
-                pair.links[0].fail("replaced by a newer connection")
+            alive = [other for other in pair.links if other.reason is None]
+            if len(alive) > wire_limits.MAX_LINKS_PER_PEER:
+                alive[0].fail("replaced by a newer connection")
             assert self._nursery is not None, "connections exist only while running"
             self._nursery.start_soon(self._run_link, link)
         return link

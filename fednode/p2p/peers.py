@@ -13,7 +13,7 @@ from fednode.ids import PeerId
 
 SECOND_NS = 1_000_000_000
 
-FIRST_WAIT_S = 0.4
+FIRST_WAIT_S = 0.2
 """The member with the higher id leaves the first dial to the lower one for so long; after a restart it dials itself."""
 
 HIGHER_WAIT_S = 3.0
