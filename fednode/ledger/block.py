@@ -8,6 +8,7 @@ The view in which a block was decided is not in it: a block proposed again in a 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -119,7 +120,7 @@ def check_form(block: Block) -> None:
     if header.evidence_root != compute_evidence_root(block.evidence):
         raise Rejected("evidence_root differs from the evidence")
     ids = [piece.id for piece in block.evidence]
-    if any(left >= right for left, right in zip(ids, ids[1:], strict=False)):
+    if any(left >= right for left, right in itertools.pairwise(ids)):
         raise Rejected("evidence not in ascending order, or twice")
     if (header.height == 1) != (certificate is None):
         raise Rejected("exactly the first block has no parent certificate")

@@ -6,6 +6,7 @@ years later anyone can show that a proposal came from the wrong one.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -40,7 +41,7 @@ class MemberSet:
 
     def __post_init__(self) -> None:
         ids = [member.id for member in self.members]
-        if not ids or any(left >= right for left, right in zip(ids, ids[1:], strict=False)):
+        if not ids or any(left >= right for left, right in itertools.pairwise(ids)):
             raise ValueError("members must be listed once each, in ascending order")
         if len({member.sign_key for member in self.members}) != len(ids):
             raise ValueError("two members share a signing key")

@@ -52,6 +52,12 @@ def sign_bytes(chain_id: bytes, kind: int, height: int, view: int, valid_view: i
     return _LAYOUT.pack(kind, chain_id, height, view, valid_view, value)
 
 
+def read_sign_bytes(data: bytes) -> tuple[int, int, int, int, bytes]:
+    """Return kind, height, view, valid view and value of what `sign_bytes` made."""
+    kind, _, height, view, valid_view, value = _LAYOUT.unpack(data)
+    return kind, height, view, valid_view, value
+
+
 @tagged(2)
 @dataclass(frozen=True, slots=True)
 class Vote:

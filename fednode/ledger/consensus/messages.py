@@ -6,6 +6,7 @@ its own. Messages are decoded and verified once, outside: the replica gets `Veri
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Annotated, assert_never
 
@@ -147,7 +148,7 @@ ConsensusMessage = (
 
 
 def _check_ascending(votes: tuple[Vote, ...]) -> None:
-    if any(left.sender >= right.sender for left, right in zip(votes, votes[1:], strict=False)):
+    if any(left.sender >= right.sender for left, right in itertools.pairwise(votes)):
         raise ValueError("votes must be in member order, one per member")
 
 

@@ -76,7 +76,7 @@ class SignRecord:
 
 
 def initial_record(chain_id: bytes, public_key: bytes) -> SignRecord:
-    """Return the record of a key that has never signed. Write it once, when the key is made: never to replace a lost one."""
+    """Return the record of a key that has never signed: written once with the new key, never to replace a lost one."""
     return SignRecord(
         RECORD_FORMAT, chain_id, public_key, Height(0), View(0), 0, b"", b"", NO_VIEW, NO_HASH, None
     )
@@ -130,6 +130,10 @@ class VoteSigner:
         """Sign nothing any more; the first reason stays."""
         if self.refusal is None:
             self.refusal = reason
+
+    def may_sign(self, kind: int, height: int, view: int) -> bool:
+        """Whether a new vote at this place is allowed, before any work is put into making it."""
+        return self.refusal is None and self.record is not None and (height, view, kind) > self.record.place
 
     def sign(
         self, kind: int, height: Height, view: View, valid_view: View, value: bytes,

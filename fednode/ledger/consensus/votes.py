@@ -182,6 +182,15 @@ class VoteBook:
         ballot = self._ballots.get((view, kind))
         return {} if ballot is None else ballot.by_value.get(value, {})
 
+    def find_supported(self) -> set[bytes]:
+        """Return the blocks that f + 1 members precommitted in some view: an honest one is locked on them."""
+        needed = self.members.fault_bound + 1
+        return {
+            value
+            for (_, kind), ballot in self._ballots.items() if kind == PRECOMMIT
+            for value, votes in ballot.by_value.items() if value != NIL and len(votes) >= needed
+        }
+
     def votes_of(self, view: int, kind: int) -> list[Vote]:
         """Return the votes of one kind in one view, in member order."""
         ballot = self._ballots.get((view, kind))
