@@ -15,7 +15,7 @@ from typing import Annotated
 from fednode.codec import U32, U64, Bytes32, Size, decode, encode, tagged
 from fednode.learn.lanes import Metrics
 from fednode.learn.model_file import MAX_HEADER_BYTES
-from fednode.learn.schema import Scaling, Verdict
+from fednode.learn.schema import MAX_EXTRA_COLUMNS, Scaling, Verdict
 from fednode.learn.spec import MAX_COLUMNS, MAX_PARAMETERS, StudySpec
 
 LENGTH_BYTES = 4
@@ -94,7 +94,7 @@ class DataChecked:
     """Verdict per column; `rows` have a label, `train_rows` of them train. Both 0 if any verdict is an error.
     """
 
-    verdicts: Annotated[tuple[Verdict, ...], Size(1, 2 * MAX_COLUMNS + 8)]
+    verdicts: Annotated[tuple[Verdict, ...], Size(1, MAX_COLUMNS + MAX_EXTRA_COLUMNS)]
     rows: U32
     train_rows: U32
 

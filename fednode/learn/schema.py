@@ -38,6 +38,9 @@ CLIPPED_WARNING = 0.05
 """Share of clipped values from which a column's verdict is a warning: low and high probably have another
 unit."""
 
+MAX_EXTRA_COLUMNS = 64
+"""At most this many columns beyond the schema are named as ignored."""
+
 STANDARD_LIMIT = 8.0
 """Standardised features are clipped here, so that one rare level cannot dominate a step."""
 
@@ -56,7 +59,7 @@ class Verdict:
 
     column: Annotated[str, Size(0, 128)]
     status: Annotated[str, Size(1, 8)]
-    text: Annotated[str, Size(0, 400)]
+    text: Annotated[str, Size(0, 2000)]
     missing: U32
     clipped: U32
 
@@ -130,7 +133,8 @@ def check_table(spec: StudySpec, table: Table, label_needed: bool = True) -> Che
             features.append(block)
             verdicts.append(verdict)
     known = {column.name for column in spec.columns}
-    verdicts += [Verdict(n[:32], "ok", "not in the schema, ignored", 0, 0) for n in names if n not in known]
+    extra = [name for name in names if name not in known]
+    verdicts += [Verdict(name[:32], "ok", "not in the schema, ignored", 0, 0) for name in extra[:MAX_EXTRA_COLUMNS]]
     if any(verdict.status == "error" for verdict in verdicts):
         return Checked(tuple(verdicts), None)
     keep = labels >= 0 if label_needed else np.ones(len(labels), bool)

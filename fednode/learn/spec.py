@@ -16,7 +16,7 @@ from typing import Annotated
 
 from fednode.codec import U32, Name, Range, Size, decode, encode, tagged
 from fednode.crypto import Domain, tagged_hash
-from fednode.ids import StudyId
+from fednode.ids import Hash
 
 MICRO = 1_000_000
 """Decimals of a study carry six places."""
@@ -263,9 +263,12 @@ def decode_study(data: bytes) -> StudySpec:
     return decode(StudySpec, data, MAX_STUDY_BYTES)
 
 
-def study_id(spec: StudySpec) -> StudyId:
-    """Return the 32-byte tagged SHA-256 of the canonical bytes: the study's name."""
-    return StudyId(tagged_hash(Domain.STUDY, study_bytes(spec)))
+def spec_hash(spec: StudySpec) -> Hash:
+    """Return the 32-byte tagged SHA-256 of the canonical bytes.
+
+    A study's name on the ledger also hashes its terms; this one stands in where there is no ledger.
+    """
+    return tagged_hash(Domain.STUDY, study_bytes(spec))
 
 
 def weight_of(spec: StudySpec, train_rows: int) -> int:

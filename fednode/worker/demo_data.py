@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, FednodeError, Rejected
 from fednode.learn.lanes import Metrics, decode_statistics, encode_statistics, measure, scaling_from
 from fednode.learn.merge import initial_model
-from fednode.learn.model_file import read_model
-from fednode.learn.schema import Rows, Scaling, Table, check_table, standardise
-from fednode.learn.spec import Layout, StudySpec, study_id
+from fednode.learn.model_file import ModelFile, read_model
+from fednode.learn.schema import Rows, Scaling, check_table, standardise
+from fednode.learn.spec import Layout, StudySpec, spec_hash
 from fednode.learn.study_toml import parse_study
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import evaluate
 from fednode.worker.flatten import FlatModel
+from fednode.worker.prepared import load_rows, usable_rows
 from fednode.worker.train import batch_seed, run_epochs
 
 DATASETS = ("breast-cancer", "digits")
@@ -127,7 +128,7 @@ def prepare_files(spec: StudySpec, files: Sequence[Path], seed: int, folder: Pat
 
 def _labelled_cells(spec: StudySpec, file: Path) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
     table = read_table(spec, file)
-    encoded = checked_rows(spec, table, file, label_needed=False)
+    encoded = usable_rows(check_table(spec, table, label_needed=False), file)
     wanted = [column.name for column in spec.columns]
     present = list(table.names or wanted)
     places = [present.index(name) for name in wanted if name in present]
@@ -156,34 +157,20 @@ def _write_split(
 
 # --- measuring ----------------------------------------------------------------------------------------------
 
-def checked_rows(spec: StudySpec, table: Table, file: Path, label_needed: bool = True) -> Rows:
-    """Encode a table; raise `DataError` with the first verdict that is an error."""
-    checked = check_table(spec, table, label_needed)
-    if checked.rows is None:
-        verdict = checked.errors[0]
-        raise DataError(f"data file {file}: {verdict.column + ': ' if verdict.column else ''}{verdict.text}")
-    return checked.rows
-
-
-def load_rows(spec: StudySpec, file: Path) -> Rows:
-    """Read and encode the labelled rows of a file."""
-    return checked_rows(spec, read_table(spec, file), file)
-
-
 def own_scaling(spec: StudySpec, rows: Rows) -> Scaling:
     """Return the scaling of one party's rows alone, by the same integer path as round 0."""
     return scaling_from(decode_statistics(spec, encode_statistics(spec, rows), 1))
 
 
-def central_training(spec: StudySpec, rows: Rows, test: Rows) -> Metrics:
+def central_training(spec: StudySpec, study: bytes, rows: Rows, test: Rows) -> Metrics:
     """Train the study's model on `rows` in one place for as many epochs as all rounds together; measure on `test`.
 
     All rows train: nothing is set aside, clipped or quantised, so this is what sharing the data would give.
     """
     scaling = own_scaling(spec, rows)
     flat = FlatModel(spec)
-    flat.load(initial_model(Layout.of(spec), study_id(spec)))
-    generator = torch.Generator().manual_seed(batch_seed(study_id(spec), 0, 0))
+    flat.load(initial_model(Layout.of(spec), study))
+    generator = torch.Generator().manual_seed(batch_seed(study, 0, 0))
     inputs, labels = torch.from_numpy(standardise(rows, scaling)), torch.from_numpy(rows.labels)
     run_epochs(spec, flat, inputs, labels, spec.rounds * spec.local_epochs, generator)
     with torch.no_grad():
@@ -200,22 +187,30 @@ def compare(spec: StudySpec, model: Path | None, files: Sequence[Path], test_fil
     """Measure on the test file: the model, each member alone, all data pooled (same epochs in total)."""
     test = load_rows(spec, test_file)
     parts = [load_rows(spec, file) for file in files]
+    study: bytes = spec_hash(spec)
     result: dict[str, object] = {}
     if model is not None:
+        study = _load_model(model).study  # all begin with the same values
         result.update(score(model, test_file))
-    result["local_only"] = [_shares(central_training(spec, part, test))["accuracy"] for part in parts]
-    pooled = _shares(central_training(spec, pooled_rows(parts), test))
+    result["local_only"] = [_shares(central_training(spec, study, part, test))["accuracy"] for part in parts]
+    pooled = _shares(central_training(spec, study, pooled_rows(parts), test))
     return {**result, "pooled": pooled["accuracy"], "pooled_auc": pooled["auc"]}
 
 
 def score(model: Path, test_file: Path) -> dict[str, object]:
     """Measure a model file on a labelled file, from the model file alone."""
-    try:
-        loaded = read_model(model.read_bytes())
-    except Rejected as error:
-        raise DataError(f"model file {model}: {error.reason}; export it again") from None
+    loaded = _load_model(model)
     rows = load_rows(loaded.spec, test_file)
     return _shares(evaluate(loaded.spec, loaded.values, loaded.scaling, rows))
+
+
+def _load_model(path: Path) -> ModelFile:
+    try:
+        return read_model(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"model file {path} cannot be read ({type(error).__name__}); check the path") from None
+    except Rejected as error:
+        raise DataError(f"model file {path}: {error.reason}; export it again") from None
 
 
 def _shares(metrics: Metrics) -> dict[str, object]:

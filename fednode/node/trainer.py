@@ -1,0 +1,175 @@
+"""The worker process seen from the daemon: started when needed, kept warm, killed and replaced when it fails.
+
+Security assumption: nothing the worker answers is believed beyond its form; the update it returns is clipped again
+when it is quantised. A crash, a hang or exhausted memory in training code ends the worker, never the daemon. The
+worker inherits no descriptors, no secrets and an environment reduced to what Python needs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import trio
+
+from fednode.errors import Rejected, TrainingError
+from fednode.learn.jobs import LENGTH_BYTES, MAX_FRAME_BYTES, Answer, Job, decode_answer, encode_job
+from fednode.node.files import PRIVATE_FILE
+
+WORKER_MODULE = "fednode.worker.main"
+DEFAULT_MEMORY_LIMIT_BYTES = 8 << 30
+"""Address space of the worker; importing torch alone reserves about 1 GiB of it."""
+
+CAUSE_BYTES = 4096
+_READ_BYTES = 1 << 20
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+
+
+class WorkerTrainer:
+    """Owns at most one worker process and gives it one job at a time.
+
+    `log_path` takes the worker's stderr, begun anew with each process; its last lines name the cause of a crash.
+    """
+
+    def __init__(
+        self,
+        log_path: Path,
+        memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
+        module: str = WORKER_MODULE,
+    ) -> None:
+        self._log_path = log_path
+        self._command = [sys.executable, "-m", module, str(memory_limit_bytes)]
+        self._turn = trio.Lock()
+        self._process: trio.Process | None = None
+
+    async def __aenter__(self) -> WorkerTrainer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, or None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start the worker if it does not run, so that torch is imported before the first job needs it."""
+        async with self._turn:
+            await self._running()
+
+    async def run(self, job: Job, timeout_s: float) -> Answer:
+        """Return the worker's answer (possibly `Failed`).
+
+        Raises `TrainingError` if the worker crashes, breaks the protocol or takes longer than `timeout_s`, the time
+        to start it included. The worker is then gone, and the next job starts a new one; so it is after a
+        cancellation.
+        """
+        async with self._turn:
+            return await self._run(job, timeout_s)
+
+    async def _run(self, job: Job, timeout_s: float) -> Answer:
+        is_done = False
+        try:
+            with trio.fail_after(timeout_s):
+                process = await self._running()
+                answer = await _exchange(process, job)
+            is_done = True
+            return answer
+        except trio.TooSlowError:
+            text = f"the training process gave no answer in {timeout_s:g} s and was ended; raise train_timeout_s"
+            raise TrainingError(f"{text} or use a smaller file") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
+            raise TrainingError(await self._crash_text()) from None
+        except Rejected as error:
+            raise TrainingError(f"the training process answered nonsense ({error.reason}) and was ended") from None
+        finally:
+            if not is_done:
+                await self._kill()
+
+    async def stop(self) -> None:
+        """End the worker, whatever it is doing. A later job would start a new one."""
+        await self._kill()
+
+    async def _running(self) -> trio.Process:
+        if self._process is not None and self._process.poll() is not None:
+            await self._kill()
+        if self._process is None:
+            self._process = await self._spawn()
+        return self._process
+
+    async def _spawn(self) -> trio.Process:
+        environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        environment.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONHASHSEED="0")
+        try:
+            log = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise TrainingError(f"cannot write {self._log_path}: {reason}; make the folder writable") from None
+        try:
+            return await trio.lowlevel.open_process(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment
+            )
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise TrainingError(f"the training process could not be started: {reason}; free some memory") from None
+        finally:
+            os.close(log)
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with trio.CancelScope(shield=True):  # a killed child is reaped within milliseconds
+            process.kill()
+            await process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    await stream.aclose()
+
+    async def _crash_text(self) -> str:
+        code = None
+        if self._process is not None:
+            with trio.move_on_after(1):  # the pipe closes just before the process is reaped
+                code = await self._process.wait()
+        if code is None:
+            ended = "closed its pipe"
+        else:
+            ended = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        cause = _last_line(self._log_path)
+        return f"the training process {ended}" + (f": {cause}" if cause else "") + f"; see {self._log_path}"
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - CAUSE_BYTES))
+            lines = file.read(CAUSE_BYTES).decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return "".join(part if part.isprintable() else " " for part in lines[-1][:300]) if lines else ""
+
+
+async def _exchange(process: trio.Process, job: Job) -> Answer:
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("the worker is started with pipes")
+    await process.stdin.send_all(encode_job(job))
+    length = int.from_bytes(await _read_exactly(process.stdout, LENGTH_BYTES), "big")
+    if length > MAX_FRAME_BYTES:
+        raise Rejected(f"frame of {length} bytes, at most {MAX_FRAME_BYTES} allowed")
+    return decode_answer(await _read_exactly(process.stdout, length))
+
+
+async def _read_exactly(stream: trio.abc.ReceiveStream, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        part = await stream.receive_some(min(_READ_BYTES, count - len(data)))
+        if not part:
+            raise EOFError
+        data += part
+    return bytes(data)

@@ -1,0 +1,109 @@
+"""What the worker does for each kind of job."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.errors import DataError, Rejected
+from fednode.learn import jobs
+from fednode.learn.lanes import encode_metrics, encode_statistics
+from fednode.learn.merge import model_from_bytes
+from fednode.learn.model_file import read_model
+from fednode.learn.schema import Scaling, check_table, is_scaling_of
+from fednode.learn.spec import Layout, StudySpec, label_of
+from fednode.worker.datasets import read_table
+from fednode.worker.evaluate import compute_logits, evaluate, probabilities
+from fednode.worker.prepared import DataCache, Prepared, usable_rows
+from fednode.worker.train import NumericalFailure, batch_seed, train
+
+MAX_TEXT_BYTES = 2000
+_NORM_LIMIT_PPM = 2**63
+
+
+def answer(job: jobs.Job, cache: DataCache) -> jobs.Answer:
+    """Do one job; faults of data, numbers, memory or the job itself become `Failed`, anything else is a bug."""
+    try:
+        return _do(job, cache)
+    except DataError as error:
+        return failed("data", str(error))
+    except NumericalFailure as error:
+        return failed("numerical", str(error))
+    except Rejected as error:
+        return failed("input", f"the job cannot be used: {error.reason}")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # how torch says it
+            raise
+        return failed("memory", "not enough memory for this job; raise the worker's memory limit or use a smaller file")
+
+
+def failed(kind: str, text: str) -> jobs.Failed:
+    """Return a failure whose text fits its record."""
+    return jobs.Failed(kind, text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore") or kind)
+
+
+def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
+    match job:
+        case jobs.CheckData():
+            return _check(job)
+        case jobs.ComputeStatistics():
+            lanes = encode_statistics(job.spec, cache.get(job.spec, Path(job.path)).rows)
+            return jobs.StatisticsComputed(_lane_bytes(lanes))
+        case jobs.Train():
+            return _train(job, cache)
+        case jobs.Evaluate():
+            model = _model(job.spec, job.scaling, job.model)
+            prepared = cache.get(job.spec, Path(job.path))
+            rows = prepared.rows if job.all_rows else prepared.validation
+            metrics = evaluate(job.spec, model, job.scaling, rows)
+            return jobs.Evaluated(metrics, _lane_bytes(encode_metrics(metrics)))
+        case jobs.Predict():
+            return _predict(job)
+        case _:
+            assert_never(job)
+
+
+def _check(job: jobs.CheckData) -> jobs.DataChecked:
+    checked = check_table(job.spec, read_table(job.spec, Path(job.path)))
+    if checked.rows is None:
+        return jobs.DataChecked(checked.verdicts, 0, 0)
+    prepared = Prepared.of(job.spec, checked.rows)
+    return jobs.DataChecked(checked.verdicts, len(prepared.rows.labels), len(prepared.training.labels))
+
+
+def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
+    model = _model(job.spec, job.scaling, job.model)
+    prepared = cache.get(job.spec, Path(job.path))
+    started = time.monotonic()
+    seed = batch_seed(job.study, job.round_number, job.member)
+    update = train(job.spec, model, job.scaling, prepared.training, seed)
+    metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
+    return jobs.Trained(
+        delta=update.delta.astype("<f4").tobytes(),
+        train_rows=update.train_rows,
+        metric_lanes=_lane_bytes(encode_metrics(metrics)),
+        norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
+        milliseconds=round(1000 * (time.monotonic() - started)),
+    )
+
+
+def _predict(job: jobs.Predict) -> jobs.Predicted:
+    model = read_model(job.model_file)
+    path = Path(job.path)
+    rows = usable_rows(check_table(model.spec, read_table(model.spec, path), label_needed=False), path)
+    shares = probabilities(compute_logits(model.spec, model.values, model.scaling, rows))
+    return jobs.Predicted(len(shares), len(label_of(model.spec).levels), shares.astype("<f4").tobytes())
+
+
+def _model(spec: StudySpec, scaling: Scaling, data: bytes) -> NDArray[np.int64]:
+    if not is_scaling_of(spec, scaling):
+        raise Rejected("the scaling does not belong to this study")
+    return model_from_bytes(data, Layout.of(spec).size)
+
+
+def _lane_bytes(lanes: NDArray[np.uint32]) -> bytes:
+    return lanes.astype("<u4").tobytes()

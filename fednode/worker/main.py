@@ -1,0 +1,75 @@
+"""Process entry: `python -m fednode.worker.main MEMORY_LIMIT_BYTES`. Frames in on stdin, one answer each on stdout.
+
+Security assumption: the parent alone holds the other ends of the pipes. Stray output of libraries cannot damage a
+frame: file descriptor 1 is pointed at stderr before anything else is imported. When the parent dies, its end of stdin
+closes and this process ends at once, even within a job.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from typing import BinaryIO
+
+from fednode.learn.jobs import LENGTH_BYTES, MAX_FRAME_BYTES, decode_job, encode_answer
+from fednode.worker.sandbox import confine
+
+
+def take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Move stdin and stdout out of everyone's reach; what is printed from now on goes to stderr."""
+    frames_in, frames_out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return frames_in, frames_out
+
+
+def exit_with_parent(descriptor: int) -> None:
+    """Wait until the other end of `descriptor` is closed, then end the process."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    while not any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll()):
+        pass
+    os._exit(0)
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Return the next record, or None at the end of the stream."""
+    head = stream.read(LENGTH_BYTES)
+    if len(head) < LENGTH_BYTES:
+        return None
+    length = int.from_bytes(head, "big")
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"frame of {length} bytes, at most {MAX_FRAME_BYTES} allowed")
+    record = stream.read(length)
+    return record if len(record) == length else None
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    frames_in, frames_out = take_pipes()
+    confine(int(sys.argv[1]))
+    threading.Thread(target=exit_with_parent, args=(frames_in.fileno(),), daemon=True).start()
+
+    import torch  # after the limits and the pipes: it reads both
+
+    from fednode.worker.answer import answer
+    from fednode.worker.prepared import DataCache
+    from fednode.worker.train import warm_up
+
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    # Not torch.use_deterministic_algorithms: it imports the compiler (1 s, 70 MB), and the operations used here are
+    # deterministic on one thread of a CPU; a test compares bytes.
+    warm_up()
+    cache = DataCache()
+    while (record := read_frame(frames_in)) is not None:
+        frames_out.write(encode_answer(answer(decode_job(record), cache)))
+        frames_out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A data file made ready: rows encoded once, and the fifth of each class that only measures set apart.
+
+The fifth is chosen by content, the same every round, so it never trains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.errors import DataError
+from fednode.learn.schema import Checked, Rows, check_table
+from fednode.learn.spec import StudySpec
+from fednode.worker.datasets import read_table
+
+VALIDATION_SHARE = 5
+"""One row in five of each class; classes of fewer than five rows all train."""
+
+
+def validation_mask(spec: StudySpec, rows: Rows) -> NDArray[np.bool_]:
+    """Return which rows belong to the validation fifth, bool (n,).
+
+    Rows are ranked within their class by the hash of seed and content, so the choice survives a re-sorted
+    file and equal rows stay together as far as the share allows. A file whose classes are all smaller than
+    five gives the first row of the largest class, so that every hospital measures something; a single row
+    trains.
+    """
+    seed = spec.seed.to_bytes(8, "big")
+    content = np.nan_to_num(rows.features, nan=-1.0).astype("<f8")
+    digests = [hashlib.sha256(seed + row.tobytes()).digest() for row in content]
+    mask = np.zeros(len(rows.labels), bool)
+    for label in np.unique(rows.labels):
+        members = sorted(np.flatnonzero(rows.labels == label).tolist(), key=lambda index: digests[index])
+        mask[members[: len(members) // VALIDATION_SHARE]] = True
+    if not mask.any() and len(mask) > 1:
+        largest = np.bincount(rows.labels).argmax()
+        mask[min(np.flatnonzero(rows.labels == largest).tolist(), key=lambda index: digests[index])] = True
+    return mask
+
+
+def select(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
+    """Return the rows where `keep` is true."""
+    return Rows(rows.features[keep], rows.labels[keep])
+
+
+def usable_rows(checked: Checked, path: Path) -> Rows:
+    """Return the encoded rows; raise `DataError` with the first verdict that is an error."""
+    if checked.rows is None:
+        verdict = checked.errors[0]
+        place = f"{verdict.column}: " if verdict.column else ""
+        raise DataError(f"data file {path}: {place}{verdict.text}")
+    return checked.rows
+
+
+def load_rows(spec: StudySpec, path: Path) -> Rows:
+    """Read and encode the labelled rows of a file; raise `DataError` if it does not fit the schema."""
+    return usable_rows(check_table(spec, read_table(spec, path)), path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Encoded rows of a training file: all of them, those that train, those that only measure."""
+
+    rows: Rows
+    training: Rows
+    validation: Rows
+
+    @staticmethod
+    def of(spec: StudySpec, rows: Rows) -> Prepared:
+        """Set the validation rows apart."""
+        mask = validation_mask(spec, rows)
+        return Prepared(rows, select(rows, ~mask), select(rows, mask))
+
+
+class DataCache:
+    """Keeps the last file prepared, until it changes on disk or another study asks: reading a file is slow, rounds
+    are many.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[StudySpec, Path, int, int] | None = None
+        self._prepared: Prepared | None = None
+
+    def get(self, spec: StudySpec, path: Path) -> Prepared:
+        """Return the prepared file; raise `DataError` if it cannot be used."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise DataError(f"data file {path} cannot be read: {reason}; check the path and its permissions") from None
+        key = (spec, path, status.st_mtime_ns, status.st_size)
+        if self._prepared is None or key != self._key:
+            self._prepared, self._key = Prepared.of(spec, load_rows(spec, path)), key
+        return self._prepared
