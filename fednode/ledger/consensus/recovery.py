@@ -28,7 +28,6 @@ from fednode.ledger.vote import (
     Evidence,
     Vote,
     make_certificate,
-    make_evidence,
     read_sign_bytes,
 )
 
@@ -48,7 +47,9 @@ def read_vote(record: SignRecord, member: MemberId) -> Vote:
 class Recovery:
     """The last height, the next one, and who was told or asked what."""
 
-    __slots__ = ("_answered", "_asked", "_block", "_book", "_certificate", "_early", "_late", "_tip", "_told")
+    __slots__ = (
+        "_answered", "_asked", "_block", "_book", "_certificate", "_early", "_late", "_tip", "_told", "known"
+    )
 
     def __init__(self, tip: Tip, certificate: Certificate | None) -> None:
         self._tip = tip
@@ -93,32 +94,25 @@ class Recovery:
         self._certificate = make_certificate(self._tip.signed_by, self._late.values())
         return self._certificate
 
-    def add_late(self, vote: Vote) -> Evidence | None:
-        """Count a vote of the tip's height; return evidence if it contradicts another."""
-        tip, certificate = self._tip, self._certificate
-        if certificate is None or vote.height != tip.height or vote.sender not in tip.signed_by.positions:
-            return None
-        known = self._late.get(vote.sender)
-        if known is not None and known.contradicts(vote):
-            return make_evidence(known, vote)
-        if (vote.kind, vote.view, vote.value) == (PRECOMMIT, certificate.view, certificate.block_hash):
-            self._late.setdefault(vote.sender, vote)
-            self.known.setdefault(vote.sender, vote.signature)
-        return None
-
-    def answer_old_vote(self, vote: Vote, peer: MemberId, now_ms: int) -> ConsensusMessage | None:
-        """Return what helps a member that still votes on a decided height.
+    def take_late(
+        self, vote: Vote, peer: MemberId, now_ms: int
+    ) -> tuple[Evidence | None, ConsensusMessage | None]:
+        """Count a vote of a decided height; return evidence, if it shows any, and what helps its sender.
 
         The votes that were under way when the height was decided arrive late without anybody lagging: they come for
         the first time, and for no view after the decision. Those are not answered.
         """
-        if vote.height == self._tip.height and self._certificate is not None and self._book is not None:
-            is_first = self._book.latest.get(vote.sender, (-1, 0)) < (vote.view, vote.kind)
-            if is_first:
-                self._book.latest[vote.sender] = (vote.view, vote.kind)
-            if is_first and vote.view <= self._certificate.view:
-                return None
-        return self.answer_laggard(vote.height, peer, now_ms)
+        certificate, book = self._certificate, self._book
+        if vote.height != self._tip.height or certificate is None or book is None:
+            return None, self.answer_laggard(vote.height, peer, now_ms)
+        if vote.sender not in book.members.positions:
+            return None, None
+        added = book.add(vote)
+        if (vote.kind, vote.view, vote.value) == (PRECOMMIT, certificate.view, certificate.block_hash):
+            self._late.setdefault(vote.sender, vote)
+            self.known.setdefault(vote.sender, vote.signature)
+        is_under_way = added.is_new and vote.view <= certificate.view
+        return added.evidence, None if is_under_way else self.answer_laggard(vote.height, peer, now_ms)
 
     def answer_laggard(self, height: int, peer: MemberId, now_ms: int) -> ConsensusMessage | None:
         """Return the decision if the peer lacks just that block, else where our chain ends."""

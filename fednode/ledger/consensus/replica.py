@@ -185,8 +185,8 @@ class Replica:
             self._recovery.keep_early(vote, vote, peer)
             return
         else:
-            evidence = self._recovery.add_late(vote)
-            self._send(peer, self._recovery.answer_old_vote(vote, peer, driver.now_ms))
+            evidence, answer = self._recovery.take_late(vote, peer, driver.now_ms)
+            self._send(peer, answer)
         if evidence is not None:
             driver.note_evidence(evidence, is_own=True)
 
