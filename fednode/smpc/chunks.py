@@ -67,23 +67,26 @@ def merkle_path(leaves: Sequence[bytes], index: int) -> bytes:
 
 def is_leaf_of(root: bytes, leaf: bytes, index: int, count: int, path: bytes) -> bool:
     """Check an audit path: `leaf` is number `index` of `count` leaves under `root`."""
-    if not 0 <= index < count:
+    return is_leaf_hash_of(root, sha256(b"\x00", leaf), index, count, path)
+
+
+def is_leaf_hash_of(root: bytes, leaf_hash: bytes, index: int, count: int, path: bytes) -> bool:
+    """The same check for a leaf that is already hashed with its prefix."""
+    if not 0 <= index < count or len(path) % HASH_BYTES or len(leaf_hash) != HASH_BYTES:
         return False
     siblings = [path[at : at + HASH_BYTES] for at in range(0, len(path), HASH_BYTES)]
-    return _climb(leaf, index, count, siblings) == root and len(path) % HASH_BYTES == 0
+    return _climb(leaf_hash, index, count, siblings) == root
 
 
-def _climb(leaf: bytes, index: int, count: int, siblings: list[bytes]) -> bytes | None:
+def _climb(leaf_hash: bytes, index: int, count: int, siblings: list[bytes]) -> bytes | None:
     """Return the root that the path gives, or None if its length does not fit the tree."""
-    if count == 1:
-        return sha256(b"\x00", leaf) if not siblings else None
-    if not siblings:
-        return None
+    if count == 1 or not siblings:
+        return leaf_hash if count == 1 and not siblings else None
     middle = _split(count)
     if index < middle:
-        below = _climb(leaf, index, middle, siblings[:-1])
+        below = _climb(leaf_hash, index, middle, siblings[:-1])
         return None if below is None else sha256(b"\x01", below, siblings[-1])
-    below = _climb(leaf, index - middle, count - middle, siblings[:-1])
+    below = _climb(leaf_hash, index - middle, count - middle, siblings[:-1])
     return None if below is None else sha256(b"\x01", siblings[-1], below)
 
 

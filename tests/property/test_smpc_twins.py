@@ -1,0 +1,372 @@
+"""Every fast routine of the secure sum against a slow twin in Python integers, written from the formulas."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fednode.crypto import GROUP_ORDER, base_times, is_share_valid, point_times, scalar_bytes
+from fednode.smpc import chunks, feldman, jobs, masks, prg, quantise, ring, shamir
+
+SCALARS = st.integers(1, GROUP_ORDER - 1)
+WORDS = st.integers(0, 2**32 - 1)
+KEYS = st.binary(min_size=16, max_size=16)
+CONTEXT = prg.SumContext(b"c" * 32, b"s" * 32, 3, 1)
+
+
+class Seeded:
+    """A stream of bytes from a seed; SHAKE is not used anywhere in the project."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._count = seed.to_bytes(16, "big"), 0
+
+    def random_bytes(self, count: int) -> bytes:
+        self._count += 1
+        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
+
+
+# --- twins ------------------------------------------------------------------------------------------------------
+
+def slow_lift(word: int) -> int:
+    word %= 2**32
+    return word if word < 2**31 else word - 2**32
+
+
+def slow_stream_word(key: bytes, element: int) -> int:
+    """Word `element` of the stream: block element // 4 of AES in counter mode, from AES itself."""
+    block = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update((element // 4).to_bytes(16, "big"))
+    return int.from_bytes(block[element % 4 * 4 :][:4], "little")
+
+
+def slow_root(leaves: list[bytes]) -> bytes:
+    """RFC 6962, section 2.1, word by word."""
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\x00" + leaves[0]).digest()
+    k = 1
+    while 2 * k < len(leaves):
+        k *= 2
+    return hashlib.sha256(b"\x01" + slow_root(leaves[:k]) + slow_root(leaves[k:])).digest()
+
+
+def slow_poly(coefficients: list[int], x: int) -> int:
+    return sum(c * pow(x, k, GROUP_ORDER) for k, c in enumerate(coefficients)) % GROUP_ORDER
+
+
+# --- ring and streams -------------------------------------------------------------------------------------------
+
+@given(st.lists(st.lists(WORDS, min_size=3, max_size=3), min_size=1, max_size=6))
+def test_sums_wrap_and_lift_is_centred(rows: list[list[int]]) -> None:
+    total = ring.sum_buffers(tuple(np.array(row, np.uint32).tobytes() for row in rows))
+    expected = [sum(column) % 2**32 for column in zip(*rows, strict=True)]
+    assert total.tolist() == expected
+    assert ring.lift(total).tolist() == [slow_lift(word) for word in expected]
+    assert ring.to_ring(ring.lift(total)).tolist() == expected
+
+
+def test_lift_is_centred_at_the_edges() -> None:
+    words = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
+    assert ring.lift(words).tolist() == [0, 1, 2**31 - 1, -(2**31), -1]
+
+
+@given(
+    st.lists(WORDS, max_size=40), st.lists(st.tuples(KEYS, st.booleans()), max_size=4), st.integers(0, 2**20)
+)
+def test_streams_are_added_element_by_element(words: list[int], streams: list[tuple[bytes, bool]], block: int) -> None:
+    values = np.array(words, np.uint32)
+    prg.apply_streams(values, [prg.Stream(key, added) for key, added in streams], 4 * block)
+    for at, word in enumerate(words):
+        mask = sum((1 if added else -1) * slow_stream_word(key, 4 * block + at) for key, added in streams)
+        assert int(values[at]) == (word + mask) % 2**32
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, prg.STEP_ELEMENTS - 1, prg.STEP_ELEMENTS, 2 * prg.STEP_ELEMENTS + 5])
+def test_any_part_of_a_stream_can_be_expanded_alone(size: int) -> None:
+    streams = [prg.Stream(b"k" * 16, True), prg.Stream(b"l" * 16, False)]
+    whole = np.zeros(size, np.uint32)
+    prg.apply_streams(whole, streams)
+    layout = chunks.Layout(size, 7)
+    for chunk in range(7):
+        start, stop = layout.bounds(chunk)
+        part = np.zeros(stop - start, np.uint32)
+        prg.apply_streams(part, streams, start)
+        assert (part == whole[start:stop]).all()
+
+
+def test_a_stream_is_entered_at_whole_blocks_only() -> None:
+    with pytest.raises(ValueError, match="four"):
+        prg.apply_streams(np.zeros(4, np.uint32), [prg.Stream(b"k" * 16, True)], 2)
+
+
+CONTEXT_FIELDS = ["chain_id", "study", "round", "attempt", "phase", "role", "dealer", "i", "j"]
+
+
+@pytest.mark.parametrize("changed", CONTEXT_FIELDS)
+def test_every_field_of_the_context_changes_the_key(changed: str) -> None:
+    fields: dict[str, object] = {
+        "chain_id": b"c" * 32, "study": b"s" * 32, "round": 3, "attempt": 1, "phase": "mask", "role": "pair",
+        "dealer": 0, "i": 1, "j": 2,
+    }
+
+    def key(values: dict[str, object]) -> bytes:
+        context = prg.SumContext(*[values[name] for name in CONTEXT_FIELDS[:4]])
+        return prg.derive_key(b"secret", context, *[values[name] for name in CONTEXT_FIELDS[4:]])
+
+    value = fields[changed]
+    other = value + 1 if isinstance(value, int) else value + value[:1]
+    assert key(fields) != key(fields | {changed: other})
+
+
+@given(st.integers(0, 2000), st.integers(1, 12))
+def test_chunks_cover_the_vector_in_order(length: int, count: int) -> None:
+    layout = chunks.Layout(length, count)
+    bounds = [layout.bounds(chunk) for chunk in range(count)]
+    assert bounds[0][0] == 0 and bounds[-1][1] == length
+    assert all(left[1] == right[0] or right[0] >= length for left, right in zip(bounds, bounds[1:], strict=False))
+    assert all(start % 4 == 0 and start <= max(stop, start) for start, stop in bounds)
+    data = memoryview(bytes(range(256)) * (length * 4 // 256 + 1))[: length * 4]
+    assert b"".join(layout.cut(data, chunk) for chunk in range(count)) == bytes(data)
+    sizes = [layout.size_bytes(chunk) for chunk in range(count)]
+    assert min(sizes) >= 0 and max(sizes) - min(sizes) <= 32
+
+
+# --- trees ------------------------------------------------------------------------------------------------------
+
+@given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=20), st.data())
+def test_merkle_paths_fit_their_own_leaf_only(leaves: list[bytes], data: st.DataObject) -> None:
+    root = chunks.merkle_root(leaves)
+    assert root == slow_root(leaves)
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    path = chunks.merkle_path(leaves, index)
+    assert chunks.is_leaf_of(root, leaves[index], index, len(leaves), path)
+    other = data.draw(st.integers(0, len(leaves) - 1))
+    if leaves[other] != leaves[index]:
+        assert not chunks.is_leaf_of(root, leaves[other], index, len(leaves), path)
+        assert not chunks.is_leaf_of(root, leaves[index], other, len(leaves), path)
+    assert not chunks.is_leaf_of(root, leaves[index], index, len(leaves), path + bytes(32))
+    assert not chunks.is_leaf_of(root, leaves[index], index, len(leaves), path + b"x")
+
+
+def test_published_inclusion_proofs(shared_dir: Path) -> None:
+    files = sorted((shared_dir / "vectors/rfc6962-merkle-proofs/testdata/inclusion").glob("*/*.json"))
+    assert len(files) > 50
+    for file in files:
+        case = json.loads(file.read_text())
+        root, leaf_hash = base64.b64decode(case["root"] or ""), base64.b64decode(case["leafHash"] or "")
+        path = [base64.b64decode(part) for part in case["proof"] or []]
+        good = all(len(part) == 32 for part in path) and chunks.is_leaf_hash_of(
+            root, leaf_hash, case["leafIdx"], case["treeSize"], b"".join(path)
+        )
+        assert good != case["wantErr"], f"{file.name}: {case['desc']}"
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------
+
+@given(st.lists(SCALARS, min_size=1, max_size=6), st.data())
+@settings(max_examples=30)
+def test_any_threshold_of_shares_gives_the_secret(coefficients: list[int], data: st.DataObject) -> None:
+    holders = data.draw(st.lists(st.integers(1, 300), min_size=len(coefficients), max_size=len(coefficients), unique=True))
+    shares = {holder: shamir.evaluate(coefficients, holder) for holder in holders}
+    assert shares == {holder: slow_poly(coefficients, holder) for holder in holders}
+    assert shamir.interpolate_at_zero(shares) == coefficients[0]
+    weights = shamir.lagrange_at_zero(holders)
+    for power in range(len(holders)):
+        assert sum(w * h**power for w, h in zip(weights, holders, strict=True)) % GROUP_ORDER == (power == 0)
+
+
+def test_evaluation_points_are_distinct_and_not_zero() -> None:
+    for points in ([0, 1], [2, 2], [GROUP_ORDER]):
+        with pytest.raises(ValueError, match="distinct"):
+            shamir.lagrange_at_zero(points)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5), st.data())
+@settings(max_examples=15)
+def test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret(seed: int, threshold: int, data: st.DataObject) -> None:
+    holders = list(range(1, threshold + 3))
+    dealing = feldman.deal(threshold, holders, Seeded(seed))
+    assert dealing.points == tuple(base_times(c) for c in dealing.coefficients) and len(dealing.points) == threshold
+    shares = {holder: dealing.share_of(holder) for holder in holders}
+    assert all(is_share_valid(dealing.points, holder, share) for holder, share in shares.items())
+    wrong = data.draw(st.sets(st.sampled_from(holders)))
+    mixed = {h: (share + 1) % GROUP_ORDER if h in wrong else share for h, share in shares.items()}
+    found = feldman.reconstruct(dealing.points, mixed)
+    enough = len(holders) - len(wrong) >= threshold
+    assert found == dealing.secret if enough else found in (None, dealing.secret)  # errors may cancel, never mislead
+
+
+def test_fewer_shares_than_the_threshold_give_nothing() -> None:
+    dealing = feldman.deal(3, [1, 2, 3, 4], Seeded(1))
+    assert feldman.reconstruct(dealing.points, {1: dealing.share_of(1), 4: dealing.share_of(4)}) is None
+
+
+def test_published_shares_of_rfc_9591(shared_dir: Path) -> None:
+    case = json.loads((shared_dir / "vectors/rfc9591-frost/poc/frost-ed25519-sha512.json").read_text())
+    inputs = case["inputs"]
+
+    def scalar(text: str) -> int:
+        return int.from_bytes(bytes.fromhex(text), "little")
+
+    secret = scalar(inputs["group_secret_key"])
+    coefficients = [secret, *[scalar(text) for text in inputs["share_polynomial_coefficients"]]]
+    points = [base_times(c) for c in coefficients]
+    assert points[0].hex() == inputs["group_public_key"]
+    shares = {}
+    for participant in inputs["participant_shares"]:
+        holder, share = participant["identifier"], scalar(participant["participant_share"])
+        assert shamir.evaluate(coefficients, holder) == share and is_share_valid(points, holder, share)
+        shares[holder] = share
+    assert feldman.reconstruct(points, shares) == secret
+
+
+# --- masks ------------------------------------------------------------------------------------------------------
+
+@given(st.integers(2, 6), st.integers(0, 2**32), st.data())
+@settings(max_examples=20)
+def test_masked_sums_open_to_the_sum_over_any_set(count: int, seed: int, data: st.DataObject) -> None:
+    members = sorted(data.draw(st.sets(st.integers(1, 400), min_size=count, max_size=count)))
+    included = sorted(data.draw(st.sets(st.sampled_from(members), min_size=1)))
+    source, length = Seeded(seed), 21
+    a, b = ({m: int.from_bytes(source.random_bytes(31), "little") + 1 for m in members} for _ in "ab")
+    points = {m: base_times(a[m]) for m in members}
+    vectors = {m: np.frombuffer(source.random_bytes(4 * length), np.uint32) for m in members}
+    masked = {}
+    for m in members:
+        result = jobs.run(jobs.MaskInput(CONTEXT, m, vectors[m], a[m], b[m], tuple(points.items())))
+        assert isinstance(result, jobs.MaskedInput)
+        masked[m] = np.frombuffer(result.data, np.uint32)
+        layout = chunks.Layout(length, count)
+        assert result.leaves == tuple(blake3(layout.cut(result.data, c)).digest() for c in range(count))
+        expected = vectors[m].tolist()
+        for at in range(length):  # the twin: masks from the other side's secret, word by word
+            word = expected[at] + slow_stream_word(masks.self_key(CONTEXT, b[m], m), at)
+            for other in members:
+                if other != m:
+                    key = masks.pair_key(CONTEXT, a[other], points[m], other, m)
+                    word += slow_stream_word(key, at) * (1 if other > m else -1)
+            assert int(masked[m][at]) == word % 2**32
+    total = np.sum([masked[m] for m in included], axis=0, dtype=np.uint32)
+    streams = masks.removal_streams(
+        CONTEXT, {m: b[m] for m in included}, {m: a[m] for m in members if m not in included},
+        {m: points[m] for m in included},
+    )
+    prg.apply_streams(total, streams)
+    assert total.tolist() == [sum(int(vectors[m][at]) for m in included) % 2**32 for at in range(length)]
+
+
+def test_both_secrets_of_one_member_never_meet() -> None:
+    points = {1: base_times(5), 2: base_times(6)}
+    with pytest.raises(ValueError, match="both"):
+        masks.removal_streams(CONTEXT, {1: 7, 2: 8}, {2: 6}, points)
+    with pytest.raises(ValueError, match="both"):
+        masks.removal_streams(CONTEXT, {1: 7}, {}, points)
+
+
+def test_both_ends_of_a_pair_derive_one_key() -> None:
+    here, there = 12345, 67890
+    assert masks.pair_key(CONTEXT, here, base_times(there), 3, 9) == masks.pair_key(CONTEXT, there, base_times(here), 9, 3)
+    shared = point_times(here, base_times(there))
+    assert masks.pair_key(CONTEXT, here, base_times(there), 3, 9) == prg.derive_key(shared, CONTEXT, "mask", "pair", 0, 3, 9)
+    assert masks.self_key(CONTEXT, here, 3) == prg.derive_key(scalar_bytes(here), CONTEXT, "mask", "self", 3, 3, 3)
+
+
+# --- quantisation -----------------------------------------------------------------------------------------------
+
+FLOATS = st.floats(-4, 4, width=32, allow_subnormal=False)
+
+
+@given(st.lists(FLOATS, max_size=30), st.floats(0.01, 100), st.integers(1, 255), st.integers(0, 2**32))
+def test_rounding_is_to_a_neighbour_by_the_coin_drawn(x: list[float], clip: float, weight: int, seed: int) -> None:
+    values = np.array(x, np.float32)
+    rounded = quantise.quantise(values, clip, weight, 255, Seeded(seed))
+    stream_key = Seeded(seed).random_bytes(16)
+    norm2 = sum(Fraction(float(v)) ** 2 for v in values)
+    longest = max(Fraction(clip), Fraction(float(np.sqrt(float(norm2)))))
+    scale = Fraction(5 * quantise.SCALE * weight, 6 * 255) / longest
+    for at, value in enumerate(values):
+        target = Fraction(float(value)) * scale
+        coin = Fraction(slow_stream_word(stream_key, at), 2**32)
+        exact = (target + coin).__floor__()
+        near = abs((target + coin) - round(target + coin)) < Fraction(1, 2**20)
+        assert int(rounded[at]) == exact or (near and abs(int(rounded[at]) - exact) <= 1)
+        assert abs(int(rounded[at])) <= 5 * quantise.SCALE * weight // (6 * 255) + 1
+    assert quantise.is_norm_honest(rounded, weight, 255)
+    assert quantise.compute_squared_norm(rounded) == sum(int(q) ** 2 for q in rounded)
+
+
+def test_rounding_has_the_right_mean() -> None:
+    values = np.full(200_000, 1e-6, np.float32)
+    rounded = quantise.quantise(values, 1.0, 1, 1, Seeded(7))
+    target = 5 * quantise.SCALE / 6 * float(values[0])
+    assert abs(float(rounded.mean()) - target) < 5 * 0.5 / np.sqrt(values.size)
+    assert set(np.unique(rounded)) == {int(np.floor(target)), int(np.floor(target)) + 1}
+
+
+def test_rounding_uses_fresh_randomness_and_nothing_else() -> None:
+    values = np.full(4096, 0.3e-6, np.float32)
+    first, again, other = (quantise.quantise(values, 1.0, 1, 1, Seeded(seed)) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_long_update_is_shortened_to_the_clip() -> None:
+    values = np.array([300.0, -400.0], np.float32)
+    rounded = quantise.quantise(values, 1.0, 1, 1, Seeded(0))
+    assert np.allclose(rounded, 5 * quantise.SCALE / 6 * np.array([0.6, -0.8]), atol=1)
+
+
+def test_a_sum_of_the_largest_updates_does_not_wrap() -> None:
+    top = np.array([1.0], np.float32)
+    rounded = quantise.quantise(top, 1.0, 1, 1, Seeded(0))
+    total = ring.sum_buffers((ring.to_ring(rounded).tobytes(),) * quantise.MAX_MEMBERS)
+    assert int(ring.lift(total)[0]) == quantise.MAX_MEMBERS * int(rounded[0])
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=30), st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
+def test_dequantised_sums_are_the_weighted_mean(x: list[float], weights: list[int], seed: int) -> None:
+    values = np.array(x, np.float32)
+    clip = float(quantise.compute_norm(values)) * 1.01 + 0.01
+    total = sum(quantise.quantise(values, clip, w, 7, Seeded(seed + k)) for k, w in enumerate(weights))
+    mean = quantise.dequantise(total.astype(np.int32), clip, sum(weights), 7)
+    unit = 6 * clip * 7 / (5 * quantise.SCALE * sum(weights))
+    assert np.allclose(mean, values, atol=unit * len(weights) + 1e-6 * clip)
+
+
+@pytest.mark.parametrize(
+    ("members", "length", "clip", "weights", "scale"),
+    [(257, 1, 1.0, 1, quantise.SCALE), (4, 1, 0.0, 1, quantise.SCALE), (4, 1, float("nan"), 1, quantise.SCALE),
+     (4, 1, 1.0, 0, quantise.SCALE), (4, 1, 1.0, 65536, quantise.SCALE), (4, 2**30 + 1, 1.0, 1, quantise.SCALE),
+     (4, 1, 1.0, 1, 2 * quantise.SCALE)],
+)
+def test_unsafe_parameters_are_refused(members: int, length: int, clip: float, weights: int, scale: int) -> None:
+    with pytest.raises(ValueError, match="."):
+        quantise.refuse_unsafe(members, length, clip, weights, scale)
+
+
+@pytest.mark.parametrize("weight", [0, 8])
+def test_a_weight_outside_its_range_is_refused(weight: int) -> None:
+    with pytest.raises(ValueError, match="weight"):
+        quantise.quantise(np.zeros(3, np.float32), 1.0, weight, 7, Seeded(0))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_update_that_is_not_finite_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        quantise.quantise(np.array([0.0, bad], np.float32), 1.0, 1, 1, Seeded(0))
+
+
+def test_only_flat_float32_is_quantised() -> None:
+    for values in (np.zeros(3), np.zeros((2, 2), np.float32)):
+        with pytest.raises(ValueError, match="flat"):
+            quantise.quantise(values, 1.0, 1, 1, Seeded(0))
+    with pytest.raises(ValueError, match="zero"):
+        quantise.dequantise(np.zeros(1, np.int32), 1.0, 0, 1)
