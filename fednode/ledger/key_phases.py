@@ -1,0 +1,89 @@
+"""The phases in which keys are dealt and updates committed: KEYS, ACK, ANSWER, COMMIT.
+
+Security assumption: published shares plus those of f liars stay below T, because a dealer answers at most f
+complaints; one more could open its a and b. A dealer with more complaints than that was named by an honest member.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fednode.ids import MemberId
+from fednode.ledger.bodies import StudyTerms
+from fednode.ledger.phases import (
+    BlockTime,
+    Next,
+    awaited,
+    bar,
+    mark_absent,
+    open_phase,
+    silent_members,
+    void_attempt,
+)
+from fednode.ledger.records import ChunkRecord, Phase, RoundRecord
+from fednode.ledger.round_rules import complainers
+
+
+def after_keys(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Go on to the acknowledgements, which only dealers can give."""
+    dealers = record.attempt.dealers
+    record = mark_absent(record, silent_members(record))
+    if len(dealers) < record.min_included:
+        return void_attempt(record, at, terms, "too few members posted keys")
+    return open_phase(record, at, terms, Phase.ACK, awaited(record, dealers))
+
+
+def after_acknowledge(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Fix P; dealers with more than f complaints are out, those with fewer must answer."""
+    record = mark_absent(record, silent_members(record))
+    attempt = replace(record.attempt, present=tuple(holder for holder, _ in record.attempt.complaints))
+    record = replace(record, attempt=attempt)
+    counts = {dealer: len(complainers(attempt, dealer)) for dealer in attempt.present}
+    rejected = tuple(dealer for dealer, count in counts.items() if count > record.fault_bound)
+    accused = tuple(dealer for dealer, count in counts.items() if 0 < count <= record.fault_bound)
+    record = bar(record, rejected)
+    if len(attempt.present) < record.min_included:
+        return void_attempt(record, at, terms, "too few members acknowledged the keys")
+    if len(attempt.present) - len(rejected) < record.min_included:
+        return void_attempt(record, at, terms, "too few dealers are free of complaints")
+    if accused:
+        return open_phase(record, at, terms, Phase.ANSWER, accused)
+    return _open_commit(record, at, terms)
+
+
+def after_answer(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Dealers that did not answer are out, without blame."""
+    return _open_commit(mark_absent(record, silent_members(record)), at, terms)
+
+
+def _open_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    attempt = record.attempt
+    answered = {dealer for dealer, _ in attempt.answers}
+    qualified = tuple(
+        dealer for dealer in attempt.present
+        if dealer not in record.barred and (dealer in answered or not complainers(attempt, dealer))
+    )
+    if len(qualified) < record.min_included:
+        return void_attempt(record, at, terms, "too few dealers answered their complaints")
+    record = replace(record, attempt=replace(attempt, qualified=qualified))
+    return open_phase(record, at, terms, Phase.COMMIT, awaited(record, qualified))
+
+
+def after_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Fix C and give every chunk its first owner: the c-th of Q, or the next of Q that committed."""
+    record = mark_absent(record, silent_members(record))
+    attempt = record.attempt
+    committed = {member for member, _, _ in attempt.committed}
+    if len(committed) < record.min_included:
+        return void_attempt(record, at, terms, "too few members committed an update")
+    chunks = tuple(
+        ChunkRecord((next(m for m in rotate(attempt.qualified, number) if m in committed),))
+        for number in range(len(attempt.qualified))
+    )
+    record = replace(record, attempt=replace(attempt, chunks=chunks))
+    return open_phase(record, at, terms, Phase.ROSTER, tuple(sorted({chunk.owner for chunk in chunks})))
+
+
+def rotate(members: tuple[MemberId, ...], start: int) -> tuple[MemberId, ...]:
+    """Return `members` cyclically from position `start` on."""
+    return members[start:] + members[:start]

@@ -1,0 +1,73 @@
+"""Checks of points, proofs and opened scalars, remembered.
+
+Security assumption: every function here is pure, so remembering a verdict cannot change it. A transaction is checked
+when it enters the pool, when a leader picks it and when the block runs; the group arithmetic is done once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from fednode.codec import pack
+from fednode.crypto import (
+    Secret,
+    base_times,
+    is_knowledge_proven,
+    is_point_valid,
+    is_share_valid,
+    scalar_from_bytes,
+    x25519,
+)
+from fednode.errors import Rejected
+
+_REMEMBERED = 2048
+
+_PROBE = Secret(b"\x01" * 32)
+"""Any scalar does: X25519 gives zero, for every scalar, exactly when the key has low order."""
+
+
+@lru_cache(_REMEMBERED)
+def are_points_valid(points: tuple[bytes, ...]) -> bool:
+    """Whether all are canonical prime-order points other than the identity."""
+    return all(is_point_valid(point) for point in points)
+
+
+@lru_cache(_REMEMBERED)
+def is_key_proven(point: bytes, context: bytes, proof: bytes) -> bool:
+    """Whether the maker of a valid point knows its scalar."""
+    return is_knowledge_proven(point, context, proof)
+
+
+@lru_cache(_REMEMBERED)
+def is_opened_share_valid(points: tuple[bytes, ...], holder: int, share: bytes) -> bool:
+    """Whether `share` is a canonical scalar on the polynomial committed to by valid `points`, at `holder`."""
+    try:
+        value = scalar_from_bytes(share)
+    except Rejected:
+        return False
+    return is_share_valid(points, holder, value)
+
+
+@lru_cache(_REMEMBERED)
+def is_opened_scalar(point: bytes, scalar: bytes) -> bool:
+    """Whether `scalar` is canonical and `scalar` * G is `point`."""
+    try:
+        value = scalar_from_bytes(scalar)
+    except Rejected:
+        return False
+    return value != 0 and base_times(value) == point
+
+
+@lru_cache(_REMEMBERED)
+def is_seal_key_valid(key: bytes) -> bool:
+    """Whether something can be sealed to an X25519 key: it is not of low order."""
+    try:
+        x25519(_PROBE, key)
+    except Rejected:
+        return False
+    return True
+
+
+def key_proof_context(chain_id: bytes, study: bytes, number: int, attempt: int, member: int, which: str) -> bytes:
+    """Return what a proof for scalar `which` ("a" or "b") is bound to: it fits no other member, round or attempt."""
+    return pack(("fednode-keys", chain_id, study, number, attempt, member, which))

@@ -1,0 +1,57 @@
+"""What a node asks about the phase that is open: whose message is awaited, and what belongs to it.
+
+A member votes to expire a phase only when its own timer has run out *and* its pool holds no acceptable message of
+that phase: otherwise a slow or hostile proposer could drop a member of its choice by leaving its message out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fednode.ids import MemberId, StudyId
+from fednode.ledger.bodies import Body, Expire, Ready, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.records import OpenPhase, Phase, RoundRecord
+from fednode.ledger.round_rules import PHASES_OF, is_of_open_phase
+from fednode.ledger.state import Source, get_round, get_study
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPhase:
+    """The open phase of a study. `record` is None during JOIN; `round` is then the round that would open."""
+
+    study: StudyId
+    round: int
+    attempt: int
+    phase: OpenPhase
+    record: RoundRecord | None
+
+    def expire_body(self) -> Expire:
+        """Return the vote that this phase's time is over."""
+        return Expire(self.study, self.round, self.attempt, self.phase.number)
+
+
+def pending_phase(source: Source, study: bytes) -> PendingPhase | None:
+    """Return the phase whose clock runs in a study, or None."""
+    record = get_round(source, study)
+    if record is not None:
+        return PendingPhase(StudyId(study), record.number, record.attempt.number, record.phase, record)
+    life = get_study(source, study)
+    if life is None or life.join is None:
+        return None
+    return PendingPhase(StudyId(study), life.next_round, 0, life.join, None)
+
+
+def expects(record: RoundRecord, member: MemberId) -> bool:
+    """Whether the open phase still waits for a message of `member`."""
+    if record.phase.kind == Phase.SUMACK:
+        return member in record.phase.expected and member not in record.attempt.acked
+    return member in record.phase.expected and member not in record.phase.posted
+
+
+def is_phase_message(pending: PendingPhase, body: Body) -> bool:
+    """Whether `body` is a message of exactly this phase; votes on it are not. Says nothing about acceptance."""
+    if isinstance(body, StudyCreate | StudyVote | StudyPause | Expire) or body.study != pending.study:
+        return False
+    if pending.record is None or isinstance(body, Ready):
+        return pending.record is None and isinstance(body, Ready)
+    return type(body) in PHASES_OF and is_of_open_phase(pending.record, body)  # type: ignore[arg-type]

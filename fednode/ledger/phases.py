@@ -1,0 +1,137 @@
+"""How a phase ends and what follows it: pure functions of the round, run at the end of a block.
+
+Security assumption: at most f members are faulty; everything else follows from N, f and T = N - f, taken from the
+members when the round opened. A phase ends in the block that holds its last expected message or the q-th vote that
+its time is over; messages count before votes. Whoever is missing then is `absent`: not waited for again in this
+round, and not blamed. An attempt that cannot go on is void and opens nothing, unless it is already unmasked: then
+the round itself ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Result, StudyTerms
+from fednode.ledger.records import (
+    Absence,
+    AttemptRecord,
+    OpenPhase,
+    Phase,
+    PhaseSpan,
+    RoundKind,
+    RoundRecord,
+    VoidAttempt,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTime:
+    """The block a rule runs in. `time_ms` goes into reports, no rule compares it."""
+
+    height: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnd:
+    """The round is over: with the result q members agree on, or failed for `reason`."""
+
+    record: RoundRecord
+    reason: str
+    result: Result | None = None
+
+
+Next = RoundRecord | RoundEnd
+
+
+def awaited(record: RoundRecord, members: Iterable[MemberId]) -> tuple[MemberId, ...]:
+    """Return the members a phase waits for: ascending, without those absent earlier in this round."""
+    absent = record.absent_members
+    return tuple(sorted(member for member in set(members) if member not in absent))
+
+
+def open_phase(
+    record: RoundRecord, at: BlockTime, terms: StudyTerms, kind: Phase, expected: tuple[MemberId, ...], step: int = 0
+) -> RoundRecord:
+    """Return the round with the next phase open."""
+    timeout_ms = terms.phase_timeout_ms
+    if kind == Phase.COMMIT and record.kind == RoundKind.TRAINING and not _has_trained(record):
+        timeout_ms = terms.train_timeout_ms
+    number = record.phase.number + 1
+    return replace(record, phase=OpenPhase(number, kind, step, at.height, at.time_ms, timeout_ms, expected))
+
+
+def _has_trained(record: RoundRecord) -> bool:
+    """Whether a COMMIT phase of this round has ended: who is still there has its update and need not train again."""
+    return any(span.phase == Phase.COMMIT for span in record.spans)
+
+
+def keys_phase(at: BlockTime, terms: StudyTerms, number: int, holders: tuple[MemberId, ...]) -> OpenPhase:
+    """Return the first phase of an attempt: every holder deals keys."""
+    return OpenPhase(number, Phase.KEYS, 0, at.height, at.time_ms, terms.phase_timeout_ms, holders)
+
+
+def close_span(record: RoundRecord, at: BlockTime, is_expired: bool) -> RoundRecord:
+    """Write down when the open phase ran."""
+    phase = record.phase
+    span = PhaseSpan(
+        record.attempt.number, phase.kind, phase.step, phase.opened_height, phase.opened_ms,
+        at.height, at.time_ms, is_expired,
+    )
+    return replace(record, spans=(*record.spans, span))
+
+
+def mark_absent(record: RoundRecord, members: Iterable[MemberId]) -> RoundRecord:
+    """Record members the open phase ended without; each once per round."""
+    known = record.absent_members
+    new = [
+        Absence(member, record.phase.kind, record.attempt.number)
+        for member in sorted(set(members))
+        if member not in known
+    ]
+    return replace(record, absent=(*record.absent, *new)) if new else record
+
+
+def bar(record: RoundRecord, members: Iterable[MemberId]) -> RoundRecord:
+    """Keep members out of later attempts of this round."""
+    return replace(record, barred=tuple(sorted({*record.barred, *members})))
+
+
+def _lost_holders(record: RoundRecord) -> tuple[MemberId, ...]:
+    gone = record.absent_members.union(record.barred)
+    return tuple(member for member in record.attempt.holders if member in gone)
+
+
+def void_attempt(record: RoundRecord, at: BlockTime, terms: StudyTerms, reason: str) -> Next:
+    """End the attempt without opening anything; go on without the members it lost, if enough are left.
+
+    Of f + 1 attempts each but the last loses a member, so a round always ends. A round that may only unmask one
+    certain set ends as soon as that set cannot be met any more.
+    """
+    if record.is_unmasked:
+        raise AssertionError("an unmasked attempt cannot be void: its masks are open")
+    attempt = record.attempt
+    lost = _lost_holders(record)
+    void = VoidAttempt(attempt.number, record.phase.kind, reason, lost)
+    record = replace(record, voids=(*record.voids, void))
+    holders = tuple(member for member in attempt.holders if member not in lost)
+    if attempt.number >= record.fault_bound:
+        return RoundEnd(record, f"{reason}; no attempt is left")
+    if record.pinned is not None and not set(record.pinned) <= set(holders):
+        return RoundEnd(record, f"{reason}; the set that must be summed cannot be met")
+    if len(holders) < record.min_included:
+        return RoundEnd(record, f"{reason}; {len(holders)} members are left, {record.min_included} are needed")
+    phase = keys_phase(at, terms, record.phase.number + 1, holders)
+    return replace(record, attempt=AttemptRecord(attempt.number + 1, holders), phase=phase)
+
+
+def are_all_posted(record: RoundRecord) -> bool:
+    """Whether every expected message of the open phase is in."""
+    return set(record.phase.expected) <= set(record.phase.posted)
+
+
+def silent_members(record: RoundRecord) -> tuple[MemberId, ...]:
+    """Return the expected members that have not posted."""
+    return tuple(member for member in record.phase.expected if member not in record.phase.posted)

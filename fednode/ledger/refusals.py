@@ -1,0 +1,87 @@
+"""Why the rules refuse a transaction: a code that receipts carry, and the sentence people read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from fednode.errors import Rejected
+
+
+class Refusal(StrEnum):
+    """Codes in receipts. They are hashed with the receipts: never change the text of one."""
+
+    ALREADY_POSTED = "already-posted"
+    ALREADY_READY = "already-ready"
+    ALREADY_VOTED = "already-voted"
+    BAD_POINT = "bad-point"
+    BAD_PROOF = "bad-proof"
+    BAD_SEAL_KEY = "bad-seal-key"
+    KIND_NOT_IN_RULE = "kind-not-in-rule"
+    LIST_DIGEST_DIFFERS = "list-digest-differs"
+    NOT_IN_PHASE = "not-in-phase"
+    NOTHING_OWED = "nothing-owed"
+    NO_SUCH_STUDY = "no-such-study"
+    OWN_B_MISSING = "own-b-missing"
+    OWN_B_NOT_INCLUDED = "own-b-not-included"
+    OWN_B_WRONG = "own-b-wrong"
+    PHASE_CLOSED = "phase-closed"
+    POINT_COUNT = "point-count"
+    POINT_SEEN = "point-seen"
+    STUDY_EXISTS = "study-exists"
+    STUDY_STATUS = "study-status"
+    TOO_FEW_MEMBERS = "too-few-members"
+    TOO_MANY_STUDIES = "too-many-studies"
+    UNKNOWN_DEALER = "unknown-dealer"
+    WEIGHT_RANGE = "weight-range"
+    WEIGHT_SUM = "weight-sum"
+    WRONG_CHUNKS = "wrong-chunks"
+    WRONG_HOLDERS = "wrong-holders"
+    WRONG_MODEL = "wrong-model"
+    WRONG_OPENINGS = "wrong-openings"
+    WRONG_SHARE = "wrong-share"
+
+
+_SENTENCES = {
+    Refusal.ALREADY_POSTED: "this member has already posted its message of the phase",
+    Refusal.ALREADY_READY: "this member is already ready, with the same key",
+    Refusal.ALREADY_VOTED: "this member has already cast this vote",
+    Refusal.BAD_POINT: "a commitment is not a canonical point of the prime-order group",
+    Refusal.BAD_PROOF: "the proof that the dealer knows its scalar does not hold",
+    Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
+    Refusal.KIND_NOT_IN_RULE: "this kind of message is not part of this study's rule",
+    Refusal.LIST_DIGEST_DIFFERS: "the digest is not that of the list of chunk digests on the ledger",
+    Refusal.NOT_IN_PHASE: "this member has no part in the phase",
+    Refusal.NOTHING_OWED: "this member has nothing to open",
+    Refusal.NO_SUCH_STUDY: "the ledger knows no study of this name",
+    Refusal.OWN_B_MISSING: "a member of the sum must open its own b",
+    Refusal.OWN_B_NOT_INCLUDED: "a member that is not in the sum must never open its own b",
+    Refusal.OWN_B_WRONG: "the opened scalar does not belong to the member's key point",
+    Refusal.PHASE_CLOSED: "the message is for a round, attempt, phase or step that is not open",
+    Refusal.POINT_COUNT: "the dealing has not exactly T commitments each for a and b",
+    Refusal.POINT_SEEN: "a key point was used before on this chain",
+    Refusal.STUDY_EXISTS: "this study is on the ledger already",
+    Refusal.STUDY_STATUS: "the study is not at a point of its life where this is possible",
+    Refusal.TOO_FEW_MEMBERS: "training needs at least three members: with two, each would learn the other's update",
+    Refusal.TOO_MANY_STUDIES: "the ledger holds as many studies as it can",
+    Refusal.UNKNOWN_DEALER: "the message names a member that is not a dealer here",
+    Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
+    Refusal.WEIGHT_SUM: "the weight is not the sum of the weights committed by the members of the sum",
+    Refusal.WRONG_CHUNKS: "the message names other chunks than those the member owns or may name",
+    Refusal.WRONG_HOLDERS: "the shares are not for exactly the holders they must be for",
+    Refusal.WRONG_MODEL: "a closing round measures a model and leaves it as it is",
+    Refusal.WRONG_OPENINGS: "the opened shares are not exactly those the one Unmask asks this member for",
+    Refusal.WRONG_SHARE: "a share does not lie on its dealer's committed polynomial",
+}
+
+
+def refuse(code: Refusal) -> Rejected:
+    """Return the exception a rule raises."""
+    return Rejected(code.value)
+
+
+def describe_refusal(code: str) -> str:
+    """Return the sentence for a code found in a receipt, or the code itself if it is not one of ours."""
+    try:
+        return _SENTENCES[Refusal(code)]
+    except ValueError:
+        return code

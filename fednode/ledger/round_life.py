@@ -1,0 +1,159 @@
+"""How a round opens and what its end means for the study: model, stop rule, pin, pauses, report.
+
+Security assumption: a set that was unmasked in a round that then failed is pinned: until a round has succeeded, only
+exactly that set may be unmasked again. Two sums over overlapping sets would show their difference, which may be one
+hospital's update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fednode.ids import NO_HASH, MemberId
+from fednode.ledger.bodies import Metrics, Outcome, Result
+from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
+from fednode.ledger.records import (
+    AttemptRecord,
+    RoundKind,
+    RoundRecord,
+    RoundReport,
+    StudyRecord,
+    StudyStatus,
+    min_included,
+)
+from fednode.ledger.state import Draft, get_keys, get_members, keys_key, report_key, round_key, study_key
+
+
+def members_to_wait_for(study: StudyRecord, members: Iterable[MemberId]) -> str:
+    """Return who of the pinned set, or else of `members`, is not ready, for people to read."""
+    ready = set(study.ready_members)
+    wanted = members if study.pin is None else study.pin
+    names = [str(member) for member in wanted if member not in ready]
+    shown = names[:40] + (["..."] if len(names) > 40 else [])
+    return ", ".join(shown) or "nobody"
+
+
+# --- opening -----------------------------------------------------------------------------------------------------
+
+def next_kind(study: StudyRecord) -> RoundKind:
+    """Return what the study's next round sums."""
+    if study.terms.has_statistics and not study.has_statistics_sum:
+        return RoundKind.STATISTICS
+    return RoundKind.CLOSING if study.is_training_done else RoundKind.TRAINING
+
+
+def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
+    """Open the next round of a running study, or send it back to waiting; returns whether JOIN must be looked at."""
+    members = tuple(record.member for record in get_members(draft))
+    ready = study.ready_members
+    expected = ready if study.pin is None else study.pin
+    needed = min_included(len(members))
+    if study.pin is not None and len(study.pin) < needed:
+        reason = f"only {len(study.pin)} members are left of the set that must be summed again, {needed} are needed"
+        draft.write(study_key(study.study), replace(study, status=StudyStatus.PAUSED, reason=reason))
+        return True
+    if len(expected) < needed or not set(expected) <= set(ready):
+        missing = members_to_wait_for(study, members)
+        reason = f"waiting for members to be ready again; missing: {missing}"
+        draft.write(study_key(study.study), replace(study, status=StudyStatus.WAITING, reason=reason))
+        return True
+    seal_keys = tuple((entry.member, entry.seal_key) for entry in study.ready if entry.member in expected)
+    record = RoundRecord(
+        study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, study.pin,
+        at.height, at.time_ms, keys_phase(at, study.terms, study.next_phase, expected), AttemptRecord(0, expected),
+    )
+    draft.write(round_key(study.study), record)
+    return False
+
+
+# --- closing -----------------------------------------------------------------------------------------------------
+
+def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) -> None:
+    """Write the report, forget what the round opened, and let the study go on, pause or end."""
+    record, result = end.record, end.result
+    draft.write(report_key(study.study, record.number), make_report(at, end))
+    for attempt in range(record.attempt.number + 1):
+        for member in record.expected:
+            if get_keys(draft, record.study, record.number, attempt, member) is not None:
+                draft.write(keys_key(record.study, record.number, attempt, member), None)
+    draft.write(round_key(study.study), None)
+    study = replace(study, next_round=record.number + 1, next_phase=record.phase.number + 1)
+    study = _after_failure(study, end) if result is None else _after_success(study, record, result)
+    draft.write(study_key(study.study), study)
+
+
+def make_report(at: BlockTime, end: RoundEnd) -> RoundReport:
+    """Return what the block that closes a round says of it."""
+    record, result = end.record, end.result
+    return RoundReport(
+        study=record.study, number=record.number, kind=record.kind,
+        outcome=Outcome.FAILED if result is None else Outcome.OK, reason=end.reason,
+        expected=record.expected, counted=record.attempt.included if record.is_unmasked else (),
+        absent=record.absent, barred=record.barred, faulty=record.faulty,
+        attempts=record.attempt.number + 1, voids=record.voids, phases=record.spans,
+        start_model=record.start_model, model_hash=record.start_model if result is None else result.model_hash,
+        sum_digest=NO_HASH if result is None else result.sum_digest,
+        weight=0 if result is None else result.weight, metrics=None if result is None else result.metrics,
+        is_unmasked=record.is_unmasked, opened_height=record.opened_height, opened_ms=record.opened_ms,
+        closed_height=at.height, closed_ms=at.time_ms,
+    )
+
+
+def _after_success(study: StudyRecord, record: RoundRecord, result: Result) -> StudyRecord:
+    study = replace(study, model_hash=result.model_hash, failures_in_row=0, pin=None)
+    if record.kind == RoundKind.STATISTICS:
+        return _at_boundary(replace(study, has_statistics_sum=True))
+    if result.metrics is not None:
+        study = replace(study, metrics=result.metrics)
+    if record.kind == RoundKind.CLOSING:
+        if study.status == StudyStatus.STOPPING:
+            return _at_boundary(study)
+        return replace(study, status=StudyStatus.FINISHED, reason="all rounds done")
+    study = replace(study, rounds_done=study.rounds_done + 1)
+    return _at_boundary(_apply_stop_rule(study, result.metrics))
+
+
+def _apply_stop_rule(study: StudyRecord, metrics: Metrics | None) -> StudyRecord:
+    """End the training after its last round, at the target accuracy, or without a lower loss for too long.
+
+    `metrics` measure the model the round started from. Fractions are compared by cross-multiplication, in integers.
+    """
+    terms = study.terms
+    is_done = study.rounds_done >= terms.rounds
+    if metrics is not None and metrics.rows:
+        target = terms.target_accuracy_permyriad
+        is_done = is_done or (target > 0 and metrics.correct * 10_000 >= target * metrics.rows)
+        best = study.best
+        if best is None or metrics.loss_q16 * best.rows < best.loss_q16 * metrics.rows:
+            study = replace(study, best=metrics, stale_rounds=0)
+        else:
+            study = replace(study, stale_rounds=study.stale_rounds + 1)
+        is_done = is_done or 0 < terms.patience_rounds <= study.stale_rounds
+    return replace(study, is_training_done=is_done)
+
+
+def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
+    record = end.record
+    study = replace(study, failures_in_row=study.failures_in_row + 1)
+    if record.is_unmasked:
+        pin = tuple(member for member in record.attempt.included if member not in record.faulty)
+        study = replace(study, pin=pin)
+    elif record.pinned is not None and study.status == StudyStatus.RUNNING:
+        lost = record.absent_members.union(record.barred)
+        missing = ", ".join(str(member) for member in record.pinned if member in lost) or "nobody"
+        reason = f"the last round may only be repeated over the same members; missing: {missing}"
+        return replace(study, status=StudyStatus.PAUSED, reason=reason)
+    if study.failures_in_row >= study.terms.pause_after_failures and study.status == StudyStatus.RUNNING:
+        reason = f"{study.failures_in_row} rounds failed in a row, the last because: {end.reason}"
+        return replace(study, status=StudyStatus.PAUSED, reason=reason)
+    return _at_boundary(study)
+
+
+def _at_boundary(study: StudyRecord) -> StudyRecord:
+    """Let a pause or stop that waited for the round take effect."""
+    if study.status == StudyStatus.STOPPING:
+        return replace(study, status=StudyStatus.STOPPED)
+    if study.status == StudyStatus.PAUSING:
+        return replace(study, status=StudyStatus.PAUSED)
+    return study

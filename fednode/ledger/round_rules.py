@@ -1,0 +1,326 @@
+"""What a member may post in a running round: one function per kind of message.
+
+Security assumption: signatures and nonces have been checked; `sender` is a member of the ledger. Every function
+returns the round with the message in it, or raises `Rejected` with a `Refusal` code; none changes its arguments.
+A message counts only while its own phase of its own attempt is open, once per member, and only from a member the
+phase has a part for. A member that was absent earlier in the round still counts, it is only not waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from fednode.codec import encode
+from fednode.ids import MemberId
+from fednode.ledger.bodies import (
+    Acknowledge,
+    Answer,
+    Commit,
+    Digest,
+    Expire,
+    Keys,
+    Outcome,
+    Result,
+    Reveal,
+    Roster,
+    StudyTerms,
+    SumAck,
+    compute_list_digest,
+)
+from fednode.ledger.opening_checks import (
+    are_points_valid,
+    is_key_proven,
+    is_opened_scalar,
+    is_opened_share_valid,
+    key_proof_context,
+)
+from fednode.ledger.records import AttemptRecord, Phase, RoundKind, RoundRecord, SeenRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_key
+
+RoundBody = Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Reveal | Result | Expire
+V = TypeVar("V")
+
+PHASES_OF: dict[type, tuple[Phase, ...]] = {
+    Keys: (Phase.KEYS,),
+    Acknowledge: (Phase.ACK,),
+    Answer: (Phase.ANSWER,),
+    Commit: (Phase.COMMIT,),
+    Roster: (Phase.ROSTER,),
+    Digest: (Phase.DIGEST,),
+    SumAck: (Phase.SUMACK,),
+    Reveal: (Phase.REVEAL, Phase.REVEAL2),
+    Result: (Phase.RESULT,),
+}
+"""The phases whose message each kind is."""
+
+
+def with_item(items: tuple[V, ...], item: V) -> tuple[V, ...]:
+    """Return ascending `items` with `item` in its place, once."""
+    return items if item in items else tuple(sorted((*items, item)))  # type: ignore[type-var]
+
+
+def is_of_open_phase(record: RoundRecord, body: RoundBody) -> bool:
+    """Whether `body` is a message of exactly the phase that is open."""
+    phase = record.phase
+    return (
+        (body.round, body.attempt) == (record.number, record.attempt.number)
+        and phase.kind in PHASES_OF.get(type(body), ())
+        and (not isinstance(body, Roster) or body.step == phase.step)
+    )
+
+
+def _enter(record: RoundRecord, sender: MemberId, body: RoundBody, takers: Iterable[MemberId]) -> None:
+    """Refuse a message for another phase, from a member without a part in it, or a second one."""
+    if not is_of_open_phase(record, body):
+        raise refuse(Refusal.PHASE_CLOSED)
+    if sender not in takers:
+        raise refuse(Refusal.NOT_IN_PHASE)
+    if sender in record.phase.posted:
+        raise refuse(Refusal.ALREADY_POSTED)
+
+
+def _post(record: RoundRecord, sender: MemberId, attempt: AttemptRecord) -> RoundRecord:
+    phase = replace(record.phase, posted=with_item(record.phase.posted, sender))
+    return replace(record, phase=phase, attempt=attempt)
+
+
+def _keys_of(draft: Draft, record: RoundRecord, dealer: MemberId) -> Keys:
+    keys = get_keys(draft, record.study, record.number, record.attempt.number, dealer)
+    if keys is None:
+        raise AssertionError("a dealer without keys in the state")
+    return keys
+
+
+# --- keys, acknowledgements, answers ---------------------------------------------------------------------------
+
+def accept_keys(draft: Draft, record: RoundRecord, chain_id: bytes, sender: MemberId, body: Keys) -> RoundRecord:
+    """A dealing: T valid commitments each, both scalars known to the dealer, key points never used before."""
+    attempt = record.attempt
+    _enter(record, sender, body, attempt.holders)
+    if not len(body.a_points) == len(body.b_points) == record.threshold:
+        raise refuse(Refusal.POINT_COUNT)
+    if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
+        raise refuse(Refusal.WRONG_HOLDERS)
+    heads = (body.a_points[0], body.b_points[0])
+    if heads[0] == heads[1] or any(is_point_seen(draft, point) for point in heads):
+        raise refuse(Refusal.POINT_SEEN)
+    if not (are_points_valid(body.a_points) and are_points_valid(body.b_points)):
+        raise refuse(Refusal.BAD_POINT)
+    for which, point, proof in (("a", heads[0], body.a_proof), ("b", heads[1], body.b_proof)):
+        context = key_proof_context(chain_id, record.study, record.number, attempt.number, sender, which)
+        if not is_key_proven(point, context, proof):
+            raise refuse(Refusal.BAD_PROOF)
+    place = (record.study, record.number, attempt.number, sender)
+    for point in heads:
+        draft.write(seen_key(point), SeenRecord(*place))
+    draft.write(keys_key(*place), body)
+    return _post(record, sender, replace(attempt, dealers=with_item(attempt.dealers, sender)))
+
+
+def accept_acknowledge(record: RoundRecord, sender: MemberId, body: Acknowledge) -> RoundRecord:
+    """Which dealers' shares are wrong. Only a dealer is a holder: whoever was silent before has no part."""
+    attempt = record.attempt
+    _enter(record, sender, body, attempt.dealers)
+    if any(dealer not in attempt.dealers or dealer == sender for dealer in body.wrong):
+        raise refuse(Refusal.UNKNOWN_DEALER)
+    return _post(record, sender, replace(attempt, complaints=with_item(attempt.complaints, (sender, body.wrong))))
+
+
+def complainers(attempt: AttemptRecord, dealer: MemberId) -> tuple[MemberId, ...]:
+    """Return the holders that acknowledged and named `dealer`."""
+    return tuple(holder for holder, wrong in attempt.complaints if dealer in wrong)
+
+
+def accept_answer(draft: Draft, record: RoundRecord, sender: MemberId, body: Answer) -> RoundRecord:
+    """A dealer's published shares: exactly those complained about, at most f, each on its polynomial."""
+    _enter(record, sender, body, record.phase.expected)
+    if tuple(holder for holder, _, _ in body.shares) != complainers(record.attempt, sender):
+        raise refuse(Refusal.WRONG_HOLDERS)
+    keys = _keys_of(draft, record, sender)
+    for holder, a_share, b_share in body.shares:
+        if not is_opened_share_valid(keys.a_points, holder, a_share):
+            raise refuse(Refusal.WRONG_SHARE)
+        if not is_opened_share_valid(keys.b_points, holder, b_share):
+            raise refuse(Refusal.WRONG_SHARE)
+    answers = with_item(record.attempt.answers, (sender, body.shares))
+    return _post(record, sender, replace(record.attempt, answers=answers))
+
+
+# --- the masked vectors and their sum --------------------------------------------------------------------------
+
+def accept_commit(record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit) -> RoundRecord:
+    """The root of the masked vector; before it is final no chunk leaves its dealer."""
+    _enter(record, sender, body, record.attempt.qualified)
+    if not 1 <= body.weight <= terms.weight_bound:
+        raise refuse(Refusal.WEIGHT_RANGE)
+    committed = with_item(record.attempt.committed, (sender, body.root, body.weight))
+    return _post(record, sender, replace(record.attempt, committed=committed))
+
+
+def accept_roster(record: RoundRecord, sender: MemberId, body: Roster) -> RoundRecord:
+    """An owner's report, about its own unsettled chunks and dealers that could still be in the sum."""
+    attempt = record.attempt
+    own = [n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender and not chunk.is_settled]
+    _enter(record, sender, body, (sender,) if own else ())
+    dealers = {member for member, _, _ in attempt.committed}.difference(attempt.left_out, (sender,))
+    chunks = list(attempt.chunks)
+    for number, dealer in body.missing:
+        if number not in own:
+            raise refuse(Refusal.WRONG_CHUNKS)
+        if dealer not in dealers:
+            raise refuse(Refusal.UNKNOWN_DEALER)
+        chunks[number] = replace(chunks[number], reports=with_item(chunks[number].reports, (dealer, sender)))
+    return _post(record, sender, replace(attempt, chunks=tuple(chunks)))
+
+
+def accept_digest(record: RoundRecord, sender: MemberId, body: Digest) -> RoundRecord:
+    """The digests of the sums of exactly the chunks the sender owns."""
+    attempt = record.attempt
+    own = tuple(n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender)
+    _enter(record, sender, body, (sender,) if own else ())
+    if tuple(number for number, _ in body.digests) != own:
+        raise refuse(Refusal.WRONG_CHUNKS)
+    chunks = list(attempt.chunks)
+    for number, digest in body.digests:
+        chunks[number] = replace(chunks[number], digest=digest)
+    return _post(record, sender, replace(attempt, chunks=tuple(chunks)))
+
+
+def list_digest_of(record: RoundRecord) -> bytes:
+    """Return the digest of the whole list of digests; every chunk must have one."""
+    digests = [chunk.digest or b"" for chunk in record.attempt.chunks]
+    return compute_list_digest(record.study, record.number, record.attempt.number, digests)
+
+
+def accept_sum_ack(record: RoundRecord, sender: MemberId, body: SumAck) -> RoundRecord:
+    """Either "I hold and serve the whole list", or once before it the chunks the sender could not get."""
+    attempt = record.attempt
+    if not is_of_open_phase(record, body):
+        raise refuse(Refusal.PHASE_CLOSED)
+    if sender not in attempt.present:
+        raise refuse(Refusal.NOT_IN_PHASE)
+    has_reported = any(member == sender for member, _ in attempt.sum_missing)
+    if sender in attempt.acked or (has_reported and body.list_digest is None):
+        raise refuse(Refusal.ALREADY_POSTED)
+    if body.list_digest is None:
+        if any(n >= len(attempt.chunks) or attempt.chunks[n].owner == sender for n in body.missing):
+            raise refuse(Refusal.WRONG_CHUNKS)
+        missing = with_item(attempt.sum_missing, (sender, body.missing))
+        return _post(record, sender, replace(attempt, sum_missing=missing))
+    if body.list_digest != attempt.list_digest:
+        raise refuse(Refusal.LIST_DIGEST_DIFFERS)
+    others = tuple(report for report in attempt.sum_missing if report[0] != sender)
+    return _post(record, sender, replace(attempt, acked=with_item(attempt.acked, sender), sum_missing=others))
+
+
+# --- the one Unmask ----------------------------------------------------------------------------------------------
+
+def dropped_dealers(attempt: AttemptRecord) -> tuple[MemberId, ...]:
+    """Return Q outside U: the members whose pair masks stand alone and whose a is opened, never their b."""
+    return tuple(member for member in attempt.qualified if member not in attempt.included)
+
+
+def accept_reveal(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
+    """The openings (Q, U) asks the sender for, all of them and nothing else.
+
+    For every member at most one of a and b is ever opened: a of Q outside U, b of U. A member outside U that opened
+    its own b would, with its a, give away its masked vector, so that is refused whatever it wants.
+    """
+    _enter(record, sender, body, record.attempt.present)
+    if record.phase.kind == Phase.REVEAL:
+        return _accept_first_openings(draft, record, sender, body)
+    return _accept_silent_openings(draft, record, sender, body)
+
+
+def _check_own_b(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> None:
+    if body.own_b is None:
+        return
+    if sender not in record.attempt.included:
+        raise refuse(Refusal.OWN_B_NOT_INCLUDED)
+    if not is_opened_scalar(_keys_of(draft, record, sender).b_points[0], body.own_b):
+        raise refuse(Refusal.OWN_B_WRONG)
+
+
+def _add_shares(
+    opened: tuple[tuple[MemberId, tuple[tuple[MemberId, bytes], ...]], ...],
+    sender: MemberId,
+    shares: tuple[tuple[MemberId, bytes], ...],
+) -> tuple[tuple[MemberId, tuple[tuple[MemberId, bytes], ...]], ...]:
+    merged = dict(opened)
+    for dealer, share in shares:
+        merged[dealer] = with_item(merged.get(dealer, ()), (sender, share))
+    return tuple(sorted(merged.items()))
+
+
+def _accept_first_openings(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
+    attempt = record.attempt
+    owed = tuple(dealer for dealer in dropped_dealers(attempt) if dealer != sender)
+    _check_own_b(draft, record, sender, body)
+    if sender in attempt.included and body.own_b is None:
+        raise refuse(Refusal.OWN_B_MISSING)
+    if body.b_shares or tuple(dealer for dealer, _ in body.a_shares) != owed:
+        raise refuse(Refusal.WRONG_OPENINGS)
+    if body.own_b is None and not owed:
+        raise refuse(Refusal.NOTHING_OWED)
+    for dealer, share in body.a_shares:
+        if not is_opened_share_valid(_keys_of(draft, record, dealer).a_points, sender, share):
+            raise refuse(Refusal.WRONG_SHARE)
+    own_b = attempt.own_b if body.own_b is None else with_item(attempt.own_b, (sender, body.own_b))
+    a_shares = _add_shares(attempt.a_shares, sender, body.a_shares)
+    return _post(record, sender, replace(attempt, own_b=own_b, a_shares=a_shares))
+
+
+def _accept_silent_openings(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
+    attempt = record.attempt
+    owed = tuple(dealer for dealer in attempt.silent_b if dealer != sender)
+    if body.own_b is not None and sender not in attempt.silent_b and sender in attempt.included:
+        raise refuse(Refusal.WRONG_OPENINGS)  # its b is open already
+    _check_own_b(draft, record, sender, body)
+    if body.a_shares or tuple(dealer for dealer, _ in body.b_shares) != owed:
+        raise refuse(Refusal.WRONG_OPENINGS)
+    if body.own_b is None and not owed:
+        raise refuse(Refusal.NOTHING_OWED)
+    for dealer, share in body.b_shares:
+        if not is_opened_share_valid(_keys_of(draft, record, dealer).b_points, sender, share):
+            raise refuse(Refusal.WRONG_SHARE)
+    own_b = attempt.own_b if body.own_b is None else with_item(attempt.own_b, (sender, body.own_b))
+    b_shares = _add_shares(attempt.b_shares, sender, body.b_shares)
+    return _post(record, sender, replace(attempt, own_b=own_b, b_shares=b_shares))
+
+
+# --- result and clock --------------------------------------------------------------------------------------------
+
+def weight_of_sum(attempt: AttemptRecord) -> int:
+    """Return the sum of the weights committed by U."""
+    return sum(weight for member, _, weight in attempt.committed if member in attempt.included)
+
+
+def ballot_of(result: Result) -> bytes:
+    """Return what q members must agree on: every field of a result."""
+    return encode(result)
+
+
+def accept_result(record: RoundRecord, sender: MemberId, body: Result) -> RoundRecord:
+    """A vote on what the sum gave."""
+    attempt = record.attempt
+    _enter(record, sender, body, attempt.present)
+    if body.outcome == Outcome.OK:
+        if body.weight != weight_of_sum(attempt):
+            raise refuse(Refusal.WEIGHT_SUM)
+        if record.kind == RoundKind.CLOSING and body.model_hash != record.start_model:
+            raise refuse(Refusal.WRONG_MODEL)
+    ballots = (*attempt.ballots, (sender, body))
+    return _post(record, sender, replace(attempt, ballots=tuple(sorted(ballots, key=lambda ballot: ballot[0]))))
+
+
+def accept_expire(record: RoundRecord, sender: MemberId, body: Expire) -> RoundRecord:
+    """A vote that the phase's time is over; any member of the ledger may cast it."""
+    if (body.round, body.attempt, body.phase_no) != (record.number, record.attempt.number, record.phase.number):
+        raise refuse(Refusal.PHASE_CLOSED)
+    if sender in record.phase.expire_votes:
+        raise refuse(Refusal.ALREADY_VOTED)
+    votes = with_item(record.phase.expire_votes, sender)
+    return replace(record, phase=replace(record.phase, expire_votes=votes))

@@ -1,0 +1,243 @@
+"""What a block does to the state: `apply_block`, a pure function, the same on every node.
+
+Security assumption: the signature of every transaction has been checked (`verify_transaction`); everything else is
+checked here. Integers only, no clock, no iteration over sets whose order could differ; arguments are never changed.
+
+A transaction that may not be in a block at all (stranger, old nonce, out of its time) makes the block invalid. One
+that the rules refuse stays in the block with a receipt that says why, and changes nothing but its sender's nonce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, assert_never
+
+from fednode.codec import Bytes32, Size, encode
+from fednode.errors import Rejected
+from fednode.ids import MemberId
+from fednode.ledger.bodies import (
+    Acknowledge,
+    Answer,
+    Body,
+    Coin,
+    Commit,
+    Digest,
+    Expire,
+    Keys,
+    Proof,
+    Ready,
+    Result,
+    Reveal,
+    Roster,
+    ShareRoot,
+    StudyCreate,
+    StudyPause,
+    StudyVote,
+    SumAck,
+    Verdict,
+)
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.round_rules import (
+    RoundBody,
+    accept_acknowledge,
+    accept_answer,
+    accept_commit,
+    accept_digest,
+    accept_expire,
+    accept_keys,
+    accept_result,
+    accept_reveal,
+    accept_roster,
+    accept_sum_ack,
+)
+from fednode.ledger.state import (
+    Changes,
+    Draft,
+    Source,
+    State,
+    get_chain,
+    get_members,
+    get_nonce,
+    get_round,
+    nonce_key,
+    round_key,
+    study_key,
+)
+from fednode.ledger.study_clock import settle_study
+from fednode.ledger.study_rules import (
+    accept_join_expire,
+    accept_pause,
+    accept_ready,
+    accept_vote,
+    apply_create,
+    require_study,
+)
+from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
+
+__all__ = [
+    "Applied", "BlockTime", "Receipt", "apply_block", "check_admissible", "is_tx_acceptable", "pick_transactions"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a transaction. `reason` is a code of `refusals`, empty if it was accepted."""
+
+    txid: Bytes32
+    ok: bool
+    reason: Annotated[str, Size(0, 100)]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Outcome of a block: the next state, one receipt per transaction, and what to store."""
+
+    state: State
+    receipts: tuple[Receipt, ...]
+    changes: Changes
+
+
+def apply_block(state: State, at: BlockTime, transactions: Iterable[Transaction]) -> Applied:
+    """Run a block's transactions and everything that follows from them.
+
+    Raises `Rejected` if a transaction may not be in this block: the block is then invalid.
+    """
+    draft = Draft(state)
+    touched: set[bytes] = set()
+    receipts = []
+    for transaction in transactions:
+        check_admissible(draft, at, transaction)
+        receipts.append(_run(draft, at, transaction, touched))
+    for study in sorted(touched):
+        settle_study(draft, at, study)
+    next_state, changes = draft.freeze()
+    return Applied(next_state, tuple(receipts), changes)
+
+
+def check_admissible(source: Source, at: BlockTime, transaction: Transaction) -> None:
+    """Raise `Rejected` if the transaction may not be in a block at this height, accepted or refused."""
+    sender = transaction.sender
+    if not any(record.member == sender for record in get_members(source)):
+        raise Rejected(f"transaction of a stranger ({sender})")
+    if transaction.nonce <= get_nonce(source, sender):
+        raise Rejected(f"nonce {transaction.nonce} of member {sender} is not above its last")
+    if not at.height <= transaction.valid_until <= at.height + MAX_VALIDITY_BLOCKS:
+        raise Rejected(f"transaction valid until height {transaction.valid_until} in block {at.height}")
+
+
+def _run(draft: Draft, at: BlockTime, transaction: Transaction, touched: set[bytes]) -> Receipt:
+    """Apply one admissible transaction; a refusal leaves nothing behind but the nonce."""
+    draft.write(nonce_key(transaction.sender), NonceRecord(transaction.nonce))
+    draft.mark()
+    try:
+        study = _dispatch(draft, at, transaction.sender, transaction.body)
+    except Rejected as refusal:
+        draft.roll_back()
+        return Receipt(transaction.txid, False, refusal.reason)
+    touched.add(study)
+    return Receipt(transaction.txid, True, "")
+
+
+def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes:
+    """Apply a body; return the study it is about."""
+    if isinstance(body, StudyCreate):
+        return apply_create(draft, at, len(get_members(draft)), sender, body)
+    study = require_study(draft, body.study)
+    match body:
+        case StudyVote():
+            draft.write(study_key(body.study), accept_vote(study, sender, body))
+        case StudyPause():
+            draft.write(study_key(body.study), accept_pause(study, sender, body))
+        case Ready():
+            draft.write(study_key(body.study), accept_ready(study, at, sender, body))
+        case Coin() | ShareRoot() | Proof() | Verdict():
+            raise refuse(Refusal.KIND_NOT_IN_RULE)
+        case _:
+            _dispatch_round(draft, study, sender, body)
+    return body.study
+
+
+def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: RoundBody) -> None:
+    current = get_round(draft, body.study)
+    if current is None:
+        if not isinstance(body, Expire):
+            raise refuse(Refusal.PHASE_CLOSED)
+        draft.write(study_key(body.study), accept_join_expire(study, sender, body))
+        return
+    draft.write(round_key(body.study), _accept(draft, study, current, sender, body))
+
+
+def _accept(
+    draft: Draft, study: StudyRecord, current: RoundRecord, sender: MemberId, body: RoundBody
+) -> RoundRecord:
+    match body:
+        case Keys():
+            return accept_keys(draft, current, get_chain(draft).chain_id, sender, body)
+        case Acknowledge():
+            return accept_acknowledge(current, sender, body)
+        case Answer():
+            return accept_answer(draft, current, sender, body)
+        case Commit():
+            return accept_commit(current, study.terms, sender, body)
+        case Roster():
+            return accept_roster(current, sender, body)
+        case Digest():
+            return accept_digest(current, sender, body)
+        case SumAck():
+            return accept_sum_ack(current, sender, body)
+        case Reveal():
+            return accept_reveal(draft, current, sender, body)
+        case Result():
+            return accept_result(current, sender, body)
+        case Expire():
+            return accept_expire(current, sender, body)
+        case _:
+            assert_never(body)
+
+
+# --- for the pool and for leaders --------------------------------------------------------------------------------
+
+def is_tx_acceptable(state: State, at: BlockTime, transaction: Transaction) -> Receipt:
+    """Tell what would become of a transaction, alone in a block at `at`. Nothing is changed.
+
+    A transaction that may not be in a block at all gets a receipt too: it is as useless in a pool as a refused one.
+    """
+    try:
+        check_admissible(state, at, transaction)
+    except Rejected as error:
+        return Receipt(transaction.txid, False, error.reason[:100])
+    return _run(Draft(state), at, transaction, set())
+
+
+def pick_transactions(
+    state: State, at: BlockTime, candidates: Iterable[Transaction], max_bytes: int
+) -> tuple[Transaction, ...]:
+    """Return the candidates a leader should propose, in their order, of at most `max_bytes` together.
+
+    Each must be acceptable after those before it. What is left out stays in the pool or is dropped there.
+    """
+    draft = Draft(state)
+    picked: list[Transaction] = []
+    room = max_bytes
+    for transaction in candidates:
+        if len(transaction.data) > room:
+            continue
+        try:
+            check_admissible(draft, at, transaction)
+        except Rejected:
+            continue
+        trial = draft.read(nonce_key(transaction.sender), NonceRecord)
+        if not _run(draft, at, transaction, set()).ok:
+            draft.write(nonce_key(transaction.sender), trial)
+            continue
+        picked.append(transaction)
+        room -= len(transaction.data)
+    return tuple(picked)
+
+
+def receipts_data(receipts: Sequence[Receipt]) -> tuple[bytes, ...]:
+    """Return the canonical bytes of receipts: leaves of the receipts root, and what the store keeps."""
+    return tuple(encode(receipt) for receipt in receipts)
