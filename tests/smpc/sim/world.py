@@ -1,0 +1,301 @@
+"""A small deterministic world: members with disks, a ledger, a network that loses and reorders, scripted trouble.
+
+One seed, one run. Time is a heap of events; nothing reads a clock. A crash takes everything a member has not
+persisted; what it persisted before is there when it comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.codec import decode
+from fednode.crypto import Secret, unseal, x25519_public
+from fednode.ids import MemberId
+from fednode.smpc import jobs
+from fednode.smpc import messages as m
+from fednode.smpc.messages import Phase
+from fednode.smpc.record import InputRecord
+from fednode.smpc.session import Session
+from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
+
+CHAIN, STUDY = b"c" * 32, b"s" * 32
+TIMEOUT_MS = 1000
+BLOCK_MS = 10
+END_MS = 120_000
+
+
+class Stream:
+    """Entropy from a seed."""
+
+    def __init__(self, *seed: object) -> None:
+        self._seed, self._count = repr(seed).encode(), 0
+
+    def random_bytes(self, count: int) -> bytes:
+        self._count += 1
+        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
+
+
+class Ledger(Protocol):
+    """What the world needs of a ledger; the model and the real rules both have it."""
+
+    outcome: tuple[str, object] | None
+
+    def apply(self, txs: list[tuple[MemberId, int, object]], expire: bool = False) -> None: ...
+    def view(self) -> m.SumView: ...
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A member goes down when a phase of an attempt opens, and comes back `down_ms` later, or never (0).
+
+    With `after`, it goes down only once it has taken that many effects of the phase.
+    """
+
+    member: int
+    phase: Phase
+    attempt: int = 0
+    down_ms: int = 0
+    after: int = 0
+
+
+@dataclass
+class Node:
+    member: MemberId
+    secret: Secret[bytes]
+    disk: dict[m.RecordPart, bytes] = field(default_factory=dict)
+    session: Session | None = None
+    epoch: int = 0
+    view: m.SumView | None = None
+    opened: list[tuple[bytes, int, NDArray[np.int32]]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    trained: int = 0
+    effects_done: int = 0
+    crash_at: set[int] = field(default_factory=set)
+    tamper: Callable[[m.Effect], list[m.Effect]] | None = None
+    lie: Callable[[object], object] | None = None
+
+
+@dataclass
+class Trace:
+    """Everything that left a member or reached a disk, for the privacy tests."""
+
+    ledger: list[tuple[MemberId, int, object]] = field(default_factory=list)
+    wire: list[tuple[MemberId, m.SendChunk]] = field(default_factory=list)
+    disks: list[tuple[MemberId, m.RecordPart, bytes]] = field(default_factory=list)
+    views: list[m.SumView] = field(default_factory=list)
+
+
+class World:
+    """N members in one round."""
+
+    def __init__(
+        self, count: int = 4, length: int = 37, seed: int = 0, *, round_number: int = 1, loss: float = 0.0,
+        absences: tuple[Absence, ...] = (), pinned: tuple[MemberId, ...] | None = None, restart_ms: int = 50,
+        vectors: dict[MemberId, NDArray[np.uint32]] | None = None, ledger: Callable[..., Ledger] = ModelLedger,
+        secrets: dict[MemberId, Secret[bytes]] | None = None,
+    ) -> None:
+        self.random, self.loss, self.restart_ms = random.Random(seed), loss, restart_ms
+        self.members = tuple(MemberId(i) for i in range(1, count + 1))
+        self.length, self.seed, self.round_number = length, seed, round_number
+        self.nodes = {
+            i: Node(i, secrets[i] if secrets else Secret(Stream("seal", i, seed).random_bytes(32)))
+            for i in self.members
+        }
+        seal_keys = {i: x25519_public(node.secret) for i, node in self.nodes.items()}
+        self.ledger = ledger(self.params(self.members[0]), seal_keys, TIMEOUT_MS, pinned)
+        self.vectors = vectors or {}
+        self.absences = list(absences)
+        self.trace = Trace()
+        self.pool: list[tuple[MemberId, int, object]] = []
+        self.now = 0
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = 0
+        self._opened_at, self._phase_no = 0, -1
+
+    def params(self, member: MemberId) -> m.SumParams:
+        return m.SumParams(CHAIN, STUDY, self.round_number, member, self.members, self.length)
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    def run(self) -> World:
+        """Run until the round has closed and every member up has seen it, or time is over."""
+        for member in self.members:
+            self._start(member)
+        self._publish()
+        self._at(BLOCK_MS, self._block)
+        while self._queue and self.now < END_MS:
+            if self.ledger.outcome is not None:
+                break
+            self.now, _, act = heapq.heappop(self._queue)
+            act()
+        return self
+
+    def _at(self, delay_ms: int, act: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._queue, (self.now + delay_ms, self._order, act))
+
+    def _block(self) -> None:
+        self._at(BLOCK_MS, self._block)
+        txs, self.pool = self.pool, []
+        timed_out = not txs and self.now - self._opened_at > TIMEOUT_MS
+        up = sum(node.session is not None for node in self.nodes.values())
+        if not txs and not (timed_out and up >= 2 * len(self.members) // 3 + 1):
+            return
+        self.trace.ledger += txs
+        self.ledger.apply(txs, expire=timed_out)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Give every member up the new view, each a little later, in order."""
+        if self.ledger.outcome is not None:
+            return
+        view = self.ledger.view()
+        self.trace.views.append(view)
+        if view.phase_no != self._phase_no:
+            self._phase_no, self._opened_at = view.phase_no, self.now
+        for absence in list(self.absences):
+            if view.phase is absence.phase and view.attempt == absence.attempt:
+                if absence.after:
+                    node = self.nodes[MemberId(absence.member)]
+                    node.crash_at.add(node.effects_done + absence.after)
+                else:
+                    self.stop(MemberId(absence.member), absence.down_ms)
+                self.absences.remove(absence)
+        for member, node in self.nodes.items():
+            self._at(self.random.randrange(1, BLOCK_MS), self._deliver(member, node.epoch, m.ViewChanged(view)))
+
+    def _start(self, member: MemberId) -> None:
+        node = self.nodes[member]
+        entropy = Stream("entropy", member, node.epoch, self.seed, self.round_number)
+
+        def open_box(box: bytes) -> bytes:
+            return unseal(node.secret, box)
+
+        if node.disk:
+            node.session = Session.restore(self.params(member), node.disk, entropy, open_box)
+        else:
+            node.session = Session(self.params(member), entropy, open_box)
+        if not node.session.has_input:
+            event = m.InputReady(self._train(node), 1 + member % 3)
+            self._at(self.random.randrange(1, 60), self._deliver(member, node.epoch, event))
+
+    def _train(self, node: Node) -> NDArray[np.uint32]:
+        """A vector that is different each time a member trains, as after a crash."""
+        if node.member in self.vectors:
+            return self.vectors[node.member]
+        node.trained += 1
+        seed = Stream("x", node.member, node.trained, self.seed, self.round_number).random_bytes(8)
+        values = np.random.default_rng(list(seed)).integers(-(2**23), 2**23, self.length)
+        return values.astype(np.int32).view(np.uint32)
+
+    def stop(self, member: MemberId, down_ms: int) -> None:
+        """Take a member down; everything it has not persisted is gone."""
+        node = self.nodes[member]
+        if node.session is None:
+            return
+        node.session, node.epoch = None, node.epoch + 1
+        if down_ms:
+            self._at(down_ms, lambda: self._return(member))
+
+    def _return(self, member: MemberId) -> None:
+        self._start(member)
+        epoch = self.nodes[member].epoch
+        self._at(1, self._deliver(member, epoch, m.ViewChanged(self.ledger.view())))
+        for other in self.members:
+            if other != member and self.nodes[other].session is not None:
+                self._at(2, self._deliver(member, epoch, m.PeerUp(other)))
+                self._at(2, self._deliver(other, self.nodes[other].epoch, m.PeerUp(member)))
+
+    # --- events and effects -------------------------------------------------------------------------------------
+
+    def _deliver(self, member: MemberId, epoch: int, event: m.Event) -> Callable[[], None]:
+        def act() -> None:
+            node = self.nodes[member]
+            if node.session is None or node.epoch != epoch or self.ledger.outcome is not None:
+                return
+            if isinstance(event, m.ViewChanged):
+                if node.view is not None and event.view.phase_no < node.view.phase_no:
+                    return
+                node.view = event.view
+            if isinstance(event, m.ChunkArrived):
+                size = len(event.data)
+                if not node.session.is_chunk_expected(event.ref, size, event.sender):
+                    return
+            self._perform(node, node.session.handle(event))
+
+        return act
+
+    def _perform(self, node: Node, effects: list[m.Effect]) -> None:
+        for effect in effects:
+            for change in node.tamper(effect) if node.tamper else [effect]:
+                node.effects_done += 1
+                if node.effects_done in node.crash_at:
+                    self.stop(node.member, self.restart_ms)
+                    return
+                self._perform_one(node, change)
+
+    def _perform_one(self, node: Node, effect: m.Effect) -> None:
+        match effect:
+            case m.Persist(part, data):
+                node.disk[part] = data.reveal()
+                self.trace.disks.append((node.member, part, data.reveal()))
+            case m.Submit(attempt, message):
+                if self.random.random() >= self.loss:
+                    self._at(self.random.randrange(1, 8), lambda: self.pool.append((node.member, attempt, message)))
+            case m.SendChunk(to, ref, proof, data):
+                self.trace.wire.append((node.member, effect))
+                self._send(to, m.ChunkArrived(node.member, ref, proof, bytes(data)))
+            case m.WantChunk(to, ref):
+                self._send(to, m.WantArrived(node.member, ref))
+            case m.StartTimer(name, delay_ms):
+                self._at(delay_ms, self._deliver(node.member, node.epoch, m.TimerFired(name)))
+            case m.Compute(job_id, job):
+                result = jobs.run(job)
+                if node.lie is not None:
+                    result = node.lie(result)  # type: ignore[assignment]
+                self._at(self.random.randrange(1, 5), self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result)))
+            case m.SumOpened(values, weight, digest):
+                node.opened.append((digest, weight, values))
+                self.pool.append((node.member, self.ledger.view().attempt, ResultVote(digest)))
+            case m.SumFailed(reason):
+                node.failed.append(reason)
+                self.pool.append((node.member, self.ledger.view().attempt, ResultVote(None)))
+            case m.Note(text):
+                node.notes.append(text)
+
+    def _send(self, to: MemberId, event: m.Event) -> None:
+        if self.nodes[to].session is not None and self.random.random() >= self.loss:
+            self._at(self.random.randrange(1, 30), self._deliver(to, self.nodes[to].epoch, event))
+
+    # --- what came out ------------------------------------------------------------------------------------------
+
+    def input_of(self, member: MemberId) -> NDArray[np.int32]:
+        """The vector a member fixed, from its disk."""
+        record = decode(InputRecord, self.nodes[member].disk[m.RecordPart.INPUT], 1 << 24)
+        return np.frombuffer(record.values, np.int32)
+
+    def expected_sum(self, included: tuple[MemberId, ...]) -> NDArray[np.int64]:
+        return np.sum([self.input_of(i).astype(np.int64) for i in included], axis=0)
+
+    def check(self) -> m.SumView:
+        """Every opened sum is the exact sum over U with its weight; return the last view."""
+        view = self.trace.views[-1]
+        for node in self.nodes.values():
+            assert len({digest for digest, _, _ in node.opened}) <= 1
+            for _, weight, values in node.opened:
+                assert (values.astype(np.int64) == self.expected_sum(view.included)).all()
+                assert weight == sum(view.committed[i].weight for i in view.included)
+                assert len(view.included) >= max(len(self.members) - (len(self.members) - 1) // 3, 3)
+        assert not (self.ledger.outcome is not None and self.ledger.outcome[0] == "ok") or any(
+            node.opened for node in self.nodes.values()
+        )
+        return view
