@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Annotated, TypeAlias, TypeVar, Union
 
 import msgpack
@@ -177,7 +178,10 @@ def _leaf(kind: type) -> tuple[Encoder, Decoder]:
             raise Rejected(f"expected {kind.__name__}, got {type(value).__name__}")
         return value
 
-    return check, check
+    def to(value: typing.Any) -> Plain:
+        return check(int(value) if isinstance(value, IntEnum) else value)  # a named number is encoded as the number
+
+    return (to if kind is int else check), check
 
 
 def _bounded(inner: object, bound: Range | Size) -> tuple[Encoder, Decoder]:
