@@ -12,39 +12,28 @@ C_q <= 2^34, N <= 2^8, W < 2^16, w >= 1 that is at most 2^58 + 1.2 * 2^59 < 2^60
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isqrt
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.codec import Size, encode
+from fednode.codec import encode
 from fednode.crypto import AesCtr, Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import Hash
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import (
-    MAX_COLUMNS,
     MAX_MEMBERS,
     SCALE,
     UNIT,
     UNIT_BITS,
-    Column,
     Layout,
     StudySpec,
+    study_bytes,
 )
 
 MODEL_LIMIT = 1 << 39
 """Bound of |M_k|: values of a model stay below 2^15."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """How inputs become features: the columns of the schema and the global scaling."""
-
-    columns: Annotated[tuple[Column, ...], Size(2, MAX_COLUMNS)]
-    scaling: Scaling
 
 
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
@@ -125,7 +114,9 @@ def model_from_bytes(data: bytes, size: int) -> NDArray[np.int64]:
 def model_hash(
     study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]
 ) -> Hash:
-    """Return the name of a model: its study, its round, how its inputs are prepared, and its values."""
-    prepared = encode(Preparation(spec.columns, scaling))
+    """Return the name of a model: its study, its round, its specification, its input scaling, and its values.
+
+    The whole specification, not the columns alone, so that the name covers every byte of a model file.
+    """
     number, digest = round_number.to_bytes(8, "big"), sha256(model_bytes(values))
-    return tagged_hash(Domain.MODEL, b"state", study, number, prepared, digest)
+    return tagged_hash(Domain.MODEL, b"state", study, number, study_bytes(spec), encode(scaling), digest)

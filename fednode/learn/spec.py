@@ -45,7 +45,8 @@ MAX_STUDY_BYTES = 60_000
 
 _LIMIT_MICRO = 10**18
 Micro = Annotated[int, Range(-_LIMIT_MICRO, _LIMIT_MICRO)]
-Token = Annotated[str, Size(0, 64)]
+MAX_TOKEN_BYTES = 64
+Token = Annotated[str, Size(0, MAX_TOKEN_BYTES)]
 Tokens = Annotated[tuple[Token, ...], Size(0, 256)]
 RULE_OPERATORS = (">=", "<=", "==", "!=", ">", "<")
 

@@ -18,6 +18,7 @@ from fednode.errors import ConfigError, Rejected
 from fednode.learn.spec import (
     MAX_COLUMNS,
     MAX_MEMBERS,
+    MAX_TOKEN_BYTES,
     MICRO,
     RULE_OPERATORS,
     UNIT,
@@ -72,6 +73,13 @@ class _Table:
             raise self.fail(f"'{key}' must be {expected.get(kind, kind.__name__)}, not {_shown(value)}")
         return value  # type: ignore[return-value]
 
+    def take_text(self, key: str, low: int, high: int, default: str | None = None) -> str:
+        """Return a text of `low` to `high` UTF-8 bytes."""
+        text = self.take(key, str, _REQUIRED if default is None else default)
+        if not low <= len(text.encode()) <= high:
+            raise self.fail(f"'{key}' must have {low} to {high} bytes, not {len(text.encode())}; change it")
+        return text
+
     def take_int(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """Return a whole number within [low, high]."""
         value = self.take(key, int, _REQUIRED if default is None else default)
@@ -101,7 +109,10 @@ class _Table:
         items = value if isinstance(value, list) else [value]
         if any(isinstance(item, bool) or not isinstance(item, (str, int, Decimal)) for item in items):
             raise self.fail(f"'{key}' must be a list of texts or numbers, not {_shown(value)}")
-        return tuple(str(item) for item in items)
+        tokens = tuple(str(item) for item in items)
+        if any(len(token.encode()) > MAX_TOKEN_BYTES for token in tokens):
+            raise self.fail(f"a text of '{key}' has more than {MAX_TOKEN_BYTES} bytes; shorten it")
+        return tokens
 
     def table(self, key: str, optional: bool = False) -> _Table:
         values = self.take(key, dict, {} if optional else _REQUIRED)
@@ -136,7 +147,7 @@ def parse_study(text: str, source: str = "study file") -> StudySpec:
         raise ConfigError(f"{source}: not valid TOML: {error}; correct that line") from None
     if (number := root.take("format", int)) != FILE_FORMAT:
         raise root.fail(f"format {number} is not known; this version reads format = {FILE_FORMAT}")
-    name, description = root.take("name", str), root.take("description", str, "")
+    name, description = root.take_text("name", 1, 64), root.take_text("description", 0, 1000, "")
     model, data, stop = root.table("model"), root.table("data"), root.table("stop", optional=True)
     training, timeouts = root.table("training"), root.table("timeouts", optional=True)
     try:
@@ -225,11 +236,11 @@ def _columns(data: _Table, source: str) -> tuple[Column, ...]:
 
 
 def _column(table: _Table, everywhere: tuple[str, ...]) -> Column:
-    name, kind = table.take("name", str), table.take("kind", str)
+    name, kind = table.take_text("name", 1, 64), table.take("kind", str)
     missing = tuple(dict.fromkeys((*everywhere, *table.take_tokens("missing", ()))))
     if kind == "number":
         low, high = (table.take_micro(key, "-1000000000000", "1000000000000") for key in ("low", "high"))
-        return NumberColumn(name, table.take("unit", str, ""), low, high, missing)
+        return NumberColumn(name, table.take_text("unit", 0, 32, ""), low, high, missing)
     if kind == "category":
         return CategoryColumn(name, table.take_tokens("levels"), missing)
     if kind != "label":

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from fednode.codec import pack
+from fednode.errors import Rejected
+from fednode.learn import jobs
+from fednode.learn.lanes import Metrics
+from fednode.learn.schema import Scaling, Verdict
+from fednode.learn.spec import StudySpec
+
+SCALING = Scaling((1,), (2,))
+
+
+def test_every_job_comes_back_from_its_frame(spec: StudySpec) -> None:
+    for job in (
+        jobs.CheckData(spec, "/data/a.csv"),
+        jobs.ComputeStatistics(spec, "/data/a.csv"),
+        jobs.Train(spec, bytes(32), 3, 2, SCALING, bytes(16), "/data/a.csv"),
+        jobs.Evaluate(spec, SCALING, bytes(8), "/data/a.csv", True),
+        jobs.Predict(bytes(100), "/data/ü.csv"),
+    ):
+        frame = jobs.encode_job(job)
+        assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+        assert jobs.decode_job(frame[4:]) == job
+
+
+def test_every_answer_comes_back_from_its_frame() -> None:
+    for answer in (
+        jobs.DataChecked((Verdict("age", "ok", "", 0, 0),), 5, 4),
+        jobs.StatisticsComputed(bytes(8)),
+        jobs.Trained(bytes(8), 4, bytes(8), 10**9, 12),
+        jobs.Evaluated(Metrics(1, 1, 5, (), ()), bytes(4)),
+        jobs.Predicted(1, 2, bytes(8)),
+        jobs.Failed("data", "why"),
+    ):
+        assert jobs.decode_answer(jobs.encode_answer(answer)[4:]) == answer
+
+
+def test_foreign_records_are_rejected(spec: StudySpec) -> None:
+    for record in (b"", b"\x90", pack((99, 1)), jobs.encode_answer(jobs.Failed("data", "x"))[4:]):
+        with pytest.raises(Rejected):
+            jobs.decode_job(record)
+
+
+def test_data_is_ok_without_errors() -> None:
+    verdicts = (Verdict("a", "ok", "", 0, 0), Verdict("b", "warning", "w", 0, 0))
+    assert jobs.DataChecked(verdicts, 5, 4).is_ok
+    assert not jobs.DataChecked((*verdicts, Verdict("c", "error", "e", 0, 0)), 0, 0).is_ok
+
+
+def test_nothing_the_daemon_needs_of_learning_imports_torch() -> None:
+    code = "import sys, fednode.learn.jobs, fednode.learn.study_toml, fednode.node.trainer; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import isqrt
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fednode.codec import encode
+from fednode.crypto import Domain, sha256, tagged_hash
+from fednode.errors import Rejected
+from fednode.learn.merge import (
+    MODEL_LIMIT,
+    initial_model,
+    is_model,
+    merge,
+    merge_factor,
+    model_bytes,
+    model_from_bytes,
+    model_hash,
+    sum_bound,
+)
+from fednode.learn.schema import Scaling
+from fednode.learn.spec import MAX_CLIP_Q24, MAX_MEMBERS, MAX_WEIGHT, SCALE, UNIT, Layout, Mlp, StudySpec
+
+STUDY = bytes(range(32))
+
+
+def slow_initial(layout: Layout, study: bytes) -> list[int]:
+    """One value at a time, from the keystream as a string of bytes."""
+    key = tagged_hash(Domain.MODEL, b"initial", study)[:16]
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(8 * layout.size))
+    values = []
+    for tensor in layout.tensors:
+        bound = isqrt(2**48 // tensor.fan_in)
+        for _ in range(tensor.size):
+            word = int.from_bytes(stream[8 * len(values) : 8 * len(values) + 8], "little")
+            values.append(word % (2 * bound + 1) - bound)
+    return values
+
+
+def test_initial_model_is_that_of_the_slow_twin(spec: StudySpec) -> None:
+    for study in (STUDY, bytes(32)):
+        layout = Layout.of(replace(spec, model=Mlp((7, 3))))
+        assert initial_model(layout, study).tolist() == slow_initial(layout, study)
+
+
+def test_initial_model_is_uniform_within_one_over_root_fan_in(spec: StudySpec) -> None:
+    layout = Layout.of(replace(spec, model=Mlp((64, 32))))
+    model = initial_model(layout, STUDY)
+    for tensor in layout.tensors:
+        part = model[tensor.offset : tensor.offset + tensor.size]
+        bound = UNIT / np.sqrt(tensor.fan_in)
+        assert np.abs(part).max() <= bound
+        if tensor.size > 500:
+            assert abs(part.mean()) < 0.1 * bound
+            assert part.std() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+
+
+def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
+    """A golden value: another one would mean that nodes of two releases begin with different models."""
+    model = initial_model(Layout.of(spec), STUDY)
+    assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
+    scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
+    assert model_hash(STUDY, 7, spec, scaling, model).hex() == "53c26c7e3d4c8d9f23c034b27d6af98d7cce673b71dbd5616b1df6f6439fa6bf"
+
+
+def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: int, weight_sum: int) -> list[int]:
+    """The formula in unbounded integers, with the division written as a floor."""
+    factor = Fraction(6 * clip_q24 * max_weight * 2**24, 5 * SCALE * weight_sum).__floor__()
+    return [m + (x * factor + 2**23) // 2**24 for m, x in zip(model, total, strict=True)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_merge_is_that_of_the_slow_twin_up_to_every_bound(spec: StudySpec, data: st.DataObject) -> None:
+    members = data.draw(st.integers(1, MAX_MEMBERS))
+    max_weight = (1 << data.draw(st.integers(0, 16))) - 1 or 1
+    clip_q24 = data.draw(st.one_of(st.integers(1, MAX_CLIP_Q24), st.just(MAX_CLIP_Q24)))
+    weight_sum = data.draw(st.integers(members, members * max_weight))
+    study = replace(spec, max_weight=max_weight, clip_q24=clip_q24)
+    bound = sum_bound(weight_sum, max_weight, members)
+    extreme = st.one_of(st.integers(-bound, bound), st.sampled_from([-bound, bound]))
+    total = data.draw(st.lists(extreme, min_size=1, max_size=6))
+    model = data.draw(st.lists(st.integers(-(2**38), 2**38), min_size=len(total), max_size=len(total)))
+    expected = slow_merge(model, total, clip_q24, max_weight, weight_sum)
+    vectors = np.array(model, np.int64), np.array(total, np.int64)
+    if max(map(abs, expected)) >= MODEL_LIMIT:
+        with pytest.raises(Rejected, match="leaves its range"):
+            merge(*vectors, study, weight_sum, members)
+    else:
+        assert merge(*vectors, study, weight_sum, members).tolist() == expected
+
+
+def test_no_product_of_the_merge_reaches_63_bits() -> None:
+    """The largest X times the largest r over all studies and federations the rules allow."""
+    largest = max(
+        sum_bound(w, max_weight, members) * merge_factor(MAX_CLIP_Q24, max_weight, w)
+        for max_weight in (1, 3, 1023, MAX_WEIGHT)
+        for members in (3, 4, 100, MAX_MEMBERS)
+        for w in (members, members * max_weight // 2, members * max_weight)
+        if w >= members
+    )
+    assert largest + UNIT // 2 < 1 << 62
+
+
+def test_merge_is_the_weighted_mean_of_quantised_updates(spec: StudySpec) -> None:
+    """Federated averaging within the rounding of quantisation, 2^-24 and the factor r."""
+    random = np.random.default_rng(1)
+    clip = spec.clip_q24 / UNIT
+    deltas = random.normal(size=(5, 30))
+    deltas *= clip / np.sqrt((deltas**2).sum(axis=1))[:, None]
+    weights = np.array([1, 40, 300, 1023, 17])
+    scaled = deltas * (SCALE / (1.2 * clip) * weights / spec.max_weight)[:, None]
+    total = np.floor(scaled + random.random(scaled.shape)).astype(np.int64).sum(axis=0)
+    start = initial_model(Layout.of(spec), STUDY)
+    merged = merge(start, total, spec, int(weights.sum()), 5)
+    mean = (weights[:, None] * deltas).sum(axis=0) / weights.sum()
+    unit = 1.2 * clip * spec.max_weight / (SCALE * weights.sum())
+    np.testing.assert_allclose((merged - start) / UNIT, mean, atol=5 * unit + 2.0**-22)
+
+
+def test_a_sum_beyond_the_clip_is_rejected_at_the_bound(spec: StudySpec) -> None:
+    model = np.zeros(1, np.int64)
+    bound = sum_bound(100, spec.max_weight, 4)
+    for value in (bound, -bound):
+        merge(model, np.array([value]), spec, 100, 4)
+        with pytest.raises(Rejected, match="beyond the clip"):
+            merge(model, np.array([value + (1 if value > 0 else -1)]), spec, 100, 4)
+
+
+def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec) -> None:
+    model, total = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    for weight_sum, members in ((0, 4), (3, 4), (4 * spec.max_weight + 1, 4), (300, MAX_MEMBERS + 1), (0, 0)):
+        with pytest.raises(Rejected, match="weight sum"):
+            merge(model, total, spec, weight_sum, members)
+    for bad in (np.zeros(3, np.int64), np.zeros(2, np.int32), np.zeros((1, 2), np.int64)):
+        with pytest.raises(Rejected, match="shape"):
+            merge(model, bad, spec, 4, 4)
+
+
+def test_is_model_knows_its_range_and_the_smallest_integer() -> None:
+    assert is_model(np.array([MODEL_LIMIT - 1, 1 - MODEL_LIMIT]), 2)
+    for value in (MODEL_LIMIT, -MODEL_LIMIT, -(2**63), 2**63 - 1):
+        assert not is_model(np.array([value], np.int64), 1)
+    assert not is_model(np.zeros(2, np.int64), 3)
+    assert not is_model(np.zeros(2), 2)
+
+
+def test_model_bytes_come_back_and_are_checked(spec: StudySpec) -> None:
+    model = initial_model(Layout.of(spec), STUDY)
+    assert (model_from_bytes(model_bytes(model), model.size) == model).all()
+    with pytest.raises(Rejected, match="bytes"):
+        model_from_bytes(model_bytes(model)[:-1], model.size)
+    with pytest.raises(Rejected, match="range"):
+        model_from_bytes(MODEL_LIMIT.to_bytes(8, "little"), 1)
+
+
+def test_everything_that_matters_changes_the_model_hash(spec: StudySpec) -> None:
+    model = initial_model(Layout.of(spec), STUDY)
+    scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
+    other = model.copy()
+    other[-1] += 1
+    renamed = replace(spec, columns=(replace(spec.columns[0], high_micro=99_000_000), *spec.columns[1:]))
+    names = {
+        model_hash(STUDY, 7, spec, scaling, model),
+        model_hash(bytes(32), 7, spec, scaling, model),
+        model_hash(STUDY, 8, spec, scaling, model),
+        model_hash(STUDY, 7, renamed, scaling, model),
+        model_hash(STUDY, 7, spec, Scaling((1, 2, 3, 5), (5, 6, 7, 8)), model),
+        model_hash(STUDY, 7, spec, scaling, other),
+    }
+    assert len(names) == 6
+    assert model_hash(STUDY, 7, spec, scaling, model) == tagged_hash(
+        Domain.MODEL, b"state", STUDY, (7).to_bytes(8, "big"),
+        encode(spec), encode(scaling), sha256(model_bytes(model)),
+    )
