@@ -1,0 +1,184 @@
+"""The control socket: what is asked comes back, errors keep their class, nobody can hang or end the daemon."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from fednode.errors import FednodeError, Refused, Rejected, StorageError, Unavailable, UsageError
+from fednode.node import control
+from fednode.node.control import Arguments, Emit, Handlers, serve_control
+from fednode.node.control_client import Json, NotRunning, call_daemon, pack_frame, socket_address, stream_daemon
+from fednode.node.files import Home, HomeLock
+
+
+async def _echo(args: Arguments) -> Json:
+    return {"text": args.text("text", "nothing"), "number": args.optional_number("number")}
+
+
+async def _damaged(args: Arguments) -> Json:
+    raise StorageError("the store is damaged; resync")
+
+
+async def _rejected(args: Arguments) -> Json:
+    raise Rejected("nonce too low")
+
+
+async def _count(args: Arguments, emit: Emit) -> Json:
+    for number in range(args.number("to")):
+        await emit(number)
+    return "done"
+
+
+HANDLERS = Handlers({"echo": _echo, "damaged": _damaged, "rejected": _rejected}, {"count": _count})
+
+
+def _with_daemon(root: Path, body: Callable[[Home], Awaitable[None]], handlers: Handlers = HANDLERS) -> None:
+    home = Home(root)
+    home.create()
+
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(partial(serve_control, home, handlers))
+                await body(home)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def _ask(home: Home, name: str, **args: Json) -> Awaitable[Json]:
+    return trio.to_thread.run_sync(partial(call_daemon, home, name, args, 5.0))
+
+
+def test_calls_streams_and_mode(tmp_path: Path) -> None:
+    async def body(home: Home) -> None:
+        assert stat.S_IMODE(home.socket.stat().st_mode) == 0o600
+        assert await _ask(home, "echo", text="gr\u00fc\u00df", number=7) == {"text": "gr\u00fc\u00df", "number": 7}
+        said = await trio.to_thread.run_sync(lambda: list(stream_daemon(home, "count", {"to": 3}, 5.0)))
+        assert said == [0, 1, 2, "done"]
+
+    _with_daemon(tmp_path, body)
+    assert not Home(tmp_path).socket.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "kind", "says"),
+    [
+        ("damaged", {}, StorageError, "the store is damaged; resync"),
+        ("rejected", {}, Refused, "nonce too low"),
+        ("nothing", {}, UsageError, "knows no call 'nothing'"),
+        ("echo", {"text": 3}, UsageError, "argument 'text' must be a text"),
+        ("echo", {"number": True}, UsageError, "argument 'number' must be a number"),
+    ],
+)
+def test_errors_arrive_in_their_class(
+    tmp_path: Path, call: str, args: dict[str, Json], kind: type[FednodeError], says: str
+) -> None:
+    async def body(home: Home) -> None:
+        with pytest.raises(kind, match=says) as caught:
+            await _ask(home, call, **args)
+        assert caught.value.exit_code == kind.exit_code
+
+    _with_daemon(tmp_path, body)
+
+
+def test_a_deep_home_is_no_problem(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100) / ("y" * 100)
+    deep.mkdir(parents=True)
+
+    async def body(home: Home) -> None:
+        assert len(str(home.socket)) > 200
+        assert await _ask(home, "echo") == {"text": "nothing", "number": None}
+
+    _with_daemon(deep, body)
+
+
+def test_a_stale_socket_is_replaced_and_a_missing_daemon_is_one_sentence(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    with pytest.raises(NotRunning, match=r"no daemon runs on the home .*; start it with"):
+        call_daemon(home, "echo")
+    with socket.socket(socket.AF_UNIX) as stale, socket_address(home.socket) as address:
+        stale.bind(address)
+    with pytest.raises(NotRunning, match="no daemon runs"):
+        call_daemon(home, "echo")
+    lock = HomeLock.acquire(home)
+    with pytest.raises(NotRunning, match=rf"process {os.getpid()}\) is just starting or stopping"):
+        call_daemon(home, "echo")
+    lock.release()
+
+    async def body(home: Home) -> None:
+        await _ask(home, "echo")
+
+    _with_daemon(tmp_path, body)
+
+
+def test_garbage_and_half_requests_hurt_nobody_else(tmp_path: Path) -> None:
+    def send(home: Home, data: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as caller, socket_address(home.socket) as address:
+            caller.connect(address)
+            caller.sendall(data)
+            caller.shutdown(socket.SHUT_WR)
+            return caller.recv(4096)
+
+    async def body(home: Home) -> None:
+        run = trio.to_thread.run_sync
+        assert b"a request has 1 to" in await run(send, home, b"\xff" * 100)
+        assert b"another language" in await run(send, home, b"\0\0\0\x04junk")
+        assert await run(send, home, b"\0\0\0\x09half") == b""
+        assert b"control format 1, the command line 9" in await run(send, home, pack_frame({"format": 9, "call": "x"}))
+        assert await _ask(home, "echo") == {"text": "nothing", "number": None}
+
+    _with_daemon(tmp_path, body)
+
+
+def test_a_caller_that_hangs_up_cancels_its_handler(tmp_path: Path) -> None:
+    started, cancelled = trio.Event(), trio.Event()
+
+    async def forever(args: Arguments) -> Json:
+        started.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+        return None
+
+    async def body(home: Home) -> None:
+        with socket_address(home.socket) as address:
+            caller = await trio.open_unix_socket(address)
+        await caller.send_all(pack_frame({"format": 1, "call": "forever", "args": {}}))
+        await started.wait()
+        await caller.aclose()
+        await cancelled.wait()
+
+    _with_daemon(tmp_path, body, Handlers({"forever": forever}))
+
+
+def test_a_silent_daemon_is_reported_and_not_waited_for(tmp_path: Path) -> None:
+    async def forever(args: Arguments) -> Json:
+        await trio.sleep_forever()
+        return None
+
+    async def body(home: Home) -> None:
+        with pytest.raises(Unavailable, match=r"did not answer within 0.05 s; it may be suspended"):
+            await trio.to_thread.run_sync(partial(call_daemon, home, "forever", None, 0.05))
+
+    _with_daemon(tmp_path, body, Handlers({"forever": forever}))
+
+
+def test_other_accounts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control.struct, "unpack", lambda form, data: (1, os.geteuid() + 1, 1))
+
+    async def body(home: Home) -> None:
+        with pytest.raises(Refused, match="may not control this daemon"):
+            await _ask(home, "echo")
+
+    _with_daemon(tmp_path, body)
