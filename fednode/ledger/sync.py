@@ -1,7 +1,7 @@
 """Catch-up: fetch final blocks from members that are ahead, prove each one, hand it to the replica.
 
 Security assumption: the member set of the next height is known (it comes from executing the blocks so far), at most f
-of its members are faulty. A peer's status is a claim and only says whom to ask; a block counts once q members' signatures
+of its members are faulty. A peer's status is a claim and only says whom to ask; a block counts once q signatures
 over it hold. There is no sync mode to be held in: consensus goes on beside this machine.
 
 The machine asks one peer at a time for at most `MAX_RANGE` blocks and passes them on one by one, the next when the tip
@@ -25,7 +25,7 @@ from fednode.ledger.consensus.messages import Decision, Status
 from fednode.ledger.vote import Certificate, HeightField, SignatureCheck, verify_certificate
 
 MAX_RANGE = 64
-MAX_RANGE_BYTES = 4 * 1024 * 1024
+MAX_RANGE_BYTES = 512 * 1024
 MAX_SYNC_MESSAGE_BYTES = MAX_RANGE_BYTES + MAX_BLOCK_BYTES
 """A response ends with the block that reaches `MAX_RANGE_BYTES`."""
 
@@ -309,7 +309,7 @@ class CatchUp:
             return
         request, self._asked = self._asked[1], None
         heights = [item.certificate.height for item in response.blocks]
-        if heights != list(range(request.first, request.first + len(heights))) or len(heights) > request.last:
+        if heights != list(range(request.first, request.last + 1))[: len(heights)]:
             self._ban(peer, "answered with other blocks than asked for")
         elif not heights:
             self._forget_claim(peer)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 # --- consensus stream -------------------------------------------------------------------------------------------
 
-MAX_FRAME_BYTES = 1_310_720
-"""1.25 MiB: the largest block (1 MiB of transactions) with its certificate and envelope."""
+MAX_FRAME_BYTES = 2 * 1024 * 1024
+"""The largest block (1.25 MiB) with its certificate, behind the half MiB of a catch-up response it may end."""
 
 PIECE_BYTES = 65_507
 """One write: with yamux's 12 bytes of header it fills exactly one 65 519-byte Noise record instead of spilling."""

@@ -1,0 +1,144 @@
+"""The replicated state machine of one node: its state, its pool, and the rules between them.
+
+Security assumption: a transaction is executed only after its signature was checked here, once, on arrival or in the
+first block that carries it. The state is a value: what a proposed block would lead to is kept beside it until a block
+is final, and thrown away with the others then.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from fednode.codec import pack
+from fednode.crypto import Domain, tagged_hash
+from fednode.errors import Rejected
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId
+from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
+from fednode.ledger.mempool import Mempool
+from fednode.ledger.merkle import compute_root
+from fednode.ledger.phase_view import is_phase_message, pending_phase
+from fednode.ledger.rules import (
+    Applied,
+    BlockTime,
+    Receipt,
+    apply_block,
+    is_tx_acceptable,
+    pick_transactions,
+    receipts_data,
+)
+from fednode.ledger.state import State, get_member_set
+from fednode.ledger.transaction import Transaction, decode_transaction, verify_transaction
+
+MAX_VERIFIED = 20_000
+"""Transactions whose signature is remembered as checked: more than a full pool and a few blocks."""
+
+PARAMS_HASH = tagged_hash(Domain.BLOCK, b"params", pack((PROTOCOL_VERSION,)))
+"""The rules' parameters are those of the protocol version until members can vote on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A block's transactions as executed: decoded, and what they lead to."""
+
+    transactions: tuple[Transaction, ...]
+    applied: Applied
+
+
+class Chain:
+    """`consensus.Application` over the rules. All calls refer to the state after the last `commit`."""
+
+    def __init__(self, chain_id: bytes, state: State, height: int) -> None:
+        self._chain_id = chain_id
+        self.state = state
+        self.height = height
+        self.pool = Mempool(lambda transaction: self.judge(transaction).ok, height)
+        self._decided: dict[int, Outcome] = {}
+        self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
+        self._verified: OrderedDict[bytes, Transaction] = OrderedDict()
+        self._keys = get_member_set(state).keys
+        self._evidence: set[Hash] = set()
+
+    # --- the pool -----------------------------------------------------------------------------------------------
+
+    def add(self, data: bytes) -> Transaction | None:
+        """Take a transaction from a member or from this node; return it if it is new.
+
+        Raises `Rejected` if its bytes, sender, signature or nonce are not in order, or its sender's share is used up.
+        """
+        transaction = self._verify(data)
+        return transaction if self.pool.add(transaction) else None
+
+    def judge(self, transaction: Transaction) -> Receipt:
+        """Tell what the rules would say to a transaction in the next block. No rule looks at the time."""
+        return is_tx_acceptable(self.state, BlockTime(self.height + 1, 0), transaction)
+
+    def holds_message(self, study: StudyId) -> bool:
+        """Whether the pool holds an acceptable message of the study's open phase."""
+        pending = pending_phase(self.state, study)
+        return pending is not None and any(
+            is_phase_message(pending, transaction.body) and self.judge(transaction).ok for transaction in self.pool
+        )
+
+    def _verify(self, data: bytes) -> Transaction:
+        known = self._verified.get(data)
+        if known is not None:
+            return known
+        transaction = decode_transaction(data)
+        key = self._keys.get(transaction.sender)
+        if key is None:
+            raise Rejected(f"transaction of a stranger ({transaction.sender})")
+        verify_transaction(self._chain_id, key, transaction)
+        self._verified[data] = transaction
+        if len(self._verified) > MAX_VERIFIED:
+            self._verified.popitem(last=False)
+        return transaction
+
+    # --- what consensus asks ------------------------------------------------------------------------------------
+
+    def has_work(self) -> bool:
+        """Whether the pool holds a transaction that could go into the next block."""
+        return self.pool.has_work()
+
+    def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
+        """Choose transactions for a block and execute them; None if there are none and the block may not be empty."""
+        at = BlockTime(context.height, context.time_ms)
+        picked = pick_transactions(self.state, at, self.pool.candidates(), MAX_TRANSACTIONS_BYTES)
+        if not picked and not may_be_empty:
+            return None
+        return self._run(context, picked)
+
+    def execute(self, context: BlockContext, transactions: tuple[bytes, ...]) -> Execution:
+        """Execute another member's block; raise `Rejected` if one of the transactions may not be in a block."""
+        return self._run(context, tuple(self._verify(data) for data in transactions))
+
+    def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
+        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions)
+        data = tuple(transaction.data for transaction in transactions)
+        self._outcomes[(context, data)] = Outcome(transactions, applied)
+        receipts_root = compute_root(receipts_data(applied.receipts))
+        return Execution(data, receipts_root, applied.state.root, PARAMS_HASH, get_member_set(applied.state))
+
+    def commit(self, block: Block, done: Execution) -> None:
+        """Adopt the state that executing `block` led to, and forget its transactions."""
+        header = block.header
+        context = BlockContext(header.chain_id, header.height, header.time_ms, header.proposer, block.evidence)
+        outcome = self._outcomes[(context, done.transactions)]
+        self._outcomes.clear()
+        self._decided[block.height] = outcome
+        self.state, self.height = outcome.applied.state, block.height
+        self._keys = get_member_set(self.state).keys
+        self._evidence.update(piece.id for piece in block.evidence)
+        self.pool.apply_block(block.height, outcome.transactions)
+
+    def take_outcome(self, height: int) -> Outcome:
+        """Return, once, what the committed block of `height` led to."""
+        return self._decided.pop(height)
+
+    def is_recorded(self, evidence_id: Hash) -> bool:
+        """Whether the chain already holds evidence of this offence."""
+        return evidence_id in self._evidence
+
+    def key_of(self, member: MemberId) -> bytes | None:
+        """Return a member's signing key."""
+        return self._keys.get(member)

@@ -1,0 +1,420 @@
+"""The whole node as one machine: consensus, catch-up, pool and studies; events in, effects out.
+
+Security assumption: a member's bytes are decoded and every signature in them checked here before any machine sees
+them. Effects are performed strictly in order: a signature's record, a secret's record and a block are durable before
+anything that depends on them leaves. Nothing here reads a clock, a file or a socket, so a simulator can run it whole.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import assert_never
+
+from fednode.crypto import Signer, Verified
+from fednode.errors import Refused, Rejected
+from fednode.ids import Hash, Height, MemberId, StudyId, View
+from fednode.learn import jobs as work
+from fednode.learn.model_file import ModelFile
+from fednode.ledger import sync
+from fednode.ledger.bodies import Body
+from fednode.ledger.consensus import effects as ask
+from fednode.ledger.consensus import events as happen
+from fednode.ledger.consensus.events import Timer
+from fednode.ledger.consensus.messages import ConsensusMessage, Status, verify_message
+from fednode.ledger.consensus.replica import Replica
+from fednode.ledger.refusals import describe_refusal
+from fednode.ledger.state import get_nonce
+from fednode.ledger.transaction import Transaction
+from fednode.node import effects as do
+from fednode.node import wire
+from fednode.node.chain import Chain, Outcome
+from fednode.node.effects import log
+from fednode.node.models import Models
+from fednode.node.outbox import RESEND_MS, Outbox
+from fednode.node.studies import Studies, StudyEffect
+from fednode.rounds import events as rounds
+from fednode.smpc import messages as sm
+
+OUTBOX_TIMER = ("outbox",)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is on the chain."""
+
+    chain_id: bytes
+    member: MemberId
+    signer: Signer = field(repr=False)
+
+
+class Core:
+    """One node. Every public method takes one event and returns what to do, in order.
+
+    A machine is never called while the effects of its last call are being translated: what follows from them waits in
+    `_later`. Otherwise a later sign-state record could be written before an earlier one.
+    """
+
+    def __init__(self, identity: Identity, chain: Chain, replica: Replica, studies: Studies) -> None:
+        self.identity = identity
+        self.chain = chain
+        self.replica = replica
+        self.catch_up = sync.CatchUp(replica.tip)
+        self.studies = studies
+        self.models = Models()
+        self.outbox = Outbox(identity.chain_id, identity.member, identity.signer)
+        self.up: set[MemberId] = set()
+        self.now_ms = 0
+        self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
+        self._is_resending = False
+        self._later: deque[Callable[[], list[do.Effect]]] = deque()
+
+    def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:
+        """Add what follows from `effects`, and from that, until nothing does."""
+        while self._later:
+            effects += self._later.popleft()()
+        return effects
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def start(self, now_ms: int) -> list[do.Effect]:
+        """Begin: take up the height, the studies and whatever they were doing."""
+        self.now_ms = now_ms
+        effects = self._consensus(self.replica.handle(happen.Started(now_ms)))
+        effects += self._sync(self.catch_up.handle(sync.SyncStarted()))
+        return self._settle(effects + self._studies(self.studies.on_state(self.chain.state)))
+
+    def peer_up(self, member: MemberId, now_ms: int) -> list[do.Effect]:
+        """A member can be reached: bring it up to date."""
+        self.now_ms = now_ms
+        self.up.add(member)
+        effects = self._sync(self.catch_up.handle(sync.PeerConnected(member)))
+        effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
+        pending = tuple(transaction.data for transaction in self.chain.pool)
+        for start in range(0, len(pending), wire.MAX_TRANSACTIONS_IN_FRAME):
+            part = pending[start : start + wire.MAX_TRANSACTIONS_IN_FRAME]
+            effects.append(do.SendFrame(member, wire.encode_transactions(part)))
+        effects += self.models.peer_up(member)
+        for study, machine in self.studies.running():
+            number = machine.current_round
+            if number is not None:
+                event = rounds.SumHappened(number, sm.PeerUp(member))
+                effects += self._studies([(study, effect) for effect in machine.handle(event)])
+        return self._settle(effects)
+
+    def peer_down(self, member: MemberId, now_ms: int) -> list[do.Effect]:
+        """A member cannot be reached any more."""
+        self.now_ms = now_ms
+        self.up.discard(member)
+        return self._settle(self._sync(self.catch_up.handle(sync.PeerLost(member))))
+
+    def frame(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
+        """Take one frame from a member; raise `Rejected` if no honest member sends it."""
+        self.now_ms = now_ms
+        return self._settle(self._on_frame(sender, wire.decode_frame(data)))
+
+    def _on_frame(self, sender: MemberId, message: wire.Frame) -> list[do.Effect]:
+        match message:
+            case wire.ConsensusFrame(inner):
+                return self._on_consensus(sender, inner)
+            case wire.SyncFrame(inner):
+                return self._sync(self.catch_up.handle(sync.SyncReceived(sender, inner)))
+            case wire.Transactions(items):
+                return self._on_transactions(sender, items)
+            case wire.WantModel(name):
+                return [do.ServeModel(sender, Hash(name))]
+            case wire.WantChunk(study, number, ref):
+                return self._sum_event(StudyId(study), number, sm.WantArrived(sender, ref))
+            case _:
+                assert_never(message)
+
+    def announcement(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
+        """Take a gossiped claim where a member's chain ends."""
+        self.now_ms = now_ms
+        message = sync.decode_sync(data)
+        if not isinstance(message, Status):
+            raise Rejected("announcement of another kind than a status")
+        return self._settle(self._sync(self.catch_up.handle(sync.SyncReceived(sender, message))))
+
+    def accepts_blob(self, sender: MemberId, header: bytes, size_bytes: int) -> bool:
+        """Whether to read a blob at all: one that is expected from this member, of the right size."""
+        try:
+            named = wire.decode_header(header)
+        except Rejected:
+            return False
+        match named:
+            case wire.ModelHeader(name):
+                return self.models.expects(Hash(name), size_bytes)
+            case wire.ChunkHeader(study, number, ref, _):
+                machine = self.studies.get(StudyId(study))
+                return machine is not None and machine.is_chunk_expected(number, ref, size_bytes, sender)
+            case _:
+                assert_never(named)
+
+    def blob(self, sender: MemberId, header: bytes, data: memoryview, now_ms: int) -> list[do.Effect]:
+        """Take a blob that was accepted."""
+        self.now_ms = now_ms
+        named = wire.decode_header(header)
+        match named:
+            case wire.ModelHeader(name):
+                effects = self._on_model(sender, Hash(name), data)
+            case wire.ChunkHeader(study, number, ref, proof):
+                effects = self._sum_event(StudyId(study), number, sm.ChunkArrived(sender, ref, proof, data))
+            case _:
+                assert_never(named)
+        return self._settle(effects)
+
+    def timer(self, key: Hashable, now_ms: int) -> list[do.Effect]:
+        """A timer asked for with `StartTimer` has run out."""
+        self.now_ms = now_ms
+        return self._settle(self._on_timer(key))
+
+    def _on_timer(self, key: Hashable) -> list[do.Effect]:
+        match key:
+            case ("consensus", Timer() as kind):
+                height, view = self._consensus_timers[kind]
+                return self._consensus(self.replica.handle(happen.TimerFired(kind, height, view, self.now_ms)))
+            case ("sync", sync.SyncTimer() as sync_kind):
+                effects = self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
+                return effects + (self._announce() if sync_kind is sync.SyncTimer.STATUS else [])
+            case ("outbox",):
+                return self._resend()
+            case ("model", bytes(name)):
+                return self.models.retry(Hash(name), self.up)
+            case ("study", bytes(study), str(name)):
+                return self._study_event(StudyId(study), rounds.TimerFired(name))
+            case ("sum", bytes(study), int(number), str(name)):
+                return self._sum_event(StudyId(study), number, sm.TimerFired(name))
+            case _:
+                raise TypeError(f"unknown timer {key!r}")
+
+    def worked(self, study: StudyId, number: int, answer: work.Answer, now_ms: int) -> list[do.Effect]:
+        """The worker process has answered."""
+        self.now_ms = now_ms
+        return self._settle(self._study_event(study, rounds.WorkDone(number, answer)))
+
+    def computed_sum(self, study: StudyId, round_: int, number: int, result: object, now_ms: int) -> list[do.Effect]:
+        """A job of a secure sum is done."""
+        self.now_ms = now_ms
+        return self._settle(self._sum_event(study, round_, sm.ComputeDone(number, result)))
+
+    def computed_round(self, study: StudyId, number: int, result: object, now_ms: int) -> list[do.Effect]:
+        """A job of a round is done."""
+        self.now_ms = now_ms
+        return self._settle(self._study_event(study, rounds.ComputeDone(number, result)))
+
+    def model_found(self, name: Hash, model: ModelFile | None, now_ms: int) -> list[do.Effect]:
+        """The local store was searched for a model."""
+        self.now_ms = now_ms
+        if model is None:
+            return self.models.fetch(name, self.up)
+        return self._settle(self._have_model(name, model))
+
+    def submit(self, body: Body, now_ms: int) -> tuple[Transaction, list[do.Effect]]:
+        """Bring a person's body onto the ledger; raise `Refused` with the rule's reason if it would be refused."""
+        self.now_ms = now_ms
+        transaction = self.outbox.sign(body, self.chain.height, now_ms)
+        if transaction is None:
+            raise Refused("the same request is on its way already, or too many are; wait for the next block")
+        verdict = self.chain.judge(transaction)
+        if not verdict.ok:
+            self.outbox.forget(transaction)
+            raise Refused(f"the ledger would refuse this: {describe_refusal(verdict.reason)}")
+        return transaction, self._settle(self._send_own(transaction))
+
+    # --- from the network ---------------------------------------------------------------------------------------
+
+    def _on_consensus(self, sender: MemberId, message: ConsensusMessage) -> list[do.Effect]:
+        verify_message(message, self.replica.tip.members, self.identity.chain_id)
+        return self._consensus(self.replica.handle(happen.Received(Verified(message, sender), self.now_ms)))
+
+    def _on_transactions(self, sender: MemberId, items: Iterable[bytes]) -> list[do.Effect]:
+        """Take what is in order; one that is late or doubled is no fault, one that is forged is."""
+        is_new = False
+        for data in items:
+            try:
+                is_new |= self.chain.add(data) is not None
+            except Rejected as error:
+                if "signature" in error.reason:
+                    raise
+        if is_new:
+            self._later.append(self._wake)
+        return []
+
+    def _wake(self) -> list[do.Effect]:
+        return self._consensus(self.replica.handle(happen.WorkArrived(self.now_ms)))
+
+    def _on_model(self, sender: MemberId, name: Hash, data: memoryview) -> list[do.Effect]:
+        model = self.models.arrived(name, data)
+        if model is None:
+            return [do.DropPeer(sender, "a model file that is not what it is called")]
+        return [do.SaveModel(name, bytes(data)), *self._have_model(name, model)]
+
+    def _have_model(self, name: Hash, model: ModelFile) -> list[do.Effect]:
+        """A model is at hand: tell every study, whichever waits for it."""
+        self.models.settled(name)
+        effects: list[do.Effect] = []
+        for study, machine in self.studies.running():
+            loaded = rounds.ModelLoaded(name, model)
+            effects += self._studies([(study, effect) for effect in machine.handle(loaded)])
+        return effects
+
+    # --- own transactions ---------------------------------------------------------------------------------------
+
+    def _submit(self, body: Body) -> list[do.Effect]:
+        transaction = self.outbox.sign(body, self.chain.height, self.now_ms)
+        return [] if transaction is None else self._send_own(transaction)
+
+    def _send_own(self, transaction: Transaction) -> list[do.Effect]:
+        """Send to all first: the leader may be another."""
+        effects: list[do.Effect] = [do.SendToAll(wire.encode_transactions((transaction.data,)))]
+        if not self._is_resending:
+            self._is_resending = True
+            effects.append(do.StartTimer(OUTBOX_TIMER, RESEND_MS))
+        try:
+            self.chain.add(transaction.data)
+        except Rejected as error:
+            return [*effects, log("own-transaction-refused", reason=error.reason, id=transaction.txid)]
+        self._later.append(self._wake)
+        return effects
+
+    def _resend(self) -> list[do.Effect]:
+        waiting = self.outbox.due(self.chain.height, self.now_ms)
+        self._is_resending = bool(waiting)
+        effects: list[do.Effect] = [do.StartTimer(OUTBOX_TIMER, RESEND_MS)] if waiting else []
+        for transaction in waiting:
+            effects += self._send_own(transaction)
+        return effects
+
+    # --- what the machines ask for ------------------------------------------------------------------------------
+
+    def _consensus(self, effects: Iterable[ask.Effect]) -> list[do.Effect]:
+        out: list[do.Effect] = []
+        for effect in effects:
+            match effect:
+                case ask.Persist(record):
+                    out.append(do.SaveSignState(record))
+                case ask.Broadcast(message):
+                    out.append(do.SendToAll(wire.encode_consensus(message)))
+                case ask.Send(peer, message):
+                    out.append(do.SendFrame(peer, wire.encode_consensus(message)))
+                case ask.StartTimer(kind, height, view, delay_ms):
+                    self._consensus_timers[kind] = (height, view)
+                    out.append(do.StartTimer(("consensus", kind), delay_ms))
+                case ask.Decide():
+                    out += self._decided(effect)
+                case ask.Behind(peer, height):
+                    event = sync.PeerAhead(peer, height)
+                    self._later.append(partial(self._sync_event, event))
+                case ask.ReportPeer(peer, reason):
+                    out.append(do.DropPeer(peer, reason))
+                case ask.FoundEvidence(member, height):
+                    out.append(log("evidence", member=member, height=height))
+                case ask.StoppedSigning(reason):
+                    out.append(log("stopped-signing", reason=reason))
+                case _:
+                    assert_never(effect)
+        return out
+
+    def _decided(self, decided: ask.Decide) -> list[do.Effect]:
+        outcome = self.chain.take_outcome(decided.block.height)
+        self._later.append(partial(self._after_block, decided, outcome))
+        return [do.StoreBlock(decided.block, decided.certificate, decided.tip, outcome)]
+
+    def _after_block(self, decided: ask.Decide, outcome: Outcome) -> list[do.Effect]:
+        """The block is the tip: tell whoever waited for it."""
+        effects: list[do.Effect] = []
+        for transaction, receipt in zip(outcome.transactions, outcome.applied.receipts, strict=True):
+            if transaction.sender == self.identity.member and not receipt.ok:
+                effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
+        own_nonce = get_nonce(self.chain.state, self.identity.member)
+        height = decided.block.height
+        for transaction in self.outbox.on_block(outcome.transactions, own_nonce, height, self.now_ms):
+            effects += self._send_own(transaction)
+        effects += self._sync_event(sync.TipMoved(decided.tip))
+        return effects + self._studies(self.studies.on_state(self.chain.state))
+
+    def _consensus_event(self, event: happen.Event) -> list[do.Effect]:
+        return self._consensus(self.replica.handle(event))
+
+    def _sync_event(self, event: sync.SyncEvent) -> list[do.Effect]:
+        return self._sync(self.catch_up.handle(event))
+
+    def _sync(self, effects: Iterable[sync.SyncEffect]) -> list[do.Effect]:
+        out: list[do.Effect] = []
+        for effect in effects:
+            match effect:
+                case sync.SendSync(peer, message):
+                    out.append(do.SendFrame(peer, wire.encode_sync_frame(message)))
+                case sync.ServeRange(peer, first, last):
+                    out.append(do.ServeBlocks(peer, first, last))
+                case sync.StartSyncTimer(kind, delay_ms):
+                    out.append(do.StartTimer(("sync", kind), delay_ms))
+                case sync.Adopt(block, certificate):
+                    synced = happen.BlockSynced(block, certificate, self.now_ms)
+                    self._later.append(partial(self._consensus_event, synced))
+                case sync.BanPeer(peer, reason):
+                    out.append(do.DropPeer(peer, reason))
+                case _:
+                    assert_never(effect)
+        return out
+
+    def _announce(self) -> list[do.Effect]:
+        tip = self.replica.tip
+        status = Status(1, tip.chain_id, tip.height, tip.block_hash)
+        return [do.Announce(sync.encode_sync(status))]
+
+    def _sum_event(self, study: StudyId, round_: int, event: sm.Event) -> list[do.Effect]:
+        return self._study_event(study, rounds.SumHappened(round_, event))
+
+    def _study_event(self, study: StudyId, event: rounds.Event) -> list[do.Effect]:
+        machine = self.studies.get(study)
+        return [] if machine is None else self._studies([(study, effect) for effect in machine.handle(event)])
+
+    def _studies(self, effects: Iterable[StudyEffect]) -> list[do.Effect]:
+        out: list[do.Effect] = []
+        for study, effect in effects:
+            match effect:
+                case rounds.Submit(body):
+                    out += self._submit(body)
+                case rounds.StartWork(number, job):
+                    out.append(do.StartWork(study, number, job))
+                case rounds.NeedModel(name):
+                    self.models.want(name)
+                    out.append(do.LoadModel(name))
+                case rounds.StoreModel(name, data):
+                    out.append(do.SaveModel(name, data))
+                case rounds.StartTimer(name, delay_ms):
+                    out.append(do.StartTimer(("study", study, name), delay_ms))
+                case rounds.Compute(number, round_job):
+                    out.append(do.ComputeRound(study, number, round_job))
+                case rounds.SumAsked(round_, inner):
+                    out.append(self._sum_effect(study, round_, inner))
+                case rounds.ForgetRound(round_):
+                    out.append(do.ForgetRecords(study, round_))
+                case rounds.Note(text, is_problem):
+                    out.append(log("problem" if is_problem else "note", study=study, text=text))
+                case _:
+                    assert_never(effect)
+        return out
+
+    @staticmethod
+    def _sum_effect(
+        study: StudyId, round_: int,
+        effect: sm.Persist | sm.SendChunk | sm.WantChunk | sm.StartTimer | sm.Compute,
+    ) -> do.Effect:
+        match effect:
+            case sm.Persist(part, data):
+                return do.SaveRecord(study, round_, part.value, data)
+            case sm.SendChunk(to, ref, proof, chunk):
+                return do.SendBlob(to, wire.encode_header(wire.ChunkHeader(study, round_, ref, proof)), chunk)
+            case sm.WantChunk(to, ref):
+                return do.SendFrame(to, wire.encode_want(wire.WantChunk(study, round_, ref)))
+            case sm.StartTimer(name, delay_ms):
+                return do.StartTimer(("sum", study, round_, name), delay_ms)
+            case sm.Compute(number, job):
+                return do.ComputeSum(study, round_, number, job)
+            case _:
+                assert_never(effect)

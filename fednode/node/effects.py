@@ -1,0 +1,182 @@
+"""What the node's machine asks of the outside. Performed in order; each one finished before the next begins.
+
+Security assumption: `SaveSignState`, `SaveRecord`, `StoreBlock` and `SaveModel` are durable when they return: what
+follows them in a list, a vote or a message, could otherwise be contradicted after a crash. Secrets and vectors are
+left out of `repr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from fednode.crypto import Secret
+from fednode.ids import Hash, MemberId, StudyId
+from fednode.learn import jobs as work
+from fednode.ledger.block import Block, Tip
+from fednode.ledger.consensus.signing import SignRecord
+from fednode.ledger.vote import Certificate
+from fednode.node.chain import Outcome
+from fednode.rounds import jobs as round_jobs
+from fednode.smpc import jobs as sum_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSignState:
+    """Replace the sign-state record, durably."""
+
+    record: SignRecord
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBlock:
+    """Write a final block, its proof, its outcome and the new tip in one durable batch."""
+
+    block: Block
+    certificate: Certificate
+    tip: Tip
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRecord:
+    """Replace one part of a round's record, encrypted, durably."""
+
+    study: StudyId
+    round: int
+    part: str
+    data: Secret[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRecords:
+    """Delete the records of a study's rounds up to and including `round`."""
+
+    study: StudyId
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveModel:
+    """Keep a model file under its hash, durably."""
+
+    hash: Hash
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Look for a model in the local store and report `ModelFound`, with None if it is not there."""
+
+    hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """Send a frame to one member."""
+
+    to: MemberId
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SendToAll:
+    """Send a frame to every connected member."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SendBlob:
+    """Send a vector or model to one member, unless the same is still on its way there."""
+
+    to: MemberId
+    header: bytes
+    data: bytes | memoryview = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeBlocks:
+    """Read blocks from the store and send them to a member that is behind."""
+
+    to: MemberId
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServeModel:
+    """Read a model file from the store and send it to a member, if it is there."""
+
+    to: MemberId
+    hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Gossip where this node's chain ends."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Report `key` after `delay_ms`; a running timer of the same key is replaced."""
+
+    key: Hashable
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartWork:
+    """Give a job to the worker process."""
+
+    study: StudyId
+    number: int
+    job: work.Job = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeSum:
+    """Run a job of a secure sum off the loop."""
+
+    study: StudyId
+    round: int
+    number: int
+    job: sum_jobs.Job = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeRound:
+    """Run a job of a round off the loop."""
+
+    study: StudyId
+    number: int
+    job: round_jobs.Job = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DropPeer:
+    """Cut a member off for a while: it sent what no honest member sends."""
+
+    member: MemberId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Write one line to the journal. `fields` hold no secrets."""
+
+    kind: str
+    fields: tuple[tuple[str, bool | int | str | bytes | None], ...] = ()
+
+
+Effect = (
+    SaveSignState | StoreBlock | SaveRecord | ForgetRecords | SaveModel | LoadModel | SendFrame | SendToAll | SendBlob
+    | ServeBlocks | ServeModel | Announce | StartTimer | StartWork | ComputeSum | ComputeRound | DropPeer | Log
+)
+
+
+def log(kind: str, **fields: bool | int | str | bytes | None) -> Log:
+    """Return a journal line."""
+    return Log(kind, tuple(fields.items()))

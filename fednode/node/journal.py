@@ -1,0 +1,65 @@
+"""One JSON line per event and effect, so that what a daemon did can be read back a year later.
+
+Security assumption: the journal is handed to support staff. Callers give kinds, hashes, numbers and member ids only;
+values whose type could hide key material (`Secret`, bytes longer than a signature) are refused here, not trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from fednode.ids import MemberId
+
+MAX_BYTES = 32 * 1024 * 1024
+"""A journal file is rotated at this size; one predecessor is kept, so a home holds at most twice as much."""
+
+MAX_BYTES_VALUE = 64
+"""Hashes and signatures may be named, vectors and keys may not."""
+
+Field = None | bool | int | str | bytes | tuple["Field", ...]
+
+
+class Journal:
+    """Appends lines to `path`; `clock_ms` gives wall-clock time. Not thread-safe: the reactor alone writes."""
+
+    def __init__(self, path: Path, me: MemberId, clock_ms: Callable[[], int]) -> None:
+        self._path = path
+        self._me = me
+        self._clock_ms = clock_ms
+        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+        self._size_bytes = path.stat().st_size
+
+    def write(self, kind: str, **fields: Field) -> None:
+        """Append one line; bytes are written as hex. Raises `TypeError` for what must not be in a journal."""
+        record = {"t": self._clock_ms(), "member": self._me, "kind": kind}
+        record.update((name, _json_value(value)) for name, value in fields.items())
+        line = json.dumps(record, separators=(",", ":")) + "\n"
+        if self._size_bytes + len(line) > MAX_BYTES:
+            self._rotate()
+        self._file.write(line)
+        self._size_bytes += len(line)
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._file.close()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        self._path.replace(self._path.with_suffix(".1.jsonl"))
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        self._size_bytes = 0
+
+
+def _json_value(value: Field) -> object:
+    if isinstance(value, bytes):
+        if len(value) > MAX_BYTES_VALUE:
+            raise TypeError(f"{len(value)} bytes do not belong in the journal")
+        return value.hex()
+    if isinstance(value, tuple):
+        return [_json_value(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} does not belong in the journal")

@@ -1,0 +1,86 @@
+"""This node's own transactions on their way onto the ledger.
+
+A transaction can get lost: pools are bounded, connections break, and a later nonce of ours may be committed first and
+make an earlier one worthless. So each body is kept until a block carries it, sent again while it does not, and signed
+anew when its nonce was overtaken. Whether it still makes sense is its machine's business: it submits again if not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fednode.crypto import Signer
+from fednode.ids import Hash, Height, MemberId
+from fednode.ledger.bodies import Body
+from fednode.ledger.transaction import Transaction, sign_transaction
+
+VALIDITY_BLOCKS = 100
+"""Heights for which a transaction of ours stays good; phase messages are refused long before."""
+
+KEEP_MS = 60_000
+"""After this a body is given up: the longest phases last a minute, and machines submit again what they still owe."""
+
+RESEND_MS = 1_000
+MAX_PENDING = 60
+"""Below the pool's bound of 64 per member."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    transaction: Transaction
+    since_ms: int
+
+
+class Outbox:
+    """Signs bodies, remembers them until they are final. Nonces are microseconds of the clock, always rising."""
+
+    def __init__(self, chain_id: bytes, member: MemberId, signer: Signer) -> None:
+        self._chain_id = chain_id
+        self._member = member
+        self._signer = signer
+        self._last_nonce = 0
+        self._pending: dict[Hash, _Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def sign(self, body: Body, height: int, now_ms: int) -> Transaction | None:
+        """Return a new transaction for `body`, or None if the same body is on its way or too much is."""
+        if len(self._pending) >= MAX_PENDING or any(p.transaction.body == body for p in self._pending.values()):
+            return None
+        return self._sign(body, height, now_ms, now_ms)
+
+    def _sign(self, body: Body, height: int, now_ms: int, since_ms: int) -> Transaction:
+        self._last_nonce = max(self._last_nonce + 1, 1000 * now_ms)
+        transaction = sign_transaction(
+            self._signer, self._chain_id, self._member, self._last_nonce, Height(height + VALIDITY_BLOCKS), body
+        )
+        self._pending[transaction.txid] = _Pending(transaction, since_ms)
+        return transaction
+
+    def forget(self, transaction: Transaction) -> None:
+        """Give a transaction up."""
+        self._pending.pop(transaction.txid, None)
+
+    def on_block(
+        self, committed: Iterable[Transaction], own_nonce: int, height: int, now_ms: int
+    ) -> list[Transaction]:
+        """Forget what the block carries; return new transactions for bodies whose nonce was overtaken."""
+        self._last_nonce = max(self._last_nonce, own_nonce)
+        for transaction in committed:
+            self._pending.pop(transaction.txid, None)
+        lost = [p for p in self._pending.values() if p.transaction.nonce <= own_nonce]
+        for pending in lost:
+            del self._pending[pending.transaction.txid]
+        return [self._sign(pending.transaction.body, height, now_ms, pending.since_ms) for pending in lost]
+
+    def due(self, height: int, now_ms: int) -> list[Transaction]:
+        """Return what should be sent again; give up what is too old."""
+        old = [
+            txid for txid, pending in self._pending.items()
+            if now_ms - pending.since_ms > KEEP_MS or pending.transaction.valid_until <= height
+        ]
+        for txid in old:
+            del self._pending[txid]
+        return [pending.transaction for pending in self._pending.values()]

@@ -1,0 +1,115 @@
+"""The studies of one node: a machine for each that the ledger knows and this program understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fednode.crypto import Entropy
+from fednode.errors import Rejected
+from fednode.ids import MemberId, StudyId
+from fednode.learn.spec import StudySpec
+from fednode.ledger.bodies import StudyAction, StudyVote
+from fednode.ledger.records import StudyStatus
+from fednode.ledger.state import State, get_spec, get_studies, get_study
+from fednode.rounds.events import Effect, LedgerChanged, Note, Submit
+from fednode.rounds.ledger_view import SnapshotReader
+from fednode.rounds.machine import Place, RecordParts, StudyMachine
+from fednode.rounds.terms import read_study
+
+StudyEffect = tuple[StudyId, Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What this hospital brings to any study. `data_path(name, id)` is None where it has no data for it."""
+
+    chain_id: bytes
+    me: MemberId
+    seal_key: bytes
+    entropy: Entropy = field(repr=False)
+    unseal: Callable[[bytes], bytes] = field(repr=False)
+    data_path: Callable[[str, StudyId], str | None] = field(repr=False)
+    is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
+    load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
+    holds_message: Callable[[StudyId], bool] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Known:
+    """A study this node follows."""
+
+    spec: StudySpec
+    machine: StudyMachine
+    reader: SnapshotReader
+    has_approved: bool = False
+
+
+class Studies:
+    """Creates machines as studies appear and tells them what the ledger says after every block."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._known: dict[StudyId, Known] = {}
+        self._unreadable: dict[StudyId, str] = {}
+
+    def get(self, study: StudyId) -> StudyMachine | None:
+        """Return a study's machine."""
+        known = self._known.get(study)
+        return None if known is None else known.machine
+
+    def running(self) -> list[tuple[StudyId, StudyMachine]]:
+        """Return every study this node follows with its machine."""
+        return [(study, known.machine) for study, known in self._known.items()]
+
+    def spec_of(self, study: StudyId) -> StudySpec | None:
+        """Return a study's specification, if this program can read it."""
+        known = self._known.get(study)
+        return None if known is None else known.spec
+
+    def problem_of(self, study: StudyId) -> str | None:
+        """Return what keeps this hospital from taking part, for the status."""
+        if study in self._unreadable:
+            return f"this program cannot read the study: {self._unreadable[study]}"
+        known = self._known.get(study)
+        return None if known is None else known.machine.problem
+
+    def on_state(self, state: State) -> list[StudyEffect]:
+        """Look at the ledger after a block, or at the start."""
+        effects: list[StudyEffect] = []
+        for study in get_studies(state):
+            if study not in self._known and study not in self._unreadable:
+                effects += self._meet(state, study)
+            known = self._known.get(study)
+            snapshot = known.reader.read(state) if known is not None else None
+            if known is None or snapshot is None:
+                continue
+            effects += [(study, effect) for effect in self._approve(state, study, known)]
+            effects += [(study, effect) for effect in known.machine.handle(LedgerChanged(snapshot))]
+        return effects
+
+    def _meet(self, state: State, study: StudyId) -> list[StudyEffect]:
+        record, spec_bytes = get_study(state, study), get_spec(state, study)
+        assert record is not None and spec_bytes is not None, "a listed study has a record and a specification"
+        try:
+            spec = read_study(record.terms, spec_bytes)
+        except Rejected as error:
+            self._unreadable[study] = error.reason
+            return [(study, Note(f"study {study.hex()[:16]} cannot be read: {error.reason}", True))]
+        site = self._site
+        place = Place(
+            site.chain_id, site.me, study, spec, site.data_path(spec.name, study), site.seal_key, site.entropy,
+            site.unseal, lambda number: site.load_record(study, number), site.holds_message,
+        )
+        self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
+        return []
+
+    def _approve(self, state: State, study: StudyId, known: Known) -> list[Effect]:
+        """Approve what the administrator agreed to beforehand, once."""
+        record = get_study(state, study)
+        if record is None or record.status != StudyStatus.CREATED or known.has_approved:
+            return []
+        if self._site.me in (*record.approvals, *record.rejects) or not self._site.is_auto_approved(study):
+            return []
+        known.has_approved = True
+        return [Submit(StudyVote(study, StudyAction.APPROVE))]

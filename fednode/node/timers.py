@@ -1,0 +1,47 @@
+"""All timers of a daemon: one heap and one task instead of a task per timer."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable
+from itertools import count
+
+import trio
+
+MAX_TIMERS = 100_000
+"""A bound against a machine that starts timers without end; a busy node has a few dozen."""
+
+
+class Timers:
+    """Calls `fire(key)` once, a while after `start(key, delay)`. Starting a key again replaces its timer."""
+
+    def __init__(self, fire: Callable[[Hashable], None]) -> None:
+        self._fire = fire
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._due: dict[Hashable, int] = {}
+        self._serial = count()
+        self._changed = trio.Event()
+
+    def start(self, key: Hashable, delay_ms: int) -> None:
+        """Fire `key` after `delay_ms`; an earlier timer of the same key will not fire."""
+        if len(self._heap) >= MAX_TIMERS:
+            raise RuntimeError("too many timers")
+        serial = next(self._serial)
+        self._due[key] = serial
+        heapq.heappush(self._heap, (trio.current_time() + delay_ms / 1000, serial, key))
+        if self._heap[0][1] == serial:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Fire timers until cancelled."""
+        while True:
+            self._changed = trio.Event()
+            deadline = self._heap[0][0] if self._heap else float("inf")
+            with trio.move_on_at(deadline):
+                await self._changed.wait()
+            now = trio.current_time()
+            while self._heap and self._heap[0][0] <= now:
+                _, serial, key = heapq.heappop(self._heap)
+                if self._due.get(key) == serial:
+                    del self._due[key]
+                    self._fire(key)

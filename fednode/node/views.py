@@ -1,0 +1,263 @@
+"""What people and programs are shown: read models of blocks, transactions, studies and rounds as plain JSON values.
+
+Hashes are whole hexadecimal strings here; whoever prints a table shortens them. Times are given as milliseconds and,
+for people, as UTC text. Nothing in here is secret: it all stands on the ledger.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from fednode.ids import StudyId, fault_bound, quorum
+from fednode.ledger.block import Block
+from fednode.ledger.bodies import Body, Metrics, Outcome, StudyTerms
+from fednode.ledger.records import (
+    OpenPhase,
+    Phase,
+    PhaseSpan,
+    RoundKind,
+    RoundRecord,
+    RoundReport,
+    StudyRecord,
+    StudyStatus,
+)
+from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
+from fednode.ledger.transaction import Transaction
+from fednode.ledger.vote import Certificate
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+__all__ = ["Json", "block_view", "report_view", "round_view", "study_view", "transaction_view"]
+
+
+def utc_text(time_ms: int) -> str:
+    """Return a time as ISO 8601 in UTC with milliseconds."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def plain(value: object) -> Json:
+    """Turn a record into JSON: bytes become hex, tuples lists, dataclasses objects."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).hex()
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} is not shown")
+
+
+def block_view(block: Block, certificate: Certificate | None, signers: Iterable[int]) -> dict[str, Json]:
+    """Return a block with its proof of finality."""
+    header = block.header
+    return {
+        "height": header.height,
+        "hash": block.hash.hex(),
+        "time_ms": header.time_ms,
+        "time": utc_text(header.time_ms),
+        "proposer": header.proposer,
+        "view": certificate.view if certificate is not None else None,
+        "signers": list(signers),
+        "tx_count": header.tx_count,
+        "evidence": [plain(piece) for piece in block.evidence],
+        "parent_hash": header.parent_hash.hex(),
+        "tx_root": header.tx_root.hex(),
+        "receipts_root": header.receipts_root.hex(),
+        "state_root": header.state_root.hex(),
+        "members_hash": header.members_hash.hex(),
+    }
+
+
+def kind_name(body: Body) -> str:
+    """Return the kind of a transaction in words: `SumAck` is `sum-ack`."""
+    name = type(body).__name__
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+def transaction_view(
+    transaction: Transaction, height: int | None, ok: bool | None, reason: str | None
+) -> dict[str, Json]:
+    """Return a transaction with its place on the chain and its receipt."""
+    return {
+        "id": transaction.txid.hex(),
+        "kind": kind_name(transaction.body),
+        "sender": int(transaction.sender),
+        "nonce": transaction.nonce,
+        "valid_until": int(transaction.valid_until),
+        "size_bytes": len(transaction.data),
+        "height": height,
+        "ok": ok,
+        "reason": reason,
+        "body": plain(transaction.body),
+    }
+
+
+# --- studies ---------------------------------------------------------------------------------------------------
+
+def study_view(state: State, study: StudyId, name: str) -> dict[str, Json]:
+    """Return where a study stands; raise `KeyError` if the ledger does not know it."""
+    record = get_study(state, study)
+    if record is None:
+        raise KeyError(study)
+    current = get_round(state, study)
+    members = len(get_members(state))
+    view: dict[str, Json] = {
+        "id": study.hex(),
+        "name": name,
+        "status": StudyStatus(record.status).name.lower(),
+        "reason": record.reason,
+        "creator": int(record.creator),
+        "approvals": plain(record.approvals),
+        "rejects": plain(record.rejects),
+        "resume_votes": plain(record.resume_votes),
+        "stop_votes": plain(record.stop_votes),
+        "quorum": quorum(members),
+        "fault_bound": fault_bound(members),
+        "ready": plain(record.ready_members),
+        "rounds_done": record.rounds_done,
+        "rounds": record.terms.rounds,
+        "next_round": record.next_round,
+        "model_hash": record.model_hash.hex() if any(record.model_hash) else None,
+        "metrics": metrics_view(record.metrics),
+        "pinned": plain(record.pin),
+        "round": round_view(current) if current is not None else None,
+        "waiting_for": waiting_for(record, current, tuple(m.member for m in get_members(state))),
+    }
+    return view
+
+
+def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple[int, ...]) -> Json:
+    """Return the members whose message would let the study go on, or None if it waits for nobody."""
+    phase = current.phase if current is not None else record.join
+    if phase is not None and current is not None:
+        return [int(member) for member in phase.expected if member not in phase.posted]
+    if record.status == StudyStatus.WAITING:
+        return [member for member in members if member not in record.ready_members]
+    return None
+
+
+def terms_view(terms: StudyTerms) -> dict[str, Json]:
+    """Return a study's terms."""
+    view = plain(terms)
+    assert isinstance(view, dict)
+    return view
+
+
+def metrics_view(metrics: Metrics | None) -> Json:
+    """Return measures as the ratios people read, computed from the ledger's integers."""
+    if metrics is None:
+        return None
+    rows = metrics.rows
+    return {
+        "rows": rows,
+        "correct": metrics.correct,
+        "accuracy": round(metrics.correct / rows, 6) if rows else None,
+        "loss": round(metrics.loss_q16 / 65536 / rows, 6) if rows else None,
+        "auc": metrics.auc_ppm / 1e6 if metrics.auc_ppm is not None else None,
+    }
+
+
+def phase_view(phase: OpenPhase) -> dict[str, Json]:
+    """Return an open phase."""
+    return {
+        "name": Phase(phase.kind).name.lower(),
+        "step": phase.step,
+        "number": phase.number,
+        "opened_height": phase.opened_height,
+        "opened_ms": phase.opened_ms,
+        "timeout_ms": phase.timeout_ms,
+        "expected": plain(phase.expected),
+        "posted": plain(phase.posted),
+        "expire_votes": plain(phase.expire_votes),
+    }
+
+
+def round_view(current: RoundRecord) -> dict[str, Json]:
+    """Return the running round."""
+    return {
+        "number": current.number,
+        "kind": RoundKind(current.kind).name.lower(),
+        "attempt": current.attempt.number,
+        "phase": phase_view(current.phase),
+        "expected": plain(current.expected),
+        "included": plain(current.attempt.included),
+        "absent": [absence_view(a.member, a.phase, a.attempt) for a in current.absent],
+        "barred": plain(current.barred),
+        "is_unmasked": current.is_unmasked,
+        "opened_height": current.opened_height,
+        "opened_ms": current.opened_ms,
+        "start_model": current.start_model.hex() if any(current.start_model) else None,
+    }
+
+
+def absence_view(member: int, phase: int, attempt: int) -> dict[str, Json]:
+    """Return an absence: who, in which phase of which attempt."""
+    return {"member": int(member), "phase": Phase(phase).name.lower(), "attempt": attempt}
+
+
+def span_view(span: PhaseSpan) -> dict[str, Json]:
+    """Return when a phase was open."""
+    return {
+        "attempt": span.attempt,
+        "phase": Phase(span.phase).name.lower(),
+        "step": span.step,
+        "opened_height": span.opened_height,
+        "closed_height": span.closed_height,
+        "opened_ms": span.opened_ms,
+        "closed_ms": span.closed_ms,
+        "seconds": round((span.closed_ms - span.opened_ms) / 1000, 3),
+        "expired": span.is_expired,
+    }
+
+
+def report_view(report: RoundReport) -> dict[str, Json]:
+    """Return the report of a closed round."""
+    return {
+        "study": report.study.hex(),
+        "number": report.number,
+        "kind": RoundKind(report.kind).name.lower(),
+        "outcome": Outcome(report.outcome).name.lower(),
+        "reason": report.reason,
+        "expected": plain(report.expected),
+        "counted": plain(report.counted),
+        "absent": [absence_view(a.member, a.phase, a.attempt) for a in report.absent],
+        "barred": plain(report.barred),
+        "faulty": plain(report.faulty),
+        "attempts": report.attempts,
+        "voids": [
+            {"attempt": void.attempt, "phase": Phase(void.phase).name.lower(), "reason": void.reason,
+             "dropped": plain(void.dropped)}
+            for void in report.voids
+        ],
+        "phases": [span_view(span) for span in report.phases],
+        "start_model": report.start_model.hex() if any(report.start_model) else None,
+        "model_hash": report.model_hash.hex() if any(report.model_hash) else None,
+        "sum_digest": report.sum_digest.hex(),
+        "weight": report.weight,
+        "metrics": metrics_view(report.metrics),
+        "opened_height": report.opened_height,
+        "closed_height": report.closed_height,
+        "opened_ms": report.opened_ms,
+        "closed_ms": report.closed_ms,
+        "seconds": round((report.closed_ms - report.opened_ms) / 1000, 3),
+    }
+
+
+def reports_of(state: State, study: StudyId) -> list[RoundReport]:
+    """Return the reports of all closed rounds of a study, in order."""
+    record = get_study(state, study)
+    if record is None:
+        return []
+    found = (get_report(state, study, number) for number in range(record.next_round))
+    return [report for report in found if report is not None]
+
+
+def spec_bytes(state: State, study: StudyId) -> bytes:
+    """Return the specification of a study the ledger knows."""
+    spec = get_spec(state, study)
+    if spec is None:
+        raise KeyError(study)
+    return spec

@@ -1,0 +1,123 @@
+"""Long computations of a round as values: what goes into the secure sum, and what follows from what it opens.
+
+Security assumption: `MakeInput` holds one hospital's update and fresh randomness for its rounding; neither is printed
+nor kept beyond the round's encrypted record. `Conclude` sees opened sums only, and everything it hashes is an integer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.crypto import Entropy
+from fednode.errors import Rejected
+from fednode.ids import NO_HASH, Hash
+from fednode.learn import lanes, merge
+from fednode.learn.model_file import ModelFile, write_model
+from fednode.learn.spec import SCALE, UNIT, Layout, StudySpec
+from fednode.ledger.bodies import Metrics
+from fednode.ledger.records import RoundKind
+from fednode.smpc.quantise import quantise
+
+
+def vector_length(spec: StudySpec, kind: RoundKind) -> int:
+    """Return how many ring elements every member contributes in a round of this kind."""
+    if kind is RoundKind.STATISTICS:
+        return lanes.statistics_lane_count(spec)
+    metric_lanes = lanes.metric_lane_count(spec)
+    return metric_lanes if kind is RoundKind.CLOSING else Layout.of(spec).size + metric_lanes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MakeInput:
+    """Quantise a clipped update and append its metric lanes. Result: uint32 (vector_length,).
+
+    `delta`: float32 little-endian (d,), or None in rounds without an update; `lane_bytes`: uint32 little-endian.
+    """
+
+    spec: StudySpec
+    weight: int
+    delta: bytes | None = field(repr=False)
+    lane_bytes: bytes = field(repr=False)
+    entropy: Entropy = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conclude:
+    """Draw the conclusion from an opened sum. Result: `Conclusion`.
+
+    `total` is int32 (vector_length,), `start` the model the round began with (None in the round of statistics).
+    """
+
+    spec: StudySpec
+    study: bytes
+    round_number: int
+    kind: RoundKind
+    start: ModelFile | None = field(repr=False)
+    total: NDArray[np.int32] = field(repr=False)
+    weight: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What this member votes for: a model (its file, if it is new) and metrics, or a reason why there is none."""
+
+    model_hash: Hash
+    model_file: bytes | None = field(repr=False)
+    metrics: Metrics | None
+    failure: str = ""
+
+
+Job = MakeInput | Conclude
+Result = NDArray[np.uint32] | Conclusion
+
+
+def run(job: Job) -> Result:
+    """Do the work of a job; safe in a thread."""
+    match job:
+        case MakeInput():
+            return _make_input(job)
+        case Conclude():
+            try:
+                return _conclude(job)
+            except Rejected as error:
+                return Conclusion(NO_HASH, None, None, error.reason[:100])
+        case _:
+            assert_never(job)
+
+
+def _make_input(job: MakeInput) -> NDArray[np.uint32]:
+    metric_lanes = np.frombuffer(job.lane_bytes, "<u4").astype(np.uint32)
+    if job.delta is None:
+        return metric_lanes
+    update = np.frombuffer(job.delta, "<f4").astype(np.float32)
+    clip = job.spec.clip_q24 / UNIT
+    quantised = quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE)
+    return np.concatenate([quantised.view(np.uint32), metric_lanes])
+
+
+def _conclude(job: Conclude) -> Conclusion:
+    if job.kind is RoundKind.STATISTICS:
+        statistics = lanes.decode_statistics(job.spec, job.total.view(np.uint32), job.members)
+        scaling = lanes.scaling_from(statistics)
+        values = merge.initial_model(Layout.of(job.spec), job.study)
+        return _new_model(ModelFile(job.study, job.round_number, job.spec, scaling, values), None)
+    if job.start is None:
+        raise AssertionError("a training round starts from a model")
+    size = Layout.of(job.spec).size if job.kind is RoundKind.TRAINING else 0
+    measured = lanes.decode_metrics(job.spec, job.total[size:].view(np.uint32), job.members)
+    metrics = Metrics(measured.rows, measured.correct, measured.loss_q16, measured.auc_ppm)
+    if job.kind is RoundKind.CLOSING:
+        return Conclusion(job.start.hash, None, metrics)
+    values = merge.merge(
+        job.start.values, job.total[:size].astype(np.int64), job.spec, job.weight, job.members
+    )
+    return _new_model(ModelFile(job.study, job.round_number, job.spec, job.start.scaling, values), metrics)
+
+
+def _new_model(model: ModelFile, metrics: Metrics | None) -> Conclusion:
+    return Conclusion(model.hash, write_model(model), metrics)

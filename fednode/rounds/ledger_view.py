@@ -1,0 +1,142 @@
+"""From the ledger's records to what the secure sum is told, and from its messages to transaction bodies.
+
+The ledger and the secure sum do not know each other; this is the one place where their words meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from fednode.ids import MemberId, StudyId
+from fednode.ledger import bodies as tx
+from fednode.ledger.records import AttemptRecord, OpenPhase, Phase, RoundKind, RoundRecord, StudyRecord, StudyStatus
+from fednode.ledger.state import State, get_keys, get_round, get_study
+from fednode.smpc import messages as sm
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the ledger says of one study after a block."""
+
+    record: StudyRecord
+    round: RoundRecord | None
+    keys: dict[MemberId, sm.KeysMessage] = field(repr=False)
+
+    @property
+    def open_phase(self) -> OpenPhase | None:
+        """The phase whose clock runs now: of the round, or JOIN before one."""
+        return self.round.phase if self.round is not None else self.record.join
+
+
+@dataclass(slots=True)
+class SnapshotReader:
+    """Reads snapshots of one study; keeps the decoded keys of the current attempt, which every block needs again."""
+
+    study: StudyId
+    _attempt: tuple[int, int] = (-1, -1)
+    _keys: dict[MemberId, sm.KeysMessage] = field(default_factory=dict)
+
+    def read(self, state: State) -> Snapshot | None:
+        """Return the study's snapshot, or None while the ledger does not know it."""
+        record = get_study(state, self.study)
+        if record is None:
+            return None
+        current = get_round(state, self.study)
+        if current is None:
+            self._attempt, self._keys = (-1, -1), {}
+            return Snapshot(record, None, {})
+        place = (current.number, current.attempt.number)
+        if place != self._attempt:
+            self._attempt, self._keys = place, {}
+        for dealer in current.attempt.dealers:
+            if dealer not in self._keys:
+                body = get_keys(state, self.study, current.number, current.attempt.number, dealer)
+                if body is None:
+                    raise AssertionError("the ledger lists a dealer whose keys it does not hold")
+                self._keys[dealer] = sm.KeysMessage(
+                    body.a_points, body.b_points, body.a_proof, body.b_proof, body.sealed
+                )
+        return Snapshot(record, current, dict(self._keys))
+
+
+def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
+    """Return what the secure sum is told about the current attempt."""
+    attempt, phase = current.attempt, current.phase
+    return sm.SumView(
+        attempt=attempt.number,
+        phase=sm.Phase(phase.kind),
+        phase_no=phase.number,
+        step=phase.step,
+        phase_timeout_ms=phase.timeout_ms,
+        holders=attempt.holders,
+        seal_keys=dict(current.seal_keys),
+        posted=phase.posted,
+        keys=snapshot.keys,
+        complaints=dict(attempt.complaints),
+        answers=dict(attempt.answers),
+        present=attempt.present,
+        qualified=attempt.qualified,
+        committed={member: sm.CommitPosted(root, weight) for member, root, weight in attempt.committed},
+        owners=tuple(chunk.owner for chunk in attempt.chunks),
+        settled=tuple(number for number, chunk in enumerate(attempt.chunks) if chunk.is_settled),
+        left_out=attempt.left_out,
+        included=attempt.included,
+        digests={n: chunk.digest for n, chunk in enumerate(attempt.chunks) if chunk.digest is not None},
+        acked=attempt.acked,
+        is_unmasked=current.is_unmasked,
+        own_b=dict(attempt.own_b),
+        a_shares={dealer: dict(shares) for dealer, shares in attempt.a_shares},
+        b_shares={dealer: dict(shares) for dealer, shares in attempt.b_shares},
+        awaited_b=attempt.silent_b,
+        pinned=current.pinned,
+    )
+
+
+def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message) -> tx.Body:
+    """Return the transaction body of a secure-sum message."""
+    place = (study, round_number, attempt)
+    match message:
+        case sm.KeysMessage(a_points, b_points, a_proof, b_proof, sealed):
+            return tx.Keys(*place, a_points, b_points, a_proof, b_proof, sealed)
+        case sm.AckMessage(wrong):
+            return tx.Acknowledge(*place, wrong)
+        case sm.AnswerMessage(shares):
+            return tx.Answer(*place, shares)
+        case sm.CommitMessage(root, weight):
+            return tx.Commit(*place, root, weight)
+        case sm.RosterMessage(step, missing):
+            return tx.Roster(*place, step, missing)
+        case sm.DigestMessage(digests):
+            return tx.Digest(*place, digests)
+        case sm.SumAckMessage(list_digest, missing):
+            return tx.SumAck(*place, list_digest, missing)
+        case sm.RevealMessage(own_b, a_shares, b_shares):
+            return tx.Reveal(*place, own_b, a_shares, b_shares)
+        case _:
+            assert_never(message)
+
+
+def weight_sum(attempt: AttemptRecord) -> int:
+    """Return the sum of the weights committed by U."""
+    return sum(weight for member, _, weight in attempt.committed if member in attempt.included)
+
+
+def is_active(record: StudyRecord) -> bool:
+    """Whether members take part in the study: it is approved and not at its end."""
+    ended = (StudyStatus.CREATED, StudyStatus.REJECTED, StudyStatus.STOPPED, StudyStatus.FINISHED)
+    return record.status not in ended
+
+
+def owes_result(current: RoundRecord, me: MemberId) -> bool:
+    """Whether this member's vote on the round's result is due."""
+    return (
+        current.phase.kind == Phase.RESULT
+        and me in current.attempt.present
+        and me not in (member for member, _ in current.attempt.ballots)
+    )
+
+
+def kind_of(current: RoundRecord) -> RoundKind:
+    """Return what the round sums."""
+    return RoundKind(current.kind)

@@ -1,0 +1,356 @@
+"""One study at one member: join, train, sum, conclude, rejoin; as a pure machine.
+
+Security assumption: who takes part, when a phase ends and which result counts is read from the ledger alone. A member
+trains only on what its own data check allowed, contributes one vector per round, and votes for a result only if it
+computed it itself. A trained update is used in its own round and nowhere else.
+
+Level triggered like the secure sum below it: `_advance` compares the ledger with what is under way and starts what is
+missing, so the first run, a restart in the middle of a round and a late return are the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import numpy as np
+
+from fednode.crypto import Entropy
+from fednode.errors import StorageError
+from fednode.ids import NO_HASH, Hash, MemberId, StudyId
+from fednode.learn import jobs as work
+from fednode.learn.merge import model_bytes
+from fednode.learn.model_file import ModelFile
+from fednode.learn.spec import StudySpec, weight_of
+from fednode.ledger.bodies import Outcome, Ready, Result
+from fednode.ledger.records import RoundKind, RoundRecord
+from fednode.rounds import events as ev
+from fednode.rounds.clock import RoundClock
+from fednode.rounds.jobs import Conclude, Conclusion, MakeInput, vector_length
+from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, owes_result, sum_view, weight_sum
+from fednode.smpc import messages as sm
+from fednode.smpc.session import Session
+
+MAX_WORK_FAILURES = 3
+"""Rounds in a row in which the worker fails before this member stops announcing itself: it costs the others a timeout
+each time, and a restart after the cause is mended starts the count again."""
+
+RecordParts = Mapping[sm.RecordPart, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a machine is told about itself once. `data_path` is None where this hospital has no data for the study.
+
+    `load_record(round)` returns the decrypted parts of that round's record (empty if there is none);
+    `holds_message(study)` says whether this node's pool holds a valid message of the study's open phase.
+    """
+
+    chain_id: bytes
+    me: MemberId
+    study: StudyId
+    spec: StudySpec
+    data_path: str | None
+    seal_key: bytes
+    entropy: Entropy = field(repr=False)
+    unseal: Callable[[bytes], bytes] = field(repr=False)
+    load_record: Callable[[int], RecordParts] = field(repr=False)
+    holds_message: Callable[[StudyId], bool] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Current:
+    """What is under way for the round the ledger is in. `input_number` is the work or job that makes the vector."""
+
+    number: int
+    kind: RoundKind
+    session: Session | None
+    input_number: int | None = None
+    train_rows: int = 0
+    opened: sm.SumOpened | None = None
+    concluding: int | None = None
+    result: Result | None = None
+    voted: bool = False
+    seen_phase: int = -1
+
+
+class StudyMachine:
+    """The rounds of one study for one member. One thread at a time; never blocks."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._clock = RoundClock(place.study, place.me, place.holds_message)
+        self._snapshot: Snapshot | None = None
+        self._current: Current | None = None
+        self._next_number = 0
+        self._model: ModelFile | None = None
+        self._wanted_model: Hash | None = None
+        self._forgotten = -1
+        self._check_number: int | None = None
+        self._announced: tuple[int, int] | None = None
+        self._work_failures = 0
+        self.data_check: work.DataChecked | None = None
+        self.problem: str | None = None
+
+    def handle(self, event: ev.Event) -> list[ev.Effect]:
+        """Take one event and return what to do, in order."""
+        match event:
+            case ev.LedgerChanged(snapshot):
+                self._snapshot = snapshot
+                return self._clock.on_ledger(snapshot) + self._advance()
+            case ev.TimerFired(name):
+                return self._clock.on_timer(name)
+            case ev.WorkDone(number, answer):
+                return self._on_work(number, answer)
+            case ev.ModelLoaded(hash_, model):
+                if hash_ == self._wanted_model:
+                    self._model, self._wanted_model = model, None
+                return self._advance()
+            case ev.ComputeDone(number, result):
+                return self._on_computed(number, result)
+            case ev.SumHappened(round_number, inner):
+                if self._current is None or self._current.session is None or self._current.number != round_number:
+                    return []
+                return self._perform(self._current, self._current.session.handle(inner))
+            case _:
+                assert_never(event)
+
+    @property
+    def current_round(self) -> int | None:
+        """The round the ledger is in, as far as this machine has followed."""
+        return None if self._current is None else self._current.number
+
+    def is_chunk_expected(self, round_number: int, ref: sm.ChunkRef, size_bytes: int, sender: MemberId) -> bool:
+        """Whether to read a chunk of this study from the network at all."""
+        current = self._current
+        if current is None or current.session is None or current.number != round_number:
+            return False
+        return current.session.is_chunk_expected(ref, size_bytes, sender)
+
+    # --- what is owed -------------------------------------------------------------------------------------------
+
+    def _advance(self) -> list[ev.Effect]:
+        if self._snapshot is None:
+            return []
+        effects = self._follow_round(self._snapshot) + self._fetch_model(self._snapshot)
+        effects += self._join(self._snapshot)
+        current, ledger_round = self._current, self._snapshot.round
+        if current is None or ledger_round is None or current.session is None:
+            return effects
+        effects += self._make_input(current, ledger_round)
+        if current.seen_phase != self._phase_stamp(ledger_round):
+            current.seen_phase = self._phase_stamp(ledger_round)
+            view = sum_view(self._snapshot, ledger_round)
+            effects += self._perform(current, current.session.handle(sm.ViewChanged(view)))
+        return effects + self._conclude(current, ledger_round) + self._vote(current, ledger_round)
+
+    @staticmethod
+    def _phase_stamp(ledger_round: RoundRecord) -> int:
+        """Return a value that changes whenever the secure sum has something new to look at."""
+        return hash((ledger_round.phase, ledger_round.attempt))
+
+    def _follow_round(self, snapshot: Snapshot) -> list[ev.Effect]:
+        """Start or end the session when the ledger opens or closes a round."""
+        ledger_round = snapshot.round
+        closed = (ledger_round.number if ledger_round is not None else snapshot.record.next_round) - 1
+        effects: list[ev.Effect] = []
+        if self._current is not None and self._current.number <= closed:
+            self._current = None
+        if closed > self._forgotten:
+            self._forgotten = closed
+            effects.append(ev.ForgetRound(closed))
+        if ledger_round is not None and self._current is None:
+            self._current, notes = self._open(ledger_round)
+            effects += notes
+        return effects
+
+    def _open(self, ledger_round: RoundRecord) -> tuple[Current, list[ev.Effect]]:
+        kind, place = kind_of(ledger_round), self._place
+        current = Current(ledger_round.number, kind, None)
+        if place.me not in ledger_round.expected or place.data_path is None:
+            return current, []
+        length = vector_length(place.spec, kind)
+        params = sm.SumParams(
+            place.chain_id, place.study, ledger_round.number, place.me, ledger_round.members, length
+        )
+        try:
+            parts = place.load_record(ledger_round.number)
+            current.session = Session.restore(params, parts, place.entropy, place.unseal)
+        except StorageError as error:
+            self.problem = str(error)
+            return current, [ev.Note(f"round {ledger_round.number}: {error}; silent in this round", True)]
+        return current, []
+
+    def _fetch_model(self, snapshot: Snapshot) -> list[ev.Effect]:
+        """Ask for the study's current model unless it is at hand: every member ends with the model."""
+        wanted = Hash(snapshot.record.model_hash)
+        if wanted == NO_HASH or wanted == self._wanted_model:
+            return []
+        if self._model is not None and self._model.hash == wanted:
+            return []
+        self._wanted_model = wanted
+        return [ev.NeedModel(wanted)]
+
+    def _join(self, snapshot: Snapshot) -> list[ev.Effect]:
+        """Check the data once, then announce this member whenever the next round would open without it."""
+        record, place = snapshot.record, self._place
+        if place.data_path is None or not is_active(record) or self._work_failures >= MAX_WORK_FAILURES:
+            return []
+        mine = next((entry for entry in record.ready if entry.member == place.me), None)
+        if mine is not None and mine.is_ready:
+            return []
+        if self.data_check is None:
+            if self._check_number is not None:
+                return []
+            self._check_number = self._number()
+            return [ev.StartWork(self._check_number, work.CheckData(place.spec, place.data_path))]
+        stamp = (mine.ready_height, mine.absent_height) if mine is not None else (0, 0)
+        if not self.data_check.is_ok or stamp == self._announced:
+            return []
+        self._announced = stamp
+        return [ev.Submit(Ready(place.study, place.seal_key))]
+
+    def _make_input(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
+        """Give the worker this round's job, once, when the model it starts from is at hand."""
+        place, session = self._place, current.session
+        if session is None or session.has_input or current.input_number is not None or place.data_path is None:
+            return []
+        if current.kind is RoundKind.STATISTICS:
+            job: work.Job = work.ComputeStatistics(place.spec, place.data_path)
+        else:
+            start = self._model
+            if start is None or start.hash != ledger_round.start_model:
+                return []
+            values = model_bytes(start.values)
+            if current.kind is RoundKind.CLOSING:
+                job = work.Evaluate(place.spec, start.scaling, values, place.data_path, False)
+            else:
+                job = work.Train(
+                    place.spec, place.study, current.number, place.me, start.scaling, values, place.data_path
+                )
+        current.input_number = self._number()
+        return [ev.StartWork(current.input_number, job)]
+
+    def _conclude(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
+        """Draw the conclusion once the sum is open and the model the round began with is at hand."""
+        opened = current.opened
+        if opened is None or current.concluding is not None or current.result is not None:
+            return []
+        start = self._model if current.kind is not RoundKind.STATISTICS else None
+        if current.kind is not RoundKind.STATISTICS and (start is None or start.hash != ledger_round.start_model):
+            return []
+        current.concluding = self._number()
+        job = Conclude(
+            self._place.spec, self._place.study, current.number, current.kind, start, opened.values,
+            weight_sum(ledger_round.attempt), len(ledger_round.attempt.included),
+        )
+        return [ev.Compute(current.concluding, job)]
+
+    def _vote(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
+        if current.result is None or current.voted or not owes_result(ledger_round, self._place.me):
+            return []
+        current.voted = True
+        return [ev.Submit(current.result)]
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def _on_work(self, number: int, answer: work.Answer) -> list[ev.Effect]:
+        if number == self._check_number:
+            return self._on_data_checked(answer)
+        current = self._current
+        if current is None or number != current.input_number or current.session is None:
+            return []
+        place = self._place
+        match answer:
+            case work.StatisticsComputed(lanes):
+                job = MakeInput(place.spec, 1, None, lanes, place.entropy)
+            case work.Evaluated(_, lanes):
+                job = MakeInput(place.spec, 1, None, lanes, place.entropy)
+            case work.Trained() as trained:
+                current.train_rows = trained.train_rows
+                weight = weight_of(place.spec, trained.train_rows)
+                job = MakeInput(place.spec, weight, trained.delta, trained.metric_lanes, place.entropy)
+            case _:
+                return self._on_failed_work(current, answer)
+        self._work_failures = 0
+        current.input_number = self._number()
+        return [ev.Compute(current.input_number, job)]
+
+    def _on_data_checked(self, answer: work.Answer) -> list[ev.Effect]:
+        if not isinstance(answer, work.DataChecked):
+            text = answer.text if isinstance(answer, work.Failed) else type(answer).__name__
+            self.problem = f"the data could not be checked: {text}"
+            return [ev.Note(self.problem, True)]
+        self.data_check = answer
+        if not answer.is_ok:
+            wrong = next(verdict for verdict in answer.verdicts if verdict.status == "error")
+            named = f"column '{wrong.column}': " if wrong.column else ""
+            self.problem = f"the data do not fit the study: {named}{wrong.text}"
+            return [ev.Note(self.problem, True)]
+        return self._advance()
+
+    def _on_failed_work(self, current: Current, answer: work.Answer) -> list[ev.Effect]:
+        self._work_failures += 1
+        text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
+        self.problem = f"round {current.number}: the worker failed: {text}"
+        return [ev.Note(self.problem, True)]
+
+    def _on_computed(self, number: int, result: object) -> list[ev.Effect]:
+        current = self._current
+        if current is None or current.session is None:
+            return []
+        if number == current.input_number and isinstance(result, np.ndarray):
+            weight = weight_of(self._place.spec, current.train_rows) if current.kind is RoundKind.TRAINING else 1
+            return self._perform(current, current.session.handle(sm.InputReady(result, weight)))
+        if number == current.concluding and isinstance(result, Conclusion):
+            return self._on_conclusion(current, result)
+        return []
+
+    def _on_conclusion(self, current: Current, found: Conclusion) -> list[ev.Effect]:
+        ledger_round = self._snapshot.round if self._snapshot is not None else None
+        opened = current.opened
+        if ledger_round is None or opened is None:
+            return []
+        if found.failure:
+            current.result = self._failed(current, ledger_round, found.failure, opened.digest)
+            return self._vote(current, ledger_round)
+        current.result = Result(
+            self._place.study, current.number, ledger_round.attempt.number, Outcome.OK, "", opened.digest,
+            found.model_hash, weight_sum(ledger_round.attempt), found.metrics,
+        )
+        kept: list[ev.Effect] = []
+        if found.model_file is not None:
+            kept.append(ev.StoreModel(found.model_hash, found.model_file))
+        return kept + self._vote(current, ledger_round)
+
+    def _failed(self, current: Current, ledger_round: RoundRecord, reason: str, digest: bytes) -> Result:
+        attempt = ledger_round.attempt.number
+        place = (self._place.study, current.number, attempt)
+        return Result(*place, Outcome.FAILED, reason[:100], digest, NO_HASH, 0, None)
+
+    def _perform(self, current: Current, effects: list[sm.Effect]) -> list[ev.Effect]:
+        """Translate what the secure sum asks for; what it opened is concluded here."""
+        out: list[ev.Effect] = []
+        for effect in effects:
+            match effect:
+                case sm.Submit(attempt, message):
+                    out.append(ev.Submit(body_of(self._place.study, current.number, attempt, message)))
+                case sm.SumOpened():
+                    current.opened = effect
+                    if self._snapshot is not None and self._snapshot.round is not None:
+                        out += self._conclude(current, self._snapshot.round)
+                case sm.SumFailed(reason):
+                    if self._snapshot is not None and self._snapshot.round is not None:
+                        current.result = self._failed(current, self._snapshot.round, reason, NO_HASH)
+                        out += self._vote(current, self._snapshot.round)
+                case sm.Note(text):
+                    out.append(ev.Note(f"round {current.number}: {text}"))
+                case _:
+                    out.append(ev.SumAsked(current.number, effect))
+        return out
+
+    def _number(self) -> int:
+        self._next_number += 1
+        return self._next_number
+
