@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
+from tests.smpc.sim.model_ledger import ModelLedger
+from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import Absence, World
+
+LEDGERS = [ModelLedger, RealLedger]
 
 PHASES = [Phase.KEYS, Phase.ACK, Phase.COMMIT, Phase.ROSTER, Phase.DIGEST, Phase.SUMACK, Phase.REVEAL, Phase.RESULT]
 
@@ -24,9 +28,10 @@ def refusals(world: World) -> list[tuple[MemberId, str]]:
     return [entry for entry in world.ledger.refused if "phase closed" not in entry[1]]
 
 
+@pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("count", [3, 4, 5, 7])
-def test_everyone_present(count: int) -> None:
-    world = World(count, seed=count).run()
+def test_everyone_present(count: int, ledger: type) -> None:
+    world = World(count, seed=count, ledger=ledger).run()
     assert world.check().included == world.members
     assert outcome(world) == "ok" and not world.ledger.voids and not refusals(world)
     assert sum(bool(node.opened) for node in world.nodes.values()) >= 2 * count // 3 + 1
@@ -38,11 +43,12 @@ def test_short_vectors_have_empty_chunks(length: int) -> None:
     assert world.check().included == world.members and outcome(world) == "ok"
 
 
+@pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("down_ms", [0, 300, 2500])
-def test_one_of_four_vanishes(phase: Phase, down_ms: int) -> None:
+def test_one_of_four_vanishes(phase: Phase, down_ms: int, ledger: type) -> None:
     """Also the owner of a chunk: its chunk is handed over, or the attempt is void and the next one succeeds."""
-    world = World(4, seed=phase * 7 + down_ms, absences=(Absence(2, phase, 0, down_ms),)).run()
+    world = World(4, seed=phase * 7 + down_ms, absences=(Absence(2, phase, 0, down_ms),), ledger=ledger).run()
     view = world.check()
     assert outcome(world) == "ok", world.ledger.outcome
     assert {1, 3, 4} <= set(view.included) and not refusals(world)
@@ -63,11 +69,13 @@ def _absences(draw: st.DrawFn) -> tuple[int, tuple[Absence, ...]]:
     return count, tuple(absences)
 
 
-@given(_absences(), st.integers(0, 2**16))
+@given(_absences(), st.integers(0, 2**16), st.sampled_from(LEDGERS))
 @settings(max_examples=60)
-def test_any_f_absences_at_any_phase_give_the_exact_sum(case: tuple[int, tuple[Absence, ...]], seed: int) -> None:
+def test_any_f_absences_at_any_phase_give_the_exact_sum(
+    case: tuple[int, tuple[Absence, ...]], seed: int, ledger: type
+) -> None:
     count, absences = case
-    world = World(count, seed=seed, absences=absences).run()
+    world = World(count, seed=seed, absences=absences, ledger=ledger).run()
     view = world.check()
     assert outcome(world) == "ok", world.ledger.outcome
     assert set(world.members) - {a.member for a in absences} <= set(view.included)
@@ -115,7 +123,7 @@ def assert_consistent(world: World) -> None:
 @settings(max_examples=40)
 def test_restarts_everywhere(seed: int, count: int, data: st.DataObject) -> None:
     """Every member may crash, several times; nobody is lost for good."""
-    world = World(count, seed=seed)
+    world = World(count, seed=seed, ledger=data.draw(st.sampled_from(LEDGERS)))
     for node in world.nodes.values():
         node.crash_at |= data.draw(st.sets(st.integers(1, 60), max_size=3))
     world.run()
@@ -133,7 +141,8 @@ def test_loss_absence_and_restarts_together_are_exact_or_nothing(seed: int, data
             st.sampled_from([200, 1500, 4000])
         )) for _ in range(data.draw(st.integers(0, 3)))
     )
-    world = World(count, seed=seed, loss=data.draw(st.sampled_from([0.0, 0.1])), absences=absences)
+    ledger = data.draw(st.sampled_from(LEDGERS))
+    world = World(count, seed=seed, loss=data.draw(st.sampled_from([0.0, 0.1])), absences=absences, ledger=ledger)
     for node in world.nodes.values():
         node.crash_at |= data.draw(st.sets(st.integers(1, 80), max_size=2))
     world.run()

@@ -1,0 +1,110 @@
+"""The rules of the real ledger, `apply_block`, behind the same face as the model ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fednode.crypto import sha256
+from fednode.ids import NO_HASH, Height, MemberId, StudyId
+from fednode.ledger import bodies as tx
+from fednode.ledger.records import (
+    ChainRecord,
+    MemberList,
+    MemberRecord,
+    Phase,
+    ReadyEntry,
+    RoundRecord,
+    StudyRecord,
+    StudyStatus,
+)
+from fednode.ledger.round_life import open_round
+from fednode.ledger.round_rules import weight_of_sum
+from fednode.ledger.rules import BlockTime, apply_block
+from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, Draft, State, get_report, get_round, study_key
+from fednode.ledger.transaction import Transaction
+from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
+from fednode.smpc import messages as m
+from tests.smpc.sim.model_ledger import ResultVote
+
+
+class RealLedger:
+    """One round by `apply_block`, seen through the mapping the round machine uses."""
+
+    def __init__(
+        self, params: m.SumParams, seal_keys: dict[MemberId, bytes], timeout_ms: int,
+        pinned: tuple[MemberId, ...] | None = None,
+    ) -> None:
+        self.params, self.study = params, StudyId(params.study)
+        self.height, self.nonce = 1, 0
+        self.refused: list[tuple[MemberId, str]] = []
+        self.reader = SnapshotReader(self.study)
+        terms = tx.StudyTerms(9, False, tx.Weights.PUBLIC, 100, timeout_ms, timeout_ms, timeout_ms)
+        members = tuple(
+            MemberRecord(i, f"hospital {i}", sha256(b"sign", bytes([i])), sha256(b"net", bytes([i])), seal_keys[i], ())
+            for i in params.members
+        )
+        ready = tuple(ReadyEntry(i, seal_keys[i], None, 1) for i in params.members)
+        study = StudyRecord(
+            self.study, terms, 0, 1, StudyStatus.RUNNING, ready=ready, pin=pinned, next_round=params.round,
+        )
+        draft = Draft(State.empty())
+        draft.write(CHAIN_KEY, ChainRecord(params.chain_id, "test", 1, 0))
+        draft.write(MEMBERS_KEY, MemberList(members))
+        draft.write(study_key(self.study), study)
+        open_round(draft, BlockTime(1, 1), study)
+        self.state, _ = draft.freeze()
+        self.last_view = self.view()
+
+    @property
+    def outcome(self) -> tuple[str, object] | None:
+        report = get_report(self.state, self.study, self.params.round)
+        if report is None:
+            return None
+        return ("ok", report.sum_digest) if report.outcome == tx.Outcome.OK else ("failed", report.reason)
+
+    @property
+    def voids(self) -> list[str]:
+        report = get_report(self.state, self.study, self.params.round)
+        return [void.reason for void in (report.voids if report is not None else self._round().voids)]
+
+    @property
+    def phase(self) -> Phase:
+        return Phase(self._round().phase.kind)
+
+    def _round(self) -> RoundRecord:
+        current = get_round(self.state, self.study)
+        assert current is not None and current.number == self.params.round
+        return current
+
+    def apply(self, txs: list[tuple[MemberId, int, object]], expire: bool = False) -> None:
+        bodies = [(sender, self._body(attempt, message)) for sender, attempt, message in txs]
+        if expire:
+            current = self._round()
+            vote = tx.Expire(self.study, current.number, current.attempt.number, current.phase.number)
+            bodies += [(member, vote) for member in self.params.members[: self.params.threshold]]
+        self.height += 1
+        signed = []
+        for sender, body in bodies:
+            self.nonce += 1
+            signed.append(Transaction(sender, self.nonce, Height(self.height), body, bytes(64)))
+        applied = apply_block(self.state, BlockTime(self.height, self.height), signed)
+        self.state = applied.state
+        for (sender, body), receipt in zip(bodies, applied.receipts, strict=True):
+            if not receipt.ok:
+                self.refused.append((sender, f"{type(body).__name__}: {receipt.reason.replace('-', ' ')}"))
+
+    def _body(self, attempt: int, message: object) -> tx.Body:
+        if not isinstance(message, ResultVote):
+            return body_of(self.study, self.params.round, attempt, message)  # type: ignore[arg-type]
+        place = (self.study, self.params.round, attempt)
+        if message.digest is None:
+            return tx.Result(*place, tx.Outcome.FAILED, "not opened", NO_HASH, NO_HASH, 0)
+        weight = weight_of_sum(self._round().attempt)
+        return tx.Result(*place, tx.Outcome.OK, "", message.digest, sha256(message.digest), weight)
+
+    def view(self) -> m.SumView:
+        snapshot = self.reader.read(self.state)
+        if snapshot is None or snapshot.round is None or snapshot.round.number != self.params.round:
+            return self.last_view  # the round has closed
+        self.last_view = replace(sum_view(snapshot, snapshot.round))
+        return self.last_view
