@@ -142,8 +142,7 @@ def prevote_new(state: HeightState, facts: Facts) -> Action | None:
     if proposal is None or proposal.vote.valid_view != NO_VIEW:
         return None
     value = proposal.vote.value
-    is_free = state.locked_view == NO_VIEW or state.locked_value == value
-    if is_free and facts.is_timely(state.view) and facts.is_valid(value):
+    if may_unlock(state, NO_VIEW, value) and facts.is_timely(state.view) and facts.is_valid(value):
         return Cast(PREVOTE, value)
     return Cast(PREVOTE, NIL)
 
@@ -172,7 +171,7 @@ def is_justified(facts: Facts, valid_view: int, value: bytes) -> bool:
 
 
 def may_unlock(state: HeightState, valid_view: int, value: bytes) -> bool:
-    """Whether q prevotes for `value` in `valid_view` are at least as new as the lock, or for the locked block."""
+    """Whether the lock, if any, allows a prevote for `value`, whose newest q prevotes are those of `valid_view`."""
     return state.locked_view <= valid_view or state.locked_value == value
 
 

@@ -1,0 +1,68 @@
+"""A ledger small enough to check by hand: the state is a running hash, some transactions may not be in a block."""
+
+from __future__ import annotations
+
+from fednode.crypto import sha256
+from fednode.errors import Rejected
+from fednode.ids import NO_HASH, Hash
+from fednode.ledger.block import Block, BlockContext, Execution
+from fednode.ledger.members import MemberSet
+from fednode.ledger.merkle import EMPTY_ROOT
+
+PARAMS = Hash(sha256(b"params"))
+MAX_PER_BLOCK = 8
+
+
+def is_allowed(transaction: bytes) -> bool:
+    """The one rule."""
+    return not transaction.startswith(b"bad")
+
+
+def compute_state_root(before: bytes, transactions: tuple[bytes, ...]) -> Hash:
+    """The state after some transactions."""
+    return sha256(before, len(transactions).to_bytes(4, "big"), *transactions)
+
+
+class ToyLedger:
+    """An `Application`: remembers what was committed, takes what is pending in order of arrival."""
+
+    def __init__(self, members: MemberSet) -> None:
+        self.members = members
+        self.state_root: Hash = NO_HASH
+        self.pending: dict[bytes, None] = {}
+        self.committed: set[bytes] = set()
+        self.recorded: set[Hash] = set()
+
+    def add(self, transaction: bytes) -> bool:
+        if transaction in self.committed or transaction in self.pending:
+            return False
+        self.pending[transaction] = None
+        return True
+
+    def has_work(self) -> bool:
+        return bool(self.pending)
+
+    def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
+        chosen = tuple(self.pending)[:MAX_PER_BLOCK]
+        return self._run(chosen) if chosen or may_be_empty else None
+
+    def execute(self, context: BlockContext, transactions: tuple[bytes, ...]) -> Execution:
+        if any(not is_allowed(item) or item in self.committed for item in transactions):
+            raise Rejected("a transaction that may not be in a block")
+        if len(set(transactions)) != len(transactions):
+            raise Rejected("a transaction twice")
+        return self._run(transactions)
+
+    def _run(self, transactions: tuple[bytes, ...]) -> Execution:
+        root = compute_state_root(self.state_root, transactions)
+        return Execution(transactions, EMPTY_ROOT, root, PARAMS, self.members)
+
+    def commit(self, block: Block, done: Execution) -> None:
+        self.state_root = done.state_root
+        self.committed.update(block.transactions)
+        self.recorded.update(piece.id for piece in block.evidence)
+        for item in block.transactions:
+            self.pending.pop(item, None)
+
+    def is_recorded(self, evidence_id: Hash) -> bool:
+        return evidence_id in self.recorded

@@ -1,0 +1,260 @@
+"""The world around the nodes: virtual time, a network that loses, repeats and delays, faults drawn from the seed."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fednode.errors import Rejected
+from fednode.ids import MemberId
+from fednode.ledger import sync
+from fednode.ledger.block import genesis_tip
+from fednode.ledger.consensus.messages import (
+    ConsensusMessage,
+    Status,
+    decode_message,
+    encode_message,
+    verify_message,
+)
+from fednode.ledger.consensus.signing import initial_record
+from tests.sim.checker import Checker, Violation
+from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
+from tests.sim.node import SimNode, fresh_disk
+
+FAULT_WINDOW_MS = 15_000
+HEIGHTS_AFTER_HEALING = 10
+LIVENESS_BOUND_MS = 120_000
+SUBMIT_EVERY_MS = 40
+
+Message = ConsensusMessage | sync.SyncMessage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run looks like. Everything not named here is drawn from the seed."""
+
+    seed: int
+    members: int = 4
+    faults: int = 3
+    has_twin: bool = False
+    is_real: bool = False
+    """Ed25519 signatures, and every message through the codec."""
+
+
+class Weather:
+    """How the network behaves at the moment."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.repeat = 0.0
+        self.slow_ms = 20
+        self.sides: dict[int, int] | None = None
+
+    def connects(self, one: int, other: int) -> bool:
+        return self.sides is None or self.sides[one] == self.sides[other]
+
+
+class World:
+    """One run. `run` raises `Violation` if a promise is broken; the run is a function of the plan alone."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.random = random.Random(f"{plan.seed}/{plan.members}/{plan.faults}/{plan.has_twin}")
+        self.now_ms = GENESIS_MS
+        self.members, self.signers, self.check = make_members(plan.members, plan.is_real)
+        identities = [(member, False) for member in self.members.ids]
+        if plan.has_twin:
+            identities = [(member, member == 1) for member in self.members.ids] + [(MemberId(1), True)]
+        honest = frozenset(member for member, is_twin in identities if not is_twin)
+        self.checker = Checker(self.members, self.check, honest)
+        tip = genesis_tip(CHAIN_ID, self.members, GENESIS_MS)
+        self.nodes = [
+            SimNode(
+                self, index, member, is_twin, self.random.randrange(-1000, 1000),
+                fresh_disk(tip, initial_record(CHAIN_ID, self.signers[member].public_key)),
+            )
+            for index, (member, is_twin) in enumerate(identities)
+        ]
+        self.weather = Weather()
+        self.evidence_found = 0
+        self.events = 0
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
+        self._serial = 0
+        self._is_healed = False
+        self._submitted = 0
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    def after(self, delay_ms: int, call: Callable[..., None], *args: object) -> None:
+        """Call later; calls of one moment happen in the order they were asked for."""
+        self._serial += 1
+        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._serial, call, args))
+
+    def run(self) -> None:
+        """Faults first, then health: every honest node must then decide ten heights within the bound."""
+        for node in self.nodes:
+            self.after(self.random.randrange(50), node.start)
+        self.after(60, self._connect_all)
+        self._submit()
+        for _ in range(self.plan.faults):
+            self.after(self.random.randrange(100, FAULT_WINDOW_MS), self._fault)
+        self.after(FAULT_WINDOW_MS + 6_000, self._heal)
+        while not self._is_healed:
+            self._step()
+        honest = [node for node in self.nodes if not node.is_twin]
+        goal = max(node.height for node in honest) + HEIGHTS_AFTER_HEALING
+        deadline_ms = self.now_ms + LIVENESS_BOUND_MS
+        while min(node.height for node in honest) < goal:
+            if self.now_ms > deadline_ms or not self._queue:
+                raise Violation(f"no {HEIGHTS_AFTER_HEALING} heights in time: {[node.height for node in self.nodes]}")
+            self._step()
+
+    def _step(self) -> None:
+        at_ms, _, call, args = heapq.heappop(self._queue)
+        self.now_ms = at_ms
+        self.events += 1
+        call(*args)
+
+    def _submit(self) -> None:
+        """Give all nodes a transaction now and then; while faults rage only as much as makes a few heights."""
+        self._submitted += 1
+        transaction = b"tx %d" % self._submitted
+        for node in self.nodes:
+            self.after(self.random.randrange(30), node.submit, transaction)
+        pause_ms = SUBMIT_EVERY_MS if self._is_healed else self.random.randrange(200, 3_000)
+        self.after(pause_ms, self._submit)
+
+    # --- network ----------------------------------------------------------------------------------------------
+
+    def send_all(self, sender: SimNode, message: Message) -> None:
+        """To every machine of another member."""
+        carried = _Carried(self, message)
+        for node in self.nodes:
+            if node.member != sender.member:
+                self._carry(sender, node, carried)
+
+    def send(self, sender: SimNode, peer: MemberId, message: Message) -> None:
+        """To the machine, or machines, of one member."""
+        carried = _Carried(self, message)
+        for node in self.nodes:
+            if node.member == peer:
+                self._carry(sender, node, carried)
+
+    def _carry(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
+        weather, draw = self.weather, self.random.random
+        if not weather.connects(sender.index, node.index) or draw() < weather.loss:
+            return
+        self.after(1 + int(draw() * weather.slow_ms), self._arrive, sender, node, carried)
+        if weather.repeat and draw() < weather.repeat:
+            self.after(1 + int(draw() * 10 * weather.slow_ms), self._arrive, sender, node, carried)
+
+    def _arrive(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
+        if not node.is_up or not self.weather.connects(sender.index, node.index):
+            return
+        if carried.is_verified():
+            node.receive(sender.member, carried.message)
+        else:
+            self.checker.on_reported(sender.member, carried.reason)
+
+    def _connect_all(self) -> None:
+        for node in self.nodes:
+            for other in self.nodes:
+                if node.member != other.member and self.weather.connects(node.index, other.index) and other.is_up:
+                    node.greet(other.member)
+
+    # --- faults -----------------------------------------------------------------------------------------------
+
+    def _fault(self) -> None:
+        kinds = (self._crash_one, self._crash_one, self._split, self._storm, self._crash_all)
+        kinds[self.random.randrange(len(kinds))]()
+
+    def _crash_one(self) -> None:
+        """Kill a node between two effects of its near future; it comes back later."""
+        node = self.random.choice(self.nodes)
+        if node.is_up and node.effects_until_crash is None:
+            node.effects_until_crash = self.random.randrange(8)
+
+    def _crash_all(self) -> None:
+        for node in self.nodes:
+            if node.is_up:
+                node.effects_until_crash = self.random.randrange(4)
+
+    def on_crash(self, node: SimNode) -> None:
+        """A node died: it restarts after a while."""
+        self.after(self.random.randrange(10, 4_000), self._restart, node)
+
+    def _restart(self, node: SimNode) -> None:
+        if node.is_up:
+            return
+        node.start()
+        for other in self.nodes:
+            if other.member != node.member and other.is_up and self.weather.connects(node.index, other.index):
+                node.greet(other.member)
+                other.greet(node.member)
+
+    def _split(self) -> None:
+        """Cut the network in two or three for a while."""
+        self.weather.sides = {node.index: self.random.randrange(self.random.choice((2, 3))) for node in self.nodes}
+        self.after(self.random.randrange(500, 8_000), self._join)
+
+    def _join(self) -> None:
+        self.weather.sides = None
+        self._connect_all()
+
+    def _storm(self) -> None:
+        """Lose, repeat and delay messages for a while."""
+        weather = self.weather
+        weather.loss, weather.repeat = self.random.choice(((0.3, 0.0), (0.05, 0.5), (0.6, 0.1), (0.0, 0.2)))
+        weather.slow_ms = self.random.choice((20, 300, 2_000))
+        self.after(self.random.randrange(500, 8_000), self._calm)
+
+    def _calm(self) -> None:
+        self.weather.loss = self.weather.repeat = 0.0
+        self.weather.slow_ms = 20
+
+    def _heal(self) -> None:
+        """End all faults: everybody up, everybody connected."""
+        self._calm()
+        self.weather.sides = None
+        for node in self.nodes:
+            node.effects_until_crash = None
+            if not node.is_up:
+                node.start()
+        self._connect_all()
+        self._is_healed = True
+
+    def on_stopped_signing(self, node: SimNode, reason: str) -> None:
+        """No honest node ever has a reason to, whatever crashes."""
+        raise Violation(f"member {node.member} stopped signing: {reason}")
+
+
+class _Carried:
+    """A message under way to several nodes: checked once, on first arrival."""
+
+    __slots__ = ("_verdict", "_world", "message", "reason")
+
+    def __init__(self, world: World, message: Message) -> None:
+        self._world = world
+        self._verdict: bool | None = None
+        self.message = message
+        self.reason = ""
+
+    def is_verified(self) -> bool:
+        if self._verdict is None:
+            self._verdict = self._verify()
+        return self._verdict
+
+    def _verify(self) -> bool:
+        message, world = self.message, self._world
+        if isinstance(message, Status | sync.BlockRangeRequest | sync.BlockRangeResponse):
+            return True
+        try:
+            if world.plan.is_real:
+                message = self.message = decode_message(encode_message(message))
+            verify_message(message, world.members, CHAIN_ID, world.check)
+        except Rejected as error:
+            self.reason = error.reason
+            return False
+        return True
