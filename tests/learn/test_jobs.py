@@ -53,6 +53,7 @@ def test_data_is_ok_without_errors() -> None:
 
 
 def test_nothing_the_daemon_needs_of_learning_imports_torch() -> None:
-    code = "import sys, fednode.learn.jobs, fednode.learn.study_toml, fednode.node.trainer; print('torch' in sys.modules)"
+    modules = "fednode.learn.jobs, fednode.learn.study_toml, fednode.node.trainer"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

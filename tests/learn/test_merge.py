@@ -66,7 +66,8 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     model = initial_model(Layout.of(spec), STUDY)
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
-    assert model_hash(STUDY, 7, spec, scaling, model).hex() == "53c26c7e3d4c8d9f23c034b27d6af98d7cce673b71dbd5616b1df6f6439fa6bf"
+    name = model_hash(STUDY, 7, spec, scaling, model)
+    assert name.hex() == "53c26c7e3d4c8d9f23c034b27d6af98d7cce673b71dbd5616b1df6f6439fa6bf"
 
 
 def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: int, weight_sum: int) -> list[int]:
@@ -148,7 +149,7 @@ def test_is_model_knows_its_range_and_the_smallest_integer() -> None:
     for value in (MODEL_LIMIT, -MODEL_LIMIT, -(2**63), 2**63 - 1):
         assert not is_model(np.array([value], np.int64), 1)
     assert not is_model(np.zeros(2, np.int64), 3)
-    assert not is_model(np.zeros(2), 2)
+    assert not is_model(np.zeros(2), 2)  # type: ignore[arg-type]
 
 
 def test_model_bytes_come_back_and_are_checked(spec: StudySpec) -> None:

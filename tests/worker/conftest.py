@@ -1,0 +1,65 @@
+"""A small study with two groups of points that a model can tell apart, as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fednode.learn.spec import StudySpec
+from fednode.learn.study_toml import parse_study
+
+STUDY = """
+format = 1
+name = "points"
+[model]
+kind = "mlp"
+hidden = [8]
+[training]
+learning_rate = 0.1
+momentum = 0.5
+batch_size = 4
+local_epochs = 3
+rounds = 4
+clip = 2
+[data]
+missing = "?"
+[[data.columns]]
+name = "x"
+kind = "number"
+low = -4
+high = 4
+[[data.columns]]
+name = "y"
+kind = "number"
+low = -4
+high = 4
+[[data.columns]]
+name = "group"
+kind = "label"
+levels = ["left", "right"]
+"""
+
+
+def points(seed: int, count: int) -> list[tuple[str, str, str]]:
+    """Rows of cells: `count` points, half of each group."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for index in range(count):
+        centre, name = ((-1.5, 0.0), "left") if index % 2 else ((1.5, 0.5), "right")
+        x, y = random.normal(centre, 0.7)
+        rows.append((f"{x:.3f}", f"{y:.3f}", name))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def spec() -> StudySpec:
+    return parse_study(STUDY)
+
+
+@pytest.fixture
+def data_file(tmp_path: Path) -> Path:
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join(",".join(row) for row in [("x", "y", "group"), *points(1, 60)]))
+    return path

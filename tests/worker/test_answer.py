@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fednode.learn import jobs, lanes
+from fednode.learn.merge import initial_model, model_bytes
+from fednode.learn.model_file import ModelFile, write_model
+from fednode.learn.schema import Scaling
+from fednode.learn.spec import UNIT, Layout, Optimiser, StudySpec
+from fednode.worker.answer import answer, failed
+from fednode.worker.prepared import DataCache
+
+STUDY = bytes(range(32))
+SCALING = Scaling((UNIT // 2,) * 2, (UNIT // 4,) * 2)
+
+
+@pytest.fixture
+def start(spec: StudySpec) -> bytes:
+    return model_bytes(initial_model(Layout.of(spec), STUDY))
+
+
+def test_a_good_file_is_checked_and_counted(spec: StudySpec, data_file: Path) -> None:
+    found = answer(jobs.CheckData(spec, str(data_file)), DataCache())
+    assert isinstance(found, jobs.DataChecked)
+    assert (found.is_ok, found.rows, found.train_rows) == (True, 60, 48)
+
+
+def test_a_bad_file_gets_verdicts_and_no_rows(spec: StudySpec, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("x,group\n1,left\n2,up\n")
+    found = answer(jobs.CheckData(spec, str(path)), DataCache())
+    assert isinstance(found, jobs.DataChecked)
+    assert not found.is_ok
+    assert [(v.column, v.status) for v in found.verdicts] == [("x", "ok"), ("y", "error"), ("group", "error")]
+    assert (found.rows, found.train_rows) == (0, 0)
+
+
+def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
+    found = answer(jobs.ComputeStatistics(spec, str(data_file)), DataCache())
+    assert isinstance(found, jobs.StatisticsComputed)
+    statistics = lanes.decode_statistics(spec, np.frombuffer(found.lanes, "<u4").astype(np.uint32), 1)
+    assert (statistics.rows, statistics.class_rows) == (60, (30, 30))
+
+
+def test_training_answers_with_update_and_metrics_of_the_start(
+    spec: StudySpec, data_file: Path, start: bytes
+) -> None:
+    cache = DataCache()
+    trained = answer(jobs.Train(spec, STUDY, 1, 1, SCALING, start, str(data_file)), cache)
+    measured = answer(jobs.Evaluate(spec, SCALING, start, str(data_file), False), cache)
+    whole = answer(jobs.Evaluate(spec, SCALING, start, str(data_file), True), cache)
+    assert isinstance(trained, jobs.Trained)
+    assert isinstance(measured, jobs.Evaluated)
+    assert isinstance(whole, jobs.Evaluated)
+    assert trained.train_rows == 48
+    assert len(trained.delta) == 4 * Layout.of(spec).size
+    assert trained.metric_lanes == measured.lanes
+    assert (measured.metrics.rows, whole.metrics.rows) == (12, 60)
+    decoded = lanes.decode_metrics(spec, np.frombuffer(measured.lanes, "<u4").astype(np.uint32), 1)
+    assert decoded == measured.metrics
+
+
+def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) -> None:
+    model = ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY))
+    path = tmp_path / "new.csv"
+    path.write_text("y,x\n1,2\n?,3\n")
+    found = answer(jobs.Predict(write_model(model), str(path)), DataCache())
+    assert isinstance(found, jobs.Predicted)
+    shares = np.frombuffer(found.probabilities, "<f4").reshape(found.rows, found.classes)
+    assert shares.shape == (2, 2)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_each_fault_has_its_kind(spec: StudySpec, data_file: Path, start: bytes, tmp_path: Path) -> None:
+    path = str(data_file)
+    wild = replace(spec, optimiser=Optimiser("sgd", 100_000_000, 999_999, 10_000_000, 1), local_epochs=100)
+    for job, kind in (
+        (jobs.ComputeStatistics(spec, str(tmp_path / "none.csv")), "data"),
+        (jobs.CheckData(spec, str(tmp_path)), "data"),
+        (jobs.Train(wild, STUDY, 1, 1, SCALING, start, path), "numerical"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, start[:-8], path), "input"),
+        (jobs.Evaluate(spec, Scaling((1,), (1,)), start, path, False), "input"),
+        (jobs.Predict(bytes(100), path), "input"),
+    ):
+        found = answer(job, DataCache())
+        assert isinstance(found, jobs.Failed)
+        assert (found.kind, "\n" in found.text) == (kind, False)
+        jobs.encode_answer(found)
+
+
+def test_a_long_failure_is_cut_to_its_record() -> None:
+    assert len(failed("data", "ü" * 3000).text.encode()) == 2000
+    assert failed("data", "").text == "data"

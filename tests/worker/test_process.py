@@ -1,0 +1,203 @@
+"""The real worker process behind the daemon's trainer, and fakes of it that misbehave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from fednode.errors import TrainingError
+from fednode.learn import jobs
+from fednode.learn.merge import initial_model, model_bytes
+from fednode.learn.schema import Scaling
+from fednode.learn.spec import UNIT, Layout, StudySpec
+from fednode.node.trainer import WorkerTrainer
+from fednode.worker.answer import answer
+from fednode.worker.prepared import DataCache
+
+STUDY = bytes(range(32))
+SCALING = Scaling((UNIT // 2,) * 2, (UNIT // 4,) * 2)
+TIMEOUT_S = 120
+
+
+def with_trainer(trainer: WorkerTrainer, act: Callable[[WorkerTrainer], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with trainer:
+            await act(trainer)
+        assert trainer.pid is None
+
+    trio.run(main)
+
+
+@pytest.mark.slow
+def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
+    spec: StudySpec, data_file: Path, tmp_path: Path
+) -> None:
+    start = model_bytes(initial_model(Layout.of(spec), STUDY))
+    train = jobs.Train(spec, STUDY, 1, 2, SCALING, start, str(data_file))
+    here = answer(train, DataCache())
+    assert isinstance(here, jobs.Trained)
+
+    async def act(trainer: WorkerTrainer) -> None:
+        first = await trainer.run(train, TIMEOUT_S)
+        assert isinstance(first, jobs.Trained)
+        assert (first.delta, first.metric_lanes) == (here.delta, here.metric_lanes)
+        pid = trainer.pid
+        assert isinstance(await trainer.run(jobs.Predict(bytes(9), str(data_file)), TIMEOUT_S), jobs.Failed)
+        assert trainer.pid == pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(TrainingError, match="ended by signal 9"):
+            await trainer.run(train, TIMEOUT_S)
+        again = await trainer.run(train, TIMEOUT_S)
+        assert isinstance(again, jobs.Trained)
+        assert again.delta == here.delta
+        assert trainer.pid != pid
+
+    with_trainer(WorkerTrainer(tmp_path / "worker.log"), act)
+
+
+@pytest.mark.slow
+def test_memory_beyond_the_limit_is_a_failure_of_the_worker_alone(
+    spec: StudySpec, data_file: Path, tmp_path: Path
+) -> None:
+    async def act(trainer: WorkerTrainer) -> None:
+        with pytest.raises(TrainingError, match="training process"):
+            await trainer.run(jobs.CheckData(spec, str(data_file)), TIMEOUT_S)
+
+    with_trainer(WorkerTrainer(tmp_path / "worker.log", memory_limit_bytes=200 << 20), act)
+
+
+@pytest.mark.slow
+def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    """A shell stands for the daemon: when it is killed, its end of the worker's stdin closes."""
+    command = f"{sys.executable} -m fednode.worker.main {8 << 30} & echo $!; wait"
+    holder = subprocess.Popen(
+        ["sh", "-c", f"exec 3>&1; cat | ({command})"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    worker = int(holder.stdout.readline())
+    os.kill(worker, 0)
+    holder.stdin.close()
+    holder.wait(TIMEOUT_S)  # sh waits for the worker
+    holder.stdout.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+# --- workers that misbehave -----------------------------------------------------------------------------------
+
+PREFACE = """
+import os, sys, time
+from fednode.learn.jobs import *
+head = sys.stdin.buffer.read(4)
+sys.stdin.buffer.read(int.from_bytes(head, "big"))
+"""
+
+
+def bad_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> WorkerTrainer:
+    (tmp_path / "bad_worker.py").write_text(PREFACE + code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return WorkerTrainer(tmp_path / "worker.log", module="bad_worker")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemError('out of reason')", "ended with code 1: SystemError: out of reason"),
+        ("os._exit(7)", "ended with code 7; see"),
+        ("os.abort()", "ended by signal 6"),
+        ("sys.stdout.buffer.write(b'\\xff' * 4); sys.stdout.flush(); time.sleep(60)", "answered nonsense \\(frame of"),
+        ("sys.stdout.buffer.write(b'\\0\\0\\0\\1\\x90'); sys.stdout.flush(); time.sleep(60)", "answered nonsense"),
+        ("sys.stdout.buffer.write(b'\\0\\0\\0\\x09ab'); sys.stdout.flush(); os._exit(0)", "ended with code 0"),
+        ("print('hello', flush=True); time.sleep(60)", "answered nonsense"),
+    ],
+)
+def test_a_broken_worker_is_a_training_error_with_its_cause(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    async def act(trainer: WorkerTrainer) -> None:
+        with pytest.raises(TrainingError, match=message) as caught:
+            await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+        assert trainer.pid is None
+        assert "\n" not in str(caught.value)
+
+    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
+
+
+def test_a_hanging_worker_is_ended_at_its_time_limit(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(trainer: WorkerTrainer) -> None:
+        with pytest.raises(TrainingError, match="no answer in 0.5 s and was ended"):
+            await trainer.run(jobs.CheckData(spec, "/x.csv"), 0.5)
+        assert trainer.pid is None
+
+    with_trainer(bad_worker(tmp_path, monkeypatch, "time.sleep(600)"), act)
+
+
+def test_a_cancelled_job_ends_its_worker(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(trainer: WorkerTrainer) -> None:
+        with trio.move_on_after(0.5) as scope:
+            await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+        assert scope.cancelled_caught
+        assert trainer.pid is None
+
+    with_trainer(bad_worker(tmp_path, monkeypatch, "time.sleep(600)"), act)
+
+
+def test_the_worker_sees_no_secrets_of_the_daemon(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDNODE_PASSPHRASE", "hunter2")
+    code = "sys.stdout.buffer.write(encode_answer(Failed('input', ' '.join(sorted(os.environ))))); sys.stdout.flush()"
+
+    async def act(trainer: WorkerTrainer) -> None:
+        found = await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+        assert isinstance(found, jobs.Failed)
+        assert "FEDNODE_PASSPHRASE" not in found.text
+        assert "OMP_NUM_THREADS" in found.text
+
+    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
+
+
+def test_one_job_at_a_time(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake answers each job with its number; interleaved frames would mix them up."""
+    code = """
+count = 0
+while True:
+    count += 1
+    sys.stdout.buffer.write(encode_answer(Failed("input", str(count)))); sys.stdout.flush()
+    head = sys.stdin.buffer.read(4)
+    if not head: break
+    sys.stdin.buffer.read(int.from_bytes(head, "big"))
+"""
+    seen: list[str] = []
+
+    async def one(trainer: WorkerTrainer) -> None:
+        found = await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+        assert isinstance(found, jobs.Failed)
+        seen.append(found.text)
+
+    async def act(trainer: WorkerTrainer) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(one, trainer)
+
+    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
+    assert seen == ["1", "2", "3", "4"]
+
+
+def test_an_unwritable_log_is_named(spec: StudySpec, tmp_path: Path) -> None:
+    async def act(trainer: WorkerTrainer) -> None:
+        with pytest.raises(TrainingError, match="cannot write .*worker.log"):
+            await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+
+    with_trainer(WorkerTrainer(tmp_path / "none" / "worker.log"), act)
