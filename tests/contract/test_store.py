@@ -1,0 +1,202 @@
+"""The same contract for the store on disk and the one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fednode.crypto import Domain, Ed25519Signer, Secret
+from fednode.errors import StorageError
+from fednode.ids import NO_HASH, Height
+from fednode.ledger import transaction as tx
+from fednode.ledger.block import Block, BlockContext, Execution, Tip, advance, assemble, genesis_tip
+from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.leveldb import open_store
+from fednode.ledger.merkle import compute_root
+from fednode.ledger.rules import BlockTime, Receipt, apply_block, receipts_data
+from fednode.ledger.state import State, get_member_set
+from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
+from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
+from tests.ledger.world import TERMS, make_test_genesis, seed_of
+
+
+class MemoryStore:
+    """Keeps everything in lists; what it appends must be what the disk would have taken."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._tip = genesis_tip(genesis.chain_id, genesis.member_set, genesis.time_ms)
+        self._blocks: list[DecidedBlock] = []
+        self._state = dict(genesis_state(genesis).items())
+        self._genesis = genesis
+
+    @property
+    def tip(self) -> Tip:
+        return self._tip
+
+    def load_state(self) -> State:
+        return State.load(self._state.items())
+
+    def append(self, decided: DecidedBlock) -> None:
+        block_batch(self._tip, decided)
+        for key, value in decided.changes:
+            if value is None:
+                del self._state[key]
+            else:
+                self._state[key] = value
+        self._blocks.append(decided)
+        self._tip = decided.tip
+
+    def _at(self, height: int) -> DecidedBlock | None:
+        return self._blocks[height - 1] if 0 < height <= len(self._blocks) else None
+
+    def get_block(self, height: int) -> Block | None:
+        found = self._at(height)
+        return None if found is None else found.block
+
+    def get_certificate(self, height: int) -> Certificate | None:
+        found, after = self._at(height), self._at(height + 1)
+        if found is None:
+            return None
+        return found.certificate if after is None else after.block.parent_certificate
+
+    def get_receipts(self, height: int) -> tuple[Receipt, ...] | None:
+        found = self._at(height)
+        return None if found is None else found.receipts
+
+    def get_members(self, height: int):
+        return self._genesis.member_set
+
+    def find_block(self, block_hash: bytes) -> Height | None:
+        return next((d.block.height for d in self._blocks if d.block.hash == block_hash), None)
+
+    def find_transaction(self, txid: bytes) -> TransactionPlace | None:
+        for decided in self._blocks:
+            for index, receipt in enumerate(decided.receipts):
+                if receipt.txid == txid:
+                    return TransactionPlace(decided.block.height, index)
+        return None
+
+    def blocks(self, first: int, last: int) -> Iterator[tuple[Block, Certificate]]:
+        for height in range(first, min(last, len(self._blocks)) + 1):
+            yield self.get_block(height), self.get_certificate(height)
+
+    def close(self) -> None:
+        pass
+
+
+class ChainMaker:
+    """Makes decided blocks: executes transactions and signs certificates with every member's key."""
+
+    def __init__(self, size: int = 4) -> None:
+        self.genesis = make_test_genesis(size, TERMS)
+        self.tip = genesis_tip(self.genesis.chain_id, self.genesis.member_set, self.genesis.time_ms)
+        self.state = genesis_state(self.genesis)
+        self.certificate: Certificate | None = None
+        names = [card.name for card in self.genesis.members]
+        self.signers = {i: Ed25519Signer(Secret(seed_of(name, "sign"))) for i, name in enumerate(names, 1)}
+        self.nonce = 0
+
+    def transaction(self, member: int = 1, body: tx.Body | None = None) -> tx.Transaction:
+        self.nonce += 1
+        study = tx.compute_study_id(TERMS, self.genesis.studies[0].spec)
+        body = body or tx.Ready(study, seed_of("seal", self.nonce))
+        until = Height(self.tip.height + 50)
+        return tx.sign_transaction(self.signers[member], self.genesis.chain_id, member, self.nonce, until, body)
+
+    def decide(self, *transactions: tx.Transaction) -> DecidedBlock:
+        context = BlockContext(self.genesis.chain_id, self.tip.height + 1, self.tip.time_ms + 10, 1, ())
+        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions)
+        done = Execution(
+            tuple(t.data for t in transactions), compute_root(receipts_data(applied.receipts)), applied.state.root,
+            NO_HASH, get_member_set(applied.state),
+        )
+        block = assemble(self.tip, context, done, self.certificate)
+        certificate = self.certify(block)
+        self.tip = advance(self.tip, block, done.next_members)
+        self.state, self.certificate = applied.state, certificate
+        return DecidedBlock(block, certificate, self.tip, applied.receipts, applied.changes)
+
+    def certify(self, block: Block) -> Certificate:
+        message = sign_bytes(self.genesis.chain_id, PRECOMMIT, block.height, 0, NO_VIEW, block.hash)
+        votes = [
+            Vote(PRECOMMIT, block.height, 0, NO_VIEW, block.hash, m, s.sign(Domain.PRECOMMIT, message))
+            for m, s in self.signers.items()
+        ]
+        return make_certificate(self.genesis.member_set, votes)
+
+
+@pytest.fixture(params=["leveldb", "memory"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Genesis], LedgerStore]]:
+    opened: list[LedgerStore] = []
+
+    def make(genesis: Genesis) -> LedgerStore:
+        store = open_store(tmp_path / "chain", genesis) if request.param == "leveldb" else MemoryStore(genesis)
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+def fill(store: LedgerStore, maker: ChainMaker, count: int) -> list[DecidedBlock]:
+    decided = [maker.decide(maker.transaction(1 + n % 4)) for n in range(count)]
+    for block in decided:
+        store.append(block)
+    return decided
+
+
+def test_empty_store_starts_at_the_genesis(make_store) -> None:
+    maker = ChainMaker()
+    store = make_store(maker.genesis)
+    assert store.tip == maker.tip
+    assert store.load_state().root == genesis_state(maker.genesis).root
+    assert store.get_block(1) is None and store.get_receipts(1) is None and store.get_certificate(1) is None
+    assert list(store.blocks(1, 10)) == []
+
+
+def test_what_was_appended_is_read_back(make_store) -> None:
+    maker = ChainMaker()
+    store = make_store(maker.genesis)
+    decided = fill(store, maker, 5)
+    assert store.tip == maker.tip
+    assert store.load_state().root == maker.state.root
+    for number, item in enumerate(decided, 1):
+        assert store.get_block(number) == item.block
+        assert store.get_receipts(number) == item.receipts
+        assert store.get_certificate(number) == item.certificate
+        assert store.find_block(item.block.hash) == number
+        assert store.find_transaction(item.receipts[0].txid) == TransactionPlace(Height(number), 0)
+    assert store.get_members(3) == maker.genesis.member_set
+    assert [block.height for block, _ in store.blocks(2, 99)] == [2, 3, 4, 5]
+    assert store.find_block(NO_HASH) is None and store.find_transaction(NO_HASH) is None
+    check_store(store, maker.genesis, maker.state.root)
+
+
+def test_only_the_block_after_the_tip_is_taken(make_store) -> None:
+    maker = ChainMaker()
+    store = make_store(maker.genesis)
+    first, second = fill(store, maker, 2)
+    for wrong in (first, second, replace(maker.decide(), receipts=first.receipts)):
+        with pytest.raises(AssertionError):
+            store.append(wrong)
+    assert store.tip == second.tip
+
+
+def test_a_block_without_transactions_is_kept(make_store) -> None:
+    maker = ChainMaker()
+    store = make_store(maker.genesis)
+    decided = maker.decide()
+    store.append(decided)
+    assert store.get_block(1) == decided.block and store.get_receipts(1) == ()
+
+
+def test_check_names_a_state_of_another_block(make_store) -> None:
+    maker = ChainMaker()
+    store = make_store(maker.genesis)
+    fill(store, maker, 2)
+    with pytest.raises(StorageError, match="state is not the one block 2"):
+        check_store(store, maker.genesis, NO_HASH)
