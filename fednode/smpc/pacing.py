@@ -1,4 +1,4 @@
-"""Timers of one attempt and what was submitted in which phase: repeated, reported and asked for at the right time.
+"""What is under way in one attempt: timers, submitted messages, jobs.
 
 Deadlines are the ledger's; these timers only make a member act before them. All are parts of the phase's timeout, and
 each is named by its phase, so one that fires late means nothing.
@@ -6,9 +6,12 @@ each is named by its phase, so one that fires late means nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
-from fednode.smpc.messages import Effect, Message, StartTimer, Submit, SumView
+from fednode.ids import MemberId
+from fednode.smpc.jobs import DealtPair, Job
+from fednode.smpc.messages import ChunkArrived, Compute, Effect, Message, StartTimer, Submit, SumView
 
 
 class Timer(Enum):
@@ -72,3 +75,49 @@ class Pace:
 
 def _name(view: SumView, timer: Timer) -> str:
     return f"{timer.value}/{view.attempt}/{view.phase_no}"
+
+
+class Work(Enum):
+    """What a job is for."""
+
+    CHECK = "check"
+    MASK = "mask"
+    HASH = "hash"
+    SUM = "sum"
+    UNMASK = "unmask"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Running:
+    """A job under way: the chunk a HASH job digests, the shares a CHECK job checks and the dealers without any."""
+
+    work: Work
+    chunk: ChunkArrived | None = None
+    dealt: tuple[DealtPair, ...] = ()
+    unopened: tuple[MemberId, ...] = ()
+
+
+class Jobs:
+    """Jobs under way. Numbers are never used twice, so a late result of a past attempt means nothing."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._running: dict[int, Running] = {}
+
+    def start(self, running: Running, job: Job) -> Effect:
+        """Return the effect that runs a job."""
+        self._last += 1
+        self._running[self._last] = running
+        return Compute(self._last, job)
+
+    def finish(self, job_id: int) -> Running | None:
+        """Take a job off the list; None if it belongs to a past attempt."""
+        return self._running.pop(job_id, None)
+
+    def is_running(self, work: Work) -> bool:
+        """Whether a job of this kind is under way."""
+        return any(running.work is work for running in self._running.values())
+
+    def forget(self) -> None:
+        """Drop everything under way: the attempt is over."""
+        self._running.clear()

@@ -12,8 +12,7 @@ same code serves the first run, a restart and a retry. Nothing here reads a cloc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
@@ -27,7 +26,6 @@ from fednode.smpc.messages import (
     ChunkArrived,
     ChunkRef,
     CommitMessage,
-    Compute,
     ComputeDone,
     DigestMessage,
     Effect,
@@ -49,29 +47,9 @@ from fednode.smpc.messages import (
     compute_list_digest,
 )
 from fednode.smpc.openings import collect_openings, find_unsafe, first_reveal, second_reveal
-from fednode.smpc.pacing import Pace, Timer
+from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.prg import SumContext
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening
-
-
-class Work(Enum):
-    """What a job is for."""
-
-    CHECK = "check"
-    MASK = "mask"
-    HASH = "hash"
-    SUM = "sum"
-    UNMASK = "unmask"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Running:
-    """A job under way: the chunk a HASH job digests, the shares a CHECK job checks and the dealers without any."""
-
-    work: Work
-    chunk: ChunkArrived | None = None
-    dealt: tuple[jobs.DealtPair, ...] = ()
-    unopened: tuple[MemberId, ...] = ()
 
 
 class Session:
@@ -85,7 +63,7 @@ class Session:
         self._input: Input | None = None
         self._silent: str | None = None
         self._view: SumView | None = None
-        self._next_job = 0
+        self._jobs = Jobs()
         self._reset(0)
 
     @classmethod
@@ -100,7 +78,7 @@ class Session:
 
     def _reset(self, attempt: int) -> None:
         self._exchange = Exchange(self._params, attempt)
-        self._running: dict[int, Running] = {}
+        self._jobs.forget()
         self._pace = Pace()
         self._masked: jobs.MaskedInput | None = None
         self._is_opened = False
@@ -169,7 +147,7 @@ class Session:
         if not self.is_chunk_expected(event.ref, len(event.data), event.sender):
             return [Note(f"dropped an unexpected chunk from member {event.sender}")]
         self._exchange.arriving(event)
-        return [self._start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
+        return [self._jobs.start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
 
     def _on_timer(self, name: str) -> list[Effect]:
         if self._view is None:
@@ -179,7 +157,7 @@ class Session:
         return wants + self._advance() if timer is not None else []
 
     def _on_result(self, event: ComputeDone) -> list[Effect]:
-        running, view = self._running.pop(event.job_id, None), self._view
+        running, view = self._jobs.finish(event.job_id), self._view
         if running is None or view is None:
             return []  # of an attempt that is over
         match running.work, event.result:
@@ -205,14 +183,6 @@ class Session:
     def _fall_silent(self, reason: str) -> list[Effect]:
         self._silent = reason
         return [Note(f"silent for the rest of round {self._params.round}: {reason}")]
-
-    def _start(self, running: Running, job: jobs.Job) -> Effect:
-        self._next_job += 1
-        self._running[self._next_job] = running
-        return Compute(self._next_job, job)
-
-    def _is_running(self, work: Work) -> bool:
-        return any(running.work is work for running in self._running.values())
 
     def _keep(self, attempt: AttemptRecord) -> Effect:
         self._record = attempt
@@ -263,11 +233,11 @@ class Session:
             return []
         if mine.acknowledged is not None:
             return self._pace.submit(view, AckMessage(mine.acknowledged.wrong))
-        if self._is_running(Work.CHECK):
+        if self._jobs.is_running(Work.CHECK):
             return []
         dealt, unopened = open_shares(self._params, view, self._unseal)
         running = Running(Work.CHECK, dealt=tuple(dealt), unopened=tuple(unopened))
-        return [self._start(running, jobs.CheckShares(self._params.me, running.dealt))]
+        return [self._jobs.start(running, jobs.CheckShares(self._params.me, running.dealt))]
 
     def _on_shares_checked(self, view: SumView, running: Running, wrong: tuple[MemberId, ...]) -> list[Effect]:
         if view.phase is not Phase.ACK or self._record is None:
@@ -311,12 +281,12 @@ class Session:
         if self._input is None or not (is_final or view.phase is Phase.COMMIT):
             return []
         if self._masked is None:
-            if self._is_running(Work.MASK):
+            if self._jobs.is_running(Work.MASK):
                 return []
-            context = self._context(view)
             points = tuple((member, view.keys[member].a_points[0]) for member in view.qualified)
             secrets = (mine.a_scalar, mine.b_scalar)
-            return [self._start(Running(Work.MASK), jobs.MaskInput(context, me, self._input.values, *secrets, points))]
+            job = jobs.MaskInput(self._context(view), me, self._input.values, *secrets, points)
+            return [self._jobs.start(Running(Work.MASK), job)]
         if not is_final:
             return []
         self._exchange.offer(self._masked)
@@ -356,7 +326,7 @@ class Session:
             return self._pace.start(view, Timer.WANT)
         if parts:
             self._exchange.begin_sums(chunk for chunk, _ in parts)
-            return [self._start(Running(Work.SUM), jobs.SumChunks(parts))]
+            return [self._jobs.start(Running(Work.SUM), jobs.SumChunks(parts))]
         effects = self._exchange.push_sums(view)
         digests = self._exchange.own_digests(view)
         if view.phase is not Phase.DIGEST or digests is None or self._params.me in view.posted:
@@ -369,9 +339,11 @@ class Session:
         missing = self._exchange.missing_sums(view)
         if missing:
             waiting = self._pace.start(view, Timer.WANT, Timer.REPORT)
-            if not self._pace.is_report_due(view) or self._params.me in (*view.posted, *view.acked):
+            withheld = tuple(chunk for chunk in missing if view.owners[chunk] != self._params.me)
+            is_due = self._pace.is_report_due(view) and withheld
+            if not is_due or self._params.me in (*view.posted, *view.acked):
                 return waiting
-            return waiting + self._pace.submit(view, SumAckMessage(None, tuple(missing)), "missing")
+            return waiting + self._pace.submit(view, SumAckMessage(None, withheld), "missing")
         if self._params.me in view.acked:
             return []
         digests = tuple(view.digests[chunk] for chunk in range(len(view.qualified)))
@@ -395,7 +367,7 @@ class Session:
         return effects if message is None else effects + self._pace.submit(view, message)
 
     def _open(self, view: SumView) -> list[Effect]:
-        if self._is_opened or self._is_running(Work.UNMASK) or self._params.me not in view.present:
+        if self._is_opened or self._jobs.is_running(Work.UNMASK) or self._params.me not in view.present:
             return []
         chunks = [self._exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
         whole = tuple(chunk for chunk in chunks if chunk is not None)
@@ -404,7 +376,7 @@ class Session:
         self._exchange.drop_masked()
         b, a = collect_openings(view)
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
-        return [self._start(Running(Work.UNMASK), jobs.Unmask(self._context(view), whole, b, a, points))]
+        return [self._jobs.start(Running(Work.UNMASK), jobs.Unmask(self._context(view), whole, b, a, points))]
 
     def _context(self, view: SumView) -> SumContext:
         return SumContext(self._params.chain_id, self._params.study, self._params.round, view.attempt)

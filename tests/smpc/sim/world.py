@@ -126,14 +126,14 @@ class World:
 
     # --- running ------------------------------------------------------------------------------------------------
 
-    def run(self) -> World:
-        """Run until the round has closed and every member up has seen it, or time is over."""
+    def run(self, until: Callable[[World], bool] | None = None) -> World:
+        """Run until the round has closed, `until` holds, or time is over."""
         for member in self.members:
             self._start(member)
         self._publish()
         self._at(BLOCK_MS, self._block)
         while self._queue and self.now < END_MS:
-            if self.ledger.outcome is not None:
+            if self.ledger.outcome is not None or (until is not None and until(self)):
                 break
             self.now, _, act = heapq.heappop(self._queue)
             act()
