@@ -1,0 +1,186 @@
+"""`fednode genesis`: the file that founds a federation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fednode.cli.show import print_json, print_pairs, print_table, utc
+from fednode.cli.site import Group, Site, confirm, format_option, pass_site, site_options, yes_option
+from fednode.errors import ConfigError, FednodeError, GenesisError
+
+if TYPE_CHECKING:
+    from fednode.learn.spec import StudySpec
+    from fednode.ledger.genesis import Genesis, GenesisStudy
+    from fednode.ledger.identity import IdentityCard
+
+T = TypeVar("T")
+
+MAX_CARD_BYTES = 64 * 1024
+MAX_STUDY_FILE_BYTES = 1 << 20
+
+
+@click.group("genesis", cls=Group)
+def genesis() -> None:
+    """Found a federation: create, show."""
+
+
+@genesis.command(
+    "create",
+    example="fednode genesis create --member anna.toml --member berta.toml --member clara.toml --member dora.toml "
+    "\\\n    --study genesis/breast-cancer.toml -o genesis.toml",
+)
+@click.option("--member", "cards", multiple=True, required=True, type=click.Path(path_type=Path), metavar="CARD",
+              help="Identity card of a hospital; once for each.")
+@click.option("--study", "studies", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Study that all agree on from the start; may be repeated.")
+@click.option("--name", default="fednode", show_default=True, help="Name of the federation.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write.")
+@yes_option
+@format_option
+def create(
+    cards: tuple[Path, ...], studies: tuple[Path, ...], name: str, output: Path, yes: bool, as_json: bool
+) -> None:
+    """Make the genesis file from the identity cards of all hospitals.
+
+    Every hospital must start with the same file: compare the chain id, or the fingerprints it shows, by voice.
+    """
+    from fednode.ledger.genesis import genesis_to_toml, make_genesis
+    from fednode.node.files import PUBLIC_FILE, write_atomic
+
+    if output.exists():
+        confirm(f"{output} exists; replace it?", yes)
+    agreed = [_genesis_study(path, len(cards)) for path in studies]
+    made = make_genesis(name, [read_card(path) for path in cards], agreed, time.time_ns() // 1_000_000)
+    write_atomic(output, genesis_to_toml(made).encode(), PUBLIC_FILE)
+    for sentence in warnings_of(len(cards)):
+        click.echo(f"{click.style('warning:', fg='yellow')} {sentence}", err=True)
+    _print_genesis(made, as_json)
+    if not as_json:
+        click.echo(f"written to {output}; give the same file to every member")
+
+
+@genesis.command("show", example="fednode genesis show genesis.toml\nfednode genesis show --format json")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@format_option
+@site_options
+@pass_site
+def show(site: Site, file: Path | None, as_json: bool) -> None:
+    """Show chain id, members, fault bound and quorum, and what they mean. Without FILE: that of this home."""
+    _print_genesis(read_genesis(file if file is not None else site.load().values.genesis_path), as_json)
+
+
+def warnings_of(count: int) -> list[str]:
+    """Return what a small federation gives up."""
+    if count >= 4:
+        return []
+    text = f"with {count} member{'s' * (count != 1)} nobody may fail; from 4 on one may be away, broken or hostile"
+    return [text] if count != 3 else [text, "with 3 members every loss voids the round"]
+
+
+def read_card(path: Path) -> IdentityCard:
+    """Read and check an identity card; errors name the file."""
+    from fednode.ledger.identity import parse_card
+    from fednode.node.files import read_bounded
+
+    data = read_bounded(path, MAX_CARD_BYTES, "identity card", GenesisError)
+    return _named(path, lambda: parse_card(_text(data, path, GenesisError)))
+
+
+def read_genesis(path: Path) -> Genesis:
+    """Read and check a genesis file; errors name the file."""
+    from fednode.ledger.genesis import MAX_GENESIS_FILE_BYTES, parse_genesis
+    from fednode.node.files import read_bounded
+
+    data = read_bounded(path, MAX_GENESIS_FILE_BYTES, "genesis file", GenesisError)
+    return _named(path, lambda: parse_genesis(_text(data, path, GenesisError)))
+
+
+def read_study(path: Path) -> StudySpec:
+    """Read and check a study file; errors name the file."""
+    from fednode.learn.study_toml import parse_study
+    from fednode.node.files import read_bounded
+
+    data = read_bounded(path, MAX_STUDY_FILE_BYTES, "study file", ConfigError)
+    return parse_study(_text(data, path, ConfigError), str(path))
+
+
+def _text(data: bytes, path: Path, kind: type[FednodeError]) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise kind(f"{path} is not UTF-8 text; this is another file, check the path") from None
+
+
+def _named(path: Path, parse: Callable[[], T]) -> T:
+    """Put the file's name before an error about its content."""
+    try:
+        return parse()
+    except GenesisError as error:
+        raise GenesisError(f"{path}: {error}") from None
+
+
+def _genesis_study(path: Path, member_count: int) -> GenesisStudy:
+    from fednode.learn.spec import study_bytes
+    from fednode.learn.study_toml import check_members
+    from fednode.ledger.genesis import GenesisStudy
+    from fednode.rounds.terms import terms_from_spec
+
+    spec = read_study(path)
+    check_members(member_count)
+    return GenesisStudy(terms_from_spec(spec), study_bytes(spec))
+
+
+def _print_genesis(made: Genesis, as_json: bool) -> None:
+    from fednode.ids import fault_bound, quorum
+    from fednode.ledger.genesis import describe_members
+
+    count = len(made.members)
+    words = describe_members(count)
+    if as_json:
+        print_json({
+            "name": made.name, "chain_id": made.chain_id.hex(), "protocol_version": made.protocol_version,
+            "time_ms": made.time_ms, "n": count, "f": fault_bound(count), "quorum": quorum(count),
+            "meaning": list(words), "members": _members(made), "studies": _studies(made),
+        })
+        return
+    print_pairs([
+        ("federation", made.name), ("chain id", made.chain_id.hex()), ("made", utc(made.time_ms)),
+        ("protocol", str(made.protocol_version)),
+        ("members", f"n = {count}, f = {fault_bound(count)}, quorum = {quorum(count)}"),
+    ])
+    for sentence in words:
+        click.echo(f"  {sentence}")
+    found = _members(made)
+    rows = [(str(m["member"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
+    print_table(["member", "name", "fingerprint", "addresses"], rows)
+    if made.studies:
+        rows_of = [(str(s["name"]), str(s["id"])[:12], str(s["rounds"])) for s in _studies(made)]
+        print_table(["study", "id", "rounds"], rows_of)
+
+
+def _members(made: Genesis) -> list[dict[str, Any]]:
+    from fednode.node.keystore import PublicKeys
+
+    found = []
+    for number, card in enumerate(made.members, 1):
+        public = PublicKeys(card.sign_key, card.network_key, card.seal_key)
+        found.append({
+            "member": number, "name": card.name, "fingerprint": public.fingerprint, "peer_id": public.peer_id,
+            "sign_key": card.sign_key.hex(), "network_key": card.network_key.hex(), "seal_key": card.seal_key.hex(),
+            "addresses": list(card.addresses),
+        })
+    return found
+
+
+def _studies(made: Genesis) -> list[dict[str, Any]]:
+    from fednode.learn.spec import decode_study
+
+    return [
+        {"id": study.study.hex(), "name": decode_study(study.spec).name, "rounds": study.terms.rounds}
+        for study in made.studies
+    ]

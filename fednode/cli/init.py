@@ -1,0 +1,91 @@
+"""`fednode init`: a hospital's identity, made on its own machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from fednode.cli.keys import print_fingerprint, write_card
+from fednode.cli.site import Site, command, pass_site, passphrase_option
+from fednode.errors import KeystoreError, UsageError
+
+DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7700"
+
+
+@command(
+    "init",
+    example='fednode init --name "St. Anna" --advertise /dns4/fednode.anna.example/tcp/7700 --data patients.csv\n'
+    "fednode init --home /srv/fednode --name Berta --passphrase-file /run/secrets/fednode",
+)
+@click.option("--name", metavar="TEXT", help="Name of the hospital, as the others will see it.")
+@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="ADDR", help="Address to listen on.")
+@click.option("--advertise", multiple=True, metavar="ADDR", help="Address the others dial; may be repeated.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="CSV", help="The hospital's table.")
+@passphrase_option
+@pass_site
+def init(
+    site: Site, name: str | None, listen: str, advertise: tuple[str, ...], data: Path | None,
+    passphrase_file: Path | None,
+) -> None:
+    """Make keys, configuration and identity card of this hospital.
+
+    The keys never leave this machine. Give the identity card to whoever makes the genesis file, and read the
+    fingerprint to them over the phone.
+    """
+    from fednode.node.config import config_template, load_config
+    from fednode.node.files import HomeLock, write_atomic
+    from fednode.node.keystore import SystemEntropy, check_new_passphrase, create_keystore, find_passphrase
+
+    if site.config_option is not None:
+        raise UsageError("init writes the configuration into the home; give --home DIR instead of --config")
+    home = site.home
+    if home.keystore.exists():
+        text = f"{home.root} already holds a hospital's keys"
+        raise KeystoreError(f"{text}; choose another --home, or write its card anew with 'fednode keys card'")
+    name = name or _ask_name()
+    addresses = advertise or (_reachable(listen),)
+    source = _new_passphrase if sys.stdin.isatty() else None
+    passphrase = find_passphrase(passphrase_file, os.environ, None, source)
+    check_new_passphrase(passphrase)
+    home.create()
+    lock = HomeLock.acquire(home)
+    try:
+        table = str(data.expanduser().absolute()) if data is not None else None
+        if not home.config.exists():
+            write_atomic(home.config, config_template(name, (listen,), addresses, table).encode())
+        values = load_config(home.config, {}, home.root).values
+        made = create_keystore(home.keystore, passphrase, SystemEntropy())
+        write_card(home.card, values, made)
+    finally:
+        lock.release()
+    click.echo(f"configuration  {home.config}\nkeystore       {home.keystore}  (keep a copy)")
+    click.echo(f"identity card  {home.card}  (give it to the other hospitals)")
+    print_fingerprint(made.public)
+    if not advertise:
+        click.echo(f"\nThe others will dial {addresses[0]}; if that is wrong, correct [network] advertise and run")
+        click.echo(f"  fednode --home {home.root} keys card")
+    click.echo(f"\nNext: put the genesis file at {home.genesis}, then\n  fednode --home {home.root} doctor")
+
+
+def _ask_name() -> str:
+    if not sys.stdin.isatty():
+        raise UsageError("the hospital needs a name; add --name TEXT")
+    return str(click.prompt("Name of the hospital"))
+
+
+def _new_passphrase() -> str:
+    return str(click.prompt("Passphrase for the new keystore", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _reachable(listen: str) -> str:
+    """Return what others can dial: the address itself, or this machine's name where it is 'all interfaces'."""
+    from fednode.p2p.addresses import parse_multiaddr
+
+    address = parse_multiaddr(listen)
+    if address.host not in ("0.0.0.0", "::"):
+        return listen
+    return f"/dns4/{socket.gethostname()}/tcp/{address.port}"

@@ -1,0 +1,96 @@
+"""`fednode keys`: the public side of this hospital's keys. Secrets are never printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fednode.cli.show import print_json, print_pairs
+from fednode.cli.site import Group, Site, format_option, pass_site, passphrase_option, site_options
+
+if TYPE_CHECKING:
+    from fednode.node.config import HospitalConfig
+    from fednode.node.keystore import Keys, PublicKeys
+
+
+@click.group("keys", cls=Group)
+def keys() -> None:
+    """This hospital's public keys and identity card."""
+
+
+@keys.command("show", example="fednode keys show")
+@format_option
+@site_options
+@pass_site
+def show(site: Site, as_json: bool) -> None:
+    """Show the three public keys, the peer id and the fingerprint to read over the phone. Needs no passphrase."""
+    from fednode.node.keystore import read_public_keys
+
+    public = read_public_keys(site.home.keystore)
+    values = {
+        "sign": public.sign.hex(),
+        "network": public.network.hex(),
+        "seal": public.seal.hex(),
+        "peer_id": public.peer_id,
+        "fingerprint": public.fingerprint,
+    }
+    if as_json:
+        print_json(values)
+    else:
+        print_pairs((name.replace("_", " "), value) for name, value in values.items() if name != "fingerprint")
+        print_fingerprint(public)
+
+
+@keys.command("card", example="fednode keys card\nfednode keys card --output /tmp/anna-card.toml")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
+@passphrase_option
+@site_options
+@pass_site
+def card(site: Site, output: Path | None, passphrase_file: Path | None) -> None:
+    """Write the identity card anew, after name or addresses have changed in the configuration."""
+    values = site.load().values
+    unlocked = unlock(site, passphrase_file)
+    path = output or values.home.card
+    write_card(path, values, unlocked)
+    click.echo(f"identity card: {path}")
+    print_fingerprint(unlocked.public)
+
+
+def print_fingerprint(public: PublicKeys) -> None:
+    """Print the fingerprint in two lines of six groups."""
+    groups = public.fingerprint.split(" ")
+    half = len(groups) // 2
+    print_pairs([("fingerprint", " ".join(groups[:half])), ("", " ".join(groups[half:]))])
+
+
+def unlock(site: Site, passphrase_file: Path | None) -> Keys:
+    """Unlock the site's keystore with the passphrase from the nearest source."""
+    import os
+    import sys
+
+    from fednode.node.keystore import find_passphrase, read_public_keys, unlock_keystore
+
+    values = site.load().values
+    path = values.home.keystore
+    read_public_keys(path)  # a missing or damaged keystore is told before anybody types a passphrase
+
+    def prompt() -> str:
+        return str(click.prompt("Passphrase of the keystore", hide_input=True, err=True))
+
+    source = prompt if sys.stdin.isatty() else None
+    return unlock_keystore(path, find_passphrase(passphrase_file, os.environ, values.keys.passphrase_file, source))
+
+
+def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
+    """Write the identity card of these keys with the configured name and addresses."""
+    from fednode.ledger.identity import card_to_toml, make_identity_card
+    from fednode.node.files import PUBLIC_FILE, write_atomic
+    from fednode.node.keystore import SystemEntropy
+
+    card_made = make_identity_card(
+        values.node.name, values.network.advertise or values.network.listen, unlocked.sign,
+        unlocked.network_signer, unlocked.seal_key, SystemEntropy(),
+    )
+    write_atomic(path, card_to_toml(card_made).encode(), PUBLIC_FILE)

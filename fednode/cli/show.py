@@ -1,0 +1,152 @@
+"""How results are printed: tables and trees for people, whole values as JSON for programs.
+
+In tables hashes are shortened and times are UTC; colours appear on terminals only and never with NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+SHORT_HASH = 12
+_HASH = re.compile(r"[0-9a-f]{40,128}")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def short(text: object) -> str:
+    """Return the start of a hexadecimal hash; other values as they are, '-' for None."""
+    if text is None or text == "":
+        return "-"
+    return str(text)[:SHORT_HASH] if isinstance(text, str) and _HASH.fullmatch(text) else str(text)
+
+
+def members(value: object) -> str:
+    """Return member numbers as '1 2 4', '-' for none."""
+    return " ".join(str(item) for item in value) or "-" if isinstance(value, (list, tuple)) else short(value)
+
+
+def utc(time_ms: object) -> str:
+    """Return milliseconds since 1970 as UTC text."""
+    if not isinstance(time_ms, int) or isinstance(time_ms, bool):
+        return "-"
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def seconds(value: object) -> str:
+    """Return a duration in seconds with three digits."""
+    return f"{value:.3g} s" if isinstance(value, (int, float)) and not isinstance(value, bool) else "-"
+
+
+def ratio(value: object) -> str:
+    """Return a ratio with four places."""
+    return f"{value:.4f}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "-"
+
+
+def cell(key: str, value: object) -> str:
+    """Return a value as one cell, by the name of its key."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key.endswith("_ms") and isinstance(value, int) and value > 10**11:
+        return utc(value)
+    if isinstance(value, (list, tuple)):
+        return " ".join(short(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{word(name)} {cell(name, item)}" for name, item in value.items()) or "-"
+    return short(value)
+
+
+def word(key: str) -> str:
+    """Return a key as people read it."""
+    return key.removesuffix("_ms").replace("_", " ")
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values below each other, values aligned."""
+    rows = list(pairs)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        click.echo(f"{click.style(f'{name:<{width}}', dim=True)}  {value}")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print a table; a column is as wide as its content, and wraps only on a terminal too narrow for it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    is_terminal = sys.stdout.isatty()
+    console = Console(width=None if is_terminal else 250, highlight=False, soft_wrap=False)
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_printable(text)) for text in row))
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    """Keep control characters that came over the network from the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def print_records(records: Sequence[object], keys: Sequence[str], empty: str) -> None:
+    """Print dictionaries as a table of the given keys, or the sentence `empty` if there are none."""
+    found = [record for record in records if isinstance(record, Mapping)]
+    if not found:
+        click.echo(empty)
+        return
+    rows = [[cell(key, record.get(key)) for key in keys] for record in found]
+    print_table([word(key) for key in keys], rows)
+
+
+def print_value(value: object, indent: int = 0) -> None:
+    """Print any JSON value: pairs, with tables for lists of records and indented blocks for nested ones."""
+    if not isinstance(value, Mapping):
+        click.echo(cell("", value))
+        return
+    plain = {k: v for k, v in value.items() if not _is_nested(v)}
+    width = max((len(word(key)) for key in plain), default=0)
+    for key, item in plain.items():
+        click.echo(f"{'':{indent}}{click.style(f'{word(key):<{width}}', dim=True)}  {cell(key, item)}")
+    for key, item in value.items():
+        if not _is_nested(item):
+            continue
+        click.echo(f"{'':{indent}}{click.style(word(key), bold=True)}")
+        if isinstance(item, Mapping):
+            print_value(item, indent + 2)
+        else:
+            names = list(dict.fromkeys(name for record in item for name in record))
+            print_records(item, names, "-")
+
+
+def _is_nested(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+Node = tuple[str, Sequence["Node"]]
+
+
+def print_tree(title: str, children: Sequence[Node]) -> None:
+    """Print a title and, below it, nested lines with branches."""
+    click.echo(title)
+    for line in _branches(children):
+        click.echo(line)
+
+
+def _branches(children: Sequence[Node]) -> Iterable[str]:
+    for index, (text, below) in enumerate(children):
+        is_last = index == len(children) - 1
+        yield f"{'└─ ' if is_last else '├─ '}{text}"
+        yield from (f"{'   ' if is_last else '│  '}{line}" for line in _branches(below))
