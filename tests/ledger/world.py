@@ -27,6 +27,7 @@ TERMS = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=127,
     start_after_ms=5000, train_timeout_ms=60_000, phase_timeout_ms=5000,
 )
+METRICS = tx.Metrics(100, 90, 3 << 16, 950_000)
 
 
 class SeededEntropy:
@@ -84,7 +85,7 @@ class World:
     wrong_shares: set[tuple[int, int]] = field(default_factory=set)
     kept_chunks: set[tuple[int, int]] = field(default_factory=set)
     kept_sums: set[tuple[int, int]] = field(default_factory=set)
-    metrics: tx.Metrics | None = tx.Metrics(100, 90, 3 << 16, 950_000)
+    metrics: tx.Metrics | None = METRICS
 
     def __post_init__(self) -> None:
         self.genesis = make_test_genesis(self.size, *([self.terms] if self.size >= 3 else []))
@@ -259,10 +260,10 @@ class World:
         record = self.round
         is_closing = record.kind == RoundKind.CLOSING
         model = record.start_model if is_closing else seed_of("model", record.number)
-        fields: dict[str, object] = dict(
-            outcome=tx.Outcome.OK, reason="", sum_digest=seed_of("sum", record.number), model_hash=model,
-            weight=weight_of_sum(record.attempt), metrics=self.metrics,
-        )
+        fields: dict[str, object] = {
+            "outcome": tx.Outcome.OK, "reason": "", "sum_digest": seed_of("sum", record.number), "model_hash": model,
+            "weight": weight_of_sum(record.attempt), "metrics": self.metrics,
+        }
         return tx.Result(*self.place(), **(fields | changes))  # type: ignore[arg-type]
 
     def owed(self, member: int) -> tx.Body | None:

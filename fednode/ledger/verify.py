@@ -1,0 +1,175 @@
+"""Checking a whole chain, from the genesis on, without trusting whoever hands it over.
+
+Security assumption: the genesis is the right one (its chain id was compared), and of the members of any height at
+most f sign what is not so. Each level includes the ones below:
+
+    0  storage        every record is there and canonical
+    1  links          headers follow each other and name their parts
+    2  certificates   q members of the right set signed each block; its proposer had a turn; evidence is genuine
+    3  transactions   signatures hold, nonces grow, receipts are those the header names
+    4  execution      running every block again gives the same receipts, state root and members
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from fednode.codec import decode, encode
+from fednode.errors import Rejected, StorageError
+from fednode.ids import Hash, Height
+from fednode.ledger.block import Block, Tip, advance, check_link, decode_block, genesis_tip
+from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.merkle import compute_root
+from fednode.ledger.rules import BlockTime, apply_block, receipts_data
+from fednode.ledger.state import State, get_member_set
+from fednode.ledger.store import LedgerStore
+from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction, decode_transaction, verify_transaction
+from fednode.ledger.vote import Certificate, verify_certificate, verify_evidence
+
+MAX_CERTIFICATE_BYTES = 64 * 1024
+
+
+class Level(IntEnum):
+    """How thoroughly a chain is checked."""
+
+    STORAGE = 0
+    LINKS = 1
+    CERTIFICATES = 2
+    TRANSACTIONS = 3
+    EXECUTION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEntry:
+    """A block as bytes, its certificate as bytes, and its receipts as bytes where the source has them."""
+
+    block: bytes
+    certificate: bytes
+    receipts: tuple[bytes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What a check found.
+
+    `height` is the last block that passed every level asked for; `verdicts` holds, per level, whether it held up to
+    there; `problem` is the first thing wrong, in one sentence, or empty.
+    """
+
+    height: Height
+    tip_hash: Hash
+    state_root: Hash | None
+    verdicts: tuple[tuple[Level, bool], ...]
+    problem: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.problem
+
+
+def entries_of(store: LedgerStore) -> Iterator[ChainEntry]:
+    """Yield every block of a store; the store's own errors are raised while reading."""
+    for block, certificate in store.blocks(1, store.tip.height):
+        receipts = store.get_receipts(block.height)
+        if receipts is None:
+            raise StorageError(f"the receipts of block {block.height} are missing in the store")
+        yield ChainEntry(block.encoded, encode(certificate), receipts_data(receipts))
+
+
+def verify_chain(entries: Iterable[ChainEntry], genesis: Genesis, level: Level) -> ChainReport:
+    """Check blocks from height 1 on, up to `level`. Never raises for a bad chain: the report says what is wrong."""
+    check = _Check(genesis, level)
+    failed, problem = level, ""
+    try:
+        for entry in entries:
+            failed = check.add(entry)
+            if check.problem:
+                break
+        problem = check.problem
+    except StorageError as error:
+        failed, problem = Level.STORAGE, str(error)
+    verdicts = tuple((step, not problem or step < failed) for step in Level if step <= level)
+    tip = check.tip
+    root = check.state.root if level >= Level.EXECUTION else None
+    return ChainReport(tip.height, Hash(tip.block_hash), root, verdicts, problem)
+
+
+@dataclass
+class _Check:
+    genesis: Genesis
+    level: Level
+    problem: str = ""
+    tip: Tip = field(init=False)
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tip = genesis_tip(self.genesis.chain_id, self.genesis.member_set, self.genesis.time_ms)
+        self.state = genesis_state(self.genesis)
+        self._nonces: dict[int, int] = {}
+        self._certificate: Certificate | None = None
+
+    def add(self, entry: ChainEntry) -> Level:
+        """Check one block after the tip; on failure set `problem` and return the level that failed."""
+        step = Level.STORAGE
+        try:
+            block = decode_block(entry.block)
+            certificate = decode(Certificate, entry.certificate, MAX_CERTIFICATE_BYTES)
+            next_members, next_state = self.tip.members, self.state
+            if self.level >= (step := Level.LINKS):
+                check_link(self.tip, block)
+                if (certificate.height, certificate.block_hash) != (block.height, block.hash):
+                    raise Rejected("its certificate is of another block")
+            if self.level >= (step := Level.CERTIFICATES):
+                self._check_certificates(block, certificate)
+            if self.level >= (step := Level.TRANSACTIONS):
+                transactions = self._check_transactions(block, entry.receipts)
+                if self.level >= (step := Level.EXECUTION):
+                    next_state = self._execute(block, transactions, entry.receipts)
+                    next_members = get_member_set(next_state)
+            self.tip = advance(self.tip, block, next_members)
+            self.state, self._certificate = next_state, certificate
+        except Rejected as error:
+            self.problem = f"block {self.tip.height + 1} does not hold: {error.reason}"
+        return step
+
+    def _check_certificates(self, block: Block, certificate: Certificate) -> None:
+        """Check who signed the block, the copy of its parent's certificate in it, its proposer and its evidence."""
+        members, chain_id = self.tip.members, self.tip.chain_id
+        verify_certificate(certificate, members, chain_id)
+        if block.parent_certificate is not None and block.parent_certificate != self._certificate:
+            verify_certificate(block.parent_certificate, self.tip.signed_by, chain_id)
+        turns = range(min(certificate.view + 1, len(members)))
+        if block.header.proposer not in (self.tip.proposer(view) for view in turns):
+            raise Rejected(f"member {block.header.proposer} had no turn to propose it")
+        for piece in block.evidence:
+            verify_evidence(piece, members, chain_id)
+
+    def _check_transactions(self, block: Block, receipts: tuple[bytes, ...] | None) -> tuple[Transaction, ...]:
+        keys = self.tip.members
+        transactions = []
+        for data in block.transactions:
+            transaction = decode_transaction(data)
+            verify_transaction(self.tip.chain_id, keys.key_of(transaction.sender), transaction)
+            if transaction.nonce <= self._nonces.get(transaction.sender, 0):
+                raise Rejected(f"a nonce of member {transaction.sender} does not grow")
+            if not block.height <= transaction.valid_until <= block.height + MAX_VALIDITY_BLOCKS:
+                raise Rejected(f"a transaction of member {transaction.sender} is out of its time")
+            self._nonces[transaction.sender] = transaction.nonce
+            transactions.append(transaction)
+        if receipts is not None and compute_root(receipts) != block.header.receipts_root:
+            raise Rejected("its receipts are not those its header names")
+        return tuple(transactions)
+
+    def _execute(
+        self, block: Block, transactions: tuple[Transaction, ...], receipts: tuple[bytes, ...] | None
+    ) -> State:
+        applied = apply_block(self.state, BlockTime(block.height, block.header.time_ms), transactions)
+        data = receipts_data(applied.receipts)
+        if (receipts is not None and data != receipts) or compute_root(data) != block.header.receipts_root:
+            raise Rejected("running it again gives other receipts")
+        if applied.state.root != block.header.state_root:
+            raise Rejected("running it again gives another state")
+        return applied.state
