@@ -60,7 +60,7 @@ class ComputeDone:
 
 @dataclass(frozen=True, slots=True)
 class SumHappened:
-    """Something for the secure sum of `round`: a chunk, a request, a timer, a result, a peer. Others' rounds pass by."""
+    """Something for the secure sum of `round`: a chunk, a request, a timer, a result, a peer."""
 
     round: int
     event: sm.Event

@@ -117,6 +117,11 @@ class StudyMachine:
                 assert_never(event)
 
     @property
+    def has_data(self) -> bool:
+        """Whether this hospital has a table for the study."""
+        return self._place.data_path is not None
+
+    @property
     def current_round(self) -> int | None:
         """The round the ledger is in, as far as this machine has followed."""
         return None if self._current is None else self._current.number

@@ -1,0 +1,1 @@
+"""The ledger: a proof-of-authority chain whose blocks are final when they are decided."""

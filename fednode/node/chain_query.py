@@ -1,0 +1,138 @@
+"""What is asked of a chain: the same answers from a running daemon's store and from the directory of a stopped one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from fednode.codec import encode
+from fednode.errors import Rejected, Unavailable, UsageError
+from fednode.ids import PROTOCOL_VERSION
+from fednode.ledger.genesis import Genesis
+from fednode.ledger.rules import receipts_data
+from fednode.ledger.store import LedgerStore
+from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.verify import ChainEntry
+from fednode.node.views import Json, block_view, kind_name, transaction_view, utc_text
+
+MAX_BLOCKS = 64
+MAX_BYTES = 4 * 1024 * 1024
+"""Blocks and bytes of one answer with whole blocks."""
+
+
+def chain_status(store: LedgerStore, genesis: Genesis) -> dict[str, Json]:
+    """Return name, members and end of the chain."""
+    tip = store.tip
+    return {
+        "federation": genesis.name,
+        "chain_id": tip.chain_id.hex(),
+        "protocol_version": PROTOCOL_VERSION,
+        "height": tip.height,
+        "tip_hash": tip.block_hash.hex(),
+        "time_ms": tip.time_ms,
+        "time": utc_text(tip.time_ms),
+        "members": len(tip.members),
+        "fault_bound": tip.members.fault_bound,
+        "quorum": tip.members.quorum,
+    }
+
+
+def chain_show(store: LedgerStore, at: str) -> list[dict[str, Json]]:
+    """Return the blocks that `at` names: a height, a block hash, `latest`, or A..B (at most 64 blocks)."""
+    first, last = _range(store, at)
+    if last - first >= MAX_BLOCKS:
+        raise UsageError(f"{last - first + 1} blocks are too many at once; ask for at most {MAX_BLOCKS}")
+    return [_block(store, height) for height in range(first, last + 1)]
+
+
+def _range(store: LedgerStore, at: str) -> tuple[int, int]:
+    tip = store.tip.height
+    if match := re.fullmatch(r"(\d{1,15})?\.\.(\d{1,15})?", at):
+        first, last = int(match[1] or 1), int(match[2] or tip)
+    elif at == "latest":
+        first = last = tip
+    elif re.fullmatch(r"\d{1,15}", at):
+        first = last = int(at)
+    elif re.fullmatch("[0-9a-fA-F]{64}", at):
+        found = store.find_block(bytes.fromhex(at))
+        if found is None:
+            raise UsageError(f"no block has the hash {at}; 'fednode chain status' shows the latest")
+        first = last = found
+    else:
+        raise UsageError(f"'{at}' is no block; give a height, a block hash of 64 digits, latest, or A..B")
+    if tip == 0:
+        raise UsageError("the chain has no block yet; the first one comes with the first transaction")
+    if not 1 <= first <= last <= tip:
+        raise UsageError(f"the chain has blocks 1 to {tip}; ask for some of these")
+    return first, last
+
+
+def _block(store: LedgerStore, height: int) -> dict[str, Json]:
+    block, certificate = store.get_block(height), store.get_certificate(height)
+    receipts = store.get_receipts(height)
+    if block is None or certificate is None or receipts is None:
+        raise Unavailable(f"block {height} is not in the store; it is being written, ask again")
+    view = block_view(block, certificate, certificate.signers(store.get_members(height)))
+    transactions = [decode_transaction(data) for data in block.transactions]
+    view["transactions"] = [
+        {"id": tx.txid.hex(), "kind": kind_name(tx.body), "sender": int(tx.sender), "ok": receipt.ok,
+         "reason": receipt.reason}
+        for tx, receipt in zip(transactions, receipts, strict=True)
+    ]
+    return view
+
+
+def chain_transaction(store: LedgerStore, txid: str) -> dict[str, Json]:
+    """Return a transaction of the chain with its place and receipt."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", txid):
+        raise UsageError(f"'{txid}' is no transaction id; give all 64 hexadecimal digits")
+    place = store.find_transaction(bytes.fromhex(txid))
+    block = None if place is None else store.get_block(place.height)
+    receipts = None if place is None else store.get_receipts(place.height)
+    if place is None or block is None or receipts is None:
+        raise UsageError(f"transaction {txid} is not on the chain; it may still be waiting, or was made elsewhere")
+    receipt = receipts[place.index]
+    transaction = decode_transaction(block.transactions[place.index])
+    return transaction_view(transaction, place.height, receipt.ok, receipt.reason)
+
+
+# --- whole blocks, for verification ---------------------------------------------------------------------------
+
+def chain_blocks(store: LedgerStore, first: int) -> list[dict[str, Json]]:
+    """Return whole blocks from height `first` on, as many as fit one answer; none past the end."""
+    found: list[dict[str, Json]] = []
+    size = 0
+    for block, certificate in store.blocks(first, min(first + MAX_BLOCKS - 1, store.tip.height)):
+        receipts = receipts_data(store.get_receipts(block.height) or ())
+        size += len(block.encoded) + sum(map(len, receipts))
+        if found and size > MAX_BYTES:
+            break
+        found.append({
+            "block": _text(block.encoded), "certificate": _text(encode(certificate)),
+            "receipts": [_text(data) for data in receipts],
+        })
+    return found
+
+
+def entries_from(answers: Iterable[Mapping[str, object]]) -> Iterator[ChainEntry]:
+    """Turn records of `chain_blocks` back into what `ledger.verify` reads."""
+    for answer in answers:
+        receipts = answer.get("receipts")
+        if not isinstance(receipts, list):
+            raise Unavailable("the daemon answered with something that is no block; use one version of fednode")
+        yield ChainEntry(_bytes(answer.get("block")), _bytes(answer.get("certificate")), tuple(map(_bytes, receipts)))
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _bytes(text: object) -> bytes:
+    try:
+        if not isinstance(text, str):
+            raise Rejected("no text")
+        return base64.b64decode(text, validate=True)
+    except (Rejected, binascii.Error):
+        raise Unavailable("the daemon answered with something that is no block; use one version of fednode") from None

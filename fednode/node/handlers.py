@@ -1,0 +1,180 @@
+"""What the command line may ask of a running daemon, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from fednode.errors import DataError, Refused, Unavailable, UsageError
+from fednode.ids import Hash, StudyId
+from fednode.learn.study_toml import parse_study
+from fednode.ledger.bodies import Body, StudyAction, StudyPause, StudyVote
+from fednode.ledger.refusals import describe_refusal
+from fednode.ledger.state import get_studies
+from fednode.node import chain_query, status
+from fednode.node.control import Arguments, Emit, Handlers
+from fednode.node.files import PUBLIC_FILE, write_atomic
+from fednode.node.status import Node
+from fednode.node.views import Json, report_view, reports_of
+from fednode.rounds.terms import proposal_id, study_proposal
+
+FINAL_TIMEOUT_S = 30.0
+"""How long a command waits for its transaction; it stays on its way after that."""
+
+ACTIONS = {action.name.lower(): action for action in StudyAction}
+
+
+def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
+    """Return everything that can be asked of `node`; `stop` ends the daemon."""
+    calls = _Calls(node, stop)
+    return Handlers(
+        calls={
+            "status": calls.status,
+            "memory": calls.memory,
+            "stop": calls.stop,
+            "chain_status": calls.chain_status,
+            "chain_show": calls.chain_show,
+            "chain_blocks": calls.chain_blocks,
+            "chain_tx": calls.chain_tx,
+            "member_list": calls.member_list,
+            "study_list": calls.study_list,
+            "study_show": calls.study_show,
+            "study_create": calls.study_create,
+            "study_vote": calls.study_vote,
+            "study_pause": calls.study_pause,
+            "round_list": calls.round_list,
+            "round_show": calls.round_show,
+            "model_list": calls.model_list,
+            "model_show": calls.model_show,
+            "model_export": calls.model_export,
+        },
+        streams={"follow": calls.follow},
+    )
+
+
+class _Calls:
+    """One method per name; arguments are checked in `Arguments`, answers are plain values."""
+
+    def __init__(self, node: Node, stop: Callable[[], None]) -> None:
+        self._node = node
+        self._stop = stop
+
+    # --- the daemon ---------------------------------------------------------------------------------------------
+
+    async def status(self, args: Arguments) -> Json:
+        return status.status_view(self._node)
+
+    async def memory(self, args: Arguments) -> Json:
+        return status.memory_view()
+
+    async def stop(self, args: Arguments) -> Json:
+        self._stop()
+        return {"stopped": True, "pid": self._node.pid}
+
+    async def follow(self, args: Arguments, emit: Emit) -> Json:
+        """Say the status now and after every block, until the caller hangs up."""
+        while True:
+            await emit(status.status_view(self._node))
+            await self._node.reactor.wait_block()
+
+    # --- chain --------------------------------------------------------------------------------------------------
+
+    async def chain_status(self, args: Arguments) -> Json:
+        return status.chain_view(self._node)
+
+    async def chain_show(self, args: Arguments) -> Json:
+        return list(chain_query.chain_show(self._node.reactor.parts.store, args.text("at", "latest")))
+
+    async def chain_blocks(self, args: Arguments) -> Json:
+        return list(chain_query.chain_blocks(self._node.reactor.parts.store, args.number("first", 1)))
+
+    async def chain_tx(self, args: Arguments) -> Json:
+        return chain_query.chain_transaction(self._node.reactor.parts.store, args.text("id"))
+
+    async def member_list(self, args: Arguments) -> Json:
+        return status.members_view(self._node)
+
+    # --- studies ------------------------------------------------------------------------------------------------
+
+    async def _final(self, body: Body) -> dict[str, Json]:
+        """Bring a body onto the ledger and tell where it stands."""
+        with trio.move_on_after(FINAL_TIMEOUT_S):
+            transaction, height, receipt = await self._node.reactor.submit(body)
+            if not receipt.ok:
+                raise Refused(f"the ledger refused this: {describe_refusal(receipt.reason)}")
+            return {"id": transaction.txid.hex(), "height": height}
+        raise Unavailable(
+            f"no block carried the request within {FINAL_TIMEOUT_S:g} s; it stays on its way: check with "
+            "'fednode status' that enough members can be reached"
+        )
+
+    async def study_list(self, args: Arguments) -> Json:
+        node = self._node
+        return [status.study_summary(node, study) for study in get_studies(node.state)]
+
+    async def study_show(self, args: Arguments) -> Json:
+        return status.shown_study(self._node, self._study(args))
+
+    async def study_create(self, args: Arguments) -> Json:
+        proposal = study_proposal(parse_study(args.text("toml"), "the study file"))
+        done = await self._final(proposal)
+        return {**done, "study": proposal_id(proposal).hex()}
+
+    async def study_vote(self, args: Arguments) -> Json:
+        action = ACTIONS.get(args.text("action"))
+        if action is None:
+            raise UsageError(f"a vote is one of {', '.join(ACTIONS)}")
+        study = self._study(args)
+        done = await self._final(StudyVote(study, action))
+        return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+
+    async def study_pause(self, args: Arguments) -> Json:
+        study = self._study(args)
+        done = await self._final(StudyPause(study, args.text("reason", "")[:200]))
+        return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+
+    def _study(self, args: Arguments) -> StudyId:
+        return status.find_study(self._node, args.optional_text("study"))
+
+    # --- rounds and models --------------------------------------------------------------------------------------
+
+    async def round_list(self, args: Arguments) -> Json:
+        return status.shown_rounds(self._node, self._study(args))
+
+    async def round_show(self, args: Arguments) -> Json:
+        reports = reports_of(self._node.state, self._study(args))
+        wanted = args.optional_number("round")
+        found = [report for report in reports if wanted is None or report.number == wanted]
+        if not found:
+            number = "no round" if wanted is None else f"round {wanted} has not"
+            raise Refused(f"{number} closed yet; 'fednode round list' shows those that have")
+        return report_view(found[-1])
+
+    async def model_list(self, args: Arguments) -> Json:
+        return status.shown_models(self._node)
+
+    async def model_show(self, args: Arguments) -> Json:
+        wanted = self._model(args)
+        entry = next(m for m in status.shown_models(self._node) if isinstance(m, dict) and m["hash"] == wanted.hex())
+        return {**entry, "path": str(self._node.reactor.parts.models.path(wanted))}
+
+    async def model_export(self, args: Arguments) -> Json:
+        wanted, models = self._model(args), self._node.reactor.parts.models
+        if models.load(wanted) is None:
+            raise DataError(f"model {wanted.hex()[:16]} is not here yet; it is fetched from the members, try again")
+        path = Path(args.text("path"))
+        data = models.read_bytes(wanted)
+        write_atomic(path, data, PUBLIC_FILE)
+        return {"hash": wanted.hex(), "path": str(path), "bytes": len(data)}
+
+    def _model(self, args: Arguments) -> Hash:
+        """Return the model named by the beginning of its hash; without one, the newest."""
+        text = args.text("hash", "latest").lower()
+        hashes = [str(m["hash"]) for m in status.shown_models(self._node) if isinstance(m, dict)]
+        found = hashes[-1:] if text == "latest" else [h for h in hashes if len(text) >= 4 and h.startswith(text)]
+        if len(found) != 1:
+            problem = "no model" if not found else f"{len(found)} models"
+            raise Refused(f"{problem} on the ledger with hash '{text}'; 'fednode model list' shows them")
+        return Hash(bytes.fromhex(found[0]))

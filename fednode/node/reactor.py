@@ -1,0 +1,358 @@
+"""The loop of one node: take an event, ask the core, perform the effects in order, write both to the journal.
+
+Security assumption: everything here runs on one trio thread, and an effect is finished before the next begins; long
+computations run in other threads or in the worker process and come back as events. Files are written inline: a vote
+must not overtake its record, and a synced write is shorter than a thread's round trip on the disks this was made for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+import trio
+
+from fednode.errors import Rejected, TrainingError
+from fednode.ids import MemberId, PeerId, StudyId
+from fednode.learn import jobs as work
+from fednode.ledger import sync
+from fednode.ledger.bodies import Body
+from fednode.ledger.rules import Receipt
+from fednode.ledger.store import DecidedBlock, LedgerStore
+from fednode.ledger.transaction import Transaction
+from fednode.node import effects as do
+from fednode.node import wire
+from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.core import Core
+from fednode.node.journal import Journal
+from fednode.node.sign_state import SignStateFile
+from fednode.node.timers import Timers
+from fednode.node.trainer import WorkerTrainer
+from fednode.p2p import network as net
+from fednode.rounds import jobs as round_jobs
+from fednode.smpc import jobs as sum_jobs
+
+MAX_REJECTED = 20
+"""Frames no honest member sends, after which a member is cut off for a while; a version in between may send one."""
+
+BLOB_REPEAT_S = 1.0
+"""A blob asked for again within this time is still on its way."""
+
+SHORT_VECTOR_BYTES = 1 << 18
+"""Jobs on vectors up to this size take about a millisecond, not worth a thread's round trip."""
+
+WORK_TIMEOUT_S = 3600.0
+"""A bound for jobs without one of their own; the ledger's deadlines are what ends a round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the reactor performs effects with."""
+
+    store: LedgerStore
+    sign_state: SignStateFile
+    records: RoundStore
+    models: ModelStore
+    trainer: WorkerTrainer
+    journal: Journal | None
+    peer_of: Mapping[MemberId, PeerId]
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """A command that waits for its transaction to be final."""
+
+    event: trio.Event
+    height: int = 0
+    receipt: Receipt | None = None
+
+
+class Reactor:
+    """Feeds the core and does what it asks. `run` returns when `stop` is called; errors of the environment end it."""
+
+    def __init__(self, core: Core, parts: Parts) -> None:
+        self.core = core
+        self.parts = parts
+        self.network: net.Network | None = None
+        self.addresses: dict[MemberId, str] = {}
+        self.refused: dict[MemberId, str] = {}
+        self.problems: deque[str] = deque(maxlen=20)
+        self.dropped: Counter[MemberId] = Counter()
+        self.timers = Timers(self._on_timer)
+        self._member_of = {peer: member for member, peer in parts.peer_of.items()}
+        self._queue: deque[tuple[str, Callable[[], list[do.Effect]]]] = deque()
+        self._is_busy = False
+        self._nursery: trio.Nursery | None = None
+        self._rejected: Counter[MemberId] = Counter()
+        self._sent_blobs: dict[tuple[MemberId, bytes], float] = {}
+        self._waiters: dict[bytes, _Waiter] = {}
+        self._block_stored = trio.Event()
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    async def run(self, network: net.Network) -> None:
+        """Serve until cancelled."""
+        self.network = network
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self.timers.run)
+            self._dispatch("start", lambda: self.core.start(now_ms()))
+            while True:
+                event = await network.receive()
+                self._on_network(event)
+
+    def _dispatch(self, name: str, ask: Callable[[], list[do.Effect]]) -> None:
+        """Ask the core and perform; what arises meanwhile waits its turn."""
+        self._queue.append((name, ask))
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            while self._queue:
+                name, ask = self._queue.popleft()
+                effects = ask()
+                for effect in effects:
+                    self._perform(effect)
+                if self.parts.journal is not None:
+                    self.parts.journal.write(name, effects=tuple(type(effect).__name__ for effect in effects))
+        finally:
+            self._is_busy = False
+
+    def accept_blob(self, peer: PeerId, header: bytes, size_bytes: int) -> bool:
+        """Whether the network may read a blob: it asks before any memory is taken."""
+        member = self._member_of.get(peer)
+        return member is not None and self.core.accepts_blob(member, header, size_bytes)
+
+    async def submit(self, body: Body) -> tuple[Transaction, int, Receipt]:
+        """Bring a body onto the ledger; return the transaction, its height and receipt once a block carries it.
+
+        Raises `Refused` if the rules would refuse it now. Waits without end: the caller sets the time.
+        """
+        transaction, effects = self.core.submit(body, now_ms())
+        waiter = _Waiter(trio.Event())
+        self._waiters[transaction.txid] = waiter
+        try:
+            self._dispatch("submit", lambda: effects)
+            await waiter.event.wait()
+        finally:
+            del self._waiters[transaction.txid]
+        assert waiter.receipt is not None, "set with the event"
+        return transaction, waiter.height, waiter.receipt
+
+    async def wait_block(self) -> None:
+        """Return after the next block is stored."""
+        await self._block_stored.wait()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def _on_network(self, event: net.NetworkEvent) -> None:
+        member = self._member_of.get(event.peer)
+        if member is None:
+            return
+        match event:
+            case net.PeerUp(_, address):
+                self.addresses[member] = address
+                self.refused.pop(member, None)
+                self._rejected.pop(member, None)
+                self._dispatch("peer-up", lambda: self.core.peer_up(member, now_ms()))
+            case net.PeerDown():
+                self.addresses.pop(member, None)
+                self._dispatch("peer-down", lambda: self.core.peer_down(member, now_ms()))
+            case net.Refused(_, reason):
+                self.refused[member] = reason
+                self._note_problem(f"member {member} refused: {reason}")
+            case net.Received(_, frame):
+                self._guard(member, "frame", lambda: self.core.frame(member, frame, now_ms()))
+            case net.BlobReceived(_, header, blob):
+                self._guard(member, "blob", lambda: self.core.blob(member, header, blob, now_ms()))
+            case net.Announced(_, claim):
+                self._guard(member, "announcement", lambda: self.core.announcement(member, claim, now_ms()))
+            case _:
+                assert_never(event)
+
+    def _guard(self, member: MemberId, name: str, ask: Callable[[], list[do.Effect]]) -> None:
+        """A peer's nonsense is counted and dropped; too much of it cuts the peer off."""
+        def ask_guarded() -> list[do.Effect]:
+            try:
+                return ask()
+            except Rejected as error:
+                self._rejected[member] += 1
+                self.dropped[member] += 1
+                if self._rejected[member] > MAX_REJECTED:
+                    self._rejected[member] = 0
+                    return [do.DropPeer(member, error.reason)]
+                return [do.log("rejected", member=member, what=name, reason=error.reason)]
+
+        self._dispatch(name, ask_guarded)
+
+    def _on_timer(self, key: Hashable) -> None:
+        self._dispatch("timer", lambda: self.core.timer(key, now_ms()))
+
+    # --- effects ------------------------------------------------------------------------------------------------
+
+    def _perform(self, effect: do.Effect) -> None:
+        match effect:
+            case do.SendToAll(data):
+                for member in tuple(self.core.up):
+                    self._send(member, data)
+            case do.SendFrame(to, data):
+                self._send(to, data)
+            case do.SendBlob():
+                self._send_blob(effect)
+            case do.Announce(data):
+                if self.network is not None:
+                    self.network.announce(data)
+            case do.StartTimer(key, delay_ms):
+                self.timers.start(key, delay_ms)
+            case do.DropPeer(member, reason):
+                self._note_problem(f"member {member} was cut off for a while: {reason}")
+                if self.network is not None:
+                    self.network.drop(self.parts.peer_of[member], reason)
+            case do.Log(kind, fields):
+                self._log(kind, dict(fields))
+            case _:
+                self._perform_stored(effect)
+
+    def _perform_stored(
+        self,
+        effect: do.SaveSignState | do.StoreBlock | do.SaveRecord | do.ForgetRecords | do.SaveModel | do.LoadModel
+        | do.ServeBlocks | do.ServeModel | do.StartWork | do.ComputeSum | do.ComputeRound,
+    ) -> None:
+        parts = self.parts
+        match effect:
+            case do.SaveSignState(record):
+                parts.sign_state.save(record)
+            case do.StoreBlock():
+                self._store_block(effect)
+            case do.SaveRecord(study, round_, part, secret):
+                parts.records.put(study, round_, part, secret)
+            case do.ForgetRecords(study, round_):
+                parts.records.forget(study, round_)
+            case do.SaveModel(name, data):
+                parts.models.put(name, data)
+            case do.LoadModel(name):
+                model = parts.models.load(name)
+                self._dispatch("model-found", lambda: self.core.model_found(name, model, now_ms()))
+            case do.ServeBlocks(to, first, last):
+                response = sync.make_response(parts.store.blocks(first, last))
+                self._send(to, wire.encode_sync_frame(response))
+            case do.ServeModel(to, name):
+                if parts.models.has(name):
+                    header = wire.encode_header(wire.ModelHeader(name))
+                    self._send_blob(do.SendBlob(to, header, parts.models.read_bytes(name)))
+            case do.StartWork() | do.ComputeSum() | do.ComputeRound():
+                self._start_long(effect)
+            case _:
+                assert_never(effect)
+
+    def _send(self, to: MemberId, data: bytes) -> None:
+        if self.network is not None:
+            self.network.send(self.parts.peer_of[to], data)
+
+    def _send_blob(self, effect: do.SendBlob) -> None:
+        key, now = (effect.to, effect.header), time.monotonic()
+        if self.network is None or now - self._sent_blobs.get(key, -BLOB_REPEAT_S) < BLOB_REPEAT_S:
+            return
+        if len(self._sent_blobs) > 10_000:
+            self._sent_blobs = {k: at for k, at in self._sent_blobs.items() if now - at < BLOB_REPEAT_S}
+        if self.network.send_blob(self.parts.peer_of[effect.to], effect.header, effect.data):
+            self._sent_blobs[key] = now
+
+    def _store_block(self, effect: do.StoreBlock) -> None:
+        applied = effect.outcome.applied
+        self.parts.store.append(
+            DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
+        )
+        for receipt in applied.receipts:
+            waiter = self._waiters.get(receipt.txid)
+            if waiter is not None:
+                waiter.height, waiter.receipt = effect.block.height, receipt
+                waiter.event.set()
+        self._block_stored.set()
+        self._block_stored = trio.Event()
+        self._log("block", {"height": effect.block.height, "hash": effect.block.hash, "txs": len(applied.receipts)})
+
+    def _start_long(self, effect: do.StartWork | do.ComputeSum | do.ComputeRound) -> None:
+        assert self._nursery is not None, "effects are performed while the reactor runs"
+        match effect:
+            case do.StartWork(study, number, job):
+                self._nursery.start_soon(self._work, study, number, job)
+            case do.ComputeSum(study, round_, number, sum_job):
+                self._compute(
+                    _is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), "computed",
+                    lambda result: self.core.computed_sum(study, round_, number, result, now_ms()),
+                )
+            case do.ComputeRound(study, number, round_job):
+                self._compute(
+                    _is_short_round(round_job), lambda: round_jobs.run(round_job), "computed",
+                    lambda result: self.core.computed_round(study, number, result, now_ms()),
+                )
+            case _:
+                assert_never(effect)
+
+    def _compute(
+        self, is_short: bool, job: Callable[[], object], name: str, tell: Callable[[object], list[do.Effect]]
+    ) -> None:
+        if is_short:
+            result = job()
+            self._dispatch(name, lambda: tell(result))
+            return
+
+        async def run() -> None:
+            result = await trio.to_thread.run_sync(job)
+            self._dispatch(name, lambda: tell(result))
+
+        assert self._nursery is not None
+        self._nursery.start_soon(run)
+
+    async def _work(self, study: StudyId, number: int, job: work.Job) -> None:
+        try:
+            answer = await self.parts.trainer.run(job, WORK_TIMEOUT_S)
+        except TrainingError as error:
+            answer = work.Failed("memory", str(error)[:2000])
+        self._dispatch("worked", lambda: self.core.worked(study, number, answer, now_ms()))
+
+    def _log(self, kind: str, fields: Mapping[str, bool | int | str | bytes | None]) -> None:
+        if kind == "problem":
+            self._note_problem(str(fields.get("text", "")))
+        elif kind == "stopped-signing":
+            self._note_problem(str(fields.get("reason", "")))
+        if self.parts.journal is not None:
+            self.parts.journal.write(kind, **fields)
+
+    def _note_problem(self, text: str) -> None:
+        self.problems.append(text)
+
+
+def now_ms() -> int:
+    """Return UTC in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _is_short_sum(job: sum_jobs.Job) -> bool:
+    match job:
+        case sum_jobs.HashChunk(data):
+            return len(data) <= 4 * SHORT_VECTOR_BYTES
+        case sum_jobs.CheckShares(_, dealt):
+            return len(dealt) <= 8
+        case sum_jobs.MaskInput():
+            return job.values.nbytes * len(job.points) <= SHORT_VECTOR_BYTES
+        case sum_jobs.SumChunks(chunks):
+            return sum(len(part) for _, parts in chunks for part in parts) <= SHORT_VECTOR_BYTES
+        case sum_jobs.Unmask():
+            return sum(map(len, job.chunks)) * len(job.points) <= SHORT_VECTOR_BYTES
+        case _:
+            assert_never(job)
+
+
+def _is_short_round(job: round_jobs.Job) -> bool:
+    match job:
+        case round_jobs.MakeInput():
+            return len(job.delta or b"") <= SHORT_VECTOR_BYTES
+        case round_jobs.Conclude():
+            return job.total.nbytes <= SHORT_VECTOR_BYTES
+        case _:
+            assert_never(job)

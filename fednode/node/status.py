@@ -1,0 +1,214 @@
+"""What one running node knows, as plain JSON values: its own side of `status`, chain, studies, rounds and models."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import time
+from dataclasses import dataclass
+
+from fednode import __version__
+from fednode.errors import Refused, UsageError
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
+from fednode.ledger.genesis import Genesis
+from fednode.ledger.state import State, get_members, get_studies, get_study
+from fednode.node import chain_query
+from fednode.node.config import HospitalConfig
+from fednode.node.reactor import Reactor
+from fednode.node.views import (
+    Json,
+    report_view,
+    reports_of,
+    study_view,
+    terms_view,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running daemon, for those who ask about it."""
+
+    name: str
+    genesis: Genesis
+    reactor: Reactor
+    config: HospitalConfig
+    started: float
+    pid: int
+
+    @property
+    def state(self) -> State:
+        """The state after the tip."""
+        return self.reactor.core.chain.state
+
+    @property
+    def me(self) -> MemberId:
+        """This hospital's number."""
+        return self.reactor.core.identity.member
+
+
+def status_view(node: Node) -> dict[str, Json]:
+    """Return everything at a glance."""
+    core = node.reactor.core
+    members = get_members(node.state)
+    me = next(m for m in members if m.member == node.me)
+    return {
+        "version": __version__,
+        "protocol_version": PROTOCOL_VERSION,
+        "pid": node.pid,
+        "uptime_s": round(time.monotonic() - node.started, 1),
+        "rss_mb": round(_rss_bytes() / 2**20, 1),
+        "cpu_s": round(time.process_time(), 3),
+        "worker_pid": node.reactor.parts.trainer.pid,
+        "member": {"id": int(node.me), "name": me.name, "peer_id": str(peer_id(node, node.me))},
+        "chain": chain_view(node),
+        "members": members_view(node),
+        "connected": len(core.up),
+        "studies": [study_summary(node, study) for study in get_studies(node.state)],
+        "pool": {"transactions": len(core.chain.pool), "bytes": core.chain.pool.size_bytes, "own": len(core.outbox)},
+        "problems": list(node.reactor.problems),
+        "network": dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
+    }
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def memory_view() -> dict[str, Json]:
+    """Return this process's memory and processor time, after a collection."""
+    gc.collect()
+    return {"rss_mb": round(_rss_bytes() / 2**20, 2), "cpu_s": round(time.process_time(), 4), "pid": os.getpid()}
+
+
+def peer_id(node: Node, member: MemberId) -> str:
+    """Return a member's libp2p peer id."""
+    if member in node.reactor.parts.peer_of:
+        return str(node.reactor.parts.peer_of[member])
+    raise Refused(f"there is no member {member}; 'fednode member list' shows them")
+
+
+def chain_view(node: Node) -> dict[str, Json]:
+    """Return where the chain ends and what that takes."""
+    core = node.reactor.core
+    reachable = len(core.up) + 1
+    return {
+        **chain_query.chain_status(node.reactor.parts.store, node.genesis),
+        "reachable": reachable,
+        "has_quorum": reachable >= core.replica.tip.members.quorum,
+        "is_signing": core.replica.refusal is None,
+        "not_signing_reason": core.replica.refusal,
+        "view": int(core.replica.state.view),
+        "catching_up_to": core.catch_up.target,
+        "source": "daemon",
+    }
+
+
+def members_view(node: Node) -> list[Json]:
+    """Return all hospitals and whether they can be reached from here."""
+    core, reactor = node.reactor.core, node.reactor
+    return [
+        {
+            "id": int(record.member),
+            "name": record.name,
+            "is_me": record.member == node.me,
+            "is_connected": record.member in core.up or record.member == node.me,
+            "address": reactor.addresses.get(record.member),
+            "refused": reactor.refused.get(record.member),
+            "dropped_messages": reactor.dropped[record.member],
+            "addresses": list(record.addresses),
+            "peer_id": str(peer_id(node, record.member)),
+            "sign_key": record.sign_key.hex(),
+            "network_key": record.network_key.hex(),
+            "seal_key": record.seal_key.hex(),
+        }
+        for record in get_members(node.state)
+    ]
+
+
+# --- studies, rounds, models -----------------------------------------------------------------------------------
+
+def find_study(node: Node, text: str | None) -> StudyId:
+    """Return the study a person named: by id, the beginning of its id, or its name; without a name the only one."""
+    studies = get_studies(node.state)
+    if text is None:
+        if len(studies) == 1:
+            return studies[0]
+        raise UsageError(f"there are {len(studies)} studies; name one, 'fednode study list' shows them")
+    by_name = [study for study in studies if study_name(node, study) == text]
+    by_id = [study for study in studies if len(text) >= 4 and study.hex().startswith(text.lower())]
+    found = by_name or by_id
+    if len(found) != 1:
+        problem = "no study is" if not found else f"{len(found)} studies are"
+        raise Refused(f"{problem} called '{text}'; 'fednode study list' shows all with their ids")
+    return found[0]
+
+
+def study_name(node: Node, study: StudyId) -> str:
+    """Return a study's name, or an empty text if this program cannot read it."""
+    spec = node.reactor.core.studies.spec_of(study)
+    return "" if spec is None else spec.name
+
+
+def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
+    """Return where a study stands, seen from this hospital."""
+    studies = node.reactor.core.studies
+    view = study_view(node.state, study, study_name(node, study))
+    machine = studies.get(study)
+    view["problem"] = studies.problem_of(study)
+    view["has_data"] = machine is not None and machine.has_data
+    view["has_model"] = (
+        isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))
+    )
+    return view
+
+
+def shown_study(node: Node, study: StudyId) -> dict[str, Json]:
+    """Return a study with its terms and, as a file to read, its specification."""
+    from fednode.learn.study_toml import to_toml  # small, but only this call needs it
+
+    record = get_study(node.state, study)
+    spec = node.reactor.core.studies.spec_of(study)
+    assert record is not None, "found among the ledger's studies"
+    return {
+        **study_summary(node, study),
+        "terms": terms_view(record.terms),
+        "toml": to_toml(spec) if spec is not None else None,
+        "limits": node_limits(len(get_members(node.state))),
+    }
+
+
+def node_limits(members: int) -> list[Json]:
+    """Return what a sum of so few says about one hospital, for those who approve a study."""
+    limits: list[Json] = ["every sum shows its average to all members; the averages of few hospitals say much of each"]
+    if members <= 4:
+        limits.append(
+            f"with {members} members, one that is curious learns from a sum of {max(3, quorum(members))} what the "
+            f"other {max(3, quorum(members)) - 1} have in common"
+        )
+    return limits
+
+
+def shown_rounds(node: Node, study: StudyId) -> list[Json]:
+    """Return the reports of all closed rounds of a study."""
+    return [report_view(report) for report in reports_of(node.state, study)]
+
+
+def shown_models(node: Node) -> list[Json]:
+    """Return every model the ledger names, and whether it is here."""
+    models = node.reactor.parts.models
+    found: list[Json] = []
+    seen: set[bytes] = set()
+    for study in get_studies(node.state):
+        for report in reports_of(node.state, study):
+            if any(report.model_hash) and report.model_hash not in seen:
+                seen.add(report.model_hash)
+                found.append({
+                    "hash": report.model_hash.hex(), "study": study.hex(), "study_name": study_name(node, study),
+                    "round": report.number, "counted": [int(m) for m in report.counted],
+                    "is_here": models.has(Hash(report.model_hash)), "height": report.closed_height,
+                })
+    return found
+
+
