@@ -13,12 +13,14 @@ from fednode.ledger import sync
 from fednode.ledger.block import genesis_tip
 from fednode.ledger.consensus.messages import (
     ConsensusMessage,
+    Proposal,
     Status,
     decode_message,
     encode_message,
     verify_message,
 )
 from fednode.ledger.consensus.signing import initial_record
+from fednode.ledger.vote import PRECOMMIT, PREVOTE, PROPOSAL, Vote
 from tests.sim.checker import Checker, Violation
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.node import SimNode, fresh_disk
@@ -43,6 +45,11 @@ class Plan:
     """Ed25519 signatures, and every message through the codec."""
 
 
+def draw_plan(seed: int, members: int = 4, faults: int = 3) -> Plan:
+    """Return the plan of a seed: every third run has a twin, one in fifty real signatures and bytes."""
+    return Plan(seed, members, faults, has_twin=seed % 3 == 0, is_real=seed % 50 == 7)
+
+
 class Weather:
     """How the network behaves at the moment."""
 
@@ -51,6 +58,8 @@ class Weather:
         self.repeat = 0.0
         self.slow_ms = 20
         self.sides: dict[int, int] | None = None
+        self.deaf: frozenset[tuple[int, int, int]] = frozenset()
+        """(sender, receiver, kind of vote) that does not get through."""
 
     def connects(self, one: int, other: int) -> bool:
         return self.sides is None or self.sides[one] == self.sides[other]
@@ -144,11 +153,17 @@ class World:
 
     def _carry(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
         weather, draw = self.weather, self.random.random
+        if weather.deaf and self._is_muffled(sender, node, carried.message):
+            return
         if not weather.connects(sender.index, node.index) or draw() < weather.loss:
             return
         self.after(1 + int(draw() * weather.slow_ms), self._arrive, sender, node, carried)
         if weather.repeat and draw() < weather.repeat:
             self.after(1 + int(draw() * 10 * weather.slow_ms), self._arrive, sender, node, carried)
+
+    def _is_muffled(self, sender: SimNode, node: SimNode, message: Message) -> bool:
+        vote = message if isinstance(message, Vote) else message.vote if isinstance(message, Proposal) else None
+        return vote is not None and (sender.index, node.index, vote.kind) in self.weather.deaf
 
     def _arrive(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
         if not node.is_up or not self.weather.connects(sender.index, node.index):
@@ -167,7 +182,7 @@ class World:
     # --- faults -----------------------------------------------------------------------------------------------
 
     def _fault(self) -> None:
-        kinds = (self._crash_one, self._crash_one, self._split, self._storm, self._crash_all)
+        kinds = (self._crash_one, self._crash_one, self._split, self._storm, self._crash_all, self._muffle)
         kinds[self.random.randrange(len(kinds))]()
 
     def _crash_one(self) -> None:
@@ -210,8 +225,20 @@ class World:
         weather.slow_ms = self.random.choice((20, 300, 2_000))
         self.after(self.random.randrange(500, 8_000), self._calm)
 
+    def _muffle(self) -> None:
+        """Let some kinds of votes not get from some nodes to some others: each node sees another picture."""
+        share = self.random.choice((0.2, 0.4, 0.6))
+        indices = range(len(self.nodes))
+        self.weather.deaf = frozenset(
+            (one, other, kind)
+            for one in indices for other in indices for kind in (PROPOSAL, PREVOTE, PRECOMMIT)
+            if self.random.random() < share
+        )
+        self.after(self.random.randrange(500, 12_000), self._calm)
+
     def _calm(self) -> None:
         self.weather.loss = self.weather.repeat = 0.0
+        self.weather.deaf = frozenset()
         self.weather.slow_ms = 20
 
     def _heal(self) -> None:

@@ -1,0 +1,157 @@
+"""Broken variants of the rules. A simulator that does not notice them proves nothing about the real ones.
+
+Each mutant replaces a few functions of the protocol; `hunt` plays every scenario, then seeds, until something fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fednode.errors import VerificationFailed
+from fednode.ledger.consensus import effects as ask
+from fednode.ledger.consensus import facts, view
+from fednode.ledger.consensus.driver import Driver
+from fednode.ledger.consensus.events import Timer
+from fednode.ledger.consensus.facts import HeightFacts
+from fednode.ledger.consensus.replica import Replica
+from fednode.ledger.consensus.signing import VoteSigner
+from fednode.ledger.consensus.view import Action, HeightState
+from fednode.ledger.consensus.votes import Added, Ballot
+from fednode.ledger.members import MemberSet
+from fednode.ledger.vote import Vote
+from tests.sim.checker import Violation
+from tests.sim.script import ScenarioFailed, play_file
+from tests.sim.world import Plan, World
+
+SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
+
+Patch = tuple[object, str, object]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A broken rule and the patches that make it."""
+
+    name: str
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What noticed the mutant, or None if nothing did."""
+
+    mutant: Mutant
+    killer: str | None
+    seconds: float
+
+
+_may_unlock = view.may_unlock
+_on_timeout = view.on_timeout
+_add = Ballot.add
+
+
+def _unlock_to_older(state: HeightState, valid_view: int, value: bytes) -> bool:
+    return valid_view >= 0 or _may_unlock(state, valid_view, value)
+
+
+def _persist_late(driver: Driver) -> None:
+    """The record goes to the end of the effects: after what it should precede."""
+    record = driver.signer.record
+    assert record is not None
+    driver.effects = _Reordering([effect for effect in driver.effects if not isinstance(effect, ask.Persist)])
+    driver.effects.late = ask.Persist(record)
+
+
+class _Reordering(list[ask.Effect]):
+    late: ask.Persist | None = None
+
+    def __iter__(self) -> Iterator[ask.Effect]:
+        yield from super().__iter__()
+        if self.late is not None:
+            yield self.late
+
+
+def _count_double_voters_twice(ballot: Ballot, vote: Vote) -> Added:
+    """Both votes of a double voter weigh something for either value."""
+    added = _add(ballot, vote)
+    if added.evidence is not None and added.is_new:
+        ballot.quorum -= 1
+        for value, found in ballot.by_value.items():
+            if ballot.won is None and len(found) >= ballot.quorum:
+                ballot.won = value
+    return added
+
+
+def _stale_timers(state: HeightState, timer: Timer, at_view: int) -> Action | None:
+    return _on_timeout(state, timer, state.view)
+
+
+def _trust_block(self: HeightFacts, value: bytes) -> bool:
+    """Whatever is proposed is valid."""
+    block = self.get_block(value)
+    if block is not None and value not in self._done:
+        self._done[value] = self._application._run(block.transactions)  # type: ignore[attr-defined]
+    return block is not None
+
+
+def _decide_in_own_view(state: HeightState, known: view.Facts) -> Action | None:
+    action = _decide(state, known)
+    return action if isinstance(action, view.Decided) and action.view == state.view else None
+
+
+_decide = view.decide
+_RULES_OWN_VIEW = (_decide_in_own_view, *view.RULES[1:])
+
+MUTANTS = (
+    Mutant("ignore locks", ((view, "may_unlock", lambda state, valid_view, value: True),)),
+    Mutant("quorum minus one", ((MemberSet, "quorum", property(lambda members: 2 * len(members) // 3)),)),
+    Mutant("no polka check on a re-proposal", ((view, "is_justified", lambda known, valid_view, value: True),)),
+    Mutant("unlock to an older polka", ((view, "may_unlock", _unlock_to_older),)),
+    Mutant("no persistence", ((Driver, "_persist", lambda driver: None),)),
+    Mutant("persistence after send", ((Driver, "_persist", _persist_late),)),
+    Mutant("equivocator counted twice", ((Ballot, "add", _count_double_voters_twice),)),
+    Mutant("own newer votes overlooked", ((VoteSigner, "notice", lambda signer, *place: None),)),
+    Mutant("validity ignored", ((HeightFacts, "is_valid", _trust_block),)),
+    Mutant("stale timer accepted", ((view, "on_timeout", _stale_timers),)),
+    Mutant("evidence not verified", ((facts, "verify_evidence", lambda *args: None),)),
+    Mutant("decide only in the current view", ((view, "RULES", _RULES_OWN_VIEW),)),
+    Mutant("votes never sent again", ((Replica, "_speak_again", lambda replica, peer: None),)),
+)
+
+
+@contextmanager
+def applied(mutant: Mutant) -> Iterator[None]:
+    """Run with the broken rule."""
+    saved = [(owner, name, vars(owner)[name]) for owner, name, _ in mutant.patches]
+    for owner, name, replacement in mutant.patches:
+        setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        for owner, name, original in saved:
+            setattr(owner, name, original)
+
+
+def hunt(mutant: Mutant, seeds: range) -> Kill:
+    """Return the first scenario or seed that notices the mutant."""
+    begin = time.perf_counter()
+    with applied(mutant):
+        for name, trial in _trials(seeds):
+            try:
+                trial()
+            except (Violation, ScenarioFailed, VerificationFailed) as error:
+                return Kill(mutant, f"{name}: {str(error)[:90]}", time.perf_counter() - begin)
+    return Kill(mutant, None, time.perf_counter() - begin)
+
+
+def _trials(seeds: range) -> Iterator[tuple[str, Callable[[], object]]]:
+    for path in sorted(SCENARIOS.glob("*.txt")):
+        yield path.name, lambda path=path: play_file(path)  # type: ignore[misc]
+    for seed in seeds:
+        for has_twin in (True, False):
+            plan = Plan(seed, has_twin=has_twin)
+            yield f"seed {seed}{' with a twin' if has_twin else ''}", World(plan).run
