@@ -107,13 +107,10 @@ def _signed_part(chain_id: bytes, transaction: Transaction) -> bytes:
 def sign_transaction(
     signer: Signer, chain_id: bytes, sender: MemberId, nonce: int, valid_until: Height, body: Body
 ) -> Transaction:
-    """Return the signed transaction. Raises `Rejected` if the body does not fit its own bounds or 64 KiB."""
+    """Return the signed transaction. Raises `Rejected` if the body does not fit its bounds, which keep it below 64 KiB."""
     head = (int(sender), nonce, int(valid_until), to_plain(Body, body))
     signature = signer.sign(Domain.TRANSACTION, chain_id + pack(head))
-    transaction = Transaction(sender, nonce, valid_until, body, signature)
-    if len(transaction.data) > MAX_TRANSACTION_BYTES:
-        raise Rejected(f"transaction of {len(transaction.data)} bytes, at most {MAX_TRANSACTION_BYTES} allowed")
-    return transaction
+    return Transaction(sender, nonce, valid_until, body, signature)
 
 
 def verify_transaction(chain_id: bytes, public_key: bytes, transaction: Transaction) -> Verified[Transaction]:

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fednode.codec import Rejected, encode, pack, to_plain
+from fednode.crypto import Domain, Ed25519Signer, Secret, is_signature_valid, sha256
+from fednode.ids import Height, MemberId
+from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import MAX_SPEC_BYTES
+from tests.ledger.world import TERMS
+
+CHAIN, OTHER_CHAIN = bytes(32), bytes([1]) * 32
+SIGNER = Ed25519Signer(Secret(bytes(range(32))))
+S, H = bytes([7]) * 32, bytes([8]) * 32
+
+BODIES: list[tx.Body] = [
+    tx.StudyCreate(TERMS, b"spec"),
+    tx.StudyVote(S, tx.StudyAction.STOP),
+    tx.StudyPause(S, "people must look at this"),
+    tx.Ready(S, H, None),
+    tx.Ready(S, H, H),
+    tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), ((MemberId(2), b"box"),)),
+    tx.Acknowledge(S, 1, 0, (MemberId(2), MemberId(4))),
+    tx.Answer(S, 1, 0, ((MemberId(2), H, H),)),
+    tx.Commit(S, 1, 0, H, 12),
+    tx.Roster(S, 1, 0, 1, ((0, MemberId(2)), (1, MemberId(1)))),
+    tx.Digest(S, 1, 0, ((0, H), (3, H))),
+    tx.SumAck(S, 1, 0, H),
+    tx.SumAck(S, 1, 0, None, (2,)),
+    tx.Reveal(S, 1, 0, H, ((MemberId(1), H),), ((MemberId(3), H),)),
+    tx.Result(S, 1, 0, tx.Outcome.OK, "", H, H, 3, tx.Metrics(10, 9, 8, None)),
+    tx.Result(S, 1, 0, tx.Outcome.FAILED, "out of bounds", H, bytes(32), 0),
+    tx.Expire(S, 1, 0, 17),
+    tx.Coin(S, 1, 0, H),
+    tx.ShareRoot(S, 1, 0, H),
+    tx.Proof(S, 1, 0, b"proof"),
+    tx.Verdict(S, 1, 0, b"verdict"),
+]
+
+
+def signed(body: tx.Body = BODIES[1], chain: bytes = CHAIN) -> tx.Transaction:
+    return tx.sign_transaction(SIGNER, chain, MemberId(1), 5, Height(100), body)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
+def test_every_kind_survives_its_encoding(body: tx.Body) -> None:
+    transaction = signed(body)
+    again = tx.decode_transaction(transaction.data)
+    assert again == transaction and again.txid == transaction.txid == sha256(transaction.data)
+    assert again.data == encode(again, tx.Transaction)
+    tx.verify_transaction(CHAIN, SIGNER.public_key, again)
+
+
+def test_the_signature_is_over_chain_and_canonical_fields() -> None:
+    transaction = signed()
+    head = (1, 5, 100, to_plain(tx.Body, transaction.body))
+    assert is_signature_valid(SIGNER.public_key, Domain.TRANSACTION, CHAIN + pack(head), transaction.signature)
+
+
+@pytest.mark.parametrize("change", [{"sender": 2}, {"nonce": 6}, {"valid_until": 101}, {"body": BODIES[2]}])
+def test_nothing_in_a_transaction_can_be_changed(change: dict[str, object]) -> None:
+    changed = replace(signed(), **change)
+    with pytest.raises(Rejected, match="signature"):
+        tx.verify_transaction(CHAIN, SIGNER.public_key, changed)
+
+
+def test_a_transaction_is_worthless_on_another_chain() -> None:
+    with pytest.raises(Rejected, match="signature"):
+        tx.verify_transaction(OTHER_CHAIN, SIGNER.public_key, signed())
+
+
+@given(st.data())
+def test_no_changed_byte_is_accepted(data: st.DataObject) -> None:
+    good = bytearray(signed(BODIES[13]).data)
+    place = data.draw(st.integers(0, len(good) - 1))
+    good[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(Rejected):
+        tx.verify_transaction(CHAIN, SIGNER.public_key, tx.decode_transaction(bytes(good)))
+
+
+def test_too_large_a_transaction_is_refused_at_both_ends() -> None:
+    with pytest.raises(Rejected):
+        signed(tx.StudyCreate(TERMS, bytes(MAX_SPEC_BYTES + 1)))
+    with pytest.raises(Rejected, match="at most"):
+        tx.decode_transaction(bytes(tx.MAX_TRANSACTION_BYTES + 1))
+    assert len(signed(tx.StudyCreate(TERMS, bytes(MAX_SPEC_BYTES))).data) <= tx.MAX_TRANSACTION_BYTES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        tx.Keys(S, 1, 0, (H,) * 100, (H,) * 100, bytes(64), bytes(64),
+                tuple((MemberId(65_000 + m), bytes(160)) for m in range(256))),
+        tx.Roster(S, 1, 0, 0, tuple((60_000 + n, MemberId(65_000)) for n in range(5000))),
+        tx.Reveal(S, 1, 0, H, *[tuple((MemberId(65_000 + m), H) for m in range(256))] * 2),
+        tx.Answer(S, 1, 0, tuple((MemberId(65_000 + m), H, H) for m in range(256))),
+        tx.Proof(S, 1, 0, bytes(32_768)),
+    ],
+    ids=lambda body: type(body).__name__,
+)
+def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: tx.Body) -> None:
+    assert tx.decode_transaction(signed(body).data).body == body
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tx.Acknowledge(S, 1, 0, (MemberId(4), MemberId(2))),
+        lambda: tx.Acknowledge(S, 1, 0, (MemberId(2), MemberId(2))),
+        lambda: tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), ((MemberId(2), b"x"), (MemberId(1), b"x"))),
+        lambda: tx.Answer(S, 1, 0, ((MemberId(2), H, H), (MemberId(2), H, H))),
+        lambda: tx.Roster(S, 1, 0, 0, ((1, MemberId(2)), (0, MemberId(2)))),
+        lambda: tx.Digest(S, 1, 0, ((1, H), (1, H))),
+        lambda: tx.SumAck(S, 1, 0, H, (1,)),
+        lambda: tx.SumAck(S, 1, 0, None, ()),
+        lambda: tx.SumAck(S, 1, 0, None, (2, 1)),
+        lambda: tx.Reveal(S, 1, 0, None, ((MemberId(2), H), (MemberId(1), H))),
+        lambda: tx.Result(S, 1, 0, tx.Outcome.OK, "but", H, H, 3),
+        lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, H, 0),
+        lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, bytes(32), 3),
+        lambda: tx.Metrics(5, 6, 0),
+        lambda: replace(TERMS, weights=tx.Weights.EQUAL),
+        lambda: replace(TERMS, weights=2),
+        lambda: replace(TERMS, sum_rule=2),
+    ],
+)
+def test_a_body_without_its_form_cannot_be_built(make) -> None:
+    with pytest.raises(ValueError):
+        make()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        tx.StudyVote(S, 5),
+        tx.StudyVote(S[:31], 1),
+        tx.StudyPause(S, "x" * 201),
+        tx.Commit(S, 1, 0, H, 2**16),
+        tx.Acknowledge(S, 1, 0, (0,)),
+        tx.Keys(S, 1, 0, (), (H,), bytes(64), bytes(64), ()),
+        tx.Keys(S, 1, 0, (H,) * 101, (H,), bytes(64), bytes(64), ()),
+        tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), ((MemberId(2), bytes(161)),)),
+        tx.Expire(S, 2**32, 0, 1),
+    ],
+)
+def test_values_outside_their_bounds_are_not_signed(body: tx.Body) -> None:
+    with pytest.raises(Rejected):
+        signed(body)
+
+
+def test_the_study_id_depends_on_terms_and_specification() -> None:
+    ids = {
+        tx.compute_study_id(TERMS, b"a"), tx.compute_study_id(TERMS, b"b"),
+        tx.compute_study_id(replace(TERMS, rounds=3), b"a"),
+    }
+    assert len(ids) == 3
