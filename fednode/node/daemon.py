@@ -10,16 +10,15 @@ import gc
 import os
 import signal
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import trio
 
 from fednode.crypto import unseal
-from fednode.errors import GenesisError
 from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId, StudyId
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
-from fednode.ledger.genesis import MAX_GENESIS_FILE_BYTES, Genesis, parse_genesis
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.state import State, get_members
 from fednode.node.blobs import ModelStore, RoundStore
@@ -27,7 +26,7 @@ from fednode.node.chain import Chain
 from fednode.node.config import HospitalConfig
 from fednode.node.control import serve_control
 from fednode.node.core import Core, Identity
-from fednode.node.files import Home, HomeLock, read_bounded, write_atomic
+from fednode.node.files import Home, HomeLock, write_atomic
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
@@ -43,25 +42,18 @@ from fednode.smpc.messages import RecordPart
 WORKER_LOG = "worker.log"
 
 
-def load_genesis(path: Path) -> Genesis:
-    """Read and check a genesis file."""
-    data = read_bounded(path, MAX_GENESIS_FILE_BYTES, "genesis file", GenesisError)
-    try:
-        return parse_genesis(data.decode())
-    except UnicodeDecodeError:
-        raise GenesisError(f"{path} is not UTF-8 text; get the genesis file again") from None
+def run_daemon(config: HospitalConfig, genesis: Genesis, keys: Keys, tell_ready: Callable[[], None]) -> None:
+    """Run this hospital's daemon until SIGTERM, SIGINT or `fednode stop`; raise `FednodeError` if it cannot go on.
 
-
-def run_daemon(config: HospitalConfig, keys: Keys) -> None:
-    """Run this hospital's daemon until SIGTERM, SIGINT or `fednode stop`; raise `FednodeError` if it cannot go on."""
-    genesis = load_genesis(config.genesis_path)
+    `tell_ready` is called once ports and control socket are open.
+    """
     member = genesis.member_of(keys.public.sign)
     config.home.create()
     lock = HomeLock.acquire(config.home)
     try:
         store = open_store(config.home.chain, genesis)
         try:
-            trio.run(_serve, config, keys, genesis, member, store)
+            trio.run(_serve, config, keys, genesis, member, store, tell_ready)
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
@@ -120,15 +112,19 @@ def _make_core(
         path = config.data_path(name, study)
         return None if path is None else str(path)
 
+    def open_box(box: bytes) -> bytes:
+        return unseal(keys.seal_key, box)
+
     site = Site(
-        chain_id, member, keys.public.seal, SystemEntropy(), lambda box: unseal(keys.seal_key, box), data_path, config.is_auto_approved,
+        chain_id, member, keys.public.seal, SystemEntropy(), open_box, data_path, config.is_auto_approved,
         load_record, chain.holds_message,
     )
     return Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
 
 
 async def _serve(
-    config: HospitalConfig, keys: Keys, genesis: Genesis, member: MemberId, store: LevelDbStore
+    config: HospitalConfig, keys: Keys, genesis: Genesis, member: MemberId, store: LevelDbStore,
+    tell_ready: Callable[[], None],
 ) -> None:
     from fednode.p2p.libp2p_network import NetworkSettings, create_network, quiet_logging  # slow to import
 
@@ -153,6 +149,7 @@ async def _serve(
             await nursery.start(network.run)
             handlers = make_handlers(node, nursery.cancel_scope.cancel)
             await nursery.start(serve_control, home, handlers)
+            tell_ready()
             await reactor.run(network)
 
 
