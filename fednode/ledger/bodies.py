@@ -365,7 +365,15 @@ class Verdict:
     data: Annotated[bytes, Size(0, 32_768)]
 
 
+@tagged(30)
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """A signed line for auditors: it is recorded with its sender, height and time, and changes nothing else."""
+
+    text: Annotated[str, Size(1, 256)]
+
+
 Body = (
     StudyCreate | StudyVote | StudyPause | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck
-    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Verdict
+    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Verdict | Memo
 )

@@ -25,6 +25,7 @@ from fednode.ledger.bodies import (
     Digest,
     Expire,
     Keys,
+    Memo,
     Proof,
     Ready,
     Result,
@@ -137,12 +138,15 @@ def _run(draft: Draft, at: BlockTime, transaction: Transaction, touched: set[byt
     except Rejected as refusal:
         draft.roll_back()
         return Receipt(transaction.txid, False, refusal.reason)
-    touched.add(study)
+    if study is not None:
+        touched.add(study)
     return Receipt(transaction.txid, True, "")
 
 
-def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes:
-    """Apply a body; return the study it is about."""
+def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes | None:
+    """Apply a body; return the study it is about, if it is about one."""
+    if isinstance(body, Memo):
+        return None
     if isinstance(body, StudyCreate):
         return apply_create(draft, at, len(get_members(draft)), sender, body)
     study = require_study(draft, body.study)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fednode.codec import encode
 from fednode.errors import Rejected, Unavailable, UsageError
-from fednode.ids import PROTOCOL_VERSION
+from fednode.ledger.block import Tip
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.rules import receipts_data
 from fednode.ledger.store import LedgerStore
@@ -22,17 +22,21 @@ MAX_BYTES = 4 * 1024 * 1024
 """Blocks and bytes of one answer with whole blocks."""
 
 
-def chain_status(store: LedgerStore, genesis: Genesis) -> dict[str, Json]:
-    """Return name, members and end of the chain."""
-    tip = store.tip
+def stored_chain(store: LedgerStore, genesis: Genesis) -> dict[str, Json]:
+    """Return name, members and end of the chain in a store, in the words a running daemon uses."""
+    return {**describe_chain(store.tip, store.load_state().root, genesis), "source": "store"}
+
+
+def describe_chain(tip: Tip, state_root: bytes, genesis: Genesis) -> dict[str, Json]:
+    """Return name, members and end of a chain."""
     return {
-        "federation": genesis.name,
-        "chain_id": tip.chain_id.hex(),
-        "protocol_version": PROTOCOL_VERSION,
-        "height": tip.height,
-        "tip_hash": tip.block_hash.hex(),
+        "name": genesis.name,
+        "id": tip.chain_id.hex(),
+        "height": int(tip.height),
+        "hash": tip.block_hash.hex(),
         "time_ms": tip.time_ms,
         "time": utc_text(tip.time_ms),
+        "state_root": state_root.hex(),
         "members": len(tip.members),
         "fault_bound": tip.members.fault_bound,
         "quorum": tip.members.quorum,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import trio
 from fednode.errors import DataError, Refused, Unavailable, UsageError
 from fednode.ids import Hash, StudyId
 from fednode.learn.study_toml import parse_study
-from fednode.ledger.bodies import Body, StudyAction, StudyPause, StudyVote
+from fednode.ledger.bodies import Body, Memo, StudyAction, StudyPause, StudyVote
 from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import get_studies
 from fednode.node import chain_query, status
@@ -38,6 +39,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             "chain_show": calls.chain_show,
             "chain_blocks": calls.chain_blocks,
             "chain_tx": calls.chain_tx,
+            "submit_memo": calls.submit_memo,
             "member_list": calls.member_list,
             "study_list": calls.study_list,
             "study_show": calls.study_show,
@@ -92,6 +94,12 @@ class _Calls:
 
     async def chain_tx(self, args: Arguments) -> Json:
         return chain_query.chain_transaction(self._node.reactor.parts.store, args.text("id"))
+
+    async def submit_memo(self, args: Arguments) -> Json:
+        """Put a line for auditors on the ledger; `ms` is the time from here to its block being stored."""
+        start = time.perf_counter()
+        done = await self._final(Memo(args.text("text")))
+        return {**done, "ms": round(1000 * (time.perf_counter() - start), 3)}
 
     async def member_list(self, args: Arguments) -> Json:
         return status.members_view(self._node)

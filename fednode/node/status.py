@@ -94,7 +94,7 @@ def chain_view(node: Node) -> dict[str, Json]:
     core = node.reactor.core
     reachable = len(core.up) + 1
     return {
-        **chain_query.stored_chain(node.reactor.parts.store, node.genesis),
+        **chain_query.describe_chain(core.replica.tip, node.state.root, node.genesis),
         "reachable": reachable,
         "has_quorum": reachable >= core.replica.tip.members.quorum,
         "is_signing": core.replica.refusal is None,
