@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from fednode.cli.show import cell, print_json, print_table
-from fednode.cli.site import Group, Site, format_option, pass_site, site_options
+from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.errors import ConfigError
 
 
-@click.group("config", cls=Group)
+@group("config")
 def config() -> None:
     """The configuration and where each value comes from."""
 

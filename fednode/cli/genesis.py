@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fednode.cli.show import print_json, print_pairs, print_table, utc
-from fednode.cli.site import Group, Site, confirm, format_option, pass_site, site_options, yes_option
+from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.errors import ConfigError, FednodeError, GenesisError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MAX_CARD_BYTES = 64 * 1024
 MAX_STUDY_FILE_BYTES = 1 << 20
 
 
-@click.group("genesis", cls=Group)
+@group("genesis")
 def genesis() -> None:
     """Found a federation: create, show."""
 
@@ -145,7 +145,7 @@ def _print_genesis(made: Genesis, as_json: bool) -> None:
         print_json({
             "name": made.name, "chain_id": made.chain_id.hex(), "protocol_version": made.protocol_version,
             "time_ms": made.time_ms, "n": count, "f": fault_bound(count), "quorum": quorum(count),
-            "meaning": list(words), "members": _members(made), "studies": _studies(made),
+            "meaning": list(words), "members": member_records(made), "studies": _studies(made),
         })
         return
     print_pairs([
@@ -155,22 +155,23 @@ def _print_genesis(made: Genesis, as_json: bool) -> None:
     ])
     for sentence in words:
         click.echo(f"  {sentence}")
-    found = _members(made)
-    rows = [(str(m["member"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
+    found = member_records(made)
+    rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
     print_table(["member", "name", "fingerprint", "addresses"], rows)
     if made.studies:
         rows_of = [(str(s["name"]), str(s["id"])[:12], str(s["rounds"])) for s in _studies(made)]
         print_table(["study", "id", "rounds"], rows_of)
 
 
-def _members(made: Genesis) -> list[dict[str, Any]]:
+def member_records(made: Genesis) -> list[dict[str, Any]]:
+    """Return the founding members with everything public about them."""
     from fednode.node.keystore import PublicKeys
 
     found = []
     for number, card in enumerate(made.members, 1):
         public = PublicKeys(card.sign_key, card.network_key, card.seal_key)
         found.append({
-            "member": number, "name": card.name, "fingerprint": public.fingerprint, "peer_id": public.peer_id,
+            "id": number, "name": card.name, "fingerprint": public.fingerprint, "peer_id": public.peer_id,
             "sign_key": card.sign_key.hex(), "network_key": card.network_key.hex(), "seal_key": card.seal_key.hex(),
             "addresses": list(card.addresses),
         })

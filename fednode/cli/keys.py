@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fednode.cli.show import print_json, print_pairs
-from fednode.cli.site import Group, Site, format_option, pass_site, passphrase_option, site_options
+from fednode.cli.site import Site, format_option, group, pass_site, passphrase_option, site_options
 
 if TYPE_CHECKING:
+    from fednode.crypto import Secret
     from fednode.node.config import HospitalConfig
     from fednode.node.keystore import Keys, PublicKeys
 
 
-@click.group("keys", cls=Group)
+@group("keys")
 def keys() -> None:
     """This hospital's public keys and identity card."""
 
@@ -67,20 +70,24 @@ def print_fingerprint(public: PublicKeys) -> None:
 
 def unlock(site: Site, passphrase_file: Path | None) -> Keys:
     """Unlock the site's keystore with the passphrase from the nearest source."""
-    import os
-    import sys
+    from fednode.node.keystore import unlock_keystore
 
-    from fednode.node.keystore import find_passphrase, read_public_keys, unlock_keystore
+    passphrase = ask_passphrase(site, passphrase_file)
+    return unlock_keystore(site.load().values.home.keystore, passphrase)
+
+
+def ask_passphrase(site: Site, passphrase_file: Path | None) -> Secret[bytes]:
+    """Return the passphrase of the site's keystore from the nearest source."""
+    from fednode.node.keystore import find_passphrase, read_public_keys
 
     values = site.load().values
-    path = values.home.keystore
-    read_public_keys(path)  # a missing or damaged keystore is told before anybody types a passphrase
+    read_public_keys(values.home.keystore)  # a missing or damaged one is told before anybody types a passphrase
 
     def prompt() -> str:
         return str(click.prompt("Passphrase of the keystore", hide_input=True, err=True))
 
     source = prompt if sys.stdin.isatty() else None
-    return unlock_keystore(path, find_passphrase(passphrase_file, os.environ, values.keys.passphrase_file, source))
+    return find_passphrase(passphrase_file, os.environ, values.keys.passphrase_file, source)
 
 
 def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:

@@ -68,8 +68,8 @@ class LazyGroup(click.Group):
         """Find the command; name the nearest one for a slip of the pen."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else "'fednode --help' lists them."
-            ctx.fail(f"there is no command '{args[0]}'; {hint}")
+            hint = f"did you mean '{near[0]}'" if near else "all are listed"
+            ctx.fail(f"there is no command '{args[0]}', {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -146,6 +146,15 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., None]], Comma
     return declare
 
 
+def group(name: str) -> Callable[[Callable[..., None]], Group]:
+    """Declare a topic; --home and --config may stand behind its name too."""
+
+    def declare(function: Callable[..., None]) -> Group:
+        return click.group(name, cls=Group)(site_options(function))
+
+    return declare
+
+
 def confirm(question: str, yes: bool) -> None:
     """Ask before something that cannot be taken back; without a terminal --yes is needed."""
     if yes:

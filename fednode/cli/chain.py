@@ -1,0 +1,176 @@
+"""`fednode chain`: the ledger, asked of the running daemon, or read from the store while none runs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.genesis import read_genesis
+from fednode.cli.show import cell, print_json, print_pairs, print_records, print_table, print_value, short, word
+from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.errors import Unavailable, VerificationFailed
+from fednode.node.control_client import NotRunning
+from fednode.node.files import daemon_pid
+
+if TYPE_CHECKING:
+    from fednode.ledger.genesis import Genesis
+    from fednode.ledger.leveldb import LevelDbStore
+    from fednode.ledger.verify import ChainEntry
+
+
+@group("chain")
+def chain() -> None:
+    """The ledger: status, blocks, transactions, verification. Works with and without a running daemon."""
+
+
+@chain.command("status", example="fednode chain status")
+@format_option
+@site_options
+@pass_site
+def status(site: Site, as_json: bool) -> None:
+    """Show the chain's name, height and latest block."""
+    from fednode.node import chain_query
+
+    try:
+        found: Mapping[str, Any] = as_record(ask(site, "chain_status"))
+    except NotRunning:
+        with _store(site) as (store, genesis):
+            found = chain_query.stored_chain(store, genesis)
+    if as_json:
+        print_json(found)
+    else:
+        print_value(found)
+
+
+@chain.command(
+    "show", example="fednode chain show latest\nfednode chain show 17 --format json\nfednode chain show 1..20"
+)
+@click.argument("at", default="latest", metavar="[HEIGHT|HASH|latest|A..B]")
+@format_option
+@site_options
+@pass_site
+def show(site: Site, at: str, as_json: bool) -> None:
+    """Show a block with its transactions, or a line for each block of a range."""
+    from fednode.node import chain_query
+
+    try:
+        blocks: list[Mapping[str, Any]] = list(as_records(ask(site, "chain_show", at=at)))
+    except NotRunning:
+        with _store(site) as (store, _):
+            blocks = list(chain_query.chain_show(store, at))
+    if ".." in at:
+        if as_json:
+            print_json(blocks)
+        else:
+            print_records(blocks, ["height", "time", "hash", "proposer", "view", "signers", "tx_count"], "no blocks")
+        return
+    block = blocks[0] if blocks else {}
+    if as_json:
+        print_json(block)
+        return
+    print_pairs((word(key), cell(key, value)) for key, value in block.items() if key != "transactions")
+    print_records(block.get("transactions", []), ["id", "kind", "sender", "ok", "reason"], "no transactions")
+
+
+@chain.command("tx", example="fednode chain tx 3f2a...64 digits... --format json")
+@click.argument("txid", metavar="ID")
+@format_option
+@site_options
+@pass_site
+def tx(site: Site, txid: str, as_json: bool) -> None:
+    """Show a transaction: what it said, who signed it, in which block, and whether the rules took it."""
+    from fednode.node import chain_query
+
+    try:
+        found: Mapping[str, Any] = as_record(ask(site, "chain_tx", id=txid))
+    except NotRunning:
+        with _store(site) as (store, _):
+            found = chain_query.chain_transaction(store, txid)
+    if as_json:
+        print_json(found)
+    else:
+        print_value(found)
+
+
+LEVELS = ("storage", "links", "certificates", "transactions", "execution")
+
+
+@chain.command("verify", example="fednode chain verify\nfednode chain verify --level 2 --format json")
+@click.option("--level", type=click.IntRange(0, 4), default=4, show_default=True,
+              help="0 storage, 1 links, 2 certificates, 3 transactions, 4 execution; each includes those below.")
+@format_option
+@site_options
+@pass_site
+def verify(site: Site, level: int, as_json: bool) -> None:
+    """Check the whole chain from the genesis on, in this process, trusting neither daemon nor store."""
+    from fednode.ledger.verify import Level, entries_of, verify_chain
+
+    try:
+        genesis = read_genesis(site.load().values.genesis_path)
+        ask(site, "chain_status")
+        report = verify_chain(_progress(_asked(site), as_json), genesis, Level(level))
+        source = "daemon"
+    except NotRunning:
+        with _store(site) as (store, genesis):
+            store.audit()
+            report = verify_chain(_progress(entries_of(store), as_json), genesis, Level(level))
+        source = "store"
+    verdicts = {LEVELS[step]: held for step, held in report.verdicts}
+    if as_json:
+        print_json({
+            "ok": report.is_whole, "source": source, "level": level, "height": report.height,
+            "chain_id": genesis.chain_id.hex(), "tip_hash": report.tip_hash.hex(), "levels": verdicts,
+            "state_root": report.state_root.hex() if report.state_root else None, "problem": report.problem or None,
+        })
+    else:
+        print_table(["check", "result"], [(name, "PASSED" if held else "FAILED") for name, held in verdicts.items()])
+        blocks = f"1 to {report.height}" if report.height else "none yet"
+        print_pairs([("blocks", blocks), ("tip", short(report.tip_hash.hex())), ("source", source)])
+    if not report.is_whole:
+        fix = "compare with another member, and resync from the others if only this copy is bad"
+        raise VerificationFailed(f"{report.problem}; {fix}")
+
+
+def _asked(site: Site) -> Iterator[ChainEntry]:
+    """Yield the daemon's blocks, page by page."""
+    from fednode.node.chain_query import entries_from
+
+    height = 1
+    while page := as_records(ask(site, "chain_blocks", first=height)):
+        yield from entries_from(page)
+        height += len(page)
+
+
+def _progress(entries: Iterator[ChainEntry], as_json: bool) -> Iterator[ChainEntry]:
+    """Count blocks on a terminal, so that a long chain is seen to move."""
+    if as_json:
+        yield from entries
+        return
+    with click.progressbar(entries, label="verifying", show_percent=False, show_eta=False, file=sys.stderr) as counted:
+        yield from counted
+
+
+@contextlib.contextmanager
+def _store(site: Site) -> Iterator[tuple[LevelDbStore, Genesis]]:
+    """Open the stopped daemon's store. A home that has none yet is left without one."""
+    from fednode.ledger.leveldb import open_store
+
+    values = site.load().values
+    genesis = read_genesis(values.genesis_path)
+    home = values.home
+    if daemon_pid(home) is not None:
+        raise Unavailable(f"the daemon of {home.root} is just starting or stopping; try again in a moment")
+    if not home.chain.is_dir():
+        raise Unavailable(f"there is no chain in {home.root} yet; run 'fednode start' first")
+    store = open_store(home.chain, genesis)
+    try:
+        yield store, genesis
+    finally:
+        store.close()
+
+

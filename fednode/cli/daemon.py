@@ -1,0 +1,211 @@
+"""`fednode start`, `stop`, `status`: the daemon of this home."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.show import members, print_json, print_pairs, print_table, ratio, short
+from fednode.cli.site import Site, command, format_option, pass_site, passphrase_option
+from fednode.errors import HomeInUse, Unavailable
+from fednode.node.control_client import NotRunning, stream_daemon
+from fednode.node.files import PRIVATE_FILE, daemon_pid, environment
+
+if TYPE_CHECKING:
+    from fednode.crypto import Secret
+
+START_TIMEOUT_S = 120.0
+"""A daemon checks store and state before it is ready; that takes a second for each 100 000 blocks or so."""
+
+STOP_TIMEOUT_S = 30.0
+
+
+@command(
+    "start",
+    example="fednode start --config hospital.toml\n"
+    "fednode start --home /srv/fednode --background --passphrase-file /run/secrets/fednode",
+)
+@click.option("--background", is_flag=True, help="Return once the daemon is ready, and let it run on.")
+@click.option("--ready-fd", type=int, hidden=True)
+@passphrase_option
+@pass_site
+def start(site: Site, background: bool, ready_fd: int | None, passphrase_file: Path | None) -> None:
+    """Run the daemon: join the federation of the genesis file, vote, train, keep the chain.
+
+    Runs in the foreground until 'fednode stop' or Ctrl-C, as service managers like it.
+    """
+    from fednode.cli.genesis import read_genesis
+    from fednode.cli.keys import ask_passphrase
+    from fednode.node.keystore import read_public_keys, unlock_keystore
+
+    values = site.load().values
+    home = values.home
+    if (pid := daemon_pid(home)) is not None:
+        text = f"process {pid} already runs on the home {home.root}"
+        raise HomeInUse(f"{text}; stop it first with 'fednode --home {home.root} stop'")
+    genesis = read_genesis(values.genesis_path)
+    genesis.member_of(read_public_keys(home.keystore).sign)
+    passphrase = ask_passphrase(site, passphrase_file)
+    if background:
+        _start_background(site, passphrase)
+        return
+    from fednode.node.daemon import run_daemon
+
+    run_daemon(values, genesis, unlock_keystore(home.keystore, passphrase), lambda: _tell_ready(ready_fd))
+
+
+def _tell_ready(descriptor: int | None) -> None:
+    if descriptor is None:
+        click.echo("ready; 'fednode status' shows more, Ctrl-C stops the daemon", err=True)
+    else:
+        os.write(descriptor, b"ready\n")
+        os.close(descriptor)
+
+
+def _start_background(site: Site, passphrase: Secret[bytes]) -> None:
+    """Run `fednode start` in a session of its own; return when it is ready, relay its error if it is not.
+
+    The passphrase goes through a pipe: arguments and environment of a process can be read by others.
+    """
+    home = site.load().values.home
+    home.create()
+    ready_read, ready_write = os.pipe()
+    secret_read, secret_write = os.pipe()
+    os.write(secret_write, passphrase.reveal())
+    os.close(secret_write)
+    arguments = ["--home", str(home.root), "--config", str(site.config_path), "start", "--ready-fd", str(ready_write)]
+    with environment("write", home.output):
+        log = os.open(home.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+    begin = os.fstat(log).st_size
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fednode.cli.main", *arguments, "--passphrase-file", f"/dev/fd/{secret_read}"],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(ready_write, secret_read), start_new_session=True,
+    )
+    for descriptor in (ready_write, secret_read, log):
+        os.close(descriptor)
+    readable, _, _ = select.select([ready_read], [], [], START_TIMEOUT_S)
+    if readable and os.read(ready_read, 16):
+        click.echo(f"the daemon runs as process {process.pid} on {home.root}")
+        return
+    if not readable:
+        text = f"the daemon (process {process.pid}) is not ready after {START_TIMEOUT_S:g} s and still trying"
+        raise Unavailable(f"{text}; see 'fednode logs', stop it with 'fednode stop'")
+    code = process.wait()
+    with home.output.open("rb") as written:
+        written.seek(begin)
+        click.echo(written.read().decode(errors="replace").rstrip(), err=True)
+    raise click.exceptions.Exit(code if code > 0 else 1)
+
+
+@command("stop", example="fednode stop\nfednode --home /srv/fednode stop --kill")
+@click.option("--kill", is_flag=True, help="End it at once; like a power cut, it loses nothing.")
+@click.option("--timeout", "timeout_s", default=STOP_TIMEOUT_S, show_default=True, help="Seconds to wait.")
+@pass_site
+def stop(site: Site, kill: bool, timeout_s: float) -> None:
+    """Stop the daemon of this home and wait until it has ended. The others go on without it."""
+    home = site.home
+    pid = daemon_pid(home)
+    if not pid:
+        raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        click.echo(f"the daemon of {home.root} has just ended")
+        return
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL if kill else signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], timeout_s)
+    except ProcessLookupError:
+        ended = [process]
+    except PermissionError:
+        text = f"process {pid} belongs to another account"
+        raise Unavailable(f"{text}; run this as the account that runs the daemon") from None
+    finally:
+        os.close(process)
+    if not ended:
+        text = f"the daemon (process {pid}) did not end within {timeout_s:g} s"
+        raise Unavailable(f"{text}; 'fednode stop --kill' ends it like a power cut, it loses nothing")
+    click.echo(f"the daemon of {home.root} has stopped")
+
+
+@command("status", example="fednode status\nfednode status --format json\nfednode status --follow")
+@click.option("--follow", is_flag=True, help="Show it again after every block, until Ctrl-C.")
+@format_option
+@pass_site
+def status(site: Site, follow: bool, as_json: bool) -> None:
+    """Show chain, members and studies at a glance."""
+    if not follow:
+        found = as_record(ask(site, "status"))
+        print_json(found) if as_json else _print_status(found)
+        return
+    for answer in stream_daemon(site.home, "follow"):
+        if as_json:
+            click.echo(json.dumps(answer, ensure_ascii=False))
+        else:
+            click.clear()
+            _print_status(as_record(answer))
+
+
+def _print_status(found: Mapping[str, Any]) -> None:
+    me, chain = as_record(found.get("member")), as_record(found.get("chain"))
+    count, reachable = chain.get("members"), chain.get("reachable")
+    verdict = click.style("has a quorum", fg="green") if chain.get("has_quorum") else click.style(
+        f"NO QUORUM: no block until {chain.get('quorum')} members can be reached", fg="red", bold=True
+    )
+    print_pairs([
+        ("hospital", f"{me.get('name', '-')} (member {me.get('id', '-')})"),
+        ("federation", f"{chain.get('name', '-')}, chain {short(chain.get('id'))}"),
+        ("height", f"{chain.get('height', '-')}  {short(chain.get('hash'))}  {chain.get('time', '')}"),
+        ("reachable", f"{reachable} of {count}, q = {chain.get('quorum')}, f = {chain.get('fault_bound')}: {verdict}"),
+        ("daemon", f"process {found.get('pid')}, up {found.get('uptime_s', '-')} s, {found.get('rss_mb', '-')} MB"),
+    ])
+    if chain.get("is_signing") is False:
+        click.echo(click.style(f"NOT SIGNING: {chain.get('not_signing_reason')}", fg="red", bold=True))
+    if count is not None and chain.get("fault_bound") == 0:
+        click.echo(click.style(f"with {count} members nobody may fail: the chain stops when one is away", fg="yellow"))
+    for problem in found.get("problems") or []:
+        click.echo(click.style(f"problem: {problem}", fg="yellow"))
+    print_members(as_records(found.get("members")))
+    print_studies(as_records(found.get("studies")))
+
+
+def print_members(found: list[Mapping[str, Any]]) -> None:
+    """Print a line for each hospital and whether it can be reached from here."""
+    rows = [(str(m.get("id")), str(m.get("name")), _reach(m), short(m.get("address"))) for m in found]
+    print_table(["member", "name", "reachable", "address"], rows)
+
+
+def _reach(member: Mapping[str, Any]) -> str:
+    if member.get("is_me"):
+        return "this hospital"
+    if member.get("refused"):
+        return f"refused: {member['refused']}"
+    return "yes" if member.get("is_connected") else "NO"
+
+
+def print_studies(studies: list[Mapping[str, Any]]) -> None:
+    """Print a line for each study: where it stands and whom it waits for."""
+    if not studies:
+        click.echo("no studies; 'fednode study create FILE' proposes one")
+        return
+    rows = []
+    for study in studies:
+        current, metrics = as_record(study.get("round")), as_record(study.get("metrics"))
+        phase = as_record(current.get("phase"))
+        doing = f"{current.get('number')} {current.get('kind')}: {phase.get('name')}" if current else "-"
+        rows.append((
+            str(study.get("name") or "-"), short(study.get("id")), str(study.get("status")),
+            f"{study.get('rounds_done')}/{study.get('rounds')}", doing, members(study.get("waiting_for") or []),
+            ratio(metrics.get("accuracy")), str(study.get("reason") or study.get("problem") or ""),
+        ))
+    print_table(["study", "id", "status", "rounds", "now", "waits for", "accuracy", "note"], rows)

@@ -1,0 +1,112 @@
+"""`fednode data`: does this hospital's table fit a study, before anything trains?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fednode.cli.ask import as_record, ask
+from fednode.cli.genesis import read_genesis, read_study
+from fednode.cli.show import print_json, print_table
+from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.cli.worker_job import run_job
+from fednode.errors import ConfigError, DataError, UsageError
+from fednode.node.control_client import NotRunning
+
+if TYPE_CHECKING:
+    from fednode.learn.jobs import DataChecked
+    from fednode.learn.spec import StudySpec
+
+
+@group("data")
+def data() -> None:
+    """Check this hospital's table against a study."""
+
+
+@data.command(
+    "check",
+    example="fednode data check\nfednode data check --study genesis/heart.toml --input patients.csv\n"
+    "fednode data check --study heart --format json",
+)
+@click.option("--study", metavar="NAME|ID|FILE", help="A study file, or a study of the federation (default: the only).")
+@click.option("--input", "source", type=click.Path(path_type=Path), metavar="CSV",
+              help="Table to check (default: the one the configuration names for the study).")
+@format_option
+@site_options
+@pass_site
+def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> None:
+    """Compare a table with a study's schema, column by column. Nothing leaves this machine."""
+    spec, study_id = find_study(site, study)
+    path = source.expanduser().absolute() if source is not None else _configured(site, spec, study_id)
+    checked = check_table(spec, path)
+    rows = [
+        {"column": v.column, "status": v.status, "note": v.text, "missing": v.missing, "clipped": v.clipped}
+        for v in checked.verdicts
+    ]
+    if as_json:
+        print_json({
+            "ok": checked.is_ok, "study": spec.name, "file": str(path), "rows": checked.rows,
+            "train_rows": checked.train_rows, "columns": rows,
+        })
+    else:
+        table = [(v.column or "-", _shown(v.status), str(v.missing), str(v.clipped), v.text) for v in checked.verdicts]
+        print_table(["column", "verdict", "missing", "clipped", "note"], table)
+    bad = [v for v in checked.verdicts if v.status == "error"]
+    if bad:
+        where = f"column '{bad[0].column}': " if bad[0].column else ""
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise DataError(f"{path} does not fit study '{spec.name}': {where}{bad[0].text}{more}")
+    if not as_json:
+        click.echo(f"{checked.rows} rows fit study '{spec.name}', {checked.train_rows} of them to train on")
+
+
+def _shown(status: str) -> str:
+    return status.upper() if status == "error" else status
+
+
+def check_table(spec: StudySpec, path: Path) -> DataChecked:
+    """Let a worker process compare a table with a schema."""
+    from fednode.learn.jobs import CheckData, DataChecked
+
+    answer = run_job(CheckData(spec, str(path)))
+    assert isinstance(answer, DataChecked)
+    return answer
+
+
+def _configured(site: Site, spec: StudySpec, study_id: bytes) -> Path:
+    loaded = site.load()
+    path = loaded.values.data_path(spec.name, study_id)
+    if path is None:
+        text = f"{loaded.path} names no table for study '{spec.name}'"
+        raise ConfigError(f"{text}; set default in [data], or give --input CSV")
+    return path
+
+
+def find_study(site: Site, wanted: str | None) -> tuple[StudySpec, bytes]:
+    """Return specification and id of a study file, a study of the genesis, or one the running daemon knows."""
+    from fednode.learn.spec import decode_study
+    from fednode.learn.study_toml import parse_study
+    from fednode.rounds.terms import proposal_id, study_proposal
+
+    if wanted is not None and ("/" in wanted or wanted.endswith(".toml")):
+        spec = read_study(Path(wanted).expanduser())
+        return spec, proposal_id(study_proposal(spec))
+    founded = [(decode_study(s.spec), s.study) for s in read_genesis(site.load().values.genesis_path).studies]
+    found = [(spec, name) for spec, name in founded if wanted is None or _is_meant(wanted, spec.name, name.hex())]
+    if len(found) == 1:
+        return found[0]
+    try:
+        answer = as_record(ask(site, "study_show", study=wanted))
+    except NotRunning:
+        names = ", ".join(f"'{spec.name}'" for spec, _ in founded) or "none"
+        text = f"the genesis holds {len(found)} studies that fit" + (f" '{wanted}'" if wanted else "")
+        raise UsageError(f"{text} (all: {names}); name one with --study, or give its file") from None
+    spec = parse_study(str(answer.get("toml")), f"study {answer.get('name')}")
+    return spec, bytes.fromhex(str(answer.get("id")))
+
+
+def _is_meant(wanted: str, name: str, study_id: str) -> bool:
+    return wanted == name or (bool(re.fullmatch("[0-9a-f]{4,64}", wanted)) and study_id.startswith(wanted))

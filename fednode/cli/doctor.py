@@ -1,0 +1,254 @@
+"""`fednode doctor`: everything that usually goes wrong at a site, each with its fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.show import print_json, print_table
+from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.errors import FednodeError
+from fednode.node.control_client import NotRunning
+from fednode.node.files import daemon_pid
+
+if TYPE_CHECKING:
+    from fednode.ledger.genesis import Genesis
+    from fednode.node.config import HospitalConfig
+    from fednode.node.keystore import PublicKeys
+
+NEEDED_MEMORY_MB = 800
+"""A daemon with its training process: about 260 MB and 350 MB."""
+
+CLOCK_AHEAD_MS = 5_000
+"""How far in the future a block may be for the rules; a clock further behind would vote against every block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: `ok` is None where it could not be made."""
+
+    check: str
+    ok: bool | None
+    detail: str
+    fix: str = ""
+
+
+class _Skip(Exception):
+    """The check needs something that is not there; the reason is its text."""
+
+
+@command("doctor", example="fednode doctor\nfednode doctor --format json\nfednode doctor --no-data")
+@click.option("--data/--no-data", "with_data", default=True, help="Also check the tables, in a worker process.")
+@format_option
+@pass_site
+def doctor(site: Site, with_data: bool, as_json: bool) -> None:
+    """Check everything that usually goes wrong, with the fix. Changes nothing."""
+    visit = _Visit(site)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("configuration", visit.configuration),
+        ("home", visit.home),
+        ("keystore", visit.keystore),
+        ("genesis", visit.genesis_file),
+        ("identity", visit.identity),
+        ("port", visit.port),
+        ("clock", visit.clock),
+        ("disk", visit.disk),
+        ("memory", visit.memory),
+        ("daemon", visit.daemon),
+        ("members reachable", visit.reachable),
+    ]
+    findings = [_examine(name, check) for name, check in checks]
+    if with_data:
+        findings += visit.data()
+    if as_json:
+        print_json([{"check": f.check, "ok": f.ok, "detail": f.detail, "fix": f.fix or None} for f in findings])
+    else:
+        words = {True: "PASSED", False: "FAILED", None: "skipped"}
+        print_table(["check", "result", "what was found", "how to fix"],
+                    [(f.check, words[f.ok], f.detail, f.fix) for f in findings])
+    failed = [finding.check for finding in findings if finding.ok is False]
+    named = ", ".join(failed)
+    if failed:
+        raise FednodeError(f"{len(failed)} of {len(findings)} checks failed ({named}); fix the first one first")
+
+
+def _examine(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except _Skip as reason:
+        return Finding(name, None, str(reason))
+    except FednodeError as error:
+        cause, _, fix = str(error).partition("; ")
+        return Finding(name, False, cause, fix)
+
+
+class _Visit:
+    """The checks, and what earlier ones found for later ones to use."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._values: HospitalConfig | None = None
+        self._keys: PublicKeys | None = None
+        self._genesis: Genesis | None = None
+
+    @property
+    def values(self) -> HospitalConfig:
+        if self._values is None:
+            raise _Skip("needs a configuration that loads")
+        return self._values
+
+    @property
+    def keys(self) -> PublicKeys:
+        if self._keys is None:
+            raise _Skip("needs a keystore that loads")
+        return self._keys
+
+    @property
+    def genesis(self) -> Genesis:
+        if self._genesis is None:
+            raise _Skip("needs a genesis file that loads")
+        return self._genesis
+
+    def configuration(self) -> str:
+        self._values = self._site.load().values
+        return str(self._site.config_path)
+
+    def home(self) -> str:
+        root = self.values.home.root
+        if not root.is_dir():
+            raise FednodeError(f"there is no home {root}; make it with 'fednode init', or give the right --home")
+        if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+            raise FednodeError(f"this account may not write to {root}; run as the account that owns it")
+        if mode := root.stat().st_mode & 0o077:
+            raise FednodeError(f"other accounts may enter {root} (mode {mode:03o}); run: chmod 700 {root}")
+        return str(root)
+
+    def keystore(self) -> str:
+        from fednode.node.keystore import read_public_keys
+
+        self._keys = read_public_keys(self.values.home.keystore)
+        secret = self.values.keys.passphrase_file
+        if secret is not None and not os.access(secret, os.R_OK):
+            raise FednodeError(f"the passphrase file {secret} cannot be read; correct [keys] passphrase_file")
+        return f"peer id {self._keys.peer_id}"
+
+    def genesis_file(self) -> str:
+        from fednode.cli.genesis import read_genesis
+
+        self._genesis = read_genesis(self.values.genesis_path)
+        member = self._genesis.member_of(self.keys.sign)
+        return f"member {member} of {len(self._genesis.members)} in '{self._genesis.name}'"
+
+    def identity(self) -> str:
+        card = self.genesis.members[self.genesis.member_of(self.keys.sign) - 1]
+        if (card.network_key, card.seal_key) != (self.keys.network, self.keys.seal):
+            raise FednodeError("network or seal key differ from the genesis; restore the keystore of the identity card")
+        addresses = self.values.network.advertise or self.values.network.listen
+        if card.addresses != addresses:
+            shown = ", ".join(card.addresses) or "nowhere"
+            raise FednodeError(
+                f"the others dial {shown}, configured is {', '.join(addresses)}; make both agree, "
+                "or have a new genesis made from a new card ('fednode keys card')"
+            )
+        return f"'{card.name}' at {', '.join(card.addresses)}"
+
+    def port(self) -> str:
+        from fednode.p2p.addresses import parse_multiaddr
+
+        if (pid := daemon_pid(self.values.home)) is not None:
+            return f"held by our own daemon, process {pid}"
+        for text in self.values.network.listen:
+            address = parse_multiaddr(text)
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((address.host, address.port))
+                    probe.listen()
+                except OSError as error:
+                    reason = (error.strerror or str(error)).lower()
+                    fix = "stop the other program or choose another [network] listen"
+                    raise FednodeError(f"cannot listen on {text}: {reason}; {fix}") from None
+        return f"free: {', '.join(self.values.network.listen)}"
+
+    def clock(self) -> str:
+        now_ms, newest_ms, what = time.time_ns() // 1_000_000, self.genesis.time_ms, "the genesis"
+        try:
+            found = as_record(ask(self._site, "chain_status")).get("time_ms")
+            if isinstance(found, int):
+                newest_ms, what = found, "the latest block"
+        except FednodeError:
+            pass  # the daemon has a check of its own
+        if now_ms + CLOCK_AHEAD_MS < newest_ms:
+            behind = (newest_ms - now_ms) / 1000
+            raise FednodeError(f"the clock is at least {behind:.0f} s behind {what}; set it, best by an NTP service")
+        return f"not behind {what}"
+
+    def disk(self) -> str:
+        free_mb = shutil.disk_usage(self.values.home.root).free >> 20 if self.values.home.root.is_dir() else None
+        if free_mb is None:
+            raise _Skip("needs a home")
+        wanted = self.values.limits.min_free_disk_mb
+        if free_mb < wanted:
+            raise FednodeError(f"{free_mb} MB free where the home lies, {wanted} MB wanted; free some space")
+        return f"{free_mb} MB free"
+
+    def memory(self) -> str:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        available_mb = int(lines["MemAvailable"].split()[0]) >> 10
+        if available_mb < NEEDED_MEMORY_MB and daemon_pid(self.values.home) is None:
+            text = f"{available_mb} MB of memory free, daemon and training take up to {NEEDED_MEMORY_MB} MB"
+            raise FednodeError(f"{text}; end other programs or add memory")
+        return f"{available_mb} MB available"
+
+    def daemon(self) -> str:
+        if daemon_pid(self.values.home) is None:
+            raise _Skip("not running; 'fednode start' starts it")
+        status = as_record(ask(self._site, "status"))
+        chain = as_record(status.get("chain"))
+        if chain.get("is_signing") is False:
+            raise FednodeError(f"the daemon does not sign: {chain.get('not_signing_reason')}; see 'fednode logs'")
+        return f"process {status.get('pid')}, height {chain.get('height')}"
+
+    def reachable(self) -> str:
+        try:
+            members = as_records(ask(self._site, "member_list"))
+        except NotRunning:
+            raise _Skip("needs the running daemon") from None
+        away = [m for m in members if not m.get("is_connected") and not m.get("is_me")]
+        if away:
+            named = ", ".join(f"{m.get('name')} ({m.get('refused') or 'no connection'})" for m in away)
+            fix = "ask them whether their daemon runs, and both firewalls to let the address of their card through"
+            raise FednodeError(f"not connected: {named}; {fix}")
+        return f"all {len(members) - 1} others"
+
+    def data(self) -> Iterator[Finding]:
+        """Check the table of every study of the genesis, one finding for each."""
+        if self._genesis is None or self._values is None or not self._genesis.studies:
+            yield Finding("data", None, "no study in a genesis file to check against; see 'fednode data check'")
+            return
+        for study in self._genesis.studies:
+            yield _examine("data", lambda study=study: self._table(study.spec, study.study))  # type: ignore[misc]
+
+    def _table(self, spec_data: bytes, study_id: bytes) -> str:
+        from fednode.cli.data import check_table
+        from fednode.learn.spec import decode_study
+
+        spec = decode_study(spec_data)
+        path = self.values.data_path(spec.name, study_id)
+        if path is None:
+            raise FednodeError(f"no table is configured for study '{spec.name}'; set default in [data]")
+        checked = check_table(spec, path)
+        bad = [verdict for verdict in checked.verdicts if verdict.status == "error"]
+        if bad:
+            raise FednodeError(f"{path} does not fit study '{spec.name}', column '{bad[0].column}': {bad[0].text}")
+        return f"{checked.rows} rows of {path} fit study '{spec.name}'"

@@ -1,0 +1,90 @@
+"""`fednode logs`: what the daemon did, from the files in log/ of the home; works while no daemon runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from fednode.cli.show import cell, utc
+from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.errors import Unavailable
+from fednode.node.files import environment
+
+LOOK_AGAIN_S = 0.25
+OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker.log"}
+
+
+@command("logs", example="fednode logs -n 100\nfednode logs --follow --kind round\nfednode logs --of worker")
+@click.option("-n", "--lines", default=40, show_default=True, help="Lines to show from the end.")
+@click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
+@click.option("--kind", metavar="TEXT", help="Only journal lines whose kind contains TEXT.")
+@click.option("--of", "source", type=click.Choice(list(OUTPUTS)), default="journal", show_default=True,
+              help="Journal of events, error output of a background daemon, or of the training process.")
+@format_option
+@pass_site
+def logs(site: Site, lines: int, follow: bool, kind: str | None, source: str, as_json: bool) -> None:
+    """Show what the daemon did. Holds kinds, hashes and numbers, never keys or patients: safe to send to support."""
+    path = site.home.journal.parent / OUTPUTS[source]
+    if not path.exists() and not follow:
+        raise Unavailable(f"there is no {path} yet; the daemon writes it when it runs")
+    with environment("read the log", path):
+        for line in _lines(path, lines, follow, kind):
+            click.echo(line if as_json or source != "journal" else _readable(line))
+
+
+def _lines(path: Path, count: int, follow: bool, kind: str | None) -> Iterator[str]:
+    """Yield the last `count` fitting lines, then what is added; begins anew when the file is rotated."""
+    while follow and not path.exists():
+        time.sleep(LOOK_AGAIN_S)
+    file: TextIO = path.open(encoding="utf-8", errors="replace")
+    try:
+        yield from deque((line.rstrip("\n") for line in file if _fits(line, kind)), maxlen=count)
+        rest = ""
+        while follow:
+            rest += file.read()
+            *whole, rest = rest.split("\n")
+            yield from (line for line in whole if _fits(line, kind))
+            if not whole:
+                time.sleep(LOOK_AGAIN_S)
+                file = _current(file, path)
+    finally:
+        file.close()
+
+
+def _current(file: TextIO, path: Path) -> TextIO:
+    """Return the file that has the name now: another one after a rotation, once the old one is read."""
+    try:
+        is_same = path.stat().st_ino == Path(f"/proc/self/fd/{file.fileno()}").stat().st_ino
+    except FileNotFoundError:
+        return file
+    if is_same:
+        return file
+    file.close()
+    return path.open(encoding="utf-8", errors="replace")
+
+
+def _fits(line: str, kind: str | None) -> bool:
+    if kind is None:
+        return True
+    try:
+        return kind in str(json.loads(line).get("kind"))
+    except (json.JSONDecodeError, AttributeError):
+        return False
+
+
+def _readable(line: str) -> str:
+    """Return a journal line as time, kind and named values; a line cut by a power loss as it is."""
+    try:
+        record = json.loads(line)
+        moment, kind = record.pop("t"), str(record.pop("kind"))
+    except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
+        return line
+    record.pop("member", None)
+    rest = " ".join(f"{click.style(name, dim=True)}={cell(name, value)}" for name, value in record.items())
+    return f"{utc(moment)[11:]} {click.style(kind, bold=True):<18} {rest}"

@@ -1,0 +1,168 @@
+"""`fednode study`: what is trained, and the votes about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.daemon import print_studies
+from fednode.cli.show import members, print_json, print_pairs, print_value, short
+from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.errors import Refused
+
+
+@group("study")
+def study() -> None:
+    """What is trained: create, approve, watch, pause, stop."""
+
+
+@study.command("create", example="fednode study create genesis/heart.toml")
+@click.argument("file", type=click.Path(path_type=Path))
+@format_option
+@site_options
+@pass_site
+def create(site: Site, file: Path, as_json: bool) -> None:
+    """Propose a study on the ledger. It trains once a quorum of hospitals has approved it by its hash."""
+    from fednode.cli.genesis import read_study
+    from fednode.learn.study_toml import to_toml
+
+    spec = read_study(file)
+    done = as_record(ask(site, "study_create", toml=to_toml(spec)))
+    if as_json:
+        print_json(done)
+        return
+    print_pairs([("study", spec.name), ("id", str(done.get("study"))), ("in block", str(done.get("height")))])
+    click.echo(f"every hospital reads it with 'fednode study show {short(done.get('study'))}' and approves or rejects")
+
+
+@study.command("list", example="fednode study list")
+@format_option
+@site_options
+@pass_site
+def list_studies(site: Site, as_json: bool) -> None:
+    """Show all studies and where they stand."""
+    found = as_records(ask(site, "study_list"))
+    if as_json:
+        print_json(found)
+    else:
+        print_studies(found)
+
+
+@study.command("show", example="fednode study show heart\nfednode study show heart --toml > heart.toml")
+@click.argument("study", required=False)
+@click.option("--toml", is_flag=True, help="Print the study file itself.")
+@format_option
+@site_options
+@pass_site
+def show(site: Site, study: str | None, toml: bool, as_json: bool) -> None:
+    """Show a study: its terms, its file, who has approved it, who is ready, what a sum of so few gives away."""
+    found = dict(as_record(ask(site, "study_show", study=study)))
+    text = found.pop("toml", None)
+    if toml:
+        click.echo(text if isinstance(text, str) else "# this version cannot read the study's file")
+    elif as_json:
+        print_json({**found, "toml": text})
+    else:
+        print_value(found)
+        if isinstance(text, str):
+            click.echo(f"\n{click.style('study file', bold=True)}\n{text}")
+
+
+def _vote(site: Site, study: str | None, action: str, as_json: bool, says: str) -> None:
+    _told(as_record(ask(site, "study_vote", study=study, action=action)), as_json, says)
+
+
+def _told(done: Mapping[str, Any], as_json: bool, says: str) -> None:
+    if as_json:
+        print_json(done)
+    else:
+        where = f"in block {done.get('height')}; the study is {done.get('status')}"
+        click.echo(f"{says} study {short(done.get('study'))} {where}")
+
+
+@study.command("approve", example="fednode study approve heart")
+@click.argument("study", required=False)
+@format_option
+@site_options
+@pass_site
+def approve(site: Site, study: str | None, as_json: bool) -> None:
+    """Agree to a study; it waits for its hospitals once a quorum agrees."""
+    _vote(site, study, "approve", as_json, "approved")
+
+
+@study.command("reject", example="fednode study reject heart --yes")
+@click.argument("study", required=False)
+@yes_option
+@format_option
+@site_options
+@pass_site
+def reject(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
+    """Refuse a study; it is off for good once a quorum is out of reach."""
+    confirm(f"Reject {study or 'the study'} for good?", yes)
+    _vote(site, study, "reject", as_json, "rejected")
+
+
+@study.command("start", example="fednode study start heart")
+@click.argument("study", required=False)
+@format_option
+@site_options
+@pass_site
+def start(site: Site, study: str | None, as_json: bool) -> None:
+    """Do what this hospital can for a study to run: approve it, or vote to resume it.
+
+    An approved study starts by itself when enough hospitals have data that fit; then this shows who is missing.
+    """
+    found = as_record(ask(site, "study_show", study=study))
+    status, name = str(found.get("status")), str(found.get("id"))
+    if status == "created":
+        _vote(site, name, "approve", as_json, "approved")
+    elif status in ("paused", "pausing"):
+        _vote(site, name, "resume", as_json, "voted to resume")
+    elif status == "waiting":
+        if as_json:
+            print_json({"study": name, "status": status, "waiting_for": found.get("waiting_for")})
+            return
+        missing = members(found.get("waiting_for"))
+        click.echo(f"the study starts when a quorum is ready; members that are not yet: {missing}")
+        click.echo(f"this hospital's data: {'fit' if found.get('has_data') else 'do not fit, see fednode data check'}")
+    elif status == "running":
+        click.echo("the study runs already", err=as_json)
+    else:
+        raise Refused(f"the study is {status} and cannot be started again; propose a new one: 'fednode study create'")
+
+
+@study.command("pause", example='fednode study pause heart --reason "new scanner, values shifted"')
+@click.argument("study", required=False)
+@click.option("--reason", default="", metavar="TEXT", help="Shown to all members; up to 200 characters.")
+@format_option
+@site_options
+@pass_site
+def pause(site: Site, study: str | None, reason: str, as_json: bool) -> None:
+    """Pause a study at the end of the running round. Any member may; going on takes a quorum of resume votes."""
+    _told(as_record(ask(site, "study_pause", study=study, reason=reason)), as_json, "paused")
+
+
+@study.command("resume", example="fednode study resume heart")
+@click.argument("study", required=False)
+@format_option
+@site_options
+@pass_site
+def resume(site: Site, study: str | None, as_json: bool) -> None:
+    """Vote to go on with a paused study."""
+    _vote(site, study, "resume", as_json, "voted to resume")
+
+
+@study.command("stop", example="fednode study stop heart --yes")
+@click.argument("study", required=False)
+@yes_option
+@format_option
+@site_options
+@pass_site
+def stop(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
+    """Vote to end a study for good; the models it made stay."""
+    confirm(f"Vote to stop {study or 'the study'} for good?", yes)
+    _vote(site, study, "stop", as_json, "voted to stop")
