@@ -72,7 +72,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-def load_sign_state(home: Home, keys: Keys, genesis: Genesis) -> tuple[SignStateFile, SignRecord | None]:
+def load_sign_state(
+    home: Home, keys: Keys, genesis: Genesis, tip_height: int
+) -> tuple[SignStateFile, SignRecord | None]:
     """Return the sign-state file and its record; None if this key signed on this chain and the record is lost.
 
     The first record is written when a key first joins a chain, and a mark beside the keys remembers that it was: a
@@ -80,7 +82,7 @@ def load_sign_state(home: Home, keys: Keys, genesis: Genesis) -> tuple[SignState
     """
     file = SignStateFile(home.sign_state)
     mark = home.keystore.parent / f"joined-{genesis.chain_id.hex()[:16]}"
-    record = file.load()
+    record = file.load(tip_height)
     if record is None and not mark.exists():
         record = initial_record(genesis.chain_id, keys.public.sign)
         write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")
@@ -97,12 +99,12 @@ def peers_of(state: State, me: MemberId) -> dict[PeerId, tuple[str, ...]]:
 
 def _make_core(
     config: HospitalConfig, keys: Keys, genesis: Genesis, member: MemberId, store: LevelDbStore,
-    record: SignRecord | None, records: RoundStore,
+    signer: VoteSigner, records: RoundStore,
 ) -> Core:
     chain_id = genesis.chain_id
     chain = Chain(chain_id, store.load_state(), store.tip.height)
     certificate = store.get_certificate(store.tip.height) if store.tip.height else None
-    replica = Replica(store.tip, certificate, chain, VoteSigner(chain_id, member, keys.sign, record))
+    replica = Replica(store.tip, certificate, chain, signer)
 
     def load_record(study: StudyId, number: int) -> RecordParts:
         found = {part: records.load(study, number, part.value) for part in RecordPart}
@@ -130,14 +132,17 @@ async def _serve(
 
     quiet_logging()
     home = config.home
-    sign_state, record = load_sign_state(home, keys, genesis)
+    sign_state, record = load_sign_state(home, keys, genesis, store.tip.height)
     records = RoundStore(home.rounds, keys.storage_key)
-    core = _make_core(config, keys, genesis, member, store, record, records)
+    signer = VoteSigner(genesis.chain_id, member, keys.sign, record, sign_state.silent_until)
+    core = _make_core(config, keys, genesis, member, store, signer, records)
     peer_of = {m.member: peer_id_of(m.network_key) for m in get_members(core.chain.state)}
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     async with WorkerTrainer(home.journal.parent / WORKER_LOG) as trainer:
         parts = Parts(store, sign_state, records, ModelStore(home.blobs), trainer, journal, peer_of)
         reactor = Reactor(core, parts)
+        if sign_state.damage is not None:
+            reactor.problems.append(sign_state.damage)
         settings = NetworkSettings(keys.network_seed, config.network.listen, PROTOCOL_VERSION, genesis.chain_id)
         network = create_network(settings, reactor.accept_blob)
         network.set_members(peers_of(core.chain.state, member))

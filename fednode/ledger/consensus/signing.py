@@ -115,13 +115,16 @@ class SignStateStore(Protocol):
 class VoteSigner:
     """Makes this member's votes and keeps its record. The caller persists `record` before a vote is sent."""
 
-    __slots__ = ("_chain_id", "_signer", "member", "record", "refusal")
+    __slots__ = ("_chain_id", "_signer", "_silent_until", "member", "record", "refusal")
 
     def __init__(
-        self, chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None
+        self, chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None,
+        silent_until: Height = Height(0),
     ) -> None:
+        """`silent_until`: a newer record was lost, so nothing is signed up to this height, whatever `record` says."""
         self._chain_id = chain_id
         self._signer = signer
+        self._silent_until = silent_until
         self.member = member
         self.record = record
         self.refusal: str | None = _find_refusal(chain_id, member, signer, record)
@@ -145,6 +148,8 @@ class VoteSigner:
         """
         record, signer, member = self.record, self._signer, self.member
         if self.refusal is not None or record is None or signer is None or member is None:
+            return None
+        if height <= self._silent_until:
             return None
         message = sign_bytes(self._chain_id, kind, height, view, valid_view, value)
         if message == record.signed:
