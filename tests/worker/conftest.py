@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fednode.learn.spec import StudySpec
 from fednode.learn.study_toml import parse_study
+
+torch.set_num_threads(1)  # as in the worker: with more, tiny steps wait for each other on a busy machine
 
 STUDY = """
 format = 1
