@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_chunks_cover_the_vector_in_order(length: int, count: int) -> None:
     layout = chunks.Layout(length, count)
     bounds = [layout.bounds(chunk) for chunk in range(count)]
     assert bounds[0][0] == 0 and bounds[-1][1] == length
-    assert all(left[1] == right[0] or right[0] >= length for left, right in zip(bounds, bounds[1:], strict=False))
+    assert all(left[1] == right[0] or right[0] >= length for left, right in pairwise(bounds))
     assert all(start % 4 == 0 and start <= max(stop, start) for start, stop in bounds)
     data = memoryview(bytes(range(256)) * (length * 4 // 256 + 1))[: length * 4]
     assert b"".join(layout.cut(data, chunk) for chunk in range(count)) == bytes(data)
@@ -174,7 +175,8 @@ def test_published_inclusion_proofs(shared_dir: Path) -> None:
 @given(st.lists(SCALARS, min_size=1, max_size=6), st.data())
 @settings(max_examples=30)
 def test_any_threshold_of_shares_gives_the_secret(coefficients: list[int], data: st.DataObject) -> None:
-    holders = data.draw(st.lists(st.integers(1, 300), min_size=len(coefficients), max_size=len(coefficients), unique=True))
+    count = len(coefficients)
+    holders = data.draw(st.lists(st.integers(1, 300), min_size=count, max_size=count, unique=True))
     shares = {holder: shamir.evaluate(coefficients, holder) for holder in holders}
     assert shares == {holder: slow_poly(coefficients, holder) for holder in holders}
     assert shamir.interpolate_at_zero(shares) == coefficients[0]
@@ -191,7 +193,9 @@ def test_evaluation_points_are_distinct_and_not_zero() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.data())
 @settings(max_examples=15)
-def test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret(seed: int, threshold: int, data: st.DataObject) -> None:
+def test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret(
+    seed: int, threshold: int, data: st.DataObject
+) -> None:
     holders = list(range(1, threshold + 3))
     dealing = feldman.deal(threshold, holders, Seeded(seed))
     assert dealing.points == tuple(base_times(c) for c in dealing.coefficients) and len(dealing.points) == threshold
@@ -273,9 +277,10 @@ def test_both_secrets_of_one_member_never_meet() -> None:
 
 def test_both_ends_of_a_pair_derive_one_key() -> None:
     here, there = 12345, 67890
-    assert masks.pair_key(CONTEXT, here, base_times(there), 3, 9) == masks.pair_key(CONTEXT, there, base_times(here), 9, 3)
+    key = masks.pair_key(CONTEXT, here, base_times(there), 3, 9)
+    assert key == masks.pair_key(CONTEXT, there, base_times(here), 9, 3)
     shared = point_times(here, base_times(there))
-    assert masks.pair_key(CONTEXT, here, base_times(there), 3, 9) == prg.derive_key(shared, CONTEXT, "mask", "pair", 0, 3, 9)
+    assert key == prg.derive_key(shared, CONTEXT, "mask", "pair", 0, 3, 9)
     assert masks.self_key(CONTEXT, here, 3) == prg.derive_key(scalar_bytes(here), CONTEXT, "mask", "self", 3, 3, 3)
 
 
@@ -331,7 +336,9 @@ def test_a_sum_of_the_largest_updates_does_not_wrap() -> None:
     assert int(ring.lift(total)[0]) == quantise.MAX_MEMBERS * int(rounded[0])
 
 
-@given(st.lists(FLOATS, min_size=1, max_size=30), st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
+@given(
+    st.lists(FLOATS, min_size=1, max_size=30), st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99)
+)
 def test_dequantised_sums_are_the_weighted_mean(x: list[float], weights: list[int], seed: int) -> None:
     values = np.array(x, np.float32)
     clip = float(quantise.compute_norm(values)) * 1.01 + 0.01

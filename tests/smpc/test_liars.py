@@ -63,7 +63,8 @@ def succeeded(world: World) -> m.SumView:
 def spoil_boxes(holders: set[int]) -> Callable[[m.Message], m.Message]:
     def change(message: m.Message) -> m.Message:
         assert isinstance(message, m.KeysMessage)
-        return replace(message, sealed=tuple((h, bytes(len(box)) if h in holders else box) for h, box in message.sealed))
+        spoiled = tuple((h, bytes(len(box)) if h in holders else box) for h, box in message.sealed)
+        return replace(message, sealed=spoiled)
 
     return change
 

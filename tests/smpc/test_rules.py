@@ -114,7 +114,8 @@ def test_a_box_moved_from_another_place_is_no_share(field: str) -> None:
 
 def test_a_box_of_another_dealer_is_no_share() -> None:
     world, view = reach(Phase.ACK)
-    copied = replace(view.keys[MemberId(3)], sealed=view.keys[MemberId(4)].sealed[:2] + view.keys[MemberId(3)].sealed[2:])
+    keys, others = view.keys[MemberId(3)], view.keys[MemberId(4)]
+    copied = replace(keys, sealed=others.sealed[:2] + keys.sealed[2:])
     effects = show(world, replace(view, keys={**view.keys, MemberId(3): copied}))
     assert submitted(effects) == [m.AckMessage((MemberId(3),))]
 
@@ -359,7 +360,8 @@ def test_records_of_another_place_or_damaged_ones_are_refused() -> None:
             with pytest.raises(StorageError, match="damaged"):
                 Session.restore(world.params(ME), {part: damaged}, Stream(1), bytes)
     with pytest.raises(StorageError, match="length"):
-        Session.restore(replace(world.params(ME), length=40), {m.RecordPart.INPUT: disk[m.RecordPart.INPUT]}, Stream(1), bytes)
+        parts = {m.RecordPart.INPUT: disk[m.RecordPart.INPUT]}
+        Session.restore(replace(world.params(ME), length=40), parts, Stream(1), bytes)
 
 
 def test_no_secret_is_printed() -> None:
@@ -397,7 +399,8 @@ def dropped_world(count: int = 7) -> tuple[World, m.SumView]:
 def test_openings_are_decided_by_u_alone() -> None:
     world, view = dropped_world()
     message = reveal_of(show(world, view))
-    assert message.own_b is not None and base_times(int.from_bytes(message.own_b, "little")) == view.keys[ME].b_points[0]
+    assert message.own_b is not None
+    assert base_times(int.from_bytes(message.own_b, "little")) == view.keys[ME].b_points[0]
     assert [dealer for dealer, _ in message.a_shares] == [3] and message.b_shares == ()
 
 
@@ -455,7 +458,9 @@ def test_a_second_unmasking_in_a_round_is_refused() -> None:
     assert not submitted(settle(again, again.handle(m.ViewChanged(retry)))) and again.silent_reason is not None
 
 
-@pytest.mark.parametrize(("pinned", "opens"), [((1, 2, 4, 5, 6, 7), True), ((1, 2, 4, 5, 6), False), ((1, 2, 3, 4, 5, 6, 7), False)])
+@pytest.mark.parametrize(("pinned", "opens"), [
+    ((1, 2, 4, 5, 6, 7), True), ((1, 2, 4, 5, 6), False), ((1, 2, 3, 4, 5, 6, 7), False),
+])
 def test_only_the_pinned_set_is_opened(pinned: tuple[int, ...], opens: bool) -> None:
     """After a round that failed past its unmasking, and for a round whose vectors do not change."""
     world, view = dropped_world()

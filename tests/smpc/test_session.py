@@ -61,11 +61,13 @@ def _absences(draw: st.DrawFn) -> tuple[int, tuple[Absence, ...]]:
     gone = draw(st.sets(st.integers(1, count), max_size=(count - 1) // 3))
     absences = []
     for member in sorted(gone):
-        for attempt in draw(st.sets(st.integers(0, 2), min_size=1)):
-            absences.append(Absence(
+        absences += [
+            Absence(
                 member, draw(st.sampled_from(PHASES)), attempt, draw(st.sampled_from([0, 100, 900, 2500])),
                 draw(st.sampled_from([0, 0, 1, 2, 3, 5])),
-            ))
+            )
+            for attempt in draw(st.sets(st.integers(0, 2), min_size=1))
+        ]
     return count, tuple(absences)
 
 

@@ -134,7 +134,8 @@ class ModelLedger:
     def _KeysMessage(self, sender: MemberId, message: m.KeysMessage) -> str | None:
         if sender not in self.a.holders or [h for h, _ in message.sealed] != [h for h in self.a.holders if h != sender]:
             return "holders"
-        for points, proof, which in ((message.a_points, message.a_proof, "a"), (message.b_points, message.b_proof, "b")):
+        dealt = ((message.a_points, message.a_proof, "a"), (message.b_points, message.b_proof, "b"))
+        for points, proof, which in dealt:
             context = m.key_proof_context(self.params, self.a.number, sender, which)
             if len(points) != self.t or not all(is_point_valid(point) for point in points):
                 return "points"
@@ -339,7 +340,8 @@ class ModelLedger:
 
     def _end_REVEAL(self) -> None:
         a = self.a
-        self.absent |= set(self.expected) - self.posted if not self._has_all_a() or set(a.own_b) != set(a.included) else set()
+        if not self._has_all_a() or set(a.own_b) != set(a.included):
+            self.absent |= set(self.expected) - self.posted
         if not self._has_all_a():
             return self._fail("too few shares")
         a.awaited = [i for i in a.included if i not in a.own_b]

@@ -262,7 +262,8 @@ class World:
                 result = jobs.run(job)
                 if node.lie is not None:
                     result = node.lie(result)  # type: ignore[assignment]
-                self._at(self.random.randrange(1, 5), self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result)))
+                done = self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result))
+                self._at(self.random.randrange(1, 5), done)
             case m.SumOpened(values, weight, digest):
                 node.opened.append((digest, weight, values))
                 self.pool.append((node.member, self.ledger.view().attempt, ResultVote(digest)))
