@@ -11,10 +11,12 @@ from dataclasses import replace
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.phases import (
+    PIN_LOST,
     BlockTime,
     Next,
     awaited,
     bar,
+    is_pin_lost,
     mark_absent,
     open_phase,
     silent_members,
@@ -30,6 +32,8 @@ def after_keys(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
     record = mark_absent(record, silent_members(record))
     if len(dealers) < record.min_included:
         return void_attempt(record, at, terms, "too few members posted keys")
+    if is_pin_lost(record, dealers):
+        return void_attempt(record, at, terms, PIN_LOST)
     return open_phase(record, at, terms, Phase.ACK, awaited(record, dealers))
 
 
@@ -65,6 +69,8 @@ def _open_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
     )
     if len(qualified) < record.min_included:
         return void_attempt(record, at, terms, "too few dealers answered their complaints")
+    if is_pin_lost(record, qualified):
+        return void_attempt(record, at, terms, PIN_LOST)
     record = replace(record, attempt=replace(attempt, qualified=qualified))
     return open_phase(record, at, terms, Phase.COMMIT, awaited(record, qualified))
 
@@ -76,6 +82,8 @@ def after_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
     committed = {member for member, _, _ in attempt.committed}
     if len(committed) < record.min_included:
         return void_attempt(record, at, terms, "too few members committed an update")
+    if is_pin_lost(record, committed):
+        return void_attempt(record, at, terms, PIN_LOST)
     chunks = tuple(
         ChunkRecord((next(m for m in rotate(attempt.qualified, number) if m in committed),))
         for number in range(len(attempt.qualified))

@@ -45,6 +45,13 @@ class RoundEnd:
 
 Next = RoundRecord | RoundEnd
 
+PIN_LOST = "a member is missing of the set that may be summed again"
+
+
+def is_pin_lost(record: RoundRecord, members: Iterable[MemberId]) -> bool:
+    """Whether the only set that may be unmasked cannot come out of `members` any more: no need to go on."""
+    return record.pinned is not None and not set(record.pinned) <= set(members)
+
 
 def awaited(record: RoundRecord, members: Iterable[MemberId]) -> tuple[MemberId, ...]:
     """Return the members a phase waits for: ascending, without those absent earlier in this round."""
@@ -57,15 +64,10 @@ def open_phase(
 ) -> RoundRecord:
     """Return the round with the next phase open."""
     timeout_ms = terms.phase_timeout_ms
-    if kind == Phase.COMMIT and record.kind == RoundKind.TRAINING and not _has_trained(record):
-        timeout_ms = terms.train_timeout_ms
+    if kind == Phase.COMMIT and record.kind == RoundKind.TRAINING and record.attempt.number == 0:
+        timeout_ms = terms.train_timeout_ms  # later attempts follow a commit: the update is there
     number = record.phase.number + 1
     return replace(record, phase=OpenPhase(number, kind, step, at.height, at.time_ms, timeout_ms, expected))
-
-
-def _has_trained(record: RoundRecord) -> bool:
-    """Whether a COMMIT phase of this round has ended: who is still there has its update and need not train again."""
-    return any(span.phase == Phase.COMMIT for span in record.spans)
 
 
 def keys_phase(at: BlockTime, terms: StudyTerms, number: int, holders: tuple[MemberId, ...]) -> OpenPhase:
@@ -119,7 +121,7 @@ def void_attempt(record: RoundRecord, at: BlockTime, terms: StudyTerms, reason: 
     holders = tuple(member for member in attempt.holders if member not in lost)
     if attempt.number >= record.fault_bound:
         return RoundEnd(record, f"{reason}; no attempt is left")
-    if record.pinned is not None and not set(record.pinned) <= set(holders):
+    if is_pin_lost(record, holders):
         return RoundEnd(record, f"{reason}; the set that must be summed cannot be met")
     if len(holders) < record.min_included:
         return RoundEnd(record, f"{reason}; {len(holders)} members are left, {record.min_included} are needed")

@@ -15,6 +15,7 @@ from fednode.ids import MemberId
 from fednode.ledger.bodies import Outcome, StudyTerms
 from fednode.ledger.key_phases import rotate
 from fednode.ledger.phases import (
+    PIN_LOST,
     BlockTime,
     Next,
     RoundEnd,
@@ -133,7 +134,7 @@ def _fix_included(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next
     attempt = record.attempt
     included = tuple(member for member, _, _ in attempt.committed if member not in attempt.left_out)
     if record.pinned is not None and included != record.pinned:
-        return void_attempt(record, at, terms, "other members than in the sum that may be repeated")
+        return void_attempt(record, at, terms, PIN_LOST)
     record = replace(record, attempt=replace(attempt, included=included))
     owners = tuple(sorted({chunk.owner for chunk in attempt.chunks}))
     return open_phase(record, at, terms, Phase.DIGEST, owners)

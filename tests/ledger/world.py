@@ -315,7 +315,7 @@ class World:
             number = self.phase.number
             self.go(*absent)
             if pending_phase(self.state, self.study) is not None and self.phase.number == number:
-                self.expire(*[m for m in self.members if m not in absent])
+                self.expire()
         raise AssertionError(f"{phase.name} never opened")
 
     def finish_round(self, *absent: int) -> RoundReport:
@@ -327,5 +327,5 @@ class World:
             before = self.phase.number
             self.go(*absent)
             if self.is_round_open and self.phase.number == before:
-                self.expire(*[m for m in self.members if m not in absent])
+                self.expire()
         raise AssertionError("the round never ended")

@@ -1,0 +1,403 @@
+"""A study's life: proposals, votes, joining, pauses, the stop rule, and what every block may hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fednode.errors import Rejected
+from fednode.ids import Height
+from fednode.ledger import transaction as tx
+from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
+from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.refusals import Refusal, describe_refusal
+from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
+from fednode.ledger.state import get_nonce, get_round, get_spec, get_studies, get_study
+from fednode.ledger.study_rules import MAX_STUDIES
+from tests.ledger.world import SPEC, TERMS, World, seed_of
+
+RESUME, STOP = tx.StudyAction.RESUME, tx.StudyAction.STOP
+APPROVE, REJECT = tx.StudyAction.APPROVE, tx.StudyAction.REJECT
+
+
+def vote(world: World, action: tx.StudyAction, *members: int, study: bytes | None = None) -> None:
+    for member in members:
+        assert world.post(member, tx.StudyVote(study or world.study, action)).ok
+
+
+# --- what a block may hold ---------------------------------------------------------------------------------------
+
+def test_apply_block_changes_none_of_its_arguments() -> None:
+    world = World()
+    before, root = world.state, world.state.root
+    world.ready_all()
+    assert before.root == root and get_nonce(before, 1) == 0
+
+
+def test_a_refused_transaction_leaves_a_receipt_and_changes_only_the_nonce() -> None:
+    world = World()
+    transaction = world.sign(1, tx.StudyVote(world.study, APPROVE))
+    applied = apply_block(world.state, world.next_time(), [transaction])
+    (receipt,) = applied.receipts
+    assert (receipt.txid, receipt.ok, receipt.reason) == (transaction.txid, False, Refusal.STUDY_STATUS)
+    assert [key for key, _ in applied.changes] == [b"nonce/\x00\x01"]
+    assert "life" in describe_refusal(receipt.reason) and describe_refusal("other") == "other"
+
+
+@pytest.mark.parametrize(("nonces", "is_valid"), [((5, 6), True), ((5, 900), True), ((5, 5), False), ((5, 4), False)])
+def test_nonces_must_grow_but_may_skip(nonces: tuple[int, int], is_valid: bool) -> None:
+    world = World()
+    block = [world.sign(1, world.ready(1, term), nonce) for term, nonce in enumerate(nonces)]
+    if is_valid:
+        assert get_nonce(apply_block(world.state, world.next_time(), block).state, 1) == nonces[1]
+        return
+    with pytest.raises(Rejected, match="nonce"):
+        apply_block(world.state, world.next_time(), block)
+
+
+@pytest.mark.parametrize(("valid_until", "is_valid"), [(0, False), (1, True), (10_001, True), (10_002, False)])
+def test_a_transaction_lives_for_a_bounded_number_of_blocks(valid_until: int, is_valid: bool) -> None:
+    world = World()
+    transaction = tx.sign_transaction(world.signers[1], world.chain_id, 1, 1, Height(valid_until), world.ready(1))
+    assert is_tx_acceptable(world.state, world.next_time(), transaction).ok == is_valid
+    if not is_valid:
+        with pytest.raises(Rejected, match="valid until"):
+            apply_block(world.state, world.next_time(), [transaction])
+
+
+def test_a_stranger_cannot_be_in_a_block() -> None:
+    world = World()
+    transaction = replace(world.sign(1, world.ready(1)), sender=5)
+    with pytest.raises(Rejected, match="stranger"):
+        apply_block(world.state, world.next_time(), [transaction])
+
+
+@pytest.mark.parametrize("body", [tx.Coin, tx.ShareRoot, tx.Proof, tx.Verdict])
+def test_kinds_of_later_rules_exist_and_are_refused(body: type) -> None:
+    world = World()
+    world.ready_all()
+    assert world.refused(1, body(world.study, 1, 0, seed_of(1))) == Refusal.KIND_NOT_IN_RULE
+
+
+def test_a_leader_picks_what_is_acceptable_in_order_and_in_size() -> None:
+    world = World()
+    good, same, other = world.sign(1, world.ready(1)), world.sign(1, world.ready(1)), world.sign(2, world.ready(2))
+    stale = world.sign(3, world.ready(3), nonce=0)
+    picked = pick_transactions(world.state, world.next_time(), [good, same, stale, other], 10_000)
+    assert picked == (good, other)
+    assert pick_transactions(world.state, world.next_time(), [good, other], len(good.data)) == (good,)
+    assert apply_block(world.state, world.next_time(), picked).state.root != world.state.root
+
+
+# --- proposals and votes -----------------------------------------------------------------------------------------
+
+def propose(world: World, **terms: object) -> bytes:
+    body = tx.StudyCreate(replace(TERMS, rounds=9, **terms), b"another")  # type: ignore[arg-type]
+    assert world.post(1, body).ok
+    return tx.compute_study_id(body.terms, body.spec)
+
+
+def test_q_approvals_let_a_study_wait_for_members() -> None:
+    world = World()
+    study = propose(world)
+    assert get_studies(world.state) == (world.study, study) and get_spec(world.state, study) == b"another"
+    assert get_study(world.state, study).next_round == 1
+    vote(world, APPROVE, 1, 2, study=study)
+    assert get_study(world.state, study).status == StudyStatus.CREATED
+    assert world.refused(3, tx.Ready(study, seed_of(1))) == Refusal.STUDY_STATUS
+    vote(world, APPROVE, 3, study=study)
+    assert get_study(world.state, study).status == StudyStatus.WAITING
+    assert world.refused(4, tx.StudyVote(study, REJECT)) == Refusal.STUDY_STATUS
+
+
+def test_so_many_rejections_that_q_cannot_be_reached_reject() -> None:
+    world = World()
+    study = propose(world)
+    vote(world, REJECT, 1, study=study)
+    assert get_study(world.state, study).status == StudyStatus.CREATED
+    vote(world, REJECT, 2, study=study)
+    assert get_study(world.state, study).status == StudyStatus.REJECTED
+    assert world.refused(3, tx.StudyVote(study, STOP)) == Refusal.STUDY_STATUS
+
+
+def test_a_member_has_one_vote_and_its_last_word_counts() -> None:
+    world = World()
+    study = propose(world)
+    vote(world, APPROVE, 1, study=study)
+    assert world.refused(1, tx.StudyVote(study, APPROVE)) == Refusal.ALREADY_VOTED
+    vote(world, REJECT, 1, study=study)
+    record = get_study(world.state, study)
+    assert (record.approvals, record.rejects) == ((), (1,))
+
+
+def test_a_study_is_created_once() -> None:
+    world = World()
+    assert world.refused(1, tx.StudyCreate(TERMS, SPEC)) == Refusal.STUDY_EXISTS
+    assert world.refused(1, tx.StudyVote(bytes(32), STOP)) == Refusal.NO_SUCH_STUDY
+
+
+def test_with_two_members_there_is_no_study() -> None:
+    assert World(size=2).refused(1, tx.StudyCreate(TERMS, SPEC)) == Refusal.TOO_FEW_MEMBERS
+
+
+def test_the_number_of_studies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_STUDIES == 1000
+    monkeypatch.setattr("fednode.ledger.study_rules.MAX_STUDIES", 2)
+    world = World()
+    propose(world)
+    assert world.refused(1, tx.StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_STUDIES
+
+
+# --- joining -----------------------------------------------------------------------------------------------------
+
+def test_q_ready_members_open_join_and_the_last_one_ends_it() -> None:
+    world = World()
+    world.ready_all(1, 2)
+    assert pending_phase(world.state, world.study) is None
+    world.ready_all(3)
+    pending = pending_phase(world.state, world.study)
+    assert pending is not None and pending.record is None
+    assert (pending.phase.kind, pending.round, pending.phase.number) == (Phase.JOIN, 1, 1)
+    assert pending.phase.timeout_ms == TERMS.start_after_ms and pending.phase.posted == (1, 2, 3)
+    assert is_phase_message(pending, world.ready(4)) and not is_phase_message(pending, pending.expire_body())
+    world.ready_all(4)
+    assert world.round.expected == (1, 2, 3, 4) and world.life.status == StudyStatus.RUNNING
+
+
+def test_q_votes_end_join_without_the_others() -> None:
+    world = World()
+    world.ready_all(1, 2, 3)
+    pending = pending_phase(world.state, world.study)
+    world.expire(1, 2)
+    assert world.refused(1, pending.expire_body()) == Refusal.ALREADY_VOTED
+    assert world.refused(3, replace(pending.expire_body(), phase_no=2)) == Refusal.PHASE_CLOSED
+    world.expire(4)
+    assert world.round.expected == (1, 2, 3)
+    assert world.round.attempt.holders == (1, 2, 3)
+
+
+def test_ready_needs_a_key_something_can_be_sealed_to() -> None:
+    world = World()
+    assert world.refused(1, tx.Ready(world.study, bytes(32))) == Refusal.BAD_SEAL_KEY
+    world.ready_all(1)
+    assert world.refused(1, world.ready(1)) == Refusal.ALREADY_READY
+    assert world.post(1, world.ready(1, term=1)).ok
+
+
+def test_a_ready_in_a_round_counts_from_the_next_and_changes_no_key_of_this_one() -> None:
+    world = World()
+    world.ready_all(1, 2, 3)
+    world.expire()
+    keys = world.round.seal_keys
+    world.ready_all(4)
+    assert world.post(1, world.ready(1, term=2)).ok
+    assert world.round.seal_keys == keys and world.round.expected == (1, 2, 3)
+    assert world.refused(4, world.keys(1)) == Refusal.NOT_IN_PHASE
+    assert world.finish_round().counted == (1, 2, 3)
+    assert world.round.expected == (1, 2, 3, 4)
+    assert dict(world.round.seal_keys)[1] == world.ready(1, term=2).seal_key
+
+
+def test_an_absent_member_rejoins_with_a_new_ready() -> None:
+    world = World(terms=replace(TERMS, rounds=5))
+    world.ready_all()
+    report = world.finish_round(4)
+    assert [a.member for a in report.absent] == [4] and report.outcome == tx.Outcome.OK
+    assert world.round.expected == (1, 2, 3)
+    assert world.post(4, world.ready(4)).ok, "the same key, but it was absent since"
+    world.finish_round()
+    assert world.round.expected == (1, 2, 3, 4)
+
+
+def test_too_few_ready_members_send_the_study_back_to_waiting_and_are_named() -> None:
+    world = World(terms=replace(TERMS, pause_after_failures=9))
+    world.ready_all()
+    world.finish_round(3, 4)
+    assert (world.life.status, world.is_round_open) == (StudyStatus.WAITING, False)
+    assert "missing: 3, 4" in world.life.reason
+    world.ready_all(3)
+    assert world.phase.kind == Phase.JOIN
+    world.ready_all(4)
+    assert world.round.expected == (1, 2, 3, 4) and world.round.number == 2
+
+
+# --- pause, resume, stop -----------------------------------------------------------------------------------------
+
+def test_one_member_pauses_at_the_boundary_and_q_resume() -> None:
+    world = World()
+    world.ready_all()
+    assert world.post(2, tx.StudyPause(world.study, "look at site 3")).ok
+    assert world.life.status == StudyStatus.PAUSING and world.is_round_open
+    assert world.refused(3, tx.StudyPause(world.study)) == Refusal.STUDY_STATUS
+    assert world.finish_round().outcome == tx.Outcome.OK
+    assert world.life.status == StudyStatus.PAUSED and not world.is_round_open
+    assert world.life.reason == "paused by member 2: look at site 3"
+    vote(world, RESUME, 1, 3)
+    assert not world.is_round_open
+    vote(world, RESUME, 4)
+    assert world.life.status == StudyStatus.RUNNING and world.round.number == 2
+
+
+def test_resume_while_the_round_still_runs_takes_the_pause_back() -> None:
+    world = World()
+    world.ready_all()
+    world.post(2, tx.StudyPause(world.study))
+    vote(world, RESUME, 1, 2, 3)
+    assert world.life.status == StudyStatus.RUNNING
+    world.finish_round()
+    assert world.is_round_open
+
+
+def test_a_pause_before_the_first_round_ends_join() -> None:
+    world = World()
+    world.ready_all(1, 2, 3)
+    world.post(1, tx.StudyPause(world.study))
+    assert world.life.status == StudyStatus.PAUSED and pending_phase(world.state, world.study) is None
+    assert world.refused(1, tx.Expire(world.study, 1, 0, 1)) == Refusal.PHASE_CLOSED
+    vote(world, RESUME, 1, 2, 3)
+    assert world.round.expected == (1, 2, 3)
+
+
+def test_q_stop_votes_end_a_study_at_the_boundary_or_at_once() -> None:
+    world = World()
+    world.ready_all()
+    vote(world, STOP, 1, 2, 3)
+    assert world.life.status == StudyStatus.STOPPING
+    assert world.refused(4, tx.StudyVote(world.study, STOP)) == Refusal.STUDY_STATUS
+    world.finish_round()
+    assert world.life.status == StudyStatus.STOPPED and world.life.rounds_done == 1
+    assert world.refused(1, world.ready(1, term=1)) == Refusal.STUDY_STATUS
+    idle = World()
+    vote(idle, STOP, 1, 2, 3)
+    assert idle.life.status == StudyStatus.STOPPED
+
+
+def test_resume_withdraws_a_stop_vote() -> None:
+    world = World()
+    world.ready_all()
+    vote(world, STOP, 1, 2)
+    world.post(3, tx.StudyPause(world.study))
+    vote(world, RESUME, 1)
+    assert (world.life.stop_votes, world.life.resume_votes) == ((2,), (1,))
+
+
+def test_resume_is_for_paused_studies() -> None:
+    world = World()
+    assert world.refused(1, tx.StudyVote(world.study, RESUME)) == Refusal.STUDY_STATUS
+
+
+def test_failures_in_a_row_pause_the_study_and_say_why() -> None:
+    world = World(terms=replace(TERMS, pause_after_failures=2))
+    world.ready_all()
+    for number in (1, 2):
+        assert world.finish_round(3, 4).outcome == tx.Outcome.FAILED
+        if number == 1:
+            world.ready_all(3, 4)
+    assert world.life.status == StudyStatus.PAUSED
+    assert "2 rounds failed in a row" in world.life.reason and "too few members posted keys" in world.life.reason
+    world.ready_all(3, 4)
+    vote(world, RESUME, 1, 2, 3)
+    assert world.is_round_open and world.life.failures_in_row == 0
+
+
+# --- the course of rounds ----------------------------------------------------------------------------------------
+
+def test_rounds_follow_each_other_in_the_same_block_up_to_a_closing_round() -> None:
+    world = World(terms=replace(TERMS, rounds=2, has_statistics=True))
+    world.ready_all()
+    kinds, models = [], [bytes(32)]
+    while world.is_round_open:
+        report = world.finish_round()
+        kinds.append((report.number, report.kind))
+        assert report.start_model == models[-1]
+        models.append(report.model_hash)
+        if world.is_round_open:
+            assert world.round.opened_height == report.closed_height == world.at.height
+    expected = [RoundKind.STATISTICS, RoundKind.TRAINING, RoundKind.TRAINING, RoundKind.CLOSING]
+    assert kinds == list(enumerate(expected))
+    assert world.life.status == StudyStatus.FINISHED and world.life.rounds_done == 2
+    assert models[3] == models[4] == world.life.model_hash and len(set(models)) == 4
+    assert get_round(world.state, world.study) is None
+
+
+def test_a_failed_round_leaves_the_model_and_takes_the_next_number() -> None:
+    world = World()
+    world.ready_all()
+    first = world.finish_round()
+    world.go_to(Phase.RESULT)
+    failed = world.round.number
+    for member in (1, 2, 3):
+        body = world.result(
+            member, outcome=tx.Outcome.FAILED, reason="out of bounds", model_hash=bytes(32), weight=0, metrics=None
+        )
+        assert world.post(member, body).ok
+    report = world.report(failed)
+    assert (report.outcome, report.reason) == (tx.Outcome.FAILED, "out of bounds")
+    assert report.model_hash == first.model_hash == world.life.model_hash
+    assert (world.round.number, world.life.rounds_done, world.round.kind) == (3, 1, RoundKind.TRAINING)
+
+
+@pytest.mark.parametrize(("target", "rounds"), [(9000, 1), (9001, 5), (0, 5)])
+def test_training_ends_at_the_target_accuracy(target: int, rounds: int) -> None:
+    world = World(terms=replace(TERMS, rounds=5, target_accuracy_permyriad=target))
+    world.ready_all()
+    while world.is_round_open:
+        world.finish_round()
+    assert world.life.rounds_done == rounds
+
+
+def test_training_ends_without_a_lower_loss_for_too_long() -> None:
+    world = World(terms=replace(TERMS, rounds=20, patience_rounds=2))
+    world.ready_all()
+    for loss in (500, 400, 400, 399, 399):
+        world.metrics = tx.Metrics(100, 50, loss << 16)
+        assert not world.life.is_training_done
+        world.finish_round()
+    world.metrics = None
+    world.finish_round()
+    assert not world.life.is_training_done, "a round without metrics says nothing"
+    world.metrics = tx.Metrics(50, 25, 200 << 16)
+    world.finish_round()
+    assert world.life.is_training_done and world.round.kind == RoundKind.CLOSING
+
+
+def test_a_closing_round_measures_and_changes_nothing() -> None:
+    world = World(terms=replace(TERMS, rounds=1))
+    world.ready_all()
+    world.finish_round()
+    world.go_to(Phase.RESULT)
+    assert world.round.kind == RoundKind.CLOSING
+    assert world.refused(1, world.result(1, model_hash=seed_of("other"))) == Refusal.WRONG_MODEL
+    report = world.finish_round()
+    assert report.metrics == world.metrics and world.life.metrics == world.metrics
+    assert world.life.status == StudyStatus.FINISHED
+
+
+def test_the_first_commit_of_a_training_round_waits_as_long_as_training_may_take() -> None:
+    world = World()
+    world.ready_all()
+    world.go_to(Phase.COMMIT)
+    assert world.phase.timeout_ms == TERMS.train_timeout_ms
+    world.go_to(Phase.DIGEST)
+    assert world.phase.timeout_ms == TERMS.phase_timeout_ms
+    world.go(2)
+    world.expire()
+    world.go_to(Phase.COMMIT, 2)
+    assert (world.round.attempt.number, world.phase.timeout_ms) == (1, TERMS.phase_timeout_ms)
+
+
+def test_the_view_tells_whose_message_is_awaited() -> None:
+    world = World()
+    world.ready_all()
+    assert expects(world.round, 1) and not expects(world.round, 5)
+    world.post(1, world.keys(1))
+    assert not expects(world.round, 1) and expects(world.round, 2)
+    pending = pending_phase(world.state, world.study)
+    assert is_phase_message(pending, world.keys(2)) and not is_phase_message(pending, world.commit(2))
+    assert not is_phase_message(pending, replace(world.keys(2), attempt=1))
+    world.go_to(Phase.SUMACK)
+    assert world.post(1, tx.SumAck(*world.place(), None, (1,))).ok
+    assert expects(world.round, 1), "a member that reported may still acknowledge"
+    assert world.post(1, world.sum_ack(1)).ok
+    assert not expects(world.round, 1)
