@@ -11,7 +11,7 @@ import click
 
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.genesis import read_genesis
-from fednode.cli.show import cell, print_json, print_pairs, print_records, print_table, print_value, short, word
+from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.errors import Unavailable, VerificationFailed
 from fednode.node.control_client import NotRunning
@@ -73,7 +73,7 @@ def show(site: Site, at: str, as_json: bool) -> None:
     if as_json:
         print_json(block)
         return
-    print_pairs((word(key), cell(key, value)) for key, value in block.items() if key != "transactions")
+    print_value({key: value for key, value in block.items() if key != "transactions"})
     print_records(block.get("transactions", []), ["id", "kind", "sender", "ok", "reason"], "no transactions")
 
 
@@ -148,7 +148,7 @@ def _asked(site: Site) -> Iterator[ChainEntry]:
 
 def _progress(entries: Iterator[ChainEntry], as_json: bool) -> Iterator[ChainEntry]:
     """Count blocks on a terminal, so that a long chain is seen to move."""
-    if as_json:
+    if as_json or not sys.stderr.isatty():
         yield from entries
         return
     with click.progressbar(entries, label="verifying", show_percent=False, show_eta=False, file=sys.stderr) as counted:

@@ -32,7 +32,9 @@ def list_models(site: Site, as_json: bool) -> None:
     try:
         found: list[Mapping[str, Any]] = as_records(ask(site, "model_list"))
     except NotRunning:
-        found = [{"hash": name, "is_here": True} for name in _names(_store(site))]
+        store = _store(site)
+        found = [{**describe(_read(store, name)), "is_here": True} for name in _names(store)]
+        found.sort(key=lambda m: (str(m["study"]), int(m["round"])))
     if as_json:
         print_json(found)
         return

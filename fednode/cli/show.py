@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 import click
 
 SHORT_HASH = 12
-_HASH = re.compile(r"[0-9a-f]{40,128}")
+_HASH = re.compile(r"[0-9a-f]{40,}")
+_LATEST_DURATION_MS = 10**11
+"""Milliseconds below this are a duration, from here on a time since 1970."""
 
 
 def print_json(value: object) -> None:
@@ -55,10 +57,11 @@ def cell(key: str, value: object) -> str:
     """Return a value as one cell, by the name of its key."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key.endswith("_ms") and isinstance(value, int) and value > 10**11:
-        return utc(value)
+    if key.endswith("_ms") and isinstance(value, int):
+        return utc(value) if value >= _LATEST_DURATION_MS else f"{value} ms"
     if isinstance(value, (list, tuple)):
-        return " ".join(short(item) for item in value) or "-"
+        shown = [cell("", item) for item in value]
+        return ("; " if any(" " in item for item in shown) else " ").join(shown) or "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{word(name)} {cell(name, item)}" for name, item in value.items()) or "-"
     return short(value)
@@ -114,7 +117,8 @@ def print_value(value: object, indent: int = 0) -> None:
     if not isinstance(value, Mapping):
         click.echo(cell("", value))
         return
-    plain = {k: v for k, v in value.items() if not _is_nested(v)}
+    # A time is given as text and as milliseconds; people need one of them.
+    plain = {k: v for k, v in value.items() if not _is_nested(v) and k.removesuffix("_ms") not in value.keys() - {k}}
     width = max((len(word(key)) for key in plain), default=0)
     for key, item in plain.items():
         click.echo(f"{'':{indent}}{click.style(f'{word(key):<{width}}', dim=True)}  {cell(key, item)}")

@@ -160,5 +160,5 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask at; add --yes if you are sure")
+        raise UsageError(f"there is no terminal to ask '{question}'; add --yes if you are sure")
     click.confirm(question, abort=True)
