@@ -91,8 +91,7 @@ Job = CheckData | ComputeStatistics | Train | Evaluate | Predict
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class DataChecked:
-    """Verdict per column; `rows` have a label, `train_rows` of them train. Both 0 if any verdict is an error.
-    """
+    """Verdict per column; `rows` have a label, `train_rows` of them train. Both 0 if any verdict is an error."""
 
     verdicts: Annotated[tuple[Verdict, ...], Size(1, MAX_COLUMNS + MAX_EXTRA_COLUMNS)]
     rows: U32

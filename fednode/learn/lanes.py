@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import U64, Size
-from fednode.errors import Rejected
+from fednode.errors import DataError, Rejected
 from fednode.learn.schema import Rows, Scaling
 from fednode.learn.spec import MAX_CLASSES, UNIT, UNIT_BITS, StudySpec, feature_count, label_of
 
@@ -34,8 +34,7 @@ MAX_ROW_LOSS = 64
 
 SCORE_BINS = 64
 SCORE_LIMIT = 8.0
-"""Log-odds are binned evenly over [-8, 8): probabilities of confident models crowd at 0 and 1, log-odds do
-not."""
+"""Log-odds are binned evenly over [-8, 8): probabilities of confident models crowd at 0 and 1, log-odds do not."""
 
 MAX_ROWS = 1 << 24
 """Rows one member may count; 256 members' sums of squares then stay below 2^64 (2^24 * 2^32 * 2^8)."""
@@ -115,9 +114,7 @@ def encode_limbs(values: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 
 def decode_sum(lanes: NDArray[np.uint32], members: int) -> list[int]:
-    """Put summed lanes together; raise `Rejected` if a lane or value is beyond what `members` honest ones can
-    give.
-    """
+    """Put summed lanes together; raise `Rejected` if a lane or value is beyond what `members` honest ones can give."""
     if len(lanes) % LIMBS:
         raise Rejected(f"{len(lanes)} lanes are not a multiple of {LIMBS}")
     if lanes.size and int(lanes.max()) > members * ((1 << LIMB_BITS) - 1):
@@ -134,7 +131,7 @@ def decode_sum(lanes: NDArray[np.uint32], members: int) -> list[int]:
 def encode_statistics(spec: StudySpec, rows: Rows) -> NDArray[np.uint32]:
     """Return one member's round-0 lanes, shape (statistics_lane_count,), from its encoded rows."""
     if len(rows.labels) > MAX_ROWS:
-        raise ValueError(f"{len(rows.labels)} rows, at most {MAX_ROWS} per member")
+        raise DataError(f"the file has {len(rows.labels)} rows, at most {MAX_ROWS} can be counted; split it")
     known = ~np.isnan(rows.features)
     scaled = np.rint(np.where(known, rows.features, 0.0) * STATISTIC_UNIT).astype(np.uint64)
     counts = known.sum(axis=0).astype(np.uint64)

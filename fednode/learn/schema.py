@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import numpy as np
@@ -32,11 +31,11 @@ from fednode.learn.spec import (
     StudySpec,
     feature_count,
     label_of,
+    normal_token,
 )
 
 CLIPPED_WARNING = 0.05
-"""Share of clipped values from which a column's verdict is a warning: low and high probably have another
-unit."""
+"""Share of clipped values from which a column's verdict is a warning: low and high probably have another unit."""
 
 MAX_EXTRA_COLUMNS = 64
 """At most this many columns beyond the schema are named as ignored."""
@@ -81,9 +80,7 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Encoded rows: `features` float64 (n, features), u in [0, 1] or NaN; `labels` int64 (n,), -1 where
-    unknown.
-    """
+    """Encoded rows: `features` float64 (n, features), u in [0, 1] or NaN; `labels` int64 (n,), -1 where unknown."""
 
     features: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -103,9 +100,7 @@ class Checked:
 
 
 def check_table(spec: StudySpec, table: Table, label_needed: bool = True) -> Checked:
-    """Check every column of `table` and encode it. Rows without a label are dropped, unless no label is
-    needed.
-    """
+    """Check every column of `table` and encode it. Rows without a label are dropped, unless no label is needed."""
     if not table.rows:
         return _unusable("the file holds no rows; point the configuration at the data")
     names = table.names or tuple(column.name for column in spec.columns)
@@ -152,9 +147,7 @@ def has_header(spec: StudySpec, first_row: Sequence[str]) -> bool:
 
 
 def standardise(rows: Rows, scaling: Scaling) -> NDArray[np.float32]:
-    """Fill missing values with the global mean and standardise: float32 (n, features) within
-    +-STANDARD_LIMIT.
-    """
+    """Fill missing values with the global mean and standardise: float32 (n, features) within +-STANDARD_LIMIT."""
     mean = np.asarray(scaling.mean_q24, np.float64) / UNIT
     deviation = np.asarray(scaling.deviation_q24, np.float64) / UNIT
     filled = np.where(np.isnan(rows.features), mean, rows.features)
@@ -174,20 +167,6 @@ def class_names(spec: StudySpec) -> tuple[str, ...]:
 def _absent(column: Column, names: Sequence[str]) -> str:
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return f"column '{column.name}' is missing; the file has {shown[:200]}"
-
-
-def normal_token(cell: str) -> str:
-    """Return the form in which cells and levels are compared: '1', '1.0' and ' 1.00 ' are one token."""
-    token = cell.strip()
-    try:
-        number = Decimal(token)
-    except InvalidOperation:
-        return token
-    if not number.is_finite() or abs(number) > 10**18:
-        return token
-    plain = format(number, "f")
-    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    return "0" if plain in ("-0", "") else plain.removeprefix("+")
 
 
 def _numbers(

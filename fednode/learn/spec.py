@@ -11,6 +11,7 @@ A value of these classes is always valid: `__post_init__` raises `ValueError`, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Annotated
 
@@ -26,8 +27,7 @@ UNIT = 1 << UNIT_BITS
 """Model values, the clip, means and deviations are integers in units of 2^-24."""
 
 SCALE = 1 << 23
-"""S, the norm bound of a quantised update (smpc: beta). The sum over N members cannot wrap while N S <= 2^31.
-"""
+"""S, the norm bound of a quantised update (smpc: beta). The sum over N members cannot wrap while N S <= 2^31."""
 
 MAX_MEMBERS = (1 << 31) // SCALE
 """256: beyond this the 32-bit sum of N quantised updates could wrap."""
@@ -54,9 +54,7 @@ RULE_OPERATORS = (">=", "<=", "==", "!=", ">", "<")
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class NumberColumn:
-    """A measured quantity; values outside [low, high] are clipped. `missing` lists tokens that mean 'not
-    measured'.
-    """
+    """A measured quantity; values outside [low, high] are clipped. `missing` lists tokens that mean 'not measured'."""
 
     name: Name
     unit: Annotated[str, Size(0, 32)]
@@ -98,9 +96,7 @@ class LabelRule:
 @tagged(3)
 @dataclass(frozen=True, slots=True)
 class LabelColumn:
-    """What is predicted. `levels` are the classes in order; with a rule they only name its outcomes (false,
-    true).
-    """
+    """What is predicted. `levels` are the classes in order; with a rule they only name its outcomes (false, true)."""
 
     name: Name
     levels: Annotated[tuple[Token, ...], Size(2, MAX_CLASSES)]
@@ -217,8 +213,7 @@ class TensorLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The tensors of a study's model in the order of the flat vector; `size` is d, the number of parameters.
-    """
+    """The tensors of a study's model in the order of the flat vector; `size` is d, the number of parameters."""
 
     tensors: tuple[TensorLayout, ...]
     size: int
@@ -238,8 +233,22 @@ class Layout:
         return Layout(tuple(tensors), offset)
 
 
+def normal_token(cell: str) -> str:
+    """Return the form in which cells and levels are compared: '1', '1.0' and ' 1.00 ' are one token."""
+    token = cell.strip()
+    try:
+        number = Decimal(token)
+    except InvalidOperation:
+        return token
+    if not number.is_finite() or abs(number) > 10**18:
+        return token
+    plain = format(number, "f")
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return "0" if plain in ("-0", "") else plain.removeprefix("+")
+
+
 def _check_distinct(name: str, levels: tuple[str, ...]) -> None:
-    if len(set(levels)) != len(levels):
+    if len({normal_token(level) for level in levels}) != len(levels):
         raise ValueError(f"column '{name}': a level is listed twice")
 
 

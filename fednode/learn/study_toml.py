@@ -45,8 +45,7 @@ _REQUIRED = object()
 
 
 class _Table:
-    """One TOML table being read: every key must be taken, and `done` complains about the ones that were not.
-    """
+    """One TOML table being read: every key must be taken, and `done` complains about the ones that were not."""
 
     def __init__(self, values: Mapping[str, object], place: str, source: str) -> None:
         self._values = dict(values)

@@ -158,11 +158,13 @@ def _last_line(path: Path) -> str:
 async def _exchange(process: trio.Process, job: Job) -> Answer:
     if process.stdin is None or process.stdout is None:
         raise AssertionError("the worker is started with pipes")
-    await process.stdin.send_all(encode_job(job))
+    # In a thread: a large model takes longer to encode than the loop may be held.
+    await process.stdin.send_all(await trio.to_thread.run_sync(encode_job, job))
     length = int.from_bytes(await _read_exactly(process.stdout, LENGTH_BYTES), "big")
     if length > MAX_FRAME_BYTES:
         raise Rejected(f"frame of {length} bytes, at most {MAX_FRAME_BYTES} allowed")
-    return decode_answer(await _read_exactly(process.stdout, length))
+    record = await _read_exactly(process.stdout, length)
+    return await trio.to_thread.run_sync(decode_answer, record)
 
 
 async def _read_exactly(stream: trio.abc.ReceiveStream, count: int) -> bytes:

@@ -111,9 +111,7 @@ def prepare_bundled(dataset: str, members: int, seed: int, folder: Path) -> dict
 
 
 def prepare_files(spec: StudySpec, files: Sequence[Path], seed: int, folder: Path) -> dict[str, object]:
-    """Hold out a stratified quarter of each given file; write the rest as member files and the quarters as
-    test.csv.
-    """
+    """Hold out a stratified quarter of each given file; write the rest as member files and the quarters as test.csv."""
     random = np.random.default_rng(seed)
     names = tuple(column.name for column in spec.columns)
     parts: list[list[tuple[str, ...]]] = []

@@ -77,9 +77,7 @@ class Prepared:
 
 
 class DataCache:
-    """Keeps the last file prepared, until it changes on disk or another study asks: reading a file is slow, rounds
-    are many.
-    """
+    """Keeps the last file prepared until it changes on disk or another study asks: rounds are many, reading is slow."""
 
     def __init__(self) -> None:
         self._key: tuple[StudySpec, Path, int, int] | None = None

@@ -13,10 +13,9 @@ from fednode.learn.schema import (
     check_table,
     has_header,
     is_scaling_of,
-    normal_token,
     standardise,
 )
-from fednode.learn.spec import UNIT, StudySpec
+from fednode.learn.spec import UNIT, StudySpec, normal_token
 
 NAMES = ("age", "pressure", "sex", "disease")
 GOOD = (("50", "140.25", "1.0", "2"), ("0", "?", "0", "0"), ("120", "0.0", "?", "0.5"))

@@ -81,6 +81,7 @@ def test_clip_bounds_agree_between_file_and_record() -> None:
         ("high = 100", "high = 0", "column 'age': low must be below high"),
         ('kind = "category"', 'kind = "number"', "column 3 \\(sex\\): 'low' is missing"),
         ("levels = [0, 1]", "levels = [0, 0]", "a level is listed twice"),
+        ("levels = [0, 1]", 'levels = [1, "1.0"]', "a level is listed twice"),
         ("levels = [0, 1]", "levels = [[0]]", "must be a list of texts or numbers"),
         ('name = "small"', f'name = "{"x" * 65}"', "'name' must have 1 to 64 bytes"),
         ('name = "small"', 'name = ""', "'name' must have 1 to 64 bytes"),

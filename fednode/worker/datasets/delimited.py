@@ -15,8 +15,7 @@ MAX_FILE_BYTES = 1 << 30
 
 
 def read(spec: StudySpec, path: Path) -> Table:
-    """Read `path` whole; the separator is the one most frequent in the first line. Blank lines are skipped.
-    """
+    """Read `path` whole; the separator is the one most frequent in the first line. Blank lines are skipped."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise DataError(f"data file {path} is larger than 1 GiB; split it or drop columns")

@@ -15,7 +15,5 @@ MODELS: dict[type, Builder] = {Mlp: mlp.build, Logistic: logistic.build}
 
 
 def build_model(spec: StudySpec) -> nn.Module:
-    """Return the study's network: float32 (n, features) in, logits (n, classes) out; values are set by the
-    caller.
-    """
+    """Return the study's network: float32 (n, features) in, logits (n, classes) out; values are set by the caller."""
     return MODELS[type(spec.model)](spec, feature_count(spec), len(label_of(spec).levels))
