@@ -391,7 +391,7 @@ class Core:
                 case rounds.Compute(number, round_job):
                     out.append(do.ComputeRound(study, number, round_job))
                 case rounds.SumAsked(round_, inner):
-                    out.append(self._sum_effect(study, round_, inner))
+                    out.append(do.for_sum(study, round_, inner))
                 case rounds.ForgetRound(round_):
                     out.append(do.ForgetRecords(study, round_))
                 case rounds.Note(text, is_problem):
@@ -399,22 +399,3 @@ class Core:
                 case _:
                     assert_never(effect)
         return out
-
-    @staticmethod
-    def _sum_effect(
-        study: StudyId, round_: int,
-        effect: sm.Persist | sm.SendChunk | sm.WantChunk | sm.StartTimer | sm.Compute,
-    ) -> do.Effect:
-        match effect:
-            case sm.Persist(part, data):
-                return do.SaveRecord(study, round_, part.value, data)
-            case sm.SendChunk(to, ref, proof, chunk):
-                return do.SendBlob(to, wire.encode_header(wire.ChunkHeader(study, round_, ref, proof)), chunk)
-            case sm.WantChunk(to, ref):
-                return do.SendFrame(to, wire.encode_want(wire.WantChunk(study, round_, ref)))
-            case sm.StartTimer(name, delay_ms):
-                return do.StartTimer(("sum", study, round_, name), delay_ms)
-            case sm.Compute(number, job):
-                return do.ComputeSum(study, round_, number, job)
-            case _:
-                assert_never(effect)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId, StudyId
@@ -16,9 +17,11 @@ from fednode.learn import jobs as work
 from fednode.ledger.block import Block, Tip
 from fednode.ledger.consensus.signing import SignRecord
 from fednode.ledger.vote import Certificate
+from fednode.node import wire
 from fednode.node.chain import Outcome
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
+from fednode.smpc import messages as sm
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +183,23 @@ Effect = (
 def log(kind: str, **fields: bool | int | str | bytes | None) -> Log:
     """Return a journal line."""
     return Log(kind, tuple(fields.items()))
+
+
+def for_sum(
+    study: StudyId, round_: int,
+    effect: sm.Persist | sm.SendChunk | sm.WantChunk | sm.StartTimer | sm.Compute,
+) -> Effect:
+    """Return what the outside must do for an effect of a study's secure sum."""
+    match effect:
+        case sm.Persist(part, data):
+            return SaveRecord(study, round_, part.value, data)
+        case sm.SendChunk(to, ref, proof, chunk):
+            return SendBlob(to, wire.encode_header(wire.ChunkHeader(study, round_, ref, proof)), chunk)
+        case sm.WantChunk(to, ref):
+            return SendFrame(to, wire.encode_want(wire.WantChunk(study, round_, ref)))
+        case sm.StartTimer(name, delay_ms):
+            return StartTimer(("sum", study, round_, name), delay_ms)
+        case sm.Compute(number, job):
+            return ComputeSum(study, round_, number, job)
+        case _:
+            assert_never(effect)
