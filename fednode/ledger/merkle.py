@@ -110,13 +110,13 @@ def verify_consistency(
     old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
 ) -> None:
     """Raise `Rejected` unless the tree (new_size, new_root) extends the tree (old_size, old_root)."""
-    _check_nodes(old_root, new_root, *proof)
     if not 0 < old_size <= new_size:
         raise Rejected("sizes of a consistency proof must be positive and not shrink")
     if old_size == new_size:
         if proof or old_root != new_root:
             raise Rejected("trees of one size differ")
         return
+    _check_nodes(old_root, new_root, *proof)
     if not proof:
         raise Rejected("consistency proof too short")
     nodes = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)

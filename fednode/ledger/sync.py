@@ -307,13 +307,16 @@ class CatchUp:
     def _take_response(self, peer: MemberId, response: BlockRangeResponse) -> None:
         if self._asked is None or self._asked[0] != peer:
             return
-        request, self._asked = self._asked[1], None
+        request = self._asked[1]
         heights = [item.certificate.height for item in response.blocks]
-        if heights != list(range(request.first, request.last + 1))[: len(heights)]:
-            self._ban(peer, "answered with other blocks than asked for")
+        if heights and heights != list(range(heights[0], heights[0] + len(heights))):
+            self._ban(peer, "answered with blocks that are not in order")
         elif not heights:
             self._forget_claim(peer)
+        elif heights[0] != request.first:
+            return  # the late answer to an earlier request: the one to this is still to come
         else:
+            self._asked = None
             self._queue.extend(response.blocks)
             self._adopt_next()
         self._ask()

@@ -54,14 +54,15 @@ def run_mutants(seeds: range) -> int:
     for mutant in MUTANTS:
         kill = hunt(mutant, seeds)
         living += kill.killer is None
-        write(f"{'LIVES ' if kill.killer is None else 'killed'}  {mutant.name:34} {kill.seconds:5.1f} s  {kill.killer or ''}")
+        verdict = "LIVES " if kill.killer is None else "killed"
+        write(f"{verdict}  {mutant.name:34} {kill.seconds:5.1f} s  {kill.killer or ''}")
     write(f"{len(MUTANTS)} mutants, {living} live")
     return living
 
 
 def main() -> int:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser("simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=parse_range, default=range(200), metavar="A..B", help="seeds, both included")
     parser.add_argument("--members", type=int, default=4, help="members of each federation (4)")
     parser.add_argument("--faults", type=int, default=3, help="faults in each run (3)")

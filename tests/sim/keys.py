@@ -15,7 +15,7 @@ GENESIS_MS = 1_700_000_000_000
 
 
 class KeyedHashSigner:
-    """Unforgeable within the simulator, which never computes a signature for a key it does not hold; 20 times faster."""
+    """Unforgeable within the simulator, which signs for no key it does not hold; 20 times faster."""
 
     def __init__(self, seed: bytes) -> None:
         self._public = blake2b(seed, digest_size=32).digest()

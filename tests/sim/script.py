@@ -27,8 +27,8 @@ from pathlib import Path
 from fednode.ids import View
 from fednode.ledger.consensus.events import Timer
 from fednode.ledger.consensus.messages import Polka, Proposal
-from fednode.ledger.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL
 from fednode.ledger.consensus.signing import initial_record
+from fednode.ledger.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL
 from tests.sim.keys import CHAIN_ID
 from tests.sim.stage import KINDS, Stage
 

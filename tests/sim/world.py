@@ -46,8 +46,8 @@ class Plan:
 
 
 def draw_plan(seed: int, members: int = 4, faults: int = 3) -> Plan:
-    """Return the plan of a seed: every third run has a twin, one in fifty real signatures and bytes."""
-    return Plan(seed, members, faults, has_twin=seed % 3 == 0, is_real=seed % 50 == 7)
+    """Return the plan of a seed: one in three has a twin (if f > 0), one in fifty real signatures and bytes."""
+    return Plan(seed, members, faults, has_twin=members >= 4 and seed % 3 == 0, is_real=seed % 50 == 7)
 
 
 class Weather:
