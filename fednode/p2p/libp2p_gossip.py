@@ -91,7 +91,7 @@ class _GuardedGossip(GossipSub):
         self.recent_message_deliveries.clear()
 
 
-class _GuardedPubsub(Pubsub):
+class GuardedPubsub(Pubsub):
     """Pubsub with its own reader: bounded, in order, and no failure of a peer's data reaches the service."""
 
     def __init__(self, host: BasicHost, router: GossipSub, owner: GossipOwner, topic: str) -> None:
@@ -148,12 +148,28 @@ class _GuardedPubsub(Pubsub):
         if publish_message.from_id != self.my_id.to_bytes():
             self._owner.on_announcement(_peer_id(publish_message.from_id), publish_message.data)
 
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        """Join a peer into the gossip mesh also when it subscribed before our stream to it was open."""
+        await super()._handle_new_peer(peer_id)
+        for topic, subscribers in tuple(self.peer_topics.items()):
+            if peer_id in subscribers:
+                await self.router.on_peer_subscribed(peer_id, topic)
+
     def _handle_dead_peer(self, peer_id: ID) -> None:
         """Our own gossip stream to a peer is over: end its connection too, for the same reason as above."""
         stream = self.peers.get(peer_id)
         super()._handle_dead_peer(peer_id)
         if stream is not None:
             self._owner.fail_connection(stream.muxed_conn, "gossip stream ended")
+
+    def on_disconnected(self, muxer: object) -> None:
+        """A connection is gone: open our stream anew if it was on that one and the peer has another.
+
+        The library does nothing while any connection to the peer is left, for example that of its restarted self.
+        """
+        for peer_id, stream in tuple(self.peers.items()):
+            if stream.muxed_conn is muxer:
+                self._handle_dead_peer(peer_id)
 
     def _forget_all_subscriptions(self, peer_id: ID) -> None:
         """Forget a peer only when it is gone: with a second connection it will not subscribe again."""
@@ -180,7 +196,7 @@ async def _read_varint(reader: StreamReader) -> int:
     raise Rejected("gossip frame without a length")
 
 
-def create_gossip(host: BasicHost, owner: GossipOwner, topic: str) -> tuple[GossipSub, Pubsub]:
+def create_gossip(host: BasicHost, owner: GossipOwner, topic: str) -> tuple[GossipSub, GuardedPubsub]:
     """Return the router and the pubsub on top of it, as two services to run."""
     gossip = _GuardedGossip(
         [PROTOCOL_ID_V11],  # version 1.2 costs twice the processor time
@@ -195,4 +211,4 @@ def create_gossip(host: BasicHost, owner: GossipOwner, topic: str) -> tuple[Goss
         max_pending_messages_per_peer=16,
         pending_messages_ttl=5,
     )
-    return gossip, _GuardedPubsub(host, gossip, owner, topic)
+    return gossip, GuardedPubsub(host, gossip, owner, topic)

@@ -26,7 +26,6 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
-from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
 from libp2p.stream_muxer.yamux.yamux import Yamux
@@ -40,7 +39,7 @@ from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
-from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, contain, create_gossip
+from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
 from fednode.p2p.libp2p_socket import SocketConnection
 from fednode.p2p.libp2p_stream import MuxedStream
 from fednode.p2p.link import StreamEnded
@@ -173,7 +172,7 @@ class _Libp2pHost:
         self._id = ID.from_pubkey(self._key_pair.public_key)
         self._connections: dict[int, _Connection] = {}
         self._handshakes: deque[trio.CancelScope] = deque()
-        self._pubsub: Pubsub | None = None
+        self._pubsub: GuardedPubsub | None = None
         self._listeners: list[trio.SocketListener] = []
 
     def create_mesh(self, accept_blob: AcceptBlob) -> Mesh:
@@ -196,6 +195,8 @@ class _Libp2pHost:
         connection = self._connections.pop(id(swarm_conn.muxed_conn), None)
         if connection is not None:
             self.mesh.on_disconnected(connection)
+        if self._pubsub is not None:
+            self._pubsub.on_disconnected(swarm_conn.muxed_conn)
 
     # --- libp2p_gossip.GossipOwner
 
@@ -240,11 +241,16 @@ class _Libp2pHost:
             self.mesh.count("dials_failed")
             return
         raw = SocketConnection(socket, True)
+        is_upgraded = False
         try:
             await self.swarm.upgrade_outbound_raw_conn(raw, ID.from_base58(peer))
+            is_upgraded = True
         except Exception:  # noqa: BLE001  the libp2p border: whatever the other side did, there is no connection
             self.mesh.count("dials_failed")
-            await raw.close()
+        finally:
+            if not is_upgraded:
+                with trio.CancelScope(shield=True):
+                    await raw.close()
 
     async def publish(self, data: bytes) -> None:
         """Gossip a message."""

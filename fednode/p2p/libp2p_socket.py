@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import trio
 from libp2p.abc import IRawConnection
@@ -23,12 +24,10 @@ class SocketConnection(IRawConnection):
     def __init__(self, stream: trio.SocketStream, is_initiator: bool) -> None:
         self.is_initiator = is_initiator
         self._stream = stream
-        stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, wire_limits.UNSENT_BYTES)
-        try:
+        self._remote: tuple[str, int] | None = None
+        with suppress(OSError):  # the other side may be gone already; the first read will say so
+            stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, wire_limits.UNSENT_BYTES)
             host, port = stream.socket.getpeername()[:2]
-        except OSError:
-            self._remote: tuple[str, int] | None = None
-        else:
             self._remote = (str(host), int(port))
 
     async def read(self, n: int | None = None) -> bytes:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 import pytest
 import trio
+from libp2p import new_host
+from libp2p.abc import INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
 
 from fednode.crypto import Secret
 from fednode.p2p.libp2p_network import NetworkSettings, create_network
@@ -77,3 +89,58 @@ class Loopback:
 @pytest.fixture
 def loopback() -> Loopback:
     return Loopback()
+
+
+class Rogue:
+    """A stock libp2p host with a key of its own: everything a member's machine could do on the wire."""
+
+    def __init__(self, seed: bytes) -> None:
+        keys = create_new_key_pair(seed)
+        self.id = ID.from_pubkey(keys.public_key)
+        self.peer = PeerId(self.id.to_base58())
+        noise = NoiseTransport(keys, noise_privkey=create_x25519_key_pair().private_key)
+        self.host = new_host(
+            key_pair=keys,
+            sec_opt={NOISE_PROTOCOL_ID: noise},
+            muxer_opt={TProtocol(YAMUX_PROTOCOL_ID): Yamux},
+            negotiate_timeout=5,
+        )
+        for protocol in ("/fednode/consensus/1", "/fednode/bulk/1", "/meshsub/1.1.0"):
+            self.host.set_stream_handler(TProtocol(protocol), self._swallow)
+
+    async def _swallow(self, stream: INetStream) -> None:
+        try:
+            while await stream.read(65_536):
+                pass
+        except Exception:  # noqa: BLE001  the end of a stream has many names here
+            return
+
+    async def connect(self, target: Mesh) -> None:
+        """Dial a node; raises when it does not let us in."""
+        info = PeerInfo(ID.from_base58(target.me), [Multiaddr(address) for address in target.listening])
+        await self.host.connect(info)
+
+    async def connect_again(self, target: Mesh) -> None:
+        """Open one more connection to a node."""
+        await self.host.get_network().dial_addr(Multiaddr(target.listening[0]), ID.from_base58(target.me))
+
+    async def open(self, target: Mesh, protocol: str) -> INetStream:
+        """Open a stream of any protocol."""
+        return await self.host.new_stream(ID.from_base58(target.me), [TProtocol(protocol)])
+
+    async def open_raw(self, target: Mesh) -> INetStream:
+        """Open a stream without choosing a protocol."""
+        return await self.host.get_network().connections[ID.from_base58(target.me)][0].new_stream()
+
+
+@asynccontextmanager
+async def rogue_host(seed: bytes | None = None) -> AsyncIterator[Rogue]:
+    rogue = Rogue(seed or os.urandom(32))
+    async with rogue.host.run(listen_addrs=[]):
+        yield rogue
+        await rogue.host.close()
+
+
+@pytest.fixture
+def rogue() -> Callable[..., AbstractAsyncContextManager[Rogue]]:
+    return rogue_host
