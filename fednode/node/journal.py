@@ -33,7 +33,10 @@ class Journal:
         self._size_bytes = path.stat().st_size
 
     def write(self, kind: str, **fields: Field) -> None:
-        """Append one line; bytes are written as hex, `kind` and the names of fields are plain words. Raises `TypeError` for what must not be in a journal."""
+        """Append one line; bytes are written as hex, `kind` and the names of fields are plain words.
+
+        Raises `TypeError` for what must not be in a journal.
+        """
         parts = [f',"{name}":{_json_text(value)}' for name, value in fields.items()]
         line = f'{{"t":{self._clock_ms()},"member":{self._me},"kind":"{kind}"{"".join(parts)}}}\n'
         if self._size_bytes + len(line) > MAX_BYTES:

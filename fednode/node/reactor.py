@@ -100,9 +100,18 @@ class Reactor:
             self._nursery = nursery
             nursery.start_soon(self.timers.run)
             self._dispatch("start", lambda: self.core.start(now_ms()))
+            nursery.start_soon(self._warm_up)
             while True:
                 event = await network.receive()
                 self._on_network(event)
+
+    async def _warm_up(self) -> None:
+        """Start the worker before the first job needs it: a member that returns in a round has a deadline to meet."""
+        if any(machine.needs_worker for _, machine in self.core.studies.running()):
+            try:
+                await self.parts.trainer.start()
+            except TrainingError as error:
+                self._note_problem(str(error))
 
     def _dispatch(self, name: str, ask: Callable[[], list[do.Effect]]) -> None:
         """Ask the core and perform; what arises meanwhile waits its turn."""

@@ -122,6 +122,11 @@ class StudyMachine:
         return self._place.data_path is not None
 
     @property
+    def needs_worker(self) -> bool:
+        """Whether this hospital will have work for the study."""
+        return self.has_data and self._snapshot is not None and is_active(self._snapshot.record)
+
+    @property
     def current_round(self) -> int | None:
         """The round the ledger is in, as far as this machine has followed."""
         return None if self._current is None else self._current.number
