@@ -156,8 +156,7 @@ class Core:
     def blob(self, sender: MemberId, header: bytes, data: memoryview, now_ms: int) -> list[do.Effect]:
         """Take a blob that was accepted."""
         self.now_ms = now_ms
-        named = wire.decode_header(header)
-        match named:
+        match named := wire.decode_header(header):
             case wire.ModelHeader(name):
                 effects = self._on_model(sender, Hash(name), data)
             case wire.ChunkHeader(study, number, ref, proof):
