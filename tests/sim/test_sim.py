@@ -1,0 +1,59 @@
+"""Seeds that must hold, and broken rules that must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.mutants import MUTANTS, Mutant, applied, hunt
+from tests.sim.world import World, draw_plan
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_seed(seed: int) -> None:
+    World(draw_plan(seed)).run()
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 5, 7])
+def test_other_sizes(members: int) -> None:
+    World(draw_plan(1, members)).run()
+
+
+def test_real_signatures_and_bytes() -> None:
+    world = World(draw_plan(7))
+    assert world.plan.is_real
+    world.run()
+
+
+def test_a_twin_is_found_out() -> None:
+    found = 0
+    for seed in range(0, 30, 3):
+        world = World(draw_plan(seed))
+        world.run()
+        found += sum(len(block.evidence) for block in world.checker.chain)
+    assert found > 0
+
+
+def test_a_run_is_a_function_of_its_seed() -> None:
+    one, other = World(draw_plan(11)), World(draw_plan(11))
+    one.run()
+    other.run()
+    assert [block.hash for block in one.checker.chain] == [block.hash for block in other.checker.chain]
+    assert one.events == other.events
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_is_noticed(mutant: Mutant) -> None:
+    assert hunt(mutant, range(20)).killer is not None
+
+
+def test_a_mutant_leaves_nothing_behind() -> None:
+    with applied(MUTANTS[0]):
+        pass
+    World(draw_plan(0)).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("members", [4, 7])
+def test_many_seeds(members: int) -> None:
+    for seed in range(100, 100 + 1200 // members):
+        World(draw_plan(seed, members, faults=5)).run()
