@@ -127,7 +127,9 @@ async def _serve_one(stream: trio.SocketStream, handlers: Handlers) -> None:
     answer: bytes | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_gone, stream, nursery.cancel_scope)
-        answer = await _answer(stream, request, handlers)
+        # Caught in here: a nursery would pass it on in a group, which `suppress` around it does not see.
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            answer = await _answer(stream, request, handlers)
         nursery.cancel_scope.cancel()
     if answer is not None:
         await stream.send_all(answer)

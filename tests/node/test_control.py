@@ -162,6 +162,28 @@ def test_a_caller_that_hangs_up_cancels_its_handler(tmp_path: Path) -> None:
     _with_daemon(tmp_path, body, Handlers({"forever": forever}))
 
 
+def test_a_caller_that_hangs_up_while_it_is_told_things_ends_nothing(tmp_path: Path) -> None:
+    ended = trio.Event()
+
+    async def chatter(args: Arguments, emit: Emit) -> Json:
+        try:
+            while True:
+                await emit("x" * 65536)
+        finally:
+            ended.set()
+
+    async def body(home: Home) -> None:
+        with socket_address(home.socket) as address:
+            caller = await trio.open_unix_socket(address)
+        await caller.send_all(pack_frame({"format": 1, "call": "chatter", "args": {}}))
+        await caller.receive_some(100)
+        await caller.aclose()
+        await ended.wait()
+        assert await _ask(home, "echo") == {"text": "nothing", "number": None}
+
+    _with_daemon(tmp_path, body, Handlers({"echo": _echo}, {"chatter": chatter}))
+
+
 def test_a_silent_daemon_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     async def forever(args: Arguments) -> Json:
         await trio.sleep_forever()

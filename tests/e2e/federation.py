@@ -1,0 +1,397 @@
+"""Hospitals on this machine: homes made in this process, daemons as real processes, questions over their sockets.
+
+Nothing here sleeps. Whoever waits, waits for the next block of a daemon (`follow`) or for the daemon to end, with a
+deadline; a daemon that dies while it is needed fails the test at once, with its last words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fednode.cli.keys import write_card
+from fednode.crypto import Secret
+from fednode.errors import FednodeError, Unavailable
+from fednode.learn.spec import study_bytes
+from fednode.learn.study_toml import parse_study
+from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_to_toml, make_genesis
+from fednode.ledger.identity import parse_card
+from fednode.node.config import config_template, load_config
+from fednode.node.control_client import NotRunning, call_daemon, stream_daemon
+from fednode.node.files import Home, daemon_pid, write_atomic
+from fednode.node.keystore import SystemEntropy, create_keystore
+from fednode.rounds.terms import terms_from_spec
+
+PASSPHRASE = "correct horse battery staple"
+READY_S = 60.0
+"""Two cores shared with other work start eight processes in well under this."""
+
+STUDY = """
+format = 1
+name = "points"
+[model]
+kind = "logistic"
+[training]
+learning_rate = 0.1
+batch_size = 8
+local_epochs = 1
+rounds = {rounds}
+clip = 2
+[timeouts]
+start_after_s = {start_after_s}
+train_timeout_s = {train_timeout_s}
+phase_timeout_s = {phase_timeout_s}
+[data]
+[[data.columns]]
+name = "x"
+kind = "number"
+low = -4
+high = 4
+[[data.columns]]
+name = "y"
+kind = "number"
+low = -4
+high = 4
+[[data.columns]]
+name = "group"
+kind = "label"
+levels = ["left", "right"]
+"""
+
+Status = Mapping[str, Any]
+
+
+def study_toml(
+    rounds: int = 3, start_after_s: int = 30, train_timeout_s: int = 4, phase_timeout_s: int = 1
+) -> str:
+    """A study of points left and right of a line; the deadlines are short because the machines are one machine."""
+    return STUDY.format(
+        rounds=rounds, start_after_s=start_after_s, train_timeout_s=train_timeout_s, phase_timeout_s=phase_timeout_s
+    )
+
+
+def points_csv(seed: int, count: int = 40) -> str:
+    """Rows of the study above; the halves are easy to tell apart."""
+    drawn = random.Random(seed)
+    lines = ["x,y,group"]
+    for index in range(count):
+        centre, name = (-1.5, "left") if index % 2 else (1.5, "right")
+        lines.append(f"{drawn.gauss(centre, 0.7):.3f},{drawn.gauss(0, 0.7):.3f},{name}")
+    return "\n".join(lines) + "\n"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on, below those the kernel hands out for outgoing connections."""
+    found: list[int] = []
+    drawn = random.SystemRandom()
+    while len(found) < count:
+        port = drawn.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+    return found
+
+
+@dataclass
+class Hospital:
+    """One home and the daemon on it."""
+
+    home: Home
+    port: int
+    advertised: int
+    process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Path:
+        """What the daemon writes to its standard streams."""
+        return self.home.root / "output.log"
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    # --- the process
+
+    def launch(self) -> int:
+        """Start the daemon without waiting; return a descriptor that becomes readable when it is ready."""
+        ready_read, ready_write = os.pipe()
+        environment = {**os.environ, "FEDNODE_PASSPHRASE": PASSPHRASE, **self.environment}
+        arguments = ["--home", str(self.home.root), "start", "--ready-fd", str(ready_write)]
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fednode.cli.main", *arguments], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, pass_fds=(ready_write,), env=environment, start_new_session=True,
+            )
+        os.close(ready_write)
+        return ready_read
+
+    def await_ready(self, ready: int) -> None:
+        """Wait until the daemon that `launch` started serves."""
+        try:
+            readable, _, _ = select.select([ready], [], [], READY_S)
+            assert readable, f"not ready after {READY_S} s: {self.last_words()}"
+            assert os.read(ready, 16) == b"ready\n", f"ended before it was ready: {self.last_words()}"
+        finally:
+            os.close(ready)
+
+    def start(self) -> None:
+        """Start the daemon and wait until it serves."""
+        self.await_ready(self.launch())
+
+    def kill(self) -> None:
+        """Take the power away."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> int:
+        """Ask the daemon to end; return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(READY_S)
+        self.process = None
+        return code
+
+    def wait_end(self, timeout_s: float = READY_S) -> int:
+        """Wait until the daemon ends by itself; return its exit code."""
+        assert self.process is not None
+        code = self.process.wait(timeout_s)
+        self.process = None
+        return code
+
+    def suspend(self) -> None:
+        """Stop the process in its tracks."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the daemon runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def last_words(self) -> str:
+        """The end of what the daemon wrote."""
+        return self.output.read_text(errors="replace")[-2000:] if self.output.exists() else ""
+
+    # --- questions
+
+    def call(self, name: str, **args: Any) -> Any:
+        """Ask the daemon."""
+        return call_daemon(self.home, name, args, timeout_s=READY_S)
+
+    def status(self) -> Status:
+        """Everything at a glance."""
+        found = self.call("status")
+        assert isinstance(found, Mapping)
+        return found
+
+    def reports(self) -> list[Status]:
+        """Reports of all closed rounds."""
+        return list(self.call("round_list"))
+
+    def wait(self, condition: Callable[[Status], bool], timeout_s: float, what: str = "") -> Status:
+        """Return the first status, now or after a block, that meets `condition`."""
+        deadline = time.monotonic() + timeout_s
+        found: Status = {}
+        while time.monotonic() < deadline:
+            try:
+                for answer in stream_daemon(self.home, "follow", timeout_s=max(0.1, deadline - time.monotonic())):
+                    assert isinstance(answer, Mapping)
+                    found = answer
+                    if condition(found):
+                        return found
+                    if time.monotonic() > deadline:
+                        break
+            except Unavailable as error:
+                assert self.is_alive, f"the daemon ended while waiting for {what}: {self.last_words()}"
+                if isinstance(error, NotRunning):
+                    self.pause()
+        raise AssertionError(f"not within {timeout_s} s: {what}; last seen {summary(found)}; {self.last_words()}")
+
+    def poll(self, condition: Callable[[Status], bool], timeout_s: float, what: str = "") -> Status:
+        """As `wait`, for what changes without a block."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = self.status()
+            if condition(found):
+                return found
+            assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}; last seen {summary(found)}"
+            self.pause()
+
+    def pause(self, seconds: float = 0.1) -> None:
+        """Let a little time pass, unless the daemon ends."""
+        descriptor = os.pidfd_open(self.pid)
+        try:
+            ended, _, _ = select.select([descriptor], [], [], seconds)
+            assert not ended, f"the daemon ended: {self.last_words()}"
+        finally:
+            os.close(descriptor)
+
+    def wait_height(self, height: int, timeout_s: float = 60) -> Status:
+        """Wait until the chain is at least this long here."""
+        return self.wait(lambda s: s["chain"]["height"] >= height, timeout_s, f"height {height}")
+
+    # --- the command line
+
+    def cli(self, *arguments: str, timeout_s: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one command of the command line on this home."""
+        return subprocess.run(
+            [sys.executable, "-m", "fednode.cli.main", *arguments, "--home", str(self.home.root)], check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s,
+            env={**os.environ, "FEDNODE_PASSPHRASE": PASSPHRASE, **environment},
+        )
+
+
+def summary(status: Status) -> str:
+    """The parts of a status that tell why something is waited for."""
+    if not status:
+        return "nothing"
+    chain = status["chain"]
+    parts = [f"height {chain['height']}", f"reachable {chain['reachable']}", f"problems {status['problems']}"]
+    for study in status["studies"]:
+        now = study["round"]
+        where = f"{now['number']} {now['phase']['name']} waits for {study['waiting_for']}" if now else "no round"
+        parts.append(f"{study['name']}: {study['status']} {study['reason']!r}, {study['rounds_done']} done, {where}")
+    return "; ".join(parts)
+
+
+def study_of(status: Status) -> Status:
+    """The one study."""
+    found = status["studies"][0]
+    assert isinstance(found, Mapping)
+    return found
+
+
+def phase_of(status: Status) -> str | None:
+    """Name of the open phase of the running round."""
+    current = study_of(status)["round"]
+    return None if current is None else str(current["phase"]["name"])
+
+
+def make_home(
+    root: Path, name: str, port: int, advertised: int | None = None, data: Path | None = None
+) -> Hospital:
+    """What `fednode init` makes."""
+    home = Home(root)
+    home.create()
+    advertised = advertised or port
+    listen, advertise = f"/ip4/127.0.0.1/tcp/{port}", f"/ip4/127.0.0.1/tcp/{advertised}"
+    text = config_template(name, (listen,), (advertise,), str(data) if data is not None else None)
+    write_atomic(home.config, text.encode())
+    keys = create_keystore(home.keystore, Secret(PASSPHRASE.encode()), SystemEntropy())
+    write_card(home.card, load_config(home.config, {}, root).values, keys)
+    return Hospital(home, port, advertised)
+
+
+def found_chain(hospitals: Sequence[Hospital], study: str | None, name: str = "e2e") -> Genesis:
+    """Make the genesis of these hospitals and put it into every home."""
+    cards = [parse_card(hospital.home.card.read_text()) for hospital in hospitals]
+    studies = []
+    if study is not None:
+        spec = parse_study(study)
+        studies.append(GenesisStudy(terms_from_spec(spec), study_bytes(spec)))
+    genesis = make_genesis(name, cards, studies, time.time_ns() // 1_000_000)
+    for hospital in hospitals:
+        write_atomic(hospital.home.genesis, genesis_to_toml(genesis).encode())
+    return genesis
+
+
+@dataclass
+class Federation:
+    """Some hospitals that founded a chain, in order of their member numbers."""
+
+    genesis: Genesis
+    hospitals: list[Hospital]
+
+    def __iter__(self) -> Iterator[Hospital]:
+        return iter(self.hospitals)
+
+    def __getitem__(self, member: int) -> Hospital:
+        """The hospital with this member number."""
+        return self.hospitals[member - 1]
+
+    def start(self) -> None:
+        """Start every daemon that does not run."""
+        waiting = [(hospital, hospital.launch()) for hospital in self.hospitals if not hospital.is_alive]
+        for hospital, ready in waiting:
+            hospital.await_ready(ready)
+
+    def kill(self) -> None:
+        """Take the power away from all."""
+        for hospital in self.hospitals:
+            if hospital.process is not None:
+                hospital.process.kill()
+        for hospital in self.hospitals:
+            hospital.kill()
+
+    def others(self, *members: int) -> list[Hospital]:
+        """Everybody but these."""
+        return [self[member] for member in range(1, len(self.hospitals) + 1) if member not in members]
+
+    def await_equal_chains(self, timeout_s: float = 60) -> None:
+        """Wait until every daemon has the block that is now the highest, and check that it is the same block."""
+        top = max(hospital.status()["chain"]["height"] for hospital in self.hospitals)
+        hashes = set()
+        for hospital in self.hospitals:
+            hospital.wait_height(top, timeout_s)
+            hashes.add(hospital.call("chain_show", at=str(top))[0]["hash"])
+        assert len(hashes) == 1, f"different blocks at height {top}"
+
+
+def make_federation(
+    root: Path, study: str | None, count: int = 4, data: Mapping[int, str] | None = None,
+    advertised: Sequence[int] | None = None,
+) -> Federation:
+    """Make homes, tables and genesis. `data` replaces the table of the n-th home, counted from 0."""
+    hospitals = []
+    for index, port in enumerate(free_ports(count)):
+        table = root / f"table-{index}.csv"
+        table.write_text((data or {}).get(index, points_csv(index)))
+        via = None if advertised is None else advertised[index]
+        hospitals.append(make_home(root / f"home-{index}", f"Hospital {index}", port, via, table))
+    genesis = found_chain(hospitals, study)
+    order = {card.name: number for number, card in enumerate(genesis.members)}
+    hospitals.sort(key=lambda hospital: order[f"Hospital {hospital.home.root.name.removeprefix('home-')}"])
+    return Federation(genesis, hospitals)
+
+
+@contextlib.contextmanager
+def running(federation: Federation) -> Iterator[Federation]:
+    """Start all daemons; whatever happens, none is left behind."""
+    try:
+        federation.start()
+        yield federation
+    finally:
+        federation.kill()
+
+
+def error_of(action: Callable[[], object]) -> FednodeError:
+    """Return the error an action ends with."""
+    try:
+        action()
+    except FednodeError as error:
+        return error
+    raise AssertionError("it should have failed")
+
+
+def holder_of(home: Home) -> int | None:
+    """Which process holds a home."""
+    return daemon_pid(home)
