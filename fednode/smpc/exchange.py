@@ -144,11 +144,11 @@ class Exchange:
 
     def masked_ref(self, dealer: MemberId, chunk: int) -> ChunkRef:
         """Return the name of a masked chunk."""
-        return ChunkRef(self._attempt, Lane.MASKED, dealer, chunk)
+        return ChunkRef(self._attempt, Lane.MASKED.value, dealer, chunk)
 
     def sum_ref(self, chunk: int) -> ChunkRef:
         """Return the name of a chunk of the sum."""
-        return ChunkRef(self._attempt, Lane.SUM, NO_DEALER, chunk)
+        return ChunkRef(self._attempt, Lane.SUM.value, NO_DEALER, chunk)
 
     def get_masked(self, view: SumView, dealer: MemberId, chunk: int) -> Buffer | None:
         """Return a masked chunk under its dealer's root, or None."""

@@ -239,7 +239,10 @@ class ViewChanged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputReady:
-    """This member's vector: uint32 ring elements, shape (length,), and its public weight, at least 1."""
+    """This member's vector: uint32 ring elements, shape (length,), and its public weight, at least 1.
+
+    The session keeps the array itself: nobody may change it any more.
+    """
 
     values: NDArray[np.uint32] = field(repr=False)
     weight: int

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from fednode.codec import U8, U16, U32, Bytes32, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
 from fednode.errors import Rejected, StorageError
@@ -133,7 +131,7 @@ def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist:
 def persist_input(params: SumParams, own: Input) -> Persist:
     """Return the effect that writes INPUT."""
     place = (RECORD_FORMAT, params.chain_id, params.study, params.round, params.me)
-    record = InputRecord(*place, own.weight, own.values.astype(ring.RING).tobytes())
+    record = InputRecord(*place, own.weight, own.values.astype(ring.RING, copy=False).tobytes())
     return Persist(RecordPart.INPUT, Secret(encode(record)))
 
 
@@ -165,7 +163,7 @@ def restore_input(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Input
     if len(record.values) != params.length * ring.ELEMENT_BYTES:
         raise StorageError(f"the saved update of round {params.round} has the wrong length; delete it, the hospital "
                            "sits this round out")
-    return Input(ring.from_bytes(record.values).astype(np.uint32), record.weight)
+    return Input(ring.from_bytes(record.values), record.weight)
 
 
 def _check_place(params: SumParams, record: StateRecord | InputRecord) -> None:

@@ -81,6 +81,7 @@ class Session:
         self._jobs.forget()
         self._pace = Pace()
         self._masked: jobs.MaskedInput | None = None
+        self._has_reported = False
         self._is_opened = False
 
     @property
@@ -140,7 +141,7 @@ class Session:
             return [Note("an update is fixed already in this round; the new one is not used")]
         if event.values.shape != (self._params.length,) or event.values.dtype != ring.RING or event.weight < 1:
             raise ValueError("the input of a secure sum is uint32, of the round's length, with a weight of 1 or more")
-        self._input = Input(event.values.copy(), event.weight)
+        self._input = Input(event.values, event.weight)
         return [record.persist_input(self._params, self._input), *self._advance()]
 
     def _on_chunk(self, event: ChunkArrived) -> list[Effect]:
@@ -340,8 +341,8 @@ class Session:
         if missing:
             waiting = self._pace.start(view, Timer.WANT, Timer.REPORT)
             withheld = tuple(chunk for chunk in missing if view.owners[chunk] != self._params.me)
-            is_due = self._pace.is_report_due(view) and withheld
-            if not is_due or self._params.me in (*view.posted, *view.acked):
+            self._has_reported = self._has_reported or self._params.me in view.posted
+            if self._has_reported or not withheld or not self._pace.is_report_due(view):
                 return waiting
             return waiting + self._pace.submit(view, SumAckMessage(None, withheld), "missing")
         if self._params.me in view.acked:

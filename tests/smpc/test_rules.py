@@ -5,12 +5,14 @@ The views here are often ones the real ledger would never produce: the session r
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
-from fednode.codec import encode
+from fednode.codec import decode, encode
 from fednode.crypto import base_times, is_point_valid, is_share_valid, point_add, scalar_bytes, seal, unseal
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
@@ -20,16 +22,30 @@ from fednode.smpc.keys import SharePair, open_shares, share_context
 from fednode.smpc.messages import Phase
 from fednode.smpc.session import Session
 from tests.smpc.sim.model_ledger import ModelLedger
-from tests.smpc.sim.world import Absence, Stream, World
+from tests.smpc.sim.world import Absence, Node, Stream, World
 
 LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")  # order 8
 ME = MemberId(2)
 
 
-def reach(phase: Phase, count: int = 4, **options: object) -> tuple[World, m.SumView]:
-    """A world whose ledger has just opened `phase`, and its view."""
-    world = World(count, **options)  # type: ignore[arg-type]
-    world.run(until=lambda w: w.ledger.view().phase is phase)
+@cache
+def _world_at(phase: Phase, count: int, dropped: int | None) -> World:
+    """A world that has just opened `phase`; the chunks of `dropped` reach nobody."""
+    world = World(count)
+    if dropped is not None:
+        world.nodes[MemberId(dropped)].tamper = lambda effect: (
+            [] if isinstance(effect, m.SendChunk) and effect.ref.lane == m.Lane.MASKED else [effect]
+        )
+    return world.run(until=lambda w: w.ledger.view().phase is phase)
+
+
+def reach(phase: Phase, count: int = 4, dropped: int | None = None) -> tuple[World, m.SumView]:
+    """A copy of such a world, every member freshly restored from its disk, and the ledger's view."""
+    world = copy.copy(_world_at(phase, count, dropped))
+    nodes, world.nodes = world.nodes, {}
+    for member, node in nodes.items():
+        world.nodes[member] = Node(member, node.secret, dict(node.disk))
+        world.nodes[member].session = restored(world, member)
     view = world.ledger.view()
     assert view.phase is phase
     return world, view
@@ -302,7 +318,7 @@ def test_a_member_that_lost_its_committed_vector_stays_silent() -> None:
 
 def test_an_older_record_stays_silent() -> None:
     """A restored snapshot: the record of before the commitment, the ledger of after it."""
-    world, _ = reach(Phase.COMMIT)
+    world = World(4).run(until=lambda w: w.ledger.view().phase is Phase.COMMIT)
     old = dict(world.nodes[ME].disk)
     world.run(until=lambda w: w.ledger.view().phase is Phase.ROSTER)
     node = world.nodes[ME]
@@ -386,12 +402,7 @@ def reveal_of(effects: list[m.Effect]) -> m.RevealMessage:
 
 def dropped_world(count: int = 7) -> tuple[World, m.SumView]:
     """REVEAL with member 3 dropped: it committed, and its chunks reached nobody."""
-    world = World(count)
-    world.nodes[MemberId(3)].tamper = lambda effect: (
-        [] if isinstance(effect, m.SendChunk) and effect.ref.lane == m.Lane.MASKED else [effect]
-    )
-    world.run(until=lambda w: w.ledger.view().phase is Phase.REVEAL)
-    view = world.ledger.view()
+    world, view = reach(Phase.REVEAL, count, dropped=3)
     assert 3 in view.qualified and 3 not in view.included
     return world, view
 
@@ -477,7 +488,8 @@ def test_openings_survive_a_restart_and_do_not_change() -> None:
 
 def test_wrong_openings_give_no_sum() -> None:
     """Cannot happen, because the ledger checks every share; if it did, there is no sum rather than a wrong one."""
-    world, view = reach(Phase.RESULT)
+    world = World(4).run(until=lambda w: w.ledger.view().phase is Phase.RESULT)
+    view = world.ledger.view()
     wrong = replace(view, own_b={**view.own_b, MemberId(3): scalar_bytes(5)})
     effects = show(world, wrong)
     assert [type(e) for e in effects if isinstance(e, m.SumOpened | m.SumFailed)] == [m.SumFailed]
@@ -501,6 +513,13 @@ def test_a_digest_of_a_sum_is_checked_before_it_is_acknowledged() -> None:
     assert isinstance(message, m.SumAckMessage) and message.list_digest == m.compute_list_digest(
         world.params(ME), 0, tuple(view.digests[c] for c in range(4))
     )
+
+
+def test_chunk_names_travel_as_records() -> None:
+    world, _view = reach(Phase.REVEAL)
+    refs = {effect.ref for _, effect in world.trace.wire}
+    assert {ref.lane for ref in refs} == {1, 2}
+    assert all(decode(m.ChunkRef, encode(ref), 64) == ref for ref in refs)
 
 
 def test_late_results_of_a_past_attempt_mean_nothing() -> None:
@@ -537,7 +556,7 @@ def test_the_twisted_point_of_these_tests_is_one() -> None:
 
 
 def test_the_model_ledger_takes_a_key_point_once() -> None:
-    world, _ = reach(Phase.ACK)
+    world = World(4).run(until=lambda w: w.ledger.view().phase is Phase.ACK)
     keys = next(message for _, _, message in world.trace.ledger if isinstance(message, m.KeysMessage))
     ledger = world.ledger
     assert isinstance(ledger, ModelLedger)
