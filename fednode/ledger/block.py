@@ -27,6 +27,8 @@ MAX_TRANSACTIONS_BYTES = 1024 * 1024
 MAX_TRANSACTIONS = 16 * 1024
 MAX_EVIDENCE = 16
 """Proven double votes in one block; the rest waits for the next."""
+MAX_EVIDENCE_AGE = 500
+"""Heights after which a double vote is no longer written on the chain, so that a tip need not remember more."""
 MAX_BLOCK_BYTES = MAX_TRANSACTIONS_BYTES + 256 * 1024
 """Encoded block: transactions with their length prefixes, a certificate of 256 members, evidence, the header."""
 
@@ -119,8 +121,8 @@ def check_form(block: Block) -> None:
         raise Rejected("tx_root differs from the transactions")
     if header.evidence_root != compute_evidence_root(block.evidence):
         raise Rejected("evidence_root differs from the evidence")
-    ids = [piece.id for piece in block.evidence]
-    if any(left >= right for left, right in itertools.pairwise(ids)):
+    offences = [piece.offence for piece in block.evidence]
+    if any(left >= right for left, right in itertools.pairwise(offences)):
         raise Rejected("evidence not in ascending order, or twice")
     if (header.height == 1) != (certificate is None):
         raise Rejected("exactly the first block has no parent certificate")
@@ -145,6 +147,8 @@ class Tip:
     rota: Rota
     signed_by: MemberSet
     order: Ids
+    offences: tuple[tuple[HeightField, Id], ...] = ()
+    """Double votes of the last `MAX_EVIDENCE_AGE` heights that the chain holds evidence of, ascending."""
 
     @cached_property
     def next_order(self) -> tuple[MemberId, ...]:
@@ -161,10 +165,20 @@ def genesis_tip(chain_id: bytes, members: MemberSet, time_ms: int) -> Tip:
     return Tip(chain_id, Height(0), NO_HASH, time_ms, members, Rota(), members, members.ids)
 
 
+def check_evidence(tip: Tip, piece: Evidence) -> None:
+    """Raise `Rejected` for evidence that may not be in the block after `tip`. Signatures are not looked at."""
+    if not tip.height + 1 - MAX_EVIDENCE_AGE < piece.height <= tip.height + 1:
+        raise Rejected("evidence too old, or of a height to come")
+    if piece.sender not in tip.members.positions:
+        raise Rejected("evidence against a stranger")
+    if piece.offence in tip.offences:
+        raise Rejected("evidence of an offence that is on the chain")
+
+
 def check_link(tip: Tip, block: Block) -> None:
     """Raise `Rejected` unless `block` may follow `tip` as far as headers tell.
 
-    Signatures in the parent's certificate, the evidence and the execution are checked by others.
+    Signatures in the parent's certificate and the evidence, and the execution, are checked by others.
     """
     header, certificate = block.header, block.parent_certificate
     if header.chain_id != tip.chain_id:
@@ -179,6 +193,8 @@ def check_link(tip: Tip, block: Block) -> None:
         raise Rejected("block built by a stranger")
     if certificate is not None and (certificate.height, certificate.block_hash) != (tip.height, tip.block_hash):
         raise Rejected("parent certificate of another block")
+    for piece in block.evidence:
+        check_evidence(tip, piece)
 
 
 def advance(tip: Tip, block: Block, next_members: MemberSet) -> Tip:
@@ -190,8 +206,13 @@ def advance(tip: Tip, block: Block, next_members: MemberSet) -> Tip:
     if certificate is not None:
         signers = frozenset(certificate.signers(tip.signed_by))
         rota = rota.after(tip.signed_by, signers, certificate.view, tip.order)
+    offences = tip.offences
+    if offences or block.evidence:
+        found = {*offences, *(piece.offence for piece in block.evidence)}
+        offences = tuple(sorted(item for item in found if item[0] > header.height + 1 - MAX_EVIDENCE_AGE))
     return Tip(
-        tip.chain_id, header.height, block.hash, header.time_ms, next_members, rota, tip.members, tip.next_order
+        tip.chain_id, header.height, block.hash, header.time_ms, next_members, rota, tip.members, tip.next_order,
+        offences,
     )
 
 

@@ -129,11 +129,14 @@ class Evidence:
         return self.first.height
 
     @property
+    def offence(self) -> tuple[Height, MemberId]:
+        """What the evidence is of: one offence per height and member, whatever pair of votes shows it."""
+        return (self.first.height, self.first.sender)
+
+    @property
     def id(self) -> Hash:
-        """Name of the offence: one per member, kind, height and view, whatever pair of votes shows it."""
-        vote = self.first
-        place = struct.pack(">HBQI", vote.sender, vote.kind, vote.height, vote.view)
-        return tagged_hash(Domain.BLOCK, b"evidence", place)
+        """Name of the offence."""
+        return tagged_hash(Domain.BLOCK, b"evidence", struct.pack(">QH", *self.offence))
 
 
 def make_evidence(one: Vote, other: Vote) -> Evidence:

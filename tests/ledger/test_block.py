@@ -13,6 +13,7 @@ from fednode.codec import decode, encode
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View, fault_bound, quorum
 from fednode.ledger.block import (
+    MAX_EVIDENCE_AGE,
     Block,
     BlockContext,
     Execution,
@@ -242,6 +243,29 @@ def test_links_are_checked() -> None:
             check_link(tip, dataclasses.replace(block, header=header))
     with pytest.raises(Rejected):
         check_link(tip, make_block(tip, certificate=certify(other)))
+
+
+def test_an_offence_is_recorded_once_and_not_for_ever() -> None:
+    first = make_block(TIP)
+    tip = advance(TIP, first, MEMBERS)
+    certificate = certify(first)
+    evidence = make_evidence(make_vote(PREVOTE, 1, NIL, 1), make_vote(PREVOTE, 1, b"v" * 32, 1))
+    block = make_block(tip, certificate=certificate, evidence=(evidence,))
+    check_link(tip, block)
+    tip = advance(tip, block, MEMBERS)
+    assert tip.offences == ((1, 1),)
+    other = make_evidence(make_vote(PRECOMMIT, 1, NIL, 1), make_vote(PRECOMMIT, 1, b"v" * 32, 1))
+    to_come = make_evidence(make_vote(PREVOTE, 9, NIL, 1), make_vote(PREVOTE, 9, b"v" * 32, 1))
+    for piece in (evidence, other, to_come):
+        with pytest.raises(Rejected):
+            check_link(tip, make_block(tip, certificate=certify(block), evidence=(piece,)))
+    for _ in range(MAX_EVIDENCE_AGE):
+        certificate = certify(block)
+        block = make_block(tip, certificate=certificate)
+        tip = advance(tip, block, MEMBERS)
+    assert tip.offences == ()
+    with pytest.raises(Rejected, match="old"):
+        check_link(tip, make_block(tip, certificate=certify(block), evidence=(evidence,)))
 
 
 def test_outcome_must_be_the_one_the_header_names() -> None:

@@ -27,6 +27,7 @@ class Checker:
         self.chain: list[Block] = []
         self._roots: list[bytes] = [NO_HASH]
         self._seen: set[bytes] = set()
+        self._offences: set[tuple[int, int]] = set()
 
     def on_sent(self, sender: MemberId, message: ConsensusMessage) -> None:
         """No honest member signs two different statements for one place."""
@@ -81,6 +82,9 @@ class Checker:
         for piece in block.evidence:
             if piece.sender in self._honest:
                 raise Violation(f"evidence against honest member {piece.sender}")
+            if piece.offence in self._offences:
+                raise Violation(f"evidence of one offence twice: {piece.offence}")
+            self._offences.add(piece.offence)
         self._roots.append(root)
         self._seen.update(block.transactions)
 

@@ -31,7 +31,6 @@ class ToyLedger:
         self.state_root: Hash = NO_HASH
         self.pending: dict[bytes, None] = {}
         self.committed: set[bytes] = set()
-        self.recorded: set[Hash] = set()
 
     def add(self, transaction: bytes) -> bool:
         if transaction in self.committed or transaction in self.pending:
@@ -60,9 +59,5 @@ class ToyLedger:
     def commit(self, block: Block, done: Execution) -> None:
         self.state_root = done.state_root
         self.committed.update(block.transactions)
-        self.recorded.update(piece.id for piece in block.evidence)
         for item in block.transactions:
             self.pending.pop(item, None)
-
-    def is_recorded(self, evidence_id: Hash) -> bool:
-        return evidence_id in self.recorded

@@ -82,7 +82,6 @@ class SimNode:
         for block, _ in disk.blocks:
             self.ledger.state_root = block.header.state_root
             self.ledger.committed.update(block.transactions)
-            self.ledger.recorded.update(piece.id for piece in block.evidence)
         signer_class = TwinSigner if self.is_twin else VoteSigner
         signer = signer_class(disk.tip.chain_id, self.member, world.signers[self.member], disk.record)
         certificate = disk.blocks[-1][1] if disk.blocks else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fednode.ids import Hash
 from fednode.ledger.block import Block, BlockContext, Execution
 
 
@@ -25,8 +24,4 @@ class Application(Protocol):
 
     def commit(self, block: Block, done: Execution) -> None:
         """Adopt the state that executing `block` led to, and forget its transactions. In memory: `Decide` stores."""
-        ...
-
-    def is_recorded(self, evidence_id: Hash) -> bool:
-        """Whether the chain already holds evidence of this offence."""
         ...

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from fednode.errors import Rejected, VerificationFailed
-from fednode.ids import Hash, MemberId, View
-from fednode.ledger.block import MAX_EVIDENCE, Block, BlockContext, Execution, Tip, advance, assemble
+from fednode.ids import Height, MemberId, View
+from fednode.ledger.block import MAX_EVIDENCE, Block, BlockContext, Execution, Tip, advance, assemble, check_evidence
 from fednode.ledger.consensus import effects as ask
 from fednode.ledger.consensus import view as table
 from fednode.ledger.consensus.application import Application
@@ -57,7 +57,7 @@ class Driver:
         self.now_ms = 0
         self.own: dict[int, Vote] = {}
         """Own signatures of the current view, by kind: what is sent again."""
-        self.evidence: dict[Hash, Evidence] = {}
+        self.evidence: dict[tuple[Height, MemberId], Evidence] = {}
         self._application = application
         self._timeouts = timeouts
         self._check = check
@@ -194,7 +194,7 @@ class Driver:
         Once every member has led a view in vain the block may be empty, so that a height that was begun also ends.
         """
         tip = self.tip
-        evidence = tuple(sorted(self._find_fit_evidence(), key=lambda piece: piece.id)[:MAX_EVIDENCE])
+        evidence = tuple(sorted(self._find_fit_evidence(), key=lambda piece: piece.offence)[:MAX_EVIDENCE])
         time_ms = max(self.now_ms, tip.time_ms + 1)
         leader = tip.proposer(self.state.view)
         context = BlockContext(tip.chain_id, self.facts.height, time_ms, leader, evidence)
@@ -255,7 +255,7 @@ class Driver:
         self.state, self.own = HeightState(), {}
         self.facts = HeightFacts(self.tip, self._application, self._check, self.recovery.known)
         if self.evidence:
-            self.evidence = {piece.id: piece for piece in self._find_fit_evidence()}
+            self.evidence = {piece.offence: piece for piece in self._find_fit_evidence()}
 
     def schedule_next(self) -> None:
         """After a decision: let other events in before the next height begins."""
@@ -284,9 +284,9 @@ class Driver:
 
     def note_evidence(self, piece: Evidence, is_own: bool) -> None:
         """Keep a proven double vote until a block carries it; the member that found it tells the others once."""
-        if piece.id in self.evidence or len(self.evidence) >= MAX_PENDING_EVIDENCE or not self._is_fit(piece):
+        if piece.offence in self.evidence or len(self.evidence) >= MAX_PENDING_EVIDENCE or not self._is_fit(piece):
             return
-        self.evidence[piece.id] = piece
+        self.evidence[piece.offence] = piece
         self.effects.append(ask.FoundEvidence(piece.sender, piece.height))
         if is_own:
             self.effects.append(ask.Broadcast(piece))
@@ -294,7 +294,7 @@ class Driver:
 
     def _is_fit(self, piece: Evidence) -> bool:
         try:
-            self.facts.check_evidence(piece)
+            check_evidence(self.tip, piece)
         except Rejected:
             return False
         return True

@@ -31,9 +31,6 @@ MAX_PAST_MS = 60_000
 PAST_PER_VIEW_MS = 10_000
 """... and this far behind, plus some for every view that was needed."""
 
-MAX_EVIDENCE_AGE = 10_000
-"""Heights after which a double vote is no longer written on the chain."""
-
 
 class HeightFacts:
     """Everything received about the height after `tip`."""
@@ -132,20 +129,10 @@ class HeightFacts:
         if block.parent_certificate is not None:
             verify_certificate(block.parent_certificate, tip.signed_by, tip.chain_id, self._check, self._known)
         for piece in block.evidence:
-            self.check_evidence(piece)
             verify_evidence(piece, tip.members, tip.chain_id, self._check)
         done = self._application.execute(context_of(block), block.transactions)
         check_outcome(block, done)
         return done
-
-    def check_evidence(self, piece: Evidence) -> None:
-        """Raise `Rejected` for evidence that may not be in a block of this height. Signatures are not looked at."""
-        if not self.height - MAX_EVIDENCE_AGE <= piece.height <= self.height:
-            raise Rejected("evidence too old, or of a height to come")
-        if piece.sender not in self.tip.members.positions:
-            raise Rejected("evidence against a stranger")
-        if self._application.is_recorded(piece.id):
-            raise Rejected("evidence already on the chain")
 
     def enter(self, view: int, valid: Block | None) -> None:
         """Move to `view` and forget proposals and bodies that no rule can ask for without fetching them again."""

@@ -136,7 +136,9 @@ class VoteSigner:
 
     def may_sign(self, kind: int, height: int, view: int) -> bool:
         """Whether a new vote at this place is allowed, before any work is put into making it."""
-        return self.refusal is None and self.record is not None and (height, view, kind) > self.record.place
+        if self.refusal is not None or self.record is None or height <= self._silent_until:
+            return False
+        return (height, view, kind) > self.record.place
 
     def sign(
         self, kind: int, height: Height, view: View, valid_view: View, value: bytes,
@@ -165,7 +167,7 @@ class VoteSigner:
     def notice(self, height: int, view: int, step: int, signed: bytes | None) -> None:
         """Take note that a signature of ours exists at this place; stop if the record does not know it."""
         record = self.record
-        if self.refusal is not None or record is None:
+        if self.refusal is not None or record is None or height <= self._silent_until:
             return
         place = (height, view, step)
         if place > record.place or (place == record.place and signed not in (None, record.signed)):

@@ -50,7 +50,7 @@ def test_published_scenarios(shared_dir: Path) -> None:
     path = shared_dir / "vectors" / "tendermint-directed-scenarios" / "scenarios.json"
     for scenario in json.loads(path.read_text())["scenarios"]:
         player = Player()
-        player.do("members A B C scripted D".split())
+        player.do(["members", *"ABC", "scripted", "D"])
         lines = [line for step in scenario["steps"] for line in translate(step)]
         lines += ["timeout propose 3 B C", "settle B C with D 3 W", "expect B undecided", "expect C undecided"]
         for line in lines:
