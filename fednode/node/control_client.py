@@ -84,7 +84,7 @@ def stream_daemon(
                     raise Unavailable("the answer of the daemon is too long; use the same version of fednode for both")
                 message = unpack_body(_read_exactly(connection, length, home))
                 if "error" in message:
-                    raise _error(message)
+                    raise error_of(str(message["error"]), message.get("exit_code"))
                 if "more" not in message:
                     yield message.get("result")
                     return
@@ -136,9 +136,8 @@ def _read_exactly(connection: socket.socket, count: int, home: Home) -> bytes:
     return bytes(parts)
 
 
-def _error(message: Mapping[str, Json]) -> FednodeError:
-    """Return the error the daemon named, in the class of its exit code, so that both sides agree on blame."""
-    text, code = str(message["error"]), message.get("exit_code")
+def error_of(text: str, code: Json) -> FednodeError:
+    """Return the error another process named, in the class of its exit code, so that both sides agree on blame."""
     return _classes().get(code if isinstance(code, int) else 0, FednodeError)(text)
 
 
