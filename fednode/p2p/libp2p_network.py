@@ -1,6 +1,6 @@
 """The mesh over py-libp2p 0.8.1: Noise for members, yamux, TCP, GossipSub for announcements.
 
-The only file that imports libp2p, with `secure_transport.py` beside it. The library's own dialling, listening, health
+Only the files named `libp2p_*` and `secure_transport.py` import libp2p. The library's own dialling, listening, health
 checks, identify, resource manager and automatic connections are not used: each has a fault that a peer could reach
 (tests/p2p/test_faults.py has one test per fault). What is used is the upgrade of a socket to a multiplexed connection,
 the streams on it and GossipSub, each behind a guard, because an exception that escapes into the library ends the host.
@@ -8,6 +8,9 @@ the streams on it and GossipSub, each behind a guard, because an exception that 
 
 from __future__ import annotations
 
+from fednode.p2p import libp2p_light  # noqa: F401  before the first import of libp2p
+
+# isort: split
 import errno
 import logging
 from collections import deque
@@ -155,7 +158,7 @@ class _Notifee(INotifee):
 
 async def _reset(stream: INetStream) -> None:
     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-        await stream.reset()
+        await contain(stream.reset())
 
 
 class _Libp2pHost:

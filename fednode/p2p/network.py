@@ -134,7 +134,13 @@ class Network(Protocol):
         ...
 
     def counters(self) -> Mapping[str, int]:
-        """Return what was dropped and why, since the start; the names are fixed, the values only grow."""
+        """Return what was dropped and why, since the start; a name appears with its first count, values only grow.
+
+        Ours: `send_refused`, `outbox_full`, `blob_outbox_full`, `announcements_full`, `frames_lost_on_disconnect`,
+        `blobs_lost_on_disconnect`, `dials_failed`. A peer's: `inbox_full`, `frames_over_quota`, `blobs_refused`,
+        `blobs_broken`, `announcements_refused`, `misbehaviour`, `dropped_peers`, `connections_refused`,
+        `connections_overloaded`, `handshakes_failed`, `streams_failed`.
+        """
         ...
 
     async def receive(self) -> NetworkEvent:

@@ -24,6 +24,20 @@ def test_the_seam_imports_no_network_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_transports_that_are_not_used_are_not_loaded_and_stay_available_to_others() -> None:
+    code = """
+import sys
+import fednode.p2p.libp2p_network
+from fednode.p2p.libp2p_light import UNUSED_PACKAGES
+print(sorted(UNUSED_PACKAGES & {name.partition(".")[0] for name in sys.modules}))
+import httpx
+print(httpx.Client)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["[]", "<class 'httpx.Client'>"]
+    assert result.stderr == ""
+
+
 def test_four_nodes_form_a_full_mesh_and_talk(loopback) -> None:
     async def main() -> None:
         nodes = [loopback.create() for _ in range(4)]

@@ -1,0 +1,88 @@
+"""Imports libp2p without the packages of transports that are never used here. Import it before anything of libp2p.
+
+`import libp2p` loads every transport it knows: QUIC, WebSocket, WebRTC, UPnP, mDNS, automatic TLS and metrics, about
+450 modules of other packages. Left out they save 29 MB of resident memory and a quarter of a second per daemon, most
+of what the network layer costs (measured with 0.8.1 on Python 3.11). They are replaced only while libp2p is being
+imported, and only where nobody imported them before; anything that did use one would fail by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+UNUSED_PACKAGES = frozenset(
+    {
+        "OpenSSL",  # with service_identity: certificates of QUIC
+        "aioquic",
+        "dns",  # resolver of /dnsaddr; host names are resolved by the system
+        "httpx",  # automatic TLS
+        "miniupnpc",  # port mapping
+        "prometheus_client",
+        "requests",  # port mapping
+        "service_identity",
+        "trio_websocket",
+        "wsproto",
+        "zeroconf",  # mDNS
+    }
+)
+
+
+class _AbsentType(type):
+    """A class whose attributes are such classes again, enough for base classes and annotations."""
+
+    def __getattr__(cls, name: str) -> type:
+        return _absent(f"{cls.__name__}.{name}")
+
+
+def _absent(name: str) -> type:
+    if name.rpartition(".")[2].startswith("__"):
+        raise AttributeError(name)
+
+    def create(self: object, *args: object, **kwargs: object) -> None:
+        """The library creates a resolver at import; creating is harmless."""
+
+    def refuse(self: object, attribute: str) -> None:
+        raise RuntimeError(f"{name}.{attribute} is left out by fednode.p2p.libp2p_light")
+
+    return _AbsentType(name, (), {"__init__": create, "__getattr__": refuse})
+
+
+class _AbsentModule(ModuleType):
+    def __getattr__(self, name: str) -> type:
+        return _absent(f"{self.__name__}.{name}")
+
+
+class _AbsentFinder(MetaPathFinder, Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package = fullname.partition(".")[0]
+        return ModuleSpec(fullname, self, is_package=True) if package in UNUSED_PACKAGES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _AbsentModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    finder = _AbsentFinder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name, module in tuple(sys.modules.items()):
+            if isinstance(module, _AbsentModule):
+                del sys.modules[name]
+
+
+with _left_out():
+    import libp2p  # noqa: F401
