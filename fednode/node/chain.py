@@ -17,7 +17,7 @@ from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.merkle import compute_root
-from fednode.ledger.phase_view import is_phase_message, pending_phase
+from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
 from fednode.ledger.rules import (
     Applied,
     BlockTime,
@@ -27,7 +27,7 @@ from fednode.ledger.rules import (
     pick_transactions,
     receipts_data,
 )
-from fednode.ledger.state import State, get_member_set
+from fednode.ledger.state import State, get_member_set, get_studies
 from fednode.ledger.transaction import Transaction, decode_transaction, verify_transaction
 
 MAX_VERIFIED = 20_000
@@ -58,6 +58,7 @@ class Chain:
         self._verified: OrderedDict[bytes, Transaction] = OrderedDict()
         self._keys = get_member_set(state).keys
         self._evidence: set[Hash] = set()
+        self._released = -1
 
     # --- the pool -----------------------------------------------------------------------------------------------
 
@@ -97,8 +98,36 @@ class Chain:
     # --- what consensus asks ------------------------------------------------------------------------------------
 
     def has_work(self) -> bool:
-        """Whether the pool holds a transaction that could go into the next block."""
-        return self.pool.has_work()
+        """Whether the pool holds a transaction that could go into the next block, and it is time to make one."""
+        return self.pool.has_work() and (self._released == self.height or not self._awaits_more())
+
+    def is_holding(self) -> bool:
+        """Whether there is work that waits a moment, because the rest of a phase's messages should be close behind."""
+        return self._released != self.height and self.pool.has_work() and self._awaits_more()
+
+    def release(self) -> None:
+        """The moment is over: what is in the pool goes into the next block."""
+        self._released = self.height
+
+    def _awaits_more(self) -> bool:
+        """Whether everything in the pool belongs to open phases in which others have yet to post.
+
+        After a block all members post at nearly the same time. One block for all of them instead of two halves the
+        number of blocks in a round.
+        """
+        pending = {study: pending_phase(self.state, study) for study in get_studies(self.state)}
+        posted: dict[StudyId, set[MemberId]] = {}
+        for transaction in self.pool:
+            study = StudyId(getattr(transaction.body, "study", b""))
+            phase = pending.get(study)
+            if phase is None or phase.record is None or not is_phase_message(phase, transaction.body):
+                return False
+            posted.setdefault(study, set()).add(transaction.sender)
+        return any(
+            phase.record is not None and expects(phase.record, member) and member not in posted[study]
+            for study, phase in pending.items() if phase is not None and study in posted
+            for member in phase.phase.expected
+        )
 
     def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
         """Choose transactions for a block and execute them; None if there are none and the block may not be empty."""

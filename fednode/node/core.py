@@ -39,6 +39,9 @@ from fednode.rounds import events as rounds
 from fednode.smpc import messages as sm
 
 OUTBOX_TIMER = ("outbox",)
+HOLD_TIMER = ("hold",)
+HOLD_MS = 30
+"""How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Core:
         self.now_ms = 0
         self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
         self._is_resending = False
+        self._held = -1
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
 
     def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:
@@ -180,6 +184,9 @@ class Core:
                 return effects + (self._announce() if sync_kind is sync.SyncTimer.STATUS else [])
             case ("outbox",):
                 return self._resend()
+            case ("hold",):
+                self.chain.release()
+                return self._wake()
             case ("model", bytes(name)):
                 return self.models.retry(Hash(name), self.up)
             case ("study", bytes(study), str(name)):
@@ -243,7 +250,13 @@ class Core:
         return []
 
     def _wake(self) -> list[do.Effect]:
-        return self._consensus(self.replica.handle(happen.WorkArrived(self.now_ms)))
+        """Tell consensus that there is work; begin to wait where more of it is about to come."""
+        if not self.chain.is_holding():
+            return self._consensus(self.replica.handle(happen.WorkArrived(self.now_ms)))
+        if self._held == self.chain.height:
+            return []
+        self._held = self.chain.height
+        return [do.StartTimer(HOLD_TIMER, HOLD_MS)]
 
     def _on_model(self, sender: MemberId, name: Hash, data: memoryview) -> list[do.Effect]:
         model = self.models.arrived(name, data)
@@ -293,28 +306,15 @@ class Core:
         out: list[do.Effect] = []
         for effect in effects:
             match effect:
-                case ask.Persist(record):
-                    out.append(do.SaveSignState(record))
-                case ask.Broadcast(message):
-                    out.append(do.SendToAll(wire.encode_consensus(message)))
-                case ask.Send(peer, message):
-                    out.append(do.SendFrame(peer, wire.encode_consensus(message)))
                 case ask.StartTimer(kind, height, view, delay_ms):
                     self._consensus_timers[kind] = (height, view)
                     out.append(do.StartTimer(("consensus", kind), delay_ms))
                 case ask.Decide():
                     out += self._decided(effect)
                 case ask.Behind(peer, height):
-                    event = sync.PeerAhead(peer, height)
-                    self._later.append(partial(self._sync_event, event))
-                case ask.ReportPeer(peer, reason):
-                    out.append(do.DropPeer(peer, reason))
-                case ask.FoundEvidence(member, height):
-                    out.append(log("evidence", member=member, height=height))
-                case ask.StoppedSigning(reason):
-                    out.append(log("stopped-signing", reason=reason))
+                    self._later.append(partial(self._sync_event, sync.PeerAhead(peer, height)))
                 case _:
-                    assert_never(effect)
+                    out.append(do.for_consensus(effect))
         return out
 
     def _decided(self, decided: ask.Decide) -> list[do.Effect]:

@@ -15,6 +15,7 @@ from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger.block import Block, Tip
+from fednode.ledger.consensus import effects as ask
 from fednode.ledger.consensus.signing import SignRecord
 from fednode.ledger.vote import Certificate
 from fednode.node import wire
@@ -183,6 +184,27 @@ Effect = (
 def log(kind: str, **fields: bool | int | str | bytes | None) -> Log:
     """Return a journal line."""
     return Log(kind, tuple(fields.items()))
+
+
+def for_consensus(
+    effect: ask.Persist | ask.Broadcast | ask.Send | ask.ReportPeer | ask.FoundEvidence | ask.StoppedSigning,
+) -> Effect:
+    """Return what the outside must do for an effect of consensus that concerns nobody else."""
+    match effect:
+        case ask.Persist(record):
+            return SaveSignState(record)
+        case ask.Broadcast(message):
+            return SendToAll(wire.encode_consensus(message))
+        case ask.Send(peer, message):
+            return SendFrame(peer, wire.encode_consensus(message))
+        case ask.ReportPeer(peer, reason):
+            return DropPeer(peer, reason)
+        case ask.FoundEvidence(member, height):
+            return log("evidence", member=member, height=height)
+        case ask.StoppedSigning(reason):
+            return log("stopped-signing", reason=reason)
+        case _:
+            assert_never(effect)
 
 
 def for_sum(
