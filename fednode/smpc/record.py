@@ -23,7 +23,8 @@ RECORD_FORMAT: Final = 1
 MAX_STATE_BYTES: Final = 1 << 20
 """256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
 
-INPUT_OVERHEAD_BYTES: Final = 256
+INPUT_HEADER_BYTES: Final = 128
+"""The encoded `InputRecord` is padded to this, so that a long vector follows it without another encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class StateRecord:
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """File INPUT: this member's vector (little-endian uint32) and weight, the same in all attempts of the round."""
+    """Head of file INPUT, before the vector (little-endian uint32); the same in all attempts of the round."""
 
     format: U8
     chain_id: bytes
@@ -111,7 +112,7 @@ class InputRecord:
     round: U32
     me: MemberId
     weight: U16
-    values: bytes = field(repr=False)
+    length: U32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +132,9 @@ def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist:
 def persist_input(params: SumParams, own: Input) -> Persist:
     """Return the effect that writes INPUT."""
     place = (RECORD_FORMAT, params.chain_id, params.study, params.round, params.me)
-    record = InputRecord(*place, own.weight, own.values.astype(ring.RING, copy=False).tobytes())
-    return Persist(RecordPart.INPUT, Secret(encode(record)))
+    head = encode(InputRecord(*place, own.weight, own.values.size))
+    vector = ring.view_bytes(own.values.astype(ring.RING, copy=False))
+    return Persist(RecordPart.INPUT, Secret(b"".join((bytes([len(head)]), head.ljust(INPUT_HEADER_BYTES), vector))))
 
 
 def restore_state(params: SumParams, parts: Mapping[RecordPart, bytes]) -> AttemptRecord | None:
@@ -154,16 +156,17 @@ def restore_input(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Input
     data = parts.get(RecordPart.INPUT)
     if data is None:
         return None
+    start = 1 + INPUT_HEADER_BYTES
     try:
-        record = decode(InputRecord, data, params.length * ring.ELEMENT_BYTES + INPUT_OVERHEAD_BYTES)
+        record = decode(InputRecord, data[1 : 1 + data[0]] if data else b"", INPUT_HEADER_BYTES)
     except Rejected as error:
         raise StorageError(f"the saved update of round {params.round} is damaged ({error.reason}); delete it, the "
                            "hospital sits this round out") from None
     _check_place(params, record)
-    if len(record.values) != params.length * ring.ELEMENT_BYTES:
+    if record.length != params.length or len(data) != start + params.length * ring.ELEMENT_BYTES:
         raise StorageError(f"the saved update of round {params.round} has the wrong length; delete it, the hospital "
                            "sits this round out")
-    return Input(ring.from_bytes(record.values), record.weight)
+    return Input(ring.from_bytes(memoryview(data)[start:]), record.weight)
 
 
 def _check_place(params: SumParams, record: StateRecord | InputRecord) -> None:

@@ -16,13 +16,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.codec import decode
 from fednode.crypto import Secret, unseal, x25519_public
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
-from fednode.smpc.record import InputRecord
+from fednode.smpc.record import restore_input
 from fednode.smpc.session import Session
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
 
@@ -281,8 +280,9 @@ class World:
 
     def input_of(self, member: MemberId) -> NDArray[np.int32]:
         """The vector a member fixed, from its disk."""
-        record = decode(InputRecord, self.nodes[member].disk[m.RecordPart.INPUT], 1 << 24)
-        return np.frombuffer(record.values, np.int32)
+        own = restore_input(self.params(member), self.nodes[member].disk)
+        assert own is not None
+        return own.values.view(np.int32)
 
     def expected_sum(self, included: tuple[MemberId, ...]) -> NDArray[np.int64]:
         return np.sum([self.input_of(i).astype(np.int64) for i in included], axis=0)
