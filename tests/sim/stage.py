@@ -123,11 +123,13 @@ class Stage:
 
     # --- in the name of a scripted member ---------------------------------------------------------------------
 
-    def forge_vote(self, name: str, kind: int, view: int, value: bytes, valid_view: int = NO_VIEW) -> Vote:
+    def forge_vote(
+        self, name: str, kind: int, view: int, value: bytes, valid_view: int = NO_VIEW, height: Height = HEIGHT
+    ) -> Vote:
         """A vote signed with a scripted member's key."""
-        message = sign_bytes(CHAIN_ID, kind, HEIGHT, view, valid_view, value)
+        message = sign_bytes(CHAIN_ID, kind, height, view, valid_view, value)
         signature = self.signers[self.names[name]].sign(domain_of(kind), message)
-        return Vote(kind, HEIGHT, View(view), View(valid_view), value, self.names[name], signature)
+        return Vote(kind, height, View(view), View(valid_view), value, self.names[name], signature)
 
     def forge_block(
         self, builder: str, transactions: tuple[bytes, ...], evidence: tuple[Evidence, ...] = ()
