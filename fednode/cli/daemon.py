@@ -6,7 +6,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ STOP_TIMEOUT_S = 30.0
 @passphrase_option
 @pass_site
 def start(site: Site, background: bool, ready_fd: int | None, passphrase_file: Path | None) -> None:
-    """Run the daemon: join the federation of the genesis file, vote, train, keep the chain.
+    """Run the daemon: join the federation, vote, train, keep the chain.
 
     Runs in the foreground until 'fednode stop' or Ctrl-C, as service managers like it.
     """
@@ -87,20 +86,30 @@ def _start_background(site: Site, passphrase: Secret[bytes]) -> None:
     with environment("write", home.output):
         log = os.open(home.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
     begin = os.fstat(log).st_size
-    process = subprocess.Popen(
+    for descriptor in (ready_write, secret_read):
+        os.set_inheritable(descriptor, True)
+    pid = os.posix_spawn(  # not subprocess: nobody here waits for this child, it outlives us
+        sys.executable,
         [sys.executable, "-m", "fednode.cli.main", *arguments, "--passphrase-file", f"/dev/fd/{secret_read}"],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(ready_write, secret_read), start_new_session=True,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ],
+        setsid=True,
     )
     for descriptor in (ready_write, secret_read, log):
         os.close(descriptor)
     readable, _, _ = select.select([ready_read], [], [], START_TIMEOUT_S)
     if readable and os.read(ready_read, 16):
-        click.echo(f"the daemon runs as process {process.pid} on {home.root}")
+        click.echo(f"the daemon runs as process {pid} on {home.root}")
+        os.close(ready_read)
         return
     if not readable:
-        text = f"the daemon (process {process.pid}) is not ready after {START_TIMEOUT_S:g} s and still trying"
+        text = f"the daemon (process {pid}) is not ready after {START_TIMEOUT_S:g} s and still trying"
         raise Unavailable(f"{text}; see 'fednode logs', stop it with 'fednode stop'")
-    code = process.wait()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with home.output.open("rb") as written:
         written.seek(begin)
         click.echo(written.read().decode(errors="replace").rstrip(), err=True)

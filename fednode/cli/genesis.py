@@ -42,6 +42,7 @@ def genesis() -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write.")
 @yes_option
 @format_option
+@site_options
 def create(
     cards: tuple[Path, ...], studies: tuple[Path, ...], name: str, output: Path, yes: bool, as_json: bool
 ) -> None:

@@ -87,4 +87,4 @@ def _readable(line: str) -> str:
         return line
     record.pop("member", None)
     rest = " ".join(f"{click.style(name, dim=True)}={cell(name, value)}" for name, value in record.items())
-    return f"{utc(moment)[11:]} {click.style(kind, bold=True):<18} {rest}"
+    return f"{utc(moment)[11:]} {click.style(f'{kind:<17}', bold=True)} {rest}"

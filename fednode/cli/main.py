@@ -19,9 +19,9 @@ from fednode.errors import FednodeError
 from fednode.ids import PROTOCOL_VERSION
 
 DAILY: Mapping[str, tuple[str, str]] = {
-    "init": ("fednode.cli.init:init", "Make this hospital's keys, configuration and identity card."),
-    "start": ("fednode.cli.daemon:start", "Run the daemon and join the federation of the genesis file."),
-    "stop": ("fednode.cli.daemon:stop", "Stop the daemon; nothing is lost."),
+    "init": ("fednode.cli.init:init", "Make keys, configuration and identity card of this hospital."),
+    "start": ("fednode.cli.daemon:start", "Run the daemon: join the federation, vote, train, keep the chain."),
+    "stop": ("fednode.cli.daemon:stop", "Stop the daemon of this home and wait until it has ended."),
     "status": ("fednode.cli.daemon:status", "Show chain, members and studies at a glance."),
     "doctor": ("fednode.cli.doctor:doctor", "Check everything that usually goes wrong, with the fix."),
     "logs": ("fednode.cli.logs:logs", "Show what the daemon did."),

@@ -33,7 +33,7 @@ SHOWN_ROWS = 20
 @format_option
 @pass_site
 def predict(site: Site, wanted: str, source: Path, output: Path | None, score: bool, as_json: bool) -> None:
-    """Apply a model to a table, with the schema and scaling that belong to the model."""
+    """Apply a model to a table. Schema and scaling come with the model; nothing else is needed."""
     data = model_file(site, wanted)
     try:
         model = read_model(data)
