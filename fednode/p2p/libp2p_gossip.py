@@ -29,6 +29,9 @@ from fednode.p2p.link import StreamEnded, StreamReader
 HEARTBEAT_S = 5
 """Repairs the gossip mesh and offers missed messages; joining is event-driven, so it need not be short."""
 
+SEEN_S = 60
+"""How long a message is known as seen: many times longer than it is offered, and bounded by the authors' quotas."""
+
 
 class GossipOwner(Protocol):
     """What gossip tells the host."""
@@ -95,9 +98,18 @@ class GuardedPubsub(Pubsub):
     """Pubsub with its own reader: bounded, in order, and no failure of a peer's data reaches the service."""
 
     def __init__(self, host: BasicHost, router: GossipSub, owner: GossipOwner, topic: str) -> None:
-        super().__init__(host, router, strict_signing=True, max_subscriptions_per_peer=1, allowed_topics={topic})
+        super().__init__(
+            host,
+            router,
+            strict_signing=True,
+            seen_ttl=SEEN_S,
+            validation_cache_size=64,
+            max_subscriptions_per_peer=1,
+            allowed_topics={topic},
+        )
         self.counter = time.time_ns()  # above every number this node used before a restart, or peers drop the new ones
         self._owner = owner
+        self._topic = topic
         self.set_topic_validator(topic, self._is_allowed, is_async_validator=False)
 
     def _is_allowed(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
@@ -128,20 +140,35 @@ class GuardedPubsub(Pubsub):
         rpc = rpc_pb2.RPC()
         try:
             rpc.ParseFromString(data)
-            rpc.ClearField("senderRecord")
-            if _count_entries(rpc) > wire_limits.MAX_GOSSIP_ENTRIES:
-                raise Rejected("gossip frame with too many entries")
+            self._trim(rpc)
             for subscription in rpc.subscriptions:
                 self.handle_subscription(peer, subscription)
             for message in rpc.publish:
-                if self._is_subscribed_to_msg(message):
-                    await self.push_msg(peer, message)
+                await self.push_msg(peer, message)
+                await trio.lowlevel.checkpoint()
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer)
         except Rejected:
             raise
         except Exception as error:  # the libp2p border: undecodable protobuf, junk keys, junk ids
             raise Rejected(f"gossip frame that fails with {type(error).__name__}") from error
+
+    def _trim(self, rpc: rpc_pb2.RPC) -> None:
+        """Take out what is not needed and bound what is handled without a turn of the event loop."""
+        control = rpc.control
+        for entries in (rpc.subscriptions, control.graft, control.prune, control.ihave, control.iwant):
+            if len(entries) > wire_limits.MAX_GOSSIP_ENTRIES:
+                raise Rejected(f"gossip frame with {len(entries)} entries of a kind")
+        topics = {entry.topicID for kind in (control.graft, control.prune, control.ihave) for entry in kind}
+        if topics - {self._topic} or any(list(message.topicIDs) != [self._topic] for message in rpc.publish):
+            raise Rejected("gossip about another topic")  # the router remembers every topic it ever heard of
+        ids = sum(len(have.messageIDs) for have in control.ihave)
+        ids += sum(len(want.messageIDs) for want in control.iwant)
+        if ids > wire_limits.MAX_GOSSIP_IDS:
+            # An honest peer gets here after a flood of messages; it costs only the offer to repair some of them.
+            control.ClearField("ihave")
+            control.ClearField("iwant")
+        rpc.ClearField("senderRecord")  # addresses without a bound, and we dial only the member list
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Deliver directly: the library's subscription channel has 32 slots and drops silently."""
@@ -177,14 +204,6 @@ class GuardedPubsub(Pubsub):
             super()._forget_all_subscriptions(peer_id)
 
 
-def _count_entries(rpc: rpc_pb2.RPC) -> int:
-    control = rpc.control
-    count = len(rpc.publish) + len(rpc.subscriptions) + len(control.graft) + len(control.prune)
-    count += len(control.ihave) + len(control.iwant)
-    count += sum(len(entry.messageIDs) for entry in control.ihave)
-    return count + sum(len(entry.messageIDs) for entry in control.iwant)
-
-
 async def _read_varint(reader: StreamReader) -> int:
     value, shift = 0, 0
     while shift < 35:
@@ -205,6 +224,8 @@ def create_gossip(host: BasicHost, owner: GossipOwner, topic: str) -> tuple[Goss
         degree_high=12,
         heartbeat_initial_delay=1,
         heartbeat_interval=HEARTBEAT_S,
+        gossip_window=1,
+        gossip_history=2,
         adaptive_gossip_enabled=False,
         spam_protection_enabled=False,  # ten messages a second, silently; the owner's quotas stand in
         eclipse_protection_enabled=False,  # members are authenticated, and may share an address

@@ -96,8 +96,11 @@ MAX_ANNOUNCEMENT_BYTES = 512 * 1000
 MAX_GOSSIP_RPC_BYTES = 1024 * 1024
 """One gossip frame: an announcement plus signature, key and control messages."""
 
-MAX_GOSSIP_ENTRIES = 256
-"""Messages, ids and control entries in one gossip frame; honest frames carry one message or a few dozen ids."""
+MAX_GOSSIP_ENTRIES = 64
+"""Subscriptions and control entries of one kind in a gossip frame; with one topic honest frames carry one of each."""
+
+MAX_GOSSIP_IDS = 8192
+"""Message ids handled in one go, about 10 ms; beyond it the frame's ids are ignored."""
 
 MAX_ANNOUNCEMENTS_WAITING = 256
 """Ours, not yet handed to gossip; gossip is lossy by contract."""
