@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fednode.crypto import Verified
-from fednode.ids import Height, MemberId
+from fednode.ids import Hash, Height, MemberId
 from fednode.ledger import sync
 from fednode.ledger.block import Block, Tip
 from fednode.ledger.consensus import effects as ask
@@ -80,7 +80,7 @@ class SimNode:
         world, disk = self.world, self.disk
         self.ledger = ToyLedger(world.members)
         for block, _ in disk.blocks:
-            self.ledger.state_root = block.header.state_root
+            self.ledger.state_root = Hash(block.header.state_root)
             self.ledger.committed.update(block.transactions)
         signer_class = TwinSigner if self.is_twin else VoteSigner
         signer = signer_class(disk.tip.chain_id, self.member, world.signers[self.member], disk.record)

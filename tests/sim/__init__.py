@@ -1,1 +1,0 @@
-"""A deterministic world of replicas: one seed, one run. `python -m tests.sim --help`."""
