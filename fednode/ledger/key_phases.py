@@ -46,10 +46,8 @@ def after_acknowledge(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> 
     rejected = tuple(dealer for dealer, count in counts.items() if count > record.fault_bound)
     accused = tuple(dealer for dealer, count in counts.items() if 0 < count <= record.fault_bound)
     record = bar(record, rejected)
-    if len(attempt.present) < record.min_included:
-        return void_attempt(record, at, terms, "too few members acknowledged the keys")
     if len(attempt.present) - len(rejected) < record.min_included:
-        return void_attempt(record, at, terms, "too few dealers are free of complaints")
+        return void_attempt(record, at, terms, "too few dealers acknowledged and are free of complaints")
     if accused:
         return open_phase(record, at, terms, Phase.ANSWER, accused)
     return _open_commit(record, at, terms)

@@ -258,6 +258,14 @@ def test_too_few_qualified_dealers_open_nothing_R() -> None:
     assert "complaints" in report.reason
 
 
+def test_nobody_has_to_answer_in_an_attempt_that_is_void_anyway() -> None:
+    world = started(4, wrong_shares={(3, 1)})
+    world.go_to(Phase.ACK)
+    world.go(2, 4)
+    world.expire()
+    assert world.report(1).phases[-1].phase == Phase.ACK, "published shares would be opened for nothing"
+
+
 def test_complaints_of_members_without_acknowledgement_do_not_exist() -> None:
     world = started(4, wrong_shares={(3, 4)})
     world.go_to(Phase.ACK)

@@ -118,6 +118,10 @@ def test_an_owner_that_misses_more_than_f_dealers_is_not_believed() -> None:
     assert world.phase.expected == (2,) and world.round.absent == ()
     world.go()
     assert world.round.attempt.included == (1, 2, 3, 4)
+    seven = at_phase(Phase.ROSTER, size=7)
+    assert seven.post(1, tx.Roster(*seven.place(), 0, tuple((0, d) for d in range(2, 7)))).ok
+    seven.go()
+    assert seven.round.attempt.chunks[0].owners == (1, 2), "a liar could else choose its accomplice as successor"
 
 
 @pytest.mark.parametrize("size", [4, 7, 10])
