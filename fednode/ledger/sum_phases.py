@@ -65,9 +65,9 @@ def _reports_of(chunk: ChunkRecord, reporter: MemberId) -> tuple[MemberId, ...]:
     return tuple(dealer for dealer, member in chunk.reports if member == reporter)
 
 
-def _is_cut_off(record: RoundRecord, chunk: ChunkRecord) -> bool:
-    """Whether the owner misses more than f dealers: then it is itself cut off, or lies, and its word does not count."""
-    return len(_reports_of(chunk, chunk.owner)) > record.fault_bound
+def _is_cut_off(record: RoundRecord, chunk: ChunkRecord, reporter: MemberId) -> bool:
+    """Whether an owner missed more than f dealers: then it is itself cut off, or lies, and its word does not count."""
+    return len(_reports_of(chunk, reporter)) > record.fault_bound
 
 
 def _leave_out(record: RoundRecord) -> RoundRecord:
@@ -86,15 +86,14 @@ def _leave_out(record: RoundRecord) -> RoundRecord:
 
 
 def _counted_reports(record: RoundRecord, chunk: ChunkRecord) -> tuple[tuple[MemberId, MemberId], ...]:
-    bound = record.fault_bound
-    return tuple(pair for pair in chunk.reports if len(_reports_of(chunk, pair[1])) <= bound)
+    return tuple(pair for pair in chunk.reports if not _is_cut_off(record, chunk, pair[1]))
 
 
 def _is_complete(record: RoundRecord, chunk: ChunkRecord, silent: tuple[MemberId, ...]) -> bool:
     """Whether the owner has spoken and misses nobody that is still in. Earlier reports are then contradicted."""
     if chunk.is_settled:
         return True
-    if chunk.owner in silent or _is_cut_off(record, chunk):
+    if chunk.owner in silent or _is_cut_off(record, chunk, chunk.owner):
         return False
     return set(_reports_of(chunk, chunk.owner)) <= set(record.attempt.left_out)
 
@@ -125,7 +124,7 @@ def _void_unsettled(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Ne
     gone = record.absent_members.union(record.barred)
     if not gone.intersection(attempt.holders):
         chunk = next(chunk for chunk in attempt.chunks if not chunk.is_settled)
-        missed = () if _is_cut_off(record, chunk) else _reports_of(chunk, chunk.owner)[:1]
+        missed = () if _is_cut_off(record, chunk, chunk.owner) else _reports_of(chunk, chunk.owner)[:1]
         record = bar(record, (chunk.owner, *missed))
     return void_attempt(record, at, terms, "a chunk found no owner that has it from everybody")
 
