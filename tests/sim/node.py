@@ -114,8 +114,6 @@ class SimNode:
                     self.crash()
                     return
             self._perform(effect)
-            if not self.is_up:
-                return
 
     def receive(self, sender: MemberId, message: ConsensusMessage | sync.SyncMessage) -> None:
         """Take a message whose signatures have been checked."""

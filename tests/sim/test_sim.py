@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.mutants import MUTANTS, Mutant, applied, hunt
-from tests.sim.world import World, draw_plan
+from tests.sim.world import Plan, World, draw_plan
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -50,6 +50,28 @@ def test_a_mutant_leaves_nothing_behind() -> None:
     with applied(MUTANTS[0]):
         pass
     World(draw_plan(0)).run()
+
+
+@pytest.mark.parametrize("dead", [0, 1, 2, 3])
+def test_a_dead_leader_costs_its_timeout_once(dead: int) -> None:
+    world = World(Plan(5, faults=0))
+    world.begin(skip=world.nodes[dead])
+    world.run_to(20)
+    views = [certificate.view for _, certificate in world.nodes[dead - 1].disk.blocks]
+    assert len(views) >= 20
+    assert sum(views) == 1
+
+
+def test_an_idle_federation_is_silent() -> None:
+    world = World(Plan(5, faults=0))
+    world.begin()
+    world.run_to(3)
+    world.stop_submitting()
+    world.run_for(60_000)
+    height, sent = world.nodes[0].height, world.sent
+    world.run_for(600_000)
+    assert world.nodes[0].height == height
+    assert world.sent - sent == 60 * 12  # each member tells each other every ten seconds where its chain ends
 
 
 @pytest.mark.slow

@@ -93,6 +93,9 @@ class World:
         self._serial = 0
         self._is_healed = False
         self._submitted = 0
+        self._has_clients = True
+        self.sent = 0
+        """Messages that were sent from one machine to another."""
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -103,10 +106,7 @@ class World:
 
     def run(self) -> None:
         """Faults first, then health: every honest node must then decide ten heights within the bound."""
-        for node in self.nodes:
-            self.after(self.random.randrange(50), node.start)
-        self.after(60, self._connect_all)
-        self._submit()
+        self.begin()
         for _ in range(self.plan.faults):
             self.after(self.random.randrange(100, FAULT_WINDOW_MS), self._fault)
         self.after(FAULT_WINDOW_MS + 6_000, self._heal)
@@ -120,6 +120,30 @@ class World:
                 raise Violation(f"no {HEIGHTS_AFTER_HEALING} heights in time: {[node.height for node in self.nodes]}")
             self._step()
 
+    def begin(self, skip: SimNode | None = None) -> None:
+        """Start everybody but one, and the clients."""
+        for node in self.nodes:
+            if node is not skip:
+                self.after(self.random.randrange(50), node.start)
+        self.after(60, self._connect_all)
+        self._submit()
+
+    def run_to(self, height: int) -> None:
+        """Run until every machine that is up has this height."""
+        while not any(node.is_up for node in self.nodes) or min(n.height for n in self.nodes if n.is_up) < height:
+            self._step()
+
+    def run_for(self, time_ms: int) -> None:
+        """Run for some time."""
+        self.after(time_ms, lambda: None)
+        goal_ms = self.now_ms + time_ms
+        while self.now_ms < goal_ms:
+            self._step()
+
+    def stop_submitting(self) -> None:
+        """Let the clients go home."""
+        self._has_clients = False
+
     def _step(self) -> None:
         at_ms, _, call, args = heapq.heappop(self._queue)
         self.now_ms = at_ms
@@ -128,6 +152,8 @@ class World:
 
     def _submit(self) -> None:
         """Give all nodes a transaction now and then; while faults rage only as much as makes a few heights."""
+        if not self._has_clients:
+            return
         self._submitted += 1
         transaction = b"tx %d" % self._submitted
         for node in self.nodes:
@@ -152,6 +178,7 @@ class World:
                 self._carry(sender, node, carried)
 
     def _carry(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
+        self.sent += 1
         weather, draw = self.weather, self.random.random
         if weather.deaf and self._is_muffled(sender, node, carried.message):
             return
