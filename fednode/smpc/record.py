@@ -185,6 +185,8 @@ def find_contradiction(
 
     A member that goes on after losing its record could mask another vector under the same keys; it stays silent.
     """
+    if view.attempt > params.faults:
+        return "more attempts than a round has"
     keys, commit = view.keys.get(params.me), view.committed.get(params.me)
     if mine is not None and mine.attempt != view.attempt:
         if mine.opening is not None:

@@ -522,6 +522,14 @@ def test_chunk_names_travel_as_records() -> None:
     assert all(decode(m.ChunkRef, encode(ref), 64) == ref for ref in refs)
 
 
+def test_a_round_has_f_plus_one_attempts() -> None:
+    world, view = reach(Phase.KEYS, 7)
+    for attempt in (1, 2, 3):
+        fresh = m.SumView(attempt, Phase.KEYS, 10 + attempt, 0, 1000, view.holders, view.seal_keys)
+        assert bool(submitted(show(world, fresh))) == (attempt <= 2)
+    assert is_silent(world)
+
+
 def test_late_results_of_a_past_attempt_mean_nothing() -> None:
     world, view = reach(Phase.COMMIT)
     session = world.nodes[ME].session
