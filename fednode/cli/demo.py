@@ -119,7 +119,7 @@ def make_plan(
         raise UsageError(f"{count} hospitals cannot train: a sum of fewer than {LEAST_MEMBERS} tells what each put in; "
                          f"take at least {LEAST_MEMBERS}")
     if kill and count < LEAST_TO_KILL:
-        raise UsageError(f"with {count} members nobody may fail: the chain stands still until the killed daemon is back; "
+        raise UsageError(f"with {count} members nobody may fail: the chain stands still until the killed one is back; "
                          f"take at least {LEAST_TO_KILL} members, or --no-kill")
     is_killing = count >= LEAST_TO_KILL if kill is None else kill
     return Plan(count, rounds, dataset or DATASETS[0], tables, schema, seed, is_killing)

@@ -86,7 +86,7 @@ class Story:
             self._stall = (mark, now)
         elif now - self._stall[1] > STALL_S:
             waiting = ", ".join(f"hospital {number}" for number in study["waiting_for"] or ()) or "nobody"
-            raise Unavailable(f"nothing has happened for {STALL_S:g} s, waiting for {waiting}; read the logs in the homes")
+            raise Unavailable(f"nothing happened for {STALL_S:g} s, waiting for {waiting}; read the logs in the homes")
 
     # --- the hospital that fails -----------------------------------------------------------------------------------
 

@@ -294,8 +294,10 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def wait_until(federation: LocalFederation, question: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
-    """Ask ten times a second until the answer is not None; raise `Unavailable` if `what` takes longer than that."""
+def wait_until(
+    federation: LocalFederation, question: Callable[[], T | None], what: str, timeout_s: float, every_s: float = POLL_S
+) -> T:
+    """Ask again and again until the answer is not None; raise `Unavailable` if `what` takes longer than that."""
     deadline = time.monotonic() + timeout_s
     while True:
         federation.check_running()
@@ -304,4 +306,4 @@ def wait_until(federation: LocalFederation, question: Callable[[], T | None], wh
                 return answer
         if time.monotonic() > deadline:
             raise Unavailable(f"{what} took longer than {timeout_s:g} s; try again on a less busy machine")
-        time.sleep(POLL_S)
+        time.sleep(every_s)
