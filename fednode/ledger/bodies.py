@@ -63,6 +63,12 @@ def _check_ascending(values: Sequence[object], what: str) -> None:
         raise ValueError(f"{what} must be distinct and ascending")
 
 
+def _check_printable(text: str, what: str) -> None:
+    """Texts of one member are shown in the terminals of others: no control or invisible characters."""
+    if not text.isprintable():
+        raise ValueError(f"{what} must be printable, on one line")
+
+
 # --- studies ---------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,9 @@ class StudyPause:
 
     study: Bytes32
     reason: Annotated[str, Size(0, 200)] = ""
+
+    def __post_init__(self) -> None:
+        _check_printable(self.reason, "a reason")
 
 
 @tagged(10)
@@ -302,6 +311,7 @@ class Result:
     metrics: Metrics | None = None
 
     def __post_init__(self) -> None:
+        _check_printable(self.reason, "a reason")
         if self.outcome == Outcome.OK and self.reason:
             raise ValueError("a successful result gives no reason")
         if self.outcome == Outcome.FAILED and (any(self.model_hash) or self.weight or self.metrics is not None):
@@ -371,6 +381,9 @@ class Memo:
     """A signed line for auditors: it is recorded with its sender, height and time, and changes nothing else."""
 
     text: Annotated[str, Size(1, 256)]
+
+    def __post_init__(self) -> None:
+        _check_printable(self.text, "a memo")
 
 
 Body = (

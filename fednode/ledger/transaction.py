@@ -107,7 +107,7 @@ def _signed_part(chain_id: bytes, transaction: Transaction) -> bytes:
 def sign_transaction(
     signer: Signer, chain_id: bytes, sender: MemberId, nonce: int, valid_until: Height, body: Body
 ) -> Transaction:
-    """Return the signed transaction. Raises `Rejected` if the body does not fit its bounds, which keep it below 64 KiB."""
+    """Return the signed transaction; raise `Rejected` if the body breaks its bounds, which keep it below 64 KiB."""
     head = (int(sender), nonce, int(valid_until), to_plain(Body, body))
     signature = signer.sign(Domain.TRANSACTION, chain_id + pack(head))
     return Transaction(sender, nonce, valid_until, body, signature)

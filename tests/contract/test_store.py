@@ -107,7 +107,8 @@ class ChainMaker:
         return tx.sign_transaction(self.signers[member], self.genesis.chain_id, member, self.nonce, until, body)
 
     def decide(self, *transactions: tx.Transaction) -> DecidedBlock:
-        context = BlockContext(self.genesis.chain_id, self.tip.height + 1, self.tip.time_ms + 10, self.tip.proposer(0), ())
+        height, time_ms = self.tip.height + 1, self.tip.time_ms + 10
+        context = BlockContext(self.genesis.chain_id, height, time_ms, self.tip.proposer(0), ())
         applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions)
         done = Execution(
             tuple(t.data for t in transactions), compute_root(receipts_data(applied.receipts)), applied.state.root,

@@ -9,6 +9,7 @@ import pytest
 from fednode.errors import Rejected
 from fednode.ids import Height
 from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import Memo
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
@@ -78,6 +79,12 @@ def test_kinds_of_later_rules_exist_and_are_refused(body: type) -> None:
     world = World()
     world.ready_all()
     assert world.refused(1, body(world.study, 1, 0, seed_of(1))) == Refusal.KIND_NOT_IN_RULE
+
+
+def test_a_memo_is_recorded_and_changes_nothing_but_the_nonce() -> None:
+    world = World()
+    assert world.post(2, Memo("audit of March done")).ok
+    assert [key for key, _ in world.last.changes] == [b"nonce/\x00\x02"]
 
 
 def test_a_leader_picks_what_is_acceptable_in_order_and_in_size() -> None:

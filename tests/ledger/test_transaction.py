@@ -10,7 +10,7 @@ from fednode.codec import Rejected, encode, pack, to_plain
 from fednode.crypto import Domain, Ed25519Signer, Secret, is_signature_valid, sha256
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.bodies import MAX_SPEC_BYTES
+from fednode.ledger.bodies import MAX_SPEC_BYTES, Memo
 from tests.ledger.world import TERMS
 
 CHAIN, OTHER_CHAIN = bytes(32), bytes([1]) * 32
@@ -39,6 +39,7 @@ BODIES: list[tx.Body] = [
     tx.ShareRoot(S, 1, 0, H),
     tx.Proof(S, 1, 0, b"proof"),
     tx.Verdict(S, 1, 0, b"verdict"),
+    Memo("ethics vote 17/2026"),
 ]
 
 
@@ -123,6 +124,9 @@ def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: tx.Body) -> Non
         lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, H, 0),
         lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, bytes(32), 3),
         lambda: tx.Metrics(5, 6, 0),
+        lambda: tx.StudyPause(S, "red\x1b[31m"),
+        lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "two\nlines", H, bytes(32), 0),
+        lambda: Memo("from the left\u202e"),
         lambda: replace(TERMS, weights=tx.Weights.EQUAL),
         lambda: replace(TERMS, weights=2),
         lambda: replace(TERMS, sum_rule=2),
