@@ -77,7 +77,8 @@ def stream_daemon(
     with contextlib.closing(_connect(home)) as connection:
         connection.settimeout(timeout_s)
         try:
-            connection.sendall(pack_frame({"format": FORMAT, "call": name, "args": args or {}}))
+            with contextlib.suppress(BrokenPipeError):  # it may have refused before it read; its reason is readable
+                connection.sendall(pack_frame({"format": FORMAT, "call": name, "args": args or {}}))
             while True:
                 length = int.from_bytes(_read_exactly(connection, LENGTH_BYTES, home), "big")
                 if length > MAX_FRAME_BYTES:
