@@ -193,7 +193,7 @@ def x25519(secret_key: Secret[bytes], public_key: bytes) -> bytes:
 
 
 def seal(recipient: bytes, message: bytes) -> bytes:
-    """Encrypt to an X25519 key (libsodium sealed box); the result is 48 bytes longer. Anonymous: bind the sender inside."""
+    """Encrypt to an X25519 key (libsodium sealed box); 48 bytes longer. Anonymous: bind the sender inside."""
     return SealedBox(PublicKey(recipient)).encrypt(message)
 
 
