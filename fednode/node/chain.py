@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import Rejected
-from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId
+from fednode.ids import PROTOCOL_VERSION, MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.merkle import compute_root
@@ -57,7 +57,6 @@ class Chain:
         self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
         self._verified: OrderedDict[bytes, Transaction] = OrderedDict()
         self._keys = get_member_set(state).keys
-        self._evidence: set[Hash] = set()
         self._released = -1
 
     # --- the pool -----------------------------------------------------------------------------------------------
@@ -157,17 +156,8 @@ class Chain:
         self._decided[block.height] = outcome
         self.state, self.height = outcome.applied.state, block.height
         self._keys = get_member_set(self.state).keys
-        self._evidence.update(piece.id for piece in block.evidence)
         self.pool.apply_block(block.height, outcome.transactions)
 
     def take_outcome(self, height: int) -> Outcome:
         """Return, once, what the committed block of `height` led to."""
         return self._decided.pop(height)
-
-    def is_recorded(self, evidence_id: Hash) -> bool:
-        """Whether the chain already holds evidence of this offence."""
-        return evidence_id in self._evidence
-
-    def key_of(self, member: MemberId) -> bytes | None:
-        """Return a member's signing key."""
-        return self._keys.get(member)
