@@ -22,13 +22,11 @@ import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
-from libp2p.host.basic_host import BasicHost
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
 from libp2p.stream_muxer.yamux.yamux import Yamux
@@ -44,7 +42,7 @@ from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.libp2p_stream import MuxedStream
+from fednode.p2p.libp2p_stream import MemberHost, MuxedStream, reset
 from fednode.p2p.link import StreamEnded
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
@@ -117,12 +115,9 @@ class _Connection:
         """Open our direction of a channel."""
         try:
             stream = await self._swarm_conn.new_stream()
-            await self._host.basic.multiselect_client.select_one_of(
-                [PROTOCOLS[channel]], MultiselectCommunicator(stream), int(wire_limits.HANDSHAKE_TIMEOUT_S)
-            )
         except Exception as error:
-            raise StreamEnded("the stream was not accepted") from error
-        return MuxedStream(stream)
+            raise StreamEnded("connection lost") from error
+        return await self._host.basic.choose(stream, [PROTOCOLS[channel]])
 
     async def abort(self) -> None:
         """Close the socket; the muxer's reader notices and lets the library forget the connection."""
@@ -154,11 +149,6 @@ class _Notifee(INotifee):
 
     async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
         """Nothing to do."""
-
-
-async def _reset(stream: INetStream) -> None:
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-        await contain(stream.reset())
 
 
 class _Libp2pHost:
@@ -231,7 +221,7 @@ class _Libp2pHost:
                 connection = self.connection_of(swarm_conn)
                 await self.mesh.start_stream(connection, channel, MuxedStream(stream, WINDOW_BYTES[channel])).wait()
         finally:
-            await _reset(stream)
+            await reset(stream)
 
     # --- mesh.Host
 
@@ -341,11 +331,9 @@ class _Libp2pHost:
                 min_connections=0,
                 low_watermark=0,
                 max_connections_per_peer=1_000,
-                inbound_stream_protocol_negotiation_timeout=wire_limits.HANDSHAKE_TIMEOUT_S,
-                outbound_stream_protocol_negotiation_timeout=wire_limits.HANDSHAKE_TIMEOUT_S,
             ),
         )
-        self.basic = BasicHost(self.swarm, disable_identify_address_discovery=True, announce_addrs=[])
+        self.basic = MemberHost(self.swarm, disable_identify_address_discovery=True, announce_addrs=[])
         for notifee in tuple(self.swarm.notifees):
             self.swarm.remove_notifee(notifee)  # identify and tags: not used, and driven by the peer's data
         for protocol in tuple(self.basic.multiselect.handlers):
@@ -362,4 +350,4 @@ class _Libp2pHost:
             await self.basic._swarm_stream_handler(stream)
         except Exception:  # noqa: BLE001  the libp2p border
             self.mesh.count("streams_failed")
-            await _reset(stream)
+            await reset(stream)

@@ -1,15 +1,24 @@
-"""A yamux stream as the links see it. Imports libp2p."""
+"""Yamux streams as the links see them, and a host that chooses protocols on them. Imports libp2p."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import cast
 
 import trio
 from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.net_stream import NetStream
+from libp2p.peer.id import ID
+from libp2p.protocol_muxer.exceptions import MultiselectError
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT, YamuxStream
 
+from fednode.p2p import wire_limits
 from fednode.p2p.link import StreamEnded
 from fednode.p2p.secure_transport import NoiseSession
 
@@ -37,7 +46,7 @@ class MuxedStream:
             if self._grant_bytes >= self._window_bytes // 2:
                 await self._grant()
             data = await self._muxer.read_stream(self._muxed.stream_id, max_bytes)
-        except Exception as error:
+        except Exception as error:  # the libp2p border: whatever it raises, this stream is over
             raise StreamEnded("connection lost") from error
         self._grant_bytes += len(data)
         return data
@@ -61,6 +70,54 @@ class MuxedStream:
                 self._session.queue(_HEADER.pack(0, TYPE_DATA, 0, muxed.stream_id, len(data)) + data)
             else:
                 await muxed.write(cast(bytes, data))
-        except Exception as error:
+        except Exception as error:  # the libp2p border, as above
             raise StreamEnded("connection lost") from error
         await trio.lowlevel.checkpoint()
+
+
+async def reset(stream: INetStream) -> None:
+    """End a stream at once, also while being cancelled; a stream left open is leaked for good."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+        try:
+            await stream.reset()
+        except Exception:  # noqa: BLE001  the libp2p border: it is over already
+            return
+
+
+class MemberHost(BasicHost):
+    """Chooses protocols without the stock reads, which answer every byte of a name with a frame."""
+
+    async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
+        """Open a stream on any connection; every failure is the one that gossip tries again after."""
+        stream = await self._network.new_stream(peer_id)
+        try:
+            await self.choose(stream, protocol_ids)
+        except StreamEnded as ended:
+            raise SwarmException(str(ended)) from ended
+        return stream
+
+    async def choose(self, stream: INetStream, protocol_ids: Sequence[TProtocol]) -> MuxedStream:
+        """Agree on a protocol for a stream we opened; raises `StreamEnded`."""
+        muxed = MuxedStream(stream)
+        try:
+            chosen = await self.multiselect_client.select_one_of(
+                protocol_ids, _communicator(muxed), int(wire_limits.HANDSHAKE_TIMEOUT_S)
+            )
+        except Exception as error:
+            await reset(stream)
+            raise StreamEnded("the stream was not accepted") from error
+        stream.set_protocol(chosen)
+        return muxed
+
+    async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
+        protocol, handler = await self.multiselect.negotiate(
+            _communicator(MuxedStream(net_stream)), int(wire_limits.HANDSHAKE_TIMEOUT_S)
+        )
+        if protocol is None or handler is None:
+            raise MultiselectError("no protocol")
+        net_stream.set_protocol(protocol)
+        await handler(net_stream)
+
+
+def _communicator(stream: MuxedStream) -> MultiselectCommunicator:
+    return MultiselectCommunicator(cast(ReadWriteCloser, stream))

@@ -274,9 +274,9 @@ class Mesh:
             self._counters["blobs_refused"] += 1
         return is_wanted
 
-    def on_blob(self, link: Link, header: bytes, data: bytearray) -> None:
+    def on_blob(self, link: Link, header: bytes, data: memoryview) -> None:
         """A blob came in."""
-        self._inbox.put_blob(link.peer, BlobReceived(link.peer, header, memoryview(data).toreadonly()), len(data))
+        self._inbox.put_blob(link.peer, BlobReceived(link.peer, header, data.toreadonly()), len(data))
         self._arrived.set()
 
     def on_broken_blob(self, link: Link) -> None:

@@ -5,7 +5,6 @@ Pure and synchronous. Every call that depends on time takes `now_ns` of a monoto
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from fednode.ids import PeerId
 
 SECOND_NS = 1_000_000_000
 
-FIRST_WAIT_S = 0.2
+FIRST_WAIT_S = 0.3
 """The member with the higher id leaves the first dial to the lower one for so long; after a restart it dials itself."""
 
 HIGHER_WAIT_S = 3.0
@@ -86,7 +85,6 @@ class PeerBook:
         self.me = me
         self._jitter = jitter
         self._entries: dict[PeerId, _Entry] = {}
-        self.refusals: Counter[str] = Counter()
 
     # --- membership
 
