@@ -14,7 +14,7 @@ def config() -> None:
     """The configuration and where each value comes from."""
 
 
-@config.command("show", example="fednode config show\nFEDNODE_LIMITS__WORKER_THREADS=2 fednode config show")
+@config.command("show", example="fednode config show\nFEDNODE_LIMITS__WORKER_MEMORY_MB=4096 fednode config show")
 @format_option
 @site_options
 @pass_site

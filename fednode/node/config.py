@@ -115,7 +115,9 @@ class StudySection(_Section):
 class LimitsSection(_Section):
     """[limits]: what the daemon and its worker may use of this machine."""
 
-    worker_threads: int = Field(default=1, ge=1, le=256, description="threads of local training")
+    worker_memory_mb: int = Field(
+        default=8192, ge=1024, le=10**7, description="address space of the training process; torch itself takes 1 GB"
+    )
     min_free_disk_mb: int = Field(default=500, ge=0, le=10**9, description="free disk below which 'doctor' complains")
 
 
@@ -320,7 +322,7 @@ def config_template(name: str, listen: tuple[str, ...], advertise: tuple[str, ..
         given["data.default"] = data
     lines = [
         "# Configuration of one hospital's fednode. Relative paths are relative to the folder of this file.",
-        "# Every key can be overridden in the environment, for example FEDNODE_LIMITS__WORKER_THREADS=2;",
+        "# Every key can be overridden in the environment, for example FEDNODE_LIMITS__WORKER_MEMORY_MB=4096;",
         "# 'fednode config show' tells what is in force and why, 'fednode config check' whether it fits.",
         f"format = {FILE_FORMAT}",
     ]

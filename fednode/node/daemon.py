@@ -138,7 +138,8 @@ async def _serve(
     core = _make_core(config, keys, genesis, member, store, signer, records)
     peer_of = {m.member: peer_id_of(m.network_key) for m in get_members(core.chain.state)}
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
-    async with WorkerTrainer(home.journal.parent / WORKER_LOG) as trainer:
+    memory_bytes = config.limits.worker_memory_mb << 20
+    async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
         parts = Parts(store, sign_state, records, ModelStore(home.blobs), trainer, journal, peer_of)
         reactor = Reactor(core, parts)
         if sign_state.damage is not None:

@@ -49,11 +49,11 @@ def test_paths_are_relative_to_the_file_and_data_is_found_by_id_then_name_then_d
 
 
 def test_the_environment_wins_over_the_file_and_both_are_named(tmp_path: Path) -> None:
-    path = _write(tmp_path, f"{GOOD}[limits]\nworker_threads = 2\nmin_free_disk_mb = 7\n")
+    path = _write(tmp_path, f"{GOOD}[limits]\nworker_memory_mb = 2048\nmin_free_disk_mb = 7\n")
     loaded = load_config(
         path,
         {
-            "FEDNODE_LIMITS__WORKER_THREADS": "3",
+            "FEDNODE_LIMITS__WORKER_MEMORY_MB": "3072",
             "FEDNODE_NETWORK__LISTEN": "/ip4/127.0.0.1/tcp/1, /ip6/::1/tcp/2",
             "FEDNODE_NODE__NAME": "Berta 2",
             "FEDNODE_DATA__STUDIES": '{ heart = "h.csv" }',
@@ -61,12 +61,12 @@ def test_the_environment_wins_over_the_file_and_both_are_named(tmp_path: Path) -
             "PATH": "/bin",
         },
     )
-    assert loaded.values.limits.worker_threads == 3
+    assert loaded.values.limits.worker_memory_mb == 3072
     assert loaded.values.network.listen == ("/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/2")
     assert loaded.values.node.name == "Berta 2"
     assert loaded.values.data.studies == {"heart": tmp_path / "etc" / "h.csv"}
     sources = {setting.key: setting.source for setting in loaded.settings}
-    assert sources["limits.worker_threads"] == "environment FEDNODE_LIMITS__WORKER_THREADS"
+    assert sources["limits.worker_memory_mb"] == "environment FEDNODE_LIMITS__WORKER_MEMORY_MB"
     assert sources["limits.min_free_disk_mb"] == str(path)
     assert sources["log.journal"] == "default"
 
@@ -93,8 +93,8 @@ def test_a_study_is_approved_beforehand_by_its_id_or_all_are(tmp_path: Path) -> 
         (f"{GOOD}[network]\nlisten = ['/ip4/x']\n", r"\[network\] listen.0: '/ip4/x' is not an address"),
         (f"{GOOD}[network]\nlisten = 'x'\n", r"\[network\] listen: must be a list in brackets"),
         (f"{GOOD}[network]\nlisten = []\n", r"\[network\] listen"),
-        (f"{GOOD}[limits]\nworker_threads = 0\n", "must be greater than or equal to 1, not '0'"),
-        (f"{GOOD}[limits]\nworker_threads = 1.5\n", "must be a whole number|must be a valid integer"),
+        (f"{GOOD}[limits]\nworker_memory_mb = 0\n", "must be greater than or equal to 1024, not '0'"),
+        (f"{GOOD}[limits]\nworker_memory_mb = 1.5\n", "must be a whole number|must be a valid integer"),
         (f"{GOOD}[data]\ndefault = 4\n", r"\[data\] default: must be a path in quotes, not '4'"),
         (f"{GOOD}[data]\ndefault = ''\n", "a path is needed"),
         (f"{GOOD}[data.studies]\nx = 3\n", r"\[data\] studies.x: must be a path"),
@@ -115,8 +115,8 @@ def test_a_mistake_is_one_sentence_with_place_and_fix(tmp_path: Path, text: str,
     ("variable", "value", "says"),
     [
         ("FEDNODE_NETWRK__LISTEN", "x", "did you mean 'FEDNODE_NETWORK__LISTEN'"),
-        ("FEDNODE_LIMITS__WORKER_THREADS", "many", "is no TOML value"),
-        ("FEDNODE_LIMITS__WORKER_THREADS", "0", "environment FEDNODE_LIMITS__WORKER_THREADS: .*greater than"),
+        ("FEDNODE_LIMITS__WORKER_MEMORY_MB", "many", "is no TOML value"),
+        ("FEDNODE_LIMITS__WORKER_MEMORY_MB", "0", "environment FEDNODE_LIMITS__WORKER_MEMORY_MB: .*greater than"),
     ],
 )
 def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, variable: str, value: str, says: str) -> None:
