@@ -17,9 +17,12 @@ from types import ModuleType
 
 UNUSED_PACKAGES = frozenset(
     {
+        "Crypto",  # with coincurve and fastecdsa: keys that are not Ed25519, which no member has
         "OpenSSL",  # with service_identity: certificates of QUIC
         "aioquic",
+        "coincurve",
         "dns",  # resolver of /dnsaddr; host names are resolved by the system
+        "fastecdsa",
         "httpx",  # automatic TLS
         "miniupnpc",  # port mapping
         "prometheus_client",

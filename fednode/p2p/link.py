@@ -163,6 +163,7 @@ class Link:
         self._has_heard_hello = False
         self._scope = trio.CancelScope()
         self._served: dict[Channel, trio.CancelScope] = {}
+        self._up = trio.Event()
 
     # --- state
 
@@ -195,6 +196,7 @@ class Link:
         if self._has_said_hello and self._has_heard_hello and self.reason is None and not self.is_up:
             self.is_up = True
             self._owner.on_hello(self)
+            self._up.set()
 
     # --- our direction
 
@@ -300,6 +302,7 @@ class Link:
             return
         self._has_heard_hello = True
         self._on_hello_progress()
+        await self._up.wait()
         while self.reason is None:
             self.heard_at = trio.current_time()
             for data in frames:
@@ -316,6 +319,7 @@ class Link:
             hello = await reader.exactly(size_bytes)
         if not await self._check_hello(hello):
             return
+        await self._up.wait()
         while self.reason is None:
             await self._read_blob(reader)
 

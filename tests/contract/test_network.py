@@ -257,6 +257,29 @@ def test_frames_arrive_in_order_from_their_sender(world: World) -> None:
     trio.run(main)
 
 
+def test_a_peer_is_up_before_anything_of_it_is_received(world: World) -> None:
+    async def main() -> None:
+        nodes = [world.create() for _ in range(4)]
+        events: dict[PeerId, list[NetworkEvent]] = {node.me: [] for node in nodes}
+
+        async def greet_and_listen(node: Network) -> None:
+            while sum(isinstance(event, Received) for event in events[node.me]) < len(nodes) - 1:
+                events[node.me].append(await next_of(node, PeerUp, Received))
+                if isinstance(event := events[node.me][-1], PeerUp):
+                    assert node.send(event.peer, b"hello")
+
+        async with running(world, *nodes), trio.open_nursery() as listeners:
+            for node in nodes:
+                listeners.start_soon(greet_and_listen, node)
+        for seen in events.values():
+            for event in seen:
+                if isinstance(event, Received):
+                    ups = [other.peer for other in seen[: seen.index(event)] if isinstance(other, PeerUp)]
+                    assert event.peer in ups
+
+    trio.run(main)
+
+
 def test_what_cannot_be_sent_is_refused_and_counted(world: World) -> None:
     async def main() -> None:
         a, b = world.create(), world.create()
