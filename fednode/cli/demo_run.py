@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fednode.cli.demo_screen import Screen
 from fednode.cli.local_federation import POLL_S, Hospital, LocalFederation, Record, wait_until
@@ -38,16 +39,21 @@ class Ending:
 
 
 class Story:
-    """Follows the study on the first hospital's ledger. `victim` is killed in round `kill_round`, None for nobody."""
+    """Follows the study on the first hospital's ledger. `victim` is killed in round `kill_round`, None for nobody.
+
+    `rest` is called between two looks at the ledger.
+    """
 
     def __init__(
-        self, federation: LocalFederation, rounds: int, victim: Hospital | None, screen: Screen
+        self, federation: LocalFederation, rounds: int, victim: Hospital | None, screen: Screen,
+        rest: Callable[[], None] = partial(time.sleep, POLL_S),
     ) -> None:
         self._federation = federation
         self._observer = federation.hospitals[0]
         self._rounds = rounds
         self._victim = victim
         self._screen = screen
+        self._rest = rest
         self._stage = Stage.UP
         self._has_paused = False
         self._stall: tuple[object, float] = (None, time.monotonic())
@@ -70,7 +76,7 @@ class Story:
             self._check_stall(study)
             if self._victim is not None:
                 self._interfere(study, self._victim)
-            time.sleep(POLL_S)
+            self._rest()
 
     def _states(self) -> dict[int, str]:
         states = {hospital.number: Stage.UP.value for hospital in self._federation.hospitals}

@@ -261,8 +261,8 @@ def shipped_study(dataset: str) -> Path:
 
     with contextlib.suppress(metadata.PackageNotFoundError):
         for file in metadata.files("fednode") or ():
-            if file.name == name and Path(str(file.locate())).is_file():
-                return Path(str(file.locate()))
+            if file.name == name and (found := Path(str(file.locate())).resolve()).is_file():
+                return found
     raise Unavailable(f"the study file {name} did not come with this installation; give yours with --data and --schema")
 
 
