@@ -76,6 +76,9 @@ class Script:
                 missing = some(range(len(attempt.chunks)))
                 return tx.SumAck(*place, None, missing) if missing else world.owed(member)
             case Phase.REVEAL | Phase.REVEAL2:
+                honest = world.owed(member)
+                if isinstance(honest, tx.Reveal) and draw.random() < 0.5:
+                    return replace(honest, own_b=own)
                 return tx.Reveal(
                     *place, draw.choice([own, None]), shares("a", some(attempt.dealers)),
                     shares("b", some(attempt.dealers)),
