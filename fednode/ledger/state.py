@@ -58,12 +58,16 @@ _FORMS: dict[bytes, tuple[int, type]] = {
 Changes = tuple[tuple[bytes, bytes | None], ...]
 """Keys a block changed, ascending, with the new value or None for 'deleted'."""
 
+Leaf = tuple[int, bytes, bytes]
+"""Kind, key and encoded record: all that a bucket's hash covers of one entry."""
+
 
 def _form_of(key: bytes) -> tuple[int, type]:
     return _FORMS[key.split(b"/", 1)[0]]
 
 
-def _bucket_of(key: bytes) -> int:
+def bucket_of(key: bytes) -> int:
+    """Return the number of the bucket a key falls into."""
     return int.from_bytes(sha256(key)[:2], "big") >> 4
 
 
@@ -80,14 +84,20 @@ class _Entry:
 _Bucket = dict[bytes, _Entry]
 
 
-def _hash_bucket(bucket: _Bucket) -> Hash:
+def hash_bucket(leaves: Iterable[Leaf]) -> Hash:
+    """Return what a bucket with these leaves, ascending by key, contributes to the tree under the state root."""
     parts: list[bytes] = []
-    for key in sorted(bucket):
-        data = bucket[key].data
-        parts += (
-            bytes([_form_of(key)[0]]), len(key).to_bytes(4, "big"), key, len(data).to_bytes(4, "big"), data
-        )
+    for kind, key, data in leaves:
+        parts += (bytes([kind]), len(key).to_bytes(4, "big"), key, len(data).to_bytes(4, "big"), data)
     return hash_leaf(tagged_hash(Domain.STATE, *parts))
+
+
+def _leaves(bucket: _Bucket) -> Iterator[Leaf]:
+    return ((_form_of(key)[0], key, bucket[key].data) for key in sorted(bucket))
+
+
+def _hash_bucket(bucket: _Bucket) -> Hash:
+    return hash_bucket(_leaves(bucket))
 
 
 class State:
@@ -118,7 +128,7 @@ class State:
         for key, value in items:
             if key.split(b"/", 1)[0] not in _FORMS:
                 raise StorageError("the stored state has a key of unknown kind; resync into a new directory")
-            draft.setdefault(_bucket_of(key), {})[key] = _Entry(value)
+            draft.setdefault(bucket_of(key), {})[key] = _Entry(value)
         return State.empty()._replace(draft)
 
     def _replace(self, changed: dict[int, _Bucket]) -> State:
@@ -145,9 +155,21 @@ class State:
         for key in sorted(merged):
             yield key, merged[key]
 
+    def bucket(self, number: int) -> tuple[Leaf, ...]:
+        """Return the leaves of one bucket, ascending by key: what a proof about one of its keys must show."""
+        return tuple(_leaves(self._buckets[number]))
+
+    def bucket_path(self, number: int) -> tuple[Hash, ...]:
+        """Return the RFC 6962 audit path of one bucket under the root, from its sibling up."""
+        node, path = BUCKETS + number, []
+        while node > 1:
+            path.append(Hash(self._nodes[node ^ 1]))
+            node //= 2
+        return tuple(path)
+
     def read(self, key: bytes, form: type[T]) -> T | None:
         """Return the record under `key`, or None."""
-        entry = self._buckets[_bucket_of(key)].get(key)
+        entry = self._buckets[bucket_of(key)].get(key)
         if entry is None:
             return None
         if entry.record is None:
@@ -200,7 +222,7 @@ class Draft:
         out: list[tuple[bytes, bytes | None]] = []
         for key in sorted(self._changes):
             record = self._changes[key]
-            number = _bucket_of(key)
+            number = bucket_of(key)
             old = self._base._buckets[number].get(key)
             data = None if record is None else encode(record, _form_of(key)[1])
             if data == (old.data if old else None):
