@@ -46,14 +46,14 @@ class Story:
 
     def __init__(
         self, federation: LocalFederation, rounds: int, victim: Hospital | None, screen: Screen,
-        rest: Callable[[], None] = partial(time.sleep, POLL_S),
+        rest: Callable[[], None] | None = None,
     ) -> None:
         self._federation = federation
         self._observer = federation.hospitals[0]
         self._rounds = rounds
         self._victim = victim
         self._screen = screen
-        self._rest = rest
+        self._rest = rest if rest is not None else partial(time.sleep, POLL_S)
         self._stage = Stage.UP
         self._has_paused = False
         self._stall: tuple[object, float] = (None, time.monotonic())

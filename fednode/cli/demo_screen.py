@@ -81,23 +81,18 @@ class Screen:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name in COLUMNS:
             table.add_column(name, justify="right" if name in ("round", "seconds", "accuracy") else "left")
-        for report, after in zip(reports, [*reports[1:], report_of_end(reports)], strict=True):
+        for report, after in zip(reports, [*reports[1:], *_measured_by_itself(reports)], strict=True):
             style = "" if report["outcome"] == "ok" else "red"
             table.add_row(*_cells(report, after), style=style)
-        current = study.get("round")
-        if current:
-            table.add_row(str(current["number"]), str(current["kind"]), _progress(current), style="dim")
-        lines = [f"hospital {number}: {state}" for number, state in states.items()]
-        status = f"study: {study.get('status', 'not begun')}"
-        return Group(table, Text("  ".join((status, *lines)), style="dim"))
+        return Group(table, *(Text(line, style="dim") for line in (_now(study), _who(states)) if line))
 
 
-def report_of_end(reports: Sequence[Record]) -> Record:
-    """Return what measures the model of the last report: itself if it is the closing round, else nothing yet."""
-    return reports[-1] if reports and reports[-1]["kind"] == "closing" else {}
+def _measured_by_itself(reports: Sequence[Record]) -> list[Record]:
+    """Return what measures the last report's model, if there is one: a closing round itself, else nothing yet."""
+    return [report if report["kind"] == "closing" else {} for report in reports[-1:]]
 
 
-def absent(report: Record) -> str:
+def _absent(report: Record) -> str:
     """Return who was left out and since which phase."""
     return " ".join(f"{a['member']} ({a['phase']})" for a in report.get("absent", ())) or "-"
 
@@ -107,14 +102,26 @@ def _cells(report: Record, after: Record) -> tuple[str, ...]:
     is_made = report["kind"] != "statistics"
     accuracy = ratio((after.get("metrics") or {}).get("accuracy")) if is_made else "-"
     return (
-        str(report["number"]), str(report["kind"]), members(report["counted"]), absent(report),
+        str(report["number"]), str(report["kind"]), members(report["counted"]), _absent(report),
         f"{report['seconds']:.2f}", accuracy, short(report["model_hash"]),
     )
 
 
-def _progress(current: Record) -> str:
+def _now(study: Record) -> str:
+    """Return what the study does at this moment."""
+    current = study.get("round")
+    if not current:
+        return f"the study is {study['status']}" if study else ""
     phase = current["phase"]
-    return f"{phase['name']}: {len(phase['posted'])} of {len(phase['expected'])}"
+    posted = f"{len(phase['posted'])} of {len(phase['expected'])} messages"
+    return f"now: round {current['number']}, {current['kind']}; phase {phase['name']}, {posted}"
+
+
+def _who(states: Mapping[int, str]) -> str:
+    """Return what the daemons do, those of one kind together: `hospitals 1 2 3 running, 4 KILLED`."""
+    kinds = dict.fromkeys(states.values())
+    named = (f"{' '.join(str(n) for n, state in states.items() if state == kind)} {kind}" for kind in kinds)
+    return f"hospitals {', '.join(named)}" if states else ""
 
 
 def _plain(report: Record) -> str:
@@ -122,6 +129,6 @@ def _plain(report: Record) -> str:
     outcome = "" if report["outcome"] == "ok" else f"  FAILED: {report['reason']}; the model stays as it was"
     metrics = report["metrics"] or {}
     accuracy = f"  the model so far: accuracy {ratio(metrics['accuracy'])}" if metrics else ""
-    left_out = f"  absent {absent(report)}" if report["absent"] else ""
+    left_out = f"  absent {_absent(report)}" if report["absent"] else ""
     title = f"round {report['number']:>2} {report['kind']:<10}"
     return f"{title}  {report['seconds']:5.2f} s  counted {members(report['counted'])}{left_out}{outcome}{accuracy}"
