@@ -9,6 +9,7 @@ Bytes are lower-case hexadecimal, tuples lists, records objects; a field that is
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -78,18 +79,23 @@ def _plain(form: object, value: object, where: str) -> Plain:
     raise Rejected(f"{where} must be a {getattr(form, '__name__', 'value')}")
 
 
+@functools.cache
+def _fields(form: type) -> dict[str, object]:
+    hints = typing.get_type_hints(form, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(form)}
+
+
 def _record(form: type, value: object, where: str) -> Plain:
     if not isinstance(value, dict):
         raise Rejected(f"{where} must be an object")
-    hints = typing.get_type_hints(form, include_extras=True)
-    names = [field.name for field in dataclasses.fields(form)]
-    if unknown := sorted(set(value).difference(names)):
+    fields = _fields(form)
+    if unknown := sorted(set(value).difference(fields)):
         raise Rejected(f"{where} has an unknown field '{unknown[0][:40]}'")
     items = []
-    for name in names:
-        if name not in value and types.NoneType not in typing.get_args(hints[name]):
+    for name, inner in fields.items():
+        if name not in value and types.NoneType not in typing.get_args(inner):
             raise Rejected(f"{where} has no field '{name}'")
-        items.append(_plain(hints[name], value.get(name), f"{where}.{name}"))
+        items.append(_plain(inner, value.get(name), f"{where}.{name}"))
     return tuple(items)
 
 
