@@ -7,6 +7,7 @@ the disk and deleted when its round has closed.
 
 from __future__ import annotations
 
+import mmap
 import re
 from pathlib import Path
 
@@ -45,6 +46,17 @@ class ModelStore:
     def read_bytes(self, name: Hash) -> bytes:
         """Return a model file's bytes, unchecked."""
         return read_bounded(self.path(name), MAX_FRAME_BYTES, "model", StorageError)
+
+    def map_file(self, name: Hash) -> memoryview | None:
+        """Return a model file for sending, None if it is not here or cannot be read.
+
+        Mapped, not read: members may ask again and again, and what waits for a slow one must not fill this memory.
+        """
+        try:
+            with self.path(name).open("rb") as file:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):  # ValueError: the file is empty
+            return None
 
     def load(self, name: Hash) -> ModelFile | None:
         """Return the model, or None if it is not here or damaged: a damaged one is fetched from a member again."""

@@ -28,10 +28,12 @@ from fednode.ledger.rules import (
     receipts_data,
 )
 from fednode.ledger.state import State, get_member_set, get_studies
-from fednode.ledger.transaction import Transaction, decode_transaction, verify_transaction
+from fednode.ledger.transaction import MAX_POOL_BYTES, Transaction, decode_transaction, verify_transaction
 
-MAX_VERIFIED = 20_000
-"""Transactions whose signature is remembered as checked: more than a full pool and a few blocks."""
+MAX_VERIFIED_BYTES = MAX_POOL_BYTES + 8 * 1024 * 1024
+"""Transactions whose signature is remembered as checked: a full pool and a few blocks. By size, not by number: a member
+may sign as many large ones as it likes.
+"""
 
 PARAMS_HASH = tagged_hash(Domain.BLOCK, b"params", pack((PROTOCOL_VERSION,)))
 """The rules' parameters are those of the protocol version until members can vote on them."""
@@ -56,18 +58,11 @@ class Chain:
         self._decided: dict[int, Outcome] = {}
         self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
         self._verified: OrderedDict[bytes, Transaction] = OrderedDict()
+        self._verified_bytes = 0
         self._keys = get_member_set(state).keys
         self._released = -1
 
     # --- the pool -----------------------------------------------------------------------------------------------
-
-    def add(self, data: bytes) -> Transaction | None:
-        """Take a transaction from a member or from this node; return it if it is new.
-
-        Raises `Rejected` if its bytes, sender, signature or nonce are not in order, or its sender's share is used up.
-        """
-        transaction = self._verify(data)
-        return transaction if self.pool.add(transaction) else None
 
     def judge(self, transaction: Transaction) -> Receipt:
         """Tell what the rules would say to a transaction in the next block. No rule looks at the time."""
@@ -80,7 +75,8 @@ class Chain:
             is_phase_message(pending, transaction.body) and self.judge(transaction).ok for transaction in self.pool
         )
 
-    def _verify(self, data: bytes) -> Transaction:
+    def verify(self, data: bytes) -> Transaction:
+        """Decode a transaction and check its signature, once; raise `Rejected` if no honest member has it."""
         known = self._verified.get(data)
         if known is not None:
             return known
@@ -90,8 +86,10 @@ class Chain:
             raise Rejected(f"transaction of a stranger ({transaction.sender})")
         verify_transaction(self._chain_id, key, transaction)
         self._verified[data] = transaction
-        if len(self._verified) > MAX_VERIFIED:
-            self._verified.popitem(last=False)
+        self._verified_bytes += len(data)
+        while self._verified_bytes > MAX_VERIFIED_BYTES:
+            forgotten, _ = self._verified.popitem(last=False)
+            self._verified_bytes -= len(forgotten)
         return transaction
 
     # --- what consensus asks ------------------------------------------------------------------------------------
@@ -138,7 +136,7 @@ class Chain:
 
     def execute(self, context: BlockContext, transactions: tuple[bytes, ...]) -> Execution:
         """Execute another member's block; raise `Rejected` if one of the transactions may not be in a block."""
-        return self._run(context, tuple(self._verify(data) for data in transactions))
+        return self._run(context, tuple(self.verify(data) for data in transactions))
 
     def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
         applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions)

@@ -33,12 +33,11 @@ from fednode.node import wire
 from fednode.node.chain import Chain, Outcome
 from fednode.node.effects import log
 from fednode.node.models import Models
-from fednode.node.outbox import RESEND_MS, Outbox
 from fednode.node.studies import Studies, StudyEffect
+from fednode.node.traffic import Traffic
 from fednode.rounds import events as rounds
 from fednode.smpc import messages as sm
 
-OUTBOX_TIMER = ("outbox",)
 HOLD_TIMER = ("hold",)
 HOLD_MS = 30
 """How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
@@ -67,18 +66,26 @@ class Core:
         self.catch_up = sync.CatchUp(replica.tip)
         self.studies = studies
         self.models = Models()
-        self.outbox = Outbox(identity.chain_id, identity.member, identity.signer)
+        self.traffic = Traffic(chain, identity.chain_id, identity.member, identity.signer)
         self.up: set[MemberId] = set()
         self.now_ms = 0
         self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
-        self._is_resending = False
+        self._has_new_state = False
         self._held = -1
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
 
     def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:
-        """Add what follows from `effects`, and from that, until nothing does."""
-        while self._later:
-            effects += self._later.popleft()()
+        """Add what follows from `effects`, and from that, until nothing does.
+
+        The studies see the state last and once: they compare it with what they do, and the blocks that a returning
+        node fetches by the dozen are history to them.
+        """
+        while self._later or self._has_new_state:
+            if self._later:
+                effects += self._later.popleft()()
+            else:
+                self._has_new_state = False
+                effects += self._studies(self.studies.on_state(self.chain.state))
         return effects
 
     # --- events -------------------------------------------------------------------------------------------------
@@ -96,11 +103,7 @@ class Core:
         self.up.add(member)
         effects = self._sync(self.catch_up.handle(sync.PeerConnected(member)))
         effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
-        pending = tuple(transaction.data for transaction in self.chain.pool)
-        for start in range(0, len(pending), wire.MAX_TRANSACTIONS_IN_FRAME):
-            part = pending[start : start + wire.MAX_TRANSACTIONS_IN_FRAME]
-            effects.append(do.SendFrame(member, wire.encode_transactions(part)))
-        effects += self.models.peer_up(member)
+        effects += self.traffic.greet(member) + self.models.peer_up(member)
         for study, machine in self.studies.running():
             number = machine.current_round
             if number is not None:
@@ -126,7 +129,7 @@ class Core:
             case wire.SyncFrame(inner):
                 return self._sync(self.catch_up.handle(sync.SyncReceived(sender, inner)))
             case wire.Transactions(items):
-                return self._on_transactions(sender, items)
+                return self._on_transactions(items)
             case wire.WantModel(name):
                 return [do.ServeModel(sender, Hash(name))]
             case wire.WantChunk(study, number, ref):
@@ -182,8 +185,8 @@ class Core:
             case ("sync", sync.SyncTimer() as sync_kind):
                 effects = self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
                 return effects + (self._announce() if sync_kind is sync.SyncTimer.STATUS else [])
-            case ("outbox",):
-                return self._resend()
+            case ("traffic",):
+                return self._sent(self.traffic.on_timer(self.now_ms))
             case ("hold",):
                 self.chain.release()
                 return self._wake()
@@ -221,14 +224,14 @@ class Core:
     def submit(self, body: Body, now_ms: int) -> tuple[Transaction, list[do.Effect]]:
         """Bring a person's body onto the ledger; raise `Refused` with the rule's reason if it would be refused."""
         self.now_ms = now_ms
-        transaction = self.outbox.sign(body, self.chain.height, now_ms)
+        transaction = self.traffic.outbox.sign(body, self.chain.height, now_ms)
         if transaction is None:
             raise Refused("the same request is on its way already, or too many are; wait for the next block")
         verdict = self.chain.judge(transaction)
         if not verdict.ok:
-            self.outbox.forget(transaction)
+            self.traffic.outbox.forget(transaction)
             raise Refused(f"the ledger would refuse this: {describe_refusal(verdict.reason)}")
-        return transaction, self._settle(self._send_own(transaction))
+        return transaction, self._settle(self._sent(self.traffic.send(transaction)))
 
     # --- from the network ---------------------------------------------------------------------------------------
 
@@ -236,18 +239,17 @@ class Core:
         verify_message(message, self.replica.tip.members, self.identity.chain_id)
         return self._consensus(self.replica.handle(happen.Received(Verified(message, sender), self.now_ms)))
 
-    def _on_transactions(self, sender: MemberId, items: Iterable[bytes]) -> list[do.Effect]:
-        """Take what is in order; one that is late or doubled is no fault, one that is forged is."""
-        is_new = False
-        for data in items:
-            try:
-                is_new |= self.chain.add(data) is not None
-            except Rejected as error:
-                if "signature" in error.reason:
-                    raise
+    def _on_transactions(self, items: Iterable[bytes]) -> list[do.Effect]:
+        is_new, effects = self.traffic.receive(items)
         if is_new:
             self._later.append(self._wake)
-        return []
+        return effects
+
+    def _sent(self, effects: list[do.Effect]) -> list[do.Effect]:
+        """Have consensus look at the pool after own transactions were added, if any were."""
+        if effects:
+            self._later.append(self._wake)
+        return effects
 
     def _wake(self) -> list[do.Effect]:
         """Tell consensus that there is work; begin to wait where more of it is about to come."""
@@ -271,33 +273,6 @@ class Core:
         for study, machine in self.studies.running():
             loaded = rounds.ModelLoaded(name, model)
             effects += self._studies([(study, effect) for effect in machine.handle(loaded)])
-        return effects
-
-    # --- own transactions ---------------------------------------------------------------------------------------
-
-    def _submit(self, body: Body) -> list[do.Effect]:
-        transaction = self.outbox.sign(body, self.chain.height, self.now_ms)
-        return [] if transaction is None else self._send_own(transaction)
-
-    def _send_own(self, transaction: Transaction) -> list[do.Effect]:
-        """Send to all first: the leader may be another."""
-        effects: list[do.Effect] = [do.SendToAll(wire.encode_transactions((transaction.data,)))]
-        if not self._is_resending:
-            self._is_resending = True
-            effects.append(do.StartTimer(OUTBOX_TIMER, RESEND_MS))
-        try:
-            self.chain.add(transaction.data)
-        except Rejected as error:
-            return [*effects, log("own-transaction-refused", reason=error.reason, id=transaction.txid)]
-        self._later.append(self._wake)
-        return effects
-
-    def _resend(self) -> list[do.Effect]:
-        waiting = self.outbox.due(self.chain.height, self.now_ms)
-        self._is_resending = bool(waiting)
-        effects: list[do.Effect] = [do.StartTimer(OUTBOX_TIMER, RESEND_MS)] if waiting else []
-        for transaction in waiting:
-            effects += self._send_own(transaction)
         return effects
 
     # --- what the machines ask for ------------------------------------------------------------------------------
@@ -329,11 +304,9 @@ class Core:
             if transaction.sender == self.identity.member and not receipt.ok:
                 effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
         own_nonce = get_nonce(self.chain.state, self.identity.member)
-        height = decided.block.height
-        for transaction in self.outbox.on_block(outcome.transactions, own_nonce, height, self.now_ms):
-            effects += self._send_own(transaction)
-        effects += self._sync_event(sync.TipMoved(decided.tip))
-        return effects + self._studies(self.studies.on_state(self.chain.state))
+        effects += self._sent(self.traffic.on_block(outcome.transactions, own_nonce, self.now_ms))
+        self._has_new_state = True
+        return effects + self._sync_event(sync.TipMoved(decided.tip))
 
     def _consensus_event(self, event: happen.Event) -> list[do.Effect]:
         return self._consensus(self.replica.handle(event))
@@ -377,7 +350,7 @@ class Core:
         for study, effect in effects:
             match effect:
                 case rounds.Submit(body):
-                    out += self._submit(body)
+                    out += self._sent(self.traffic.submit(body, self.now_ms))
                 case rounds.StartWork(number, job):
                     out.append(do.StartWork(study, number, job))
                 case rounds.NeedModel(name):

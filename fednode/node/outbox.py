@@ -76,11 +76,14 @@ class Outbox:
         return [self._sign(pending.transaction.body, height, now_ms, pending.since_ms) for pending in lost]
 
     def due(self, height: int, now_ms: int) -> list[Transaction]:
-        """Return what should be sent again; give up what is too old."""
-        old = [
-            txid for txid, pending in self._pending.items()
-            if now_ms - pending.since_ms > KEEP_MS or pending.transaction.valid_until <= height
-        ]
-        for txid in old:
-            del self._pending[txid]
+        """Return what should be sent again, signed anew where its height is past; give up what is too old.
+
+        A node that has just come back signs for a height that the others left long ago.
+        """
+        for txid, pending in list(self._pending.items()):
+            is_old = now_ms - pending.since_ms > KEEP_MS
+            if is_old or pending.transaction.valid_until <= height:
+                del self._pending[txid]
+            if not is_old and pending.transaction.valid_until <= height:
+                self._sign(pending.transaction.body, height, now_ms, pending.since_ms)
         return [pending.transaction for pending in self._pending.values()]

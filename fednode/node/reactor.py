@@ -63,9 +63,10 @@ class Parts:
 
 @dataclass(slots=True)
 class _Waiter:
-    """A command that waits for its transaction to be final."""
+    """A command that waits for its body to be final: its transaction may be signed anew on the way."""
 
     event: trio.Event
+    transaction: Transaction
     height: int = 0
     receipt: Receipt | None = None
 
@@ -88,7 +89,7 @@ class Reactor:
         self._nursery: trio.Nursery | None = None
         self._rejected: Counter[MemberId] = Counter()
         self._sent_blobs: dict[tuple[MemberId, bytes], float] = {}
-        self._waiters: dict[bytes, _Waiter] = {}
+        self._waiters: dict[Body, _Waiter] = {}
         self._block_stored = trio.Event()
 
     # --- running ------------------------------------------------------------------------------------------------
@@ -141,15 +142,15 @@ class Reactor:
         Raises `Refused` if the rules would refuse it now. Waits without end: the caller sets the time.
         """
         transaction, effects = self.core.submit(body, now_ms())
-        waiter = _Waiter(trio.Event())
-        self._waiters[transaction.txid] = waiter
+        waiter = _Waiter(trio.Event(), transaction)
+        self._waiters[body] = waiter
         try:
             self._dispatch("submit", lambda: effects)
             await waiter.event.wait()
         finally:
-            del self._waiters[transaction.txid]
+            del self._waiters[body]
         assert waiter.receipt is not None, "set with the event"
-        return transaction, waiter.height, waiter.receipt
+        return waiter.transaction, waiter.height, waiter.receipt
 
     async def wait_block(self) -> None:
         """Return after the next block is stored."""
@@ -249,9 +250,9 @@ class Reactor:
                 response = sync.make_response(parts.store.blocks(first, last))
                 self._send(to, wire.encode_sync_frame(response))
             case do.ServeModel(to, name):
-                if parts.models.has(name):
-                    header = wire.encode_header(wire.ModelHeader(name))
-                    self._send_blob(do.SendBlob(to, header, parts.models.read_bytes(name)))
+                model_data = parts.models.map_file(name)
+                if model_data is not None:
+                    self._send_blob(do.SendBlob(to, wire.encode_header(wire.ModelHeader(name)), model_data))
             case do.StartWork() | do.ComputeSum() | do.ComputeRound():
                 self._start_long(effect)
             case _:
@@ -275,10 +276,10 @@ class Reactor:
         self.parts.store.append(
             DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
         )
-        for receipt in applied.receipts:
-            waiter = self._waiters.get(receipt.txid)
+        for transaction, receipt in zip(effect.outcome.transactions, applied.receipts, strict=True):
+            waiter = self._waiters.get(transaction.body) if transaction.sender == self.core.identity.member else None
             if waiter is not None:
-                waiter.height, waiter.receipt = effect.block.height, receipt
+                waiter.transaction, waiter.height, waiter.receipt = transaction, effect.block.height, receipt
                 waiter.event.set()
         self._block_stored.set()
         self._block_stored = trio.Event()

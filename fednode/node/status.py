@@ -65,7 +65,9 @@ def status_view(node: Node) -> dict[str, Json]:
         "members": members_view(node),
         "connected": len(core.up),
         "studies": [study_summary(node, study) for study in get_studies(node.state)],
-        "pool": {"transactions": len(core.chain.pool), "bytes": core.chain.pool.size_bytes, "own": len(core.outbox)},
+        "pool": {
+            "transactions": len(core.chain.pool), "bytes": core.chain.pool.size_bytes, "own": len(core.traffic.outbox)
+        },
         "problems": list(node.reactor.problems),
         "network": dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
     }

@@ -42,7 +42,6 @@ class Known:
     spec: StudySpec
     machine: StudyMachine
     reader: SnapshotReader
-    has_approved: bool = False
 
 
 class Studies:
@@ -84,7 +83,7 @@ class Studies:
             snapshot = known.reader.read(state) if known is not None else None
             if known is None or snapshot is None:
                 continue
-            effects += [(study, effect) for effect in self._approve(state, study, known)]
+            effects += [(study, effect) for effect in self._approve(state, study)]
             effects += [(study, effect) for effect in known.machine.handle(LedgerChanged(snapshot))]
         return effects
 
@@ -104,12 +103,11 @@ class Studies:
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
         return []
 
-    def _approve(self, state: State, study: StudyId, known: Known) -> list[Effect]:
-        """Approve what the administrator agreed to beforehand, once."""
+    def _approve(self, state: State, study: StudyId) -> list[Effect]:
+        """Approve what the administrator agreed to beforehand."""
         record = get_study(state, study)
-        if record is None or record.status != StudyStatus.CREATED or known.has_approved:
+        if record is None or record.status != StudyStatus.CREATED:
             return []
         if self._site.me in (*record.approvals, *record.rejects) or not self._site.is_auto_approved(study):
             return []
-        known.has_approved = True
         return [Submit(StudyVote(study, StudyAction.APPROVE))]

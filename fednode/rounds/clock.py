@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Expire
+from fednode.ledger.records import OpenPhase
 from fednode.rounds.events import Effect, StartTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
 
@@ -28,15 +29,18 @@ class RoundClock:
         self._me = me
         self._holds_message = holds_message
         self._phase = 0
+        self._is_over = False
         self._snapshot: Snapshot | None = None
 
     def on_ledger(self, snapshot: Snapshot) -> list[Effect]:
-        """Start the timer of a phase that has just opened."""
+        """Start the timer of a phase that has just opened; after that vote until the ledger has the vote."""
         self._snapshot = snapshot
         phase = snapshot.open_phase
-        if phase is None or phase.number == self._phase:
+        if phase is None:
             return []
-        self._phase = phase.number
+        if phase.number == self._phase:
+            return self._vote(snapshot, phase) if self._is_over else []
+        self._phase, self._is_over = phase.number, False
         return [StartTimer(f"{PREFIX}{phase.number}", phase.timeout_ms)]
 
     def on_timer(self, name: str) -> list[Effect]:
@@ -44,12 +48,16 @@ class RoundClock:
         phase = self._snapshot.open_phase if self._snapshot is not None else None
         if self._snapshot is None or phase is None or name != f"{PREFIX}{phase.number}":
             return []
+        self._is_over = True
+        return self._vote(self._snapshot, phase)
+
+    def _vote(self, snapshot: Snapshot, phase: OpenPhase) -> list[Effect]:
         if self._me in phase.expire_votes:
             return []
         if self._holds_message(self._study):
-            return [StartTimer(name, RETRY_MS)]
-        current = self._snapshot.round
+            return [StartTimer(f"{PREFIX}{phase.number}", RETRY_MS)]
+        current = snapshot.round
         number, attempt = (current.number, current.attempt.number) if current is not None else (0, 0)
         if current is None:
-            number = self._snapshot.record.next_round
+            number = snapshot.record.next_round
         return [Submit(Expire(self._study, number, attempt, phase.number))]

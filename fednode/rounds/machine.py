@@ -71,7 +71,6 @@ class Current:
     opened: sm.SumOpened | None = None
     concluding: int | None = None
     result: Result | None = None
-    voted: bool = False
     seen_phase: int = -1
 
 
@@ -88,7 +87,6 @@ class StudyMachine:
         self._wanted_model: Hash | None = None
         self._forgotten = -1
         self._check_number: int | None = None
-        self._announced: tuple[int, int] | None = None
         self._work_failures = 0
         self.data_check: work.DataChecked | None = None
         self.problem: str | None = None
@@ -203,7 +201,11 @@ class StudyMachine:
         return [ev.NeedModel(wanted)]
 
     def _join(self, snapshot: Snapshot) -> list[ev.Effect]:
-        """Check the data once, then announce this member whenever the next round would open without it."""
+        """Check the data once, then announce this member as long as the next round would open without it.
+
+        Said again after every block until the ledger has it, like everything that is owed: what is on its way is not
+        sent twice, and what was signed for a height long past (by a node that had just come back) is not lost for good.
+        """
         record, place = snapshot.record, self._place
         if place.data_path is None or not is_active(record) or self._work_failures >= MAX_WORK_FAILURES:
             return []
@@ -215,11 +217,7 @@ class StudyMachine:
                 return []
             self._check_number = self._number()
             return [ev.StartWork(self._check_number, work.CheckData(place.spec, place.data_path))]
-        stamp = (mine.ready_height, mine.absent_height) if mine is not None else (0, 0)
-        if not self.data_check.is_ok or stamp == self._announced:
-            return []
-        self._announced = stamp
-        return [ev.Submit(Ready(place.study, place.seal_key))]
+        return [ev.Submit(Ready(place.study, place.seal_key))] if self.data_check.is_ok else []
 
     def _make_input(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
         """Give the worker this round's job, once, when the model it starts from is at hand."""
@@ -258,9 +256,8 @@ class StudyMachine:
         return [ev.Compute(current.concluding, job)]
 
     def _vote(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
-        if current.result is None or current.voted or not owes_result(ledger_round, self._place.me):
+        if current.result is None or not owes_result(ledger_round, self._place.me):
             return []
-        current.voted = True
         return [ev.Submit(current.result)]
 
     # --- answers ------------------------------------------------------------------------------------------------
@@ -283,7 +280,7 @@ class StudyMachine:
                 job = MakeInput(place.spec, weight, trained.delta, trained.metric_lanes, place.entropy)
             case _:
                 return self._on_failed_work(current, answer)
-        self._work_failures = 0
+        self._work_failures, self.problem = 0, None
         current.input_number = self._number()
         return [ev.Compute(current.input_number, job)]
 

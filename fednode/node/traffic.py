@@ -1,0 +1,109 @@
+"""Transactions on their way into a block: this node's own, and those of others that wait here.
+
+Security assumption: a member may send a transaction to some and not to others. One that lies in a pool keeps its owner
+from voting that a phase is over, so a message that only one member has could hold a phase open for ever: what has
+waited here for a while is passed on to all, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fednode.crypto import Signer
+from fednode.errors import Rejected
+from fednode.ids import Hash, MemberId
+from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
+from fednode.ledger.bodies import Body
+from fednode.ledger.transaction import Transaction
+from fednode.node import effects as do
+from fednode.node import wire
+from fednode.node.chain import Chain
+from fednode.node.effects import log
+from fednode.node.outbox import RESEND_MS, Outbox
+
+TRAFFIC_TIMER = ("traffic",)
+
+
+class Traffic:
+    """The outbox, and what is done about the pool. The caller wakes consensus after anything was added."""
+
+    def __init__(self, chain: Chain, chain_id: bytes, member: MemberId, signer: Signer) -> None:
+        self._chain = chain
+        self.outbox = Outbox(chain_id, member, signer)
+        self._is_timed = False
+        self._waiting: set[Hash] = set()
+        self._passed_on: set[Hash] = set()
+
+    def receive(self, items: Iterable[bytes]) -> tuple[bool, list[do.Effect]]:
+        """Take others' transactions; return whether one is new.
+
+        One that is late, doubled or too many is no fault of whoever sent it; raises `Rejected` for one that no honest
+        member has: it does not decode, or its signature does not hold.
+        """
+        is_new = False
+        for data in items:
+            transaction = self._chain.verify(data)
+            try:
+                is_new |= self._chain.pool.add(transaction)
+            except Rejected:
+                continue
+        return is_new, self._start_timer() if is_new else []
+
+    def submit(self, body: Body, now_ms: int) -> list[do.Effect]:
+        """Sign a body and send it, unless it is on its way already."""
+        transaction = self.outbox.sign(body, self._chain.height, now_ms)
+        return [] if transaction is None else self.send(transaction)
+
+    def send(self, transaction: Transaction) -> list[do.Effect]:
+        """Send an own transaction to all, and keep it here: the leader may be another, or this node."""
+        effects: list[do.Effect] = [do.SendToAll(wire.encode_transactions((transaction.data,))), *self._start_timer()]
+        try:
+            self._chain.pool.add(self._chain.verify(transaction.data))
+        except Rejected as error:
+            effects.append(log("own-transaction-refused", reason=error.reason, id=transaction.txid))
+        return effects
+
+    def on_block(self, committed: Iterable[Transaction], own_nonce: int, now_ms: int) -> list[do.Effect]:
+        """Forget what the block carries; send again what its nonces made worthless."""
+        again = self.outbox.on_block(committed, own_nonce, self._chain.height, now_ms)
+        return [effect for transaction in again for effect in self.send(transaction)]
+
+    def on_timer(self, now_ms: int) -> list[do.Effect]:
+        """Send own transactions again, and pass on what was already here the last time."""
+        self._is_timed = False
+        effects: list[do.Effect] = []
+        own = self.outbox.due(self._chain.height, now_ms)
+        for transaction in own:
+            effects += self.send(transaction)
+        mine = {transaction.txid for transaction in own}
+        here = {transaction.txid: transaction.data for transaction in self._chain.pool if transaction.txid not in mine}
+        self._passed_on &= here.keys()
+        stuck = [txid for txid in here if txid in self._waiting and txid not in self._passed_on]
+        effects += [do.SendToAll(frame) for frame in _frames(here[txid] for txid in stuck)]
+        self._passed_on.update(stuck)
+        self._waiting = here.keys() - self._passed_on
+        return effects + self._start_timer() if own or self._waiting else effects
+
+    def greet(self, member: MemberId) -> list[do.Effect]:
+        """Give a member that has just come everything that waits."""
+        return [do.SendFrame(member, frame) for frame in _frames(transaction.data for transaction in self._chain.pool)]
+
+    def _start_timer(self) -> list[do.Effect]:
+        if self._is_timed:
+            return []
+        self._is_timed = True
+        return [do.StartTimer(TRAFFIC_TIMER, RESEND_MS)]
+
+
+def _frames(items: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield frames with all of `items`, none larger or longer than a frame may be."""
+    part: list[bytes] = []
+    size_bytes = 0
+    for data in items:
+        if len(part) == wire.MAX_TRANSACTIONS_IN_FRAME or size_bytes + len(data) > MAX_TRANSACTIONS_BYTES:
+            yield wire.encode_transactions(tuple(part))
+            part, size_bytes = [], 0
+        part.append(data)
+        size_bytes += len(data)
+    if part:
+        yield wire.encode_transactions(tuple(part))

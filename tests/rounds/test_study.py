@@ -1,0 +1,254 @@
+"""Whole studies: statistics, training, closing, with members that are late, lost, unfit, or that change their mind."""
+
+from __future__ import annotations
+
+import pytest
+
+from fednode.ids import Hash, MemberId
+from fednode.ledger import bodies as tx
+from fednode.ledger.bodies import Outcome, StudyAction
+from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from tests.rounds.training import points, strange_table
+from tests.rounds.world import Absence, World, check_models, check_sums, failed
+
+ALL = (1, 2, 3, 4)
+
+
+def vote(world: World, action: StudyAction, *members: int) -> None:
+    for member in members:
+        world.post(member, tx.StudyVote(world.study, action))
+
+
+def test_statistics_training_closing_end_with_one_model() -> None:
+    world = World(rounds=3).run().settle()
+    kinds = [RoundKind(report.kind) for report in world.reports]
+    assert kinds == [RoundKind.STATISTICS, *[RoundKind.TRAINING] * 3, RoundKind.CLOSING]
+    assert all(report.outcome == Outcome.OK and report.counted == ALL for report in world.reports)
+    assert len({world.model_of(member) for member in ALL}) == 1
+    losses = [report.metrics.loss_q16 for report in world.reports if report.metrics]
+    assert losses == sorted(losses, reverse=True), "each round's model is better than the one before"
+    assert world.life.model_hash == world.reports[3].model_hash == world.reports[4].model_hash
+    check_sums(world)
+    check_models(world)
+    assert not world.refused
+    assert all(not member.disk.records for member in world.members.values()), "secrets of closed rounds remain"
+    assert all(not member.problems for member in world.members.values())
+
+
+def test_target_accuracy_ends_training_early() -> None:
+    world = World(rounds=50, accuracy=0.9).run()
+    assert world.status == StudyStatus.FINISHED
+    assert 1 < world.life.rounds_done < 10
+    assert world.reports[-1].kind == RoundKind.CLOSING
+
+
+@pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
+@pytest.mark.parametrize("round_number", [0, 1, 2])
+def test_one_member_gone_for_good(phase: Phase, round_number: int) -> None:
+    world = World(rounds=1, seed=int(phase), absences=(Absence(3, phase, round_number),)).run().settle()
+    assert world.status == StudyStatus.FINISHED
+    report = world.reports[round_number]
+    assert report.outcome == Outcome.OK, report.reason
+    assert {MemberId(1), MemberId(2), MemberId(4)} <= set(report.counted)
+    assert len({world.model_of(member) for member in (1, 2, 4)}) == 1
+    check_sums(world)
+    later = world.reports[round_number + 1 :]
+    assert all(3 not in report.counted for report in later)
+    assert all(report.outcome == Outcome.OK for report in later)
+
+
+@pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
+def test_one_member_gone_for_a_while_is_counted_again(phase: Phase) -> None:
+    """Gone for longer than any phase: absent in this round, ready again, counted in a later one."""
+    world = World(rounds=100, seed=int(phase), absences=(Absence(2, phase, 1, down_ms=6_000),))
+    world.run(lambda w: len(w.reports) > 2 and 2 in w.reports[-1].counted).settle()
+    assert all(report.outcome == Outcome.OK for report in world.reports), [r.reason for r in world.reports]
+    assert 2 not in world.reports[2].counted
+    assert len({world.model_of(member) for member in ALL}) == 1
+    check_sums(world)
+
+
+@pytest.mark.parametrize("phase", [Phase.KEYS, Phase.COMMIT, Phase.ROSTER, Phase.SUMACK, Phase.REVEAL, Phase.RESULT])
+def test_short_absence_costs_nothing(phase: Phase) -> None:
+    world = World(rounds=1, absences=(Absence(4, phase, 1, down_ms=150),)).run().settle()
+    assert [report.counted for report in world.reports] == [ALL] * 3
+    assert not any(report.absent for report in world.reports)
+    check_sums(world)
+    check_models(world)
+
+
+def test_everybody_down_at_once() -> None:
+    absences = tuple(Absence(member, Phase.ROSTER, 1, down_ms=200 + 30 * member) for member in ALL)
+    world = World(rounds=2, absences=absences).run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert all(report.outcome == Outcome.OK and report.counted == ALL for report in world.reports)
+    check_sums(world)
+    check_models(world)
+
+
+def test_two_of_four_down_stops_the_clock_and_one_back_starts_it() -> None:
+    absences = (Absence(1, Phase.COMMIT, 1), Absence(2, Phase.COMMIT, 1, down_ms=30_000))
+    world = World(rounds=1, absences=absences)
+    world.run(lambda w: not w.members[1].is_up and not w.members[2].is_up)
+    height = world.at.height
+    world.settle(20_000)
+    assert world.at.height <= height + 1  # what was in the pool when they went
+    world.run().settle()
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+    assert len({world.model_of(member) for member in (2, 3, 4)}) == 1
+    check_sums(world)
+
+
+# --- who takes part ---------------------------------------------------------------------------------------------
+
+def test_member_whose_data_do_not_fit_is_left_out_and_says_why() -> None:
+    world = World(rounds=1, tables={2: strange_table()}).run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert [report.expected for report in world.reports] == [(1, 3, 4)] * 3
+    machine = world.members[2].machine
+    assert machine is not None and machine.problem is not None
+    assert machine.problem.startswith("the data do not fit the study: column 'x': column 'x' is missing")
+    assert world.members[2].submitted == [] or all(
+        isinstance(body, tx.Expire) for body in world.members[2].submitted
+    )
+    world.model_of(2)  # it takes no part, but ends with the model as well
+
+
+def test_member_without_data_only_follows() -> None:
+    world = World(rounds=1, tables={4: None}).run().settle()
+    assert [report.expected for report in world.reports] == [(1, 2, 3)] * 3
+    machine = world.members[4].machine
+    assert machine is not None and not machine.has_data and machine.problem is None
+    world.model_of(4)
+
+
+def test_two_members_whose_data_do_not_fit_keep_the_study_waiting() -> None:
+    world = World(rounds=1, tables={2: strange_table(), 3: strange_table()})
+    world.settle(60_000)
+    assert world.status == StudyStatus.WAITING and world.round is None
+    assert not world.reports
+
+
+def test_latecomer_joins_at_a_later_round_with_the_model() -> None:
+    world = World(rounds=6, asleep=(3,))
+    world.run(lambda w: w.life.rounds_done == 2)
+    assert all(report.counted == (1, 2, 4) for report in world.reports)
+    world.start(3)
+    world.run().settle()
+    assert any(report.counted == ALL for report in world.reports[3:])
+    assert len({world.model_of(member) for member in ALL}) == 1
+    check_sums(world)
+
+
+# --- worker -----------------------------------------------------------------------------------------------------
+
+def test_worker_that_fails_once_costs_one_round() -> None:
+    world = World(rounds=5)
+    worker = world.members[1].worker
+    assert worker is not None
+    world.run(lambda w: w.round is not None and w.round.number == 1)
+    worker.failures.append(failed())
+    world.run().settle()
+    first = world.reports[1]
+    assert first.outcome == Outcome.OK and first.counted == (2, 3, 4)
+    assert any(1 in report.counted for report in world.reports[2:])
+    machine = world.members[1].machine
+    assert machine is not None and machine.problem is None, "a problem that is over is still shown"
+    assert any("the worker failed: out of memory" in text for text in world.members[1].problems)
+    check_models(world)
+
+
+def test_worker_that_always_fails_stops_costing_the_others_time() -> None:
+    world = World(rounds=12)
+    worker = world.members[1].worker
+    assert worker is not None
+    world.run(lambda w: w.round is not None and w.round.number == 1)
+    worker.failures = [failed() for _ in range(50)]
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert sum(1 in report.expected for report in world.reports[1:]) <= 3
+    machine = world.members[1].machine
+    assert machine is not None and machine.problem is not None and "out of memory" in machine.problem
+    check_models(world)
+
+
+def test_damaged_round_record_means_silence_for_that_round_only() -> None:
+    world = World(rounds=6)
+    world.run(lambda w: w.round is not None and w.round.number == 2 and w.round.phase.kind == Phase.COMMIT)
+    world.stop(2)
+    world.members[2].disk.records[2, "damaged"] = b""
+    world.start(2)
+    world.run().settle()
+    assert any("damaged" in text for text in world.members[2].problems)
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+    assert any(2 in report.counted for report in world.reports[3:])
+    check_sums(world)
+    check_models(world)
+
+
+def test_member_that_lost_its_record_never_masks_again_under_the_same_keys() -> None:
+    world = World(rounds=6)
+    world.run(lambda w: w.round is not None and w.round.number == 2 and w.round.phase.kind == Phase.COMMIT)
+    world.stop(2)
+    world.members[2].disk.records.clear()
+    world.start(2)
+    world.run(lambda w: len(w.reports) > 2)
+    later = [body for body in world.members[2].submitted if isinstance(body, tx.Commit) and body.round == 2]
+    assert len({body.root for body in later}) <= 1
+    world.run().settle()
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+    assert any(2 in report.counted for report in world.reports[3:])
+
+
+# --- people -----------------------------------------------------------------------------------------------------
+
+def test_pause_takes_effect_after_the_round_and_resume_needs_a_quorum() -> None:
+    world = World(rounds=3)
+    world.run(lambda w: w.round is not None and w.round.number == 1)
+    world.post(2, tx.StudyPause(world.study, "audit"))
+    world.run(lambda w: w.status == StudyStatus.PAUSING)
+    world.run(lambda w: w.status == StudyStatus.PAUSED)
+    assert world.reports[-1].number == 1 and world.reports[-1].outcome == Outcome.OK
+    assert world.life.reason == "paused by member 2: audit"
+    vote(world, StudyAction.RESUME, 1, 2)
+    world.settle(20_000)
+    assert world.status == StudyStatus.PAUSED
+    vote(world, StudyAction.RESUME, 3)
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED and world.life.rounds_done == 3
+    assert all(report.counted == ALL for report in world.reports)
+
+
+def test_stop_ends_the_study_at_the_end_of_the_round() -> None:
+    world = World(rounds=50)
+    world.run(lambda w: w.round is not None and w.round.number == 2)
+    vote(world, StudyAction.STOP, 1, 2, 3)
+    world.run().settle()
+    assert world.status == StudyStatus.STOPPED
+    assert [report.number for report in world.reports] == [0, 1, 2]
+    assert all(not member.disk.records for member in world.members.values())
+    assert len({world.model_of(member) for member in ALL}) == 1
+
+
+def test_member_that_returns_during_a_pause_is_counted_after_it() -> None:
+    world = World(rounds=4, absences=(Absence(4, Phase.COMMIT, 1),))
+    world.run(lambda w: w.life.rounds_done == 1)
+    world.post(1, tx.StudyPause(world.study, ""))
+    world.run(lambda w: w.status == StudyStatus.PAUSED)
+    paused_after = world.reports[-1].number
+    world.start(4)
+    world.run(lambda w: 4 in w.life.ready_members)
+    assert world.status == StudyStatus.PAUSED
+    vote(world, StudyAction.RESUME, 1, 2, 4)
+    world.run().settle()
+    assert world.reports[paused_after + 1].counted == ALL
+    assert len({Hash(world.model_of(member)) for member in ALL}) == 1
+
+
+def test_members_of_larger_federations() -> None:
+    absences = (Absence(2, Phase.COMMIT, 1), Absence(5, Phase.SUMACK, 1))
+    world = World(count=7, rounds=2, absences=absences, tables={7: points(9, 60)}).run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+    check_sums(world)
+    check_models(world)

@@ -1,0 +1,119 @@
+"""A worker without torch: the same answers to the same jobs, by logistic regression on one step of full gradient."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.learn import jobs as work
+from fednode.learn.lanes import encode_metrics, encode_statistics, measure
+from fednode.learn.merge import model_from_bytes
+from fednode.learn.schema import Rows, Scaling, Table, check_table, standardise
+from fednode.learn.spec import UNIT, Layout, StudySpec
+
+STUDY = """
+format = 1
+name = "points"
+[model]
+kind = "logistic"
+[training]
+learning_rate = 0.5
+batch_size = 8
+local_epochs = 1
+rounds = {rounds}
+clip = 2
+[stop]
+accuracy = {accuracy}
+[timeouts]
+start_after_s = 5
+train_timeout_s = 4
+phase_timeout_s = 1
+[data]
+[[data.columns]]
+name = "x"
+kind = "number"
+low = -4
+high = 4
+[[data.columns]]
+name = "y"
+kind = "number"
+low = -4
+high = 4
+[[data.columns]]
+name = "group"
+kind = "label"
+levels = ["left", "right"]
+"""
+
+
+def study_text(rounds: int = 1, accuracy: float = 0) -> str:
+    """The study file."""
+    return STUDY.format(rounds=rounds, accuracy=accuracy)
+
+
+def points(seed: int, count: int = 20) -> Table:
+    """A table that fits the study."""
+    drawn = random.Random(seed)
+    rows = []
+    for index in range(count):
+        centre, name = (-1.5, "left") if index % 2 else (1.5, "right")
+        rows.append((f"{drawn.gauss(centre, 0.7):.3f}", f"{drawn.gauss(0, 0.7):.3f}", name))
+    return Table(("x", "y", "group"), tuple(rows))
+
+
+def strange_table() -> Table:
+    """A table of another study."""
+    return Table(("a", "group"), (("1", "left"), ("2", "right")))
+
+
+class FakeWorker:
+    """Answers jobs about one table. Whoever wants it to fail puts answers into `failures`: they are given first."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.failures: list[work.Failed] = []
+        self.asked: list[str] = []
+
+    def answer(self, job: work.Job) -> work.Answer:
+        """Do one job."""
+        self.asked.append(type(job).__name__)
+        if self.failures and not isinstance(job, work.CheckData):
+            return self.failures.pop(0)
+        assert not isinstance(job, work.Predict)
+        checked = check_table(job.spec, self.table)
+        if isinstance(job, work.CheckData):
+            count = 0 if checked.rows is None else len(checked.rows.labels)
+            return work.DataChecked(checked.verdicts, count, count)
+        assert checked.rows is not None
+        if isinstance(job, work.ComputeStatistics):
+            return work.StatisticsComputed(encode_statistics(job.spec, checked.rows).astype("<u4").tobytes())
+        values = model_from_bytes(job.model, Layout.of(job.spec).size)
+        inputs, logits = _logits(checked.rows, job.scaling, values)
+        metrics = measure(logits, checked.rows.labels)
+        lanes = encode_metrics(metrics).astype("<u4").tobytes()
+        if isinstance(job, work.Evaluate):
+            return work.Evaluated(metrics, lanes)
+        delta = _step(job.spec, checked.rows, inputs, logits)
+        return work.Trained(delta.astype("<f4").tobytes(), len(checked.rows.labels), lanes, 10**6, 1)
+
+
+def _logits(
+    rows: Rows, scaling: Scaling, values: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    inputs = standardise(rows, scaling).astype(np.float64)
+    weights = values[:4].reshape(2, 2) / UNIT
+    return inputs, inputs @ weights.T + values[4:] / UNIT
+
+
+def _step(
+    spec: StudySpec, rows: Rows, inputs: NDArray[np.float64], logits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    shares[np.arange(len(rows.labels)), rows.labels] -= 1
+    weights = -(shares.T @ inputs) / len(rows.labels)
+    update = np.concatenate([weights.reshape(-1), -shares.mean(axis=0)])
+    norm, clip = float(np.linalg.norm(update)), spec.clip_q24 / UNIT
+    return update * min(1.0, clip / norm) if norm else update
