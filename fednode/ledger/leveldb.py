@@ -16,7 +16,7 @@ import plyvel
 
 from fednode.errors import HomeInUse, StorageError
 from fednode.ids import Height
-from fednode.ledger.block import Block, Tip, genesis_tip
+from fednode.ledger.block import Block, Header, Tip, genesis_tip
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members import MemberSet
 from fednode.ledger.rules import Receipt
@@ -146,8 +146,12 @@ class LevelDbStore:
 
     def get_certificate(self, height: int) -> Certificate | None:
         """Return the certificate of a block."""
-        key = SEEN_KEY if height == self._tip.height else height_key(b"c/", height)
-        return self._read(Certificate, key, f"the certificate of block {height}")
+        what = f"the certificate of block {height}"
+        if height == self._tip.height:
+            seen = self._read(Certificate, SEEN_KEY, what)
+            if seen is None or seen.height == height:
+                return seen  # otherwise a block was appended since the line before: the reader is another thread
+        return self._read(Certificate, height_key(b"c/", height), what)
 
     def get_receipts(self, height: int) -> tuple[Receipt, ...] | None:
         """Return a block's receipts."""
@@ -186,6 +190,11 @@ class LevelDbStore:
             if block is None or certificate is None:
                 raise StorageError(f"block {height} or its certificate is missing in the store; {RESYNC}")
             yield block, certificate
+
+    def headers(self, first: int, last: int) -> Iterator[Header]:
+        """Yield the headers of the blocks `first` to `last` as far as they are there, and read nothing else."""
+        for height in range(max(first, 1), min(last, self._tip.height) + 1):
+            yield self._require(BlockHead, height_key(b"b/", height), f"block {height}").header
 
     def audit(self) -> int:
         """Read every record with its checksum; return their number. For `chain verify --level 0`."""

@@ -122,6 +122,10 @@ class LedgerStore(Protocol):
         """Yield the blocks `first` to `last` as far as they are there, each with its certificate."""
         ...
 
+    def headers(self, first: int, last: int) -> Iterator[Header]:
+        """Yield the headers of the blocks `first` to `last` as far as they are there, and read nothing else."""
+        ...
+
     def close(self) -> None:
         """Release the store."""
         ...

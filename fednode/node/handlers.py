@@ -15,6 +15,7 @@ from fednode.ledger.bodies import Body, Memo, StudyAction, StudyPause, StudyVote
 from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import get_studies
 from fednode.node import chain_query, status
+from fednode.node.audit_calls import AuditCalls
 from fednode.node.control import Arguments, Emit, Handlers
 from fednode.node.files import PUBLIC_FILE, write_atomic
 from fednode.node.status import Node
@@ -29,7 +30,7 @@ ACTIONS = {action.name.lower(): action for action in StudyAction}
 
 def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
     """Return everything that can be asked of `node`; `stop` ends the daemon."""
-    calls = _Calls(node, stop)
+    calls, audit = _Calls(node, stop), AuditCalls(node)
     return Handlers(
         calls={
             "status": calls.status,
@@ -51,8 +52,9 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             "model_list": calls.model_list,
             "model_show": calls.model_show,
             "model_export": calls.model_export,
+            **audit.calls(),
         },
-        streams={"follow": calls.follow},
+        streams={"follow": calls.follow, **audit.streams()},
     )
 
 

@@ -12,7 +12,7 @@ from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Height
 from fednode.ledger import transaction as tx
-from fednode.ledger.block import Block, BlockContext, Execution, Tip, advance, assemble, genesis_tip
+from fednode.ledger.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
 from fednode.ledger.genesis import Genesis, genesis_state
 from fednode.ledger.leveldb import open_store
 from fednode.ledger.merkle import compute_root
@@ -82,6 +82,9 @@ class MemoryStore:
     def blocks(self, first: int, last: int) -> Iterator[tuple[Block, Certificate]]:
         for height in range(first, min(last, len(self._blocks)) + 1):
             yield self.get_block(height), self.get_certificate(height)
+
+    def headers(self, first: int, last: int) -> Iterator[Header]:
+        return (block.header for block, _ in self.blocks(first, last))
 
     def close(self) -> None:
         pass
@@ -173,6 +176,7 @@ def test_what_was_appended_is_read_back(make_store) -> None:
         assert store.find_transaction(item.receipts[0].txid) == TransactionPlace(Height(number), 0)
     assert store.get_members(3) == maker.genesis.member_set
     assert [block.height for block, _ in store.blocks(2, 99)] == [2, 3, 4, 5]
+    assert list(store.headers(2, 99)) == [item.block.header for item in decided[1:]]
     assert store.find_block(NO_HASH) is None and store.find_transaction(NO_HASH) is None
     check_store(store, maker.genesis, maker.state.root)
 

@@ -243,7 +243,7 @@ def test_no_single_change_of_a_proof_survives(data: st.DataObject) -> None:
     proof = replace(transaction_proof(world, 6), log=None)  # without a checkpoint nobody vouches for a log
     text = json.dumps(to_json(proof))
     places = [i for i, letter in enumerate(text) if letter in "0123456789abcdef"]
-    at = data.draw(st.sampled_from(places))
+    at = places[data.draw(st.integers(0, len(places) - 1))]
     changed = text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
     if parse_or_none(changed) in (None, json.loads(text)):
         return
