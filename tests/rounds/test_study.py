@@ -43,7 +43,9 @@ def test_target_accuracy_ends_training_early() -> None:
 
 
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
-@pytest.mark.parametrize("round_number", [0, 1, 2])
+@pytest.mark.parametrize(
+    "round_number", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_one_member_gone_for_good(phase: Phase, round_number: int) -> None:
     world = World(rounds=1, seed=int(phase), absences=(Absence(3, phase, round_number),)).run().settle()
     assert world.status == StudyStatus.FINISHED
@@ -57,6 +59,7 @@ def test_one_member_gone_for_good(phase: Phase, round_number: int) -> None:
     assert all(report.outcome == Outcome.OK for report in later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
 def test_one_member_gone_for_a_while_is_counted_again(phase: Phase) -> None:
     """Gone for longer than any phase: absent in this round, ready again, counted in a later one."""

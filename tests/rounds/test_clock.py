@@ -1,0 +1,73 @@
+"""The round clock: one timer per phase, a vote when it has run out, said until the ledger has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fednode.ids import MemberId, StudyId
+from fednode.ledger.bodies import Expire, StudyTerms, Weights
+from fednode.ledger.records import OpenPhase, Phase, StudyRecord, StudyStatus
+from fednode.rounds.clock import RoundClock
+from fednode.rounds.events import StartTimer, Submit
+from fednode.rounds.ledger_view import Snapshot
+
+STUDY = StudyId(b"s" * 32)
+ME = MemberId(2)
+TERMS = StudyTerms(3, True, Weights.EQUAL, 1, 5000, 4000, 1000)
+
+
+def waiting(number: int, votes: tuple[MemberId, ...] = ()) -> Snapshot:
+    """A study before its first round, with JOIN open as the phase of this number."""
+    join = OpenPhase(number, Phase.JOIN, 0, 7, 7000, 5000, (MemberId(1), ME), (), votes)
+    return Snapshot(StudyRecord(STUDY, TERMS, 1, 1, StudyStatus.WAITING, join=join), None, {})
+
+
+class Pool:
+    """Whether the node's pool holds a message of the phase."""
+
+    def __init__(self) -> None:
+        self.holds = False
+
+    def __call__(self, study: StudyId) -> bool:
+        return self.holds
+
+
+def test_starts_one_timer_and_votes_when_it_has_run_out() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    assert clock.on_ledger(waiting(1)) == [StartTimer("phase/1", 5000)]
+    assert clock.on_ledger(waiting(1)) == []
+    assert clock.on_timer("phase/1") == [Submit(Expire(STUDY, 0, 0, 1))]
+
+
+def test_says_it_again_until_the_ledger_has_the_vote() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    clock.on_ledger(waiting(1))
+    clock.on_timer("phase/1")
+    assert clock.on_ledger(waiting(1)) == [Submit(Expire(STUDY, 0, 0, 1))]
+    assert clock.on_ledger(waiting(1, (ME,))) == []
+
+
+def test_timers_of_past_phases_mean_nothing() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    clock.on_ledger(waiting(1))
+    assert clock.on_ledger(waiting(2)) == [StartTimer("phase/2", 5000)]
+    assert clock.on_timer("phase/1") == []
+    assert clock.on_ledger(waiting(2)) == [], "a timer of the phase before does not make this one due"
+
+
+def test_waits_while_a_message_of_the_phase_is_in_the_pool() -> None:
+    pool = Pool()
+    clock = RoundClock(STUDY, ME, pool)
+    clock.on_ledger(waiting(1))
+    pool.holds = True
+    assert clock.on_timer("phase/1") == [StartTimer("phase/1", 250)]
+    assert clock.on_ledger(waiting(1)) == [StartTimer("phase/1", 250)]
+    pool.holds = False
+    assert clock.on_timer("phase/1") == [Submit(Expire(STUDY, 0, 0, 1))]
+
+
+def test_no_phase_no_timer() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    quiet = Snapshot(replace(waiting(1).record, join=None), None, {})
+    assert clock.on_ledger(quiet) == []
+    assert clock.on_timer("phase/1") == []

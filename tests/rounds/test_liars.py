@@ -1,0 +1,198 @@
+"""One member that lies, within what the ledger lets through: the sum may be spoilt, nothing more is ever opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fednode.ids import MemberId
+from fednode.ledger import bodies as tx
+from fednode.ledger.bodies import Outcome, StudyAction
+from fednode.ledger.records import Phase, StudyStatus
+from fednode.rounds import events as ev
+from fednode.smpc import jobs as sum_jobs
+from fednode.smpc import messages as sm
+from tests.rounds.world import Absence, Member, World, check_models, check_sums
+
+LIAR = 3
+HONEST = (1, 2, 4)
+
+
+def spoil_sums(rounds: range) -> Callable[[Member, ev.Effect], list[ev.Effect]]:
+    """An owner that adds 2^31 to one element of its chunk, and stands by it: digest and data agree."""
+
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if not isinstance(effect, ev.SumAsked) or effect.round not in rounds:
+            return [effect]
+        inner = effect.effect
+        if not isinstance(inner, sm.Compute) or not isinstance(inner.job, sum_jobs.SumChunks):
+            return [effect]
+        chunks = []
+        for number, parts in inner.job.chunks:
+            first = np.frombuffer(parts[0], "<u4").copy()
+            first += np.uint32(1 << 31)
+            chunks.append((number, (first.tobytes(), *parts[1:])))
+        return [ev.SumAsked(effect.round, sm.Compute(inner.job_id, sum_jobs.SumChunks(tuple(chunks))))]
+
+    return tamper
+
+
+def change_results(change: Callable[[tx.Result], tx.Result]) -> Callable[[Member, ev.Effect], list[ev.Effect]]:
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.Submit) and isinstance(effect.body, tx.Result):
+            return [ev.Submit(change(effect.body))]
+        return [effect]
+
+    return tamper
+
+
+def test_spoilt_sum_fails_the_round_and_pins_its_set() -> None:
+    world = World(rounds=3)
+    world.members[LIAR].tamper = spoil_sums(range(1, 2))
+    world.run(lambda w: len(w.reports) == 2)
+    report = world.reports[1]
+    assert report.outcome == Outcome.FAILED and report.is_unmasked
+    assert report.model_hash == report.start_model == world.reports[0].model_hash, "the model stays"
+    assert world.life.pin == (1, 2, 3, 4)
+    world.run().settle()
+    assert world.reports[2].outcome == Outcome.OK and world.reports[2].counted == (1, 2, 3, 4)
+    assert world.life.pin is None and world.life.rounds_done == 3
+    check_sums(world)
+    check_models(world)
+
+
+def test_spoilt_statistics_are_repeated_over_the_same_set() -> None:
+    world = World(rounds=1)
+    world.members[LIAR].tamper = spoil_sums(range(0, 1))
+    world.run().settle()
+    assert [(r.number, int(r.kind), int(r.outcome)) for r in world.reports] == [
+        (0, 0, Outcome.FAILED), (1, 0, Outcome.OK), (2, 1, Outcome.OK), (3, 2, Outcome.OK)
+    ]
+    assert world.opened[0][2] == world.opened[1][2] == (1, 2, 3, 4)
+    check_sums(world)
+
+
+@pytest.mark.parametrize("phase", [Phase.KEYS, Phase.COMMIT, Phase.ROSTER, Phase.SUMACK])
+def test_pinned_set_that_cannot_be_met_pauses_the_study_by_name(phase: Phase) -> None:
+    """After the spoilt round the liar goes away: nothing else may be unmasked, however often it is tried."""
+    world = World(rounds=3, absences=(Absence(LIAR, phase, 2),))
+    world.members[LIAR].tamper = spoil_sums(range(1, 2))
+    world.run(lambda w: w.status == StudyStatus.PAUSED or len(w.reports) > 3)
+    if phase == Phase.SUMACK:  # its chunk was in; the three that are left may unmask exactly the pinned set
+        assert world.opened[2] == (2, 0, (1, 2, 3, 4))
+        return
+    assert world.status == StudyStatus.PAUSED
+    assert "may only be repeated over the same members; missing: 3" in world.life.reason
+    assert [included for _, _, included in world.opened] == [(1, 2, 3, 4)] * 2, "something else was unmasked"
+    world.start(LIAR)
+    world.run(lambda w: LIAR in w.life.ready_members)
+    for member in HONEST:
+        world.post(member, tx.StudyVote(world.study, StudyAction.RESUME))
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED
+    check_sums(world)
+    check_models(world)
+
+
+def test_three_spoilt_rounds_pause_the_study_and_it_says_why() -> None:
+    world = World(rounds=3)
+    world.members[LIAR].tamper = spoil_sums(range(1, 100))
+    world.run(lambda w: w.status == StudyStatus.PAUSED)
+    assert "3 rounds failed in a row" in world.life.reason
+    assert [int(report.outcome) for report in world.reports] == [1, 2, 2, 2]
+    assert all(included == (1, 2, 3, 4) for _, _, included in world.opened)
+    world.members[LIAR].tamper = None
+    for member in HONEST:
+        world.post(member, tx.StudyVote(world.study, StudyAction.RESUME))
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED
+    check_models(world)
+
+
+def test_wrong_vote_on_the_result_is_outvoted() -> None:
+    world = World(rounds=2)
+    world.members[LIAR].tamper = change_results(lambda r: replace(r, model_hash=bytes(32)))
+    world.run()
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+    assert len({world.model_of(member) for member in HONEST}) == 1
+
+
+def test_liar_that_votes_failure_is_outvoted() -> None:
+    world = World(rounds=2)
+    world.members[LIAR].tamper = change_results(
+        lambda r: replace(r, outcome=Outcome.FAILED, reason="no", model_hash=bytes(32), weight=0, metrics=None)
+    )
+    world.run()
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+
+
+@pytest.mark.parametrize("victim", HONEST)
+def test_chunks_kept_from_one_member_do_not_stop_the_round(victim: int) -> None:
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.SumAsked) and isinstance(effect.effect, sm.SendChunk) and effect.effect.to == victim:
+            return []
+        return [effect]
+
+    world = World(rounds=2)
+    world.members[LIAR].tamper = tamper
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert all(report.outcome == Outcome.OK for report in world.reports), [r.reason for r in world.reports]
+    assert all(set(HONEST) <= set(report.counted) for report in world.reports), "an honest member was left out"
+    check_sums(world)
+    check_models(world)
+
+
+def test_forged_chunks_are_dropped() -> None:
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.SumAsked) and isinstance(effect.effect, sm.SendChunk):
+            forged = memoryview(bytes(len(effect.effect.data)))
+            return [ev.SumAsked(effect.round, replace(effect.effect, data=forged))]
+        return [effect]
+
+    world = World(rounds=2)
+    world.members[LIAR].tamper = tamper
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert any("not what the ledger says" in note for m in HONEST for note in world.members[m].notes)
+    check_sums(world)
+    check_models(world)
+
+
+def test_garbage_in_place_of_sealed_shares_only_hurts_the_liar() -> None:
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.Submit) and isinstance(effect.body, tx.Keys):
+            sealed = tuple((holder, b"\xff" * len(box)) for holder, box in effect.body.sealed)
+            return [ev.Submit(replace(effect.body, sealed=sealed))]
+        return [effect]
+
+    world = World(rounds=1)
+    world.members[LIAR].tamper = tamper
+    world.run().settle()
+    assert world.status == StudyStatus.FINISHED
+    assert all(report.outcome == Outcome.OK for report in world.reports)
+    assert all(LIAR in report.barred and LIAR not in report.counted for report in world.reports)
+
+
+def test_liar_with_a_vector_out_of_all_bounds_fails_its_rounds_and_nothing_else() -> None:
+    """A member that sums in huge numbers: the round ends without result, the model stays, nobody crashes."""
+
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.SumAsked) and isinstance(effect.effect, sm.Compute):
+            job = effect.effect.job
+            if isinstance(job, sum_jobs.MaskInput):
+                huge = np.full_like(job.values, 0x7FFFFFFF)
+                return [ev.SumAsked(effect.round, replace(effect.effect, job=replace(job, values=huge)))]
+        return [effect]
+
+    world = World(rounds=2)
+    world.run(lambda w: w.round is not None and w.round.number == 1)
+    world.members[LIAR].tamper = tamper
+    world.run(lambda w: w.status == StudyStatus.PAUSED)
+    assert "3 rounds failed in a row" in world.life.reason
+    assert world.life.model_hash == world.reports[0].model_hash
+    assert all(member.machine is not None for member in world.members.values())
+    assert [MemberId(m) for m in (1, 2, 3, 4)] == list(world.life.pin or ())
