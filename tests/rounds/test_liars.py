@@ -66,7 +66,7 @@ def test_spoilt_sum_fails_the_round_and_pins_its_set() -> None:
 
 def test_spoilt_statistics_are_repeated_over_the_same_set() -> None:
     world = World(rounds=1)
-    world.members[LIAR].tamper = spoil_sums(range(0, 1))
+    world.members[LIAR].tamper = spoil_sums(range(1))
     world.run().settle()
     assert [(r.number, int(r.kind), int(r.outcome)) for r in world.reports] == [
         (0, 0, Outcome.FAILED), (1, 0, Outcome.OK), (2, 1, Outcome.OK), (3, 2, Outcome.OK)

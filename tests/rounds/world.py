@@ -103,8 +103,9 @@ class World:
     """N members and one study."""
 
     def __init__(
-        self, count: int = 4, seed: int = 0, *, rounds: int = 1, accuracy: float = 0, absences: tuple[Absence, ...] = (),
-        tables: dict[int, Table | None] | None = None, asleep: tuple[int, ...] = (), restart_ms: int = 50,
+        self, count: int = 4, seed: int = 0, *, rounds: int = 1, accuracy: float = 0,
+        absences: tuple[Absence, ...] = (), tables: dict[int, Table | None] | None = None,
+        asleep: tuple[int, ...] = (), restart_ms: int = 50,
     ) -> None:
         self.random, self.seed, self.restart_ms = random.Random(seed), seed, restart_ms
         self.spec = parse_study(study_text(rounds, accuracy))
