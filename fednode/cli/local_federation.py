@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import fednode
 from fednode.cli.ask import as_record, as_records
 from fednode.errors import Unavailable
-from fednode.node.control_client import Json, call_daemon, error_of
+from fednode.node.control_client import Json, NotRunning, call_daemon, error_of
 from fednode.node.files import PRIVATE_FILE, PUBLIC_FILE, Home, environment, write_atomic
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
+END_TIMEOUT_S = 1.0
 POLL_S = 0.1
 PREFIX = "FEDNODE_"
 LOWEST_PORT = 10_000
@@ -60,8 +61,21 @@ class Hospital:
         return f"hospital {self.number}"
 
     def ask(self, call: str, **args: Json) -> Json:
-        """Ask this hospital's daemon."""
-        return call_daemon(self.home, call, args)
+        """Ask this hospital's daemon; if it has ended meanwhile, say how."""
+        try:
+            return call_daemon(self.home, call, args)
+        except Unavailable as error:
+            if self._has_ended(0.0 if isinstance(error, NotRunning) else END_TIMEOUT_S):
+                raise _ended(self) from None
+            raise
+
+    def _has_ended(self, timeout_s: float) -> bool:
+        """Whether the daemon ends within this time: its sockets close a moment before it can be waited for."""
+        if self.process is None:
+            return False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout_s)
+        return self.process.returncode is not None
 
     def ask_record(self, call: str, **args: Json) -> Record:
         """Ask for one record."""

@@ -6,6 +6,8 @@ import io
 import os
 import signal
 import socket
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,28 @@ def test_a_daemon_that_cannot_start_says_why_and_leaves_no_process(tmp_path):
             federation.wait_ready([hospital])
     assert process.returncode == 3
     assert hospital.ready_fd is None
+
+
+def test_a_daemon_that_is_killed_while_it_is_asked_is_named_with_the_signal(tmp_path):
+    home = Home(tmp_path)
+    home.create()
+    with socket.socket(socket.AF_UNIX) as listening, subprocess.Popen(["sleep", "60"]) as process:
+        listening.bind(str(home.socket))
+        listening.listen()
+        hospital = Hospital(2, home, tmp_path / "data.csv", process)
+        home.output.touch()
+
+        def kill_and_hang_up():
+            connection, _ = listening.accept()
+            connection.recv(1)
+            process.kill()
+            connection.close()
+
+        daemon = threading.Thread(target=kill_and_hang_up)
+        daemon.start()
+        with pytest.raises(Unavailable, match="hospital 2 ended by signal 9: it said nothing"):
+            hospital.ask("status")
+        daemon.join()
 
 
 # --- the story ------------------------------------------------------------------------------------------------
