@@ -1,0 +1,385 @@
+"""Several whole nodes in memory: the real cores, real signatures and bytes, a clock and a network that obey the test.
+
+Nothing here knows trio. Effects are performed in order as the reactor performs them, and on the way it is checked that
+nothing signed leaves a node before the record of it is on its disk.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
+from fednode.errors import Rejected
+from fednode.ids import Hash, MemberId, StudyId
+from fednode.learn.model_file import read_model
+from fednode.learn.spec import study_bytes
+from fednode.learn.study_toml import parse_study
+from fednode.ledger import sync
+from fednode.ledger.bodies import Body, compute_study_id
+from fednode.ledger.consensus.messages import Proposal
+from fednode.ledger.consensus.replica import Replica
+from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.ledger.genesis import GenesisStudy, make_genesis
+from fednode.ledger.records import StudyRecord
+from fednode.ledger.rules import Receipt
+from fednode.ledger.state import get_study
+from fednode.ledger.store import DecidedBlock
+from fednode.ledger.transaction import Transaction, decode_transaction
+from fednode.ledger.vote import Vote
+from fednode.node import effects as do
+from fednode.node import wire
+from fednode.node.chain import Chain
+from fednode.node.core import Core, Identity
+from fednode.node.studies import Site, Studies
+from fednode.rounds import jobs as round_jobs
+from fednode.rounds.machine import RecordParts
+from fednode.rounds.terms import terms_from_spec
+from fednode.smpc import jobs as sum_jobs
+from fednode.smpc.messages import RecordPart
+from tests.contract.test_store import MemoryStore
+from tests.ledger.world import make_cards, seed_of
+from tests.rounds.training import FakeWorker, points, study_text
+from tests.rounds.world import Stream
+
+START_MS = 1_700_000_000_000
+WORK_MS = 30
+
+
+@dataclass
+class Disk:
+    """What outlives a crash."""
+
+    store: MemoryStore
+    record: SignRecord | None
+    records: dict[tuple[bytes, int, str], bytes] = field(default_factory=dict)
+    models: dict[Hash, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Node:
+    number: MemberId
+    disk: Disk
+    signer: Ed25519Signer
+    seal_secret: Secret[bytes]
+    worker: FakeWorker | None
+    auto_approve: bool = False
+    core: Core | None = None
+    epoch: int = 0
+    timers: dict[Hashable, int] = field(default_factory=dict)
+    logs: list[do.Log] = field(default_factory=list)
+    dropped: list[tuple[MemberId, str]] = field(default_factory=list)
+    rejected: list[tuple[MemberId, str]] = field(default_factory=list)
+    lists: list[list[do.Effect]] = field(default_factory=list)
+    receipts: dict[bytes, Receipt] = field(default_factory=dict)
+    effects_done: int = 0
+    crash_at: set[int] = field(default_factory=set)
+    tamper: Callable[[do.Effect], list[do.Effect]] | None = None
+
+    @property
+    def height(self) -> int:
+        return self.disk.store.tip.height
+
+    def live(self) -> Core:
+        assert self.core is not None, f"node {self.number} is down"
+        return self.core
+
+
+class World:
+    """N nodes of one federation, with one approved study or none."""
+
+    def __init__(self, count: int = 4, *, rounds: int | None = None, seed: int = 0, loss: float = 0.0) -> None:
+        self.random, self.seed, self.loss = random.Random(seed), seed, loss
+        studies = []
+        self.study = StudyId(bytes(32))
+        if rounds is not None:
+            spec = parse_study(study_text(rounds))
+            terms, data = terms_from_spec(spec), study_bytes(spec)
+            studies.append(GenesisStudy(terms, data))
+            self.study = StudyId(compute_study_id(terms, data))
+        self.genesis = make_genesis("test", make_cards(count), studies, START_MS - 1000)
+        self.now_ms = START_MS
+        self.nodes: dict[int, Node] = {}
+        for number, card in enumerate(self.genesis.members, 1):
+            signer = Ed25519Signer(Secret(seed_of(card.name, "sign")))
+            disk = Disk(MemoryStore(self.genesis), initial_record(self.genesis.chain_id, signer.public_key))
+            secret = Secret(seed_of(card.name, "seal"))
+            self.nodes[number] = Node(MemberId(number), disk, signer, secret, FakeWorker(points(number)))
+        self.links: set[frozenset[int]] = set()
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = 0
+
+    def __getitem__(self, number: int) -> Node:
+        return self.nodes[number]
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def after(self, delay_ms: int, act: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._order, act))
+
+    def run(self, done: Callable[[], bool], limit_ms: int = 120_000) -> World:
+        end = self.now_ms + limit_ms
+        while not done():
+            assert self._queue and self.now_ms < end, f"not within {limit_ms} ms: {self.describe()}"
+            self.now_ms, _, act = heapq.heappop(self._queue)
+            act()
+        return self
+
+    def rest(self, ms: int = 1_000) -> World:
+        """Let time pass."""
+        end = self.now_ms + ms
+        self.after(ms, lambda: None)
+        return self.run(lambda: self.now_ms >= end, ms + 1)
+
+    def describe(self) -> str:
+        lines = []
+        for node in self.nodes.values():
+            core = node.core
+            state = "down" if core is None else f"view {core.replica.state.view} step {core.replica.state.step.name}"
+            lines.append(f"{node.number}: height {node.height} {state}")
+        return "; ".join(lines)
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def start(self, *numbers: int) -> World:
+        for number in numbers or self.nodes:
+            self._start(self.nodes[number])
+        for one in numbers or self.nodes:
+            for other in self.nodes:
+                if other != one and self.nodes[other].core is not None:
+                    self.connect(one, other)
+        return self
+
+    def _start(self, node: Node) -> None:
+        disk, chain_id = node.disk, self.genesis.chain_id
+        chain = Chain(chain_id, disk.store.load_state(), disk.store.tip.height)
+        certificate = disk.store.get_certificate(disk.store.tip.height) if disk.store.tip.height else None
+        signer = VoteSigner(chain_id, node.number, node.signer, disk.record)
+        replica = Replica(disk.store.tip, certificate, chain, signer)
+
+        def load(study: StudyId, number: int) -> RecordParts:
+            found = {part: disk.records.get((study, number, part.value)) for part in RecordPart}
+            return {part: data for part, data in found.items() if data is not None}
+
+        site = Site(
+            chain_id, node.number, x25519_public(node.seal_secret), Stream("node", node.number, node.epoch, self.seed),
+            lambda box: unseal(node.seal_secret, box), lambda name, study: "t.csv" if node.worker else None,
+            lambda study: node.auto_approve, load, chain.holds_message,
+        )
+        node.core = Core(Identity(chain_id, node.number, node.signer), chain, replica, Studies(site))
+        node.timers.clear()
+        self.tell(node, lambda core: core.start(self.now_ms))
+
+    def stop(self, number: int) -> None:
+        """Crash: only the disk remains."""
+        node = self.nodes[number]
+        node.core, node.epoch = None, node.epoch + 1
+        for link in [link for link in self.links if number in link]:
+            self.cut(*link)
+
+    def connect(self, one: int, other: int) -> None:
+        link = frozenset((one, other))
+        if link in self.links:
+            return
+        self.links.add(link)
+        for me, peer in ((one, other), (other, one)):
+            self.tell_later(self.nodes[me], 1, lambda core, peer=peer: core.peer_up(MemberId(peer), self.now_ms))
+
+    def cut(self, one: int, other: int) -> None:
+        self.links.discard(frozenset((one, other)))
+        for me, peer in ((one, other), (other, one)):
+            self.tell_later(self.nodes[me], 1, lambda core, peer=peer: core.peer_down(MemberId(peer), self.now_ms))
+
+    def isolate(self, number: int) -> None:
+        for link in [link for link in self.links if number in link]:
+            self.cut(*link)
+
+    def rejoin(self, number: int) -> None:
+        for other in self.nodes:
+            if other != number and self.nodes[other].core is not None:
+                self.connect(number, other)
+
+    # --- what the test asks -------------------------------------------------------------------------------------
+
+    def submit(self, number: int, body: Body) -> Transaction:
+        node = self.nodes[number]
+        transaction, effects = node.live().submit(body, self.now_ms)
+        self.perform(node, effects)
+        return transaction
+
+    def up(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.core is not None]
+
+    def life(self, number: int = 1) -> StudyRecord:
+        record = get_study(self.nodes[number].live().chain.state, self.study)
+        assert record is not None
+        return record
+
+    def are_equal(self) -> bool:
+        """Whether all nodes that are up end at the same block."""
+        return len({node.disk.store.tip.block_hash for node in self.up()}) == 1
+
+    def send_raw(self, sender: int, to: int, data: bytes) -> None:
+        """A frame of bytes that no core made."""
+        self._frame(self.nodes[sender], MemberId(to), data)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def tell_later(self, node: Node, delay_ms: int, ask: Callable[[Core], list[do.Effect]]) -> None:
+        epoch = node.epoch
+
+        def act() -> None:
+            if node.core is not None and node.epoch == epoch:
+                self.tell(node, ask)
+
+        self.after(delay_ms, act)
+
+    def tell(self, node: Node, ask: Callable[[Core], list[do.Effect]]) -> None:
+        self.perform(node, ask(node.live()))
+
+    def perform(self, node: Node, effects: list[do.Effect]) -> None:
+        node.lists.append(effects)
+        for effect in effects:
+            for change in node.tamper(effect) if node.tamper else [effect]:
+                node.effects_done += 1
+                if node.effects_done in node.crash_at:
+                    self.stop(node.number)
+                    self.after(100, lambda: self.start(node.number))
+                    return
+                self._perform(node, change)
+
+    def _perform(self, node: Node, effect: do.Effect) -> None:
+        match effect:
+            case do.SaveSignState(record):
+                assert node.disk.record is None or record.place >= node.disk.record.place, "the record went back"
+                node.disk.record = record
+            case do.StoreBlock(block, certificate, tip, outcome):
+                node.disk.store.append(
+                    DecidedBlock(block, certificate, tip, outcome.applied.receipts, outcome.applied.changes)
+                )
+                node.receipts.update((receipt.txid, receipt) for receipt in outcome.applied.receipts)
+            case do.SendToAll(data):
+                self._check_signed(node, data)
+                for peer in tuple(node.live().up):
+                    self._frame(node, peer, data)
+            case do.SendFrame(to, data):
+                self._check_signed(node, data)
+                self._frame(node, to, data)
+            case do.SendBlob(to, header, data):
+                self._blob(node, to, header, bytes(data))
+            case do.Announce(data):
+                for peer in tuple(node.live().up):
+                    self._announcement(node, peer, data)
+            case do.StartTimer(key, delay_ms):
+                self._timer(node, key, delay_ms)
+            case do.DropPeer(member, reason):
+                node.dropped.append((member, reason))
+            case do.Log():
+                node.logs.append(effect)
+            case _:
+                self._perform_stored(node, effect)
+
+    def _perform_stored(self, node: Node, effect: do.Effect) -> None:
+        disk = node.disk
+        match effect:
+            case do.SaveRecord(study, round_, part, data):
+                disk.records[study, round_, part] = data.reveal()
+            case do.ForgetRecords(study, round_):
+                disk.records = {k: v for k, v in disk.records.items() if k[0] != study or k[1] > round_}
+            case do.SaveModel(name, data):
+                disk.models[name] = data
+            case do.LoadModel(name):
+                found = read_model(disk.models[name]) if name in disk.models else None
+                self.tell_later(node, 1, lambda core: core.model_found(name, found, self.now_ms))
+            case do.ServeBlocks(to, first, last):
+                self._frame(node, to, wire.encode_sync_frame(sync.make_response(disk.store.blocks(first, last))))
+            case do.ServeModel(to, name):
+                if name in disk.models:
+                    self._blob(node, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
+            case do.StartWork(study, number, job):
+                assert node.worker is not None
+                answer = node.worker.answer(job)
+                self.tell_later(node, WORK_MS, lambda core: core.worked(study, number, answer, self.now_ms))
+            case do.ComputeSum(study, round_, number, sum_job):
+                result = sum_jobs.run(sum_job)
+                self.tell_later(node, 1, lambda core: core.computed_sum(study, round_, number, result, self.now_ms))
+            case do.ComputeRound(study, number, round_job):
+                done = round_jobs.run(round_job)
+                self.tell_later(node, 1, lambda core: core.computed_round(study, number, done, self.now_ms))
+            case _:
+                raise AssertionError(f"nobody performs {effect}")
+
+    def _timer(self, node: Node, key: Hashable, delay_ms: int) -> None:
+        token = node.timers[key] = node.timers.get(key, 0) + 1
+        epoch = node.epoch
+
+        def act() -> None:
+            if node.core is not None and node.epoch == epoch and node.timers.get(key) == token:
+                self.tell(node, lambda core: core.timer(key, self.now_ms))
+
+        self.after(delay_ms, act)
+
+    # --- the network --------------------------------------------------------------------------------------------
+
+    def _passes(self, one: int, other: int) -> bool:
+        return frozenset((one, other)) in self.links and self.random.random() >= self.loss
+
+    def _frame(self, node: Node, to: MemberId, data: bytes) -> None:
+        if self._passes(node.number, to):
+            receiver = self.nodes[to]
+            self.tell_later(
+                receiver, self.random.randrange(1, 5),
+                lambda core: self._guard(receiver, node.number, lambda: core.frame(node.number, data, self.now_ms)),
+            )
+
+    def _announcement(self, node: Node, to: MemberId, data: bytes) -> None:
+        if self._passes(node.number, to):
+            receiver = self.nodes[to]
+            self.tell_later(
+                receiver, 2, lambda core: self._guard(
+                    receiver, node.number, lambda: core.announcement(node.number, data, self.now_ms)
+                ),
+            )
+
+    def _blob(self, node: Node, to: MemberId, header: bytes, data: bytes) -> None:
+        if not self._passes(node.number, to):
+            return
+        receiver, view = self.nodes[to], memoryview(data)
+
+        def take(core: Core) -> list[do.Effect]:
+            if not core.accepts_blob(node.number, header, len(data)):
+                return []
+            return self._guard(receiver, node.number, lambda: core.blob(node.number, header, view, self.now_ms))
+
+        self.tell_later(receiver, self.random.randrange(1, 5), take)
+
+    def _guard(self, node: Node, sender: MemberId, ask: Callable[[], list[do.Effect]]) -> list[do.Effect]:
+        """A peer's nonsense is counted and dropped, as the reactor does."""
+        try:
+            return ask()
+        except Rejected as error:
+            node.rejected.append((sender, error.reason))
+            return []
+
+    @staticmethod
+    def _check_signed(node: Node, data: bytes) -> None:
+        """Nothing this member signed leaves before its record is on the disk."""
+        frame = wire.decode_frame(data)
+        if not isinstance(frame, wire.ConsensusFrame):
+            return
+        message = frame.message
+        vote = message.vote if isinstance(message, Proposal) else message
+        if isinstance(vote, Vote) and vote.sender == node.number:
+            record = node.disk.record
+            assert record is not None and record.place >= (vote.height, vote.view, vote.kind), "sent before it was kept"
+
+
+def transactions_in(data: bytes) -> list[Transaction]:
+    """The transactions of a frame, if it is one of transactions."""
+    frame = wire.decode_frame(data)
+    return [decode_transaction(item) for item in frame.items] if isinstance(frame, wire.Transactions) else []
+
+
