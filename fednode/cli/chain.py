@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fednode.cli import chain_files, chain_look, chain_proof
 from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.chain_source import open_stopped
 from fednode.cli.genesis import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
-from fednode.errors import Unavailable, VerificationFailed
+from fednode.errors import VerificationFailed
 from fednode.node.control_client import NotRunning
-from fednode.node.files import daemon_pid
 
 if TYPE_CHECKING:
-    from fednode.ledger.genesis import Genesis
-    from fednode.ledger.leveldb import LevelDbStore
     from fednode.ledger.verify import ChainEntry
 
 
@@ -39,7 +38,7 @@ def status(site: Site, as_json: bool) -> None:
     try:
         found: Mapping[str, Any] = as_record(ask(site, "chain_status"))
     except NotRunning:
-        with _store(site) as (store, genesis):
+        with open_stopped(site) as (store, genesis):
             found = chain_query.stored_chain(store, genesis)
     if as_json:
         print_json(found)
@@ -61,7 +60,7 @@ def show(site: Site, at: str, as_json: bool) -> None:
     try:
         blocks: list[Mapping[str, Any]] = list(as_records(ask(site, "chain_show", at=at)))
     except NotRunning:
-        with _store(site) as (store, _):
+        with open_stopped(site) as (store, _):
             blocks = list(chain_query.chain_show(store, at))
     if ".." in at:
         if as_json:
@@ -89,7 +88,7 @@ def tx(site: Site, txid: str, as_json: bool) -> None:
     try:
         found: Mapping[str, Any] = as_record(ask(site, "chain_tx", id=txid))
     except NotRunning:
-        with _store(site) as (store, _):
+        with open_stopped(site) as (store, _):
             found = chain_query.chain_transaction(store, txid)
     if as_json:
         print_json(found)
@@ -100,14 +99,22 @@ def tx(site: Site, txid: str, as_json: bool) -> None:
 LEVELS = ("storage", "links", "certificates", "transactions", "execution")
 
 
-@chain.command("verify", example="fednode chain verify\nfednode chain verify --level 2 --format json")
+@chain.command(
+    "verify",
+    example="fednode chain verify\nfednode chain verify --level 2 --format json\n"
+    "fednode chain verify --export chain.fnx",
+)
 @click.option("--level", type=click.IntRange(0, 4), default=4, show_default=True,
               help="0 storage, 1 links, 2 certificates, 3 transactions, 4 execution; each includes those below.")
+@click.option("--export", type=click.Path(path_type=Path), metavar="FILE", help="Check this export instead.")
 @format_option
 @site_options
 @pass_site
-def verify(site: Site, level: int, as_json: bool) -> None:
+def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
     """Check the whole chain from the genesis on, in this process, trusting neither daemon nor store."""
+    if export is not None:
+        chain_files.verify_file(site, export, level, None, as_json)
+        return
     from fednode.ledger.verify import Level, entries_of, verify_chain
 
     try:
@@ -116,7 +123,7 @@ def verify(site: Site, level: int, as_json: bool) -> None:
         report = verify_chain(_progress(_asked(site), as_json), genesis, Level(level))
         source = "daemon"
     except NotRunning:
-        with _store(site) as (store, genesis):
+        with open_stopped(site) as (store, genesis):
             store.audit()
             report = verify_chain(_progress(entries_of(store), as_json), genesis, Level(level))
         source = "store"
@@ -155,22 +162,5 @@ def _progress(entries: Iterator[ChainEntry], as_json: bool) -> Iterator[ChainEnt
         yield from counted
 
 
-@contextlib.contextmanager
-def _store(site: Site) -> Iterator[tuple[LevelDbStore, Genesis]]:
-    """Open the stopped daemon's store. A home that has none yet is left without one."""
-    from fednode.ledger.leveldb import open_store
-
-    values = site.load().values
-    genesis = read_genesis(values.genesis_path)
-    home = values.home
-    if daemon_pid(home) is not None:
-        raise Unavailable(f"the daemon of {home.root} is just starting or stopping; try again in a moment")
-    if not home.chain.is_dir():
-        raise Unavailable(f"there is no chain in {home.root} yet; run 'fednode start' first")
-    store = open_store(home.chain, genesis)
-    try:
-        yield store, genesis
-    finally:
-        store.close()
-
-
+for more in (*chain_look.COMMANDS, *chain_files.COMMANDS, *chain_proof.COMMANDS):
+    chain.add_command(more)

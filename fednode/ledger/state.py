@@ -66,6 +66,13 @@ def _form_of(key: bytes) -> tuple[int, type]:
     return _FORMS[key.split(b"/", 1)[0]]
 
 
+def decode_record(key: bytes, data: bytes) -> object:
+    """Return the record that `data` encodes under `key`; raise `Rejected` if it cannot be one."""
+    if key.split(b"/", 1)[0] not in _FORMS:
+        raise Rejected("a key of a kind that this version does not know")
+    return cast(object, decode(_form_of(key)[1], data, MAX_RECORD_BYTES))
+
+
 def bucket_of(key: bytes) -> int:
     """Return the number of the bucket a key falls into."""
     return int.from_bytes(sha256(key)[:2], "big") >> 4

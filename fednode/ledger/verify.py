@@ -70,9 +70,9 @@ class ChainReport:
         return not self.problem
 
 
-def entries_of(store: LedgerStore) -> Iterator[ChainEntry]:
-    """Yield every block of a store; the store's own errors are raised while reading."""
-    for block, certificate in store.blocks(1, store.tip.height):
+def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> Iterator[ChainEntry]:
+    """Yield the blocks of a store, all or a range; the store's own errors are raised while reading."""
+    for block, certificate in store.blocks(first, store.tip.height if last is None else last):
         receipts = store.get_receipts(block.height)
         if receipts is None:
             raise StorageError(f"the receipts of block {block.height} are missing in the store")

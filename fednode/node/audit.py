@@ -30,9 +30,9 @@ from fednode.ledger.proofs import (
     claim_transaction,
 )
 from fednode.ledger.rules import receipts_data
-from fednode.ledger.state import BUCKETS, Leaf, State, get_studies
+from fednode.ledger.state import BUCKETS, Leaf, State, get_report, get_studies
 from fednode.ledger.store import LedgerStore
-from fednode.node.views import spec_bytes
+from fednode.node.views import Json, report_view, spec_bytes
 
 RULES = LightRules()
 """Each step of a proof carries the signatures of a quorum of the members trusted before it."""
@@ -196,3 +196,26 @@ def state_key(words: Sequence[str], state: State) -> bytes:
             return bytes.fromhex(text)
         case _:
             raise UsageError(f"'{' '.join(words)}' is no key of the state; give one of: {STATE_KEYS}")
+
+
+def parse_txid(text: str) -> bytes:
+    """Return a transaction id; raise `UsageError` if it is none."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise UsageError(f"'{text}' is no transaction id; give all 64 hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def look_for(
+    store: LedgerStore, state: State, height: int | None, tx: str | None, study: str | None, number: int | None
+) -> Json:
+    """Return where a height, a transaction or a round's report is, or None while it is not there."""
+    if height is not None:
+        here = {"height": int(store.tip.height), "hash": store.tip.block_hash.hex()}
+        return {**here} if store.tip.height >= height else None
+    if tx is not None:
+        place = store.find_transaction(parse_txid(tx))
+        return None if place is None else {"height": int(place.height), "id": tx.lower()}
+    if study is None or number is None:
+        raise UsageError("wait for one thing: a height, a transaction, or a round of a study")
+    report = get_report(state, find_study(state, study), number)
+    return None if report is None else {"height": report.closed_height, "report": report_view(report)}

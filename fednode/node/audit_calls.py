@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -15,10 +14,9 @@ from fednode.errors import Unavailable, UsageError
 from fednode.ledger.checkpoint import Checkpoint, sign_checkpoint
 from fednode.ledger.json_form import to_json
 from fednode.ledger.proofs import Proof
-from fednode.ledger.state import get_report
-from fednode.node.audit import Prover, find_study, leaves_of, state_key, steps_before
+from fednode.node.audit import Prover, leaves_of, look_for, parse_txid, state_key, steps_before
 from fednode.node.control import Arguments, Call, Emit, Stream
-from fednode.node.views import Json, plain
+from fednode.node.views import Json
 
 if TYPE_CHECKING:
     from fednode.node.status import Node
@@ -125,53 +123,16 @@ class AuditCalls:
         timeout_s = args.number("timeout_s")
         if not 0 < timeout_s <= LONGEST_WAIT_S:
             raise UsageError(f"wait 1 to {LONGEST_WAIT_S} seconds")
-        check = self._condition(args)
+        height, tx = args.optional_number("height"), args.optional_text("tx")
+        study, number = args.optional_text("study"), args.optional_number("round")
         with trio.move_on_after(timeout_s):
-            while (found := check()) is None:
+            while (found := look_for(self._store, self._node.state, height, tx, study, number)) is None:
                 await self._node.reactor.wait_block()
             return found
         raise Unavailable(
             f"it did not happen within {timeout_s} s, the chain is at block {self._store.tip.height}; wait longer, or "
             "look at 'fednode status'"
         )
-
-    def _condition(self, args: Arguments) -> Callable[[], Json]:
-        """Return what tells whether the awaited is there, as an answer, or None."""
-        height, tx, study = args.optional_number("height"), args.optional_text("tx"), args.optional_text("study")
-        return condition(self._node, height, tx, study, args.optional_number("round"))
-
-
-def condition(
-    node: Node, height: int | None, tx: str | None, study: str | None, number: int | None
-) -> Callable[[], Json]:
-    """Return what tells whether a height, a transaction or a round's report is there."""
-    store = node.reactor.parts.store
-    if height is not None:
-        return lambda: {"height": int(store.tip.height), "is_there": True} if store.tip.height >= height else None
-    if tx is not None:
-        txid = parse_txid(tx)
-
-        def look() -> Json:
-            place = store.find_transaction(txid)
-            return None if place is None else {"height": int(place.height), "id": tx, "is_there": True}
-
-        return look
-    if study is None or number is None:
-        raise UsageError("wait for --height H, for --tx ID, or for --study S --round R")
-    name = find_study(node.state, study)
-
-    def report() -> Json:
-        found = get_report(node.state, name, number)
-        return None if found is None else {"height": found.closed_height, "report": plain(found), "is_there": True}
-
-    return report
-
-
-def parse_txid(text: str) -> bytes:
-    """Return a transaction id; raise `UsageError` if it is none."""
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise UsageError(f"'{text}' is no transaction id; give all 64 hexadecimal digits")
-    return bytes.fromhex(text)
 
 
 def _now_ms() -> int:

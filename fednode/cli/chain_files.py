@@ -1,0 +1,256 @@
+"""Commands of `fednode chain` around exports: export, import, compare."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fednode.cli.chain_look import range_options, seen_blocks
+from fednode.cli.chain_source import Source, counted, open_source, place_of
+from fednode.cli.genesis import read_genesis
+from fednode.cli.show import print_json, print_pairs, print_table, short
+from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.errors import FednodeError, Rejected, UsageError, VerificationFailed
+from fednode.node.files import PUBLIC_FILE, environment, sync_folder
+
+if TYPE_CHECKING:
+    from fednode.ledger.export import ExportBlock
+    from fednode.ledger.state import Leaf
+    from fednode.ledger.verify_export import ExportReport
+
+LEVELS = ("storage", "links", "certificates", "transactions", "execution")
+LONGEST_LEVEL = click.IntRange(0, 4)
+
+
+@command("export", example="fednode chain export -o chain.fnx\nfednode chain export --from 100 --to 200 -o part.fnx")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="File to write; one that exists is replaced when the new one is whole.")
+@range_options
+@format_option
+@pass_site
+def export(site: Site, output: Path, first: int | None, last: int | None, as_json: bool) -> None:
+    """Write blocks, certificates, receipts and the state after the last block to one file that proves itself."""
+    from fednode.ledger.export import make_head, write_export
+
+    with open_source(site) as source:
+        height, block_hash, leaves = source.leaves()
+        begin, end = first or 1, last or height
+        if height == 0:
+            raise UsageError("the chain has no block yet; the first one comes with the first transaction")
+        if not 1 <= begin <= end <= height:
+            raise UsageError(f"the chain has blocks 1 to {height}; export some of these")
+        if end < height:
+            block_hash, leaves = _run_again(source, end, as_json)
+        head = make_head(source.genesis, begin, end, block_hash)
+        blocks = counted(_export_blocks(source, begin, end), "exporting", as_json)
+        done = _write(output, write_export(head, source.steps(begin), leaves, blocks))
+    shown = {"file": str(output), "bytes": done[0], "sha256": done[1], "chain_id": source.genesis.chain_id.hex(),
+             "first": begin, "last": end, "last_hash": block_hash.hex(), "source": source.name}
+    if as_json:
+        print_json(shown)
+        return
+    print_pairs([(key.replace("_", " "), short(value)) for key, value in shown.items()])
+    click.echo(f"check it anywhere: python scripts/verify_export.py --chain-id {shown['chain_id']} {output}")
+
+
+def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterator[Leaf]]:
+    """Execute blocks 1 to `last`: nobody keeps the state of an earlier block. Return its hash and the state."""
+    from fednode.ledger.genesis import genesis_state
+    from fednode.ledger.rules import BlockTime, apply_block
+    from fednode.ledger.transaction import decode_transaction
+    from fednode.node.audit import leaves_of
+
+    state, block = genesis_state(source.genesis), None
+    for seen in counted(seen_blocks(source, 1, last), "running again", as_json):
+        block = seen.block
+        transactions = [decode_transaction(data) for data in block.transactions]
+        state = apply_block(state, BlockTime(block.height, block.header.time_ms), transactions).state
+    if block is None or state.root != block.header.state_root:
+        raise VerificationFailed(f"running blocks 1 to {last} gives another state; see 'fednode chain verify'")
+    return block.hash, leaves_of(state)
+
+
+def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBlock]:
+    from fednode.ledger.export import export_block
+    from fednode.ledger.rules import receipts_data
+
+    members = source.members_at(first)
+    for seen in seen_blocks(source, first, last):
+        header = seen.block.header
+        if header.next_members_hash != header.members_hash:
+            members = source.members_at(header.height + 1)
+        yield export_block(seen.block, seen.certificate, receipts_data(seen.receipts), members)
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
+    """Write a file piece by piece; it has its name only when it is whole. Return its size and SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with environment("write", path):
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.absolute().parent)
+        try:
+            with open(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), PUBLIC_FILE)
+                for piece in pieces:
+                    file.write(piece)
+                    digest.update(piece)
+                    size += len(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_folder(path.absolute().parent)
+    return size, digest.hexdigest()
+
+
+# --- import ----------------------------------------------------------------------------------------------------
+
+@command(
+    "import",
+    example="fednode chain import --verify-only chain.fnx\n"
+    "fednode chain import --verify-only --chain-id 3f2a...64 digits... chain.fnx --format json",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--verify-only", is_flag=True, help="Check the file and keep nothing of it.")
+@click.option("--level", type=LONGEST_LEVEL, default=4, show_default=True, help="As for 'chain verify'.")
+@click.option("--chain-id", metavar="HEX", help="The chain it must be of (default: that of this home's genesis).")
+@format_option
+@pass_site
+def import_(site: Site, file: Path, verify_only: bool, level: int, chain_id: str | None, as_json: bool) -> None:
+    """Check an export completely: signatures, roots, and every block run again."""
+    if not verify_only:
+        raise UsageError("a node takes its chain from the members, never from a file; add --verify-only to check it")
+    verify_file(site, file, level, chain_id, as_json)
+
+
+def verify_file(site: Site, path: Path, level: int, chain_id: str | None, as_json: bool) -> None:
+    """Check an export up to `level`, print the verdicts, and raise `VerificationFailed` if it does not hold."""
+    from fednode.cli.chain_source import now_ms
+    from fednode.ledger.export import open_export
+    from fednode.ledger.verify import Level
+    from fednode.ledger.verify_export import verify_export
+
+    wanted = own_chain_id(site, chain_id)
+    try:
+        with environment("read the export", path), path.open("rb") as file:
+            opened = open_export(file.read)
+            genesis, head = opened.genesis, opened.head
+            report = verify_export(opened, Level(level), now_ms())
+    except Rejected as error:
+        raise VerificationFailed(f"{path} is not an export that holds: {error.reason}") from None
+    problem = report.problem
+    if wanted is not None and wanted != genesis.chain_id:
+        problem = f"it is of chain {genesis.chain_id.hex()}, not of chain {wanted.hex()}"
+    shown = {
+        "ok": not problem, "source": "export", "file": str(path), "level": level, "first": head.first,
+        "height": int(report.chain.height), "chain_id": genesis.chain_id.hex(), "chain_name": genesis.name,
+        "is_chain_id_checked": wanted is not None, "tip_hash": report.chain.tip_hash.hex(),
+        "levels": {LEVELS[step]: held for step, held in report.chain.verdicts}, "state": report.is_state_right,
+        "state_records": report.items, "problem": problem or None,
+    }
+    if as_json:
+        print_json(shown)
+    else:
+        _print_report(report, shown)
+    if problem:
+        raise VerificationFailed(f"{path}: {problem}; get the export again, or ask another member for one")
+
+
+def _print_report(report: ExportReport, shown: dict[str, Any]) -> None:
+    rows = [(LEVELS[step], "PASSED" if held else "FAILED") for step, held in report.chain.verdicts]
+    if report.is_state_right is not None:
+        rows.append((f"state ({report.items} records)", "PASSED" if report.is_state_right else "FAILED"))
+    print_table(["check", "result"], rows)
+    known = "as expected" if shown["is_chain_id_checked"] else "compare it with the one your hospital has"
+    print_pairs([
+        ("blocks", f"{shown['first']} to {shown['height']}"), ("tip", short(shown["tip_hash"])),
+        ("chain", f"{shown['chain_name']} {shown['chain_id']} ({known})"), ("source", "export"),
+    ])
+
+
+def own_chain_id(site: Site, text: str | None) -> bytes | None:
+    """Return the chain id that was given, else that of the home's genesis, else None."""
+    if text is not None:
+        if not re.fullmatch("[0-9a-fA-F]{64}", text):
+            raise UsageError("a chain id has 64 hexadecimal digits; 'fednode genesis show' prints it")
+        return bytes.fromhex(text)
+    try:
+        return read_genesis(site.load().values.genesis_path).chain_id
+    except FednodeError:
+        return None  # an auditor has neither home nor genesis
+
+
+# --- compare ---------------------------------------------------------------------------------------------------
+
+@command(
+    "compare",
+    example="fednode chain compare mine.fnx theirs.fnx\nfednode chain compare ~/.fednode theirs.fnx --format json",
+)
+@click.argument("a", type=click.Path(path_type=Path, exists=True))
+@click.argument("b", type=click.Path(path_type=Path, exists=True))
+@format_option
+@pass_site
+def compare(site: Site, a: Path, b: Path, as_json: bool) -> None:
+    """Compare two chains, each an export or the home of a node: same, one the beginning of the other, or a fork."""
+    places = [place_of(path) for path in (a, b)]
+    with open_source(*places[0]) as left, open_source(*places[1]) as right:
+        shown = _compared(left, right, as_json)
+        shown |= {
+            name: {"place": str(path), "source": source.name, "first": source.first, "last": source.last,
+                   "last_hash": source.last_hash.hex()}
+            for name, path, source in (("a", a, left), ("b", b, right))
+        }
+    if as_json:
+        print_json(shown)
+    else:
+        _print_compared(shown)
+    if shown["relation"] in ("fork", "other chain"):
+        raise VerificationFailed(f"the two differ: {shown['text']}")
+
+
+def _compared(left: Source, right: Source, as_json: bool) -> dict[str, Any]:
+    if left.genesis.chain_id != right.genesis.chain_id:
+        text = f"chain {left.genesis.chain_id.hex()[:16]} and chain {right.genesis.chain_id.hex()[:16]}"
+        return {"relation": "other chain", "text": text, "compared": None}
+    begin, end = max(left.first, right.first), min(left.last, right.last)
+    if begin > end and left.last and right.last:
+        raise UsageError(f"A ends at block {end} before B begins at {begin}; export a stretch that both have")
+    pairs = zip(seen_blocks(left, begin, end), seen_blocks(right, begin, end), strict=True)
+    for one, other in counted(pairs, "comparing", as_json) if end else ():
+        if one.block.hash == other.block.hash:
+            continue
+        height = int(one.block.height)
+        both = [set(seen.certificate.signers(source.members_at(height)))
+                for seen, source in ((one, left), (other, right))]
+        signers = sorted(map(int, both[0] & both[1]))
+        return {
+            "relation": "fork", "compared": [begin, height], "height": height, "signed_both": signers,
+            "hash_a": one.block.hash.hex(), "hash_b": other.block.hash.hex(),
+            "text": f"block {height} is another one in each; members {signers or 'none'} signed both",
+        }
+    relation, text = "same", f"blocks {begin} to {end} are the same in both"
+    if left.last != right.last:
+        shorter = "A" if left.last < right.last else "B"
+        relation, text = "prefix", f"the same from block {begin} up to block {end}, where {shorter} ends"
+    return {"relation": relation, "text": text, "compared": [begin, end]}
+
+
+def _print_compared(shown: dict[str, Any]) -> None:
+    rows = [
+        (name.upper(), shown[name]["place"], shown[name]["source"], f"{shown[name]['first']} to {shown[name]['last']}",
+         short(shown[name]["last_hash"]))
+        for name in ("a", "b")
+    ]
+    print_table(["", "place", "source", "blocks", "last"], rows)
+    print_pairs([("result", shown["relation"]), ("", shown["text"])])
+
+
+COMMANDS = (export, import_, compare)

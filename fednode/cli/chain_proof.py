@@ -1,0 +1,383 @@
+"""Commands of `fednode chain` for those who trust nobody: proof, verify-proof, checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from fednode.cli.ask import ask
+from fednode.cli.chain_files import own_chain_id
+from fednode.cli.chain_source import now_ms, open_source, open_stopped
+from fednode.cli.genesis import read_genesis
+from fednode.cli.show import print_json, print_value, short
+from fednode.cli.site import Site, command, format_option, group, pass_site, site_options
+from fednode.errors import FednodeError, Rejected, Unavailable, UsageError, VerificationFailed
+from fednode.node.control_client import NotRunning
+from fednode.node.files import PUBLIC_FILE, read_bounded, write_atomic
+
+if TYPE_CHECKING:
+    from fednode.ids import MemberId
+    from fednode.ledger.checkpoint import Checkpoint, Consistency
+    from fednode.ledger.proofs import Proof, Proven
+
+MAX_CHECKPOINT_BYTES = 1024 * 1024
+DAY_MS = 24 * 3600 * 1000
+
+output_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="File to write (default: print it).",
+)
+checkpoint_option = click.option(
+    "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
+    help="Make it for somebody who has this checkpoint and not the chain id.",
+)
+
+
+# --- proof -----------------------------------------------------------------------------------------------------
+
+@group("proof")
+def proof() -> None:
+    """Prove a transaction, a record of the state or a header to somebody who runs no node."""
+
+
+@proof.command(
+    "tx", example="fednode chain proof tx 3f2a...64 digits... -o tx.json\nfednode chain verify-proof tx.json"
+)
+@click.argument("txid", metavar="ID")
+@checkpoint_option
+@output_option
+@format_option
+@site_options
+@pass_site
+def proof_tx(site: Site, txid: str, checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
+    """Prove that a transaction is in a block, and what the rules said to it."""
+    _give(site, {"kind": "tx", "id": txid}, checkpoint, output, as_json)
+
+
+@proof.command(
+    "state",
+    example="fednode chain proof state report heart 3 -o report.json\nfednode chain proof state members\n"
+    "fednode chain proof state study heart --format json",
+)
+@click.argument("key", nargs=-1, required=True, metavar="KEY...")
+@checkpoint_option
+@output_option
+@format_option
+@site_options
+@pass_site
+def proof_state(
+    site: Site, key: tuple[str, ...], checkpoint: Path | None, output: Path | None, as_json: bool
+) -> None:
+    """Prove a record of the state after the latest block, or that there is none.
+
+    KEY is one of: chain, members, studies, study S, spec S, round S, report S ROUND, nonce MEMBER, hex HEX.
+    """
+    _give(site, {"kind": "state", "key": " ".join(key)}, checkpoint, output, as_json)
+
+
+@proof.command("header", example="fednode chain proof header 17 -o header.json")
+@click.argument("height", type=click.IntRange(1))
+@checkpoint_option
+@output_option
+@format_option
+@site_options
+@pass_site
+def proof_header(site: Site, height: int, checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
+    """Prove a block's header: by certificates from the genesis on, and by its place in the log of all blocks."""
+    _give(site, {"kind": "header", "height": height}, checkpoint, output, as_json)
+
+
+@proof.command(
+    "consistency", example="fednode chain proof consistency old.json -o grown.json\n"
+    "fednode chain verify-proof grown.json --checkpoint old.json"
+)
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path), required=False)
+@output_option
+@format_option
+@site_options
+@pass_site
+def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | None, as_json: bool) -> None:
+    """Prove that the chain at checkpoint NEW, or at its end, continues the one at checkpoint OLD."""
+    from fednode.ledger.checkpoint import check_consistency
+
+    ends = read_checkpoint(old), None if new is None else read_checkpoint(new)
+    heights = {"old": int(ends[0].height), "new": None if ends[1] is None else int(ends[1].height)}
+    made, source = _make(site, "chain_consistency", heights)
+    found = cast("Consistency", _parsed(made, "answer of the daemon"))
+    try:
+        check_consistency(found, *ends)
+    except Rejected as error:
+        raise VerificationFailed(f"this chain does not continue the checkpoint: {error.reason}") from None
+    what = f"the log of {found.new_size} blocks continues that of {found.old_size}"
+    _put(made, {"proves": what, "chain": found.chain_id.hex(), "source": source}, output, as_json)
+
+
+def _give(site: Site, args: dict[str, Any], checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
+    """Get a proof, check it as its reader will, and write it."""
+    from fednode.ledger.light import LightRules
+    from fednode.ledger.proofs import Trust, verify_proof
+
+    known = None if checkpoint is None else read_checkpoint(checkpoint)
+    made, source = _make(site, "chain_proof", {**args, "since": None if known is None else int(known.height)})
+    found = cast("Proof", _parsed(made, "answer of the daemon"))
+    chain_id = read_genesis(site.load().values.genesis_path).chain_id
+    try:
+        proven = verify_proof(found, Trust(chain_id, known), now_ms(), LightRules())
+    except Rejected as error:
+        raise VerificationFailed(f"no proof for this can be made here: {error.reason}") from None
+    _put(made, {**describe(proven), "source": source}, output, as_json)
+
+
+def _put(made: object, shown: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
+    """Write the proof to the file and tell what it proves, or print the proof itself."""
+    import json
+
+    if output is None:
+        print_json(made)
+        return
+    data = (json.dumps(made, indent=1) + "\n").encode()
+    write_atomic(output, data, PUBLIC_FILE)
+    shown = {"file": str(output), "bytes": len(data), **shown}
+    if as_json:
+        print_json(shown)
+    else:
+        print_value(shown)
+
+
+def _make(site: Site, call: str, args: dict[str, Any]) -> tuple[object, str]:
+    """Ask the daemon, or make it from the store while none runs; return it as JSON, and where it came from."""
+    try:
+        return ask(site, call, **args), "daemon"
+    except NotRunning as error:
+        if args.get("sign"):
+            raise Unavailable(f"a checkpoint is signed by the daemon, which holds the key, and {error}") from None
+    from fednode.ledger.json_form import to_json
+    from fednode.node.audit import Prover, parse_txid, state_key
+
+    with open_stopped(site) as (store, genesis):
+        prover, now, since = Prover(store, genesis), now_ms(), args.get("since")
+        found: object
+        match args.get("kind", call):
+            case "tx":
+                found = prover.transaction(parse_txid(args["id"]), since, now)
+            case "header":
+                found = prover.header(args["height"], since, now)
+            case "state":
+                state = store.load_state()
+                key = state_key(args["key"].split(" "), state)
+                found = prover.state(key, state, int(store.tip.height), since, now)
+            case "chain_checkpoint":
+                found = prover.checkpoint(args["height"])
+            case _:
+                found = prover.consistency(args["old"], args["new"])
+    return to_json(found), "store"
+
+
+# --- verify-proof ----------------------------------------------------------------------------------------------
+
+@command(
+    "verify-proof",
+    example="fednode chain verify-proof tx.json --chain-id 3f2a...64 digits...\n"
+    "fednode chain verify-proof header.json --checkpoint trusted.json --trusting-days 30 --format json\n"
+    "fednode chain verify-proof trusted.json --genesis genesis.toml",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--chain-id", metavar="HEX", help="The chain it must be of (default: that of this home's genesis).")
+@click.option("--genesis", type=click.Path(path_type=Path), metavar="FILE", help="A genesis file to trust.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="A checkpoint to trust.")
+@click.option("--trusting-days", type=click.IntRange(1, 36_500), metavar="N",
+              help="Trust the checkpoint for so long after its time, then refuse to go on from it.")
+@format_option
+@pass_site
+def verify_proof_command(
+    site: Site, file: Path, chain_id: str | None, genesis: Path | None, checkpoint: Path | None,
+    trusting_days: int | None, as_json: bool,
+) -> None:
+    """Check a proof, a checkpoint or a consistency proof, with no node, against a chain id or a checkpoint."""
+    known = None if checkpoint is None else read_checkpoint(checkpoint)
+    keys: Mapping[MemberId, bytes] | None = None
+    wanted = None if known is not None and chain_id is None else own_chain_id(site, chain_id)
+    if genesis is not None:
+        founded = read_genesis(genesis)
+        wanted, keys = founded.chain_id, founded.member_set.keys
+    found = _parsed(_read_json(file), str(file))
+    try:
+        shown = _checked(found, wanted, known, keys or _own_keys(site, found), trusting_days)
+    except Rejected as error:
+        raise VerificationFailed(f"{file} does not hold: {error.reason}") from None
+    shown = {"ok": True, "file": str(file), **shown}
+    if as_json:
+        print_json(shown)
+    else:
+        print_value(shown)
+
+
+def _checked(
+    found: Proof | Checkpoint | Consistency, wanted: bytes | None, known: Checkpoint | None,
+    keys: Mapping[MemberId, bytes] | None, trusting_days: int | None,
+) -> dict[str, Any]:
+    """Return what a file proves; raise `Rejected` if it does not."""
+    from fednode.ledger.checkpoint import Checkpoint, Consistency, check_consistency, check_signatures
+    from fednode.ledger.light import LightRules, one_third
+    from fednode.ledger.proofs import Trust, verify_proof
+
+    if wanted is not None and found.chain_id != wanted:
+        raise Rejected(f"it is of chain {found.chain_id.hex()}, not of chain {wanted.hex()}")
+    if isinstance(found, Checkpoint):
+        if known is not None and (known.height == found.height) and known.content() != found.content():
+            raise Rejected("the two checkpoints of one height differ: two histories of one chain exist")
+        signers = [int(member) for member in check_signatures(found, keys)]
+        return {"kind": "checkpoint", **describe_checkpoint(found), "signers": signers, "are_keys_known": bool(keys)}
+    if isinstance(found, Consistency):
+        if known is None:
+            raise UsageError("a consistency proof is checked against a checkpoint of one of its ends; add --checkpoint")
+        is_new = known.log_size == found.new_size
+        check_consistency(found, None if is_new else known, known if is_new else None)
+        return {"kind": "consistency", "chain_id": found.chain_id.hex(), "old_size": found.old_size,
+                "old_root": found.old_root.hex(), "new_size": found.new_size, "new_root": found.new_root.hex(),
+                "anchors": ["checkpoint"]}
+    if wanted is None and known is None:
+        raise UsageError("there is nothing to check the proof against; give --chain-id, --genesis or --checkpoint")
+    rules = LightRules() if trusting_days is None else LightRules(trusting_days * DAY_MS, overlap=one_third)
+    return describe(verify_proof(found, Trust(wanted, known), now_ms(), rules))
+
+
+def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[MemberId, bytes] | None:
+    """Return the keys of the members at a checkpoint's height as this home's chain has them, if it has one."""
+    from fednode.ledger.checkpoint import Checkpoint
+
+    if not isinstance(found, Checkpoint):
+        return None
+    try:
+        with open_source(site) as source:
+            if source.genesis.chain_id != found.chain_id:
+                return None
+            return source.members_at(found.height if found.height <= source.last else source.last + 1).keys
+    except FednodeError:
+        return None  # an auditor has no node
+
+
+def describe(proven: Proven) -> dict[str, Any]:
+    """Return what a proof has shown, for people and programs."""
+    from fednode.ledger.state import decode_record
+    from fednode.node.views import plain, transaction_view, utc_text
+
+    header, found = proven.proof.header, proven.proof
+    shown: dict[str, Any] = {
+        "kind": found.kind, "chain_id": found.chain_id.hex(), "height": int(header.height),
+        "block_hash": proven.block_hash.hex(), "time": utc_text(header.time_ms), "anchors": list(proven.anchors),
+        "signers": [int(member) for member in proven.signers],
+    }
+    if found.log is not None:
+        shown |= {"log_size": found.log.size, "log_root": found.log.root.hex()}
+    if proven.transaction is not None and proven.receipt is not None:
+        receipt = proven.receipt
+        shown["transaction"] = transaction_view(proven.transaction, int(header.height), receipt.ok, receipt.reason)
+    if found.state is not None:
+        key, record = found.state.key, proven.record
+        readable: object = None
+        if record is not None:
+            try:
+                readable = plain(decode_record(key, record))
+            except Rejected:
+                readable = record.hex()  # of a kind that a later version knows
+        shown |= {"key": key.hex(), "is_there": record is not None, "record": readable}
+    return shown
+
+
+# --- checkpoint ------------------------------------------------------------------------------------------------
+
+@command(
+    "checkpoint",
+    example="fednode chain checkpoint --sign -o today.json\n"
+    "fednode chain checkpoint --sign --add today.json -o signed-by-two.json --format json",
+)
+@click.option("--at", "height", type=click.IntRange(1), metavar="H", help="Block to take (default: the latest).")
+@click.option("--sign", is_flag=True, help="Sign it with this hospital's key; the daemon does it.")
+@click.option("--add", type=click.Path(path_type=Path), metavar="FILE",
+              help="Take the block of this checkpoint, and its signatures over.")
+@output_option
+@format_option
+@pass_site
+def checkpoint(
+    site: Site, height: int | None, sign: bool, add: Path | None, output: Path | None, as_json: bool
+) -> None:
+    """Put on record where the chain is: height, block hash, and the root of the log over all block hashes."""
+    from fednode.ledger.checkpoint import Checkpoint, add_signatures, check_signatures
+    from fednode.ledger.json_form import from_json, to_json
+
+    other = None if add is None else read_checkpoint(add)
+    at = height if other is None else int(other.height)
+    answer, source = _make(site, "chain_checkpoint", {"height": at, "sign": sign})
+    try:
+        made = from_json(Checkpoint, answer)
+        if other is not None:
+            if other.content() != made.content():
+                raise Rejected("it names another block or log than this chain has: two histories of one chain exist")
+            made = add_signatures(other, made.signatures)
+        check_signatures(made)
+    except Rejected as error:
+        raise VerificationFailed(f"the checkpoint does not hold: {error.reason}") from None
+    signers = [int(signature.member) for signature in made.signatures]
+    _put(to_json(made), {**describe_checkpoint(made), "signers": signers, "source": source}, output, as_json)
+
+
+def describe_checkpoint(found: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint without its signatures."""
+    from fednode.node.views import utc_text
+
+    return {"chain_id": found.chain_id.hex(), "height": int(found.height), "block_hash": found.block_hash.hex(),
+            "time": utc_text(found.time_ms), "log_size": found.log_size, "log_root": found.log_root.hex()}
+
+
+# --- files -----------------------------------------------------------------------------------------------------
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file and check its signatures; raise `VerificationFailed` if it does not hold."""
+    from fednode.ledger.checkpoint import Checkpoint, check_signatures
+
+    found = _parsed(_read_json(path, MAX_CHECKPOINT_BYTES), str(path))
+    if not isinstance(found, Checkpoint):
+        raise UsageError(f"{path} is no checkpoint but a proof; 'fednode chain checkpoint -o FILE' makes one")
+    try:
+        check_signatures(found)
+    except Rejected as error:
+        raise VerificationFailed(f"{path} does not hold: {error.reason}") from None
+    return found
+
+
+def _read_json(path: Path, max_bytes: int | None = None) -> object:
+    from fednode.ledger.json_form import parse_json
+    from fednode.ledger.proofs import MAX_PROOF_BYTES
+
+    data = read_bounded(path, max_bytes or MAX_PROOF_BYTES, "proof", UsageError)
+    try:
+        return parse_json(data)
+    except Rejected as error:
+        raise VerificationFailed(f"{path} is no proof: {error.reason}; get the file again") from None
+
+
+def _parsed(value: object, where: str) -> Proof | Checkpoint | Consistency:
+    """Return what a file says it is."""
+    from fednode.ledger.checkpoint import CHECKPOINT_FORMAT, CONSISTENCY_FORMAT, Checkpoint, Consistency
+    from fednode.ledger.json_form import from_json
+    from fednode.ledger.proofs import PROOF_FORMAT, Proof
+
+    forms: dict[object, type[Proof | Checkpoint | Consistency]] = {
+        PROOF_FORMAT: Proof, CHECKPOINT_FORMAT: Checkpoint, CONSISTENCY_FORMAT: Consistency
+    }
+    name = value.get("format") if isinstance(value, dict) else None
+    form = forms.get(name) if isinstance(name, str) else None
+    try:
+        if form is None:
+            raise Rejected(f"format {short(name)} is not known, these are: {', '.join(map(str, forms))}")
+        return from_json(form, value)
+    except Rejected as error:
+        raise VerificationFailed(f"{where} is no proof: {error.reason}; get the file again") from None
+
+
+COMMANDS = (proof, verify_proof_command, checkpoint)
