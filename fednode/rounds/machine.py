@@ -84,6 +84,7 @@ class StudyMachine:
         self._current: Current | None = None
         self._next_number = 0
         self._model: ModelFile | None = None
+        self._model_hash = NO_HASH  # as it came with the model: computing it again costs a millisecond a block
         self._wanted_model: Hash | None = None
         self._forgotten = -1
         self._check_number: int | None = None
@@ -103,7 +104,7 @@ class StudyMachine:
                 return self._on_work(number, answer)
             case ev.ModelLoaded(hash_, model):
                 if hash_ == self._wanted_model:
-                    self._model, self._wanted_model = model, None
+                    self._model, self._model_hash, self._wanted_model = model, hash_, None
                 return self._advance()
             case ev.ComputeDone(number, result):
                 return self._on_computed(number, result)
@@ -195,7 +196,7 @@ class StudyMachine:
         wanted = Hash(snapshot.record.model_hash)
         if wanted == NO_HASH or wanted == self._wanted_model:
             return []
-        if self._model is not None and self._model.hash == wanted:
+        if self._model_hash == wanted:
             return []
         self._wanted_model = wanted
         return [ev.NeedModel(wanted)]
@@ -228,7 +229,7 @@ class StudyMachine:
             job: work.Job = work.ComputeStatistics(place.spec, place.data_path)
         else:
             start = self._model
-            if start is None or start.hash != ledger_round.start_model:
+            if start is None or self._model_hash != ledger_round.start_model:
                 return []
             values = model_bytes(start.values)
             if current.kind is RoundKind.CLOSING:
@@ -246,7 +247,7 @@ class StudyMachine:
         if opened is None or current.concluding is not None or current.result is not None:
             return []
         start = self._model if current.kind is not RoundKind.STATISTICS else None
-        if current.kind is not RoundKind.STATISTICS and (start is None or start.hash != ledger_round.start_model):
+        if current.kind is not RoundKind.STATISTICS and (start is None or self._model_hash != ledger_round.start_model):
             return []
         current.concluding = self._number()
         job = Conclude(
