@@ -9,6 +9,7 @@ Source: draft-irtf-cfrg-vdaf, section 6.1 (parameters and generator).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,8 @@ _EPSILON: Final = np.uint64(2**32 - 1)
 """2^64 modulo p; also the mask of the low half of a word."""
 _HALF: Final = np.uint64(32)
 _ONE: Final = np.uint64(1)
+_STEP: Final = 1 << 14
+"""Elements of a block (128 KiB): what is computed with it stays in cache."""
 
 
 def from_integers(values: Sequence[int] | NDArray[np.int64]) -> FieldVector:
@@ -113,13 +116,15 @@ def dot(a: FieldVector, b: FieldVector, axis: int = -1) -> FieldVector:
 
 
 def combine(weights: FieldVector, rows: FieldVector) -> FieldVector:
-    """Return weights @ rows: weights (n, m) or (m,), rows (m, d); memory of a few rows, whatever n is."""
+    """Return weights @ rows: weights (n, m) or (m,), rows (m, d); memory of the result and a few small blocks."""
     if weights.ndim == 1:
         return combine(weights[None], rows).reshape(-1)
     combined = np.zeros((weights.shape[0], rows.shape[1]), FIELD)
-    for row, factors in zip(combined, weights, strict=True):
-        for factor, vector in zip(factors, rows, strict=True):
-            row[:] = add(row, multiply(factor.reshape(1), vector))
+    width = max(1, _STEP // max(1, len(weights)))
+    for start in range(0, rows.shape[1], width):
+        block = combined[:, start : start + width]
+        for factors, row in zip(weights.T, rows, strict=True):
+            block[:] = add(block, multiply(factors[:, None], row[None, start : start + width]))
     return combined
 
 
@@ -159,16 +164,20 @@ def interpolate_at_roots(values: FieldVector) -> FieldVector:
 
 
 def _transform(values: FieldVector, root: int) -> FieldVector:
-    """The number theoretic transform, even and odd coefficients apart (Cooley and Tukey 1965)."""
-    size = values.shape[-1]
-    if size == 1:
-        return values.copy()
-    square = root * root % MODULUS
-    even = _transform(values[..., ::2], square)
-    odd = multiply(_transform(values[..., 1::2], square), powers(root, size // 2))
-    return np.concatenate([add(even, odd), subtract(even, odd)], axis=-1)
+    """The number theoretic transform (Cooley and Tukey 1965), all transforms of one length at a time.
+
+    Column c of `work` holds the values of the polynomial of the coefficients c, c + columns, c + 2 columns, ...
+    """
+    work = values[..., None, :]
+    while work.shape[-1] > 1:
+        half = work.shape[-1] // 2
+        turns = powers(pow(root, half, MODULUS), work.shape[-2])[:, None]
+        even, odd = work[..., :half], multiply(work[..., half:], turns)
+        work = np.concatenate([add(even, odd), subtract(even, odd)], axis=-2)
+    return work[..., 0].copy()
 
 
+@lru_cache(maxsize=16)
 def lagrange_at_roots(size: int, point: int) -> FieldVector:
     """Return weights l_k with p(point) = sum l_k p(w^k) for every p of degree < size (`point` no such root).
 
@@ -179,7 +188,9 @@ def lagrange_at_roots(size: int, point: int) -> FieldVector:
     if factor == 0:
         raise ValueError("the point is one of the roots")
     differences = subtract(np.full(size, point % MODULUS, FIELD), roots)
-    return scale(multiply(roots, invert_all(differences)), factor)
+    weights = scale(multiply(roots, invert_all(differences)), factor)
+    weights.setflags(write=False)  # it is remembered: every share is queried at the same point
+    return weights
 
 
 def invert_all(values: FieldVector) -> FieldVector:

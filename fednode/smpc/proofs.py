@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -198,11 +199,18 @@ def query_gadget(
     """Return the wires at the point, p at the point (1,) and the sum of p over the calls (1,)."""
     size = wires.shape[1]
     at_point = field.dot(wires, field.lagrange_at_roots(size, point))
+    value = field.dot(coefficients, field.powers(point, coefficients.size)).reshape(1)
+    return at_point, value, field.dot(coefficients, _call_sums(size, calls)).reshape(1)
+
+
+@lru_cache(maxsize=8)
+def _call_sums(size: int, calls: int) -> FieldVector:
+    """Return the sums over the calls of the powers of their roots: their product with p is the sum of the calls."""
     is_call = np.zeros(size, FIELD)
     is_call[1 : calls + 1] = 1
-    sums = np.tile(field.evaluate_at_roots(is_call), 2)[: coefficients.size]
-    value = field.dot(coefficients, field.powers(point, coefficients.size)).reshape(1)
-    return at_point, value, field.dot(coefficients, sums).reshape(1)
+    sums = np.tile(field.evaluate_at_roots(is_call), 2)[:-1]
+    sums.setflags(write=False)
+    return sums
 
 
 # --- prove, query, decide ---------------------------------------------------------------------------------------

@@ -84,6 +84,11 @@ def test_the_first_holders_get_keys_and_shares_of_sums_are_sums_of_shares() -> N
     assert decoded is not None and decoded.value.tolist() == [15, 5] and decoded.members == tuple(range(1, 8))
 
 
+def test_g_is_the_number_of_members_that_may_collude() -> None:
+    assert [sharing_degree(members) for members in (3, 4, 6, 7, 10, 100)] == [1, 1, 1, 2, 3, 33]
+    assert all(2 * answers_needed(n) - n > sharing_degree(n) for n in range(3, 257))
+
+
 def test_g_shares_fit_every_secret() -> None:
     """For any two secrets the shares of g holders are the same function of fresh randomness: one polynomial fits."""
     some = dict(list(deal([7], 10, 3).items())[4:7])

@@ -69,6 +69,14 @@ def test_nothing_wraps_when_every_value_is_large(value: int) -> None:
     assert sketch_integers(COIN, values).tolist() == slow_sketch(COIN, values.tolist())
 
 
+def test_sums_that_outgrow_32_bits_are_kept() -> None:
+    """320 blocks of 2^26 with random signs: some of the buckets outgrow 32 bits."""
+    values = np.full(20 * 65536, 2**26, np.int32)
+    parts = [np.where((np.arange(values.size) // 65536) == k, values, 0).astype(np.int32) for k in range(20)]
+    total = sum((sketch_integers(COIN, part) for part in parts), np.zeros(OUTPUTS, np.int64))
+    assert sketch_integers(COIN, values).tolist() == total.tolist()
+
+
 def test_sketches_add_up_modulo_2_32_and_lifted_integers_exactly() -> None:
     """A y of masked vectors adds up to A Y; the sketch of a sum of both signs is the sum of sketches."""
     generator = np.random.default_rng(1)
