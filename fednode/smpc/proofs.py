@@ -39,7 +39,9 @@ ENTRY_BITS: Final = 28
 SLACK_BITS: Final = 62
 REPETITIONS: Final = 2
 PAIRS: Final = 32
-"""Products in one call of the gadget: 66 numbers are answered per repetition and 575 are sent."""
+"""Products in one call of the gadget: 67 numbers are answered per repetition and 576 are sent."""
+ANSWER: Final = 2 * PAIRS + 3
+"""Numbers in an answer per repetition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +254,6 @@ def decide(answers: Mapping[int, FieldVector], members: int) -> tuple[int, ...] 
     if decoded is None or not all(is_valid(part) for part in decoded.value.reshape(REPETITIONS, -1)):
         return None
     return decoded.members
-
-
-ANSWER: Final = 2 * PAIRS + 3
-"""Numbers in an answer per repetition."""
 
 
 def is_valid(part: FieldVector) -> bool:
