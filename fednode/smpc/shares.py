@@ -30,6 +30,7 @@ from fednode.smpc.field import (
     expand,
     from_bytes,
     inverse,
+    is_canonical,
     powers,
     to_bytes,
 )
@@ -120,7 +121,7 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     """
     if 2 * needed - members <= degree or len(answers) > members:
         raise ValueError(f"{needed} of {members} answers do not determine a polynomial of degree {degree}")
-    left = sorted(answers)
+    left = sorted(member for member, answer in answers.items() if is_canonical(answer))
     while len(left) >= needed:
         rows = np.stack([answers[member] for member in left])
         matrix = np.column_stack([dot(rows, powers(_MIXER, rows.shape[1])), rows])

@@ -167,6 +167,14 @@ def test_coordinates_that_rest_on_different_members_are_no_value() -> None:
     assert decode(answers, 2, 5, 7) is None
 
 
+def test_words_of_p_or_more_are_no_answer() -> None:
+    answers = deal([0, 2], 4, 1)
+    shifted = {k: v.copy() for k, v in answers.items()}
+    shifted[1][:] = MODULUS
+    decoded = decode(shifted, 1, 3, 4)
+    assert decoded is not None and decoded.members == (2, 3, 4) and decoded.value.tolist() == [0, 2]
+
+
 def test_too_few_answers_and_ambiguous_numbers() -> None:
     answers = deal([9], 7, 1)
     assert decode({k: answers[k] for k in (1, 2, 3, 4)}, 2, 5, 7) is None, "N - f - 1 answers are not enough"
