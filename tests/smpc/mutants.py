@@ -11,6 +11,10 @@ RULES = "tests/smpc/test_rules.py::"
 SESSION = "tests/smpc/test_session.py::"
 LIARS = "tests/smpc/test_liars.py::"
 PRIVACY = "tests/smpc/test_privacy.py::"
+SHARES = "tests/smpc/test_shares.py::"
+COIN = "tests/smpc/test_coin.py::"
+SKETCH = "tests/smpc/test_sketch.py::"
+PROOFS = "tests/smpc/test_proofs.py::"
 TWINS = "tests/property/test_smpc_twins.py::"
 
 
@@ -162,4 +166,39 @@ MUTANTS = [
     Mutant("parameters under which a sum wraps", "quantise.py",
            "members * scale > 1 << 31", "members * scale > 1 << 32",
            TWINS + "test_unsafe_parameters_are_refused"),
+    Mutant("a value from N - f - 1 answers", "shares.py",
+           "return members - fault_bound(members)", "return members - fault_bound(members) - 1",
+           PROOFS + "test_shares_that_lie_on_no_polynomial_are_rejected"),
+    Mutant("numbers under which two values could count", "shares.py",
+           "if 2 * needed - members <= degree or", "if",
+           SHARES + "test_too_few_answers_and_ambiguous_numbers"),
+    Mutant("a degree that f members can read", "shares.py",
+           "return max(1, fault_bound(members))", "return 1",
+           SHARES + "test_g_is_the_number_of_members_that_may_collude"),
+    Mutant("the coin does not hold the freeze block", "coin.py",
+           "label, freeze_block, revealed", "label, bytes(32), revealed",
+           COIN + "test_every_part_changes_the_coin"),
+    Mutant("a link of another sum opens the chain", "coin.py",
+           "not 0 <= known_index < index <= MAX_LINKS", "not 0 <= known_index <= index <= MAX_LINKS",
+           COIN + "test_links_open_in_order_and_may_be_skipped"),
+    Mutant("fold without random shift", "sketch.py",
+           "(words % BUCKETS).tolist()", "(words * 0).tolist()",
+           SKETCH + "test_coordinates_4096_apart_do_not_share_a_bucket_in_every_row"),
+    Mutant("the fold wraps", "sketch.py",
+           "if is_exact and spent >= _ROOM:", "if False:",
+           SKETCH + "test_sums_that_outgrow_32_bits_are_kept"),
+    Mutant("no range bits", "proofs.py",
+           "weights = field.scale(field.powers(joint, bits.size), joint)", "weights = np.zeros_like(bits)",
+           PROOFS + "test_a_vector_whose_squares_cancel_modulo_p_is_rejected_by_its_bits_alone"),
+    Mutant("w = W + 1", "proofs.py",
+           "weights = field.scale(field.powers(joint, bits.size), joint)",
+           "weights = field.scale(field.powers(joint, bits.size), joint)\n"
+           "    weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
+           PROOFS + "test_a_weight_of_w_plus_one_is_rejected"),
+    Mutant("the gadget's polynomial is not held against its wires", "proofs.py",
+           "return int(product) == int(part[2 * PAIRS]) and not", "return not",
+           PROOFS + "test_a_sum_kept_zero_by_a_wrong_gadget_polynomial_is_rejected"),
+    Mutant("the equation is not asked for", "proofs.py",
+           " and not part[2 * PAIRS + 1]", "",
+           PROOFS + "test_a_norm_that_is_too_large_is_rejected[0]"),
 ]

@@ -1,0 +1,233 @@
+"""The field F of p = 2^64 - 2^32 + 1 elements on numpy vectors (VDAF's Field64).
+
+Elements are uint64 arrays of any shape with values in [0, p); every function takes and returns such arrays. Scalars
+are Python integers. 2^64 = 2^32 - 1 and 2^96 = -1 modulo p make the reduction of a product three additions; 2^32
+divides p - 1, so there are roots of unity for polynomials of any length met here.
+Source: draft-irtf-cfrg-vdaf, section 6.1 (parameters and generator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.crypto import AesCtr
+
+FieldVector = NDArray[np.uint64]
+MODULUS: Final = 2**64 - 2**32 + 1
+FIELD: Final = np.dtype("<u8")
+ELEMENT_BYTES: Final = 8
+GENERATOR: Final = pow(7, 2**32 - 1, MODULUS)
+"""Generates the roots of unity of order 2^32."""
+ROOT_ORDER_BITS: Final = 32
+
+_P: Final = np.uint64(MODULUS)
+_EPSILON: Final = np.uint64(2**32 - 1)
+"""2^64 modulo p; also the mask of the low half of a word."""
+_HALF: Final = np.uint64(32)
+_ONE: Final = np.uint64(1)
+_STEP: Final = 1 << 14
+"""Elements of a block (128 KiB): what is computed with it stays in cache."""
+
+
+def from_integers(values: Sequence[int] | NDArray[np.int64]) -> FieldVector:
+    """Return integers of any sign (an int64 array, or a sequence of any size) as elements."""
+    if isinstance(values, np.ndarray):
+        words = values.astype(np.int64).view(np.uint64)
+        return np.where(values < 0, words - _EPSILON, words)  # 2^64 - |v| - (2^32 - 1) = p - |v|
+    return np.array([value % MODULUS for value in values], FIELD)
+
+
+def centre(values: FieldVector) -> NDArray[np.int64]:
+    """Return the representatives in (-p/2, p/2): the integers themselves if none lay outside."""
+    return np.where(values > _P >> _ONE, values + _EPSILON, values).view(np.int64)
+
+
+def is_canonical(values: FieldVector) -> bool:
+    """Whether every word is below p; nothing else may enter from outside."""
+    return bool((values < _P).all())
+
+
+def add(a: FieldVector, b: FieldVector) -> FieldVector:
+    """Return a + b."""
+    total = a + b
+    total += _EPSILON * (total < a)  # 2^64 was lost; what is added cannot carry again as a, b < p
+    return _below(total)
+
+
+def negate(a: FieldVector) -> FieldVector:
+    """Return -a."""
+    return np.where(a == 0, a, _P - a)
+
+
+def subtract(a: FieldVector, b: FieldVector) -> FieldVector:
+    """Return a - b."""
+    difference = a - b
+    difference -= _EPSILON * (a < b)  # 2^64 too much: take 2^32 - 1, so that p was added
+    return difference
+
+
+def multiply(a: FieldVector, b: FieldVector) -> FieldVector:
+    """Return a * b."""
+    a_low, a_high, b_low, b_high = a & _EPSILON, a >> _HALF, b & _EPSILON, b >> _HALF
+    low = a_low * b_low
+    middle = a_low * b_high + (low >> _HALF)
+    other = a_high * b_low + (middle & _EPSILON)
+    high = a_high * b_high + (middle >> _HALF) + (other >> _HALF)
+    return _reduce((other << _HALF) | (low & _EPSILON), high)
+
+
+def scale(a: FieldVector, factor: int) -> FieldVector:
+    """Return a times an integer of any size."""
+    return multiply(a, np.uint64(factor % MODULUS).reshape(1))
+
+
+def _reduce(low: FieldVector, high: FieldVector) -> FieldVector:
+    """Return low + 2^64 high: 2^64 = 2^32 - 1 takes the lower half of `high`, 2^96 = -1 its upper half."""
+    top = high >> _HALF
+    kept = low - top
+    kept -= _EPSILON * (low < top)
+    middle = (high & _EPSILON) * _EPSILON
+    kept += middle
+    kept += _EPSILON * (kept < middle)
+    return _below(kept)
+
+
+def _below(values: FieldVector) -> FieldVector:
+    values -= _P * (values >= _P)
+    return values
+
+
+def total(values: FieldVector, axis: int = -1) -> FieldVector:
+    """Return the sum along an axis of fewer than 2^32 elements."""
+    low = (values & _EPSILON).sum(axis=axis, dtype=FIELD, keepdims=True)
+    high = (values >> _HALF).sum(axis=axis, dtype=FIELD, keepdims=True) + (low >> _HALF)
+    summed = _reduce((high << _HALF) | (low & _EPSILON), high >> _HALF)
+    return summed.squeeze(axis)
+
+
+def dot(a: FieldVector, b: FieldVector, axis: int = -1) -> FieldVector:
+    """Return the sum of products along an axis, shapes broadcast."""
+    return total(multiply(a, b), axis)
+
+
+def combine(weights: FieldVector, rows: FieldVector) -> FieldVector:
+    """Return weights @ rows: weights (n, m) or (m,), rows (m, d); memory of the result and a few small blocks."""
+    if weights.ndim == 1:
+        return combine(weights[None], rows).reshape(-1)
+    combined = np.zeros((weights.shape[0], rows.shape[1]), FIELD)
+    width = max(1, _STEP // max(1, len(weights)))
+    for start in range(0, rows.shape[1], width):
+        block = combined[:, start : start + width]
+        for factors, row in zip(weights.T, rows, strict=True):
+            block[:] = add(block, multiply(factors[:, None], row[None, start : start + width]))
+    return combined
+
+
+def inverse(value: int) -> int:
+    """Return 1 / value; `ValueError` for zero."""
+    return pow(value, -1, MODULUS)
+
+
+def powers(base: int, count: int) -> FieldVector:
+    """Return 1, base, base^2, ... (count elements), by doubling."""
+    result = np.ones(count, FIELD)
+    done = 1
+    while done < count:
+        step = min(done, count - done)
+        result[done : done + step] = scale(result[:step], pow(base, done, MODULUS))
+        done += step
+    return result
+
+
+def root_of_unity(order: int) -> int:
+    """Return the primitive root of an order that is a power of two, at most 2^32."""
+    bits = order.bit_length() - 1
+    if order != 1 << bits or bits > ROOT_ORDER_BITS:
+        raise ValueError("roots of unity are of an order that is a power of two, at most 2^32")
+    return pow(GENERATOR, 1 << (ROOT_ORDER_BITS - bits), MODULUS)
+
+
+def evaluate_at_roots(coefficients: FieldVector) -> FieldVector:
+    """Return the values at 1, w, w^2, ... of polynomials (..., n), n a power of two: last axis in, last axis out."""
+    return _transform(coefficients, root_of_unity(coefficients.shape[-1]))
+
+
+def interpolate_at_roots(values: FieldVector) -> FieldVector:
+    """Return the coefficients (..., n) of the polynomials with these values at 1, w, w^2, ..., constant term first."""
+    size = values.shape[-1]
+    return scale(_transform(values, inverse(root_of_unity(size))), inverse(size))
+
+
+def _transform(values: FieldVector, root: int) -> FieldVector:
+    """The number theoretic transform (Cooley and Tukey 1965), all transforms of one length at a time.
+
+    Column c of `work` holds the values of the polynomial of the coefficients c, c + columns, c + 2 columns, ...
+    """
+    work = values[..., None, :]
+    while work.shape[-1] > 1:
+        half = work.shape[-1] // 2
+        turns = powers(pow(root, half, MODULUS), work.shape[-2])[:, None]
+        even, odd = work[..., :half], multiply(work[..., half:], turns)
+        work = np.concatenate([add(even, odd), subtract(even, odd)], axis=-2)
+    return work[..., 0].copy()
+
+
+@lru_cache(maxsize=16)
+def lagrange_at_roots(size: int, point: int) -> FieldVector:
+    """Return weights l_k with p(point) = sum l_k p(w^k) for every p of degree < size (`point` no such root).
+
+    l_k = (point^size - 1) / size * w^k / (point - w^k).
+    """
+    roots = powers(root_of_unity(size), size)
+    factor = (pow(point, size, MODULUS) - 1) * inverse(size) % MODULUS
+    if factor == 0:
+        raise ValueError("the point is one of the roots")
+    differences = subtract(np.full(size, point % MODULUS, FIELD), roots)
+    weights = scale(multiply(roots, invert_all(differences)), factor)
+    weights.setflags(write=False)  # it is remembered: every share is queried at the same point
+    return weights
+
+
+def invert_all(values: FieldVector) -> FieldVector:
+    """Return the inverses of a flat vector without zeros; one inversion and three products each (Montgomery)."""
+    prefix, running = [], 1
+    for value in values.tolist():
+        prefix.append(running)
+        running = running * value % MODULUS
+    running = inverse(running)
+    inverted = np.empty(values.size, FIELD)
+    for at in range(values.size - 1, -1, -1):
+        inverted[at] = running * prefix[at] % MODULUS
+        running = running * int(values[at]) % MODULUS
+    return inverted
+
+
+def expand(key: bytes, count: int) -> FieldVector:
+    """Return `count` uniform elements from a 16-byte key (AES-128-CTR); words of p or more are skipped.
+
+    Security assumption: AES-128 in counter mode is a pseudo-random generator; a key is used for one purpose.
+    """
+    stream = AesCtr(key)
+    found = np.empty(0, FIELD)
+    while found.size < count:
+        words = np.frombuffer(stream.read((count - found.size) * ELEMENT_BYTES), FIELD)
+        found = np.concatenate([found, words[words < _P]])
+    return found
+
+
+def to_bytes(values: FieldVector) -> bytes:
+    """Return the elements of a flat vector, 8 bytes little endian each."""
+    return values.astype(FIELD).tobytes()
+
+
+def from_bytes(data: bytes | memoryview, count: int) -> FieldVector | None:
+    """Return exactly `count` elements, or None for another length or a word that is not below p."""
+    if len(data) != count * ELEMENT_BYTES:
+        return None
+    values = np.frombuffer(data, FIELD)
+    return values if is_canonical(values) else None

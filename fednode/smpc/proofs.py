@@ -1,0 +1,262 @@
+"""A fully linear proof on Shamir shares that a sketch u is short for its weight w: neither is shown to anybody.
+
+Security assumptions: at most f of N members lie, the degree of the sharing is g = max(1, f); the joint challenge is
+fixed after the measurement's shares are committed, the query challenge after the proof's shares are too (both as a
+random oracle or a coin would). Proven over F:
+    every shared bit is 0 or 1;  u_j = sum 2^l bit_jl - 2^27 (28 bits), w and slack (62 bits) likewise from their bits;
+    |u|^2 + slack = kappa2 w^2 + kappa0.
+The bits bound both sides by 2^63 < p, so the equation holds over the integers; without them vectors exist whose
+squares add up to anything modulo p. Weights end at W = 2^b - 1.
+
+One polynomial identity checks all products (Corrigan-Gibbs and Boneh 2017; VDAF section 7.3). With r the joint
+challenge the products are r^(m+1) x_m * (x_m - 1), u_j * u_j and -kappa2 w * w; they are cut into calls of 32. Wire j
+is the polynomial with a random value at 1 and its inputs of call k at the k-th root; p is the sum over wires of
+products of pairs of them, so p at the k-th root is the result of call k. All holders compute is linear in their
+shares: wires and p at a random point, and the sum of the calls. Two repetitions. Error per repetition at most
+(bits + 1 + 2 P) / p < 2^-50 for each candidate statement, so 2^-100 for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.codec import pack
+from fednode.crypto import Entropy, hkdf_sha256
+from fednode.ids import PROTOCOL_VERSION
+from fednode.smpc import field
+from fednode.smpc.field import FIELD, MODULUS, FieldVector
+from fednode.smpc.quantise import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
+from fednode.smpc.shares import answers_needed, decode, sharing_degree
+from fednode.smpc.sketch import FOLD_ROWS, OUTPUTS
+
+ENTRY_BITS: Final = 28
+SLACK_BITS: Final = 62
+REPETITIONS: Final = 2
+PAIRS: Final = 32
+"""Products in one call of the gadget: 67 numbers are answered per repetition and 576 are sent."""
+ANSWER: Final = 2 * PAIRS + 3
+"""Numbers in an answer per repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The public numbers of a norm proof; see `norm_statement`."""
+
+    weight_bits: int
+    kappa2: int
+    kappa0: int
+    entries: int = OUTPUTS
+
+    @property
+    def length(self) -> int:
+        """Shared bits: of the entries, the weight and the slack, in this order, lowest bit first."""
+        return self.entries * ENTRY_BITS + self.weight_bits + SLACK_BITS
+
+    @property
+    def calls(self) -> int:
+        """Calls of the gadget."""
+        return -(-(self.length + self.entries + 1) // PAIRS)
+
+    @property
+    def size(self) -> int:
+        """P: points of a wire polynomial, the first power of two above the calls."""
+        return 1 << self.calls.bit_length()
+
+    @property
+    def part_length(self) -> int:
+        """Elements of one repetition's proof: wire seeds, the coefficients of p and a blinding value."""
+        return 2 * PAIRS + 2 * self.size - 1 + 1
+
+    @property
+    def proof_length(self) -> int:
+        """Elements of a proof."""
+        return REPETITIONS * self.part_length
+
+
+def norm_statement(length: int, max_weight: int, scale: int = SCALE) -> Statement:
+    """Return the statement for d = `length`, W = `max_weight` (2^b - 1) and S = `scale`.
+
+    kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R d / 4 (what rounding adds), both rounded up.
+    """
+    if not 1 <= max_weight <= MAX_WEIGHT_BOUND or max_weight & (max_weight + 1):
+        raise ValueError("the largest weight of a proof is 2^b - 1, at most 65535")
+    if not 0 <= length <= MAX_LENGTH or not 1 <= scale <= SCALE:
+        raise ValueError("the vector or the scale is outside the range of the proof")
+    gain = 36 * OUTPUTS * FOLD_ROWS
+    kappa2 = -(-gain * scale**2 // (25 * max_weight**2))
+    return Statement(max_weight.bit_length(), kappa2, -(-gain * length // 100))
+
+
+def encode(statement: Statement, sketch: NDArray[np.int64], weight: int) -> FieldVector:
+    """Return the bits to share; `ValueError` if the statement is false or a number has no room."""
+    half = 1 << (ENTRY_BITS - 1)
+    if sketch.shape != (statement.entries,) or not 0 <= weight < 1 << statement.weight_bits:
+        raise ValueError("the sketch or the weight does not belong to the statement")
+    if sketch.size and (int(sketch.max()) >= half or int(sketch.min()) < -half):
+        raise ValueError("an entry of the sketch is too large to be proven")
+    squares = sum(value * value for value in sketch.tolist())
+    slack = statement.kappa2 * weight**2 + statement.kappa0 - squares
+    if not 0 <= slack < 1 << SLACK_BITS:
+        raise ValueError("the update is longer than its weight allows")
+    shifted = (sketch + half).astype(FIELD)[:, None]
+    bits = (shifted >> np.arange(ENTRY_BITS, dtype=FIELD)) & np.uint64(1)
+    tail = [weight >> k & 1 for k in range(statement.weight_bits)] + [slack >> k & 1 for k in range(SLACK_BITS)]
+    return np.concatenate([bits.reshape(-1), np.array(tail, FIELD)])
+
+
+# --- challenges -------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The challenges drawn last: a point for the polynomials and a factor for the dealing, per repetition."""
+
+    points: tuple[int, ...]
+    factors: tuple[int, ...]
+
+
+def draw_joint(seed: bytes) -> tuple[int, ...]:
+    """Return the joint challenges, one per repetition, from 32 bytes fixed after the measurement's shares."""
+    return _draw(seed, "joint", REPETITIONS)
+
+
+def draw_query(statement: Statement, seed: bytes) -> Query:
+    """Return the query challenges from 32 bytes fixed after all shares; no point is a root of unity of P."""
+    drawn = _draw(seed, "query", 64)
+    points = [point for point in drawn[REPETITIONS:] if pow(point, statement.size, MODULUS) != 1]
+    return Query(tuple(points[:REPETITIONS]), drawn[:REPETITIONS])
+
+
+def _draw(seed: bytes, label: str, count: int) -> tuple[int, ...]:
+    if len(seed) != 32:
+        raise ValueError("challenges are drawn from 32 bytes")
+    key = hkdf_sha256(seed, pack(("fednode-proof", PROTOCOL_VERSION, label)), 16)
+    return tuple(field.expand(key, count).tolist())
+
+
+# --- the linear parts: the same for a measurement and for a share of it --------------------------------------------
+
+def entries_of(statement: Statement, bits: FieldVector, dealers: int = 1) -> FieldVector:
+    """Return the entries of u from bits, from a share of them, or from the sum over `dealers` of either."""
+    grid = bits[: statement.entries * ENTRY_BITS].reshape(statement.entries, ENTRY_BITS)
+    offset = np.array([dealers << (ENTRY_BITS - 1)], FIELD)
+    return field.subtract(field.dot(grid, field.powers(2, ENTRY_BITS)), offset)
+
+
+def weight_of(statement: Statement, bits: FieldVector) -> FieldVector:
+    """Return w, shape (1,), likewise."""
+    start = statement.entries * ENTRY_BITS
+    part = bits[start : start + statement.weight_bits]
+    return field.dot(part, field.powers(2, part.size)).reshape(1)
+
+
+def opening_of(statement: Statement, bits: FieldVector, dealers: int) -> FieldVector:
+    """Return (entries + 1,): what a holder posts of the sum of its shares over `dealers`, or the sum itself.
+
+    Decoded and centred it is the sum of the u_i and of the weights: to be asked for after Unmask only.
+    """
+    return np.concatenate([entries_of(statement, bits, dealers), weight_of(statement, bits)])
+
+
+def _pairs_of(statement: Statement, bits: FieldVector, joint: int) -> tuple[FieldVector, FieldVector]:
+    """Return the left and right factors of all products, (calls, PAIRS) each, filled up with zeros."""
+    entries, weight = entries_of(statement, bits), weight_of(statement, bits)
+    weights = field.scale(field.powers(joint, bits.size), joint)
+    left = [field.multiply(weights, bits), entries, field.scale(weight, -statement.kappa2)]
+    right = [field.subtract(bits, np.ones(1, FIELD)), entries, weight]
+    spare = np.zeros(statement.calls * PAIRS - bits.size - entries.size - 1, FIELD)
+    shape = (statement.calls, PAIRS)
+    return np.concatenate([*left, spare]).reshape(shape), np.concatenate([*right, spare]).reshape(shape)
+
+
+def _rest_of(statement: Statement, bits: FieldVector) -> FieldVector:
+    """Return slack - kappa0, shape (1,): the part of the equation without products."""
+    slack = field.dot(bits[-SLACK_BITS:], field.powers(2, SLACK_BITS)).reshape(1)
+    return field.subtract(slack, field.from_integers([statement.kappa0]))
+
+
+def wires_of(left: FieldVector, right: FieldVector, seeds: FieldVector, size: int) -> FieldVector:
+    """Return the values of all wires, left ones first, at all roots: (2 * pairs, size)."""
+    inputs = np.concatenate([left, right], axis=1)
+    spare = np.zeros((size - 1 - len(inputs), inputs.shape[1]), FIELD)
+    return np.ascontiguousarray(np.concatenate([seeds[None], inputs, spare]).T)
+
+
+def gadget_polynomial(wires: FieldVector) -> FieldVector:
+    """Return the 2 P - 1 coefficients of p, the sum over pairs of the products of their wires."""
+    coefficients = field.interpolate_at_roots(wires)
+    values = field.evaluate_at_roots(np.concatenate([coefficients, np.zeros_like(coefficients)], axis=1))
+    pairs = len(wires) // 2
+    return field.interpolate_at_roots(field.dot(values[:pairs], values[pairs:], axis=0))[:-1]
+
+
+def query_gadget(
+    wires: FieldVector, coefficients: FieldVector, calls: int, point: int
+) -> tuple[FieldVector, FieldVector, FieldVector]:
+    """Return the wires at the point, p at the point (1,) and the sum of p over the calls (1,)."""
+    size = wires.shape[1]
+    at_point = field.dot(wires, field.lagrange_at_roots(size, point))
+    value = field.dot(coefficients, field.powers(point, coefficients.size)).reshape(1)
+    return at_point, value, field.dot(coefficients, _call_sums(size, calls)).reshape(1)
+
+
+@lru_cache(maxsize=8)
+def _call_sums(size: int, calls: int) -> FieldVector:
+    """Return the sums over the calls of the powers of their roots: their product with p is the sum of the calls."""
+    is_call = np.zeros(size, FIELD)
+    is_call[1 : calls + 1] = 1
+    sums = np.tile(field.evaluate_at_roots(is_call), 2)[:-1]
+    sums.setflags(write=False)
+    return sums
+
+
+# --- prove, query, decide ---------------------------------------------------------------------------------------
+
+def prove(statement: Statement, bits: FieldVector, joint: tuple[int, ...], entropy: Entropy) -> FieldVector:
+    """Return the proof to share, (proof_length,). It is as secret as the bits."""
+    parts = []
+    for challenge in joint:
+        drawn = field.expand(entropy.random_bytes(16), 2 * PAIRS + 1)
+        wires = wires_of(*_pairs_of(statement, bits, challenge), drawn[:-1], statement.size)
+        parts += [drawn[:-1], gadget_polynomial(wires), drawn[-1:]]
+    return np.concatenate(parts)
+
+
+def query(
+    statement: Statement, bits: FieldVector, proof: FieldVector, joint: tuple[int, ...], challenges: Query
+) -> FieldVector:
+    """Return a holder's answer from its two shares: wires, p, the equation and the dealing, per repetition."""
+    if bits.size != statement.length or proof.size != statement.proof_length:
+        raise ValueError("the shares do not belong to the statement")
+    dealt, answer = np.concatenate([bits, proof]), []
+    for at, part in enumerate(proof.reshape(REPETITIONS, -1)):
+        seeds, coefficients, blind = part[: 2 * PAIRS], part[2 * PAIRS : -1], part[-1:]
+        wires = wires_of(*_pairs_of(statement, bits, joint[at]), seeds, statement.size)
+        at_point, value, total = query_gadget(wires, coefficients, statement.calls, challenges.points[at])
+        mixed = field.dot(dealt, field.powers(challenges.factors[at], dealt.size)).reshape(1)
+        answer += [at_point, value, field.add(total, _rest_of(statement, bits)), field.add(mixed, blind)]
+    return np.concatenate(answer)
+
+
+def decide(answers: Mapping[int, FieldVector], members: int) -> tuple[int, ...] | None:
+    """Return the members whose answers carry the accepted proof, ascending; None if it is not accepted.
+
+    `answers` of one dealer (member -> whole answer), `members` is N. A member that is not in the result answered
+    wrongly or was dealt another share; only its complaint can tell which.
+    """
+    right = {member: answer for member, answer in answers.items() if answer.shape == (REPETITIONS * ANSWER,)}
+    decoded = decode(right, sharing_degree(members), answers_needed(members), members)
+    if decoded is None or not all(is_valid(part) for part in decoded.value.reshape(REPETITIONS, -1)):
+        return None
+    return decoded.members
+
+
+def is_valid(part: FieldVector) -> bool:
+    """Whether one repetition's decoded answer holds: p is the product of its wires and the equation gives zero."""
+    product = field.dot(part[:PAIRS], part[PAIRS : 2 * PAIRS])
+    return int(product) == int(part[2 * PAIRS]) and not part[2 * PAIRS + 1]

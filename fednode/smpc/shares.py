@@ -1,0 +1,217 @@
+"""Shamir sharing of vectors over F, and the rule by which posted answers count.
+
+Security assumption: any g members learn nothing from their shares (g is the degree), and at most f of N lie. Two
+polynomials of degree g that each pass through N - f of N answers share N - 2 f > g of them, so they are the same: a
+value that counts is unique, an honest dealer's value always counts (its N - f honest holders are enough) and
+whatever f holders answer neither changes nor blocks it. Products of shares have degree 2 g and no such rule: they
+are never opened.
+
+A share is linear in the secrets, so every linear function of shares is a share of that function, of degree g. The
+shares of the first g holders are random anyway and travel as 16-byte keys. Sources: Shamir 1979; Gao 2003 (decoding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from fednode.crypto import Entropy
+from fednode.ids import fault_bound
+from fednode.smpc.field import (
+    FIELD,
+    MODULUS,
+    FieldVector,
+    combine,
+    dot,
+    expand,
+    from_bytes,
+    inverse,
+    is_canonical,
+    powers,
+    to_bytes,
+)
+
+KEY_BYTES: Final = 16
+_MIXER: Final = 0x9E3779B97F4A7C15
+"""Mixes all coordinates into one that is decoded first and shows most liars at once. Any number would be right:
+whoever is off in it is off; whoever hides in it is found in the coordinates themselves."""
+Polynomial = list[int]
+"""Coefficients modulo p, constant term first, without zeros at the end; [] is zero."""
+
+
+def sharing_degree(members: int) -> int:
+    """Return g = max(1, f): f members learn nothing, and one alone never does."""
+    return max(1, fault_bound(members))
+
+
+def answers_needed(members: int) -> int:
+    """Return how many answers one polynomial must pass through: N - f."""
+    return members - fault_bound(members)
+
+
+# --- dealing ----------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class DealtVector:
+    """What each holder is sent: 16 bytes to expand (the first g holders) or the elements. All of it is secret."""
+
+    length: int
+    boxes: Mapping[int, bytes] = field(repr=False)
+
+
+def deal_vector(secrets: FieldVector, degree: int, holders: Sequence[int], entropy: Entropy) -> DealtVector:
+    """Share a flat vector among `holders` (distinct, not zero, more than `degree`): any g learn nothing of it."""
+    order = sorted(holders)
+    if len(set(order)) != len(order) or not 1 <= degree < len(order) or order[0] < 1:
+        raise ValueError("more distinct holders than the degree are needed, numbered from 1")
+    keys = {holder: entropy.random_bytes(KEY_BYTES) for holder in order[:degree]}
+    known = np.stack([secrets, *(expand(key, secrets.size) for key in keys.values())])
+    rest = order[degree:]
+    points = (0, *order[:degree])
+    shares = combine(np.array([lagrange(points, holder) for holder in rest], FIELD), known)
+    return DealtVector(secrets.size, keys | {holder: to_bytes(row) for holder, row in zip(rest, shares, strict=True)})
+
+
+def holds_key(holder: int, holders: Sequence[int], degree: int) -> bool:
+    """Whether a holder's box is a key to expand: it is for the first `degree` holders in ascending order."""
+    return holder in sorted(holders)[:degree]
+
+
+def open_box(box: bytes, length: int, is_key: bool) -> FieldVector | None:
+    """Return the share of `length` elements a box holds, or None if it holds none (`is_key`: see `holds_key`)."""
+    if is_key:
+        return expand(box, length) if len(box) == KEY_BYTES else None
+    return from_bytes(box, length)
+
+
+@lru_cache(maxsize=4096)
+def lagrange(points: tuple[int, ...], at: int) -> tuple[int, ...]:
+    """Return weights l_k with p(at) = sum l_k p(points[k]) for every polynomial of degree < len(points)."""
+    weights = []
+    for point in points:
+        above = below = 1
+        for other in points:
+            if other != point:
+                above = above * (at - other) % MODULUS
+                below = below * (point - other) % MODULUS
+        weights.append(above * inverse(below) % MODULUS)
+    return tuple(weights)
+
+
+# --- the decoding rule ------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """The value that counts and the members whose whole answers lie on its polynomials, ascending."""
+
+    value: FieldVector = field(repr=False)
+    members: tuple[int, ...]
+
+
+def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members: int) -> Decoded | None:
+    """Return the vector that counts: `needed` whole answers of equal length lie on one polynomial of `degree`.
+
+    A member off in one coordinate is off in all: otherwise every coordinate could rest on other shares and together
+    they would be nobody's statement. `members` is N. None if nothing counts; the order of answers does not matter.
+    `ValueError` for numbers under which more than one value could count.
+    """
+    if 2 * needed - members <= degree or len(answers) > members:
+        raise ValueError(f"{needed} of {members} answers do not determine a polynomial of degree {degree}")
+    left = sorted(member for member, answer in answers.items() if is_canonical(answer))
+    while len(left) >= needed:
+        rows = np.stack([answers[member] for member in left])
+        matrix = np.column_stack([dot(rows, powers(_MIXER, rows.shape[1])), rows])
+        wrong = _find_conflict(matrix, left, degree)
+        if wrong is None:
+            weights = np.array(lagrange(tuple(left[: degree + 1]), 0), FIELD)
+            return Decoded(combine(weights, rows[: degree + 1]), tuple(left))
+        column = {member: int(value) for member, value in zip(left, matrix[:, wrong], strict=True)}
+        polynomial = decode_values(column, degree, needed)
+        if polynomial is None:
+            return None
+        left = [member for member in left if evaluate(polynomial, member) == column[member]]
+    return None
+
+
+def _find_conflict(matrix: FieldVector, members: Sequence[int], degree: int) -> int | None:
+    """Return the first coordinate in which the rows do not lie on one polynomial, or None."""
+    base = tuple(members[: degree + 1])
+    rest = members[degree + 1 :]
+    if not rest:
+        return None
+    expected = combine(np.array([lagrange(base, member) for member in rest], FIELD), matrix[: degree + 1])
+    conflicts = (expected != matrix[degree + 1 :]).any(axis=0)
+    return int(conflicts.argmax()) if conflicts.any() else None
+
+
+def decode_values(values: Mapping[int, int], degree: int, needed: int) -> Polynomial | None:
+    """Return the polynomial of `degree` through at least `needed` of the points (member -> value), or None.
+
+    Right whenever len(values) - needed <= (len(values) - degree - 1) / 2 errors can be told (Gao 2003, algorithm 1).
+    """
+    points = sorted(values)
+    product, through = _interpolate(points, [values[point] for point in points])
+    previous, current = product, through
+    previous_factor, factor = [], [1]
+    while 2 * (len(current) - 1) >= len(points) + degree + 1:
+        quotient, rest = _divide(previous, current)
+        previous, current = current, rest
+        previous_factor, factor = factor, _subtract(previous_factor, _times(quotient, factor))
+    found, rest = _divide(current, factor)
+    if rest or len(found) > degree + 1:
+        return None
+    return found if sum(evaluate(found, point) == values[point] for point in points) >= needed else None
+
+
+def evaluate(polynomial: Sequence[int], point: int) -> int:
+    """Return the value at `point` modulo p (Horner)."""
+    value = 0
+    for coefficient in reversed(polynomial):
+        value = (value * point + coefficient) % MODULUS
+    return value
+
+
+def _interpolate(points: Sequence[int], values: Sequence[int]) -> tuple[Polynomial, Polynomial]:
+    """Return prod (x - points[k]) and the polynomial through the points (Newton)."""
+    product: Polynomial = [1]
+    through: Polynomial = []
+    for point, value in zip(points, values, strict=True):
+        step = (value - evaluate(through, point)) * inverse(evaluate(product, point)) % MODULUS
+        through = _subtract(through, [-step * coefficient % MODULUS for coefficient in product])
+        product = _times(product, [-point % MODULUS, 1])
+    return product, through
+
+
+def _times(a: Polynomial, b: Polynomial) -> Polynomial:
+    result = [0] * (len(a) + len(b) - 1) if a and b else []
+    for i, left in enumerate(a):
+        for j, right in enumerate(b):
+            result[i + j] = (result[i + j] + left * right) % MODULUS
+    return result
+
+
+def _subtract(a: Polynomial, b: Polynomial) -> Polynomial:
+    size = max(len(a), len(b))
+    padded = zip(a + [0] * (size - len(a)), b + [0] * (size - len(b)), strict=True)
+    return _trim([(left - right) % MODULUS for left, right in padded])
+
+
+def _divide(a: Polynomial, b: Polynomial) -> tuple[Polynomial, Polynomial]:
+    """Return quotient and rest of a / b."""
+    rest, lead = list(a), inverse(b[-1])
+    quotient = [0] * max(len(a) - len(b) + 1, 0)
+    for shift in range(len(quotient) - 1, -1, -1):
+        quotient[shift] = rest[shift + len(b) - 1] * lead % MODULUS
+        for at, coefficient in enumerate(b):
+            rest[shift + at] = (rest[shift + at] - quotient[shift] * coefficient) % MODULUS
+    return _trim(quotient), _trim(rest)
+
+
+def _trim(values: Polynomial) -> Polynomial:
+    while values and values[-1] == 0:
+        values.pop()
+    return values

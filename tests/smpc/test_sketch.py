@@ -1,0 +1,125 @@
+"""The sketch against a slow twin written from its definition, and what the shifts are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fednode.codec import pack
+from fednode.crypto import hkdf_sha256
+from fednode.smpc.ring import lift, to_ring
+from fednode.smpc.sketch import BUCKETS, FOLD_ROWS, MAX_SKETCHED, OUTPUTS, sketch_integers, sketch_ring
+
+COIN = bytes(range(32))
+
+
+def slow_bytes(coin: bytes, part: str, row: int, count: int) -> bytes:
+    key = hkdf_sha256(coin, pack(("fednode-sketch", 1, part, row)), 16)
+    blocks = b"".join(k.to_bytes(16, "big") for k in range(-(-count // 16)))
+    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(blocks)[:count]
+
+
+def slow_sign(data: bytes, at: int) -> int:
+    return 1 if data[at // 8] >> (at % 8) & 1 else -1
+
+
+def slow_sketch(coin: bytes, values: list[int]) -> list[int]:
+    buckets = [0] * (FOLD_ROWS * BUCKETS)
+    for row in range(FOLD_ROWS):
+        signs = slow_bytes(coin, "signs", row, len(values) // 8 + 1)
+        shifts = slow_bytes(coin, "shifts", row, 4 * (len(values) // BUCKETS + 1))
+        for at, value in enumerate(values):
+            if value:
+                block = at // BUCKETS
+                shift = int.from_bytes(shifts[4 * block : 4 * block + 4], "little") % BUCKETS
+                buckets[row * BUCKETS + (at % BUCKETS + shift) % BUCKETS] += slow_sign(signs, at) * value
+    dense = slow_bytes(coin, "dense", 0, OUTPUTS * len(buckets) // 8)
+    used = [(at, value) for at, value in enumerate(buckets) if value]
+    return [sum(slow_sign(dense, k * len(buckets) + at) * value for at, value in used) for k in range(OUTPUTS)]
+
+
+EDGES = [-(2**31) + 1, -(2**31) + 2, -1, 0, 1, 2**23, 2**27, 2**31 - 1]
+SPARSE = st.tuples(
+    st.integers(1, 70_000), st.lists(st.tuples(st.integers(0, 2**32), st.sampled_from(EDGES)), max_size=12)
+)
+
+
+def make(length: int, entries: list[tuple[int, int]]) -> np.ndarray:
+    values = np.zeros(length, np.int32)
+    for at, value in entries:
+        values[at % length] = value
+    return values
+
+
+@settings(max_examples=15)
+@given(SPARSE, st.binary(min_size=32, max_size=32))
+def test_both_sketches_are_the_slow_one(shape: tuple[int, list[tuple[int, int]]], coin: bytes) -> None:
+    values = make(*shape)
+    expected = slow_sketch(coin, values.tolist())
+    assert sketch_integers(coin, values).tolist() == expected
+    assert sketch_ring(coin, to_ring(values)).tolist() == [value % 2**32 for value in expected]
+
+
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31) + 1, 2**27])
+def test_nothing_wraps_when_every_value_is_large(value: int) -> None:
+    values = np.full(65536 + 17, value, np.int32)
+    assert sketch_integers(COIN, values).tolist() == slow_sketch(COIN, values.tolist())
+
+
+def test_sums_that_outgrow_32_bits_are_kept() -> None:
+    """320 blocks of 2^26 with random signs: some of the buckets outgrow 32 bits."""
+    values = np.full(20 * 65536, 2**26, np.int32)
+    parts = [np.where((np.arange(values.size) // 65536) == k, values, 0).astype(np.int32) for k in range(20)]
+    total = sum((sketch_integers(COIN, part) for part in parts), np.zeros(OUTPUTS, np.int64))
+    assert sketch_integers(COIN, values).tolist() == total.tolist()
+
+
+def test_sketches_add_up_modulo_2_32_and_lifted_integers_exactly() -> None:
+    """A y of masked vectors adds up to A Y; the sketch of a sum of both signs is the sum of sketches."""
+    generator = np.random.default_rng(1)
+    left, right = (generator.integers(-(2**23), 2**23, 20_000).astype(np.int32) for _ in "ab")
+    mask = generator.integers(0, 2**32, 20_000, dtype=np.uint32)
+    with_mask, without = to_ring(left) + mask, to_ring(right) - mask
+    total = with_mask + without
+    assert (sketch_ring(COIN, with_mask) + sketch_ring(COIN, without)).tolist() == sketch_ring(COIN, total).tolist()
+    opened = sketch_integers(COIN, lift(total))
+    assert opened.tolist() == (sketch_integers(COIN, left) + sketch_integers(COIN, right)).tolist()
+
+
+def test_coordinates_4096_apart_do_not_share_a_bucket_in_every_row() -> None:
+    """Equal blocks: without shifts two coordinates meet in all rows and cancel in all with chance 1/16."""
+    seen = 0
+    for at in range(64):
+        values = np.zeros(2 * BUCKETS, np.int32)
+        values[at] = values[at + BUCKETS] = 1
+        seen += bool(sketch_integers(COIN, values).any())
+    assert seen == 64
+
+
+def test_the_length_is_about_kept() -> None:
+    generator = np.random.default_rng(2)
+    for seed in range(5):
+        values = (generator.standard_normal(50_000) * 1000).astype(np.int32)
+        image = sketch_integers(bytes([seed]) * 32, values).astype(np.float64)
+        ratio = (image @ image) / (OUTPUTS * FOLD_ROWS * float(values.astype(np.float64) @ values))
+        assert 0.6 < ratio < 1.5
+
+
+def test_all_of_the_coin_counts() -> None:
+    values = np.arange(5000, dtype=np.int32)
+    assert len({sketch_integers(coin, values).tobytes() for coin in (COIN, COIN[::-1], bytes(32))}) == 3
+
+
+def test_limits() -> None:
+    assert FOLD_ROWS * MAX_SKETCHED * 2**31 < 2**63
+    with pytest.raises(ValueError, match="a coin of 32 bytes"):
+        sketch_integers(b"short", np.zeros(3, np.int32))
+    with pytest.raises(ValueError, match="flat"):
+        sketch_ring(COIN, np.zeros((3, 3), np.uint32))
+    with pytest.raises(ValueError, match="no exact sketch"):
+        sketch_integers(COIN, np.array([-(2**31)], np.int32))
+    assert sketch_ring(COIN, np.array([2**31], np.uint32)).tolist() == [0] * OUTPUTS, "four times 2^31"
+    assert not sketch_integers(COIN, np.zeros(0, np.int32)).any()
