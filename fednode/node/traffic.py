@@ -13,7 +13,8 @@ from fednode.crypto import Signer
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
-from fednode.ledger.bodies import Body
+from fednode.ledger.bodies import Body, Expire
+from fednode.ledger.round_rules import PHASES_OF
 from fednode.ledger.transaction import Transaction
 from fednode.node import effects as do
 from fednode.node import wire
@@ -64,9 +65,18 @@ class Traffic:
         return effects
 
     def on_block(self, committed: Iterable[Transaction], own_nonce: int, now_ms: int) -> list[do.Effect]:
-        """Forget what the block carries; send again what its nonces made worthless."""
-        again = self.outbox.on_block(committed, own_nonce, self._chain.height, now_ms)
-        return [effect for transaction in again for effect in self.send(transaction)]
+        """Forget what the block carries; send again what its nonces made worthless.
+
+        Except a round's message that came too late: a phase that has ended never opens again, and a phase that needs
+        only a quorum leaves the slowest member with one every time, until it could say nothing more.
+        """
+        effects: list[do.Effect] = []
+        for transaction in self.outbox.on_block(committed, own_nonce, self._chain.height, now_ms):
+            if _is_of_a_phase(transaction.body) and not self._chain.judge(transaction).ok:
+                self.outbox.forget(transaction)
+            else:
+                effects += self.send(transaction)
+        return effects
 
     def on_timer(self, now_ms: int) -> list[do.Effect]:
         """Send own transactions again, and pass on what was already here the last time."""
@@ -93,6 +103,11 @@ class Traffic:
             return []
         self._is_timed = True
         return [do.StartTimer(TRAFFIC_TIMER, RESEND_MS)]
+
+
+def _is_of_a_phase(body: Body) -> bool:
+    """Whether a body means something in one phase of a round only."""
+    return type(body) in PHASES_OF or isinstance(body, Expire)
 
 
 def _frames(items: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,69 @@
+"""Own transactions on their way: what is said again, and what is not worth saying any more."""
+
+from __future__ import annotations
+
+from fednode.crypto import Ed25519Signer, Secret
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Memo, Ready, SumAck
+from fednode.ledger.mempool import Mempool
+from fednode.ledger.refusals import Refusal
+from fednode.ledger.rules import Receipt
+from fednode.ledger.transaction import decode_transaction
+from fednode.node import effects as do
+from fednode.node.outbox import MAX_PENDING
+from fednode.node.traffic import Traffic
+
+STUDY = bytes(32)
+NOW_MS = 1_700_000_000_000
+
+
+class FakeChain:
+    """A tip whose rules refuse every body of a kind in `refused`."""
+
+    def __init__(self, *refused):
+        self.height, self.refused = 5, refused
+        self.pool = Mempool(lambda transaction: True, self.height)
+
+    def verify(self, data):
+        return decode_transaction(data)
+
+    def judge(self, transaction):
+        ok = not isinstance(transaction.body, self.refused)
+        return Receipt(transaction.txid, ok, "" if ok else Refusal.PHASE_CLOSED)
+
+
+def traffic_of(chain):
+    return Traffic(chain, bytes(32), MemberId(1), Ed25519Signer(Secret(b"s" * 32)))
+
+
+def sends(effects):
+    return [effect for effect in effects if isinstance(effect, do.SendToAll)]
+
+
+def ack(number):
+    return SumAck(STUDY, number, 0, bytes(32))
+
+
+def test_what_a_later_nonce_made_worthless_is_signed_anew_and_sent_again():
+    traffic = traffic_of(FakeChain())
+    traffic.submit(ack(1), NOW_MS)
+    again = traffic.on_block((), 1000 * NOW_MS + 7, NOW_MS + 50)
+    assert len(sends(again)) == 1
+    assert len(traffic.outbox) == 1
+
+
+def test_a_message_of_a_phase_that_ended_without_it_is_given_up():
+    """An acknowledgement is needed from a quorum only, so the slowest member's comes too late in every round."""
+    traffic = traffic_of(FakeChain(SumAck))
+    for number in range(2 * MAX_PENDING):
+        assert traffic.submit(ack(number), NOW_MS + number)
+        assert traffic.on_block((), 1000 * (NOW_MS + number) + 7, NOW_MS + number) == []
+        assert len(traffic.outbox) == 0
+
+
+def test_what_belongs_to_no_phase_is_kept_even_while_the_rules_refuse_it():
+    traffic = traffic_of(FakeChain(Ready, Memo))
+    traffic.submit(Ready(STUDY, bytes(32)), NOW_MS)
+    traffic.submit(Memo("audited"), NOW_MS + 1)
+    assert len(sends(traffic.on_block((), 1000 * (NOW_MS + 1) + 7, NOW_MS + 50))) == 2
+    assert len(traffic.outbox) == 2
