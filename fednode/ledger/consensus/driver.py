@@ -255,7 +255,9 @@ class Driver:
         self.state, self.own = HeightState(), {}
         self.facts = HeightFacts(self.tip, self._application, self._check, self.recovery.known)
         if self.evidence:
-            self.evidence = {piece.offence: piece for piece in self._find_fit_evidence()}
+            old, new = self.tip.signed_by.keys, self.tip.members.keys  # a replaced key's votes prove nothing any more
+            fit = (piece for piece in self._find_fit_evidence() if old.get(piece.sender) == new.get(piece.sender))
+            self.evidence = {piece.offence: piece for piece in fit}
 
     def schedule_next(self) -> None:
         """After a decision: let other events in before the next height begins."""
