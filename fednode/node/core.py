@@ -38,6 +38,7 @@ from fednode.node.studies import Studies, StudyEffect
 from fednode.rounds import events as rounds
 from fednode.smpc import messages as sm
 
+OBSERVER_FRAMES = (wire.SyncFrame, wire.Transactions)  # a candidate follows the chain and reports, nothing else
 OUTBOX_TIMER = ("outbox",)
 HOLD_TIMER = ("hold",)
 HOLD_MS = 30
@@ -98,8 +99,8 @@ class Core:
         effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
         pending = tuple(transaction.data for transaction in self.chain.pool)
         for start in range(0, len(pending), wire.MAX_TRANSACTIONS_IN_FRAME):
-            part = pending[start : start + wire.MAX_TRANSACTIONS_IN_FRAME]
-            effects.append(do.SendFrame(member, wire.encode_transactions(part)))
+            frame = wire.encode_transactions(pending[start : start + wire.MAX_TRANSACTIONS_IN_FRAME])
+            effects.append(do.SendFrame(member, frame))
         effects += self.models.peer_up(member)
         for study, machine in self.studies.running():
             number = machine.current_round
@@ -120,6 +121,8 @@ class Core:
         return self._settle(self._on_frame(sender, wire.decode_frame(data)))
 
     def _on_frame(self, sender: MemberId, message: wire.Frame) -> list[do.Effect]:
+        if sender not in self.replica.tip.members.positions and not isinstance(message, OBSERVER_FRAMES):
+            return []
         match message:
             case wire.ConsensusFrame(inner):
                 return self._on_consensus(sender, inner)
@@ -269,8 +272,7 @@ class Core:
         self.models.settled(name)
         effects: list[do.Effect] = []
         for study, machine in self.studies.running():
-            loaded = rounds.ModelLoaded(name, model)
-            effects += self._studies([(study, effect) for effect in machine.handle(loaded)])
+            effects += self._studies([(study, effect) for effect in machine.handle(rounds.ModelLoaded(name, model))])
         return effects
 
     # --- own transactions ---------------------------------------------------------------------------------------
@@ -328,8 +330,7 @@ class Core:
         for transaction, receipt in zip(outcome.transactions, outcome.applied.receipts, strict=True):
             if transaction.sender == self.identity.member and not receipt.ok:
                 effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
-        own_nonce = get_nonce(self.chain.state, self.identity.member)
-        height = decided.block.height
+        own_nonce, height = get_nonce(self.chain.state, self.identity.member), decided.block.height
         for transaction in self.outbox.on_block(outcome.transactions, own_nonce, height, self.now_ms):
             effects += self._send_own(transaction)
         effects += self._sync_event(sync.TipMoved(decided.tip))
@@ -362,8 +363,7 @@ class Core:
 
     def _announce(self) -> list[do.Effect]:
         tip = self.replica.tip
-        status = Status(1, tip.chain_id, tip.height, tip.block_hash)
-        return [do.Announce(sync.encode_sync(status))]
+        return [do.Announce(sync.encode_sync(Status(1, tip.chain_id, tip.height, tip.block_hash)))]
 
     def _sum_event(self, study: StudyId, round_: int, event: sm.Event) -> list[do.Effect]:
         return self._study_event(study, rounds.SumHappened(round_, event))

@@ -1,0 +1,76 @@
+"""A fifth hospital joins a running federation, trains with it, and is voted out again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.federation import (
+    Hospital,
+    free_ports,
+    make_federation,
+    make_home,
+    points_csv,
+    running,
+    study_of,
+    study_toml,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_fifth_hospital_joins_trains_and_leaves(tmp_path: Path) -> None:
+    federation = make_federation(tmp_path, study_toml(rounds=1000, start_after_s=2))
+    table = tmp_path / "fifth.csv"
+    table.write_text(points_csv(5))
+    fifth = make_home(tmp_path / "fifth", "Fifth", free_ports(1)[0], data=table)
+    (fifth.home.genesis).write_bytes(federation[1].home.genesis.read_bytes())
+    with running(federation):
+        federation[1].wait_height(5)
+        refused = fifth.cli("start")
+        assert (refused.returncode, "--join" in refused.stderr) == (5, True)
+        try:
+            _join(federation.hospitals, fifth)
+            _leave(federation.hospitals, fifth)
+        finally:
+            fifth.kill()
+
+
+def _join(members: list[Hospital], fifth: Hospital) -> None:
+    done = members[0].call("member_invite", card=fifth.home.card.read_text())
+    assert (done["member"], done["name"]) == (5, "Fifth")
+    fifth.start("--join")
+    members[1].wait(
+        lambda s: members[1].call("member_proposals")[0]["is_observing"], 60, "the candidate's report"
+    )
+    assert not fifth.status()["member"]["is_member"]
+    votes = [member.call("member_approve", proposal="Fifth") for member in members[:3]]
+    assert [vote["is_carried"] for vote in votes] == [False, False, True]
+    fifth.poll(lambda s: s["member"]["is_member"], 30, "the fifth is a member")
+    begin = study_of(members[0].status())["next_round"]
+    members[0].wait(
+        lambda s: any(r["number"] >= begin and 5 in r["counted"] for r in members[0].reports()), 90, "it trains"
+    )
+    listed = members[2].call("member_list")
+    assert [entry["id"] for entry in listed] == [1, 2, 3, 4, 5]
+    height = members[0].status()["chain"]["height"]
+    fifth.wait_height(height)
+    shown = [hospital.call("chain_show", at=str(height))[0]["hash"] for hospital in (fifth, members[0])]
+    assert shown[0] == shown[1]
+
+
+def _leave(members: list[Hospital], fifth: Hospital) -> None:
+    for member in members:
+        done = member.call("member_revoke", member="Fifth", reason="left")
+    assert done["is_carried"]
+    height = done["height"]
+    members[1].poll(lambda s: len(s["members"]) == 4 and s["connected"] == 3, 30, "the fifth is cut off")
+    members[1].wait_height(height + 3)
+    begin = study_of(members[0].status())["next_round"]
+    members[0].wait(
+        lambda s: any(r["number"] > begin and r["outcome"] == "ok" for r in members[0].reports()), 60, "they go on"
+    )
+    assert 5 not in members[0].reports()[-1]["expected"]
+    again = fifth.status()
+    assert not again["member"]["is_member"] or again["connected"] == 0
