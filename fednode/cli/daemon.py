@@ -23,6 +23,7 @@ from fednode.node.files import PRIVATE_FILE, daemon_pid, environment
 if TYPE_CHECKING:
     from fednode.crypto import Secret
     from fednode.ledger.genesis import Genesis
+    from fednode.node.files import Home
 
 START_TIMEOUT_S = 120.0
 """A daemon checks store and state before it is ready; that takes a second for each 100 000 blocks or so."""
@@ -135,13 +136,20 @@ def _start_background(site: Site, passphrase: Secret[bytes], join: bool) -> None
 def stop(site: Site, kill: bool, timeout_s: float) -> None:
     """Stop the daemon of this home and wait until it has ended. The others go on without it."""
     home = site.home
+    if not daemon_pid(home):
+        raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
+    end_daemon(home, kill, timeout_s)
+    click.echo(f"the daemon of {home.root} has stopped")
+
+
+def end_daemon(home: Home, kill: bool = False, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """End the daemon of a home, if one runs, and wait for its end."""
     pid = daemon_pid(home)
     if not pid:
-        raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
+        return
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
-        click.echo(f"the daemon of {home.root} has just ended")
         return
     try:
         signal.pidfd_send_signal(process, signal.SIGKILL if kill else signal.SIGTERM)
@@ -156,7 +164,6 @@ def stop(site: Site, kill: bool, timeout_s: float) -> None:
     if not ended:
         text = f"the daemon (process {pid}) did not end within {timeout_s:g} s"
         raise Unavailable(f"{text}; 'fednode stop --kill' ends it like a power cut, it loses nothing")
-    click.echo(f"the daemon of {home.root} has stopped")
 
 
 @command("status", example="fednode status\nfednode status --format json\nfednode status --follow")

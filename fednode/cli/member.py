@@ -18,7 +18,7 @@ from fednode.node.control_client import NotRunning
 
 @group("member")
 def member() -> None:
-    """The hospitals of the federation: who belongs to it is decided by q votes of its members."""
+    """The hospitals of the federation, and the votes on who belongs to it."""
 
 
 @member.command("list", example="fednode member list")

@@ -172,7 +172,10 @@ class Reactor:
             self._dispatch("peer-down", partial(self.core.peer_down, member, now_ms()))
         if self.network is not None:
             self.network.set_members(dial_map(state, me, self.parts.own_peer))
-        if (find_member(state, self.parts.sign_key) or FOLLOWER) != me:
+        found = find_member(state, self.parts.sign_key) or FOLLOWER
+        if found == FOLLOWER and me in self.peer_of:
+            self._note_problem("the ledger holds newer keys of this hospital: restart with the keystore that has them")
+        elif found != me:
             self.identity_changed.set()
 
     # --- events -------------------------------------------------------------------------------------------------

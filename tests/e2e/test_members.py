@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,26 @@ def _leave(members: list[Hospital], fifth: Hospital) -> None:
     assert 5 not in members[0].reports()[-1]["expected"]
     again = fifth.status()
     assert not again["member"]["is_member"] or again["connected"] == 0
+
+
+def test_a_member_replaces_its_keys_and_goes_on(tmp_path: Path) -> None:
+    federation = make_federation(tmp_path, study_toml(rounds=1000, start_after_s=2))
+    with running(federation):
+        federation[1].wait_height(5)
+        before = federation[2].call("member_list")[1]
+        done = federation[2].cli("keys", "rotate", "--yes", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        federation[2].wait_end()
+        after = federation[1].call("member_list")[1]
+        assert after["sign_key"] == json.loads(done.stdout)["sign_key"] != before["sign_key"]
+        assert after["peer_id"] != before["peer_id"]
+        federation[2].start()
+        begin = study_of(federation[1].status())["next_round"]
+        federation[1].wait(
+            lambda s: any(r["number"] >= begin and 2 in r["counted"] for r in federation[1].reports()), 90, "it trains"
+        )
+        height = federation[1].status()["chain"]["height"]
+        federation[3].wait(lambda s: s["chain"]["height"] > height + 8, 60)
+        blocks = federation[3].call("chain_show", at=f"{height}..{height + 8}")
+        assert any(2 in block["signers"] for block in blocks), "it votes with the new key"
+        assert federation[2].status()["chain"]["is_signing"]
