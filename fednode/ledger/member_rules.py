@@ -242,7 +242,9 @@ def _vote_role(draft: Draft, at: BlockTime, sender: MemberId, body: RoleVote) ->
 
 def begin_membership(draft: Draft, before: State, at: BlockTime) -> None:
     """Remember the root of the block before, while a candidate might report it."""
-    membership = get_membership(before)
+    membership = before.read(MEMBERSHIP_KEY, Membership)
+    if membership is None:
+        return
     if any(open_.change == Change.ADD and open_.report is None for open_ in membership.proposals):
         roots = (*membership.roots, (at.height - 1, bytes(before.root)))[-MAX_ROOTS:]
         draft.write(MEMBERSHIP_KEY, replace(membership, roots=roots))

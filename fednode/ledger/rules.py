@@ -237,7 +237,9 @@ def is_tx_acceptable(state: State, at: BlockTime, transaction: Transaction) -> R
         check_admissible(state, at, transaction)
     except Rejected as error:
         return Receipt(transaction.txid, False, error.reason[:100])
-    return _run(Draft(state), at, transaction, set())
+    draft = Draft(state)
+    begin_membership(draft, state, at)
+    return _run(draft, at, transaction, set())
 
 
 def pick_transactions(
@@ -248,6 +250,7 @@ def pick_transactions(
     Each must be acceptable after those before it. What is left out stays in the pool or is dropped there.
     """
     draft = Draft(state)
+    begin_membership(draft, state, at)
     picked: list[Transaction] = []
     room = max_bytes
     for transaction in candidates:
