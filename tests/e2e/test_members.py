@@ -98,3 +98,30 @@ def test_a_member_replaces_its_keys_and_goes_on(tmp_path: Path) -> None:
         blocks = federation[3].call("chain_show", at=f"{height}..{height + 8}")
         assert any(2 in block["signers"] for block in blocks), "it votes with the new key"
         assert federation[2].status()["chain"]["is_signing"]
+
+
+def test_joining_an_idle_chain(tmp_path: Path) -> None:
+    federation = make_federation(tmp_path, None)
+    fifth = make_home(tmp_path / "fifth", "Fifth", free_ports(1)[0])
+    fifth.home.genesis.write_bytes(federation[1].home.genesis.read_bytes())
+    with running(federation):
+        try:
+            fifth.start("--join")
+            federation[1].call("submit_memo", text="before")
+            federation[1].call("member_invite", card=fifth.home.card.read_text())
+            federation[2].wait(
+                lambda s: federation[2].call("member_proposals")[0]["is_observing"], 60, "the candidate's report"
+            )
+            for member in (1, 2, 4):
+                done = federation[member].call("member_approve", proposal="1")
+            assert done["is_carried"]
+            fifth.poll(lambda s: s["member"]["is_member"], 30, "the fifth is a member")
+            assert fifth.call("submit_memo", text="from the fifth")["height"] > done["height"]
+            verified = federation[3].cli("chain", "verify", "--level", "2", "--format", "json")
+            assert verified.returncode == 0, verified.stderr
+            fifth.stop()
+            federation[1].call("submit_memo", text="while it was away")
+            fifth.start()
+            fifth.poll(lambda s: s["chain"]["height"] >= done["height"] + 2, 30, "it catches up as a member")
+        finally:
+            fifth.kill()
