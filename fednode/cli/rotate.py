@@ -30,12 +30,15 @@ def rotate_keys(site: Site, passphrase: Secret[bytes]) -> dict[str, Json]:
     status = ask_record(site, "status")
     me = as_record(status["member"])
     member, chain_id = me.get("id"), as_record(status["chain"]).get("id")
-    if not me.get("is_member") or not isinstance(member, int) or not isinstance(chain_id, str):
-        raise Refused("only a member can replace its keys on the ledger; 'fednode status' shows what this hospital is")
     next_path = home.keystore.with_name("keystore-next.toml")
+    if not isinstance(chain_id, str) or not (me.get("is_member") or next_path.exists()):
+        raise Refused("only a member can replace its keys on the ledger; 'fednode status' shows what this hospital is")
     keys = renew_keystore(home.keystore, next_path, passphrase, SystemEntropy())
     entries = ask_records(site, "member_list")
-    mine = next(entry for entry in entries if entry["id"] == member)
+    mine = next((e for e in entries if e["id"] == member or e["sign_key"] == keys.public.sign.hex()), None)
+    if mine is None:
+        raise Refused("the ledger knows neither the old nor the new keys; 'fednode member list' shows the members")
+    number = MemberId(int(str(mine["id"])))
     height: Json = None
     if mine["sign_key"] != keys.public.sign.hex():
         addresses = mine["addresses"]
@@ -43,7 +46,7 @@ def rotate_keys(site: Site, passphrase: Secret[bytes]) -> dict[str, Json]:
             str(mine["name"]), tuple(map(str, addresses)) if isinstance(addresses, (list, tuple)) else (), keys.sign,
             keys.network_signer, keys.seal_key, SystemEntropy(),
         )
-        message = rotation_message(bytes.fromhex(chain_id), MemberId(member), card)
+        message = rotation_message(bytes.fromhex(chain_id), number, card)
         signature = keys.sign.sign(Domain.IDENTITY_CARD, message)
         done = ask_record(site, "keys_rotate", card=card_to_toml(card), signature=signature.hex())
         height = done.get("height")
@@ -56,7 +59,7 @@ def rotate_keys(site: Site, passphrase: Secret[bytes]) -> dict[str, Json]:
     _move(home.keystore, home.keystore.with_name(f"keystore-{mark}.toml"))
     _move(next_path, home.keystore)
     write_card(home.card, values, keys)
-    return {"member": member, "height": height, "sign_key": keys.public.sign.hex(), "peer_id": keys.public.peer_id}
+    return {"member": int(number), "height": height, "sign_key": keys.public.sign.hex(), "peer_id": keys.public.peer_id}
 
 
 def _move(source: Path, target: Path) -> None:

@@ -293,7 +293,8 @@ def _is_carried(proposal: ProposalRecord, members: tuple[MemberRecord, ...]) -> 
 def _change(draft: Draft, at: BlockTime, carried: ProposalRecord, members: tuple[MemberRecord, ...]) -> None:
     if carried.change == Change.ADD:
         assert carried.card is not None, "a proposal to add carries a card"
-        draft.write(MEMBERS_KEY, MemberList((*members, member_of_card(carried.member, carried.card))))
+        added = (*members, member_of_card(carried.member, carried.card))  # a later candidate may have come in first
+        draft.write(MEMBERS_KEY, MemberList(tuple(sorted(added, key=lambda record: record.member))))
         return
     gone = next(record for record in members if record.member == carried.member)
     for key in (gone.sign_key, gone.network_key, gone.seal_key):

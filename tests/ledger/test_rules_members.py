@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
@@ -32,7 +34,7 @@ from fednode.ledger.member_state import (
 )
 from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import get_members
+from fednode.ledger.state import State, get_members
 from fednode.ledger.vote import NO_VIEW, PREVOTE, Vote, make_evidence
 from tests.ledger.world import World, make_card, seed_of
 
@@ -305,3 +307,58 @@ def test_evidence_flags_the_member() -> None:
     assert (flag.count, flag.offences[0].height, flag.offences[0].recorded_height) == (1, 1, 1)
     assert get_flag(applied.state, 2) is None
     assert len(get_members(applied.state)) == 4
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(1, 7), st.sampled_from(["invite", "report", "approve", "approve", "remove", "rotate"]),
+        st.integers(0, 7),
+    ),
+    min_size=10, max_size=40,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@example([  # the second candidate is admitted before the first
+    (1, "invite", 0), (1, "invite", 1), (1, "report", 0), (1, "report", 1), (1, "approve", 1), (1, "approve", 0),
+])
+@given(STEPS)
+def test_whatever_is_voted_neighbouring_sets_differ_by_one(steps: list[tuple[int, str, int]]) -> None:
+    world = World(4)
+    seen: dict[int, int] = {}
+    for turn, (sender, kind, number) in enumerate(steps):
+        before = {record.member: record.sign_key for record in get_members(world.state)}
+        candidates = {c.member: c.card for c in get_candidates(world.state)}
+        if kind == "report":
+            if not candidates:
+                continue
+            number = sorted(candidates)[number % len(candidates)]
+            world.signers[MemberId(number)] = signer_of(candidates[MemberId(number)].name)
+            world.post(number, report(world, candidates[MemberId(number)]))
+        elif sender not in before or world.signers[MemberId(sender)].public_key != before[MemberId(sender)]:
+            continue
+        elif kind == "rotate":
+            if world.post(sender, rotation_of(world, sender, f"new-{turn}")).ok:
+                world.signers[MemberId(sender)] = signer_of(f"new-{turn}")
+        elif kind == "invite":
+            world.post(sender, MemberPropose(make_card(f"hospital-{10 + number}")))
+        else:
+            open_ = get_membership(world.state).proposals
+            chosen = MemberApprove(open_[number % len(open_)].number if open_ else 1)
+            body = MemberRemove(MemberId(number or 1)) if kind == "remove" else chosen
+            world.block(*((voter, body) for voter in (before if kind == "approve" else [sender])))
+        after = {record.member: record.sign_key for record in get_members(world.state)}
+        assert len(after) >= 4
+        changed = {m for m in {*before, *after} if before.get(m) != after.get(m)}
+        assert len(changed) <= 1
+        assert list(after) == sorted(after)
+        assert all(seen.get(member, 0) == 0 for member in after.keys() - before.keys()), "a number came back"
+        seen.update(dict.fromkeys(before, 1))
+        assert State.load(world.state.items()).root == world.state.root
+
+
+def rotation_of(world: World, member: int, seed: str) -> MemberRotate:
+    name = next(record.name for record in get_members(world.state) if record.member == member)
+    card = replace_name(seed, name)
+    message = rotation_message(world.chain_id, MemberId(member), card)
+    return MemberRotate(card, signer_of(seed).sign(Domain.IDENTITY_CARD, message))
