@@ -16,12 +16,14 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import members, print_json, print_pairs, print_table, ratio, short
 from fednode.cli.site import Site, command, format_option, pass_site, passphrase_option
-from fednode.errors import HomeInUse, Unavailable
+from fednode.errors import GenesisError, HomeInUse, Unavailable
 from fednode.node.control_client import NotRunning, stream_daemon
 from fednode.node.files import PRIVATE_FILE, daemon_pid, environment
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
+    from fednode.ledger.genesis import Genesis
+    from fednode.node.files import Home
 
 START_TIMEOUT_S = 120.0
 """A daemon checks store and state before it is ready; that takes a second for each 100 000 blocks or so."""
@@ -35,10 +37,11 @@ STOP_TIMEOUT_S = 30.0
     "fednode start --home /srv/fednode --background --passphrase-file /run/secrets/fednode",
 )
 @click.option("--background", is_flag=True, help="Return once the daemon is ready, and let it run on.")
+@click.option("--join", is_flag=True, help="Follow a chain this hospital did not found, until it is a member of it.")
 @click.option("--ready-fd", type=int, hidden=True)
 @passphrase_option
 @pass_site
-def start(site: Site, background: bool, ready_fd: int | None, passphrase_file: Path | None) -> None:
+def start(site: Site, background: bool, join: bool, ready_fd: int | None, passphrase_file: Path | None) -> None:
     """Run the daemon: join the federation, vote, train, keep the chain.
 
     Runs in the foreground until 'fednode stop' or Ctrl-C, as service managers like it.
@@ -53,14 +56,23 @@ def start(site: Site, background: bool, ready_fd: int | None, passphrase_file: P
         text = f"process {pid} already runs on the home {home.root}"
         raise HomeInUse(f"{text}; stop it first with 'fednode --home {home.root} stop'")
     genesis = read_genesis(values.genesis_path)
-    genesis.member_of(read_public_keys(home.keystore).sign)
+    if not join and not home.chain.exists():  # later starts find on the chain who this hospital is
+        _check_founder(genesis, read_public_keys(home.keystore).sign)
     passphrase = ask_passphrase(site, passphrase_file)
     if background:
-        _start_background(site, passphrase)
+        _start_background(site, passphrase, join)
         return
     from fednode.node.daemon import run_daemon
 
     run_daemon(values, genesis, unlock_keystore(home.keystore, passphrase), lambda: _tell_ready(ready_fd))
+
+
+def _check_founder(genesis: Genesis, sign_key: bytes) -> None:
+    """A key that is not in the genesis is usually the wrong file; a hospital that joins later says so."""
+    try:
+        genesis.member_of(sign_key)
+    except GenesisError as error:
+        raise GenesisError(f"{error}; a hospital that joins a running federation starts with --join") from None
 
 
 def _tell_ready(descriptor: int | None) -> None:
@@ -71,7 +83,7 @@ def _tell_ready(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
-def _start_background(site: Site, passphrase: Secret[bytes]) -> None:
+def _start_background(site: Site, passphrase: Secret[bytes], join: bool) -> None:
     """Run `fednode start` in a session of its own; return when it is ready, relay its error if it is not.
 
     The passphrase goes through a pipe: arguments and environment of a process can be read by others.
@@ -83,6 +95,7 @@ def _start_background(site: Site, passphrase: Secret[bytes]) -> None:
     os.write(secret_write, passphrase.reveal())
     os.close(secret_write)
     arguments = ["--home", str(home.root), "--config", str(site.config_path), "start", "--ready-fd", str(ready_write)]
+    arguments += ["--join"] if join else []
     with environment("write", home.output):
         log = os.open(home.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
     begin = os.fstat(log).st_size
@@ -123,13 +136,20 @@ def _start_background(site: Site, passphrase: Secret[bytes]) -> None:
 def stop(site: Site, kill: bool, timeout_s: float) -> None:
     """Stop the daemon of this home and wait until it has ended. The others go on without it."""
     home = site.home
+    if not daemon_pid(home):
+        raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
+    end_daemon(home, kill, timeout_s)
+    click.echo(f"the daemon of {home.root} has stopped")
+
+
+def end_daemon(home: Home, kill: bool = False, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """End the daemon of a home, if one runs, and wait for its end."""
     pid = daemon_pid(home)
     if not pid:
-        raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
+        return
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
-        click.echo(f"the daemon of {home.root} has just ended")
         return
     try:
         signal.pidfd_send_signal(process, signal.SIGKILL if kill else signal.SIGTERM)
@@ -144,7 +164,6 @@ def stop(site: Site, kill: bool, timeout_s: float) -> None:
     if not ended:
         text = f"the daemon (process {pid}) did not end within {timeout_s:g} s"
         raise Unavailable(f"{text}; 'fednode stop --kill' ends it like a power cut, it loses nothing")
-    click.echo(f"the daemon of {home.root} has stopped")
 
 
 @command("status", example="fednode status\nfednode status --format json\nfednode status --follow")

@@ -145,10 +145,17 @@ class _Visit:
         from fednode.cli.genesis import read_genesis
 
         self._genesis = read_genesis(self.values.genesis_path)
+        if self.values.home.chain.exists() and not self._is_founder():
+            return f"'{self._genesis.name}'; this hospital is no founder, its daemon knows whether it is a member"
         member = self._genesis.member_of(self.keys.sign)
         return f"member {member} of {len(self._genesis.members)} in '{self._genesis.name}'"
 
+    def _is_founder(self) -> bool:
+        return any(card.sign_key == self.keys.sign for card in self.genesis.members)
+
     def identity(self) -> str:
+        if not self._is_founder():
+            return "no founder; 'fednode member list' shows the card the ledger holds"
         card = self.genesis.members[self.genesis.member_of(self.keys.sign) - 1]
         if (card.network_key, card.seal_key) != (self.keys.network, self.keys.seal):
             raise FednodeError("network or seal key differ from the genesis; restore the keystore of the identity card")

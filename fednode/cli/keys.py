@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from fednode.cli.show import print_json, print_pairs
-from fednode.cli.site import Site, format_option, group, pass_site, passphrase_option, site_options
+from fednode.cli.site import (
+    Site,
+    confirm,
+    format_option,
+    group,
+    pass_site,
+    passphrase_option,
+    site_options,
+    yes_option,
+)
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 
 @group("keys")
 def keys() -> None:
-    """This hospital's public keys and identity card."""
+    """This hospital's public keys and identity card, and their replacement."""
 
 
 @keys.command("show", example="fednode keys show")
@@ -59,6 +68,29 @@ def card(site: Site, output: Path | None, passphrase_file: Path | None) -> None:
     write_card(path, values, unlocked)
     click.echo(f"identity card: {path}")
     print_fingerprint(unlocked.public)
+
+
+@keys.command("rotate", example="fednode keys rotate --yes\nfednode start")
+@yes_option
+@passphrase_option
+@format_option
+@site_options
+@pass_site
+def rotate(site: Site, yes: bool, passphrase_file: Path | None, as_json: bool) -> None:
+    """Replace sign and network key: announced on the ledger, signed by the old and by the new key.
+
+    The daemon must run; it is stopped once the ledger holds the new keys, and is started again with them. The old
+    keystore and sign-state are kept beside the new ones. A command that was cut short is simply given again.
+    """
+    from fednode.cli.rotate import rotate_keys
+
+    confirm("Replace the keys of this hospital? Back up the new keystore afterwards.", yes)
+    done = rotate_keys(site, ask_passphrase(site, passphrase_file))
+    if as_json:
+        print_json(done)
+    else:
+        print_pairs((name.replace("_", " "), str(value)) for name, value in done.items())
+        click.echo("the daemon has stopped; start it again with 'fednode start'")
 
 
 def print_fingerprint(public: PublicKeys) -> None:

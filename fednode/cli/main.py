@@ -36,8 +36,9 @@ TOPICS: Mapping[str, tuple[str, str]] = {
     "model": ("fednode.cli.model:model", "Trained models: list, show, export."),
     "data": ("fednode.cli.data:data", "Check this hospital's table against a study."),
     "chain": ("fednode.cli.chain:chain", "The ledger: status, blocks, transactions, verification."),
-    "member": ("fednode.cli.member:member", "The hospitals of the federation."),
-    "keys": ("fednode.cli.keys:keys", "This hospital's public keys and identity card."),
+    "member": ("fednode.cli.member:member", "The hospitals of the federation, and the votes on who belongs to it."),
+    "role": ("fednode.cli.role:role", "Roles of keys and wallet addresses, decided by q votes of the members."),
+    "keys": ("fednode.cli.keys:keys", "This hospital's public keys and identity card, and their replacement."),
     "config": ("fednode.cli.config:config", "The configuration and where each value comes from."),
 }
 COMMANDS = {**DAILY, **TOPICS}

@@ -1,22 +1,24 @@
-"""`fednode member`: the hospitals of the federation."""
+"""`fednode member`: the hospitals of the federation, and the votes on who belongs to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from fednode.cli.ask import as_records, ask
+from fednode.cli.ask import as_records, ask, ask_record, ask_records
 from fednode.cli.daemon import print_members
-from fednode.cli.show import print_json, print_table
-from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.cli.show import cell, print_json, print_pairs, print_table, word
+from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
+from fednode.errors import ConfigError
 from fednode.node.control_client import NotRunning
 
 
 @group("member")
 def member() -> None:
-    """The hospitals of the federation."""
+    """The hospitals of the federation, and the votes on who belongs to it."""
 
 
 @member.command("list", example="fednode member list")
@@ -47,3 +49,131 @@ def _list_founders(site: Site, as_json: bool) -> None:
         rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
         print_table(["member", "name", "fingerprint", "addresses"], rows)
         click.echo("from the genesis file; no daemon runs on this home")
+
+
+@member.command("request", example="fednode member request\nfednode member request --output /tmp/emma-card.toml")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write the card.")
+@passphrase_option
+@format_option
+@site_options
+@pass_site
+def request(site: Site, output: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
+    """Write the card with which this hospital asks to join a running federation.
+
+    Send it to any member, who hands it in with 'fednode member invite'. Then get the federation's genesis file and run
+    'fednode start --join': the daemon follows the chain, reports what it computed, and becomes a member once enough
+    others approve.
+    """
+    from fednode.cli.keys import print_fingerprint, unlock, write_card
+
+    values = site.load().values
+    unlocked = unlock(site, passphrase_file)
+    path = output or values.home.card
+    write_card(path, values, unlocked)
+    if as_json:
+        print_json({"card": str(path), "fingerprint": unlocked.public.fingerprint, "sign": unlocked.public.sign.hex()})
+        return
+    click.echo(f"identity card: {path}")
+    print_fingerprint(unlocked.public)
+    click.echo("send the card to a member, read the fingerprint to the others, then run 'fednode start --join'")
+
+
+@member.command("invite", example="fednode member invite emma-card.toml")
+@click.argument("card", type=click.Path(path_type=Path, dir_okay=False))
+@yes_option
+@format_option
+@site_options
+@pass_site
+def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
+    """Propose the hospital of an identity card as a new member.
+
+    It may follow the chain from then on; it votes and trains only after q members have approved.
+    """
+    from fednode.errors import GenesisError
+    from fednode.ledger.identity import parse_card
+    from fednode.node.files import read_bounded
+    from fednode.node.keystore import PublicKeys
+
+    text = read_bounded(card, 16_384, "identity card", GenesisError).decode(errors="replace")
+    found = parse_card(text)
+    public = PublicKeys(found.sign_key, found.network_key, found.seal_key)
+    if not yes:
+        print_pairs([("name", found.name), ("fingerprint", public.fingerprint)])
+    confirm("Have you compared the fingerprint with that hospital?", yes)
+    _tell(ask_record(site, "member_invite", card=text), as_json)
+
+
+@member.command("proposals", example="fednode member proposals")
+@format_option
+@site_options
+@pass_site
+def proposals(site: Site, as_json: bool) -> None:
+    """Show the open votes: who would join or leave, who approves, and whether the candidate follows the chain."""
+    found = ask_records(site, "member_proposals")
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        click.echo("no open proposals")
+        return
+    rows = []
+    for open_ in found:
+        observing = {True: "yes", False: "NOT YET"}.get(bool(open_["is_observing"])) if open_["name"] else "-"
+        votes = open_["approvals"]
+        count = len(votes) if isinstance(votes, (list, tuple)) else 0
+        rows.append((
+            str(open_["proposal"]), str(open_["change"]), f"{open_['member']} {open_['name'] or ''}".strip(),
+            str(observing), f"{count} of {open_['needed']}", str(open_["fingerprint"] or open_["reason"] or "-"),
+        ))
+    print_table(["proposal", "change", "member", "follows", "votes", "fingerprint or reason"], rows)
+
+
+@member.command("approve", example="fednode member approve 3\nfednode member approve 'St. Emma'")
+@click.argument("proposal")
+@format_option
+@site_options
+@pass_site
+def approve(site: Site, proposal: str, as_json: bool) -> None:
+    """Vote for an open proposal, given by its number or the candidate's name. Compare the fingerprint before."""
+    _tell(ask_record(site, "member_approve", proposal=proposal), as_json)
+
+
+@member.command("revoke", example="fednode member revoke 4 --reason 'closed for good' --yes")
+@click.argument("who", metavar="MEMBER")
+@click.option("--reason", default="", metavar="TEXT", help="What the others read before they vote.")
+@yes_option
+@format_option
+@site_options
+@pass_site
+def revoke(site: Site, who: str, reason: str, yes: bool, as_json: bool) -> None:
+    """Vote for removing a member; the first such vote opens the proposal.
+
+    With q votes the member is refused by ledger and transport from the next height on. Never below four members.
+    """
+    confirm(f"Vote for removing member {who}?", yes)
+    _tell(ask_record(site, "member_revoke", member=who, reason=reason), as_json)
+
+
+@member.command("address", example="fednode member address /dns4/anna.example/tcp/7700")
+@click.argument("addresses", nargs=-1, required=True)
+@format_option
+@site_options
+@pass_site
+def address(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
+    """Announce on the ledger where the others reach this hospital from now on."""
+    from fednode.errors import UsageError
+    from fednode.p2p.addresses import parse_multiaddr
+
+    for text in addresses:
+        try:
+            parse_multiaddr(text)
+        except (ValueError, ConfigError) as error:
+            raise UsageError(f"{text} is no address ({error}); write it like /ip4/192.0.2.1/tcp/7700") from None
+    _tell(ask_record(site, "member_address", addresses=" ".join(addresses)), as_json)
+
+
+def _tell(done: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+    else:
+        print_pairs((word(key), cell(key, value)) for key, value in done.items())

@@ -15,6 +15,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
+from fednode.ledger.member_bodies import MembershipBody
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -388,5 +389,5 @@ class Memo:
 
 Body = (
     StudyCreate | StudyVote | StudyPause | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck
-    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Verdict | Memo
+    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Verdict | Memo | MembershipBody
 )

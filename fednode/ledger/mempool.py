@@ -10,7 +10,7 @@ refused at `MAX_REFUSALS` heights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
@@ -166,6 +166,10 @@ class Mempool:
             and entry.transaction.nonce > self._queues[entry.transaction.sender].last_nonce
         )
         return tuple(transaction for transaction in dropped if transaction.txid not in done)
+
+    def drop_senders(self, senders: Set[MemberId]) -> None:
+        """Forget everything of senders whose key changed or who left."""
+        self._drop(lambda entry: entry.transaction.sender not in senders)
 
     def _entries(self) -> Iterator[_Entry]:
         queues = [queue.entries for _, queue in sorted(self._queues.items()) if queue.entries]

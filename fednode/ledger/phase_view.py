@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.member_bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord
 from fednode.ledger.round_rules import PHASES_OF, is_of_open_phase
 from fednode.ledger.state import Source, get_round, get_study
@@ -50,7 +51,9 @@ def expects(record: RoundRecord, member: MemberId) -> bool:
 
 def is_phase_message(pending: PendingPhase, body: Body) -> bool:
     """Whether `body` is a message of exactly this phase; votes on it are not. Says nothing about acceptance."""
-    if isinstance(body, StudyCreate | StudyVote | StudyPause | Expire | Memo) or body.study != pending.study:
+    if isinstance(body, StudyCreate | StudyVote | StudyPause | Expire | Memo | MembershipBody):
+        return False
+    if body.study != pending.study:
         return False
     if pending.record is None or isinstance(body, Ready):
         return pending.record is None and isinstance(body, Ready)

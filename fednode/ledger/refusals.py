@@ -13,13 +13,21 @@ class Refusal(StrEnum):
     ALREADY_POSTED = "already-posted"
     ALREADY_READY = "already-ready"
     ALREADY_VOTED = "already-voted"
+    BAD_CARD = "bad-card"
     BAD_POINT = "bad-point"
     BAD_PROOF = "bad-proof"
     BAD_SEAL_KEY = "bad-seal-key"
+    FEW_MEMBERS_LEFT = "few-members-left"
+    KEY_USED = "key-used"
     KIND_NOT_IN_RULE = "kind-not-in-rule"
     LIST_DIGEST_DIFFERS = "list-digest-differs"
+    MEMBERS_CHANGE_DUE = "members-change-due"
+    NOTHING_CHANGES = "nothing-changes"
+    NOT_A_MEMBER = "not-a-member"
     NOT_IN_PHASE = "not-in-phase"
     NOTHING_OWED = "nothing-owed"
+    NOT_OBSERVED = "not-observed"
+    NO_SUCH_PROPOSAL = "no-such-proposal"
     NO_SUCH_STUDY = "no-such-study"
     OWN_B_MISSING = "own-b-missing"
     OWN_B_NOT_INCLUDED = "own-b-not-included"
@@ -30,6 +38,9 @@ class Refusal(StrEnum):
     STUDY_EXISTS = "study-exists"
     STUDY_STATUS = "study-status"
     TOO_FEW_MEMBERS = "too-few-members"
+    TOO_MANY_MEMBERS = "too-many-members"
+    TOO_MANY_PROPOSALS = "too-many-proposals"
+    TOO_MANY_ROLES = "too-many-roles"
     TOO_MANY_STUDIES = "too-many-studies"
     UNKNOWN_DEALER = "unknown-dealer"
     WEIGHT_RANGE = "weight-range"
@@ -38,6 +49,7 @@ class Refusal(StrEnum):
     WRONG_HOLDERS = "wrong-holders"
     WRONG_MODEL = "wrong-model"
     WRONG_OPENINGS = "wrong-openings"
+    WRONG_ROOT = "wrong-root"
     WRONG_SHARE = "wrong-share"
 
 
@@ -45,13 +57,21 @@ _SENTENCES = {
     Refusal.ALREADY_POSTED: "this member has already posted its message of the phase",
     Refusal.ALREADY_READY: "this member is already ready, with the same key",
     Refusal.ALREADY_VOTED: "this member has already cast this vote",
+    Refusal.BAD_CARD: "the identity card or the signature with it does not prove that its maker holds the keys",
     Refusal.BAD_POINT: "a commitment is not a canonical point of the prime-order group",
     Refusal.BAD_PROOF: "the proof that the dealer knows its scalar does not hold",
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
+    Refusal.FEW_MEMBERS_LEFT: "a vote never leaves fewer than four members",
+    Refusal.KEY_USED: "a key or name on the card is or was another's on this chain; keys and numbers are never reused",
     Refusal.KIND_NOT_IN_RULE: "this kind of message is not part of this study's rule",
     Refusal.LIST_DIGEST_DIFFERS: "the digest is not that of the list of chunk digests on the ledger",
+    Refusal.MEMBERS_CHANGE_DUE: "the members change at the next height already, at most once per block",
+    Refusal.NOTHING_CHANGES: "this is so already",
+    Refusal.NOT_A_MEMBER: "there is no such member",
     Refusal.NOT_IN_PHASE: "this member has no part in the phase",
     Refusal.NOTHING_OWED: "this member has nothing to open",
+    Refusal.NOT_OBSERVED: "the candidate has not yet shown that it follows the chain; its daemon reports by itself",
+    Refusal.NO_SUCH_PROPOSAL: "there is no open proposal of this number",
     Refusal.NO_SUCH_STUDY: "the ledger knows no study of this name",
     Refusal.OWN_B_MISSING: "a member of the sum must open its own b",
     Refusal.OWN_B_NOT_INCLUDED: "a member that is not in the sum must never open its own b",
@@ -62,6 +82,9 @@ _SENTENCES = {
     Refusal.STUDY_EXISTS: "this study is on the ledger already",
     Refusal.STUDY_STATUS: "the study is not at a point of its life where this is possible",
     Refusal.TOO_FEW_MEMBERS: "training needs at least three members: with two, each would learn the other's update",
+    Refusal.TOO_MANY_MEMBERS: "the federation has as many members as it can",
+    Refusal.TOO_MANY_PROPOSALS: "too many proposals are open; vote on them, or wait until they lapse",
+    Refusal.TOO_MANY_ROLES: "the ledger holds as many roles and votes on roles as it can",
     Refusal.TOO_MANY_STUDIES: "the ledger holds as many studies as it can",
     Refusal.UNKNOWN_DEALER: "the message names a member that is not a dealer here",
     Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
@@ -70,6 +93,7 @@ _SENTENCES = {
     Refusal.WRONG_HOLDERS: "the shares are not for exactly the holders they must be for",
     Refusal.WRONG_MODEL: "a closing round measures a model and leaves it as it is",
     Refusal.WRONG_OPENINGS: "the opened shares are not exactly those the one Unmask asks this member for",
+    Refusal.WRONG_ROOT: "the reported state root is not that of a recent block",
     Refusal.WRONG_SHARE: "a share does not lie on its dealer's committed polynomial",
 }
 

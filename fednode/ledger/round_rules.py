@@ -317,7 +317,9 @@ def accept_result(record: RoundRecord, sender: MemberId, body: Result) -> RoundR
 
 
 def accept_expire(record: RoundRecord, sender: MemberId, body: Expire) -> RoundRecord:
-    """A vote that the phase's time is over; any member of the ledger may cast it."""
+    """A vote that the phase's time is over; any member of the ledger when the round opened may cast it."""
+    if sender not in record.members:
+        raise refuse(Refusal.NOT_IN_PHASE)
     if (body.round, body.attempt, body.phase_no) != (record.number, record.attempt.number, record.phase.number):
         raise refuse(Refusal.PHASE_CLOSED)
     if sender in record.phase.expire_votes:

@@ -38,6 +38,9 @@ from fednode.ledger.bodies import (
     SumAck,
     Verdict,
 )
+from fednode.ledger.member_bodies import MemberReport, MembershipBody
+from fednode.ledger.member_rules import apply_membership, begin_membership, flag_members, settle_membership
+from fednode.ledger.member_state import get_candidates
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
@@ -63,6 +66,7 @@ from fednode.ledger.state import (
     get_members,
     get_nonce,
     get_round,
+    get_studies,
     nonce_key,
     round_key,
     study_key,
@@ -77,6 +81,7 @@ from fednode.ledger.study_rules import (
     require_study,
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
+from fednode.ledger.vote import Evidence
 
 __all__ = [
     "Applied", "BlockTime", "Receipt", "apply_block", "check_admissible", "is_tx_acceptable", "pick_transactions"
@@ -101,19 +106,27 @@ class Applied:
     changes: Changes
 
 
-def apply_block(state: State, at: BlockTime, transactions: Iterable[Transaction]) -> Applied:
-    """Run a block's transactions and everything that follows from them.
+def apply_block(
+    state: State, at: BlockTime, transactions: Iterable[Transaction], evidence: Iterable[Evidence] = ()
+) -> Applied:
+    """Run a block's evidence, its transactions and everything that follows from them.
 
+    The members the next state names are those of the next height.
     Raises `Rejected` if a transaction may not be in this block: the block is then invalid.
     """
     draft = Draft(state)
     touched: set[bytes] = set()
+    begin_membership(draft, state, at)
+    flag_members(draft, at, evidence)
     receipts = []
     for transaction in transactions:
         check_admissible(draft, at, transaction)
         receipts.append(_run(draft, at, transaction, touched))
     for study in sorted(touched):
         settle_study(draft, at, study)
+    if settle_membership(draft, at):
+        for study in sorted(get_studies(draft)):  # with other members, other numbers of votes suffice
+            settle_study(draft, at, study)
     next_state, changes = draft.freeze()
     return Applied(next_state, tuple(receipts), changes)
 
@@ -122,11 +135,19 @@ def check_admissible(source: Source, at: BlockTime, transaction: Transaction) ->
     """Raise `Rejected` if the transaction may not be in a block at this height, accepted or refused."""
     sender = transaction.sender
     if not any(record.member == sender for record in get_members(source)):
-        raise Rejected(f"transaction of a stranger ({sender})")
+        _check_candidate(source, transaction)
     if transaction.nonce <= get_nonce(source, sender):
         raise Rejected(f"nonce {transaction.nonce} of member {sender} is not above its last")
     if not at.height <= transaction.valid_until <= at.height + MAX_VALIDITY_BLOCKS:
         raise Rejected(f"transaction valid until height {transaction.valid_until} in block {at.height}")
+
+
+def _check_candidate(source: Source, transaction: Transaction) -> None:
+    """A candidate may report what it computed, and nothing else."""
+    sender, body = transaction.sender, transaction.body
+    card = next((candidate.card for candidate in get_candidates(source) if candidate.member == sender), None)
+    if card is None or not isinstance(body, MemberReport) or body.sign_key != card.sign_key:
+        raise Rejected(f"transaction of a stranger ({sender})")
 
 
 def _run(draft: Draft, at: BlockTime, transaction: Transaction, touched: set[bytes]) -> Receipt:
@@ -146,6 +167,9 @@ def _run(draft: Draft, at: BlockTime, transaction: Transaction, touched: set[byt
 def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes | None:
     """Apply a body; return the study it is about, if it is about one."""
     if isinstance(body, Memo):
+        return None
+    if isinstance(body, MembershipBody):
+        apply_membership(draft, at, sender, body)
         return None
     if isinstance(body, StudyCreate):
         return apply_create(draft, at, len(get_members(draft)), sender, body)
@@ -213,7 +237,9 @@ def is_tx_acceptable(state: State, at: BlockTime, transaction: Transaction) -> R
         check_admissible(state, at, transaction)
     except Rejected as error:
         return Receipt(transaction.txid, False, error.reason[:100])
-    return _run(Draft(state), at, transaction, set())
+    draft = Draft(state)
+    begin_membership(draft, state, at)
+    return _run(draft, at, transaction, set())
 
 
 def pick_transactions(
@@ -224,6 +250,7 @@ def pick_transactions(
     Each must be acceptable after those before it. What is left out stays in the pool or is dropped there.
     """
     draft = Draft(state)
+    begin_membership(draft, state, at)
     picked: list[Transaction] = []
     room = max_bytes
     for transaction in candidates:

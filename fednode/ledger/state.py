@@ -20,6 +20,7 @@ from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.bodies import Keys
+from fednode.ledger.member_records import FlagRecord, Membership, RoleList, UsedKey
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import hash_leaf, hash_node
 from fednode.ledger.records import (
@@ -52,6 +53,10 @@ _FORMS: dict[bytes, tuple[int, type]] = {
     b"report": (8, RoundReport),
     b"keys": (9, Keys),
     b"seen": (10, SeenRecord),
+    b"membership": (11, Membership),
+    b"usedkey": (12, UsedKey),
+    b"roles": (13, RoleList),
+    b"flag": (14, FlagRecord),
 }
 """Kind and form of the records under each prefix of keys; the numbers are hashed, never reuse one."""
 
@@ -256,6 +261,8 @@ class Source(Protocol):
 CHAIN_KEY = b"chain"
 MEMBERS_KEY = b"members"
 STUDIES_KEY = b"studies"
+MEMBERSHIP_KEY = b"membership"
+ROLES_KEY = b"roles"
 
 
 def nonce_key(member: int) -> bytes:
@@ -292,6 +299,16 @@ def keys_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
 def seen_key(point: bytes) -> bytes:
     """Key under which a used key point is remembered."""
     return b"seen/" + point
+
+
+def used_key(key: bytes) -> bytes:
+    """Key under which a member's former key is remembered."""
+    return b"usedkey/" + key
+
+
+def flag_key(member: int) -> bytes:
+    """Key of a member's double votes."""
+    return b"flag/" + member.to_bytes(2, "big")
 
 
 # --- readers ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ another chain and nothing in it can be changed. Nonces grow strictly per sender,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -44,14 +45,15 @@ from fednode.ledger.bodies import (
     compute_list_digest,
     compute_study_id,
 )
+from fednode.ledger.member_bodies import MemberReport
 
 __all__ = [
     "Acknowledge", "Answer", "Body", "Coin", "Commit", "Digest", "Expire", "Keys", "Member", "Metrics", "Outcome",
     "Proof", "Ready", "Result", "Reveal", "Roster", "ShareRoot", "StudyAction", "StudyCreate", "StudyPause",
     "StudyTerms", "StudyVote", "SumAck", "Verdict", "Weights", "compute_list_digest", "compute_study_id",
     "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
-    "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "sign_transaction",
-    "verify_transaction",
+    "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "find_sign_key",
+    "sign_transaction", "verify_transaction",
 ]
 
 MAX_TRANSACTION_BYTES = 64 * 1024
@@ -111,6 +113,19 @@ def sign_transaction(
     head = (int(sender), nonce, int(valid_until), to_plain(Body, body))
     signature = signer.sign(Domain.TRANSACTION, chain_id + pack(head))
     return Transaction(sender, nonce, valid_until, body, signature)
+
+
+def find_sign_key(keys: Mapping[MemberId, bytes], transaction: Transaction) -> bytes:
+    """Return the key a transaction must be signed with; raise `Rejected` for a stranger.
+
+    A candidate's report names its key itself; whether that is the candidate's is a rule on the state.
+    """
+    key = keys.get(transaction.sender)
+    if key is not None:
+        return key
+    if isinstance(transaction.body, MemberReport):
+        return transaction.body.sign_key
+    raise Rejected(f"transaction of a stranger ({transaction.sender})")
 
 
 def verify_transaction(chain_id: bytes, public_key: bytes, transaction: Transaction) -> Verified[Transaction]:

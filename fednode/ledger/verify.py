@@ -21,11 +21,18 @@ from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
 from fednode.ledger.block import Block, Tip, advance, check_link, decode_block, genesis_tip
 from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.members import MemberSet
 from fednode.ledger.merkle import compute_root
 from fednode.ledger.rules import BlockTime, apply_block, receipts_data
 from fednode.ledger.state import State, get_member_set
 from fednode.ledger.store import LedgerStore
-from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction, decode_transaction, verify_transaction
+from fednode.ledger.transaction import (
+    MAX_VALIDITY_BLOCKS,
+    Transaction,
+    decode_transaction,
+    find_sign_key,
+    verify_transaction,
+)
 from fednode.ledger.vote import Certificate, verify_certificate, verify_evidence
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
@@ -43,11 +50,15 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChainEntry:
-    """A block as bytes, its certificate as bytes, and its receipts as bytes where the source has them."""
+    """A block as bytes, its certificate as bytes, and its receipts as bytes where the source has them.
+
+    `next_members` is the encoded member set of the next height, where it differs: below execution a check needs it.
+    """
 
     block: bytes
     certificate: bytes
     receipts: tuple[bytes, ...] | None = None
+    next_members: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,9 @@ def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> I
         receipts = store.get_receipts(block.height)
         if receipts is None:
             raise StorageError(f"the receipts of block {block.height} are missing in the store")
-        yield ChainEntry(block.encoded, encode(certificate), receipts_data(receipts))
+        has_change = block.header.next_members_hash != block.header.members_hash
+        members = encode(store.get_members(block.height + 1)) if has_change else None
+        yield ChainEntry(block.encoded, encode(certificate), receipts_data(receipts), members)
 
 
 def verify_chain(entries: Iterable[ChainEntry], genesis: Genesis, level: Level) -> ChainReport:
@@ -117,7 +130,7 @@ class _Check:
         try:
             block = decode_block(entry.block)
             certificate = decode(Certificate, entry.certificate, MAX_CERTIFICATE_BYTES)
-            next_members, next_state = self.tip.members, self.state
+            next_members, next_state = self._claimed_members(block, entry), self.state
             if self.level >= (step := Level.LINKS):
                 check_link(self.tip, block)
                 if (certificate.height, certificate.block_hash) != (block.height, block.hash):
@@ -135,6 +148,16 @@ class _Check:
             self.problem = f"block {self.tip.height + 1} does not hold: {error.reason}"
         return step
 
+    def _claimed_members(self, block: Block, entry: ChainEntry) -> MemberSet:
+        """Return the members of the next height: the header names their hash, `advance` compares it."""
+        if block.header.next_members_hash == self.tip.members.hash:
+            return self.tip.members
+        if entry.next_members is None:
+            if self.level >= Level.EXECUTION:
+                return self.tip.members
+            raise Rejected("the members change after it, and whoever hands it over does not say to whom")
+        return decode(MemberSet, entry.next_members, MAX_CERTIFICATE_BYTES)
+
     def _check_certificates(self, block: Block, certificate: Certificate) -> None:
         """Check who signed the block, the copy of its parent's certificate in it, its proposer and its evidence."""
         members, chain_id = self.tip.members, self.tip.chain_id
@@ -148,11 +171,11 @@ class _Check:
             verify_evidence(piece, members, chain_id)
 
     def _check_transactions(self, block: Block, receipts: tuple[bytes, ...] | None) -> tuple[Transaction, ...]:
-        keys = self.tip.members
+        keys = self.tip.members.keys
         transactions = []
         for data in block.transactions:
             transaction = decode_transaction(data)
-            verify_transaction(self.tip.chain_id, keys.key_of(transaction.sender), transaction)
+            verify_transaction(self.tip.chain_id, find_sign_key(keys, transaction), transaction)
             if transaction.nonce <= self._nonces.get(transaction.sender, 0):
                 raise Rejected(f"a nonce of member {transaction.sender} does not grow")
             if not block.height <= transaction.valid_until <= block.height + MAX_VALIDITY_BLOCKS:
@@ -166,7 +189,7 @@ class _Check:
     def _execute(
         self, block: Block, transactions: tuple[Transaction, ...], receipts: tuple[bytes, ...] | None
     ) -> State:
-        applied = apply_block(self.state, BlockTime(block.height, block.header.time_ms), transactions)
+        applied = apply_block(self.state, BlockTime(block.height, block.header.time_ms), transactions, block.evidence)
         data = receipts_data(applied.receipts)
         if (receipts is not None and data != receipts) or compute_root(data) != block.header.receipts_root:
             raise Rejected("running it again gives other receipts")

@@ -15,6 +15,7 @@ from fednode.crypto import Domain, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
+from fednode.ledger.member_state import get_candidates
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.merkle import compute_root
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
@@ -28,7 +29,13 @@ from fednode.ledger.rules import (
     receipts_data,
 )
 from fednode.ledger.state import State, get_member_set, get_studies
-from fednode.ledger.transaction import MAX_POOL_BYTES, Transaction, decode_transaction, verify_transaction
+from fednode.ledger.transaction import (
+    MAX_POOL_BYTES,
+    Transaction,
+    decode_transaction,
+    find_sign_key,
+    verify_transaction,
+)
 
 MAX_VERIFIED_BYTES = MAX_POOL_BYTES + 8 * 1024 * 1024
 """Transactions whose signature is remembered as checked: a full pool and a few blocks. By size, not by number: a member
@@ -59,10 +66,16 @@ class Chain:
         self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
         self._verified: OrderedDict[bytes, Transaction] = OrderedDict()
         self._verified_bytes = 0
-        self._keys = get_member_set(state).keys
+        self._keys = _sender_keys(state)
         self._released = -1
 
     # --- the pool -----------------------------------------------------------------------------------------------
+
+    def admit(self, transaction: Transaction) -> bool:
+        """Put a verified transaction into the pool; return whether it is new; `Rejected` if it may not wait."""
+        if transaction.sender not in self._keys:
+            raise Rejected(f"transaction of a stranger ({transaction.sender})")
+        return self.pool.add(transaction)
 
     def judge(self, transaction: Transaction) -> Receipt:
         """Tell what the rules would say to a transaction in the next block. No rule looks at the time."""
@@ -81,10 +94,7 @@ class Chain:
         if known is not None:
             return known
         transaction = decode_transaction(data)
-        key = self._keys.get(transaction.sender)
-        if key is None:
-            raise Rejected(f"transaction of a stranger ({transaction.sender})")
-        verify_transaction(self._chain_id, key, transaction)
+        verify_transaction(self._chain_id, find_sign_key(self._keys, transaction), transaction)
         self._verified[data] = transaction
         self._verified_bytes += len(data)
         while self._verified_bytes > MAX_VERIFIED_BYTES:
@@ -139,7 +149,7 @@ class Chain:
         return self._run(context, tuple(self.verify(data) for data in transactions))
 
     def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
-        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions)
+        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, context.evidence)
         data = tuple(transaction.data for transaction in transactions)
         self._outcomes[(context, data)] = Outcome(transactions, applied)
         receipts_root = compute_root(receipts_data(applied.receipts))
@@ -153,9 +163,27 @@ class Chain:
         self._outcomes.clear()
         self._decided[block.height] = outcome
         self.state, self.height = outcome.applied.state, block.height
-        self._keys = get_member_set(self.state).keys
         self.pool.apply_block(block.height, outcome.transactions)
+        self._follow_keys()
+
+    def _follow_keys(self) -> None:
+        """Forget what was checked with a key that is its sender's no more: every node must judge it the same."""
+        keys, old = _sender_keys(self.state), self._keys
+        if keys == old:
+            return
+        self._keys = keys
+        changed = {sender for sender, key in old.items() if keys.get(sender) != key}
+        if changed:
+            self._verified.clear()
+            self._verified_bytes = 0
+            self.pool.drop_senders(changed)
 
     def take_outcome(self, height: int) -> Outcome:
         """Return, once, what the committed block of `height` led to."""
         return self._decided.pop(height)
+
+
+def _sender_keys(state: State) -> dict[MemberId, bytes]:
+    """Return the sign key of everybody who may send transactions: members, and candidates their report."""
+    keys = {candidate.member: candidate.card.sign_key for candidate in get_candidates(state)}
+    return {**keys, **get_member_set(state).keys}

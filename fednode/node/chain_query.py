@@ -113,9 +113,11 @@ def chain_blocks(store: LedgerStore, first: int) -> list[dict[str, Json]]:
         size += len(block.encoded) + sum(map(len, receipts))
         if found and size > MAX_BYTES:
             break
+        has_change = block.header.next_members_hash != block.header.members_hash
         found.append({
             "block": _text(block.encoded), "certificate": _text(encode(certificate)),
             "receipts": [_text(data) for data in receipts],
+            "next_members": _text(encode(store.get_members(block.height + 1))) if has_change else None,
         })
     return found
 
@@ -126,7 +128,11 @@ def entries_from(answers: Iterable[Mapping[str, object]]) -> Iterator[ChainEntry
         receipts = answer.get("receipts")
         if not isinstance(receipts, list):
             raise Unavailable("the daemon answered with something that is no block; use one version of fednode")
-        yield ChainEntry(_bytes(answer.get("block")), _bytes(answer.get("certificate")), tuple(map(_bytes, receipts)))
+        members = answer.get("next_members")
+        yield ChainEntry(
+            _bytes(answer.get("block")), _bytes(answer.get("certificate")), tuple(map(_bytes, receipts)),
+            None if members is None else _bytes(members),
+        )
 
 
 def _text(data: bytes) -> str:

@@ -38,6 +38,8 @@ from fednode.node.traffic import Traffic
 from fednode.rounds import events as rounds
 from fednode.smpc import messages as sm
 
+OBSERVER_FRAMES = (wire.SyncFrame, wire.Transactions)
+"""A candidate follows the chain and reports, nothing else."""
 HOLD_TIMER = ("hold",)
 HOLD_MS = 30
 """How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
@@ -123,6 +125,8 @@ class Core:
         return self._settle(self._on_frame(sender, wire.decode_frame(data)))
 
     def _on_frame(self, sender: MemberId, message: wire.Frame) -> list[do.Effect]:
+        if sender not in self.replica.tip.members.positions and not isinstance(message, OBSERVER_FRAMES):
+            return []
         match message:
             case wire.ConsensusFrame(inner):
                 return self._on_consensus(sender, inner)
@@ -271,8 +275,7 @@ class Core:
         self.models.settled(name)
         effects: list[do.Effect] = []
         for study, machine in self.studies.running():
-            loaded = rounds.ModelLoaded(name, model)
-            effects += self._studies([(study, effect) for effect in machine.handle(loaded)])
+            effects += self._studies([(study, effect) for effect in machine.handle(rounds.ModelLoaded(name, model))])
         return effects
 
     # --- what the machines ask for ------------------------------------------------------------------------------
@@ -335,8 +338,7 @@ class Core:
 
     def _announce(self) -> list[do.Effect]:
         tip = self.replica.tip
-        status = Status(1, tip.chain_id, tip.height, tip.block_hash)
-        return [do.Announce(sync.encode_sync(status))]
+        return [do.Announce(sync.encode_sync(Status(1, tip.chain_id, tip.height, tip.block_hash)))]
 
     def _sum_event(self, study: StudyId, round_: int, event: sm.Event) -> list[do.Effect]:
         return self._study_event(study, rounds.SumHappened(round_, event))

@@ -20,7 +20,7 @@ from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
-from fednode.ledger.state import State, get_members
+from fednode.ledger.member_state import find_member
 from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.chain import Chain
 from fednode.node.config import HospitalConfig
@@ -30,12 +30,12 @@ from fednode.node.files import Home, HomeLock, write_atomic
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
+from fednode.node.membership import FOLLOWER, dial_map
 from fednode.node.reactor import Parts, Reactor, now_ms
 from fednode.node.sign_state import SignStateFile
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
-from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.machine import RecordParts
 from fednode.smpc.messages import RecordPart
 
@@ -47,13 +47,14 @@ def run_daemon(config: HospitalConfig, genesis: Genesis, keys: Keys, tell_ready:
 
     `tell_ready` is called once ports and control socket are open.
     """
-    member = genesis.member_of(keys.public.sign)
     config.home.create()
     lock = HomeLock.acquire(config.home)
     try:
         store = open_store(config.home.chain, genesis)
         try:
-            trio.run(_serve, config, keys, genesis, member, store, tell_ready)
+            tells = [tell_ready]
+            while trio.run(_serve, config, keys, genesis, store, tells):
+                pass  # the chain has given this hospital another number, or taken it: begin anew as that
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
@@ -90,19 +91,21 @@ def load_sign_state(
     return file, record
 
 
-def peers_of(state: State, me: MemberId) -> dict[PeerId, tuple[str, ...]]:
-    """Return peer id and addresses of every other member on the ledger."""
-    return {
-        peer_id_of(record.network_key): record.addresses for record in get_members(state) if record.member != me
-    }
+def _load_signer(
+    home: Home, keys: Keys, genesis: Genesis, member: MemberId, tip_height: int
+) -> tuple[SignStateFile, VoteSigner]:
+    """Return sign-state and signer; whoever is not on the ledger has neither votes nor a record of them."""
+    if member == FOLLOWER:
+        return SignStateFile(home.sign_state), VoteSigner(genesis.chain_id, None, None, None)
+    file, record = load_sign_state(home, keys, genesis, tip_height)
+    return file, VoteSigner(genesis.chain_id, member, keys.sign, record, file.silent_until)
 
 
 def _make_core(
-    config: HospitalConfig, keys: Keys, genesis: Genesis, member: MemberId, store: LevelDbStore,
+    config: HospitalConfig, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
     signer: VoteSigner, records: RoundStore,
 ) -> Core:
-    chain_id = genesis.chain_id
-    chain = Chain(chain_id, store.load_state(), store.tip.height)
+    chain_id = store.tip.chain_id
     certificate = store.get_certificate(store.tip.height) if store.tip.height else None
     replica = Replica(store.tip, certificate, chain, signer)
 
@@ -119,49 +122,67 @@ def _make_core(
 
     site = Site(
         chain_id, member, keys.public.seal, SystemEntropy(), open_box, data_path, config.is_auto_approved,
-        load_record, chain.holds_message,
+        load_record, chain.holds_message, lambda: core.catch_up.target is not None,
     )
-    return Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
+    core = Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
+    return core
 
 
 async def _serve(
-    config: HospitalConfig, keys: Keys, genesis: Genesis, member: MemberId, store: LevelDbStore,
-    tell_ready: Callable[[], None],
-) -> None:
+    config: HospitalConfig, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
+) -> bool:
+    """Serve as whoever the chain says this hospital is; return True when it says something else from then on.
+
+    `tells` are called, and taken out, once ports and control socket are open.
+    """
     from fednode.p2p.libp2p_network import NetworkSettings, create_network, quiet_logging  # slow to import
 
     quiet_logging()
     home = config.home
-    sign_state, record = load_sign_state(home, keys, genesis, store.tip.height)
+    state = store.load_state()
+    member = find_member(state, keys.public.sign) or FOLLOWER
+    sign_state, signer = _load_signer(home, keys, genesis, member, store.tip.height)
     records = RoundStore(home.rounds, keys.storage_key)
-    signer = VoteSigner(genesis.chain_id, member, keys.sign, record, sign_state.silent_until)
-    core = _make_core(config, keys, genesis, member, store, signer, records)
-    peer_of = {m.member: peer_id_of(m.network_key) for m in get_members(core.chain.state)}
+    core = _make_core(config, keys, member, Chain(genesis.chain_id, state, store.tip.height), store, signer, records)
+    own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
     async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
-        parts = Parts(store, sign_state, records, ModelStore(home.blobs), trainer, journal, peer_of)
+        parts = Parts(store, sign_state, records, ModelStore(home.blobs), trainer, journal, own_peer, keys.public.sign)
         reactor = Reactor(core, parts)
         if sign_state.damage is not None:
             reactor.problems.append(sign_state.damage)
         settings = NetworkSettings(keys.network_seed, config.network.listen, PROTOCOL_VERSION, genesis.chain_id)
         network = create_network(settings, reactor.accept_blob)
-        network.set_members(peers_of(core.chain.state, member))
+        network.set_members(dial_map(core.chain.state, member, own_peer))
         node = Node(config.node.name, genesis, reactor, config, time.monotonic(), os.getpid())
         gc.collect()
         gc.freeze()  # what is loaded stays: collections then look at new objects only
+        stopped = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            def stop() -> None:
+                stopped.set()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(_stop_on_signal, stop)
             await nursery.start(network.run)
-            handlers = make_handlers(node, nursery.cancel_scope.cancel)
+            handlers = make_handlers(node, stop)
             await nursery.start(serve_control, home, handlers)
-            tell_ready()
+            while tells:
+                tells.pop()()
+            nursery.start_soon(_stop_when_changed, reactor, nursery.cancel_scope)
             await reactor.run(network)
+    return reactor.identity_changed.is_set() and not stopped.is_set()
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
+async def _stop_when_changed(reactor: Reactor, scope: trio.CancelScope) -> None:
+    await reactor.identity_changed.wait()
+    scope.cancel()
+
+
+async def _stop_on_signal(stop: Callable[[], None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
-            scope.cancel()
+            stop()
 
 

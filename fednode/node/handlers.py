@@ -18,6 +18,7 @@ from fednode.node import chain_query, status
 from fednode.node.audit_calls import AuditCalls
 from fednode.node.control import Arguments, Emit, Handlers
 from fednode.node.files import PUBLIC_FILE, write_atomic
+from fednode.node.member_calls import member_calls
 from fednode.node.status import Node
 from fednode.node.views import Json, report_view, reports_of
 from fednode.rounds.terms import proposal_id, study_proposal
@@ -41,7 +42,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             "chain_blocks": calls.chain_blocks,
             "chain_tx": calls.chain_tx,
             "submit_memo": calls.submit_memo,
-            "member_list": calls.member_list,
+            **member_calls(node, calls.final),
             "study_list": calls.study_list,
             "study_show": calls.study_show,
             "study_create": calls.study_create,
@@ -100,15 +101,12 @@ class _Calls:
     async def submit_memo(self, args: Arguments) -> Json:
         """Put a line for auditors on the ledger; `ms` is the time from here to its block being stored."""
         start = time.perf_counter()
-        done = await self._final(Memo(args.text("text")))
+        done = await self.final(Memo(args.text("text")))
         return {**done, "ms": round(1000 * (time.perf_counter() - start), 3)}
-
-    async def member_list(self, args: Arguments) -> Json:
-        return status.members_view(self._node)
 
     # --- studies ------------------------------------------------------------------------------------------------
 
-    async def _final(self, body: Body) -> dict[str, Json]:
+    async def final(self, body: Body) -> dict[str, Json]:
         """Bring a body onto the ledger and tell where it stands."""
         with trio.move_on_after(FINAL_TIMEOUT_S):
             transaction, height, receipt = await self._node.reactor.submit(body)
@@ -129,7 +127,7 @@ class _Calls:
 
     async def study_create(self, args: Arguments) -> Json:
         proposal = study_proposal(parse_study(args.text("toml"), "the study file"))
-        done = await self._final(proposal)
+        done = await self.final(proposal)
         return {**done, "study": proposal_id(proposal).hex()}
 
     async def study_vote(self, args: Arguments) -> Json:
@@ -137,12 +135,12 @@ class _Calls:
         if action is None:
             raise UsageError(f"a vote is one of {', '.join(ACTIONS)}")
         study = self._study(args)
-        done = await self._final(StudyVote(study, action))
+        done = await self.final(StudyVote(study, action))
         return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
 
     async def study_pause(self, args: Arguments) -> Json:
         study = self._study(args)
-        done = await self._final(StudyPause(study, args.text("reason", "")[:200]))
+        done = await self.final(StudyPause(study, args.text("reason", "")[:200]))
         return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
 
     def _study(self, args: Arguments) -> StudyId:

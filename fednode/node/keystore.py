@@ -192,20 +192,37 @@ def read_public_keys(path: Path) -> PublicKeys:
     return _read(path).public
 
 
+def renew_keystore(path: Path, next_path: Path, passphrase: Secret[bytes], entropy: Entropy) -> Keys:
+    """Write a keystore with a new sign and a new network key to `next_path` and return its keys.
+
+    Seal and storage key stay: running rounds and their records are sealed to them. One that is there already, from an
+    attempt that was cut short, is used again.
+    """
+    old = _unlock_seeds(path, passphrase)
+    if not next_path.exists():
+        fresh = _Seeds(entropy.random_bytes(32), entropy.random_bytes(32), old.seal, old.storage)
+        _write(next_path, fresh, passphrase, entropy)
+    return unlock_keystore(next_path, passphrase)
+
+
 def unlock_keystore(path: Path, passphrase: Secret[bytes]) -> Keys:
     """Decrypt the keys (about 0.2 s); raise `KeystoreError` for a wrong passphrase or a damaged file."""
+    return _unlock_seeds(path, passphrase).unlock()
+
+
+def _unlock_seeds(path: Path, passphrase: Secret[bytes]) -> _Seeds:
     file = _read(path)
     try:
         plain = decrypt_at_rest(derive_passphrase_key(passphrase, file.salt), file.box)
     except KeystoreError:
         raise KeystoreError(f"wrong passphrase for the keystore {path}; try again") from None
     try:
-        keys = decode(_Seeds, plain, MAX_FILE_BYTES).unlock()
+        seeds = decode(_Seeds, plain, MAX_FILE_BYTES)
     except Rejected:
         raise KeystoreError(f"keystore {path} is damaged; restore it from your copy") from None
-    if keys.public != file.public:
+    if seeds.unlock().public != file.public:
         raise KeystoreError(f"the public keys in the keystore {path} were changed; restore it from your copy")
-    return keys
+    return seeds
 
 
 # --- where the passphrase comes from --------------------------------------------------------------------------

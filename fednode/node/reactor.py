@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 import trio
@@ -20,6 +21,7 @@ from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger import sync
 from fednode.ledger.bodies import Body
+from fednode.ledger.member_state import find_member
 from fednode.ledger.rules import Receipt
 from fednode.ledger.store import DecidedBlock, LedgerStore
 from fednode.ledger.transaction import Transaction
@@ -28,6 +30,7 @@ from fednode.node import wire
 from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.core import Core
 from fednode.node.journal import Journal
+from fednode.node.membership import FOLLOWER, PeerMap, dial_map, has_changed, peer_map
 from fednode.node.sign_state import SignStateFile
 from fednode.node.timers import Timers
 from fednode.node.trainer import WorkerTrainer
@@ -58,7 +61,8 @@ class Parts:
     models: ModelStore
     trainer: WorkerTrainer
     journal: Journal | None
-    peer_of: Mapping[MemberId, PeerId]
+    own_peer: PeerId
+    sign_key: bytes
 
 
 @dataclass(slots=True)
@@ -83,7 +87,10 @@ class Reactor:
         self.problems: deque[str] = deque(maxlen=20)
         self.dropped: Counter[MemberId] = Counter()
         self.timers = Timers(self._on_timer)
-        self._member_of = {peer: member for member, peer in parts.peer_of.items()}
+        self.identity_changed = trio.Event()
+        self.peer_of: PeerMap = {}
+        self._member_of: dict[PeerId, MemberId] = {}
+        self._follow_members()
         self._queue: deque[tuple[str, Callable[[], list[do.Effect]]]] = deque()
         self._is_busy = False
         self._nursery: trio.Nursery | None = None
@@ -156,6 +163,22 @@ class Reactor:
         """Return after the next block is stored."""
         await self._block_stored.wait()
 
+    def _follow_members(self) -> None:
+        """Take over from the ledger who may connect; tell the daemon if this node is somebody else from now on."""
+        state, me = self.core.chain.state, self.core.identity.member
+        before, self.peer_of = self._member_of, peer_map(state)
+        self._member_of = {peer: member for member, peer in self.peer_of.items()}
+        for member in sorted(member for peer, member in before.items() if peer not in self._member_of):
+            self.addresses.pop(member, None)
+            self._dispatch("peer-down", partial(self.core.peer_down, member, now_ms()))
+        if self.network is not None:
+            self.network.set_members(dial_map(state, me, self.parts.own_peer))
+        found = find_member(state, self.parts.sign_key) or FOLLOWER
+        if found == FOLLOWER and me in self.peer_of:
+            self._note_problem("the ledger holds newer keys of this hospital: restart with the keystore that has them")
+        elif found != me:
+            self.identity_changed.set()
+
     # --- events -------------------------------------------------------------------------------------------------
 
     def _on_network(self, event: net.NetworkEvent) -> None:
@@ -220,7 +243,7 @@ class Reactor:
             case do.DropPeer(member, reason):
                 self._note_problem(f"member {member} was cut off for a while: {reason}")
                 if self.network is not None:
-                    self.network.drop(self.parts.peer_of[member], reason)
+                    self.network.drop(self.peer_of[member], reason)
             case do.Log(kind, fields):
                 self._log(kind, dict(fields))
             case _:
@@ -259,16 +282,17 @@ class Reactor:
                 assert_never(effect)
 
     def _send(self, to: MemberId, data: bytes) -> None:
-        if self.network is not None:
-            self.network.send(self.parts.peer_of[to], data)
+        if self.network is not None and to in self.peer_of:
+            self.network.send(self.peer_of[to], data)
 
     def _send_blob(self, effect: do.SendBlob) -> None:
         key, now = (effect.to, effect.header), time.monotonic()
-        if self.network is None or now - self._sent_blobs.get(key, -BLOB_REPEAT_S) < BLOB_REPEAT_S:
+        peer = self.peer_of.get(effect.to)
+        if self.network is None or peer is None or now - self._sent_blobs.get(key, -BLOB_REPEAT_S) < BLOB_REPEAT_S:
             return
         if len(self._sent_blobs) > 10_000:
             self._sent_blobs = {k: at for k, at in self._sent_blobs.items() if now - at < BLOB_REPEAT_S}
-        if self.network.send_blob(self.parts.peer_of[effect.to], effect.header, effect.data):
+        if self.network.send_blob(peer, effect.header, effect.data):
             self._sent_blobs[key] = now
 
     def _store_block(self, effect: do.StoreBlock) -> None:
@@ -276,6 +300,8 @@ class Reactor:
         self.parts.store.append(
             DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
         )
+        if has_changed(applied.changes):
+            self._follow_members()
         for transaction, receipt in zip(effect.outcome.transactions, applied.receipts, strict=True):
             waiter = self._waiters.get(transaction.body) if transaction.sender == self.core.identity.member else None
             if waiter is not None:

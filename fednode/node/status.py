@@ -12,6 +12,7 @@ from fednode import __version__
 from fednode.errors import Refused, UsageError
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
 from fednode.ledger.genesis import Genesis
+from fednode.ledger.member_state import get_flag, get_followers
 from fednode.ledger.state import State, get_members, get_studies, get_study
 from fednode.node import chain_query
 from fednode.node.config import HospitalConfig
@@ -50,8 +51,7 @@ class Node:
 def status_view(node: Node) -> dict[str, Json]:
     """Return everything at a glance."""
     core = node.reactor.core
-    members = get_members(node.state)
-    me = next(m for m in members if m.member == node.me)
+    card = next((record for record in get_followers(node.state) if record.member == node.me), None)
     return {
         "version": __version__,
         "protocol_version": PROTOCOL_VERSION,
@@ -60,7 +60,10 @@ def status_view(node: Node) -> dict[str, Json]:
         "rss_mb": round(_rss_bytes() / 2**20, 1),
         "cpu_s": round(time.process_time(), 3),
         "worker_pid": node.reactor.parts.trainer.pid,
-        "member": {"id": int(node.me), "name": me.name, "peer_id": str(peer_id(node, node.me))},
+        "member": {
+            "id": int(node.me) or None, "name": card.name if card is not None else node.config.node.name,
+            "peer_id": str(node.reactor.parts.own_peer), "is_member": is_member(node),
+        },
         "chain": chain_view(node),
         "members": members_view(node),
         "connected": len(core.up),
@@ -86,15 +89,21 @@ def memory_view() -> dict[str, Json]:
 
 def peer_id(node: Node, member: MemberId) -> str:
     """Return a member's libp2p peer id."""
-    if member in node.reactor.parts.peer_of:
-        return str(node.reactor.parts.peer_of[member])
+    if member in node.reactor.peer_of:
+        return str(node.reactor.peer_of[member])
     raise Refused(f"there is no member {member}; 'fednode member list' shows them")
+
+
+def is_member(node: Node) -> bool:
+    """Whether this hospital votes at the next height."""
+    return node.me in node.reactor.core.replica.tip.members.positions
 
 
 def chain_view(node: Node) -> dict[str, Json]:
     """Return where the chain ends and what that takes."""
     core = node.reactor.core
-    reachable = len(core.up) + 1
+    members = core.replica.tip.members.positions
+    reachable = sum(member in members for member in (*core.up, node.me))
     return {
         **chain_query.describe_chain(core.replica.tip, node.state.root, node.genesis),
         "reachable": reachable,
@@ -124,6 +133,7 @@ def members_view(node: Node) -> list[Json]:
             "sign_key": record.sign_key.hex(),
             "network_key": record.network_key.hex(),
             "seal_key": record.seal_key.hex(),
+            "double_votes": flag.count if (flag := get_flag(node.state, record.member)) is not None else 0,
         }
         for record in get_members(node.state)
     ]

@@ -11,11 +11,15 @@ from fednode.ids import MemberId, StudyId
 from fednode.learn.spec import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.records import StudyStatus
-from fednode.ledger.state import State, get_spec, get_studies, get_study
+from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
+from fednode.node.membership import due_report
 from fednode.rounds.events import Effect, LedgerChanged, Note, Submit
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import Place, RecordParts, StudyMachine
 from fednode.rounds.terms import read_study
+
+NO_STUDY = StudyId(bytes(32))
+"""Beside what a node submits for no study."""
 
 StudyEffect = tuple[StudyId, Effect]
 
@@ -33,6 +37,7 @@ class Site:
     is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
     load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
+    is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
 
 
 @dataclass(slots=True)
@@ -76,12 +81,15 @@ class Studies:
     def on_state(self, state: State) -> list[StudyEffect]:
         """Look at the ledger after a block, or at the start."""
         effects: list[StudyEffect] = []
+        is_member = any(record.member == self._site.me for record in get_members(state))
+        if not is_member and not self._site.is_behind() and (report := due_report(state, self._site.me)) is not None:
+            effects.append((NO_STUDY, Submit(report)))
         for study in get_studies(state):
             if study not in self._known and study not in self._unreadable:
                 effects += self._meet(state, study)
             known = self._known.get(study)
             snapshot = known.reader.read(state) if known is not None else None
-            if known is None or snapshot is None:
+            if known is None or snapshot is None or not is_member:
                 continue
             effects += [(study, effect) for effect in self._approve(state, study)]
             effects += [(study, effect) for effect in known.machine.handle(LedgerChanged(snapshot))]

@@ -45,7 +45,7 @@ class Traffic:
         for data in items:
             transaction = self._chain.verify(data)
             try:
-                is_new |= self._chain.pool.add(transaction)
+                is_new |= self._chain.admit(transaction)
             except Rejected:
                 continue
         return is_new, self._start_timer() if is_new else []
@@ -59,7 +59,7 @@ class Traffic:
         """Send an own transaction to all, and keep it here: the leader may be another, or this node."""
         effects: list[do.Effect] = [do.SendToAll(wire.encode_transactions((transaction.data,))), *self._start_timer()]
         try:
-            self._chain.pool.add(self._chain.verify(transaction.data))
+            self._chain.admit(self._chain.verify(transaction.data))
         except Rejected as error:
             effects.append(log("own-transaction-refused", reason=error.reason, id=transaction.txid))
         return effects

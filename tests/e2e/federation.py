@@ -126,11 +126,11 @@ class Hospital:
 
     # --- the process
 
-    def launch(self) -> int:
+    def launch(self, *options: str) -> int:
         """Start the daemon without waiting; return a descriptor that becomes readable when it is ready."""
         ready_read, ready_write = os.pipe()
         environment = {**os.environ, "FEDNODE_PASSPHRASE": PASSPHRASE, **self.environment}
-        arguments = ["--home", str(self.home.root), "start", "--ready-fd", str(ready_write)]
+        arguments = ["--home", str(self.home.root), "start", *options, "--ready-fd", str(ready_write)]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fednode.cli.main", *arguments], stdin=subprocess.DEVNULL, stdout=output,
@@ -148,9 +148,9 @@ class Hospital:
         finally:
             os.close(ready)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start the daemon and wait until it serves."""
-        self.await_ready(self.launch())
+        self.await_ready(self.launch(*options))
 
     def kill(self) -> None:
         """Take the power away."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fednode.codec import encode
-from fednode.crypto import sha256
+from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
+from fednode.ids import MemberId
 from fednode.ledger.block import Block, check_form
+from fednode.ledger.identity import make_identity_card
+from fednode.ledger.leveldb import open_store
+from fednode.ledger.member_bodies import MemberRotate
+from fednode.ledger.member_rules import rotation_message
 from fednode.ledger.merkle import compute_root
+from fednode.ledger.state import get_members
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.verify import ChainEntry, Level, entries_of, verify_chain
 from tests.contract.test_store import ChainMaker, MemoryStore
-from tests.ledger.world import make_test_genesis
+from tests.ledger.world import SeededEntropy, make_test_genesis, seed_of
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +145,34 @@ def test_another_outcome_fails_only_at_execution(chain, root: str) -> None:
 def test_a_chain_of_another_genesis_is_refused_at_the_first_block(chain) -> None:
     report = verify_chain([entry(decided) for decided in chain[1]], make_test_genesis(5), Level.EXECUTION)
     assert report.height == 0 and "another chain" in report.problem
+
+
+def renewed(maker: ChainMaker, member: int) -> tuple[MemberRotate, Ed25519Signer]:
+    """What replaces a member's keys, and the signer it goes on with."""
+    new, network = (Ed25519Signer(Secret(seed_of("renewed", kind))) for kind in ("sign", "network"))
+    name = get_members(maker.state)[member - 1].name
+    card = make_identity_card(name, (), new, network, Secret(seed_of("renewed", "seal")), SeededEntropy("renewed"))
+    message = rotation_message(maker.genesis.chain_id, MemberId(member), card)
+    return MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)), new
+
+
+def test_a_change_of_the_members_is_followed_at_every_level(tmp_path: Path) -> None:
+    maker = ChainMaker()
+    store = open_store(tmp_path / "chain", maker.genesis)
+    body, signer = renewed(maker, 2)
+    store.append(maker.decide(maker.transaction(1)))
+    store.append(maker.decide(maker.transaction(2, body)))
+    maker.signers[2] = signer
+    for member in (2, 3):
+        store.append(maker.decide(maker.transaction(member)))
+    for level in Level:
+        report = verify_chain(entries_of(store), maker.genesis, level)
+        assert (report.problem, report.height) == ("", 4)
+    entries = list(entries_of(store))
+    assert [entry.next_members is not None for entry in entries] == [False, True, False, False]
+    hidden = [replace(entry, next_members=None) for entry in entries]
+    assert "does not say to whom" in verify_chain(hidden, maker.genesis, Level.CERTIFICATES).problem
+    assert verify_chain(hidden, maker.genesis, Level.EXECUTION).is_whole
+    wrong = [replace(entry, next_members=entry.next_members and encode(maker.genesis.member_set)) for entry in entries]
+    assert "next_members_hash" in verify_chain(wrong, maker.genesis, Level.CERTIFICATES).problem
+    store.close()

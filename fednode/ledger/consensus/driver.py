@@ -207,8 +207,9 @@ class Driver:
 
     def _sign(self, kind: int, valid_view: View, value: bytes) -> Vote | None:
         """Sign, have the record persisted before anything that follows, and remember the vote for sending it again."""
-        if self.signer.member not in self.tip.members.positions:
-            return None
+        member, record = self.signer.member, self.signer.record
+        if member is None or record is None or self.tip.members.keys.get(member) != record.public_key:
+            return None  # no member of this height, or not with this key any more
         vote = self.signer.sign(kind, self.facts.height, self.state.view, valid_view, value, self._get_bound)
         if vote is not None:
             self._persist()
@@ -255,7 +256,9 @@ class Driver:
         self.state, self.own = HeightState(), {}
         self.facts = HeightFacts(self.tip, self._application, self._check, self.recovery.known)
         if self.evidence:
-            self.evidence = {piece.offence: piece for piece in self._find_fit_evidence()}
+            old, new = self.tip.signed_by.keys, self.tip.members.keys  # a replaced key's votes prove nothing any more
+            fit = (piece for piece in self._find_fit_evidence() if old.get(piece.sender) == new.get(piece.sender))
+            self.evidence = {piece.offence: piece for piece in fit}
 
     def schedule_next(self) -> None:
         """After a decision: let other events in before the next height begins."""
@@ -273,8 +276,10 @@ class Driver:
 
     def _notice_certificate(self, certificate: Certificate) -> None:
         """Compare our signature in the tip's certificate with the sign-state."""
-        member = self.signer.member
-        if member is not None and member in certificate.signers(self.tip.signed_by):
+        member, record = self.signer.member, self.signer.record
+        if member is None or record is None or self.tip.signed_by.keys.get(member) != record.public_key:
+            return  # made with a key this member has replaced
+        if member in certificate.signers(self.tip.signed_by):
             signed = sign_bytes(
                 self.tip.chain_id, PRECOMMIT, certificate.height, certificate.view, NO_VIEW, certificate.block_hash
             )

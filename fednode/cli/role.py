@@ -1,0 +1,69 @@
+"""`fednode role`: what keys other than the members' may do, as the ledger has it."""
+
+from __future__ import annotations
+
+import click
+
+from fednode.cli.ask import ask_record, ask_records
+from fednode.cli.show import cell, print_json, print_pairs, print_table, short, word
+from fednode.cli.site import Site, format_option, group, pass_site, site_options
+
+ROLES = click.Choice(["hospital", "operator", "auditor", "clinician"])
+
+
+@group("role")
+def role() -> None:
+    """Roles of keys and wallet addresses, decided by q votes of the members."""
+
+
+@role.command("list", example="fednode role list --format json")
+@format_option
+@site_options
+@pass_site
+def list_roles(site: Site, as_json: bool) -> None:
+    """Show who has which role, and the votes under way."""
+    found = ask_records(site, "role_list")
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        click.echo("no roles; 'fednode role grant ROLE KEY' votes for one")
+        return
+    rows = [
+        (
+            str(r["role"]), short(r["holder"]), "granted" if r["is_granted"] else "not granted",
+            str(r["since_height"]), cell("", r["votes_to_change"]),
+        )
+        for r in found
+    ]
+    print_table(["role", "holder", "state", "since height", "votes to change it"], rows)
+
+
+@role.command("grant", example="fednode role grant auditor 3f0c...64 hexadecimal digits...9a")
+@click.argument("name", metavar="ROLE", type=ROLES)
+@click.argument("holder", metavar="KEY")
+@format_option
+@site_options
+@pass_site
+def grant(site: Site, name: str, holder: str, as_json: bool) -> None:
+    """Vote for giving a role to an Ed25519 key (64 hexadecimal digits) or a wallet address (40)."""
+    _vote(site, name, holder, "grant", as_json)
+
+
+@role.command("revoke", example="fednode role revoke auditor 3f0c...64 hexadecimal digits...9a")
+@click.argument("name", metavar="ROLE", type=ROLES)
+@click.argument("holder", metavar="KEY")
+@format_option
+@site_options
+@pass_site
+def revoke(site: Site, name: str, holder: str, as_json: bool) -> None:
+    """Vote for taking a role back."""
+    _vote(site, name, holder, "revoke", as_json)
+
+
+def _vote(site: Site, name: str, holder: str, action: str, as_json: bool) -> None:
+    done = ask_record(site, "role_vote", role=name, holder=holder, action=action)
+    if as_json:
+        print_json(done)
+    else:
+        print_pairs((word(key), cell(key, value)) for key, value in done.items())

@@ -1,0 +1,110 @@
+"""What the ledger remembers of proposals about members, of roles, and of members that signed twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated
+
+from fednode.codec import U8, U32, U64, Bytes32, Size
+from fednode.ledger.identity import IdentityCard
+from fednode.ledger.member_bodies import MAX_HOLDER_BYTES
+from fednode.ledger.members import Id, Ids
+
+MAX_PROPOSALS = 16
+MAX_ROOTS = 64
+MAX_ROLES = 1000
+MAX_OFFENCES = 64
+
+
+class Change(IntEnum):
+    """What a proposal would change."""
+
+    ADD = 1
+    REMOVE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A candidate's proof that it follows the chain: accepted at `accepted_height`."""
+
+    height: U64
+    state_root: Bytes32
+    accepted_height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRecord:
+    """An open proposal. The number of a candidate is its own from here on, whether it is ever admitted or not."""
+
+    number: U32
+    change: U8
+    member: Id
+    card: IdentityCard | None
+    reason: Annotated[str, Size(0, 200)]
+    proposer: Id
+    height: U64
+    approvals: Ids = ()
+    report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Open proposals, and what numbers come next.
+
+    `roots` are the latest (height, state root), kept only while a candidate might report one. `changed_height` is the
+    height of the last block that changed the members or a key of theirs.
+    """
+
+    next_member: U32
+    next_proposal: U32 = 1
+    changed_height: U64 = 0
+    proposals: Annotated[tuple[ProposalRecord, ...], Size(0, MAX_PROPOSALS)] = ()
+    roots: Annotated[tuple[tuple[U64, Bytes32], ...], Size(0, MAX_ROOTS)] = ()
+
+    def proposal(self, number: int) -> ProposalRecord | None:
+        """Return an open proposal."""
+        return next((open_ for open_ in self.proposals if open_.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class UsedKey:
+    """A key that a member had once; it never comes back."""
+
+    member: Id
+    height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRecord:
+    """A role of one key, and the votes for changing it that have not carried yet."""
+
+    role: U8
+    holder: Annotated[bytes, Size(20, MAX_HOLDER_BYTES)]
+    is_granted: bool
+    height: U64
+    votes: Ids = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleList:
+    """All roles, ascending by role and holder."""
+
+    roles: Annotated[tuple[RoleRecord, ...], Size(0, MAX_ROLES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """A double vote that the chain holds evidence of: of which height, and in which block the evidence lies."""
+
+    height: U64
+    recorded_height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRecord:
+    """The double votes of one member. They flag it for the others' judgement; nothing follows by itself."""
+
+    member: Id
+    count: U32
+    offences: Annotated[tuple[Offence, ...], Size(0, MAX_OFFENCES)]

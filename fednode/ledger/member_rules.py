@@ -1,0 +1,318 @@
+"""Who becomes, stays and ceases to be a member, by votes of the members; and the roles of other keys.
+
+Security assumption: signatures and nonces have been checked, and at most f members of any height are faulty. A change
+of the members takes effect at the height after the block that decides it, and a block decides at most one: the sets
+of two neighbouring heights differ by one member or one member's keys. Numbers and keys are never used again.
+
+    invite   any member proposes a card; the candidate gets a number and may follow the chain
+    observe  the candidate reports the state root of a recent block: it has executed the chain itself
+    approve  only then may members vote; q votes of the set of a block change the set of the next
+    remove   any member proposes and thereby votes; the target stays in the count until it is gone; never below four
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fednode.codec import pack
+from fednode.crypto import Domain, is_signature_valid
+from fednode.errors import GenesisError
+from fednode.ids import MemberId, quorum
+from fednode.ledger.identity import IdentityCard, check_card
+from fednode.ledger.member_bodies import (
+    MemberAddresses,
+    MemberApprove,
+    MemberPropose,
+    MemberRemove,
+    MemberReport,
+    MemberRotate,
+    MembershipBody,
+    RoleVote,
+)
+from fednode.ledger.member_records import (
+    MAX_OFFENCES,
+    MAX_PROPOSALS,
+    MAX_ROLES,
+    MAX_ROOTS,
+    Change,
+    FlagRecord,
+    Membership,
+    Offence,
+    ProposalRecord,
+    Report,
+    RoleList,
+    RoleRecord,
+    UsedKey,
+)
+from fednode.ledger.member_state import get_flag, get_followers, get_membership, get_roles, is_key_used, member_of_card
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.round_rules import with_item
+from fednode.ledger.state import (
+    MEMBERS_KEY,
+    MEMBERSHIP_KEY,
+    ROLES_KEY,
+    Draft,
+    State,
+    flag_key,
+    get_chain,
+    get_members,
+    get_studies,
+    get_study,
+    study_key,
+    used_key,
+)
+from fednode.ledger.vote import Evidence
+
+MIN_MEMBERS = 4
+"""Fewer tolerate nobody; a federation may be founded smaller but never votes itself there."""
+MAX_VOTED_MEMBERS = 100
+LAPSE_BLOCKS = 1000
+"""An open proposal is dropped after this many blocks: a candidate is not to follow for ever."""
+MAX_OPEN_PER_MEMBER = 4
+
+
+def rotation_message(chain_id: bytes, member: MemberId, card: IdentityCard) -> bytes:
+    """Return what a member's new sign key signs when it takes over from the old one."""
+    return pack(("fednode-rotate", chain_id, int(member), card.content()))
+
+
+def apply_membership(draft: Draft, at: BlockTime, sender: MemberId, body: MembershipBody) -> None:
+    """Apply one body to the draft or raise `Rejected` with a `Refusal` code."""
+    match body:
+        case MemberPropose():
+            _propose(draft, at, sender, body)
+        case MemberRemove():
+            _remove(draft, at, sender, body)
+        case MemberApprove():
+            _approve(draft, sender, body)
+        case MemberReport():
+            _report(draft, at, sender, body)
+        case MemberRotate():
+            _rotate(draft, at, sender, body)
+        case MemberAddresses():
+            _move(draft, sender, body)
+        case RoleVote():
+            _vote_role(draft, at, sender, body)
+
+
+# --- proposals ---------------------------------------------------------------------------------------------------
+
+def _add_proposal(draft: Draft, membership: Membership, proposal: ProposalRecord) -> None:
+    own = sum(open_.proposer == proposal.proposer for open_ in membership.proposals)
+    if len(membership.proposals) >= MAX_PROPOSALS or own >= MAX_OPEN_PER_MEMBER:
+        raise refuse(Refusal.TOO_MANY_PROPOSALS)
+    next_member = membership.next_member + (proposal.change == Change.ADD)
+    draft.write(MEMBERSHIP_KEY, replace(
+        membership, next_member=next_member, next_proposal=membership.next_proposal + 1,
+        proposals=(*membership.proposals, proposal),
+    ))
+
+
+def _check_new_card(draft: Draft, card: IdentityCard, me: MemberId | None = None) -> None:
+    """Refuse a card that proves nothing, or with a key or name that is another's. `me` may keep its own."""
+    try:
+        check_card(card)
+    except GenesisError:
+        raise refuse(Refusal.BAD_CARD) from None
+    keys = (card.sign_key, card.network_key, card.seal_key)
+    others = [record for record in get_followers(draft) if record.member != me]
+    mine = next((record for record in get_members(draft) if record.member == me), None)
+    kept = () if mine is None else (mine.sign_key, mine.network_key, mine.seal_key)
+    is_taken = any(key not in kept and is_key_used(draft, key) for key in keys)
+    if len(set(keys)) < len(keys) or is_taken or any(record.name == card.name for record in others):
+        raise refuse(Refusal.KEY_USED)
+
+
+def _propose(draft: Draft, at: BlockTime, sender: MemberId, body: MemberPropose) -> None:
+    membership = get_membership(draft)
+    if len(get_members(draft)) >= MAX_VOTED_MEMBERS or membership.next_member >= 2**16:
+        raise refuse(Refusal.TOO_MANY_MEMBERS)
+    _check_new_card(draft, body.card)
+    _add_proposal(draft, membership, ProposalRecord(
+        membership.next_proposal, Change.ADD, MemberId(membership.next_member), body.card, "", sender, at.height,
+    ))
+
+
+def _remove(draft: Draft, at: BlockTime, sender: MemberId, body: MemberRemove) -> None:
+    membership, members = get_membership(draft), get_members(draft)
+    if not any(record.member == body.member for record in members):
+        raise refuse(Refusal.NOT_A_MEMBER)
+    if len(members) <= MIN_MEMBERS:
+        raise refuse(Refusal.FEW_MEMBERS_LEFT)
+    if any((p.change, p.member) == (Change.REMOVE, body.member) for p in membership.proposals):
+        raise refuse(Refusal.NOTHING_CHANGES)
+    _add_proposal(draft, membership, ProposalRecord(
+        membership.next_proposal, Change.REMOVE, body.member, None, body.reason, sender, at.height, (sender,),
+    ))
+
+
+def _write_proposal(draft: Draft, membership: Membership, changed: ProposalRecord) -> None:
+    proposals = tuple(changed if open_.number == changed.number else open_ for open_ in membership.proposals)
+    draft.write(MEMBERSHIP_KEY, replace(membership, proposals=proposals))
+
+
+def _approve(draft: Draft, sender: MemberId, body: MemberApprove) -> None:
+    membership = get_membership(draft)
+    proposal = membership.proposal(body.proposal)
+    if proposal is None:
+        raise refuse(Refusal.NO_SUCH_PROPOSAL)
+    if proposal.change == Change.ADD and proposal.report is None:
+        raise refuse(Refusal.NOT_OBSERVED)
+    if sender in proposal.approvals:
+        raise refuse(Refusal.ALREADY_VOTED)
+    _write_proposal(draft, membership, replace(proposal, approvals=with_item(proposal.approvals, sender)))
+
+
+def _report(draft: Draft, at: BlockTime, sender: MemberId, body: MemberReport) -> None:
+    membership = get_membership(draft)
+    proposal = next((p for p in membership.proposals if (p.change, p.member) == (Change.ADD, sender)), None)
+    if proposal is None:
+        raise refuse(Refusal.NO_SUCH_PROPOSAL)
+    if proposal.report is not None:
+        raise refuse(Refusal.ALREADY_POSTED)
+    if (body.height, body.state_root) not in membership.roots:
+        raise refuse(Refusal.WRONG_ROOT)
+    _write_proposal(draft, membership, replace(proposal, report=Report(body.height, body.state_root, at.height)))
+
+
+# --- a member's own keys and addresses ---------------------------------------------------------------------------
+
+def _write_member(draft: Draft, record: MemberRecord) -> None:
+    members = tuple(record if old.member == record.member else old for old in get_members(draft))
+    draft.write(MEMBERS_KEY, MemberList(members))
+
+
+def _own_record(draft: Draft, sender: MemberId) -> MemberRecord:
+    return next(record for record in get_members(draft) if record.member == sender)
+
+
+def _rotate(draft: Draft, at: BlockTime, sender: MemberId, body: MemberRotate) -> None:
+    membership, old, card = get_membership(draft), _own_record(draft, sender), body.card
+    if membership.changed_height == at.height:
+        raise refuse(Refusal.MEMBERS_CHANGE_DUE)
+    _check_new_card(draft, card, sender)
+    message = rotation_message(get_chain(draft).chain_id, sender, card)
+    if not is_signature_valid(card.sign_key, Domain.IDENTITY_CARD, message, body.new_signature):
+        raise refuse(Refusal.BAD_CARD)
+    new = member_of_card(sender, card)
+    if new == old:
+        raise refuse(Refusal.NOTHING_CHANGES)
+    kept = (new.sign_key, new.network_key, new.seal_key)
+    for key in (old.sign_key, old.network_key, old.seal_key):
+        if key not in kept:
+            draft.write(used_key(key), UsedKey(sender, at.height))
+    _write_member(draft, new)
+    draft.write(MEMBERSHIP_KEY, replace(membership, changed_height=at.height))
+
+
+def _move(draft: Draft, sender: MemberId, body: MemberAddresses) -> None:
+    old = _own_record(draft, sender)
+    if old.addresses == body.addresses:
+        raise refuse(Refusal.NOTHING_CHANGES)
+    if not all(address.startswith("/") and address.isprintable() for address in body.addresses):
+        raise refuse(Refusal.BAD_CARD)
+    _write_member(draft, replace(old, addresses=body.addresses))
+
+
+# --- roles -------------------------------------------------------------------------------------------------------
+
+def _vote_role(draft: Draft, at: BlockTime, sender: MemberId, body: RoleVote) -> None:
+    """Count a vote; a member may vote either way once it is carried, and the votes begin anew then."""
+    roles = {(record.role, record.holder): record for record in get_roles(draft)}
+    place = (body.role, body.holder)
+    if place not in roles and len(roles) >= MAX_ROLES:
+        raise refuse(Refusal.TOO_MANY_ROLES)
+    record = roles.get(place, RoleRecord(body.role, body.holder, False, at.height))
+    if record.is_granted == body.is_grant:
+        raise refuse(Refusal.NOTHING_CHANGES)
+    if sender in record.votes:
+        raise refuse(Refusal.ALREADY_VOTED)
+    members = [member.member for member in get_members(draft)]
+    votes = tuple(vote for vote in with_item(record.votes, sender) if vote in members)
+    roles[place] = replace(record, votes=votes)
+    if len(votes) >= quorum(len(members)):
+        roles[place] = RoleRecord(body.role, body.holder, body.is_grant, at.height)
+    draft.write(ROLES_KEY, RoleList(tuple(roles[key] for key in sorted(roles))))
+
+
+# --- once a block ------------------------------------------------------------------------------------------------
+
+def begin_membership(draft: Draft, before: State, at: BlockTime) -> None:
+    """Remember the root of the block before, while a candidate might report it."""
+    membership = before.read(MEMBERSHIP_KEY, Membership)
+    if membership is None:
+        return
+    if any(open_.change == Change.ADD and open_.report is None for open_ in membership.proposals):
+        roots = (*membership.roots, (at.height - 1, bytes(before.root)))[-MAX_ROOTS:]
+        draft.write(MEMBERSHIP_KEY, replace(membership, roots=roots))
+
+
+def flag_members(draft: Draft, at: BlockTime, evidence: Iterable[Evidence]) -> None:
+    """Note who signed twice, by the evidence the block carries."""
+    for piece in evidence:
+        old = get_flag(draft, piece.sender) or FlagRecord(piece.sender, 0, ())
+        offences = (*old.offences, Offence(piece.height, at.height))[-MAX_OFFENCES:]
+        draft.write(flag_key(piece.sender), FlagRecord(piece.sender, old.count + 1, offences))
+
+
+def settle_membership(draft: Draft, at: BlockTime) -> bool:
+    """Let at most one proposal with enough votes take effect; return whether the members change at the next height."""
+    membership = get_membership(draft)
+    if not membership.proposals:
+        return False
+    members = get_members(draft)
+    open_ = tuple(p for p in membership.proposals if p.height + LAPSE_BLOCKS > at.height)
+    if open_ != membership.proposals:
+        membership = replace(membership, proposals=open_)
+    carried = None
+    if membership.changed_height != at.height:
+        carried = next((p for p in open_ if _is_carried(p, members)), None)
+    if carried is not None:
+        left = tuple(p for p in open_ if p.number != carried.number and p.member != carried.member)
+        membership = replace(membership, proposals=left, changed_height=at.height)
+        _change(draft, at, carried, members)
+    if not any(p.change == Change.ADD and p.report is None for p in membership.proposals) and membership.roots:
+        membership = replace(membership, roots=())
+    draft.write(MEMBERSHIP_KEY, membership)
+    return carried is not None
+
+
+def _is_carried(proposal: ProposalRecord, members: tuple[MemberRecord, ...]) -> bool:
+    """Whether q of the current members approve, and the change is still possible."""
+    numbers = [record.member for record in members]
+    if proposal.change == Change.REMOVE and (len(members) <= MIN_MEMBERS or proposal.member not in numbers):
+        return False
+    if proposal.change == Change.ADD and len(members) >= MAX_VOTED_MEMBERS:
+        return False
+    return sum(vote in numbers for vote in proposal.approvals) >= quorum(len(members))
+
+
+def _change(draft: Draft, at: BlockTime, carried: ProposalRecord, members: tuple[MemberRecord, ...]) -> None:
+    if carried.change == Change.ADD:
+        assert carried.card is not None, "a proposal to add carries a card"
+        added = (*members, member_of_card(carried.member, carried.card))  # a later candidate may have come in first
+        draft.write(MEMBERS_KEY, MemberList(tuple(sorted(added, key=lambda record: record.member))))
+        return
+    gone = next(record for record in members if record.member == carried.member)
+    for key in (gone.sign_key, gone.network_key, gone.seal_key):
+        draft.write(used_key(key), UsedKey(gone.member, at.height))
+    draft.write(MEMBERS_KEY, MemberList(tuple(record for record in members if record != gone)))
+    for study in get_studies(draft):
+        record = get_study(draft, study)
+        if record is not None:
+            draft.write(study_key(study), _without_member(record, gone.member))
+
+
+def _without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
+    """Forget that a removed member was ready and how it voted. A pinned set that names it cannot be summed again."""
+    def without(votes: tuple[MemberId, ...]) -> tuple[MemberId, ...]:
+        return tuple(vote for vote in votes if vote != gone)
+
+    return replace(
+        study, ready=tuple(entry for entry in study.ready if entry.member != gone),
+        approvals=without(study.approvals), rejects=without(study.rejects),
+        resume_votes=without(study.resume_votes), stop_votes=without(study.stop_votes),
+    )

@@ -1,0 +1,177 @@
+"""What the command line may ask about members, candidates and roles, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from fednode.errors import Refused, Rejected, UsageError
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Body
+from fednode.ledger.identity import IdentityCard, parse_card
+from fednode.ledger.member_bodies import (
+    MemberAddresses,
+    MemberApprove,
+    MemberPropose,
+    MemberRemove,
+    MemberRotate,
+    Role,
+    RoleVote,
+)
+from fednode.ledger.member_records import Change, ProposalRecord, RoleRecord
+from fednode.ledger.member_state import get_flag, get_membership, get_roles
+from fednode.ledger.state import get_members
+from fednode.node import status
+from fednode.node.control import Arguments
+from fednode.node.keystore import PublicKeys
+from fednode.node.status import Node
+from fednode.node.views import Json
+
+Final = Callable[[Body], Awaitable[dict[str, Json]]]
+Call = Callable[[Arguments], Awaitable[Json]]
+
+
+def member_calls(node: Node, final: Final) -> Mapping[str, Call]:
+    """Return the calls; `final` brings a body onto the ledger and tells where it stands."""
+    calls = _MemberCalls(node, final)
+    return {
+        "member_list": calls.member_list,
+        "member_proposals": calls.member_proposals,
+        "member_invite": calls.member_invite,
+        "member_approve": calls.member_approve,
+        "member_revoke": calls.member_revoke,
+        "member_address": calls.member_address,
+        "keys_rotate": calls.keys_rotate,
+        "role_list": calls.role_list,
+        "role_vote": calls.role_vote,
+        "evidence_list": calls.evidence_list,
+    }
+
+
+class _MemberCalls:
+    """One method per name."""
+
+    def __init__(self, node: Node, final: Final) -> None:
+        self._node = node
+        self._final = final
+
+    async def member_list(self, args: Arguments) -> Json:
+        return status.members_view(self._node)
+
+    async def member_proposals(self, args: Arguments) -> Json:
+        members = [record.member for record in get_members(self._node.state)]
+        return [
+            proposal_view(open_, members, self._node.reactor.core.replica.tip.members.quorum)
+            for open_ in get_membership(self._node.state).proposals
+        ]
+
+    async def member_invite(self, args: Arguments) -> Json:
+        card = _card(args.text("card"))
+        done = await self._final(MemberPropose(card))
+        open_ = next(p for p in get_membership(self._node.state).proposals if p.card == card)
+        return {**done, "proposal": open_.number, "member": int(open_.member), "name": card.name}
+
+    async def member_approve(self, args: Arguments) -> Json:
+        open_ = self._find(args.text("proposal"))
+        done = await self._final(MemberApprove(open_.number))
+        return {**done, "proposal": open_.number, **self._outcome(open_)}
+
+    async def member_revoke(self, args: Arguments) -> Json:
+        member = self._member(args.text("member"))
+        for open_ in get_membership(self._node.state).proposals:
+            if (open_.change, open_.member) == (Change.REMOVE, member):
+                done = await self._final(MemberApprove(open_.number))
+                return {**done, "proposal": open_.number, **self._outcome(open_)}
+        done = await self._final(MemberRemove(member, args.text("reason", "")[:200]))
+        proposals = get_membership(self._node.state).proposals
+        opened = next((p for p in proposals if (p.change, p.member) == (Change.REMOVE, member)), None)
+        if opened is None:
+            return {**done, "proposal": None, "member": int(member), "is_carried": True}
+        return {**done, "proposal": opened.number, **self._outcome(opened)}
+
+    async def member_address(self, args: Arguments) -> Json:
+        addresses = tuple(args.text("addresses").split())
+        return {**await self._final(MemberAddresses(addresses)), "addresses": list(addresses)}
+
+    async def keys_rotate(self, args: Arguments) -> Json:
+        card = _card(args.text("card"))
+        return await self._final(MemberRotate(card, bytes.fromhex(args.text("signature"))))
+
+    async def role_list(self, args: Arguments) -> Json:
+        members = [record.member for record in get_members(self._node.state)]
+        return [role_view(record, members) for record in get_roles(self._node.state)]
+
+    async def role_vote(self, args: Arguments) -> Json:
+        roles = {role.name.lower(): role for role in Role}
+        role = roles.get(args.text("role"))
+        if role is None:
+            raise UsageError(f"a role is one of {', '.join(roles)}")
+        try:
+            vote = RoleVote(role, bytes.fromhex(args.text("holder").removeprefix("0x")), args.text("action") == "grant")
+        except ValueError:
+            raise UsageError("a role is held by a key of 64 or a wallet address of 40 hexadecimal digits") from None
+        done = await self._final(vote)
+        found = next(r for r in get_roles(self._node.state) if (r.role, r.holder) == (vote.role, vote.holder))
+        return {**done, **role_view(found, [record.member for record in get_members(self._node.state)])}
+
+    async def evidence_list(self, args: Arguments) -> Json:
+        return [
+            {"member": int(flag.member), "height": offence.height, "recorded_height": offence.recorded_height}
+            for member in range(1, get_membership(self._node.state).next_member)
+            if (flag := get_flag(self._node.state, member)) is not None
+            for offence in flag.offences
+        ]
+
+    def _find(self, text: str) -> ProposalRecord:
+        """Return the open proposal of this number, or about a hospital of this name."""
+        for open_ in get_membership(self._node.state).proposals:
+            if text in (str(open_.number), open_.card.name if open_.card is not None else None):
+                return open_
+        raise Refused(f"there is no open proposal '{text}'; 'fednode member proposals' shows them")
+
+    def _member(self, text: str) -> MemberId:
+        for record in get_members(self._node.state):
+            if text in (str(record.member), record.name):
+                return record.member
+        raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
+
+    def _outcome(self, open_: ProposalRecord) -> dict[str, Json]:
+        """Tell whether a proposal has carried: it is gone then, and the members are as it says."""
+        is_member = any(record.member == open_.member for record in get_members(self._node.state))
+        return {"member": int(open_.member), "is_carried": is_member == (open_.change == Change.ADD)}
+
+
+def _card(text: str) -> IdentityCard:
+    try:
+        return parse_card(text)
+    except Rejected as error:
+        raise UsageError(f"the identity card breaks a bound ({error.reason}); ask for a new one") from None
+
+
+def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> dict[str, Json]:
+    """Return an open proposal; the fingerprint is what people compare before they approve."""
+    card = open_.card
+    public = None if card is None else PublicKeys(card.sign_key, card.network_key, card.seal_key)
+    return {
+        "proposal": open_.number,
+        "change": Change(open_.change).name.lower(),
+        "member": int(open_.member),
+        "name": card.name if card is not None else None,
+        "proposer": int(open_.proposer),
+        "height": open_.height,
+        "reason": open_.reason,
+        "approvals": [int(vote) for vote in open_.approvals if vote in members],
+        "needed": quorum,
+        "is_observing": open_.report is not None if card is not None else None,
+        "reported_height": open_.report.height if open_.report is not None else None,
+        "fingerprint": public.fingerprint if public is not None else None,
+        "sign_key": card.sign_key.hex() if card is not None else None,
+        "addresses": list(card.addresses) if card is not None else [],
+    }
+
+
+def role_view(record: RoleRecord, members: list[MemberId]) -> dict[str, Json]:
+    """Return a role and the votes for changing it."""
+    return {
+        "role": Role(record.role).name.lower(), "holder": record.holder.hex(), "is_granted": record.is_granted,
+        "since_height": record.height, "votes_to_change": [int(vote) for vote in record.votes if vote in members],
+    }

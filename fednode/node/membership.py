@@ -1,0 +1,50 @@
+"""What follows for this node from who is a member: whom to connect to, who it is itself, what a candidate owes.
+
+Security assumption: the state is that of a final block. Members and candidates may connect; a candidate is served
+blocks, and only its report is taken. Whoever is on neither list is refused by the transport from that height on.
+"""
+
+from __future__ import annotations
+
+from fednode.ids import MemberId, PeerId
+from fednode.ledger.member_bodies import MemberReport
+from fednode.ledger.member_state import get_candidates, get_followers, get_membership
+from fednode.ledger.state import MEMBERS_KEY, MEMBERSHIP_KEY, Changes, State
+from fednode.p2p.addresses import peer_id_of
+
+FOLLOWER = MemberId(0)
+"""Number of a node that is neither member nor candidate on the chain so far: it follows and sends nothing."""
+
+PeerMap = dict[MemberId, PeerId]
+
+
+def peer_map(state: State) -> PeerMap:
+    """Return the peer id of everybody who may connect."""
+    return {record.member: peer_id_of(record.network_key) for record in get_followers(state)}
+
+
+def dial_map(state: State, me: MemberId, own_peer: PeerId) -> dict[PeerId, tuple[str, ...]]:
+    """Return peer id and addresses of everybody else who may connect."""
+    return {
+        peer: record.addresses
+        for record in get_followers(state)
+        if (peer := peer_id_of(record.network_key)) != own_peer and record.member != me
+    }
+
+
+def has_changed(changes: Changes) -> bool:
+    """Whether a block touched what decides who may connect."""
+    return any(key in (MEMBERS_KEY, MEMBERSHIP_KEY) for key, _ in changes)
+
+
+def due_report(state: State, me: MemberId) -> MemberReport | None:
+    """Return the report this node owes as a candidate: the state after the tip, as it computed it.
+
+    The ledger keeps recent roots while a candidate has not reported, so their last height is the tip's parent.
+    """
+    mine = next((candidate for candidate in get_candidates(state) if candidate.member == me), None)
+    if mine is None or mine.proposal.report is not None:
+        return None
+    roots = get_membership(state).roots
+    height = max(mine.proposal.height, roots[-1][0] + 1 if roots else 0)
+    return MemberReport(mine.card.sign_key, height, state.root)

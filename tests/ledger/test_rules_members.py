@@ -1,0 +1,364 @@
+"""Members by vote: invited, observed, approved; removed; keys and addresses; roles; flags."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fednode.crypto import Domain, Ed25519Signer, Secret
+from fednode.errors import Rejected
+from fednode.ids import Height, MemberId, View
+from fednode.ledger import transaction as tx
+from fednode.ledger.identity import IdentityCard
+from fednode.ledger.member_bodies import (
+    MemberAddresses,
+    MemberApprove,
+    MemberPropose,
+    MemberRemove,
+    MemberReport,
+    MemberRotate,
+    Role,
+    RoleVote,
+)
+from fednode.ledger.member_rules import LAPSE_BLOCKS, rotation_message
+from fednode.ledger.member_state import (
+    find_member,
+    get_candidates,
+    get_flag,
+    get_membership,
+    has_role,
+    is_key_used,
+)
+from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.rules import apply_block
+from fednode.ledger.state import State, get_members
+from fednode.ledger.vote import NO_VIEW, PREVOTE, Vote, make_evidence
+from tests.ledger.world import World, make_card, seed_of
+
+
+def numbers(world: World) -> list[int]:
+    return [record.member for record in get_members(world.state)]
+
+
+def signer_of(name: str) -> Ed25519Signer:
+    return Ed25519Signer(Secret(seed_of(name, "sign")))
+
+
+def invite(world: World, name: str, sender: int = 1) -> tuple[MemberId, int, IdentityCard]:
+    """Propose a new hospital; return its number and that of the proposal."""
+    card = make_card(name)
+    receipt = world.post(sender, MemberPropose(card))
+    assert receipt.ok, receipt.reason
+    found = next(c for c in get_candidates(world.state) if c.card == card)
+    world.signers[found.member] = signer_of(name)
+    return found.member, found.proposal.number, card
+
+
+def report(world: World, card: IdentityCard) -> MemberReport:
+    return MemberReport(card.sign_key, world.at.height, world.state.root)
+
+
+def admit(world: World, name: str) -> MemberId:
+    member, proposal, card = invite(world, name)
+    assert world.post(member, report(world, card)).ok
+    needed = 2 * len(numbers(world)) // 3 + 1
+    for voter in numbers(world)[:needed]:
+        assert world.post(voter, MemberApprove(proposal)).ok
+    world.members = [MemberId(m) for m in numbers(world)]
+    world.size = len(world.members)
+    return member
+
+
+def remove(world: World, target: int, *voters: int) -> None:
+    assert world.post(voters[0], MemberRemove(MemberId(target))).ok
+    number = get_membership(world.state).proposals[-1].number
+    for voter in voters[1:]:
+        assert world.post(voter, MemberApprove(number)).ok
+
+
+def test_a_fifth_hospital_is_invited_observed_and_approved() -> None:
+    world = World(4)
+    member, proposal, card = invite(world, "fifth")
+    assert (member, numbers(world), find_member(world.state, card.sign_key)) == (5, [1, 2, 3, 4], 5)
+    assert world.refused(1, MemberApprove(proposal)) == "not-observed"
+    assert world.post(member, report(world, card)).ok
+    assert world.post(1, MemberApprove(proposal)).ok
+    assert world.refused(1, MemberApprove(proposal)) == "already-voted"
+    assert world.post(2, MemberApprove(proposal)).ok
+    assert numbers(world) == [1, 2, 3, 4]
+    assert world.post(4, MemberApprove(proposal)).ok
+    assert numbers(world) == [1, 2, 3, 4, 5]
+    assert get_membership(world.state).proposals == ()
+    assert world.post(5, tx.StudyVote(world.study, tx.StudyAction.STOP)).ok
+
+
+def test_the_change_holds_from_the_next_block_on() -> None:
+    world = World(4)
+    member, proposal, card = invite(world, "fifth")
+    world.post(member, report(world, card))
+    early = world.sign(member, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    votes = [world.sign(voter, MemberApprove(proposal)) for voter in (1, 2, 3)]
+    with pytest.raises(Rejected, match="stranger"):
+        apply_block(world.state, world.next_time(), [*votes, early])
+    applied = apply_block(world.state, world.next_time(), votes)
+    assert len(get_members(applied.state)) == 5
+
+
+def test_a_candidate_may_only_report_and_only_what_it_computed() -> None:
+    world = World(4)
+    member, _, card = invite(world, "fifth")
+    for body in (MemberApprove(1), tx.StudyPause(world.study), MemberReport(make_card("x").sign_key, 1, bytes(32))):
+        with pytest.raises(Rejected, match="stranger"):
+            apply_block(world.state, world.next_time(), [world.sign(member, body)])
+    right = report(world, card)
+    assert world.refused(member, replace(right, state_root=bytes(32))) == "wrong-root"
+    assert world.refused(member, replace(right, height=right.height + 1)) == "wrong-root"
+    assert world.post(member, right).ok
+    assert world.refused(member, right) == "already-posted"
+
+
+def test_an_old_root_is_no_report() -> None:
+    world = World(4)
+    member, _, card = invite(world, "fifth")
+    old = report(world, card)
+    for number in range(64):
+        world.post(1, tx.StudyVote(world.study, 3 + number % 2))
+    assert world.refused(member, old) == "wrong-root"
+
+
+def test_cards_without_proof_and_used_keys_are_refused() -> None:
+    world = World(4)
+    good = make_card("fifth")
+    assert world.refused(1, MemberPropose(replace(good, addresses=("/ip4/6.6.6.6/tcp/1",)))) == "bad-card"
+    assert world.refused(1, MemberPropose(replace(good, seal_proof=bytes(64)))) == "bad-card"
+    assert world.refused(1, MemberPropose(world.genesis.members[2])) == "key-used"
+    invite(world, "fifth")
+    assert world.refused(2, MemberPropose(good)) == "key-used"
+
+
+def test_numbers_and_keys_are_never_reused() -> None:
+    world = World(4)
+    member = admit(world, "fifth")
+    remove(world, member, 1, 2, 3, 4)
+    assert numbers(world) == [1, 2, 3, 4]
+    assert world.refused(1, MemberPropose(make_card("fifth"))) == "key-used"
+    assert admit(world, "sixth") == 6
+    with pytest.raises(Rejected, match="stranger"):
+        apply_block(world.state, world.next_time(), [world.sign(5, tx.StudyPause(world.study))])
+
+
+def test_never_below_four_and_the_target_counts() -> None:
+    world = World(4)
+    assert world.refused(1, MemberRemove(MemberId(2))) == "few-members-left"
+    admit(world, "fifth")
+    assert world.refused(1, MemberRemove(MemberId(9))) == "not-a-member"
+    remove(world, 5, 1, 2, 3)
+    assert len(numbers(world)) == 5, "3 of 5 are no quorum: the target stays in the count"
+    assert world.refused(4, MemberRemove(MemberId(5))) == "nothing-changes"
+    assert world.post(4, MemberApprove(get_membership(world.state).proposals[-1].number)).ok
+    assert numbers(world) == [1, 2, 3, 4]
+
+
+def test_at_most_one_change_per_block() -> None:
+    world = World(4)
+    pairs = []
+    for name in ("fifth", "sixth"):
+        member, proposal, card = invite(world, name)
+        assert world.post(member, report(world, card)).ok
+        pairs.append(proposal)
+    world.block(*((voter, MemberApprove(p)) for p in pairs for voter in (1, 2, 3)))
+    assert numbers(world) == [1, 2, 3, 4, 5]
+    receipt = world.post(4, MemberApprove(pairs[1]))
+    assert receipt.ok
+    assert numbers(world) == [1, 2, 3, 4, 5, 6], "four of five"
+
+
+def test_votes_of_a_removed_member_do_not_count() -> None:
+    world = World(4)
+    admit(world, "fifth")
+    member, proposal, card = invite(world, "sixth")
+    world.post(member, report(world, card))
+    for voter in (5, 1, 2):
+        assert world.post(voter, MemberApprove(proposal)).ok
+    remove(world, 5, 1, 2, 3, 4)
+    world.post(4, tx.StudyPause(world.study))
+    assert numbers(world) == [1, 2, 3, 4], "two of four votes are left"
+    assert world.post(3, MemberApprove(proposal)).ok
+    assert numbers(world) == [1, 2, 3, 4, 6]
+
+
+def test_proposals_lapse_and_are_bounded() -> None:
+    world = World(4)
+    for number in range(4):
+        invite(world, f"candidate-{number}")
+    assert world.refused(1, MemberPropose(make_card("candidate-4"))) == "too-many-proposals"
+    world.at = replace(world.at, height=world.at.height + LAPSE_BLOCKS)
+    assert get_candidates(world.state)
+    world.post(2, tx.StudyPause(world.study))
+    assert get_candidates(world.state) == ()
+    assert invite(world, "later")[0] == 9
+
+
+def test_a_new_member_joins_the_next_round_and_the_open_one_keeps_its_numbers() -> None:
+    world = World(4)
+    world.ready_all()
+    assert (world.phase.kind, world.round.members) == (Phase.KEYS, (1, 2, 3, 4))
+    admit(world, "fifth")
+    assert world.round.members == (1, 2, 3, 4)
+    assert world.round.threshold == 3
+    assert world.post(5, world.ready(5)).ok
+    assert world.round.expected == (1, 2, 3, 4)
+    number = world.phase.number
+    place = tx.Expire(*world.place(), number)
+    assert world.refused(5, place) == "not-in-phase"
+    assert [entry.member for entry in world.life.ready] == [1, 2, 3, 4, 5]
+
+
+def test_a_removed_member_is_not_expected_any_more() -> None:
+    world = World(4)
+    admit(world, "fifth")
+    world.ready_all(1, 2, 3, 5)
+    assert world.life.status == StudyStatus.WAITING
+    remove(world, 5, 1, 2, 3, 4)
+    assert world.life.ready_members == (1, 2, 3)
+
+
+def rotation(world: World, member: int, old: str, new: str) -> MemberRotate:
+    card = replace_name(new, next(c for c in world.genesis.members if c.name == old).name)
+    message = rotation_message(world.chain_id, MemberId(member), card)
+    return MemberRotate(card, signer_of(new).sign(Domain.IDENTITY_CARD, message))
+
+
+def replace_name(seed: str, name: str) -> IdentityCard:
+    """A card named `name` with the keys of `seed`."""
+    from fednode.ledger.identity import make_identity_card
+    from tests.ledger.world import SeededEntropy
+
+    return make_identity_card(
+        name, ("/ip4/127.0.0.1/tcp/4001",), signer_of(seed), Ed25519Signer(Secret(seed_of(seed, "network"))),
+        Secret(seed_of(seed, "seal")), SeededEntropy(seed),
+    )
+
+
+def test_keys_rotate_with_old_and_new_key() -> None:
+    world = World(4)
+    name = get_members(world.state)[1].name
+    body = rotation(world, 2, name, "renewed")
+    old_key = get_members(world.state)[1].sign_key
+    assert world.refused(3, body) in ("bad-card", "key-used")
+    assert world.refused(2, replace(body, new_signature=bytes(64))) == "bad-card"
+    assert world.post(2, body).ok
+    assert get_members(world.state)[1].sign_key == body.card.sign_key
+    assert is_key_used(world.state, old_key)
+    assert world.refused(1, MemberPropose(make_card(name))) == "key-used"
+
+
+def test_two_rotations_wait_for_each_other() -> None:
+    world = World(4)
+    names = [record.name for record in get_members(world.state)]
+    receipts = world.block(
+        (1, rotation(world, 1, names[0], "new-1")), (2, rotation(world, 2, names[1], "new-2"))
+    )
+    assert [receipt.reason for receipt in receipts] == ["", "members-change-due"]
+
+
+def test_addresses_are_announced_by_the_member() -> None:
+    world = World(4)
+    assert world.post(3, MemberAddresses(("/dns4/new.example/tcp/7700",))).ok
+    assert get_members(world.state)[2].addresses == ("/dns4/new.example/tcp/7700",)
+    assert world.refused(3, MemberAddresses(("/dns4/new.example/tcp/7700",))) == "nothing-changes"
+    assert world.refused(3, MemberAddresses(("nowhere",))) == "bad-card"
+
+
+def test_roles_need_q_votes_either_way() -> None:
+    world = World(4)
+    key = signer_of("auditor").public_key
+    grant, revoke = RoleVote(Role.AUDITOR, key, True), RoleVote(Role.AUDITOR, key, False)
+    assert world.refused(1, revoke) == "nothing-changes"
+    for voter in (1, 2):
+        assert world.post(voter, grant).ok
+    assert world.refused(2, grant) == "already-voted"
+    assert not has_role(world.state, key, Role.AUDITOR)
+    assert world.post(3, grant).ok
+    assert has_role(world.state, key, Role.AUDITOR)
+    assert not has_role(world.state, key, Role.OPERATOR)
+    for voter in (2, 3, 4):
+        assert has_role(world.state, key, Role.AUDITOR)
+        assert world.post(voter, revoke).ok
+    assert not has_role(world.state, key, Role.AUDITOR)
+    assert has_role(world.state, get_members(world.state)[0].sign_key, Role.HOSPITAL)
+    with pytest.raises(ValueError, match="role"):
+        RoleVote(9, key, True)
+    with pytest.raises(ValueError, match="wallet"):
+        RoleVote(1, bytes(21), True)
+
+
+def test_evidence_flags_the_member() -> None:
+    world = World(4)
+    votes = [
+        Vote(PREVOTE, Height(1), View(0), NO_VIEW, bytes([value]) * 32, MemberId(3), bytes(64)) for value in (1, 2)
+    ]
+    applied = apply_block(world.state, world.next_time(), [], [make_evidence(*votes)])
+    flag = get_flag(applied.state, 3)
+    assert flag is not None
+    assert (flag.count, flag.offences[0].height, flag.offences[0].recorded_height) == (1, 1, 1)
+    assert get_flag(applied.state, 2) is None
+    assert len(get_members(applied.state)) == 4
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(1, 7), st.sampled_from(["invite", "report", "approve", "approve", "remove", "rotate"]),
+        st.integers(0, 7),
+    ),
+    min_size=10, max_size=40,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@example([  # the second candidate is admitted before the first
+    (1, "invite", 0), (1, "invite", 1), (1, "report", 0), (1, "report", 1), (1, "approve", 1), (1, "approve", 0),
+])
+@given(STEPS)
+def test_whatever_is_voted_neighbouring_sets_differ_by_one(steps: list[tuple[int, str, int]]) -> None:
+    world = World(4)
+    seen: dict[int, int] = {}
+    for turn, (sender, kind, number) in enumerate(steps):
+        before = {record.member: record.sign_key for record in get_members(world.state)}
+        candidates = {c.member: c.card for c in get_candidates(world.state)}
+        if kind == "report":
+            if not candidates:
+                continue
+            number = sorted(candidates)[number % len(candidates)]
+            world.signers[MemberId(number)] = signer_of(candidates[MemberId(number)].name)
+            world.post(number, report(world, candidates[MemberId(number)]))
+        elif sender not in before or world.signers[MemberId(sender)].public_key != before[MemberId(sender)]:
+            continue
+        elif kind == "rotate":
+            if world.post(sender, rotation_of(world, sender, f"new-{turn}")).ok:
+                world.signers[MemberId(sender)] = signer_of(f"new-{turn}")
+        elif kind == "invite":
+            world.post(sender, MemberPropose(make_card(f"hospital-{10 + number}")))
+        else:
+            open_ = get_membership(world.state).proposals
+            chosen = MemberApprove(open_[number % len(open_)].number if open_ else 1)
+            body = MemberRemove(MemberId(number or 1)) if kind == "remove" else chosen
+            world.block(*((voter, body) for voter in (before if kind == "approve" else [sender])))
+        after = {record.member: record.sign_key for record in get_members(world.state)}
+        assert len(after) >= 4
+        changed = {m for m in {*before, *after} if before.get(m) != after.get(m)}
+        assert len(changed) <= 1
+        assert list(after) == sorted(after)
+        assert all(seen.get(member, 0) == 0 for member in after.keys() - before.keys()), "a number came back"
+        seen.update(dict.fromkeys(before, 1))
+        assert State.load(world.state.items()).root == world.state.root
+
+
+def rotation_of(world: World, member: int, seed: str) -> MemberRotate:
+    name = next(record.name for record in get_members(world.state) if record.member == member)
+    card = replace_name(seed, name)
+    message = rotation_message(world.chain_id, MemberId(member), card)
+    return MemberRotate(card, signer_of(seed).sign(Domain.IDENTITY_CARD, message))

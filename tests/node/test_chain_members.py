@@ -1,0 +1,116 @@
+"""The replicated machine when members and keys change: the next height's voters, and what its pool forgets."""
+
+from __future__ import annotations
+
+import pytest
+
+from fednode.crypto import Domain, Ed25519Signer, Secret
+from fednode.errors import Rejected
+from fednode.ids import Height, MemberId, View
+from fednode.ledger.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
+from fednode.ledger.bodies import Memo
+from fednode.ledger.identity import make_identity_card
+from fednode.ledger.member_bodies import MemberApprove, MemberPropose, MemberReport, MemberRotate
+from fednode.ledger.member_rules import rotation_message
+from fednode.ledger.state import get_members
+from fednode.ledger.transaction import sign_transaction
+from fednode.ledger.vote import Certificate
+from fednode.node.chain import Chain
+from fednode.node.membership import dial_map, due_report, peer_map
+from fednode.p2p.addresses import peer_id_of
+from tests.ledger.world import SeededEntropy, World, make_card, seed_of
+
+
+class Node:
+    """A chain whose blocks are decided without votes."""
+
+    def __init__(self) -> None:
+        self.world = World(4)
+        self.chain = Chain(self.world.chain_id, self.world.state, 0)
+        genesis = self.world.genesis
+        self.tip: Tip = genesis_tip(genesis.chain_id, genesis.member_set, genesis.time_ms)
+        self.certificate: Certificate | None = None
+        self.nonce = 0
+
+    def add(self, member: int, signer: Ed25519Signer, body: object) -> bytes:
+        self.nonce += 1
+        transaction = sign_transaction(
+            signer, self.world.chain_id, MemberId(member), self.nonce, Height(50), body,  # type: ignore[arg-type]
+        )
+        self.chain.add(transaction.data)
+        return transaction.data
+
+    def decide(self) -> Block:
+        """Make a block of what is in the pool and adopt it."""
+        height = Height(self.tip.height + 1)
+        context = BlockContext(self.world.chain_id, height, self.tip.time_ms + 1, MemberId(1), ())
+        done = self.chain.pick(context, True)
+        assert done is not None
+        block = assemble(self.tip, context, done, self.certificate)
+        assert context_of(block) == context
+        self.chain.commit(block, done)
+        self.tip = advance(self.tip, block, done.next_members)
+        self.certificate = Certificate(height, View(0), block.hash, b"\x0f", (bytes(64),) * 4)
+        return block
+
+
+def test_the_header_names_the_members_of_the_next_height() -> None:
+    node, card = Node(), make_card("fifth")
+    signers, fifth = node.world.signers, Ed25519Signer(Secret(seed_of("fifth", "sign")))
+    node.add(1, signers[MemberId(1)], MemberPropose(card))
+    with pytest.raises(Rejected, match="stranger"):
+        node.add(5, fifth, MemberReport(card.sign_key, 0, bytes(32)))
+    node.decide()
+    assert peer_map(node.chain.state)[MemberId(5)] == peer_id_of(card.network_key)
+    report = due_report(node.chain.state, MemberId(5))
+    assert report is not None
+    assert (report.height, report.state_root) == (1, node.chain.state.root)
+    node.add(5, fifth, report)
+    node.decide()
+    assert due_report(node.chain.state, MemberId(5)) is None
+    for member in (1, 2, 3):
+        node.add(member, signers[MemberId(member)], MemberApprove(1))
+    block = node.decide()
+    assert block.header.members_hash != block.header.next_members_hash
+    assert node.tip.members.ids == (1, 2, 3, 4, 5)
+    dial = dial_map(node.chain.state, MemberId(5), peer_id_of(card.network_key))
+    assert len(dial) == 4 and peer_id_of(card.network_key) not in dial
+
+
+def test_what_an_old_key_signed_is_forgotten() -> None:
+    node = Node()
+    old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
+    record = get_members(node.chain.state)[1]
+    card = make_identity_card(
+        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))),
+        Secret(seed_of("new", "seal")), SeededEntropy("new"),
+    )
+    message = rotation_message(node.world.chain_id, MemberId(2), card)
+    node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
+    node.decide()
+    with pytest.raises(Rejected, match="signature"):
+        node.add(2, old, Memo("signed with the old key"))
+    node.add(2, new, Memo("signed with the new key"))
+    assert node.decide().header.tx_count == 1
+    assert node.tip.members.key_of(MemberId(2)) == new.public_key
+
+
+def test_pending_transactions_of_a_replaced_key_leave_the_pool() -> None:
+    node = Node()
+    old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
+    record = get_members(node.chain.state)[1]
+    card = make_identity_card(
+        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))),
+        Secret(seed_of("new", "seal")), SeededEntropy("new"),
+    )
+    message = rotation_message(node.world.chain_id, MemberId(2), card)
+    node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
+    height = Height(1)
+    context = BlockContext(node.world.chain_id, height, node.tip.time_ms + 1, MemberId(1), ())
+    done = node.chain.pick(context, True)
+    assert done is not None
+    late = node.add(2, old, Memo("still signed with the old key"))
+    node.chain.commit(assemble(node.tip, context, done, None), done)
+    assert len(node.chain.pool) == 0
+    with pytest.raises(Rejected):
+        node.chain.execute(context, (late,))
