@@ -37,7 +37,7 @@ class Node:
         transaction = sign_transaction(
             signer, self.world.chain_id, MemberId(member), self.nonce, Height(50), body,  # type: ignore[arg-type]
         )
-        self.chain.add(transaction.data)
+        self.chain.admit(self.chain.verify(transaction.data))
         return transaction.data
 
     def decide(self) -> Block:
