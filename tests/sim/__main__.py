@@ -2,6 +2,7 @@
 
     python -m tests.sim --seeds 0..500 [--members 7] [--faults 3]     consensus alone
     python -m tests.sim --whole --seeds 0..60                         whole nodes that train a study
+    python -m tests.sim --crash-points 1..600                         one member dies before each of its effects
     python -m tests.sim --mutants [--seeds 0..20]
 """
 
@@ -60,7 +61,8 @@ def run_whole(plans: Iterable[whole.Plan]) -> int:
         except (Violation, FednodeError, AssertionError) as error:
             failed += 1
             options = f"--seeds {plan.seed} --members {plan.members} --faults {plan.faults}"
-            write(f"seed {plan.seed} FAILED ({plan.disk} disk): {error}\n  python -m tests.sim --whole {options}")
+            options = f"--crash-points {plan.crash_at}" if plan.crash_at else f"--whole {options}"
+            write(f"seed {plan.seed} FAILED ({plan.disk} disk): {error}\n  python -m tests.sim {options}")
         count, heights, sums = count + 1, heights + len(world.checker.blocks), sums + world.checker.sums
         double += len(world.checker.double_votes)
     seconds = time.perf_counter() - begin
@@ -88,12 +90,15 @@ def main() -> int:
     parser = argparse.ArgumentParser("simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=parse_range, metavar="A..B", help="seeds, both included")
     parser.add_argument("--whole", action="store_true", help="whole nodes with rounds instead of consensus alone")
+    parser.add_argument("--crash-points", type=parse_range, metavar="A..B", help="numbers of effects, both included")
     parser.add_argument("--members", type=int, default=4, help="members of each federation (4)")
     parser.add_argument("--faults", type=int, default=3, help="faults in each run (3)")
     parser.add_argument("--mutants", action="store_true", help="run the gate of broken rules")
     options = parser.parse_args()
     if options.mutants:
         return 1 if run_mutants(options.seeds or range(20)) else 0
+    if options.crash_points:
+        return 1 if run_whole(whole.Plan(0, options.members, 0, crash_at=at) for at in options.crash_points) else 0
     if options.whole:
         plans = (whole.draw_plan(seed, options.members, options.faults) for seed in options.seeds or range(60))
         return 1 if run_whole(plans) else 0

@@ -43,6 +43,7 @@ class WholeNode:
         self.is_up = False
         self.life = 0
         self.effects_until_crash: int | None = None
+        self.effects_done = 0
         self.refusal: str | None = None
         """Why it signs nothing any more, from what it says itself; kept over restarts."""
         self.problems: list[str] = []
@@ -107,7 +108,12 @@ class WholeNode:
             self._is_busy = False
 
     def _perform_all(self, effects: list[do.Effect]) -> None:
+        crash_at = self.world.plan.crash_at if self.member == 1 else 0
         for effect in effects:
+            self.effects_done += 1
+            if self.effects_done == crash_at:
+                self.crash()
+                return
             if self.effects_until_crash is not None:
                 self.effects_until_crash -= 1
                 if self.effects_until_crash < 0:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.ids import MemberId
 from fednode.ledger.bodies import Outcome
 from fednode.node import effects as do
 from fednode.node.core import Core
@@ -36,10 +37,17 @@ def test_a_run_is_a_function_of_its_plan() -> None:
     assert (one.events, one.effects) == (other.events, other.effects)
 
 
-@pytest.mark.parametrize("disk", ["lying", "rollback"])
-def test_a_disk_that_broke_its_word_makes_no_double_vote_here(disk: str) -> None:
-    found = [world.checker.double_votes for world in (World(Plan(seed, disk=disk)).run() for seed in range(2))]
-    assert not any(found)
+@pytest.mark.parametrize("disk", ["torn", "lying", "rollback"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_bad_disk_silences_nobody_else(disk: str, seed: int) -> None:
+    world = World(Plan(seed, disk=disk)).run()
+    assert {node.member for node in world.nodes.values() if node.refusal is not None} <= {world.unsound.member}
+
+
+@pytest.mark.parametrize("crash_at", [3, 40, 120, 250, 400])
+def test_a_member_that_dies_before_an_effect_comes_back(crash_at: int) -> None:
+    world = World(Plan(0, faults=0, crash_at=crash_at)).run()
+    assert world.nodes[MemberId(1)].life == 2
 
 
 def test_votes_sent_before_their_record_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,12 +34,16 @@ LIES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. `disk` is what is wrong with one member's disk: nothing, torn, lying or rolled back."""
+    """One run. `disk` is what is wrong with one member's disk: sound, torn, lying or rolled back.
+
+    `crash_at`, if set: member 1 dies right before its effect of this number, whatever the seed draws.
+    """
 
     seed: int
     members: int = 4
     faults: int = 4
     disk: str = "sound"
+    crash_at: int = 0
 
 
 DISKS = ("sound", "torn", "sound", "lying", "sound", "rollback")
@@ -121,7 +125,8 @@ class World:
             self.after(self.random.randrange(1, 60), self._pending.pop(0)[1])
         if not self._pending and not self._is_healing:
             self._is_healing = True
-            self.after(HEAL_AFTER_MS if self.plan.faults or self.plan.disk != "sound" else 1, self._heal)
+            is_calm = not self.plan.faults and self.plan.disk == "sound"
+            self.after(1 if is_calm else HEAL_AFTER_MS, self._heal)
 
     def describe(self) -> list[str]:
         """Say where every node stands, for a failed run."""
@@ -268,6 +273,10 @@ class World:
                 self.random.randrange(1, 8), self.random.choice(LIES)
             ):
                 self.checker.untrusted.add(node.member)
+                if self.random.random() < 0.5:  # back at once, and out of reach of some who know what it signed
+                    self._split()
+                    self.after(self.random.randrange(1, 50), self._starter(node))
+                    return
         self.after(self.random.randrange(10, 5_000), self._starter(node))
 
     def _split(self) -> None:
