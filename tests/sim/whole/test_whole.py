@@ -37,6 +37,7 @@ def test_a_run_is_a_function_of_its_plan() -> None:
     assert (one.events, one.effects) == (other.events, other.effects)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disk", ["torn", "lying", "rollback"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_bad_disk_silences_nobody_else(disk: str, seed: int) -> None:
@@ -44,12 +45,16 @@ def test_a_bad_disk_silences_nobody_else(disk: str, seed: int) -> None:
     assert {node.member for node in world.nodes.values() if node.refusal is not None} <= {world.unsound.member}
 
 
-@pytest.mark.parametrize("crash_at", [3, 40, 120, 250, 400])
+SOME_EFFECTS = [120, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 40, 81, 200, 305, 400, 503))]
+
+
+@pytest.mark.parametrize("crash_at", SOME_EFFECTS)
 def test_a_member_that_dies_before_an_effect_comes_back(crash_at: int) -> None:
     world = World(Plan(0, faults=0, crash_at=crash_at)).run()
     assert world.nodes[MemberId(1)].life == 2
 
 
+@pytest.mark.slow
 def test_votes_sent_before_their_record_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator sees what it is there for: a node that writes its sign-state last votes twice after a crash."""
     settle = Core._settle
