@@ -60,7 +60,7 @@ def run_whole(plans: Iterable[whole.Plan]) -> int:
             world.run()
         except (Violation, FednodeError, AssertionError) as error:
             failed += 1
-            options = f"--seeds {plan.seed} --members {plan.members} --faults {plan.faults}"
+            options = f"--seeds {plan.seed} --members {plan.members} --faults {plan.faults} --disk {plan.disk}"
             options = f"--crash-points {plan.crash_at}" if plan.crash_at else f"--whole {options}"
             write(f"seed {plan.seed} FAILED ({plan.disk} disk): {error}\n  python -m tests.sim {options}")
         count, heights, sums = count + 1, heights + len(world.checker.blocks), sums + world.checker.sums
@@ -93,6 +93,7 @@ def main() -> int:
     parser.add_argument("--crash-points", type=parse_range, metavar="A..B", help="numbers of effects, both included")
     parser.add_argument("--members", type=int, default=4, help="members of each federation (4)")
     parser.add_argument("--faults", type=int, default=3, help="faults in each run (3)")
+    parser.add_argument("--disk", choices=sorted(set(whole.DISKS)), help="what is wrong with one whole node's disk")
     parser.add_argument("--mutants", action="store_true", help="run the gate of broken rules")
     options = parser.parse_args()
     if options.mutants:
@@ -100,7 +101,8 @@ def main() -> int:
     if options.crash_points:
         return 1 if run_whole(whole.Plan(0, options.members, 0, crash_at=at) for at in options.crash_points) else 0
     if options.whole:
-        plans = (whole.draw_plan(seed, options.members, options.faults) for seed in options.seeds or range(60))
+        seeds = options.seeds or range(60)
+        plans = (whole.draw_plan(seed, options.members, options.faults, options.disk) for seed in seeds)
         return 1 if run_whole(plans) else 0
     seeds = options.seeds or range(200)
     return 1 if run_seeds(draw_plan(seed, options.members, options.faults) for seed in seeds) else 0

@@ -76,7 +76,7 @@ class WholeNode:
         chain = Chain(chain_id, state, tip.height)
         replica = Replica(tip, disk.certificate, chain, vote_signer)
         site = Site(
-            chain_id, self.member, x25519_public(seal_secret), Stream(world.plan, self.member, self.life),
+            chain_id, self.member, x25519_public(seal_secret), Stream(world.key, self.member, self.life),
             lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
             disk.load_parts, chain.holds_message,
         )

@@ -49,9 +49,9 @@ class Plan:
 DISKS = ("sound", "torn", "sound", "lying", "sound", "rollback")
 
 
-def draw_plan(seed: int, members: int = 4, faults: int = 4) -> Plan:
-    """Return the plan of a seed: half of them have one member with a bad disk."""
-    return Plan(seed, members, faults, DISKS[seed % len(DISKS)])
+def draw_plan(seed: int, members: int = 4, faults: int = 4, disk: str | None = None) -> Plan:
+    """Return the plan of a seed: half of them have one member with a bad disk, unless `disk` says what it is."""
+    return Plan(seed, members, faults, disk or DISKS[seed % len(DISKS)])
 
 
 class World:
@@ -59,7 +59,9 @@ class World:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.random = random.Random(repr(plan))
+        self.key = f"{plan.seed}/{plan.members}/{plan.faults}/{plan.disk}"
+        """What everything random comes from."""
+        self.random = random.Random(self.key)
         self.now_ms = GENESIS_MS
         self.genesis: Genesis = tiny_genesis(plan.members)
         self.spec = tiny_study()
@@ -91,7 +93,7 @@ class World:
     def run(self) -> World:
         """Faults while the study runs, then health: the study must then finish everywhere."""
         try:
-            with repeatable(self.plan):
+            with repeatable(self.key):
                 self._run()
         finally:
             for node in self.nodes.values():
