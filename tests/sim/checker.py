@@ -9,7 +9,7 @@ from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
 from fednode.ledger.members import MemberSet
 from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, SignatureCheck, Vote, sign_bytes
 from tests.sim.keys import CHAIN_ID, GENESIS_MS
-from tests.sim.ledger import compute_state_root, is_allowed
+from tests.sim.ledger import compute_members, compute_state_root, is_allowed
 
 
 class Violation(AssertionError):
@@ -19,8 +19,13 @@ class Violation(AssertionError):
 class Checker:
     """Watches what honest members sign and decide."""
 
-    def __init__(self, members: MemberSet, check: SignatureCheck, honest: frozenset[MemberId]) -> None:
-        self._members = members
+    def __init__(
+        self, members: MemberSet, check: SignatureCheck, honest: frozenset[MemberId],
+        everybody: MemberSet | None = None,
+    ) -> None:
+        self._members = [members]
+        """Who decides height h + 1, at index h."""
+        self._everybody = everybody or members
         self._check = check
         self._honest = honest
         self._signed: dict[tuple[int, int, int, int], tuple[bytes, int]] = {}
@@ -51,11 +56,15 @@ class Checker:
             raise Violation(f"height {height} decided before {len(self.chain) + 1}")
         self._check_block(block)
         self.chain.append(block)
+        self._members.append(compute_members(self._members[-1], self._everybody, block.transactions))
 
     def _check_certificate(self, block: Block, certificate: Certificate) -> None:
-        count = len(self._members.members)
+        if certificate.height > len(self._members):
+            raise Violation(f"height {certificate.height} decided before {len(self._members)}")
+        members = self._members[certificate.height - 1].members
+        count = len(members)
         signers = [
-            member for index, member in enumerate(self._members.members)
+            member for index, member in enumerate(members)
             if certificate.bitmap[index // 8] >> index % 8 & 1
         ]
         if 3 * len(signers) <= 2 * count or len(signers) != len(certificate.signatures):

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from fednode.crypto import sha256
 from fednode.errors import Rejected
-from fednode.ids import NO_HASH, Hash
+from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.ledger.block import Block, BlockContext, Execution
 from fednode.ledger.members import MemberSet
 from fednode.ledger.merkle import EMPTY_ROOT
 
 PARAMS = Hash(sha256(b"params"))
 MAX_PER_BLOCK = 8
+
+
+JOINING = MemberId(2)
+"""The member that joins later, where one does: not the last in member order, so that everybody's index changes."""
+
+
+def found_with(everybody: MemberSet, joins: bool) -> MemberSet:
+    """Return the founders: everybody, or all but the one that joins."""
+    return MemberSet(tuple(m for m in everybody.members if not joins or m.id != JOINING))
+
+
+def compute_members(members: MemberSet, everybody: MemberSet, transactions: tuple[bytes, ...]) -> MemberSet:
+    """Return who decides the next height: a transaction 'join' adds its member."""
+    if b"join %d" % JOINING not in transactions:
+        return members
+    return MemberSet(tuple(m for m in everybody.members if m in members.members or m.id == JOINING))
 
 
 def is_allowed(transaction: bytes) -> bool:
@@ -26,8 +42,9 @@ def compute_state_root(before: bytes, transactions: tuple[bytes, ...]) -> Hash:
 class ToyLedger:
     """An `Application`: remembers what was committed, takes what is pending in order of arrival."""
 
-    def __init__(self, members: MemberSet) -> None:
+    def __init__(self, members: MemberSet, everybody: MemberSet | None = None) -> None:
         self.members = members
+        self._everybody = everybody or members
         self.state_root: Hash = NO_HASH
         self.pending: dict[bytes, None] = {}
         self.committed: set[bytes] = set()
@@ -54,10 +71,11 @@ class ToyLedger:
 
     def _run(self, transactions: tuple[bytes, ...]) -> Execution:
         root = compute_state_root(self.state_root, transactions)
-        return Execution(transactions, EMPTY_ROOT, root, PARAMS, self.members)
+        members = compute_members(self.members, self._everybody, transactions)
+        return Execution(transactions, EMPTY_ROOT, root, PARAMS, members)
 
     def commit(self, block: Block, done: Execution) -> None:
-        self.state_root = done.state_root
+        self.state_root, self.members = done.state_root, done.next_members
         self.committed.update(block.transactions)
         for item in block.transactions:
             self.pending.pop(item, None)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fednode.errors import VerificationFailed
+from fednode.errors import FednodeError
+from fednode.ids import MemberId
+from fednode.ledger.block import Block, Tip
+from fednode.ledger.consensus import driver, facts, messages, view
 from fednode.ledger.consensus import effects as ask
-from fednode.ledger.consensus import facts, view
 from fednode.ledger.consensus.driver import Driver
 from fednode.ledger.consensus.events import Timer
 from fednode.ledger.consensus.facts import HeightFacts
@@ -22,7 +24,7 @@ from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.consensus.view import Action, HeightState
 from fednode.ledger.consensus.votes import Added, Ballot
 from fednode.ledger.members import MemberSet
-from fednode.ledger.vote import Vote
+from fednode.ledger.vote import Certificate, Vote
 from tests.sim.checker import Violation
 from tests.sim.script import ScenarioFailed, play_file
 from tests.sim.world import Plan, World
@@ -103,6 +105,23 @@ def _decide_in_own_view(state: HeightState, known: view.Facts) -> Action | None:
     return action if isinstance(action, view.Decided) and action.view == state.view else None
 
 
+def _repeated_signers(self: Certificate, members: MemberSet) -> tuple[MemberId, ...]:
+    """As many signers as signatures, even if the bitmap names fewer."""
+    bits = int.from_bytes(self.bitmap, "little")
+    named = [member for index, member in enumerate(members.ids) if bits >> index & 1]
+    return tuple((named * len(self.signatures))[: len(self.signatures)])
+
+
+def _advance_with(signed_by: bool) -> Callable[[Tip, Block, MemberSet], Tip]:
+    """A change of members takes effect one height too early, or too late."""
+    def advance(tip: Tip, block: Block, next_members: MemberSet) -> Tip:
+        after = _advance(tip, block, next_members)
+        return replace(after, signed_by=next_members) if signed_by else replace(after, members=tip.members)
+
+    return advance
+
+
+_advance = driver.advance
 _decide = view.decide
 _RULES_OWN_VIEW = (_decide_in_own_view, *view.RULES[1:])
 
@@ -118,6 +137,10 @@ MUTANTS = (
     Mutant("validity ignored", ((HeightFacts, "is_valid", _trust_block),)),
     Mutant("stale timer accepted", ((view, "on_timeout", _stale_timers),)),
     Mutant("evidence not verified", ((facts, "verify_evidence", lambda *args: None),)),
+    Mutant("votes not verified", ((messages, "verify_vote", lambda *args: None),)),
+    Mutant("certificate with a repeated signer", ((Certificate, "signers", _repeated_signers),)),
+    Mutant("members change effective at h", ((driver, "advance", _advance_with(signed_by=True)),)),
+    Mutant("members change effective at h + 2", ((driver, "advance", _advance_with(signed_by=False)),)),
     Mutant("decide only in the current view", ((view, "RULES", _RULES_OWN_VIEW),)),
     Mutant("votes never sent again", ((Replica, "_speak_again", lambda replica, peer: None),)),
 )
@@ -143,8 +166,8 @@ def hunt(mutant: Mutant, seeds: range) -> Kill:
         for name, trial in _trials(seeds):
             try:
                 trial()
-            except (Violation, ScenarioFailed, VerificationFailed) as error:
-                return Kill(mutant, f"{name}: {str(error)[:90]}", time.perf_counter() - begin)
+            except (Violation, ScenarioFailed, FednodeError, LookupError) as error:
+                return Kill(mutant, f"{name}: {str(error)[:90] or type(error).__name__}", time.perf_counter() - begin)
     return Kill(mutant, None, time.perf_counter() - begin)
 
 
@@ -152,6 +175,6 @@ def _trials(seeds: range) -> Iterator[tuple[str, Callable[[], object]]]:
     for path in sorted(SCENARIOS.glob("*.txt")):
         yield path.name, lambda path=path: play_file(path)  # type: ignore[misc]
     for seed in seeds:
-        for has_twin in (True, False):
-            plan = Plan(seed, has_twin=has_twin)
-            yield f"seed {seed}{' with a twin' if has_twin else ''}", World(plan).run
+        for trouble in ("", "has_twin", "has_adversary", "joins"):
+            plan = Plan(seed, **{trouble: True} if trouble else {})
+            yield f"seed {seed} {trouble.replace('_', ' ')}".rstrip(), World(plan).run

@@ -78,7 +78,7 @@ class SimNode:
     def start(self) -> None:
         """Begin a life from what is on the disk."""
         world, disk = self.world, self.disk
-        self.ledger = ToyLedger(world.members)
+        self.ledger = ToyLedger(disk.tip.members, world.everybody)
         for block, _ in disk.blocks:
             self.ledger.state_root = Hash(block.header.state_root)
             self.ledger.committed.update(block.transactions)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sim.adversary import ATTACKS, Adversary
+from tests.sim.ledger import JOINING
 from tests.sim.mutants import MUTANTS, Mutant, applied, hunt
 from tests.sim.world import Plan, World, draw_plan
 
@@ -31,6 +33,28 @@ def test_a_twin_is_found_out() -> None:
         world.run()
         found += sum(len(block.evidence) for block in world.checker.chain)
     assert found > 0
+
+
+def test_an_adversary_tries_everything_and_breaks_nothing() -> None:
+    tried: set[str] = set()
+    for seed in range(6):
+        world = World(Plan(seed, has_adversary=True))
+        world.run()
+        hostile = world.nodes[0]
+        assert isinstance(hostile, Adversary)
+        tried |= set(hostile.attacks)
+    assert tried == {attack.__name__.lstrip("_") for attack in ATTACKS}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_member_joins_and_decides_from_the_next_height_on(seed: int) -> None:
+    world = World(Plan(seed, joins=True))
+    world.run()
+    joined = next(block.height for block in world.checker.chain if b"join %d" % JOINING in block.transactions)
+    certificates = [proof for _, proof in world.nodes[0].disk.blocks]
+    sizes = [len(world.nodes[0].disk.tip.members)] + [len(proof.signatures) for proof in certificates[joined:]]
+    assert sizes[0] == 5
+    assert min(sizes) >= 4
 
 
 def test_a_run_is_a_function_of_its_seed() -> None:

@@ -20,15 +20,20 @@ from fednode.ledger.consensus.messages import (
     verify_message,
 )
 from fednode.ledger.consensus.signing import initial_record
+from fednode.ledger.members import MemberSet
 from fednode.ledger.vote import PRECOMMIT, PREVOTE, PROPOSAL, Vote
+from tests.sim.adversary import Adversary
 from tests.sim.checker import Checker, Violation
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
+from tests.sim.ledger import JOINING, found_with
 from tests.sim.node import SimNode, fresh_disk
 
 FAULT_WINDOW_MS = 15_000
 HEIGHTS_AFTER_HEALING = 10
 LIVENESS_BOUND_MS = 120_000
 SUBMIT_EVERY_MS = 40
+JOIN_AT = 3
+"""Which transaction makes an observer a member."""
 
 Message = ConsensusMessage | sync.SyncMessage
 
@@ -43,11 +48,22 @@ class Plan:
     has_twin: bool = False
     is_real: bool = False
     """Ed25519 signatures, and every message through the codec."""
+    has_adversary: bool = False
+    """Member 1 attacks."""
+    joins: bool = False
+    """The last member is an observer at first and becomes a validator by a transaction."""
 
 
 def draw_plan(seed: int, members: int = 4, faults: int = 3) -> Plan:
-    """Return the plan of a seed: one in three has a twin (if f > 0), one in fifty real signatures and bytes."""
-    return Plan(seed, members, faults, has_twin=members >= 4 and seed % 3 == 0, is_real=seed % 50 == 7)
+    """Return the plan of a seed.
+
+    One in three has a twin and one an adversary (if f > 0), one in eight a member that joins, one in fifty real
+    signatures and bytes.
+    """
+    return Plan(
+        seed, members, faults, has_twin=members >= 4 and seed % 3 == 0, is_real=seed % 50 == 7,
+        has_adversary=members >= 4 and seed % 3 == 1, joins=seed % 8 == 2,
+    )
 
 
 class Weather:
@@ -72,15 +88,18 @@ class World:
         self.plan = plan
         self.random = random.Random(f"{plan.seed}/{plan.members}/{plan.faults}/{plan.has_twin}")
         self.now_ms = GENESIS_MS
-        self.members, self.signers, self.check = make_members(plan.members, plan.is_real)
-        identities = [(member, False) for member in self.members.ids]
+        self.everybody, self.signers, self.check = make_members(plan.members + plan.joins, plan.is_real)
+        self.members = found_with(self.everybody, plan.joins)
+        identities = [(member, False) for member in self.everybody.ids]
+        if plan.has_adversary:
+            identities[0] = (MemberId(1), True)
         if plan.has_twin:
-            identities = [(member, member == 1) for member in self.members.ids] + [(MemberId(1), True)]
+            identities = [(member, member == 1) for member in self.everybody.ids] + [(MemberId(1), True)]
         honest = frozenset(member for member, is_twin in identities if not is_twin)
-        self.checker = Checker(self.members, self.check, honest)
+        self.checker = Checker(self.members, self.check, honest, self.everybody)
         tip = genesis_tip(CHAIN_ID, self.members, GENESIS_MS)
         self.nodes = [
-            SimNode(
+            (Adversary if plan.has_adversary and is_twin else SimNode)(
                 self, index, member, is_twin, self.random.randrange(-1000, 1000),
                 fresh_disk(tip, initial_record(CHAIN_ID, self.signers[member].public_key)),
             )
@@ -156,6 +175,8 @@ class World:
             return
         self._submitted += 1
         transaction = b"tx %d" % self._submitted
+        if self.plan.joins and self._submitted == JOIN_AT:
+            transaction = b"join %d" % JOINING
         for node in self.nodes:
             self.after(self.random.randrange(30), node.submit, transaction)
         pause_ms = SUBMIT_EVERY_MS if self._is_healed else self.random.randrange(200, 3_000)
@@ -195,9 +216,9 @@ class World:
     def _arrive(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
         if not node.is_up or not self.weather.connects(sender.index, node.index):
             return
-        if carried.is_verified():
+        if carried.is_verified(node.replica.tip.members):
             node.receive(sender.member, carried.message)
-        else:
+        elif not self.plan.joins:  # what was signed before a change may not hold after it, and that is nobody's fault
             self.checker.on_reported(sender.member, carried.reason)
 
     def _connect_all(self) -> None:
@@ -285,29 +306,30 @@ class World:
 
 
 class _Carried:
-    """A message under way to several nodes: checked once, on first arrival."""
+    """A message under way to several nodes: checked once per member set, on first arrival."""
 
-    __slots__ = ("_verdict", "_world", "message", "reason")
+    __slots__ = ("_checked", "_verdict", "_world", "message", "reason")
 
     def __init__(self, world: World, message: Message) -> None:
         self._world = world
         self._verdict: bool | None = None
+        self._checked: MemberSet | None = None
         self.message = message
         self.reason = ""
 
-    def is_verified(self) -> bool:
-        if self._verdict is None:
-            self._verdict = self._verify()
+    def is_verified(self, members: MemberSet) -> bool:
+        if self._verdict is None or self._checked is not members:
+            self._verdict, self._checked = self._verify(members), members
         return self._verdict
 
-    def _verify(self) -> bool:
+    def _verify(self, members: MemberSet) -> bool:
         message, world = self.message, self._world
         if isinstance(message, Status | sync.BlockRangeRequest | sync.BlockRangeResponse):
             return True
         try:
             if world.plan.is_real:
                 message = self.message = decode_message(encode_message(message))
-            verify_message(message, world.members, CHAIN_ID, world.check)
+            verify_message(message, members, CHAIN_ID, world.check)
         except Rejected as error:
             self.reason = error.reason
             return False

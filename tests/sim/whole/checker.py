@@ -1,0 +1,181 @@
+"""What must hold in every run of whole nodes, seen from outside: on blocks, on the wire and on opened sums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.ids import MemberId, StudyId
+from fednode.ledger import bodies as tx
+from fednode.ledger.block import Block
+from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
+from fednode.ledger.state import get_report, get_round
+from fednode.ledger.vote import Certificate, Vote
+from fednode.node import effects as do
+from fednode.rounds.jobs import vector_length
+from fednode.rounds.ledger_view import kind_of
+from fednode.smpc.messages import RecordPart, SumParams
+from fednode.smpc.record import restore_input
+from tests.sim.checker import Violation
+
+if TYPE_CHECKING:
+    from tests.sim.whole.node import WholeNode
+    from tests.sim.whole.world import World
+
+
+@dataclass
+class Opened:
+    """What the chain shows of one round's opening."""
+
+    unmasked: tuple[int, tuple[MemberId, ...], tuple[MemberId, ...]] | None = None
+    pair_keys: set[MemberId] = field(default_factory=set)
+    self_keys: set[MemberId] = field(default_factory=set)
+
+
+class WholeChecker:
+    """Watches all nodes. `untrusted` members have a disk that broke its word: nothing is promised about them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.untrusted: set[MemberId] = set()
+        self.blocks: list[Block] = []
+        self.rejected: Counter[str] = Counter()
+        self.double_votes: list[str] = []
+        """Conflicting signatures of members whose disk lied."""
+        self.sums = 0
+        self._signed: dict[tuple[int, int, int, int], tuple[bytes, int]] = {}
+        self._opened: dict[tuple[StudyId, int], Opened] = {}
+        self._inputs: dict[tuple[StudyId, int, MemberId], NDArray[np.int32]] = {}
+        self._results: dict[tuple[StudyId, int, int], tx.Result] = {}
+
+    # --- signatures ---------------------------------------------------------------------------------------------
+
+    def on_sent(self, sender: MemberId, message: ConsensusMessage) -> None:
+        """No member signs two different statements for one place."""
+        vote = message if isinstance(message, Vote) else message.vote if isinstance(message, Proposal) else None
+        if vote is None or vote.sender != sender:
+            return
+        place, said = (vote.sender, vote.height, vote.view, vote.kind), (vote.value, vote.valid_view)
+        if self._signed.setdefault(place, said) == said:
+            return
+        text = f"member {sender} signed twice at height {vote.height}, view {vote.view}, kind {vote.kind}"
+        if sender not in self.untrusted:
+            raise Violation(text)
+        if text not in self.double_votes:
+            self.double_votes.append(text)
+
+    def on_stopped_signing(self, node: WholeNode, reason: str) -> None:
+        """Only a member whose disk broke its word has a reason to."""
+        if node.member not in self.untrusted:
+            raise Violation(f"member {node.member} stopped signing: {reason}")
+
+    def on_rejected(self, by: MemberId, sender: MemberId, reason: str) -> None:
+        """Nobody refuses what an honest member sent."""
+        self.rejected[reason] += 1
+        if sender not in self.untrusted and by not in self.untrusted:
+            raise Violation(f"member {by} refused what member {sender} sent: {reason}")
+
+    # --- blocks -------------------------------------------------------------------------------------------------
+
+    def on_block(self, node: WholeNode, stored: do.StoreBlock) -> None:
+        """All chains are one chain; what a block says of rounds keeps the promises of the secure sum."""
+        block, state = stored.block, stored.outcome.applied.state
+        if state.root != block.header.state_root:
+            raise Violation(f"member {node.member}: block {block.height} leads to another state than it names")
+        self._check_certificate(block, stored.certificate)
+        if block.height <= len(self.blocks):
+            if self.blocks[block.height - 1].hash != block.hash:
+                raise Violation(f"two blocks at height {block.height}")
+            return
+        self.blocks.append(block)
+        self._world.on_height(block.height)
+        for transaction, receipt in zip(stored.outcome.transactions, stored.outcome.applied.receipts, strict=True):
+            if receipt.ok:
+                self._on_transaction(transaction.sender, transaction.body)
+        for study in self._world.studies:
+            current = get_round(state, study)
+            if current is not None and current.is_unmasked:
+                attempt = current.attempt
+                fixed = (attempt.number, attempt.qualified, attempt.included)
+                opened = self._opened.setdefault((study, current.number), Opened())
+                if opened.unmasked is None:
+                    opened.unmasked = fixed
+                elif opened.unmasked != fixed:
+                    raise Violation(f"round {current.number} was unmasked twice: {opened.unmasked}, then {fixed}")
+
+    def _check_certificate(self, block: Block, certificate: Certificate) -> None:
+        count = self._world.plan.members
+        signers = sum(bin(byte).count("1") for byte in certificate.bitmap)
+        if certificate.block_hash != block.hash or 3 * signers <= 2 * count or signers != len(certificate.signatures):
+            raise Violation(f"the certificate of block {block.height} does not hold")
+
+    def _on_transaction(self, sender: MemberId, body: tx.Body) -> None:
+        match body:
+            case tx.Result():
+                self._on_result(sender, body)
+            case tx.Reveal():
+                opened = self._opened.setdefault((StudyId(body.study), body.round), Opened())
+                if opened.unmasked is None:
+                    raise Violation(f"round {body.round}: something was opened before the unmasking")
+                opened.pair_keys |= {MemberId(dealer) for dealer, _ in body.a_shares}
+                opened.self_keys |= {MemberId(dealer) for dealer, _ in body.b_shares}
+                if body.own_b is not None:
+                    opened.self_keys.add(sender)
+                both = opened.pair_keys & opened.self_keys
+                if both or opened.pair_keys & set(opened.unmasked[2]):
+                    raise Violation(f"round {body.round}: both masks of {sorted(both)} were opened")
+            case _:
+                pass
+
+    def _on_result(self, sender: MemberId, body: tx.Result) -> None:
+        """Members that have a result have the same one."""
+        if body.outcome != tx.Outcome.OK or sender in self.untrusted:
+            return
+        first = self._results.setdefault((StudyId(body.study), body.round, body.attempt), body)
+        if first != body:
+            raise Violation(f"round {body.round}: member {sender} has another result than the first")
+
+    # --- sums ---------------------------------------------------------------------------------------------------
+
+    def on_record(self, node: WholeNode, study: StudyId, number: int, part: str, data: bytes) -> None:
+        """Remember the vector a member fixed: it is written once and never again."""
+        if part != RecordPart.INPUT.value:
+            return
+        current = get_round(node.core.chain.state, study)
+        if current is None or current.number != number:
+            return
+        params = SumParams(
+            self._world.genesis.chain_id, study, number, node.member, current.members,
+            vector_length(self._world.spec, kind_of(current)),
+        )
+        found = restore_input(params, {RecordPart.INPUT: data})
+        assert found is not None
+        values = found.values.view(np.int32)
+        before = self._inputs.setdefault((study, number, node.member), values)
+        if node.member in self.untrusted:
+            self._inputs[(study, number, node.member)] = values
+        elif not (before == values).all():
+            raise Violation(f"round {number}: member {node.member} fixed two vectors")
+
+    def on_sum(self, node: WholeNode, study: StudyId, number: int, total: NDArray[np.int32]) -> None:
+        """An opened sum is the exact sum of the vectors of those who were included."""
+        current = get_round(node.core.chain.state, study)
+        if current is None or current.number != number:
+            return
+        included = current.attempt.included
+        if set(included) & self.untrusted:
+            return
+        parts = [self._inputs[(study, number, member)] for member in included]
+        wanted = np.sum([part.astype(np.int64) for part in parts], axis=0)
+        if not (wanted == total.astype(np.int64)).all():
+            raise Violation(f"round {number}: the sum of member {node.member} is not that of {included}")
+        self.sums += 1
+
+    def reports(self, node: WholeNode, study: StudyId, count: int) -> list[tx.Outcome | None]:
+        """Return how the rounds of a study ended."""
+        found = [get_report(node.core.chain.state, study, number) for number in range(count)]
+        return [None if report is None else tx.Outcome(report.outcome) for report in found]

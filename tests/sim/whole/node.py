@@ -1,0 +1,260 @@
+"""One simulated daemon: the real core on a fake disk, with a fake worker; it can die between any two effects."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fednode.crypto import unseal, x25519_public
+from fednode.errors import FednodeError, Rejected
+from fednode.ids import Hash, Height, MemberId, StudyId
+from fednode.ledger import sync
+from fednode.ledger.bodies import Body
+from fednode.ledger.consensus.replica import Replica
+from fednode.ledger.consensus.signing import VoteSigner
+from fednode.ledger.store import DecidedBlock
+from fednode.node import effects as do
+from fednode.node import wire
+from fednode.node.chain import Chain
+from fednode.node.core import Core, Identity
+from fednode.node.studies import Site, Studies
+from fednode.rounds import jobs as round_jobs
+from fednode.smpc import jobs as sum_jobs
+from tests.sim.whole.disk import Disk
+from tests.sim.whole.parts import Stream, do_work, keys_of
+
+if TYPE_CHECKING:
+    from tests.sim.whole.world import World
+
+SLOW_MS = 300
+
+
+class WholeNode:
+    """A member's machine. Everything but `disk` is lost in a crash."""
+
+    def __init__(self, world: World, member: MemberId, skew_ms: int, disk: Disk) -> None:
+        self.world = world
+        self.member = member
+        self.skew_ms = skew_ms
+        self.disk = disk
+        self.is_up = False
+        self.life = 0
+        self.effects_until_crash: int | None = None
+        self.effects_done = 0
+        self.refusal: str | None = None
+        """Why it signs nothing any more, from what it says itself; kept over restarts."""
+        self.problems: list[str] = []
+        self.core: Core
+        self._queue: deque[Callable[[], list[do.Effect]]] = deque()
+        self._is_busy = False
+        self._timers: dict[Hashable, int] = {}
+        self._serial = 0
+
+    def now_ms(self) -> int:
+        """This machine's clock."""
+        return self.world.now_ms + self.skew_ms
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin a life from what is on the disk, put together as the daemon does it."""
+        world, disk = self.world, self.disk
+        self.life += 1
+        self._queue.clear()
+        self._timers.clear()
+        signer, seal_secret = keys_of(world.plan.members)[self.member]
+        try:
+            record, silent_until = disk.start_sign_state(), disk.sign_state.silent_until
+        except FednodeError as error:  # the daemon tells this and ends; the hospital is gone until the key is replaced
+            self.refusal = str(error)
+            return
+        state, tip, chain_id = disk.load_state(), disk.tip, world.genesis.chain_id
+        vote_signer = VoteSigner(chain_id, self.member, signer, record, Height(silent_until))
+        chain = Chain(chain_id, state, tip.height)
+        replica = Replica(tip, disk.certificate, chain, vote_signer)
+        site = Site(
+            chain_id, self.member, x25519_public(seal_secret), Stream(world.key, self.member, self.life),
+            lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
+            disk.load_parts, chain.holds_message,
+        )
+        self.core = Core(Identity(chain_id, self.member, signer), chain, replica, Studies(site))
+        self.is_up = True
+        self.dispatch(lambda: self.core.start(self.now_ms()))
+
+    def crash(self) -> None:
+        """Lose everything but the disk."""
+        self.is_up = False
+        self.effects_until_crash = None
+        self._queue.clear()
+        self.world.on_crash(self)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def dispatch(self, ask: Callable[[], list[do.Effect]]) -> None:
+        """Ask the core and perform in order; what arises meanwhile waits its turn."""
+        if not self.is_up:
+            return
+        self._queue.append(ask)
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            while self._queue and self.is_up:
+                self._perform_all(self._queue.popleft()())
+        finally:
+            self._is_busy = False
+
+    def _perform_all(self, effects: list[do.Effect]) -> None:
+        crash_at = self.world.plan.crash_at if self.member == 1 else 0
+        for effect in effects:
+            self.effects_done += 1
+            if self.effects_done == crash_at:
+                self.crash()
+                return
+            if self.effects_until_crash is not None:
+                self.effects_until_crash -= 1
+                if self.effects_until_crash < 0:
+                    if isinstance(effect, do.SaveSignState) and self.world.may_tear(self):
+                        self.disk.tear_sign_state()
+                    self.crash()
+                    return
+            self.world.effects += 1
+            self._perform(effect)
+
+    def guard(self, sender: MemberId, ask: Callable[[], list[do.Effect]]) -> None:
+        """Ask about something a member sent; nothing that an honest member sends is refused."""
+        def ask_guarded() -> list[do.Effect]:
+            try:
+                return ask()
+            except Rejected as error:
+                self.world.checker.on_rejected(self.member, sender, error.reason)
+                return []
+
+        self.dispatch(ask_guarded)
+
+    def frame(self, sender: MemberId, data: bytes) -> None:
+        self.guard(sender, lambda: self.core.frame(sender, data, self.now_ms()))
+
+    def announcement(self, sender: MemberId, data: bytes) -> None:
+        self.guard(sender, lambda: self.core.announcement(sender, data, self.now_ms()))
+
+    def blob(self, sender: MemberId, header: bytes, data: bytes) -> None:
+        if self.core.accepts_blob(sender, header, len(data)):
+            self.guard(sender, lambda: self.core.blob(sender, header, memoryview(data), self.now_ms()))
+
+    def peer_up(self, member: MemberId) -> None:
+        self.dispatch(lambda: self.core.peer_up(member, self.now_ms()))
+
+    def peer_down(self, member: MemberId) -> None:
+        self.dispatch(lambda: self.core.peer_down(member, self.now_ms()))
+
+    def submit(self, body: Body) -> None:
+        """A person at this hospital asks for something; the ledger may say no."""
+        def ask() -> list[do.Effect]:
+            try:
+                return self.core.submit(body, self.now_ms())[1]
+            except FednodeError:
+                return []
+
+        self.dispatch(ask)
+
+    def _later(self, delay_ms: int, ask: Callable[[], list[do.Effect]]) -> None:
+        """Dispatch after a while, unless this life is over by then."""
+        life = self.life
+        self.world.after(delay_ms, lambda: self.dispatch(ask) if self.life == life else None)
+
+    # --- effects ------------------------------------------------------------------------------------------------
+
+    def _perform(self, effect: do.Effect) -> None:
+        world, disk = self.world, self.disk
+        match effect:
+            case do.SaveSignState(record):
+                disk.save_sign_state(record)
+            case do.StoreBlock():
+                self._store(effect)
+            case do.SaveRecord(study, round_, part, secret):
+                disk.save_record((study, round_, part), secret.reveal())
+                world.checker.on_record(self, study, round_, part, secret.reveal())
+            case do.ForgetRecords(study, round_):
+                disk.forget_records(study, round_)
+            case do.SaveModel(name, data):
+                disk.save_model(name, data)
+            case do.LoadModel(name):
+                found = disk.load_model(name)
+                self.dispatch(lambda: self.core.model_found(name, found, self.now_ms()))
+            case do.SendToAll(data):
+                for member in sorted(self.core.up):
+                    world.send(self, member, data)
+            case do.SendFrame(to, data):
+                world.send(self, to, data)
+            case do.SendBlob(to, header, data):
+                world.send_blob(self, to, header, bytes(data))
+            case do.Announce(data):
+                world.announce(self, data)
+            case do.StartTimer(key, delay_ms):
+                self._start_timer(key, delay_ms)
+            case do.DropPeer(member, reason):
+                world.checker.on_rejected(self.member, member, f"cut off: {reason}")
+            case do.Log(kind, fields):
+                self._log(kind, dict(fields))
+            case _:
+                self._perform_served(effect)
+
+    def _perform_served(
+        self, effect: do.ServeBlocks | do.ServeModel | do.StartWork | do.ComputeSum | do.ComputeRound
+    ) -> None:
+        world, disk, draw = self.world, self.disk, self.world.random
+        match effect:
+            case do.ServeBlocks(to, first, last):
+                world.send(self, to, wire.encode_sync_frame(sync.make_response(disk.range(first, last))))
+            case do.ServeModel(to, name):
+                if name in disk.models:
+                    world.send_blob(self, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
+            case do.StartWork(study, number, job):
+                answer = do_work(job, self.member)
+                self._later(draw.randrange(5, SLOW_MS), lambda: self.core.worked(study, number, answer, self.now_ms()))
+            case do.ComputeSum(study, round_, number, sum_job):
+                done = sum_jobs.run(sum_job)
+                self._later(
+                    draw.randrange(4), lambda: self.core.computed_sum(study, round_, number, done, self.now_ms())
+                )
+            case do.ComputeRound(study, number, round_job):
+                if isinstance(round_job, round_jobs.Conclude):
+                    world.checker.on_sum(self, StudyId(study), round_job.round_number, np.asarray(round_job.total))
+                made = round_jobs.run(round_job)
+                self._later(
+                    draw.randrange(4), lambda: self.core.computed_round(study, number, made, self.now_ms())
+                )
+
+    def _store(self, effect: do.StoreBlock) -> None:
+        applied = effect.outcome.applied
+        self.disk.append(
+            DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
+        )
+        self.world.checker.on_block(self, effect)
+
+    def _start_timer(self, key: Hashable, delay_ms: int) -> None:
+        self._serial += 1
+        serial = self._timers[key] = self._serial
+
+        def fire() -> list[do.Effect]:
+            if self._timers.get(key) != serial:
+                return []
+            del self._timers[key]
+            return self.core.timer(key, self.now_ms())
+
+        self._later(delay_ms, fire)
+
+    def _log(self, kind: str, fields: dict[str, object]) -> None:
+        if kind == "stopped-signing":
+            self.refusal = str(fields["reason"])
+            self.world.checker.on_stopped_signing(self, self.refusal)
+        elif kind in ("problem", "own-transaction-refused"):
+            self.problems.append(f"{self.world.now_ms}: {fields.get('text', fields.get('reason'))}")
+
+    def has_model(self, name: bytes) -> bool:
+        """Whether a model is here."""
+        return Hash(name) in self.disk.models

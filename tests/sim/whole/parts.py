@@ -1,0 +1,124 @@
+"""What simulated federations of whole nodes share: keys, a tiny study, genesis, seeded entropy, a fake worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+from nacl import bindings
+
+from fednode import crypto
+from fednode.crypto import Ed25519Signer, Secret
+from fednode.ids import MemberId
+from fednode.learn import jobs as work
+from fednode.learn import lanes
+from fednode.learn.schema import Rows, Verdict
+from fednode.learn.spec import LabelColumn, Layout, Logistic, NumberColumn, Optimiser, StopRule, StudySpec, Timeouts
+from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
+from fednode.node import wire
+from fednode.rounds.terms import study_proposal
+from fednode.smpc import keys as smpc_keys
+from tests.ledger.world import make_cards, seed_of
+
+GENESIS_MS = 1_700_000_000_000
+TRAINING_ROUNDS = 2
+ROWS = 12
+
+
+class Stream:
+    """Entropy from a seed."""
+
+    def __init__(self, *seed: object) -> None:
+        self._seed, self._count = repr(seed).encode(), 0
+
+    def random_bytes(self, count: int) -> bytes:
+        self._count += 1
+        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
+
+
+def tiny_study() -> StudySpec:
+    """Two numbers and three classes: 9 parameters, 12 lanes of metrics; short deadlines."""
+    columns = (
+        NumberColumn("age", "years", 0, 100_000_000, ()), NumberColumn("pressure", "", 0, 200_000_000, ()),
+        LabelColumn("finding", ("none", "mild", "severe"), None, ()),
+    )
+    return StudySpec(
+        "tiny", "", Logistic(), columns, Optimiser("sgd", 50_000, 0, 0, 4), 1, TRAINING_ROUNDS, 1 << 24, "public", 127,
+        StopRule(0, 0), Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1,
+    )
+
+
+@lru_cache
+def tiny_genesis(count: int) -> Genesis:
+    """The chain's beginning: the study is agreed on."""
+    proposal = study_proposal(tiny_study())
+    return make_genesis("whole", make_cards(count), [GenesisStudy(proposal.terms, proposal.spec)], GENESIS_MS)
+
+
+@lru_cache
+def keys_of(count: int) -> dict[MemberId, tuple[Ed25519Signer, Secret[bytes]]]:
+    """Signing and sealing key of every member."""
+    return {
+        MemberId(number): (Ed25519Signer(Secret(seed_of(card.name, "sign"))), Secret(seed_of(card.name, "seal")))
+        for number, card in enumerate(tiny_genesis(count).members, 1)
+    }
+
+
+def do_work(job: work.Job, member: int) -> work.Answer:
+    """Answer as a worker would, without training: the update depends on the job and the member alone."""
+    match job:
+        case work.CheckData():
+            return work.DataChecked((Verdict("", "ok", "", 0, 0),), ROWS, ROWS)
+        case work.ComputeStatistics(spec, _):
+            return work.StatisticsComputed(_lane_bytes(lanes.encode_statistics(spec, _rows(member))))
+        case work.Evaluate(spec, _, _, _, _):
+            metrics = lanes.Metrics(ROWS, member, ROWS << 16, (), ())
+            return work.Evaluated(metrics, _lane_bytes(lanes.encode_metrics(metrics)))
+        case work.Train() as train:
+            size = Layout.of(train.spec).size
+            draw = np.random.default_rng([train.round_number, member, *train.model[:64]])
+            delta = (draw.uniform(-0.3, 0.3, size)).astype("<f4")
+            metrics = lanes.Metrics(ROWS, member, ROWS << 16, (), ())
+            lane_bytes = _lane_bytes(lanes.encode_metrics(metrics))
+            return work.Trained(delta.tobytes(), ROWS + member, lane_bytes, 1, 1)
+        case _:
+            return work.Failed("input", "nothing simulated asks for this")
+
+
+def _lane_bytes(values: np.ndarray) -> bytes:
+    return values.astype("<u4").tobytes()
+
+
+def _rows(member: int) -> Rows:
+    draw = np.random.default_rng(member)
+    return Rows(draw.uniform(0, 1, (ROWS, 2)), draw.integers(0, 3, ROWS))
+
+
+@contextmanager
+def repeatable(*seed: object) -> Iterator[None]:
+    """Make sealed boxes a function of the seed, and check every signature and frame once instead of once per node."""
+    ephemeral = Stream("sealed boxes", *seed)
+
+    def seal(recipient: bytes, message: bytes) -> bytes:
+        secret = ephemeral.random_bytes(32)
+        public = bindings.crypto_scalarmult_base(secret)
+        nonce = hashlib.blake2b(public + recipient, digest_size=24).digest()
+        return public + bindings.crypto_box_easy(message, nonce, recipient, secret)
+
+    patches = (
+        (smpc_keys, "seal", seal),
+        (crypto, "is_raw_signature_valid", lru_cache(20_000)(crypto.is_raw_signature_valid)),
+        (wire, "decode_frame", lru_cache(2_000)(wire.decode_frame)),
+        (crypto, "base_times", lru_cache(2_000)(crypto.base_times)),
+    )
+    saved = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
+    for owner, name, replacement in patches:
+        setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        for owner, name, original in saved:
+            setattr(owner, name, original)

@@ -1,0 +1,88 @@
+"""Whole nodes under faults: every seed must keep every promise and finish its study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Outcome
+from fednode.node import effects as do
+from fednode.node.core import Core
+from fednode.smpc import jobs as sum_jobs
+from tests.sim.checker import Violation
+from tests.sim.whole.world import DISKS, Plan, World, draw_plan
+
+ROUNDS = 4
+"""Statistics, two of training, closing."""
+
+
+@pytest.mark.parametrize("seed", range(len(DISKS)))
+def test_seed(seed: int) -> None:
+    World(draw_plan(seed)).run()
+
+
+def test_without_faults_every_round_succeeds() -> None:
+    world = World(Plan(0, faults=0)).run()
+    for node in world.nodes.values():
+        assert world.checker.reports(node, world.studies[0], ROUNDS) == [Outcome.OK] * ROUNDS
+    assert world.checker.sums == ROUNDS * len(world.nodes)
+    assert not world.checker.rejected
+
+
+def test_a_run_is_a_function_of_its_plan() -> None:
+    one, other = World(draw_plan(10)).run(), World(draw_plan(10)).run()
+    assert [block.hash for block in one.checker.blocks] == [block.hash for block in other.checker.blocks]
+    assert (one.events, one.effects) == (other.events, other.effects)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", ["torn", "lying", "rollback"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_bad_disk_silences_nobody_else(disk: str, seed: int) -> None:
+    world = World(Plan(seed, disk=disk)).run()
+    assert {node.member for node in world.nodes.values() if node.refusal is not None} <= {world.unsound.member}
+
+
+SOME_EFFECTS = [120, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 40, 81, 200, 305, 400, 503))]
+
+
+@pytest.mark.parametrize("crash_at", SOME_EFFECTS)
+def test_a_member_that_dies_before_an_effect_comes_back(crash_at: int) -> None:
+    world = World(Plan(0, faults=0, crash_at=crash_at)).run()
+    assert world.nodes[MemberId(1)].life == 2
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+def test_votes_sent_before_their_record_are_noticed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator sees what it is there for: a node that writes its sign-state last votes twice after a crash."""
+    settle = Core._settle
+
+    def records_last(core: Core, effects: list[do.Effect]) -> list[do.Effect]:
+        done = settle(core, effects)
+        return sorted(done, key=lambda effect: isinstance(effect, do.SaveSignState))
+
+    monkeypatch.setattr(Core, "_settle", records_last)
+    with pytest.raises(Violation, match="signed twice|stopped signing"):
+        World(Plan(seed, faults=12)).run()
+
+
+def test_a_wrong_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = sum_jobs.run
+
+    def one_too_much(job: sum_jobs.Job) -> sum_jobs.Result:
+        done = run(job)
+        if isinstance(done, sum_jobs.Unmasked):
+            return replace(done, values=done.values + 1)
+        return done
+
+    monkeypatch.setattr(sum_jobs, "run", one_too_much)
+    with pytest.raises(Violation, match="the sum of member"):
+        World(Plan(0, faults=0)).run()
+
+
+@pytest.mark.slow
+def test_many_seeds() -> None:
+    for seed in range(100, 140):
+        World(draw_plan(seed, faults=5)).run()
