@@ -54,9 +54,11 @@ def test_a_member_that_dies_before_an_effect_comes_back(crash_at: int) -> None:
     assert world.nodes[MemberId(1)].life == 2
 
 
-@pytest.mark.parametrize("seed", [2, 6])
-def test_votes_sent_before_their_record_are_noticed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The simulator sees what it is there for: a node that writes its sign-state last votes twice after a crash."""
+def test_votes_sent_before_their_record_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator sees what it is there for: a node that writes its sign-state last votes twice after a crash.
+
+    Which seeds show it depends on when votes fall, so one of the first few has to.
+    """
     settle = Core._settle
 
     def records_last(core: Core, effects: list[do.Effect]) -> list[do.Effect]:
@@ -65,7 +67,8 @@ def test_votes_sent_before_their_record_are_noticed(seed: int, monkeypatch: pyte
 
     monkeypatch.setattr(Core, "_settle", records_last)
     with pytest.raises(Violation, match="signed twice|stopped signing"):
-        World(Plan(seed, faults=12)).run()
+        for seed in range(30):
+            World(Plan(seed, faults=12)).run()
 
 
 def test_a_wrong_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
