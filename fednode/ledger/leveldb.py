@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 import plyvel
 
-from fednode.errors import HomeInUse, StorageError
+from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
 from fednode.ledger.block import Block, Header, Tip, genesis_tip
 from fednode.ledger.genesis import Genesis
@@ -218,9 +218,18 @@ class _Damage:
         if isinstance(error, plyvel.CorruptionError):
             raise StorageError(f"the store {self._path} is damaged ({error}); {RESYNC}") from None
         if isinstance(error, plyvel.IOError):
+            _check_space(self._path, error)
             raise StorageError(
                 f"the store {self._path} cannot be read or written ({error}); free some space, or check the disk"
             ) from None
+
+
+def _check_space(path: Path, error: plyvel.Error) -> None:
+    """Raise `Unavailable` if LevelDB only ran out of space: nothing is wrong with what is there."""
+    for words, what in (("No space left", "the disk is full"), ("quota exceeded", "the disk quota is used up")):
+        if words in str(error):
+            text = f"cannot write the store {path}: {what}; free some space and start again, nothing was lost"
+            raise Unavailable(text) from None
 
 
 def open_store(path: Path, genesis: Genesis) -> LevelDbStore:
@@ -242,6 +251,7 @@ def open_store(path: Path, genesis: Genesis) -> LevelDbStore:
             raise HomeInUse(
                 f"another process holds the store {path}; stop the other daemon of this home, or ask it instead"
             ) from None
+        _check_space(path, error)
         raise StorageError(f"the store {path} cannot be opened ({error}); {RESYNC}") from None
     except OSError as error:
         raise StorageError(

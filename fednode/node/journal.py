@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, cast
 
 from fednode.ids import MemberId
+from fednode.node.files import environment
 
 MAX_BYTES = 32 * 1024 * 1024
 """A journal file is rotated at this size; one predecessor is kept, so a home holds at most twice as much."""
@@ -29,29 +30,39 @@ class Journal:
         self._path = path
         self._me = me
         self._clock_ms = clock_ms
-        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+        self._file = self._open()
         self._size_bytes = path.stat().st_size
+
+    def _open(self) -> BinaryIO:
+        """Open for appending, without a buffer: what could not be written must not come up again at the end."""
+        with environment("open the journal", self._path):
+            return cast(BinaryIO, self._path.open("ab", buffering=0))
 
     def write(self, kind: str, **fields: Field) -> None:
         """Append one line; bytes are written as hex, `kind` and the names of fields are plain words.
 
-        Raises `TypeError` for what must not be in a journal.
+        Raises `TypeError` for what must not be in a journal, `Unavailable` if the disk does not take it.
         """
         parts = [f',"{name}":{_json_text(value)}' for name, value in fields.items()]
-        line = f'{{"t":{self._clock_ms()},"member":{self._me},"kind":"{kind}"{"".join(parts)}}}\n'
+        line = f'{{"t":{self._clock_ms()},"member":{self._me},"kind":"{kind}"{"".join(parts)}}}\n'.encode()
         if self._size_bytes + len(line) > MAX_BYTES:
             self._rotate()
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError:
+            with environment("write the journal", self._path):
+                raise
         self._size_bytes += len(line)
 
     def close(self) -> None:
-        """Flush and close the file."""
+        """Close the file."""
         self._file.close()
 
     def _rotate(self) -> None:
         self._file.close()
-        self._path.replace(self._path.with_suffix(".1.jsonl"))
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        with environment("rotate the journal", self._path):
+            self._path.replace(self._path.with_suffix(".1.jsonl"))
+        self._file = self._open()
         self._size_bytes = 0
 
 

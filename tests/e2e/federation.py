@@ -16,20 +16,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fednode.cli.keys import write_card
 from fednode.crypto import Secret
-from fednode.errors import FednodeError, Unavailable
+from fednode.errors import Unavailable
 from fednode.learn.spec import study_bytes
 from fednode.learn.study_toml import parse_study
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_to_toml, make_genesis
 from fednode.ledger.identity import parse_card
 from fednode.node.config import config_template, load_config
 from fednode.node.control_client import NotRunning, call_daemon, stream_daemon
-from fednode.node.files import Home, daemon_pid, write_atomic
+from fednode.node.files import Home, write_atomic
 from fednode.node.keystore import SystemEntropy, create_keystore
 from fednode.rounds.terms import terms_from_spec
 
@@ -111,12 +111,11 @@ class Hospital:
     port: int
     advertised: int
     process: subprocess.Popen[bytes] | None = None
-    environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "fednode.cli.main")
 
-    @property
-    def output(self) -> Path:
-        """What the daemon writes to its standard streams."""
-        return self.home.root / "output.log"
+    def __post_init__(self) -> None:
+        self.output = self.home.root.with_suffix(".output")
+        """What the daemon writes to its standard streams: not into the home, whose disk a test may fill."""
 
     @property
     def pid(self) -> int:
@@ -129,12 +128,12 @@ class Hospital:
     def launch(self, *options: str) -> int:
         """Start the daemon without waiting; return a descriptor that becomes readable when it is ready."""
         ready_read, ready_write = os.pipe()
-        environment = {**os.environ, "FEDNODE_PASSPHRASE": PASSPHRASE, **self.environment}
+        environment = {**os.environ, "FEDNODE_PASSPHRASE": PASSPHRASE}
         arguments = ["--home", str(self.home.root), "start", *options, "--ready-fd", str(ready_write)]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fednode.cli.main", *arguments], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, pass_fds=(ready_write,), env=environment, start_new_session=True,
+                [sys.executable, *self.program, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+  pass_fds=(ready_write,), env=environment, start_new_session=True,
             )
         os.close(ready_write)
         return ready_read
@@ -381,17 +380,3 @@ def running(federation: Federation) -> Iterator[Federation]:
         yield federation
     finally:
         federation.kill()
-
-
-def error_of(action: Callable[[], object]) -> FednodeError:
-    """Return the error an action ends with."""
-    try:
-        action()
-    except FednodeError as error:
-        return error
-    raise AssertionError("it should have failed")
-
-
-def holder_of(home: Home) -> int | None:
-    """Which process holds a home."""
-    return daemon_pid(home)
