@@ -19,7 +19,6 @@ that founded the chain are right; everything else follows from signatures and ha
 This program does not run the rules again: that they were applied rightly is what q members sign with every state root
 ('fednode chain import --verify-only' runs them). A file that begins after block 1 is tied to the genesis by
 certificates of blocks in between; rounds that began before its first block are not checked against votes.
-
 Exit codes: 0 everything held, 12 something did not, 2 wrong use.
 """
 
@@ -251,15 +250,14 @@ class Check:
         self.signed_by = self.members
         self.names = {number: card[1] for number, card in enumerate(cards, 1)}
         self.height, self.hash, self.certificate = 0, NO_HASH, None
-        self.is_compared = self.is_finished = False
+        self.is_compared, self.is_finished, self.state_root = False, False, b""
         self.nonces: dict[int, int] = {}
         self.offences: set[tuple[int, int]] = set()
-        self.state_root = b""
         self.records: dict[bytes, bytes] = {}
-        self.buckets: dict[int, list[tuple[int, bytes, bytes]]] = {}
+        self.kinds: dict[bytes, int] = {}
         self.times: dict[int, int] = {}
         self.quorums: dict[int, int] = {}
-        self.signed = {"blocks": 0, "transactions": 0, "refused": 0, "signatures": 0}
+        self.signed = {"blocks": 0, "votes": 0, "transactions": 0, "of them refused by the rules": 0}
         self.posted: dict[tuple[int, bytes, int, int], dict[int, tuple[tuple[Any, ...], int]]] = {}
 
     def fail(self, level: str, text: str) -> None:
@@ -272,9 +270,8 @@ class Check:
             return "FAILED"
         if level == "chain":
             return "PASSED" if self.is_compared else "NOT COMPARED: give --chain-id, from a source of your own"
-        if self.problems["file"] and not self.is_finished:
-            return "NOT FINISHED"
-        return f"PASSED from block {self.first} on" if level == "rounds" and self.first > 1 else "PASSED"
+        done = f"PASSED from block {self.first} on" if level == "rounds" and self.first > 1 else "PASSED"
+        return done if self.is_finished or not self.problems["file"] else "NOT FINISHED"
 
     def step(self, block: tuple[Any, ...]) -> None:
         """Follow a certificate to a later block: a quorum of its members, among them a quorum of those known."""
@@ -297,17 +294,13 @@ class Check:
 
     def item(self, kind: int, key: bytes, value: bytes) -> None:
         """Take one record of the state."""
-        if key in self.records:
-            self.fail("state", f"the record {key[:40]!r} is there twice")
-        self.records[key] = value
-        self.buckets.setdefault(int.from_bytes(sha256(key)[:2], "big") >> 4, []).append((kind, key, value))
+        self.records[key], self.kinds[key] = value, kind
 
     def block(self, data: bytes, certificate_data: bytes, receipts: tuple[bytes, ...], after: Any) -> None:
         """Check a block against everything before it."""
         header, transactions, evidence, parent = decode(data, f"block {self.height + 1}")
         certificate = decode(certificate_data, f"the certificate of block {self.height + 1}")
         block_hash = tagged("block", b"header", encode(header))
-        where = f"block {header[2]}"
         for level, check in (
             ("links", lambda: self._links(header, transactions, evidence, parent)),
             ("certificates", lambda: self._certificates(header, block_hash, certificate, parent, evidence)),
@@ -316,10 +309,10 @@ class Check:
             try:
                 check()
             except (Wrong, *MALFORMED) as wrong:
-                self.fail(level, f"{where}: {wrong}")
+                self.fail(level, f"block {header[2]}: {wrong}")
         self.signed_by, members = self.members, self.members if after is None else Members(after)
         if header[10] != members.hash:
-            self.fail("certificates", f"{where}: it names other members for the next height")
+            self.fail("certificates", f"block {header[2]}: it names other members for the next height")
         self.times[header[2]] = header[3]
         self.quorums[header[2]] = min(self.members.quorum, members.quorum)
         self.height, self.time_ms, self.hash, self.members = header[2], header[3], block_hash, members
@@ -336,19 +329,18 @@ class Check:
         if header[12] != root_of(encode(piece) for piece in evidence):
             raise Wrong("its evidence is not that its header names")
         named = NO_HASH if parent is None else tagged("block", b"certificate", encode(parent))
-        if header[5] != named or (parent is None) != (header[2] == 1):
-            raise Wrong("its parent certificate is not the one its header names")
+        place = (0, NO_HASH) if parent is None else (parent[0], parent[2])
+        if header[5] != named or place != (self.height, self.hash):
+            raise Wrong("its parent certificate is not the one its header names, or not its parent's")
 
     def _certificates(self, header: Any, block_hash: bytes, certificate: Any, parent: Any, evidence: Any) -> None:
         if header[9] != self.members.hash:
             raise Wrong("it names other members than those who decide this height")
-        if parent is not None and (parent[0], parent[2]) != (self.height, self.hash):
-            raise Wrong("it carries the certificate of another block than its parent")
         if parent is not None and parent != self.certificate:
             self.signed_by.signers(parent, self.chain_id)
         if (certificate[0], certificate[2]) != (header[2], block_hash):
             raise Wrong("its certificate is of another block")
-        self.signed["signatures"] += len(self.members.signers(certificate, self.chain_id))
+        self.signed["votes"] += len(self.members.signers(certificate, self.chain_id))
         if header[13] not in self.members.keys:
             raise Wrong(f"a stranger ({header[13]}) proposed it")
         for first, second in evidence:
@@ -384,7 +376,7 @@ class Check:
             if txid != sha256(data):
                 raise Wrong("a receipt is that of another transaction")
             self.signed["transactions"] += 1
-            self.signed["refused"] += not is_accepted
+            self.signed["of them refused by the rules"] += not is_accepted
             if is_accepted and body[0] in (COMMIT, SUM_ACK, RESULT):
                 key = (body[0], body[1], body[2], body[3])
                 self.posted.setdefault(key, {})[sender] = (body[4:], header[2])
@@ -395,11 +387,12 @@ class Check:
         """Check what can only be checked at the end: the last block, the state, its reports and members."""
         if self.hash != self.last_hash:
             self.fail("links", f"block {self.height} is not the one the head of the file names")
-        buckets = (sorted(self.buckets.get(number, ()), key=lambda leaf: leaf[1]) for number in range(BUCKETS))
-        if root_of(tagged("state", *(
-            part for kind, key, value in bucket
-            for part in (bytes([kind]), len(key).to_bytes(4, "big"), key, len(value).to_bytes(4, "big"), value)
-        )) for bucket in buckets) != self.state_root:
+        buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
+        for key, value in sorted(self.records.items()):
+            sizes = [len(part).to_bytes(4, "big") for part in (key, value)]
+            number = int.from_bytes(sha256(key)[:2], "big") >> 4
+            buckets[number] += [bytes([self.kinds[key]]), sizes[0], key, sizes[1], value]
+        if root_of(tagged("state", *parts) for parts in buckets) != self.state_root:
             self.fail("state", f"the records of the state are not those block {self.height} names")
         listed = decode(self.records.get(b"members", b""), "the record of the members")[0]
         if Members((tuple((record[0], record[2]) for record in listed),)).hash != self.members.hash:
@@ -483,13 +476,18 @@ def lineage(check: Check, prefix: str | None) -> dict[str, Any] | None:
             any(report[14]) if prefix is None else report[14].hex().startswith(prefix.lower()))]
         if not made:
             continue
-        spec = decode(decode(check.records[b"spec/" + record[0]], "a specification")[0], "a specification")
-        approvals = "the genesis" if record[0] in check.founded else [int(member) for member in record[6]]
+        try:
+            name = str(decode(decode(check.records[b"spec/" + record[0]], "it")[0], "it")[0])
+        except (Wrong, *MALFORMED):
+            name = "?"  # of a kind that a later version knows; what was approved is its hash
+        approvals = "the genesis" if record[0] in check.founded else list(record[6])
         first = made[0] if prefix else made[-1]
         return {
-            "model": reports[first][14].hex(), "study": record[0].hex(), "name": spec[0], "approved_by": approvals,
+            "model": reports[first][14].hex(), "study": record[0].hex(), "name": name, "approved_by": approvals,
             "rounds": [_round(check, report) for report in reports[: first + 1]],
         }
+    if prefix is not None:
+        raise Wrong(f"no round in this file made a model whose hash begins with {prefix}")
     return None
 
 
@@ -547,9 +545,7 @@ def main() -> int:
         sys.stderr.write(f"{options.file}: {error}\n")
         return 2 if isinstance(error, OSError) else 12
     (print_json if options.json else print_text)(check, story)
-    if options.model is not None and story is None and not any(check.problems.values()):
-        sys.stderr.write(f"no round in this file made a model whose hash begins with {options.model}\n")
-    return 12 if any(check.problems.values()) or (options.model is not None and story is None) else 0
+    return 12 if any(check.problems.values()) else 0
 
 
 def print_json(check: Check, story: dict[str, Any] | None) -> None:
@@ -565,12 +561,12 @@ def print_json(check: Check, story: dict[str, Any] | None) -> None:
 
 def print_text(check: Check, story: dict[str, Any] | None) -> None:
     """Print verdicts and lineage for people."""
-    counts = "{blocks} blocks, {signatures} votes, {transactions} transactions ({refused} refused by the rules), "
+    counts = ", ".join(f"{count} {what}" for what, count in check.signed.items())
     latest = datetime.fromtimestamp(min(check.time_ms, 2**47) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     lines = [
         f"chain '{check.name}' {check.chain_id.hex()}",
         f"  blocks {check.first} to {check.height}, the last of {latest}: {check.hash.hex()}",
-        "  " + counts.format(**check.signed) + f"{len(check.records)} records in the state",
+        f"  {counts}, {len(check.records)} records in the state",
     ]
     for level, problems in check.problems.items():
         lines.append(f"{level:<13} {check.verdict(level)}")

@@ -65,7 +65,6 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
     from fednode.ledger.genesis import genesis_state
     from fednode.ledger.rules import BlockTime, apply_block
     from fednode.ledger.transaction import decode_transaction
-    from fednode.node.audit import leaves_of
 
     state, block = genesis_state(source.genesis), None
     for seen in counted(seen_blocks(source, 1, last), "running again", as_json):
@@ -74,7 +73,7 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
         state = apply_block(state, BlockTime(block.height, block.header.time_ms), transactions).state
     if block is None or state.root != block.header.state_root:
         raise VerificationFailed(f"running blocks 1 to {last} gives another state; see 'fednode chain verify'")
-    return block.hash, leaves_of(state)
+    return block.hash, state.leaves()
 
 
 def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBlock]:

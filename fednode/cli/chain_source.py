@@ -89,9 +89,7 @@ class StoreSource:
 
     def leaves(self) -> tuple[int, bytes, Iterator[Leaf]]:
         """Return the end of the chain and the state there."""
-        from fednode.node.audit import leaves_of
-
-        return self.last, self.last_hash, leaves_of(self.store.load_state())
+        return self.last, self.last_hash, self.store.load_state().leaves()
 
     def steps(self, first: int) -> tuple[LightBlock, ...]:
         """Return the way from the genesis to the block before `first`."""

@@ -171,6 +171,11 @@ class State:
         """Return the leaves of one bucket, ascending by key: what a proof about one of its keys must show."""
         return tuple(_leaves(self._buckets[number]))
 
+    def leaves(self) -> Iterator[Leaf]:
+        """Yield every leaf by bucket, then key: the order of an export."""
+        for bucket in self._buckets:
+            yield from _leaves(bucket)
+
     def bucket_path(self, number: int) -> tuple[Hash, ...]:
         """Return the RFC 6962 audit path of one bucket under the root, from its sibling up."""
         node, path = BUCKETS + number, []

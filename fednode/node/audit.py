@@ -8,7 +8,7 @@ call at a time, while the daemon goes on appending blocks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from fednode.codec import decode
 from fednode.errors import Rejected, StorageError, UsageError
@@ -30,7 +30,7 @@ from fednode.ledger.proofs import (
     claim_transaction,
 )
 from fednode.ledger.rules import receipts_data
-from fednode.ledger.state import BUCKETS, Leaf, State, get_report, get_studies
+from fednode.ledger.state import State, get_report, get_studies
 from fednode.ledger.store import LedgerStore
 from fednode.node.views import Json, report_view, spec_bytes
 
@@ -76,12 +76,6 @@ def find_way(store: LedgerStore, trusted: TrustedBlock, height: int, now_ms: int
 def steps_before(store: LedgerStore, genesis: Genesis, first: int, now_ms: int) -> tuple[LightBlock, ...]:
     """Return the steps from the genesis to the block before `first`, as an export has them."""
     return find_way(store, trust_genesis(genesis), first - 1, now_ms)
-
-
-def leaves_of(state: State) -> Iterator[Leaf]:
-    """Yield every record of a state by bucket and key, as an export has them."""
-    for number in range(BUCKETS):
-        yield from state.bucket(number)
 
 
 # --- proofs ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fednode.errors import Unavailable, UsageError
 from fednode.ledger.checkpoint import Checkpoint, sign_checkpoint
 from fednode.ledger.json_form import to_json
 from fednode.ledger.proofs import Proof
-from fednode.node.audit import Prover, leaves_of, look_for, parse_txid, state_key, steps_before
+from fednode.node.audit import Prover, look_for, parse_txid, state_key, steps_before
 from fednode.node.control import Arguments, Call, Emit, Stream
 from fednode.node.views import Json
 
@@ -109,7 +109,7 @@ class AuditCalls:
         await emit({"height": height, "hash": block_hash})
         page: list[Json] = []
         size = 0
-        for kind, key, value in leaves_of(state):
+        for kind, key, value in state.leaves():
             page.append([kind, key.hex(), _text(value)])
             size += len(key) + len(value)
             if size >= STATE_PAGE_BYTES:

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from fednode.codec import decode, encode
+from fednode.ledger.block import Block
 from fednode.ledger.bodies import Body
+from fednode.ledger.export import (
+    PREAMBLE,
+    ExportBlock,
+    ExportEnd,
+    ExportHead,
+    ExportItem,
+    ExportStep,
+    Record,
+    export_block,
+    make_head,
+    write_export,
+)
 from fednode.ledger.light import LightBlock
+from fednode.ledger.rules import receipts_data
 from fednode.ledger.store import DecidedBlock
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.world import World
@@ -42,3 +61,54 @@ def play(rounds: int = 2) -> RoundWorld:
     for _ in range(rounds):
         world.finish_round()
     return world
+
+
+# --- exports, and changing them --------------------------------------------------------------------------------
+
+def write(world: RoundWorld, first: int = 1) -> bytes:
+    """Return the export of a world's blocks from `first` on."""
+    members = world.genesis.member_set
+    last = world.blocks[-1].block
+    blocks = (
+        export_block(d.block, world.light(d.block.height).certificate, receipts_data(d.receipts), members)
+        for d in world.blocks[first - 1 :]
+    )
+    steps = () if first == 1 else (world.light(first - 1),)
+    head = make_head(world.genesis, first, last.height, last.hash)
+    return b"".join(write_export(head, steps, world.state.leaves(), blocks))
+
+
+def records_of(data: bytes) -> list[Any]:
+    """Return the records of an export, the end left out."""
+    at, found = len(PREAMBLE), []
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append(decode(Record, data[at + 4 : at + 4 + size], size))
+        at += 4 + size
+    return found[:-1]
+
+
+def assemble(records: list[Any]) -> bytes:
+    """Return a file of these records whose counts and digest fit: a forger can compute them as well as we."""
+    body = PREAMBLE
+    for record in records:
+        data = encode(record, Record)
+        body += len(data).to_bytes(4, "big") + data
+    counts = [sum(isinstance(record, kind) for record in records) for kind in (ExportStep, ExportItem, ExportBlock)]
+    end = encode(ExportEnd(*counts, hashlib.sha256(body).digest()), Record)
+    return body + len(end).to_bytes(4, "big") + end
+
+
+def replace_block(world: RoundWorld, records: list[Any], height: int, block: Block, **parts: Any) -> list[Any]:
+    """Return the records with another block at a height, certified by everybody: all members conspire."""
+    first = next(record for record in records if isinstance(record, ExportHead)).first
+    places = [at for at, record in enumerate(records) if isinstance(record, ExportBlock)]
+    old = records[places[height - first]]
+    certificate = encode(world.maker.certify(block))
+    new = replace(old, block=block.encoded, certificate=certificate, **parts)
+    changed = list(records)
+    changed[places[height - first]] = new
+    head = changed[0]
+    if head.last == height:
+        changed[0] = replace(head, last_hash=block.hash)
+    return changed
