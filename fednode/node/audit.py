@@ -204,8 +204,8 @@ def look_for(
 ) -> Json:
     """Return where a height, a transaction or a round's report is, or None while it is not there."""
     if height is not None:
-        here = {"height": int(store.tip.height), "hash": store.tip.block_hash.hex()}
-        return {**here} if store.tip.height >= height else None
+        here: dict[str, Json] = {"height": int(store.tip.height), "hash": store.tip.block_hash.hex()}
+        return here if store.tip.height >= height else None
     if tx is not None:
         place = store.find_transaction(parse_txid(tx))
         return None if place is None else {"height": int(place.height), "id": tx.lower()}

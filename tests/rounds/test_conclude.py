@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fednode.learn.lanes import encode_limbs, metric_lane_count, scaling_from, statistics_lane_count
 from fednode.learn.lanes import Statistics as Sums
+from fednode.learn.lanes import encode_limbs, metric_lane_count, scaling_from, statistics_lane_count
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, read_model
 from fednode.learn.schema import Scaling
