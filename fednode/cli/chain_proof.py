@@ -263,8 +263,10 @@ def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[Me
 
 def describe(proven: Proven) -> dict[str, Any]:
     """Return what a proof has shown, for people and programs."""
+    from fednode.ledger.records import RoundReport
     from fednode.ledger.state import decode_record
-    from fednode.node.views import plain, transaction_view, utc_text
+    from fednode.node.audit import key_words
+    from fednode.node.views import plain, report_view, transaction_view, utc_text
 
     header, found = proven.proof.header, proven.proof
     shown: dict[str, Any] = {
@@ -282,10 +284,13 @@ def describe(proven: Proven) -> dict[str, Any]:
         readable: object = None
         if record is not None:
             try:
-                readable = plain(decode_record(key, record))
+                found_record = decode_record(key, record)
+                readable = (
+                    report_view(found_record) if isinstance(found_record, RoundReport) else plain(found_record)
+                )
             except Rejected:
                 readable = record.hex()  # of a kind that a later version knows
-        shown |= {"key": key.hex(), "is_there": record is not None, "record": readable}
+        shown |= {"key": key_words(key), "is_there": record is not None, "record": readable}
     return shown
 
 

@@ -192,6 +192,18 @@ def state_key(words: Sequence[str], state: State) -> bytes:
             raise UsageError(f"'{' '.join(words)}' is no key of the state; give one of: {STATE_KEYS}")
 
 
+def key_words(key: bytes) -> str:
+    """Return a key of the state in the words that `state_key` takes."""
+    kind, _, rest = key.partition(b"/")
+    if kind == b"report" and len(rest) == 36:
+        return f"report {rest[:32].hex()} {int.from_bytes(rest[32:], 'big')}"
+    if kind == b"nonce" and len(rest) == 2:
+        return f"nonce {int.from_bytes(rest, 'big')}"
+    if kind in (b"study", b"spec", b"round") and len(rest) == 32:
+        return f"{kind.decode()} {rest.hex()}"
+    return key.decode() if key in (b"chain", b"members", b"studies") else f"hex {key.hex()}"
+
+
 def parse_txid(text: str) -> bytes:
     """Return a transaction id; raise `UsageError` if it is none."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
