@@ -127,7 +127,7 @@ def make_plan(
 
 @contextlib.contextmanager
 def _folder(kept: Path | None, screen: Screen) -> Iterator[Path]:
-    """Yield the folder for everything. A temporary one is left behind only if something went wrong."""
+    """Yield the folder for everything. A temporary one is left behind only if something went wrong in its homes."""
     from fednode.node.files import environment
 
     if kept is not None:
@@ -140,15 +140,17 @@ def _folder(kept: Path | None, screen: Screen) -> Iterator[Path]:
         yield place
         return
     place = Path(tempfile.mkdtemp(prefix="fednode-demo-"))
+    is_kept = False
     try:
         yield place
     except FednodeError:
-        screen.line(f"homes and logs of this attempt are kept in {place}")
+        is_kept = (place / "genesis.toml").exists()
+        if is_kept:
+            screen.line(f"homes and logs of this attempt are kept in {place}")
         raise
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    shutil.rmtree(place)
+    finally:
+        if not is_kept:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 # --- running --------------------------------------------------------------------------------------------------

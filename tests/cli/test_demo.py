@@ -82,6 +82,14 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_table_that_is_not_there_is_named_and_nothing_is_left_behind(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tables = [word for name in ("anna", "berta", "clara") for word in ("--data", f"{name}.csv")]
+    assert run(["demo", "--schema", str(shipped_study("digits")), *tables]) == DataError.exit_code
+    assert "anna.csv cannot be read" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- what it is made of ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dataset", DATASETS)
