@@ -142,12 +142,15 @@ def verify_file(site: Site, path: Path, level: int, chain_id: str | None, as_jso
         with environment("read the export", path), path.open("rb") as file:
             opened = open_export(file.read)
             genesis, head = opened.genesis, opened.head
+            if wanted is not None and wanted != genesis.chain_id:
+                raise VerificationFailed(
+                    f"{path} is of chain {genesis.chain_id.hex()}, not of chain {wanted.hex()}; get the right export, "
+                    "or name its chain with --chain-id if that is what you mean to check"
+                )
             report = verify_export(opened, Level(level), now_ms())
     except Rejected as error:
         raise VerificationFailed(f"{path} is not an export that holds: {error.reason}") from None
     problem = report.problem
-    if wanted is not None and wanted != genesis.chain_id:
-        problem = f"it is of chain {genesis.chain_id.hex()}, not of chain {wanted.hex()}"
     shown = {
         "ok": not problem, "source": "export", "file": str(path), "level": level, "first": head.first,
         "height": int(report.chain.height), "chain_id": genesis.chain_id.hex(), "chain_name": genesis.name,

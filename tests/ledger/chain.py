@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from fednode.codec import decode, encode
+from fednode.crypto import Domain, Ed25519Signer, Secret
+from fednode.ids import MemberId
 from fednode.ledger.block import Block
 from fednode.ledger.bodies import Body
 from fednode.ledger.export import (
@@ -22,10 +24,15 @@ from fednode.ledger.export import (
     write_export,
 )
 from fednode.ledger.light import LightBlock
+from fednode.ledger.members import Member, MemberSet
+from fednode.ledger.merkle import EMPTY_ROOT
+from fednode.ledger.records import MemberList
 from fednode.ledger.rules import receipts_data
+from fednode.ledger.state import MEMBERS_KEY, State, get_members
 from fednode.ledger.store import DecidedBlock
+from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from tests.contract.test_store import ChainMaker, MemoryStore
-from tests.ledger.world import World
+from tests.ledger.world import World, seed_of
 
 
 class RoundWorld(World):
@@ -112,3 +119,39 @@ def replace_block(world: RoundWorld, records: list[Any], height: int, block: Blo
     if head.last == height:
         changed[0] = replace(head, last_hash=block.hash)
     return changed
+
+
+def with_new_member(world: RoundWorld, first: int = 1, signers: int = 4) -> list[Any]:
+    """Return an export whose last two blocks no rule would make: one admits a fifth member, the five decide the next.
+
+    `signers` of the five sign the last block.
+    """
+    records = records_of(write(world, first))
+    old = world.genesis.member_set
+    key = Ed25519Signer(Secret(seed_of("fifth")))
+    five = MemberSet((*old.members, Member(MemberId(5), key.public_key)))
+    listed = get_members(world.state)
+    fifth = replace(listed[0], member=MemberId(5), name="fifth", sign_key=key.public_key)
+    items = dict(world.state.items()) | {MEMBERS_KEY: encode(MemberList((*listed, fifth)))}
+    state = State.load(items.items())
+    last = world.blocks[-1].block
+    change = replace(last, header=replace(last.header, next_members_hash=five.hash, state_root=state.root))
+    records = replace_block(world, records, last.height, change, next_members=five)
+    certificate = world.maker.certify(change)
+    header = replace(
+        change.header, height=last.height + 1, time_ms=last.header.time_ms + 1, parent_hash=change.hash,
+        parent_certificate_hash=certificate.hash, members_hash=five.hash, tx_count=0,
+        tx_root=EMPTY_ROOT, receipts_root=EMPTY_ROOT, proposer=MemberId(5),
+    )
+    block = Block(header, (), (), certificate)
+    message = sign_bytes(world.chain_id, PRECOMMIT, block.height, 0, NO_VIEW, block.hash)
+    votes = [
+        Vote(PRECOMMIT, block.height, 0, NO_VIEW, block.hash, number, signer.sign(Domain.PRECOMMIT, message))
+        for number, signer in [*world.signers.items(), (MemberId(5), key)][5 - signers :]
+    ]
+    added = export_block(block, make_certificate(five, votes), (), five)
+    kept = [record for record in records[1:] if not isinstance(record, ExportItem)]
+    steps = [record for record in kept if isinstance(record, ExportStep)]
+    leaves = [ExportItem(*leaf) for leaf in state.leaves()]
+    head = replace(records[0], last=block.height, last_hash=block.hash)
+    return [head, *steps, *leaves, *kept[len(steps) :], added]

@@ -19,7 +19,7 @@ from fednode.ledger.state import State, nonce_key
 from fednode.ledger.verify import Level
 from fednode.ledger.verify_export import ExportReport, verify_export
 from fednode.ledger.vote import Certificate
-from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, write
+from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 NOW_MS = 10**12
 
@@ -120,6 +120,12 @@ def test_steps_and_blocks_of_a_later_stretch_are_checked(world: RoundWorld) -> N
         (change(records, 1, ExportBlock, block=blocks[2].block), "does not follow"),
     ):
         assert says in problem(data), (says, problem(data))
+
+
+def test_a_change_of_members_is_followed(world: RoundWorld) -> None:
+    report = check(assemble(with_new_member(world, 9)))
+    assert report.problem == "" and report.is_state_right
+    assert "3 signatures, 4 needed" in problem(assemble(with_new_member(world, 9, signers=3)))
 
 
 def test_nothing_is_exported_of_an_empty_chain(world: RoundWorld) -> None:

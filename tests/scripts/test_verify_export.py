@@ -31,7 +31,7 @@ from fednode.ledger.rules import Receipt, receipts_data
 from fednode.ledger.state import State, report_key
 from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
-from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, write
+from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_export.py"
 OTHER = bytes(31) + b"\x01"
@@ -277,6 +277,17 @@ def test_members_smuggled_in(world: RoundWorld, records: list[Any], found) -> No
     twice = MemberSet((Member(1, bytes(32)), Member(2, bytes(31) + b"\x01")))
     object.__setattr__(twice, "members", (Member(1, bytes(32)), Member(2, bytes(32))))
     assert "keys once each" in found(change(records, 6, ExportBlock, next_members=twice))["file"][0]
+
+
+@pytest.mark.parametrize("first", [1, 9])
+def test_a_change_of_members_that_the_old_ones_signed(world: RoundWorld, found, first: int) -> None:
+    assert found(assemble(with_new_member(world, first))) == {}
+    problems = found(assemble(with_new_member(world, first, signers=3)))
+    assert "3 signatures, 4 are needed" in problems["certificates"][0]
+    records = with_new_member(world, first)
+    at = next(i for i, record in enumerate(records) if isinstance(record, ExportBlock) and record.next_members)
+    records[at] = replace(records[at], next_members=None)
+    assert "names other members for the next height" in found(assemble(records))["certificates"][0]
 
 
 def test_evidence_that_proves_nothing(world: RoundWorld, records: list[Any], found) -> None:
