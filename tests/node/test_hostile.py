@@ -73,6 +73,7 @@ def run_with_liar(world: World, act: object, every_ms: int = 7, limit_ms: int = 
     assert all(world[n].core is not None for n in HONEST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_well_signed_nonsense_in_transactions(seed: int) -> None:
     """Every kind of body, signed by a member, with fields drawn from what is going on."""
@@ -101,6 +102,7 @@ def test_well_signed_nonsense_in_transactions(seed: int) -> None:
     assert not any(reason for n in HONEST for _, reason in world[n].dropped), "an honest member was cut off"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_well_signed_nonsense_in_consensus(seed: int) -> None:
     world = World(rounds=2, seed=seed).start()
@@ -144,6 +146,7 @@ def _sign(world: World, liar: Node, message: object) -> object:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_blocks_with_nonsense_in_them_are_voted_down(seed: int) -> None:
     """The liar leads its views with well-formed, well-signed blocks that no state allows."""
@@ -178,7 +181,7 @@ def test_blocks_with_nonsense_in_them_are_voted_down(seed: int) -> None:
     assert sent[0] > 3
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_changed_bytes_of_real_frames(seed: int) -> None:
     """Whatever the liar would send, with a few bytes changed: rejected, or harmless."""
     world = World(rounds=2, seed=seed)
@@ -211,7 +214,7 @@ def _raw(world: World, to: MemberId, data: bytes) -> do.Effect:
     return do.log("raw")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_catching_up_from_a_liar(seed: int) -> None:
     """A newcomer that asks the liar first gets changed blocks; it ends with the real chain all the same."""
     world = World(seed=seed).start(1, 2, LIAR).rest()
@@ -248,6 +251,7 @@ def test_catching_up_from_a_liar(seed: int) -> None:
     assert all(member == LIAR for member, _ in world[3].dropped)
 
 
+@pytest.mark.slow
 def test_double_votes_are_written_down_once_and_stop_nothing() -> None:
     world = World(rounds=1).start().rest()
     liar = world[LIAR]
@@ -310,6 +314,7 @@ def test_headers_of_any_content_survive_the_way(seed: int) -> None:
     assert wire.decode_header(wire.encode_header(header)) == header
 
 
+@pytest.mark.slow
 def test_chunk_names_that_make_no_sense_are_not_read() -> None:
     world = World(rounds=1).start()
     world.run(lambda: get_round(world[1].live().chain.state, world.study) is not None)

@@ -75,6 +75,7 @@ def test_spoilt_statistics_are_repeated_over_the_same_set() -> None:
     check_sums(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [Phase.KEYS, Phase.COMMIT, Phase.ROSTER, Phase.SUMACK])
 def test_pinned_set_that_cannot_be_met_pauses_the_study_by_name(phase: Phase) -> None:
     """After the spoilt round the liar goes away: nothing else may be unmasked, however often it is tried."""
@@ -97,6 +98,7 @@ def test_pinned_set_that_cannot_be_met_pauses_the_study_by_name(phase: Phase) ->
     check_models(world)
 
 
+@pytest.mark.slow
 def test_three_spoilt_rounds_pause_the_study_and_it_says_why() -> None:
     world = World(rounds=3)
     world.members[LIAR].tamper = spoil_sums(range(1, 100))
@@ -129,6 +131,7 @@ def test_liar_that_votes_failure_is_outvoted() -> None:
     assert all(report.outcome == Outcome.OK for report in world.reports)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", HONEST)
 def test_chunks_kept_from_one_member_do_not_stop_the_round(victim: int) -> None:
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
@@ -177,6 +180,7 @@ def test_garbage_in_place_of_sealed_shares_only_hurts_the_liar() -> None:
     assert all(LIAR in report.barred and LIAR not in report.counted for report in world.reports)
 
 
+@pytest.mark.slow
 def test_liar_with_a_vector_out_of_all_bounds_fails_its_rounds_and_nothing_else() -> None:
     """A member that sums in huge numbers: the round ends without result, the model stays, nobody crashes."""
 
