@@ -76,19 +76,6 @@ def show(site: Site, at: str, as_json: bool) -> None:
     print_records(block.get("transactions", []), ["id", "kind", "sender", "ok", "reason"], "no transactions")
 
 
-@chain.command("evidence", example="fednode chain evidence")
-@format_option
-@site_options
-@pass_site
-def evidence(site: Site, as_json: bool) -> None:
-    """Show who has signed twice, at which height, and in which block both signatures lie."""
-    found = as_records(ask(site, "evidence_list"))
-    if as_json:
-        print_json(found)
-    else:
-        print_records(found, ["member", "height", "recorded_height"], "no member has signed twice")
-
-
 @chain.command("tx", example="fednode chain tx 3f2a...64 digits... --format json")
 @click.argument("txid", metavar="ID")
 @format_option

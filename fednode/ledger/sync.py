@@ -194,7 +194,7 @@ SyncEffect = SendSync | ServeRange | StartSyncTimer | Adopt | BanPeer
 class CatchUp:
     """Who claims to be ahead, who was asked, what waits to be adopted. Pure; `handle` is the only way in."""
 
-    __slots__ = ("_asked", "_check", "_claims", "_effects", "_peers", "_queue", "_source", "_tip")
+    __slots__ = ("_asked", "_check", "_claims", "_effects", "_owed", "_peers", "_queue", "_source", "_tip")
 
     def __init__(self, tip: Tip, check: SignatureCheck = crypto.is_signature_valid) -> None:
         self._tip = tip
@@ -205,6 +205,8 @@ class CatchUp:
         self._asked: tuple[MemberId, BlockRangeRequest] | None = None
         self._queue: deque[Decision] = deque()
         self._source: MemberId | None = None
+        self._owed: dict[MemberId, int] = {}
+        """Answers a peer has failed to give since its last good one: who boasts and never delivers is asked last."""
 
     @property
     def target(self) -> Height | None:
@@ -250,7 +252,7 @@ class CatchUp:
                 self._effects.append(StartSyncTimer(SyncTimer.STATUS, STATUS_MS))
             case SyncTimer.RESPONSE:
                 if self._asked is not None:
-                    self._forget_claim(self._asked[0])
+                    self._note_failure(self._asked[0])
                 self._ask()
             case SyncTimer.GRACE:
                 self._ask()
@@ -289,6 +291,10 @@ class CatchUp:
         if self._asked is not None and self._asked[0] == peer:
             self._asked = None
 
+    def _note_failure(self, peer: MemberId) -> None:
+        self._owed[peer] = self._owed.get(peer, 0) + 1
+        self._forget_claim(peer)
+
     def _ask(self) -> None:
         """Ask one peer that claims more than we have, unless an answer is awaited or being adopted."""
         if self._asked is not None or self._queue:
@@ -296,6 +302,8 @@ class CatchUp:
         ahead = [peer for peer, height in sorted(self._claims.items()) if height > self._tip.height]
         if not ahead:
             return
+        least = min(self._owed.get(peer, 0) for peer in ahead)
+        ahead = [peer for peer in ahead if self._owed.get(peer, 0) == least]
         last_asked = self._source or 0
         peer = next((peer for peer in ahead if peer > last_asked), ahead[0])
         first = Height(self._tip.height + 1)
@@ -312,11 +320,12 @@ class CatchUp:
         if heights and heights != list(range(heights[0], heights[0] + len(heights))):
             self._ban(peer, "answered with blocks that are not in order")
         elif not heights:
-            self._forget_claim(peer)
+            self._note_failure(peer)
         elif heights[0] != request.first:
             return  # the late answer to an earlier request: the one to this is still to come
         else:
             self._asked = None
+            self._owed.pop(peer, None)
             self._queue.extend(response.blocks)
             self._adopt_next()
         self._ask()

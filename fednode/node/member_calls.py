@@ -18,7 +18,7 @@ from fednode.ledger.member_bodies import (
     RoleVote,
 )
 from fednode.ledger.member_records import Change, ProposalRecord, RoleRecord
-from fednode.ledger.member_state import get_flag, get_membership, get_roles
+from fednode.ledger.member_state import get_membership, get_roles
 from fednode.ledger.state import get_members
 from fednode.node import status
 from fednode.node.control import Arguments
@@ -43,7 +43,6 @@ def member_calls(node: Node, final: Final) -> Mapping[str, Call]:
         "keys_rotate": calls.keys_rotate,
         "role_list": calls.role_list,
         "role_vote": calls.role_vote,
-        "evidence_list": calls.evidence_list,
     }
 
 
@@ -112,14 +111,6 @@ class _MemberCalls:
         done = await self._final(vote)
         found = next(r for r in get_roles(self._node.state) if (r.role, r.holder) == (vote.role, vote.holder))
         return {**done, **role_view(found, [record.member for record in get_members(self._node.state)])}
-
-    async def evidence_list(self, args: Arguments) -> Json:
-        return [
-            {"member": int(flag.member), "height": offence.height, "recorded_height": offence.recorded_height}
-            for member in range(1, get_membership(self._node.state).next_member)
-            if (flag := get_flag(self._node.state, member)) is not None
-            for offence in flag.offences
-        ]
 
     def _find(self, text: str) -> ProposalRecord:
         """Return the open proposal of this number, or about a hospital of this name."""

@@ -24,6 +24,10 @@ from fednode.node.outbox import RESEND_MS, Outbox
 
 TRAFFIC_TIMER = ("traffic",)
 
+MAX_REFUSED = 64
+"""Transactions of one frame that the pool may refuse before the rest goes unread: checking a thousand signatures for
+nothing takes a tenth of a second."""
+
 
 class Traffic:
     """The outbox, and what is done about the pool. The caller wakes consensus after anything was added."""
@@ -41,13 +45,15 @@ class Traffic:
         One that is late, doubled or too many is no fault of whoever sent it; raises `Rejected` for one that no honest
         member has: it does not decode, or its signature does not hold.
         """
-        is_new = False
+        is_new, refused = False, 0
         for data in items:
             transaction = self._chain.verify(data)
             try:
                 is_new |= self._chain.admit(transaction)
             except Rejected:
-                continue
+                refused += 1
+                if refused >= MAX_REFUSED:
+                    break
         return is_new, self._start_timer() if is_new else []
 
     def submit(self, body: Body, now_ms: int) -> list[do.Effect]:

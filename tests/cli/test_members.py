@@ -81,10 +81,3 @@ def test_rotation_needs_a_member(fednode: Fednode, homes: Path, daemon_answers: 
     result = fednode("--home", homes / "anna", "keys", "rotate", "--yes", "--passphrase-file", homes / "passphrase")
     assert (result.code, "only a member" in result.err) == (11, True)
     assert keystore.read_bytes() == before
-
-
-def test_evidence(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
-    found = [{"member": 3, "height": 7, "recorded_height": 8}]
-    daemon_answers(homes / "anna", {"evidence_list": found})
-    assert json.loads(fednode("--home", homes / "anna", "chain", "evidence", "--format", "json").out) == found
-    assert "recorded" in fednode("--home", homes / "anna", "chain", "evidence").out

@@ -135,6 +135,18 @@ def test_an_unproven_claim_holds_nobody_up() -> None:
     assert machine.target is None
 
 
+def test_who_boasts_and_never_delivers_is_asked_last() -> None:
+    machine, _ = start({A: 9, B: 5})
+    machine.handle(SyncTimerFired(SyncTimer.RESPONSE))  # A owes an answer now
+    machine.handle(SyncReceived(A, status(10**6)))
+    effects = answer(machine, B, CHAIN[:2])
+    for tip in TIPS[1:3]:
+        effects = machine.handle(TipMoved(tip))
+    assert sends(effects) == [(B, BlockRangeRequest(Height(3), Height(5)))]
+    effects = machine.handle(PeerLost(B))
+    assert sends(effects) == [(A, BlockRangeRequest(Height(3), Height(66)))], "better than nobody"
+
+
 def test_a_late_answer_to_an_earlier_question_is_nobodys_fault() -> None:
     machine, _ = start({A: 5}, TIPS[2])
     assert answer(machine, A, CHAIN[:2]) == []
