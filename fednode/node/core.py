@@ -35,12 +35,16 @@ from fednode.node.effects import log
 from fednode.node.models import Models
 from fednode.node.studies import Studies, StudyEffect
 from fednode.node.traffic import Traffic
+from fednode.p2p.peers import TokenBucket
 from fednode.rounds import events as rounds
 from fednode.smpc import messages as sm
 
 OBSERVER_FRAMES = (wire.SyncFrame, wire.Transactions)
 """A candidate follows the chain and reports, nothing else."""
 HOLD_TIMER = ("hold",)
+RANGES_PER_S = 20
+"""Ranges of blocks one member is served: more than it can check, and little of this node's time."""
+
 HOLD_MS = 30
 """How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
 
@@ -73,6 +77,7 @@ class Core:
         self.now_ms = 0
         self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
         self._has_new_state = False
+        self._ranges: dict[MemberId, TokenBucket] = {}
         self._held = -1
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
 
@@ -324,7 +329,9 @@ class Core:
                 case sync.SendSync(peer, message):
                     out.append(do.SendFrame(peer, wire.encode_sync_frame(message)))
                 case sync.ServeRange(peer, first, last):
-                    out.append(do.ServeBlocks(peer, first, last))
+                    quota = self._ranges.setdefault(peer, TokenBucket(RANGES_PER_S, 2 * RANGES_PER_S))
+                    if quota.take(1, self.now_ms * 1_000_000):
+                        out.append(do.ServeBlocks(peer, first, last))
                 case sync.StartSyncTimer(kind, delay_ms):
                     out.append(do.StartTimer(("sync", kind), delay_ms))
                 case sync.Adopt(block, certificate):

@@ -51,7 +51,7 @@ class TokenBucket:
     def take(self, amount: float, now_ns: int) -> bool:
         """Take `amount` if it is there."""
         if self._at_ns:
-            self._level = min(self._burst, self._level + (now_ns - self._at_ns) * self._per_ns)
+            self._level = min(self._burst, self._level + max(0, now_ns - self._at_ns) * self._per_ns)
         self._at_ns = now_ns
         if amount > self._level:
             return False

@@ -351,6 +351,19 @@ def test_requests_for_absent_things_are_answered_with_nothing() -> None:
     world.run(lambda: world.life().status == StudyStatus.FINISHED)
 
 
+def test_a_member_that_asks_for_the_chain_all_the_time_gets_its_share() -> None:
+    world = World().start().rest()
+    transaction = world.submit(1, memo(1))
+    world.run(lambda: transaction.txid in world[1].receipts)
+    ask = wire.encode_sync_frame(sync.BlockRangeRequest(Height(1), Height(64)))
+    core = world[1].live()
+    served = [core.frame(MemberId(4), ask, world.now_ms) for _ in range(1000)]
+    assert sum(map(len, served)) == 40
+    world.rest(2_000)
+    assert len(core.frame(MemberId(4), ask, world.now_ms)) == 1
+    assert len(core.frame(MemberId(3), ask, world.now_ms)) == 1
+
+
 @pytest.mark.slow
 def test_claims_to_be_far_ahead_hold_up_nobody() -> None:
     world = World(rounds=2).start()
