@@ -9,7 +9,9 @@ from itertools import count
 import trio
 
 MAX_TIMERS = 100_000
-"""A bound against a machine that starts timers without end; a busy node has a few dozen."""
+"""A busy node has a few dozen; quick rounds with deadlines of hours leave one behind for every phase that has passed."""
+
+MIN_HEAP = 64
 
 
 class Timers:
@@ -24,13 +26,22 @@ class Timers:
 
     def start(self, key: Hashable, delay_ms: int) -> None:
         """Fire `key` after `delay_ms`; an earlier timer of the same key will not fire."""
-        if len(self._heap) >= MAX_TIMERS:
-            raise RuntimeError("too many timers")
         serial = next(self._serial)
         self._due[key] = serial
         heapq.heappush(self._heap, (trio.current_time() + delay_ms / 1000, serial, key))
-        if self._heap[0][1] == serial:
+        if len(self._heap) > max(MIN_HEAP, min(MAX_TIMERS, 2 * len(self._due))):
+            self._tidy()
+        if self._heap and self._heap[0][1] == serial:
             self._changed.set()
+
+    def _tidy(self) -> None:
+        """Drop what was replaced; if there is still too much, forget what is furthest away."""
+        alive = [entry for entry in self._heap if self._due.get(entry[2]) == entry[1]]
+        if len(alive) > MAX_TIMERS:
+            alive = heapq.nsmallest(MAX_TIMERS // 2, alive)
+            self._due = {key: serial for _, serial, key in alive}
+        heapq.heapify(alive)
+        self._heap = alive
 
     async def run(self) -> None:
         """Fire timers until cancelled."""
