@@ -54,7 +54,8 @@ class SignStateFile:
     def load(self, tip_height: int = 0) -> SignRecord | None:
         """Return the newest record, None if there is none; raise `StorageError` if no slot can be read.
 
-        With one damaged slot `silent_until` is set from `tip_height`: the lost record cannot be of a later height.
+        With one damaged slot `silent_until` is set from `tip_height`: the lost record cannot be of a later height, unless
+        the store was lost as well.
         """
         if not any(path.exists() for path in self._paths):
             return None
@@ -68,6 +69,9 @@ class SignStateFile:
         self._next = 1 - slot
         if len(readable) == 2:
             return newest
+        if tip_height + 1 < newest.height:
+            text = f"a sign-state record in {self._folder} is damaged and the store is older than the other one"
+            raise StorageError(f"{text}, so this node's last votes are unknown: {ROTATE_HINT}")
         self.silent_until = Height(max(newest.height, tip_height + 1))
         return newest
 

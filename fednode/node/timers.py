@@ -9,7 +9,7 @@ from itertools import count
 import trio
 
 MAX_TIMERS = 100_000
-"""A busy node has a few dozen; quick rounds with deadlines of hours leave one behind for every phase that has passed."""
+"""A busy node has a few dozen; quick rounds with deadlines of hours leave one behind for every phase of the past."""
 
 MIN_HEAP = 64
 

@@ -1,0 +1,136 @@
+"""Models: kept by hash, believed only if they hash to it, fetched from one member after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fednode.crypto import Secret
+from fednode.errors import StorageError
+from fednode.ids import Hash, MemberId, StudyId
+from fednode.learn.jobs import MAX_FRAME_BYTES
+from fednode.learn.merge import initial_model
+from fednode.learn.model_file import ModelFile, write_model
+from fednode.learn.schema import Scaling
+from fednode.learn.spec import Layout
+from fednode.learn.study_toml import parse_study
+from fednode.node import effects as do
+from fednode.node import wire
+from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.models import RETRY_MS, Models
+from tests.rounds.training import study_text
+
+SPEC = parse_study(study_text())
+STUDY = StudyId(b"s" * 32)
+MODEL = ModelFile(
+    STUDY, 3, SPEC, Scaling((1 << 23, 1 << 23), (1 << 22, 1 << 22)), initial_model(Layout.of(SPEC), STUDY)
+)
+DATA = write_model(MODEL)
+OTHER = Hash(b"o" * 32)
+KEY = Secret(b"k" * 32)
+
+
+# --- on disk ----------------------------------------------------------------------------------------------------
+
+def test_model_comes_back_and_is_listed(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "blobs")
+    assert store.list() == [] and store.load(MODEL.hash) is None and store.map_file(MODEL.hash) is None
+    store.put(MODEL.hash, DATA)
+    found = store.load(MODEL.hash)
+    assert found is not None and found.hash == MODEL.hash
+    assert store.has(MODEL.hash) and store.list() == [MODEL.hash]
+    mapped = store.map_file(MODEL.hash)
+    assert mapped is not None and bytes(mapped) == DATA
+    (tmp_path / "blobs" / "notes.safetensors").write_text("not a model")
+    assert store.list() == [MODEL.hash]
+
+
+def test_damaged_foreign_or_empty_file_is_no_model(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    for spoilt in (DATA[:-1], DATA[:-8] + bytes(8), b"", DATA + b"x", b"\xff" * 50):
+        store.path(MODEL.hash).write_bytes(spoilt)
+        assert store.load(MODEL.hash) is None
+    assert store.map_file(OTHER) is None
+    store.path(MODEL.hash).write_bytes(b"")
+    assert store.map_file(MODEL.hash) is None
+    store.put(OTHER, DATA)
+    assert store.load(OTHER) is None, "it is a model, but not the one its name says"
+
+
+def test_file_being_sent_survives_being_replaced(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.put(MODEL.hash, DATA)
+    mapped = store.map_file(MODEL.hash)
+    store.put(MODEL.hash, DATA)
+    assert mapped is not None and bytes(mapped) == DATA
+
+
+def test_round_record_is_encrypted_and_deleted_with_its_round(tmp_path: Path) -> None:
+    store = RoundStore(tmp_path / "rounds", KEY)
+    store.forget(STUDY, 5)
+    for number in (1, 2, 10):
+        for part in ("state", "input"):
+            store.put(STUDY, number, part, Secret(b"secret of round %d" % number))
+    store.put(StudyId(b"t" * 32), 1, "state", Secret(b"another study"))
+    assert store.load(STUDY, 2, "state") == b"secret of round 2"
+    assert store.load(STUDY, 3, "state") is None
+    assert not any(b"secret" in path.read_bytes() for path in (tmp_path / "rounds").iterdir())
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "rounds").iterdir())
+    store.forget(STUDY, 2)
+    assert store.load(STUDY, 1, "input") is None and store.load(STUDY, 2, "state") is None
+    assert store.load(STUDY, 10, "input") == b"secret of round 10"
+    assert store.load(StudyId(b"t" * 32), 1, "state") == b"another study"
+
+
+def test_round_record_of_another_key_or_damaged_is_one_sentence(tmp_path: Path) -> None:
+    RoundStore(tmp_path, KEY).put(STUDY, 1, "state", Secret(b"secret"))
+    with pytest.raises(StorageError, match="damaged or of another keystore; this hospital sits the round out"):
+        RoundStore(tmp_path, Secret(b"x" * 32)).load(STUDY, 1, "state")
+    [path] = tmp_path.iterdir()
+    path.write_bytes(b"short")
+    with pytest.raises(StorageError, match="sits the round out"):
+        RoundStore(tmp_path, KEY).load(STUDY, 1, "state")
+
+
+# --- from members -----------------------------------------------------------------------------------------------
+
+def asked(effects: list[do.Effect]) -> list[int]:
+    found = []
+    for effect in effects:
+        if isinstance(effect, do.SendFrame):
+            assert wire.decode_frame(effect.data) == wire.WantModel(MODEL.hash)
+            found.append(int(effect.to))
+    return found
+
+
+def test_members_are_asked_in_turn_until_it_is_here() -> None:
+    models, members = Models(), [MemberId(1), MemberId(3), MemberId(4)]
+    assert models.fetch(MODEL.hash, members) == [], "nobody wants it"
+    models.want(MODEL.hash)
+    first = models.fetch(MODEL.hash, members)
+    assert do.StartTimer(("model", bytes(MODEL.hash)), RETRY_MS) in first
+    order = asked(first)
+    for _ in range(4):
+        order += asked(models.retry(MODEL.hash, members))
+    assert order == [1, 3, 4, 1, 3]
+    models.settled(MODEL.hash)
+    assert models.retry(MODEL.hash, members) == []
+
+
+def test_nobody_there_means_waiting_and_whoever_comes_is_asked() -> None:
+    models = Models()
+    models.want(MODEL.hash)
+    assert asked(models.fetch(MODEL.hash, [])) == []
+    assert asked(models.peer_up(MemberId(4))) == [4]
+
+
+def test_only_wanted_models_of_possible_size_are_read() -> None:
+    models = Models()
+    assert not models.expects(MODEL.hash, 100)
+    models.want(MODEL.hash)
+    assert models.expects(MODEL.hash, 100) and not models.expects(OTHER, 100)
+    assert not models.expects(MODEL.hash, MAX_FRAME_BYTES + 1)
+    assert models.arrived(OTHER, memoryview(DATA)) is None
+    found = models.arrived(MODEL.hash, memoryview(DATA))
+    assert found is not None and found.hash == MODEL.hash
