@@ -54,8 +54,8 @@ class SignStateFile:
     def load(self, tip_height: int = 0) -> SignRecord | None:
         """Return the newest record, None if there is none; raise `StorageError` if no slot can be read.
 
-        With one damaged slot `silent_until` is set from `tip_height`: the lost record cannot be of a later height, unless
-        the store was lost as well.
+        With one damaged slot `silent_until` is set from `tip_height`: the lost record cannot be of a later height,
+        unless the store was lost as well.
         """
         if not any(path.exists() for path in self._paths):
             return None
