@@ -210,8 +210,9 @@ class CatchUp:
 
     @property
     def target(self) -> Height | None:
-        """The highest height that a connected peer claims, if it is ahead of the tip: for status displays."""
-        best = max(self._claims.values(), default=Height(0))
+        """The highest height a peer claims that has not failed to prove one, if it is ahead of the tip."""
+        claims = (height for peer, height in self._claims.items() if not self._owed.get(peer))
+        best = max(claims, default=Height(0))
         return best if best > self._tip.height else None
 
     def handle(self, event: SyncEvent) -> list[SyncEffect]:
@@ -232,7 +233,7 @@ class CatchUp:
             case PeerAhead():
                 # whoever votes at a height has decided the one before
                 self._claim(event.peer, Height(event.height - 1))
-                if self.target is not None and self._asked is None:
+                if self._asked is None and event.height - 1 > self._tip.height:
                     self._effects.append(StartSyncTimer(SyncTimer.GRACE, GRACE_MS))
             case TipMoved():
                 self._tip = event.tip

@@ -242,7 +242,7 @@ class Reactor:
                 self.timers.start(key, delay_ms)
             case do.DropPeer(member, reason):
                 self._note_problem(f"member {member} was cut off for a while: {reason}")
-                if self.network is not None:
+                if self.network is not None and member in self.peer_of:  # a block in between may have removed it
                     self.network.drop(self.peer_of[member], reason)
             case do.Log(kind, fields):
                 self._log(kind, dict(fields))

@@ -139,6 +139,7 @@ def test_who_boasts_and_never_delivers_is_asked_last() -> None:
     machine, _ = start({A: 9, B: 5})
     machine.handle(SyncTimerFired(SyncTimer.RESPONSE))  # A owes an answer now
     machine.handle(SyncReceived(A, status(10**6)))
+    assert machine.target == 5, "a claim that was not proven when asked says nothing any more"
     effects = answer(machine, B, CHAIN[:2])
     for tip in TIPS[1:3]:
         effects = machine.handle(TipMoved(tip))
