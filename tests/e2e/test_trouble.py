@@ -143,6 +143,7 @@ def test_request_without_quorum_says_so_and_is_done_later(endless: Endless) -> N
     federation[1].wait(lambda s: study_of(s)["status"] == "paused", ROUND_DEADLINE_S, "the pause")
     federation[3].start()
     for hospital in (federation[1], federation[2], federation[3]):
+        hospital.wait(lambda s: study_of(s)["status"] == "paused", ROUND_DEADLINE_S, "the pause")  # it has caught up
         done = hospital.cli("study", "resume")
         assert done.returncode == 0, done.stderr
     await_counted_again(federation, 3)
