@@ -89,6 +89,7 @@ class StudyMachine:
         self._forgotten = -1
         self._check_number: int | None = None
         self._work_failures = 0
+        self._working: set[int] = set()
         self.data_check: work.DataChecked | None = None
         self.problem: str | None = None
 
@@ -213,12 +214,16 @@ class StudyMachine:
         mine = next((entry for entry in record.ready if entry.member == place.me), None)
         if mine is not None and mine.is_ready:
             return []
+        if self._working:
+            return []  # whoever is still busy with an earlier round would only keep the next one waiting
         if self.data_check is None:
-            if self._check_number is not None:
-                return []
             self._check_number = self._number()
-            return [ev.StartWork(self._check_number, work.CheckData(place.spec, place.data_path))]
+            return [self._start_work(self._check_number, work.CheckData(place.spec, place.data_path))]
         return [ev.Submit(Ready(place.study, place.seal_key))] if self.data_check.is_ok else []
+
+    def _start_work(self, number: int, job: work.Job) -> ev.Effect:
+        self._working.add(number)
+        return ev.StartWork(number, job)
 
     def _make_input(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
         """Give the worker this round's job, once, when the model it starts from is at hand."""
@@ -239,7 +244,7 @@ class StudyMachine:
                     place.spec, place.study, current.number, place.me, start.scaling, values, place.data_path
                 )
         current.input_number = self._number()
-        return [ev.StartWork(current.input_number, job)]
+        return [self._start_work(current.input_number, job)]
 
     def _conclude(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
         """Draw the conclusion once the sum is open and the model the round began with is at hand."""
@@ -264,11 +269,14 @@ class StudyMachine:
     # --- answers ------------------------------------------------------------------------------------------------
 
     def _on_work(self, number: int, answer: work.Answer) -> list[ev.Effect]:
+        self._working.discard(number)
         if number == self._check_number:
             return self._on_data_checked(answer)
         current = self._current
         if current is None or number != current.input_number or current.session is None:
-            return []
+            return self._on_failed_work("the worker took longer than the round waited; raise train_timeout_s") + (
+                self._advance()
+            )
         place = self._place
         match answer:
             case work.StatisticsComputed(lanes):
@@ -280,7 +288,8 @@ class StudyMachine:
                 weight = weight_of(place.spec, trained.train_rows)
                 job = MakeInput(place.spec, weight, trained.delta, trained.metric_lanes, place.entropy)
             case _:
-                return self._on_failed_work(current, answer)
+                text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
+                return self._on_failed_work(f"round {current.number}: the worker failed: {text}")
         self._work_failures, self.problem = 0, None
         current.input_number = self._number()
         return [ev.Compute(current.input_number, job)]
@@ -288,20 +297,19 @@ class StudyMachine:
     def _on_data_checked(self, answer: work.Answer) -> list[ev.Effect]:
         if not isinstance(answer, work.DataChecked):
             text = answer.text if isinstance(answer, work.Failed) else type(answer).__name__
-            self.problem = f"the data could not be checked: {text}"
-            return [ev.Note(self.problem, True)]
-        self.data_check = answer
+            return self._on_failed_work(f"the data could not be checked: {text}")
+        self.data_check, self._work_failures, self.problem = answer, 0, None
         if not answer.is_ok:
             wrong = next(verdict for verdict in answer.verdicts if verdict.status == "error")
             named = f"column '{wrong.column}': " if wrong.column else ""
-            self.problem = f"the data do not fit the study: {named}{wrong.text}"
+            self.problem = f"the data do not fit the study: {named}{wrong.text}; then start the daemon again"
             return [ev.Note(self.problem, True)]
         return self._advance()
 
-    def _on_failed_work(self, current: Current, answer: work.Answer) -> list[ev.Effect]:
+    def _on_failed_work(self, text: str) -> list[ev.Effect]:
         self._work_failures += 1
-        text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
-        self.problem = f"round {current.number}: the worker failed: {text}"
+        is_last = self._work_failures >= MAX_WORK_FAILURES
+        self.problem = f"{text}; mend it and start the daemon again" if is_last else text
         return [ev.Note(self.problem, True)]
 
     def _on_computed(self, number: int, result: object) -> list[ev.Effect]:

@@ -178,6 +178,31 @@ def test_worker_that_always_fails_stops_costing_the_others_time() -> None:
     check_models(world)
 
 
+def test_data_check_that_failed_is_tried_again() -> None:
+    world = World(rounds=1)
+    worker = world.members[3].worker
+    assert worker is not None
+    worker.check_failures = [failed("the training process ended by signal 9")]
+    world.run().settle()
+    assert world.members[3].problems == ["the data could not be checked: the training process ended by signal 9"]
+    assert any(3 in report.counted for report in world.reports)
+
+
+def test_worker_that_hangs_costs_one_deadline_not_one_in_every_round() -> None:
+    world = World(rounds=8)
+    worker = world.members[1].worker
+    assert worker is not None
+    world.run(lambda w: w.round is not None and w.round.number == 1)
+    worker.delay_ms = 20_000
+    world.run().settle(30_000)
+    assert sum(1 in report.expected for report in world.reports[2:]) <= 1
+    assert sum(any(span.is_expired for span in report.phases) for report in world.reports) == 1
+    machine = world.members[1].machine
+    assert machine is not None and machine.problem is not None
+    assert "took longer than the round waited; raise train_timeout_s" in machine.problem
+    check_models(world)
+
+
 @pytest.mark.slow
 def test_damaged_round_record_means_silence_for_that_round_only() -> None:
     world = World(rounds=6)

@@ -74,6 +74,8 @@ class FakeWorker:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.failures: list[work.Failed] = []
+        self.check_failures: list[work.Failed] = []
+        self.delay_ms = 0
         self.asked: list[str] = []
 
     def answer(self, job: work.Job) -> work.Answer:
@@ -82,6 +84,8 @@ class FakeWorker:
         if self.failures and not isinstance(job, work.CheckData):
             return self.failures.pop(0)
         assert not isinstance(job, work.Predict)
+        if self.check_failures and isinstance(job, work.CheckData):
+            return self.check_failures.pop(0)
         checked = check_table(job.spec, self.table)
         if isinstance(job, work.CheckData):
             count = 0 if checked.rows is None else len(checked.rows.labels)

@@ -338,7 +338,8 @@ class World:
                     self.pool.append((member.number, body))
             case ev.StartWork(number, job):
                 assert member.worker is not None, "a member without data has no work"
-                self._deliver(member, ev.WorkDone(number, member.worker.answer(job)), WORK_MS)
+                answer = member.worker.answer(job)
+                self._deliver(member, ev.WorkDone(number, answer), WORK_MS + member.worker.delay_ms)
             case ev.NeedModel(name):
                 member.wanted.add(name)
                 self._fetch(member, name)
