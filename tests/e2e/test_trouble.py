@@ -5,7 +5,10 @@ One federation with an endless study lives through all of it, so the chain at th
 
 from __future__ import annotations
 
+import os
 import random
+import select
+import signal
 import threading
 import time
 
@@ -95,6 +98,27 @@ def test_cut_off_and_healed(endless: Endless) -> None:
     assert victim.status()["chain"]["height"] == stuck
     endless.wires.heal()
     await_counted_again(federation, 2)
+
+
+def test_worker_killed_and_worker_standing_still(endless: Endless) -> None:
+    """The daemon goes on, the hospital is counted again, and no worker outlives its daemon."""
+    federation = endless.federation
+    victim = federation[4]
+    daemon, first = victim.pid, victim.status()["worker_pid"]
+    os.kill(first, signal.SIGKILL)
+    await_counted_again(federation, 4)
+    second = victim.status()["worker_pid"]
+    assert victim.pid == daemon and victim.is_alive and second != first
+    os.kill(second, signal.SIGSTOP)
+    begin = study_of(federation[1].status())["next_round"]
+    federation[1].wait(lambda s: study_of(s)["next_round"] > begin + 3, ROUND_DEADLINE_S, "rounds without it")
+    os.kill(second, signal.SIGCONT)
+    await_counted_again(federation, 4)
+    third = os.pidfd_open(victim.status()["worker_pid"])
+    victim.kill()
+    ended, _, _ = select.select([third], [], [], 10)
+    os.close(third)
+    assert ended, "the worker outlives its daemon"
 
 
 def test_two_of_four_gone(endless: Endless) -> None:
