@@ -63,6 +63,7 @@ class NumberColumn:
     missing: Tokens
 
     def __post_init__(self) -> None:
+        _check_printable(self.name, self.unit, *self.missing)
         if self.low_micro >= self.high_micro:
             raise ValueError(f"column '{self.name}': low must be below high")
 
@@ -77,6 +78,7 @@ class CategoryColumn:
     missing: Tokens
 
     def __post_init__(self) -> None:
+        _check_printable(self.name, *self.levels, *self.missing)
         _check_distinct(self.name, self.levels)
 
 
@@ -104,6 +106,7 @@ class LabelColumn:
     missing: Tokens
 
     def __post_init__(self) -> None:
+        _check_printable(self.name, *self.levels, *self.missing)
         _check_distinct(self.name, self.levels)
         if self.rule is not None and len(self.levels) != 2:
             raise ValueError(f"column '{self.name}': a label rule has two outcomes, not {len(self.levels)}")
@@ -182,6 +185,7 @@ class StudySpec:
     seed: U32
 
     def __post_init__(self) -> None:
+        _check_printable(self.name, self.description.replace("\n", " "))
         if self.weights not in ("public", "equal"):
             raise ValueError(f"weights '{self.weights}' is neither public nor equal")
         if self.weights == "equal" and self.max_weight != 1:
@@ -245,6 +249,12 @@ def normal_token(cell: str) -> str:
     plain = format(number, "f")
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
     return "0" if plain in ("-0", "") else plain.removeprefix("+")
+
+
+def _check_printable(*texts: str) -> None:
+    """A study of one member is shown in the terminals of others: no control or invisible characters."""
+    if not all(text.isprintable() for text in texts):
+        raise ValueError("names, levels, units and descriptions must be printable")
 
 
 def _check_distinct(name: str, levels: tuple[str, ...]) -> None:

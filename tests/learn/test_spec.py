@@ -124,3 +124,18 @@ def test_weights_are_rows_up_to_the_bound(spec: StudySpec) -> None:
     assert [weight_of(spec, rows) for rows in (0, 1, 500, 10**6)] == [1, 1, 500, spec.max_weight]
     equal = replace(spec, weights="equal", max_weight=1)
     assert [weight_of(equal, rows) for rows in (1, 500)] == [1, 1]
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\x07", "\u202eevil", "two\nlines", "\x00"])
+def test_texts_that_could_play_with_a_terminal_are_refused(spec: StudySpec, text: str) -> None:
+    """A study is proposed by one member and shown in the terminals of the others."""
+    column = spec.columns[0]
+    for change in (
+        lambda: replace(spec, name=text), lambda: replace(column, name=text), lambda: replace(column, missing=(text,))
+    ):
+        with pytest.raises(ValueError, match="must be printable"):
+            change()
+    if "\n" not in text:
+        with pytest.raises(ValueError, match="must be printable"):
+            replace(spec, description=text)
+    assert replace(spec, description="two\nlines \u00e4\u00f6").description
