@@ -42,6 +42,7 @@ class Refusal(StrEnum):
     TOO_MANY_PROPOSALS = "too-many-proposals"
     TOO_MANY_ROLES = "too-many-roles"
     TOO_MANY_STUDIES = "too-many-studies"
+    TOO_MANY_UNDECIDED = "too-many-undecided"
     UNKNOWN_DEALER = "unknown-dealer"
     WEIGHT_RANGE = "weight-range"
     WEIGHT_SUM = "weight-sum"
@@ -86,6 +87,7 @@ _SENTENCES = {
     Refusal.TOO_MANY_PROPOSALS: "too many proposals are open; vote on them, or wait until they lapse",
     Refusal.TOO_MANY_ROLES: "the ledger holds as many roles and votes on roles as it can",
     Refusal.TOO_MANY_STUDIES: "the ledger holds as many studies as it can",
+    Refusal.TOO_MANY_UNDECIDED: "too many studies this hospital has proposed still wait for approval or rejection",
     Refusal.UNKNOWN_DEALER: "the message names a member that is not a dealer here",
     Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
     Refusal.WEIGHT_SUM: "the weight is not the sum of the weights committed by the members of the sum",

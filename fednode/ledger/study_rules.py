@@ -29,6 +29,9 @@ from fednode.ledger.state import STUDIES_KEY, Draft, get_studies, get_study, spe
 
 MAX_STUDIES = 1000
 
+MAX_UNDECIDED = 16
+"""Studies of one member that wait for approval: every node looks at every open study after every block."""
+
 ACTIVE = (
     StudyStatus.WAITING, StudyStatus.RUNNING, StudyStatus.PAUSING, StudyStatus.PAUSED, StudyStatus.STOPPING
 )
@@ -58,6 +61,10 @@ def apply_create(draft: Draft, at: BlockTime, member_count: int, sender: MemberI
     """Propose a study. The sum of 2^23 per member cannot wrap in 32 bits: a ledger has at most 256 members."""
     if member_count < MIN_INCLUDED:
         raise refuse(Refusal.TOO_FEW_MEMBERS)
+    known = (get_study(draft, study) for study in get_studies(draft))
+    undecided = sum(r is not None and (r.creator, r.status) == (sender, StudyStatus.CREATED) for r in known)
+    if undecided >= MAX_UNDECIDED:
+        raise refuse(Refusal.TOO_MANY_UNDECIDED)
     record = new_study(body.terms, body.spec, sender, at.height, StudyStatus.CREATED)
     write_new_study(draft, record, body.spec)
     return StudyId(record.study)

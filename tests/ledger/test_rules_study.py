@@ -15,7 +15,7 @@ from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import get_nonce, get_round, get_spec, get_studies, get_study
-from fednode.ledger.study_rules import MAX_STUDIES
+from fednode.ledger.study_rules import MAX_STUDIES, MAX_UNDECIDED
 from tests.ledger.world import SPEC, TERMS, World, seed_of
 
 RESUME, STOP = tx.StudyAction.RESUME, tx.StudyAction.STOP
@@ -154,6 +154,19 @@ def test_the_number_of_studies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     world = World()
     propose(world)
     assert world.refused(1, tx.StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_STUDIES
+
+
+def test_one_member_cannot_fill_the_ledger_with_proposals() -> None:
+    """Every node looks at every open study after every block: a thousand of them would slow all members down."""
+    world = World()
+    for number in range(MAX_UNDECIDED):
+        assert world.post(2, tx.StudyCreate(TERMS, b"proposal %d" % number)).ok
+    assert world.refused(2, tx.StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_UNDECIDED
+    assert world.post(3, tx.StudyCreate(TERMS, b"of another member")).ok
+    first = tx.compute_study_id(TERMS, b"proposal 0")
+    for member in (1, 3):
+        assert world.post(member, tx.StudyVote(first, tx.StudyAction.REJECT)).ok
+    assert world.post(2, tx.StudyCreate(TERMS, b"one was rejected")).ok
 
 
 # --- joining -----------------------------------------------------------------------------------------------------
