@@ -91,7 +91,7 @@ class AuditCalls:
 
     async def steps(self, args: Arguments) -> Json:
         """Return the light blocks that lead from the genesis to the block before `first`."""
-        first, now = args.number("first"), _now_ms()
+        first, now = max(1, args.number("first")), _now_ms()
         found = await self._in_thread(lambda: steps_before(self._store, self._node.genesis, first, now))
         return [_text(encode(step)) for step in found]
 

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -23,8 +23,13 @@ from fednode.node.files import PRIVATE_FILE, Home, environment
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings old trio stubs, which do not know trio's own
 
+T = TypeVar("T")
+
 MAX_REQUEST_BYTES = 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
+MAX_NUMBER = 2**53
+"""Heights and rounds are far below; JSON of other programs is exact up to here."""
+
 MAX_CALLERS = 64
 """Connections served at once; further ones wait in the listener's queue."""
 
@@ -40,6 +45,8 @@ class Arguments:
         value = self.values.get(name, default)
         if not isinstance(value, str):
             raise UsageError(f"argument '{name}' must be a text; use the same version of fednode for both sides")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise UsageError(f"argument '{name}' is no valid Unicode text; correct it")
         return value
 
     def number(self, name: str, default: int | None = None) -> int:
@@ -47,6 +54,8 @@ class Arguments:
         value = self.values.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise UsageError(f"argument '{name}' must be a number; use the same version of fednode for both sides")
+        if not 0 <= value <= MAX_NUMBER:
+            raise UsageError(f"'{name}' must be between 0 and {MAX_NUMBER}, not {value}")
         return value
 
     def optional_text(self, name: str) -> str | None:
@@ -56,6 +65,14 @@ class Arguments:
     def optional_number(self, name: str) -> int | None:
         """Return a number, or None where it was left out."""
         return None if self.values.get(name) is None else self.number(name)
+
+
+def build(make: Callable[..., T], *fields: object) -> T:
+    """Return `make(*fields)`; raise `UsageError` where a caller's values are none that such a record may hold."""
+    try:
+        return make(*fields)
+    except ValueError as error:
+        raise UsageError(f"{error}; correct it") from None
 
 
 Emit = Callable[[Json], Awaitable[None]]

@@ -16,7 +16,7 @@ from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import get_studies
 from fednode.node import chain_query, status
 from fednode.node.audit_calls import AuditCalls
-from fednode.node.control import Arguments, Emit, Handlers
+from fednode.node.control import Arguments, Emit, Handlers, build
 from fednode.node.files import PUBLIC_FILE, write_atomic
 from fednode.node.member_calls import member_calls
 from fednode.node.status import Node
@@ -101,7 +101,7 @@ class _Calls:
     async def submit_memo(self, args: Arguments) -> Json:
         """Put a line for auditors on the ledger; `ms` is the time from here to its block being stored."""
         start = time.perf_counter()
-        done = await self.final(Memo(args.text("text")))
+        done = await self.final(build(Memo, args.text("text")))
         return {**done, "ms": round(1000 * (time.perf_counter() - start), 3)}
 
     # --- studies ------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class _Calls:
 
     async def study_pause(self, args: Arguments) -> Json:
         study = self._study(args)
-        done = await self.final(StudyPause(study, args.text("reason", "")[:200]))
+        done = await self.final(build(StudyPause, study, args.text("reason", "")))
         return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
 
     def _study(self, args: Arguments) -> StudyId:

@@ -21,7 +21,7 @@ from fednode.ledger.member_records import Change, ProposalRecord, RoleRecord
 from fednode.ledger.member_state import get_membership, get_roles
 from fednode.ledger.state import get_members
 from fednode.node import status
-from fednode.node.control import Arguments
+from fednode.node.control import Arguments, build
 from fednode.node.keystore import PublicKeys
 from fednode.node.status import Node
 from fednode.node.views import Json
@@ -65,9 +65,12 @@ class _MemberCalls:
 
     async def member_invite(self, args: Arguments) -> Json:
         card = _card(args.text("card"))
-        done = await self._final(MemberPropose(card))
-        open_ = next(p for p in get_membership(self._node.state).proposals if p.card == card)
-        return {**done, "proposal": open_.number, "member": int(open_.member), "name": card.name}
+        done = await self._final(build(MemberPropose, card))
+        proposals = get_membership(self._node.state).proposals
+        opened = next((p for p in proposals if p.card == card), None)  # None: it has carried at once
+        if opened is None:
+            return {**done, "proposal": None, "name": card.name, "is_carried": True}
+        return {**done, "proposal": opened.number, "member": int(opened.member), "name": card.name}
 
     async def member_approve(self, args: Arguments) -> Json:
         open_ = self._find(args.text("proposal"))
@@ -80,7 +83,7 @@ class _MemberCalls:
             if (open_.change, open_.member) == (Change.REMOVE, member):
                 done = await self._final(MemberApprove(open_.number))
                 return {**done, "proposal": open_.number, **self._outcome(open_)}
-        done = await self._final(MemberRemove(member, args.text("reason", "")[:200]))
+        done = await self._final(build(MemberRemove, member, args.text("reason", "")))
         proposals = get_membership(self._node.state).proposals
         opened = next((p for p in proposals if (p.change, p.member) == (Change.REMOVE, member)), None)
         if opened is None:
@@ -89,11 +92,11 @@ class _MemberCalls:
 
     async def member_address(self, args: Arguments) -> Json:
         addresses = tuple(args.text("addresses").split())
-        return {**await self._final(MemberAddresses(addresses)), "addresses": list(addresses)}
+        return {**await self._final(build(MemberAddresses, addresses)), "addresses": list(addresses)}
 
     async def keys_rotate(self, args: Arguments) -> Json:
         card = _card(args.text("card"))
-        return await self._final(MemberRotate(card, bytes.fromhex(args.text("signature"))))
+        return await self._final(build(MemberRotate, card, build(bytes.fromhex, args.text("signature"))))
 
     async def role_list(self, args: Arguments) -> Json:
         members = [record.member for record in get_members(self._node.state)]

@@ -19,6 +19,7 @@ from fednode.ledger.bodies import Memo
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import VoteSigner, initial_record
 from fednode.ledger.genesis import make_genesis
+from fednode.ledger.leveldb import open_store
 from fednode.node import effects as do
 from fednode.node import wire
 from fednode.node.blobs import ModelStore, RoundStore
@@ -31,7 +32,6 @@ from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
-from tests.contract.test_store import MemoryStore
 from tests.ledger.world import make_cards, seed_of
 
 
@@ -64,6 +64,9 @@ class FakeNetwork:
     def drop(self, peer: PeerId, reason: str) -> None:
         self.dropped.append((peer, reason))
 
+    def counters(self) -> Mapping[str, int]:
+        return {}
+
     def set_members(self, members: Mapping[PeerId, tuple[str, ...]]) -> None:
         pass
 
@@ -90,7 +93,7 @@ class Stage:
         record = initial_record(self.chain_id, signer.public_key)
         sign_state = SignStateFile(root / "sign")
         sign_state.create(record)
-        self.store = MemoryStore(genesis)
+        self.store = open_store(root / "chain", genesis)
         chain = Chain(self.chain_id, self.store.load_state(), 0)
         member = MemberId(1)
         site = Site(
@@ -117,7 +120,7 @@ class Stage:
 
     def play(self, body: Callable[[Stage], Awaitable[None]]) -> None:
         async def main() -> None:
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.reactor.run, self.network)
                     await trio.testing.wait_all_tasks_blocked()
@@ -129,6 +132,7 @@ class Stage:
         finally:
             assert self.reactor.parts.journal is not None
             self.reactor.parts.journal.close()
+            self.store.close()
 
 
 async def settled() -> None:

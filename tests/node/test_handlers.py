@@ -1,0 +1,87 @@
+"""Whatever a caller asks, the daemon answers or says what is wrong with the question; no question ends it."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from fednode.errors import FednodeError, Rejected
+from fednode.node import audit_calls, handlers, member_calls
+from fednode.node.config import config_template, load_config
+from fednode.node.control import Arguments, Handlers, Json
+from fednode.node.handlers import make_handlers
+from fednode.node.status import Node
+from tests.node.test_reactor import Stage
+from tests.rounds.training import study_text
+
+STRANGE: list[Json] = [
+    None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**40, -(10**40), 1.5, "", "0", "1", "-1", "latest", "1..2",
+    "..", "9..1", "a\nb", "\x1b[2J", "\x00", "x" * 300, "\u00e9" * 200, "zz", "ab", "ab" * 32, "0x" + "ab" * 20,
+    "AB" * 32, "grant",
+    "revoke", "approve", "stop", "auditor", "header", "tx", "state", "member 1", "/dev/full", "/", "../x",
+    [], {}, ["a"], {"a": 1}, "/ip4/1.2.3.4/tcp/1", study_text(), "format = 1", "hospital-0", "\ud800",
+]
+
+
+def names_of_arguments() -> list[str]:
+    """Every argument that any call reads."""
+    source = "".join(inspect.getsource(module) for module in (handlers, member_calls, audit_calls))
+    found = sorted(set(re.findall(r'args\.(?:text|number|optional_text|optional_number|values\.get)\("(\w+)"', source)))
+    assert len(found) > 12
+    return found
+
+
+def make_node(stage: Stage, root: Path) -> Node:
+    file = root / "hospital.toml"
+    file.write_text(config_template("A", ("/ip4/127.0.0.1/tcp/7700",), (), None))
+    config = load_config(file, {}, root).values
+    return Node("A", stage.genesis, stage.reactor, config, time.monotonic(), 1)
+
+
+async def ask(found: Handlers, name: str, values: dict[str, Json]) -> None:
+    async def emit(value: Json) -> None:
+        pass
+
+    with trio.move_on_after(0.2):
+        try:
+            if name in found.streams:
+                await found.streams[name](Arguments(values), emit)
+            else:
+                await found.calls[name](Arguments(values))
+        except (FednodeError, Rejected) as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+def test_no_question_ends_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(handlers, "FINAL_TIMEOUT_S", 0.1)
+    monkeypatch.chdir(tmp_path)
+    drawn = random.Random(seed)
+    names = names_of_arguments()
+    stage = Stage(tmp_path)
+
+    async def body(stage: Stage) -> None:
+        stopped: list[bool] = []
+        found = make_handlers(make_node(stage, tmp_path), lambda: stopped.append(True))
+        await ask(found, "submit_memo", {"text": "a first block"})
+        for name in (*found.calls, *found.streams):
+            for attempt in range(25 if seed else 6):
+                values = {key: drawn.choice(STRANGE) for key in names if drawn.random() < 0.8}
+                if attempt < 8:  # mostly right, with one thing wrong
+                    values = {key: drawn.choice([v for v in STRANGE if isinstance(v, str)]) for key in names}
+                    values |= {key: drawn.choice([1, 2, 0, -1, 10**40]) for key in ("height", "first", "old", "new")}
+                try:
+                    await ask(found, name, values)
+                except Exception as error:  # noqa: BLE001  any other than the above would end the daemon
+                    short = {key: str(value)[:40] for key, value in values.items()}
+                    ended.append(f"{name}: {error!r} after {short}")
+
+    ended: list[str] = []
+    stage.play(body)
+    assert not ended, "\n".join(ended)
