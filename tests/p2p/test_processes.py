@@ -88,7 +88,7 @@ def test_a_killed_process_is_noticed_at_once_and_meshed_again_after_its_restart(
     killed.process.kill()
     for node in others:
         assert node.next("down")["down"] == killed.me
-    assert time.monotonic() - started < 4  # far below the silence limit: the broken connection was noticed, not the silence
+    assert time.monotonic() - started < 4
     killed.end()
     three[0] = again = Node(killed.seed, killed.listening[0])
     assert (again.me, again.listening) == (killed.me, killed.listening)
@@ -113,7 +113,7 @@ def test_a_stopped_process_is_dropped_and_holds_up_nobody(three: list[Node]) -> 
     assert b.next("frame")["frame"] == "through"
     for node in (a, b):
         assert node.next("down")["down"] == stopped.me
-    assert 4 < time.monotonic() - started
+    assert time.monotonic() - started > 4
     stopped.process.send_signal(signal.SIGCONT)
     for node in (a, b):
         assert node.next("up")["up"] == stopped.me
