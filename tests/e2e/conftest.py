@@ -48,14 +48,8 @@ class Endless:
 
 def await_all_counted(federation: Federation, timeout_s: float = 60) -> None:
     """Wait until a round that begins from now on closes with everybody counted."""
-    hospital = federation[1]
-    begin = hospital.status()["studies"][0]["next_round"]
-    everybody = list(range(1, len(federation.hospitals) + 1))
-
-    def has_closed(status: object) -> bool:
-        return any(r["number"] >= begin and r["counted"] == everybody for r in hospital.reports()[-20:])
-
-    hospital.wait(has_closed, timeout_s, f"a round from {begin} on that counts everybody")
+    begin = federation[1].status()["studies"][0]["next_round"]
+    federation[1].wait_counted(range(1, len(federation.hospitals) + 1), begin, timeout_s)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,27 @@ class Hospital:
     def reports(self) -> list[Status]:
         """Reports of all closed rounds."""
         return list(self.call("round_list"))
+
+    def report(self, number: int) -> Status:
+        """Report of one closed round."""
+        found = self.call("round_show", round=number)
+        assert isinstance(found, Mapping)
+        return found
+
+    def wait_counted(self, members: Iterable[int], begin: int, timeout_s: float) -> Status:
+        """Wait until a round from `begin` on has closed in which all of `members` are counted; return its report."""
+        wanted, looked = set(members), begin - 1
+
+        def has_closed(status: Status) -> bool:
+            nonlocal looked
+            while looked + 1 < study_of(status)["next_round"]:
+                looked += 1
+                if wanted <= set(self.report(looked)["counted"]):
+                    return True
+            return False
+
+        self.wait(has_closed, timeout_s, f"members {sorted(wanted)} counted in a round from {begin} on")
+        return self.report(looked)
 
     def wait(self, condition: Callable[[Status], bool], timeout_s: float, what: str = "") -> Status:
         """Return the first status, now or after a block, that meets `condition`."""

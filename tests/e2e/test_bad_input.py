@@ -189,9 +189,7 @@ def test_table_that_is_gone_or_does_not_fit(tmp_path: Path) -> None:
         table.write_text((tmp_path / "table-1.csv").read_text())
         victim.start()
         begin = study_of(other.status())["next_round"]
-        other.wait(
-            lambda s: any(member in r["counted"] for r in other.reports()[-3:] if r["number"] >= begin), 60, "counted"
-        )
+        other.wait_counted([member], begin, 60)
     finally:
         federation.kill()
 
@@ -259,7 +257,7 @@ def test_full_disk(tmp_path: Path) -> None:
             filler.unlink()
             victim.start()
             begin = study_of(other.status())["next_round"]
-            other.wait(lambda s: any(2 in r["counted"] for r in other.reports()[-3:] if r["number"] > begin), 60)
+            other.wait_counted([2], begin, 60)
             assert victim.status()["chain"]["is_signing"] is True
             federation.await_equal_chains()
         found = victim.cli("chain", "verify", "--format", "json")

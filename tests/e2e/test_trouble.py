@@ -27,8 +27,7 @@ def await_round_after(hospital: Hospital, number: int, timeout_s: float = ROUND_
     """Wait until round `number` has closed; return its report."""
     hospital.wait(lambda s: study_of(s)["next_round"] > number or _is_past(study_of(s), number), timeout_s,
                   f"the end of round {number}")
-    found = next(report for report in hospital.reports() if report["number"] == number)
-    return dict(found)
+    return dict(hospital.report(number))
 
 
 def _is_past(study: object, number: int) -> bool:
@@ -40,17 +39,11 @@ def await_counted_again(federation: Federation, member: int) -> None:
     """Wait until the returned member has the others' chain and model and its update counts again."""
     returned, other = federation[member], federation.others(member)[0]
     begin = study_of(other.status())["next_round"]
-    other.wait(
-        lambda s: any(r["number"] >= begin and member in r["counted"] for r in other.reports()[-20:]), 60,
-        f"member {member} counted in a round from {begin} on",
-    )
+    closed = other.wait_counted([member], begin, 60)
     height = other.status()["chain"]["height"]
     returned.wait_height(height)
     assert returned.call("chain_show", at=str(height))[0]["hash"] == other.call("chain_show", at=str(height))[0]["hash"]
-    closed = other.reports()[-1]
-    returned.wait(lambda s: bool(returned.reports()) and returned.reports()[-1]["number"] >= closed["number"], 30)
-    same = next(report for report in returned.reports() if report["number"] == closed["number"])
-    assert same == closed
+    assert returned.report(closed["number"]) == closed
 
 
 @pytest.mark.parametrize("phase", ["keys", "commit", "roster", "sumack", "reveal", "result"])
