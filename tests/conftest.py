@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, settings
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # No deadline: two cores shared with other work make single examples slow now and then, which proves nothing.
-# The examples are the same in every run: a verdict on a change must not depend on what else was drawn. To look further,
-# run a test with --hypothesis-seed=random.
+# The examples are the same in every run: a verdict on a change must not depend on what else was drawn.
 settings.register_profile("fednode", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fednode")
 
