@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from fednode.errors import Refused, Rejected
-from fednode.ids import Height, MemberId
+from fednode.ids import Hash, Height, MemberId
 from fednode.ledger import sync
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
 from fednode.ledger.bodies import Memo, StudyAction, StudyCreate, StudyPause, StudyVote
@@ -270,6 +271,24 @@ def test_crash_between_two_effects_and_restart(index: int) -> None:
 def test_crash_at_every_effect() -> None:
     for index in range(1, 80):
         crash_run(index)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_crashes_of_any_members_in_the_middle_of_a_study(seed: int) -> None:
+    """Any of them, all of them, several times each, between any two effects; sometimes on a bad line."""
+    drawn = random.Random(seed)
+    world = World(rounds=2, seed=seed, loss=drawn.choice((0, 0, 0.03)))
+    for number in drawn.sample((1, 2, 3, 4), drawn.randint(1, 4)):
+        world[number].crash_at.update(drawn.sample(range(1, 600), drawn.randint(1, 4)))
+    world.start()
+    world.run(lambda: bool(world.up()) and world.life(world.up()[0].number).status == StudyStatus.FINISHED, 600_000)
+    world.run(lambda: len(world.up()) == 4 and world.are_equal(), 60_000).rest(5_000)
+    for node in world.up():
+        assert Hash(world.life(node.number).model_hash) in node.disk.models
+        assert node.live().replica.refusal is None
+        assert not node.disk.records, "secrets of closed rounds remain"
+        assert not node.dropped, "an honest member was cut off"
 
 
 @pytest.mark.slow
