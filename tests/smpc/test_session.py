@@ -134,18 +134,30 @@ def assert_consistent(world: World) -> None:
             assert posted.setdefault(key, message) == message
 
 
-@pytest.mark.slow
-@given(st.integers(0, 2**16), st.sampled_from([4, 5, 7]), st.data())
-@settings(max_examples=150)
-def test_restarts_everywhere(seed: int, count: int, data: st.DataObject) -> None:
-    """Every member may crash, several times; nobody is lost for good."""
+def _restart_everywhere(seed: int, count: int, crashes: int, data: st.DataObject) -> World:
     world = World(count, seed=seed, ledger=data.draw(st.sampled_from(LEDGERS)))
     for node in world.nodes.values():
-        node.crash_at |= data.draw(st.sets(st.integers(1, 60), max_size=3))
+        node.crash_at |= data.draw(st.sets(st.integers(1, 60), max_size=crashes))
     world.run()
     world.check()
     assert_consistent(world)
-    assert outcome(world) == "ok"
+    return world
+
+
+@pytest.mark.slow
+@given(st.integers(0, 2**16), st.sampled_from([4, 5, 7]), st.data())
+@settings(max_examples=40)
+def test_restarts_everywhere(seed: int, count: int, data: st.DataObject) -> None:
+    """Every member may crash once; nobody is lost for good."""
+    assert outcome(_restart_everywhere(seed, count, 1, data)) == "ok"
+
+
+@pytest.mark.soak
+@given(st.integers(0, 2**16), st.sampled_from([4, 5, 7]), st.data())
+@settings(max_examples=150)
+def test_many_restarts_everywhere(seed: int, count: int, data: st.DataObject) -> None:
+    """Every member may crash up to three times in one sum."""
+    assert outcome(_restart_everywhere(seed, count, 3, data)) == "ok"
 
 
 @pytest.mark.slow
