@@ -2,12 +2,16 @@
 
 Security assumption: with `paranoid_checks` and `verify_checksums` LevelDB reports a damaged file instead of leaving
 records out (with its defaults it opened with 70 of 2000 records missing after 16 changed bytes). A synced batch is
-atomic and durable. Nothing is ever repaired in place, and no directory is deleted.
+atomic and durable. What LevelDB does not notice by itself is looked at before it opens anything (`leveldb_files`).
+Nothing is ever repaired in place, and no directory is deleted.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar, cast
@@ -18,6 +22,7 @@ from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
 from fednode.ledger.block import Block, Header, Tip, genesis_tip
 from fednode.ledger.genesis import Genesis
+from fednode.ledger.leveldb_files import Damage, check_files
 from fednode.ledger.members import MemberSet
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import State
@@ -33,6 +38,7 @@ from fednode.ledger.store import (
     Batch,
     BlockHead,
     DecidedBlock,
+    StoreDamaged,
     TransactionPlace,
     block_batch,
     check_store,
@@ -44,6 +50,10 @@ from fednode.ledger.vote import Certificate
 
 WRITE_BUFFER_BYTES = 4 * 1024 * 1024
 CACHE_BYTES = 4 * 1024 * 1024
+AUDITED_BYTES = 16 * 1024 * 1024
+"""A store up to this size is read whole when it is opened (a fifth of a second); of a larger one the state and the
+latest blocks, the rest when it is asked for or by `chain verify`."""
+
 T = TypeVar("T")
 
 
@@ -58,6 +68,8 @@ class LevelDbStore:
             self._tip = self._require(Tip, TIP_KEY, "the end of the chain")
             self._state: State | None = self._read_state()
             check_store(self, genesis, self._state.root)
+            if sum(file.stat().st_size for file in path.iterdir() if file.is_file()) <= AUDITED_BYTES:
+                self.audit()
 
     def _damage(self) -> _Damage:
         return _Damage(self._path)
@@ -68,7 +80,7 @@ class LevelDbStore:
         if form is None:
             with self._database.iterator(include_value=False, verify_checksums=True) as keys:
                 if next(keys, None) is not None:
-                    raise StorageError(f"the store has no format mark, so it is not whole; {RESYNC}")
+                    raise StoreDamaged(f"the store has no format mark, so it is not whole; {RESYNC}")
             tip = genesis_tip(genesis.chain_id, genesis.member_set, genesis.time_ms)
             self._write(genesis_batch(genesis, tip))
         elif form != STORE_FORMAT.to_bytes(2, "big"):
@@ -98,7 +110,7 @@ class LevelDbStore:
     def _require(self, form: type[T], key: bytes, what: str) -> T:
         value = self._read(form, key, what)
         if value is None:
-            raise StorageError(f"{what} is missing in the store; {RESYNC}")
+            raise StoreDamaged(f"{what} is missing in the store; {RESYNC}")
         return value
 
     def _scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -106,7 +118,12 @@ class LevelDbStore:
             yield from items
 
     def _read_state(self) -> State:
-        return State.load((key[len(STATE_PREFIX):], value) for key, value in self._scan(STATE_PREFIX))
+        try:
+            return State.load((key[len(STATE_PREFIX):], value) for key, value in self._scan(STATE_PREFIX))
+        except StoreDamaged:
+            raise
+        except StorageError as error:
+            raise StoreDamaged(f"{str(error).partition(';')[0]}; {RESYNC}") from None
 
     # --- LedgerStore -----------------------------------------------------------------------------------------------
 
@@ -141,7 +158,7 @@ class LevelDbStore:
     def _items(self, prefix: bytes, height: int, count: int, what: str) -> list[bytes]:
         items = [value for _, value in self._scan(height_key(prefix, height))]
         if len(items) != count:
-            raise StorageError(f"block {height} in the store has {len(items)} of {count} {what}s; {RESYNC}")
+            raise StoreDamaged(f"block {height} in the store has {len(items)} of {count} {what}s; {RESYNC}")
         return items
 
     def get_certificate(self, height: int) -> Certificate | None:
@@ -168,7 +185,7 @@ class LevelDbStore:
         ) as found:
             item = next(found, None)
         if item is None:
-            raise StorageError(f"the member set of height {height} is missing in the store; {RESYNC}")
+            raise StoreDamaged(f"the member set of height {height} is missing in the store; {RESYNC}")
         return cast(MemberSet, decode_stored(MemberSet, item[1], "a member set"))
 
     def find_block(self, block_hash: bytes) -> Height | None:
@@ -188,7 +205,7 @@ class LevelDbStore:
         for height in range(max(first, 1), min(last, self._tip.height) + 1):
             block, certificate = self.get_block(height), self.get_certificate(height)
             if block is None or certificate is None:
-                raise StorageError(f"block {height} or its certificate is missing in the store; {RESYNC}")
+                raise StoreDamaged(f"block {height} or its certificate is missing in the store; {RESYNC}")
             yield block, certificate
 
     def headers(self, first: int, last: int) -> Iterator[Header]:
@@ -216,7 +233,7 @@ class _Damage:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, plyvel.CorruptionError):
-            raise StorageError(f"the store {self._path} is damaged ({error}); {RESYNC}") from None
+            raise StoreDamaged(f"the store {self._path} is damaged ({error}); {RESYNC}") from None
         if isinstance(error, plyvel.IOError):
             _check_space(self._path, error)
             raise StorageError(
@@ -235,30 +252,66 @@ def _check_space(path: Path, error: plyvel.Error) -> None:
 def open_store(path: Path, genesis: Genesis) -> LevelDbStore:
     """Open the chain in directory `path`, made with its first blocks' genesis if it is empty, and check it.
 
-    Raises `HomeInUse` while another process holds it and `StorageError` if it is damaged, foreign or unreadable. The
-    directory is left as it is found.
+    Raises `HomeInUse` while another process holds it, `StoreDamaged` if it is damaged, and another `StorageError` if it
+    is foreign or unreadable. The directory is left as it is found.
     """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
+        _check_folder(path)
         database = plyvel.DB(
             str(path), create_if_missing=True, paranoid_checks=True,
             write_buffer_size=WRITE_BUFFER_BYTES, lru_cache_size=CACHE_BYTES,
         )
     except plyvel.CorruptionError as error:
-        raise StorageError(f"the store {path} is damaged ({error}); {RESYNC}") from None
+        raise StoreDamaged(f"the store {path} is damaged ({error}); {RESYNC}") from None
     except plyvel.Error as error:
-        if "lock" in str(error).lower():
-            raise HomeInUse(
-                f"another process holds the store {path}; stop the other daemon of this home, or ask it instead"
-            ) from None
+        if any(words in str(error) for words in ("Resource temporarily unavailable", "already held by process")):
+            raise _in_use(path) from None
         _check_space(path, error)
-        raise StorageError(f"the store {path} cannot be opened ({error}); {RESYNC}") from None
+        if any(words in str(error) for words in ("Permission denied", "Read-only", "Input/output")):
+            fix = "check the owner of the folder, and that its disk is sound and not mounted read-only"
+            raise StorageError(f"the store {path} cannot be opened ({error}); {fix}") from None
+        raise StoreDamaged(f"the store {path} cannot be opened ({error}); {RESYNC}") from None
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(f"cannot make the store {path}: the disk is full; free some space") from None
         raise StorageError(
-            f"the store {path} cannot be made ({error.strerror}); check the folder's owner and space"
+            f"the store {path} cannot be used ({error.strerror}); check the folder's owner, and that its disk is sound "
+            "and not mounted read-only"
         ) from None
     try:
         return LevelDbStore(database, path, genesis)
     except BaseException:
         database.close()
         raise
+
+
+def _check_folder(path: Path) -> None:
+    """Raise `StoreDamaged` unless the files in the folder belong together."""
+    def read(name: str, count: int) -> bytes:
+        with (path / name).open("rb") as file:
+            if count:
+                file.seek(-count, os.SEEK_END)
+            return file.read()
+
+    try:
+        check_files({file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}, read)
+    except Damage as damage:
+        if _is_held(path):
+            raise _in_use(path) from None  # what another process writes at the moment looks damaged
+        raise StoreDamaged(f"the store {path} is damaged ({damage}); {RESYNC}") from None
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process has the directory open."""
+    form = "hhqqi"
+    try:
+        with (path / "LOCK").open("rb") as lock:
+            wanted = struct.pack(form, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            return bool(struct.unpack(form, fcntl.fcntl(lock, fcntl.F_GETLK, wanted))[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+
+
+def _in_use(path: Path) -> HomeInUse:
+    return HomeInUse(f"another process holds the store {path}; stop the other daemon of this home, or ask it instead")

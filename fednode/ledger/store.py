@@ -31,7 +31,15 @@ CHECKED_BLOCKS = 64
 """Latest blocks whose links are looked at when a store is opened."""
 
 MAX_STORED_BYTES = 8 * 1024 * 1024
-RESYNC = "move the directory away and start again to fetch the chain from the other members"
+RESYNC = (
+    "'fednode start --resync' moves the directory away, keeps it, and fetches the chain from the other members"
+)
+
+
+
+class StoreDamaged(StorageError):
+    """The store contradicts itself: nothing in it is used any more, and the chain is fetched anew."""
+
 
 FORMAT_KEY = b"m/format"
 CHAIN_KEY = b"m/chain"
@@ -188,7 +196,7 @@ def check_store(store: LedgerStore, genesis: Genesis, state_root: bytes) -> None
     else:
         expected = _check_latest(store, tip)
     if state_root != expected:
-        raise StorageError(f"the stored state is not the one block {tip.height} names; {RESYNC}")
+        raise StoreDamaged(f"the stored state is not the one block {tip.height} names; {RESYNC}")
 
 
 def _check_latest(store: LedgerStore, tip: Tip) -> Hash:
@@ -197,7 +205,7 @@ def _check_latest(store: LedgerStore, tip: Tip) -> Hash:
     for height in range(tip.height, max(0, tip.height - CHECKED_BLOCKS), -1):
         block = store.get_block(height)
         if block is None or compute_block_hash(block.header) != wanted or store.find_block(wanted) != height:
-            raise StorageError(f"block {height} in the store is missing or not the one its successor names; {RESYNC}")
+            raise StoreDamaged(f"block {height} in the store is missing or not the one its successor names; {RESYNC}")
         wanted = Hash(block.header.parent_hash)
         root = root or block.header.state_root
     certificate = store.get_certificate(tip.height)
@@ -206,7 +214,7 @@ def _check_latest(store: LedgerStore, tip: Tip) -> Hash:
             raise Rejected("it is of another block")
         verify_certificate(certificate, tip.signed_by, tip.chain_id)
     except Rejected as error:
-        raise StorageError(f"the certificate of block {tip.height} does not hold ({error.reason}); {RESYNC}") from None
+        raise StoreDamaged(f"the certificate of block {tip.height} does not hold ({error.reason}); {RESYNC}") from None
     return Hash(root)
 
 
@@ -215,4 +223,4 @@ def decode_stored(form: type, data: bytes, what: str) -> object:
     try:
         return decode(form, data, MAX_STORED_BYTES)
     except Rejected as error:
-        raise StorageError(f"{what} in the store is damaged ({error.reason}); {RESYNC}") from None
+        raise StoreDamaged(f"{what} in the store is damaged ({error.reason}); {RESYNC}") from None

@@ -92,5 +92,5 @@ def test_a_damaged_store_stops_the_start_and_is_kept(fednode: Fednode, home: Pat
     kept = {path.name: path.read_bytes() for path in chain.iterdir() if path.name not in ("LOG", "LOG.old", "LOCK")}
     result = fednode("--home", home, "start", "--passphrase-file", home.parent / "passphrase")
     assert result.code == 6, result.err
-    assert "move the directory away" in result.err
+    assert "start --resync" in result.err
     assert {p.name: p.read_bytes() for p in chain.iterdir() if p.name not in ("LOG", "LOG.old", "LOCK")} == kept

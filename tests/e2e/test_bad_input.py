@@ -107,7 +107,7 @@ def test_flipped_bytes_in_the_store(hospital: Hospital, seed: int) -> None:
     for _ in range(8):
         data[drawn.randrange(len(data))] ^= 1 << drawn.randrange(8)
     path.write_bytes(data)
-    text = start_fails(hospital, 6, str(hospital.home.chain), "move the directory away")
+    text = start_fails(hospital, 6, str(hospital.home.chain), "start --resync")
     assert "fednode" in text or "start again" in text
     assert path.read_bytes() == bytes(data), "the damaged file was changed"
     found = hospital.cli("chain", "verify")
