@@ -42,12 +42,14 @@ class Arguments:
 
     def text(self, name: str, default: str | None = None) -> str:
         """Return a text."""
-        value = self.values.get(name, default)
-        if not isinstance(value, str):
-            raise UsageError(f"argument '{name}' must be a text; use the same version of fednode for both sides")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise UsageError(f"argument '{name}' is no valid Unicode text; correct it")
-        return value
+        return _text(name, self.values.get(name, default))
+
+    def texts(self, name: str) -> list[str]:
+        """Return a list of texts, at least one."""
+        values = self.values.get(name)
+        if not isinstance(values, list) or not values:
+            raise UsageError(f"argument '{name}' must be a list of texts; use the same version of fednode for both")
+        return [_text(name, value) for value in values]
 
     def number(self, name: str, default: int | None = None) -> int:
         """Return a whole number."""
@@ -65,6 +67,14 @@ class Arguments:
     def optional_number(self, name: str) -> int | None:
         """Return a number, or None where it was left out."""
         return None if self.values.get(name) is None else self.number(name)
+
+
+def _text(name: str, value: Json) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"argument '{name}' must be a text; use the same version of fednode for both sides")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise UsageError(f"argument '{name}' is no valid Unicode text; correct it")
+    return value
 
 
 def build(make: Callable[..., T], *fields: object) -> T:

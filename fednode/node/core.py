@@ -8,7 +8,7 @@ anything that depends on them leaves. Nothing here reads a clock, a file or a so
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -232,15 +232,30 @@ class Core:
 
     def submit(self, body: Body, now_ms: int) -> tuple[Transaction, list[do.Effect]]:
         """Bring a person's body onto the ledger; raise `Refused` with the rule's reason if it would be refused."""
+        (transaction,), effects = self.submit_all((body,), now_ms)
+        return transaction, effects
+
+    def submit_all(self, bodies: Sequence[Body], now_ms: int) -> tuple[list[Transaction], list[do.Effect]]:
+        """Bring several bodies onto the ledger, or none of them if the rules would refuse one."""
         self.now_ms = now_ms
-        transaction = self.traffic.outbox.sign(body, self.chain.height, now_ms)
+        transactions: list[Transaction] = []
+        try:
+            transactions.extend(map(self._sign, bodies))
+        except Refused:
+            for transaction in transactions:
+                self.traffic.outbox.forget(transaction)
+            raise
+        return transactions, self._settle(self._sent(self.traffic.send(transactions)))
+
+    def _sign(self, body: Body) -> Transaction:
+        transaction = self.traffic.outbox.sign(body, self.chain.height, self.now_ms)
         if transaction is None:
             raise Refused("the same request is on its way already, or too many are; wait for the next block")
         verdict = self.chain.judge(transaction)
         if not verdict.ok:
             self.traffic.outbox.forget(transaction)
             raise Refused(f"the ledger would refuse this: {describe_refusal(verdict.reason)}")
-        return transaction, self._settle(self._sent(self.traffic.send(transaction)))
+        return transaction
 
     # --- from the network ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -42,6 +42,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             "chain_blocks": calls.chain_blocks,
             "chain_tx": calls.chain_tx,
             "submit_memo": calls.submit_memo,
+            "submit_memos": calls.submit_memos,
             **member_calls(node, calls.final),
             "study_list": calls.study_list,
             "study_show": calls.study_show,
@@ -104,15 +105,26 @@ class _Calls:
         done = await self.final(build(Memo, args.text("text")))
         return {**done, "ms": round(1000 * (time.perf_counter() - start), 3)}
 
+    async def submit_memos(self, args: Arguments) -> Json:
+        """Put several lines on the ledger, each a transaction of its own; answer when all of them are final."""
+        memos = [build(Memo, text) for text in args.texts("texts")]
+        if len(set(memos)) != len(memos):
+            raise UsageError("a line stands there twice; leave one out")
+        return list(await self._all_final(memos))
+
     # --- studies ------------------------------------------------------------------------------------------------
 
     async def final(self, body: Body) -> dict[str, Json]:
         """Bring a body onto the ledger and tell where it stands."""
+        return (await self._all_final([body]))[0]
+
+    async def _all_final(self, bodies: Sequence[Body]) -> list[dict[str, Json]]:
         with trio.move_on_after(FINAL_TIMEOUT_S):
-            transaction, height, receipt = await self._node.reactor.submit(body)
-            if not receipt.ok:
-                raise Refused(f"the ledger refused this: {describe_refusal(receipt.reason)}")
-            return {"id": transaction.txid.hex(), "height": height}
+            done = await self._node.reactor.submit_all(bodies)
+            refused = next((final.receipt.reason for final in done if not final.receipt.ok), None)
+            if refused is not None:
+                raise Refused(f"the ledger refused this: {describe_refusal(refused)}")
+            return [{"id": final.transaction.txid.hex(), "height": final.height} for final in done]
         raise Unavailable(
             f"no block carried the request within {FINAL_TIMEOUT_S:g} s; it stays on its way: check with "
             "'fednode status' that enough members can be reached"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
@@ -32,6 +32,7 @@ from fednode.node.core import Core
 from fednode.node.journal import Journal
 from fednode.node.membership import FOLLOWER, PeerMap, dial_map, has_changed, peer_map
 from fednode.node.sign_state import SignStateFile
+from fednode.node.submissions import Final, Submissions
 from fednode.node.timers import Timers
 from fednode.node.trainer import WorkerTrainer
 from fednode.p2p import network as net
@@ -65,16 +66,6 @@ class Parts:
     sign_key: bytes
 
 
-@dataclass(slots=True)
-class _Waiter:
-    """A command that waits for its body to be final: its transaction may be signed anew on the way."""
-
-    event: trio.Event
-    transaction: Transaction
-    height: int = 0
-    receipt: Receipt | None = None
-
-
 class Reactor:
     """Feeds the core and does what it asks. `run` returns when `stop` is called; errors of the environment end it."""
 
@@ -96,7 +87,7 @@ class Reactor:
         self._nursery: trio.Nursery | None = None
         self._rejected: Counter[MemberId] = Counter()
         self._sent_blobs: dict[tuple[MemberId, bytes], float] = {}
-        self._waiters: dict[Body, _Waiter] = {}
+        self._submissions = Submissions()
         self._block_stored = trio.Event()
 
     # --- running ------------------------------------------------------------------------------------------------
@@ -148,16 +139,15 @@ class Reactor:
 
         Raises `Refused` if the rules would refuse it now. Waits without end: the caller sets the time.
         """
-        transaction, effects = self.core.submit(body, now_ms())
-        waiter = _Waiter(trio.Event(), transaction)
-        self._waiters[body] = waiter
-        try:
-            self._dispatch("submit", lambda: effects)
-            await waiter.event.wait()
-        finally:
-            del self._waiters[body]
-        assert waiter.receipt is not None, "set with the event"
-        return waiter.transaction, waiter.height, waiter.receipt
+        (final,) = await self.submit_all((body,))
+        return final.transaction, final.height, final.receipt
+
+    async def submit_all(self, bodies: Sequence[Body]) -> list[Final]:
+        """Bring bodies onto the ledger in one go, or none of them; return when the last of them is in a block."""
+        _, effects = self.core.submit_all(bodies, now_ms())
+        self._submissions.open(bodies)
+        self._dispatch("submit", lambda: effects)
+        return await self._submissions.wait(bodies)
 
     async def wait_block(self) -> None:
         """Return after the next block is stored."""
@@ -302,11 +292,8 @@ class Reactor:
         )
         if has_changed(applied.changes):
             self._follow_members()
-        for transaction, receipt in zip(effect.outcome.transactions, applied.receipts, strict=True):
-            waiter = self._waiters.get(transaction.body) if transaction.sender == self.core.identity.member else None
-            if waiter is not None:
-                waiter.transaction, waiter.height, waiter.receipt = transaction, effect.block.height, receipt
-                waiter.event.set()
+        me = self.core.identity.member
+        self._submissions.settle(me, effect.block.height, effect.outcome.transactions, applied.receipts)
         self._block_stored.set()
         self._block_stored = trio.Event()
         self._log("block", {"height": effect.block.height, "hash": effect.block.hash, "txs": len(applied.receipts)})

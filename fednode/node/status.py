@@ -111,6 +111,7 @@ def chain_view(node: Node) -> dict[str, Json]:
         "is_signing": core.replica.refusal is None,
         "not_signing_reason": core.replica.refusal,
         "view": int(core.replica.state.view),
+        "leader": int(core.replica.tip.proposer(core.replica.state.view)),
         "catching_up_to": core.catch_up.target,
         "source": "daemon",
     }

@@ -7,7 +7,7 @@ waited here for a while is passed on to all, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fednode.crypto import Signer
 from fednode.errors import Rejected
@@ -59,16 +59,19 @@ class Traffic:
     def submit(self, body: Body, now_ms: int) -> list[do.Effect]:
         """Sign a body and send it, unless it is on its way already."""
         transaction = self.outbox.sign(body, self._chain.height, now_ms)
-        return [] if transaction is None else self.send(transaction)
+        return [] if transaction is None else self.send([transaction])
 
-    def send(self, transaction: Transaction) -> list[do.Effect]:
-        """Send an own transaction to all, and keep it here: the leader may be another, or this node."""
-        effects: list[do.Effect] = [do.SendToAll(wire.encode_transactions((transaction.data,))), *self._start_timer()]
-        try:
-            self._chain.admit(self._chain.verify(transaction.data))
-        except Rejected as error:
-            effects.append(log("own-transaction-refused", reason=error.reason, id=transaction.txid))
-        return effects
+    def send(self, transactions: Sequence[Transaction]) -> list[do.Effect]:
+        """Send own transactions to all, in as few frames as they fit, and keep them here: the leader may be another,
+        or this node.
+        """
+        effects: list[do.Effect] = [do.SendToAll(frame) for frame in _frames(t.data for t in transactions)]
+        for transaction in transactions:
+            try:
+                self._chain.admit(self._chain.verify(transaction.data))
+            except Rejected as error:
+                effects.append(log("own-transaction-refused", reason=error.reason, id=transaction.txid))
+        return effects + self._start_timer() if transactions else effects
 
     def on_block(self, committed: Iterable[Transaction], own_nonce: int, now_ms: int) -> list[do.Effect]:
         """Forget what the block carries; send again what its nonces made worthless.
@@ -76,21 +79,19 @@ class Traffic:
         Except a round's message that came too late: a phase that has ended never opens again, and a phase that needs
         only a quorum leaves the slowest member with one every time, until it could say nothing more.
         """
-        effects: list[do.Effect] = []
+        again: list[Transaction] = []
         for transaction in self.outbox.on_block(committed, own_nonce, self._chain.height, now_ms):
             if _is_of_a_phase(transaction.body) and not self._chain.judge(transaction).ok:
                 self.outbox.forget(transaction)
             else:
-                effects += self.send(transaction)
-        return effects
+                again.append(transaction)
+        return self.send(again)
 
     def on_timer(self, now_ms: int) -> list[do.Effect]:
         """Send own transactions again, and pass on what was already here the last time."""
         self._is_timed = False
-        effects: list[do.Effect] = []
         own = self.outbox.due(self._chain.height, now_ms)
-        for transaction in own:
-            effects += self.send(transaction)
+        effects = self.send(own)
         mine = {transaction.txid for transaction in own}
         here = {transaction.txid: transaction.data for transaction in self._chain.pool if transaction.txid not in mine}
         self._passed_on &= here.keys()

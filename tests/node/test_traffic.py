@@ -12,6 +12,7 @@ from fednode.ledger.transaction import decode_transaction
 from fednode.node import effects as do
 from fednode.node.outbox import MAX_PENDING
 from fednode.node.traffic import Traffic
+from fednode.node.wire import decode_frame
 
 STUDY = bytes(32)
 NOW_MS = 1_700_000_000_000
@@ -68,5 +69,6 @@ def test_what_belongs_to_no_phase_is_kept_even_while_the_rules_refuse_it():
     traffic = traffic_of(FakeChain(Ready, Memo))
     traffic.submit(Ready(STUDY, bytes(32)), NOW_MS)
     traffic.submit(Memo("audited"), NOW_MS + 1)
-    assert len(sends(traffic.on_block((), 1000 * (NOW_MS + 1) + 7, NOW_MS + 50))) == 2
+    (frame,) = sends(traffic.on_block((), 1000 * (NOW_MS + 1) + 7, NOW_MS + 50))
+    assert len(decode_frame(frame.data).items) == 2
     assert len(traffic.outbox) == 2
