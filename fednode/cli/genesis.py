@@ -32,31 +32,42 @@ def genesis() -> None:
 @genesis.command(
     "create",
     example="fednode genesis create --member anna.toml --member berta.toml --member clara.toml --member dora.toml "
-    "\\\n    --study genesis/breast-cancer.toml -o genesis.toml",
+    "\\\n    --study genesis/breast_cancer.toml -o genesis.toml\n"
+    "fednode genesis create --network genesis/heart_network.toml --member cards/cleveland.toml ... -o genesis.toml",
 )
 @click.option("--member", "cards", multiple=True, required=True, type=click.Path(path_type=Path), metavar="CARD",
               help="Identity card of a hospital; once for each.")
 @click.option("--study", "studies", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Study that all agree on from the start; may be repeated.")
-@click.option("--name", default="fednode", show_default=True, help="Name of the federation.")
+@click.option("--network", "network_path", type=click.Path(path_type=Path), metavar="FILE",
+              help="Network definition: name, hospitals and studies agreed beforehand.")
+@click.option("--name", help="Name of the federation.  [default: that of --network, or fednode]")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write.")
 @yes_option
 @format_option
 @site_options
 def create(
-    cards: tuple[Path, ...], studies: tuple[Path, ...], name: str, output: Path, yes: bool, as_json: bool
+    cards: tuple[Path, ...], studies: tuple[Path, ...], network_path: Path | None, name: str | None, output: Path,
+    yes: bool, as_json: bool,
 ) -> None:
     """Make the genesis file from the identity cards of all hospitals.
 
     Every hospital must start with the same file: compare the chain id, or the fingerprints it shows, by voice.
+    With a network definition the cards must be exactly those of the hospitals it names.
     """
+    from fednode.cli.network_file import read_network
     from fednode.ledger.genesis import genesis_to_toml, make_genesis
     from fednode.node.files import PUBLIC_FILE, write_atomic
 
     if output.exists():
         confirm(f"{output} exists; replace it?", yes)
+    members = [read_card(path) for path in cards]
+    if network_path is not None:
+        network = read_network(network_path)
+        network.check_cards([card.name for card in members], network_path)
+        name, studies = name or network.name, (*network.studies, *studies)
     agreed = [_genesis_study(path, len(cards)) for path in studies]
-    made = make_genesis(name, [read_card(path) for path in cards], agreed, time.time_ns() // 1_000_000)
+    made = make_genesis(name or "fednode", members, agreed, time.time_ns() // 1_000_000)
     write_atomic(output, genesis_to_toml(made).encode(), PUBLIC_FILE)
     for sentence in warnings_of(len(cards)):
         click.echo(f"{click.style('warning:', fg='yellow')} {sentence}", err=True)

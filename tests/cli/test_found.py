@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fednode.cli.network_file import read_network
 from fednode.node.keystore import read_public_keys
 from tests.cli.conftest import Fednode, cards
 
@@ -103,6 +104,53 @@ def test_four_hospitals_found_a_federation(fednode: Fednode, homes: Path, tmp_pa
     assert json.loads(own.out)["chain_id"] == shown["chain_id"]
     listed = json.loads(fednode("--home", homes / "anna", "member", "list", "--format", "json").out)
     assert [member["id"] for member in listed] == [1, 2, 3, 4]
+
+
+def network_of(tmp_path: Path, hospitals: tuple[str, ...], more: str = "") -> Path:
+    file = tmp_path / "network.toml"
+    names = ", ".join(f'"{name}"' for name in hospitals)
+    file.write_text(f'format = 1\nname = "agreed"\nhospitals = [{names}]\nstudies = ["study.toml"]\n{more}')
+    (tmp_path / "study.toml").write_bytes(STUDY.read_bytes())
+    return file
+
+
+def test_a_network_definition_names_hospitals_and_studies(fednode: Fednode, homes: Path, tmp_path: Path) -> None:
+    file = tmp_path / "genesis.toml"
+    network = network_of(tmp_path, FOUR)
+    made = fednode("genesis", "create", "--network", network, *cards(homes, *FOUR), "-o", file, "--format", "json")
+    assert made.code == 0, made.err
+    shown = json.loads(made.out)
+    assert (shown["name"], [study["name"] for study in shown["studies"]]) == ("agreed", ["breast-cancer"])
+    few = fednode("genesis", "create", "--network", network, *cards(homes, *FOUR[:3]), "-o", tmp_path / "few.toml")
+    assert few.code == 5
+    assert f"names {FOUR[3]}, whose card is missing" in few.err
+    network_of(tmp_path, FOUR[:3])
+    many = fednode("genesis", "create", "--network", network, *cards(homes, *FOUR), "-o", tmp_path / "many.toml")
+    assert many.code == 5
+    assert f"does not name {FOUR[3]}" in many.err
+    assert not (tmp_path / "few.toml").exists()
+    assert not (tmp_path / "many.toml").exists()
+
+
+@pytest.mark.parametrize(("more", "text"), [
+    ("speed = 1\n", "speed"), ("[name]\n", "not valid TOML"), ("hospitals = 3\n", "not valid TOML"),
+])
+def test_a_network_definition_with_a_slip_is_named(
+    fednode: Fednode, homes: Path, tmp_path: Path, more: str, text: str
+) -> None:
+    network = network_of(tmp_path, FOUR, more)
+    result = fednode("genesis", "create", "--network", network, *cards(homes, *FOUR), "-o", tmp_path / "genesis.toml")
+    assert result.code == 5
+    assert str(network) in result.err
+    assert text in result.err
+
+
+@pytest.mark.parametrize("name", ["heart", "breast_cancer", "digits"])
+def test_network_definitions_that_come_along_are_whole(name: str) -> None:
+    network = read_network(STUDY.parent / f"{name}_network.toml")
+    assert len(network.hospitals) >= 4
+    assert network.studies == (STUDY.parent / f"{name}.toml",)
+    assert network.studies[0].is_file()
 
 
 def test_few_members_are_warned_and_too_few_do_not_train(fednode: Fednode, homes: Path, tmp_path: Path) -> None:
