@@ -159,6 +159,8 @@ def _build(form: object) -> tuple[Encoder, Decoder]:
     origin = typing.get_origin(form)
     if origin is Annotated:
         inner, *bounds = typing.get_args(form)
+        if len(bounds) != 1:
+            raise TypeError(f"{form!r} has more than one bound; of nested ones only the inner would hold")
         return _bounded(inner, bounds[0])
     if origin in (Union, types.UnionType):
         return _union(typing.get_args(form))

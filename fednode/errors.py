@@ -12,7 +12,8 @@
     |  `- HomeInUse       10     another daemon runs on the same home
     |- Refused            11     the ledger or a peer refused a request, with the rule that did
     |- VerificationFailed 12     a chain, certificate or proof does not hold
-    `- TrainingError      13     the worker process failed
+    |- TrainingError      13     the worker process failed
+    `- UpgradeNeeded      14     the chain goes on by rules that this program does not know
     Rejected                     a peer's fault: typed, dropped and scored, never shown as a failure of this node
 
 Anything else that is raised is a bug of this program and ends the process: safety before liveness.
@@ -97,6 +98,12 @@ class TrainingError(FednodeError):
     """The worker process failed or returned something unusable."""
 
     exit_code = 13
+
+
+class UpgradeNeeded(FednodeError):
+    """The members decided a protocol version that this program does not know; it stops before its first block."""
+
+    exit_code = 14
 
 
 class Rejected(Exception):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fednode.cli import chain_files, chain_look, chain_proof
+from fednode.cli import chain_files, chain_look, chain_proof, chain_version
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.chain_source import open_stopped
 from fednode.cli.genesis import read_genesis
@@ -162,5 +162,5 @@ def _progress(entries: Iterator[ChainEntry], as_json: bool) -> Iterator[ChainEnt
         yield from counted
 
 
-for more in (*chain_look.COMMANDS, *chain_files.COMMANDS, *chain_proof.COMMANDS):
+for more in (*chain_look.COMMANDS, *chain_files.COMMANDS, *chain_proof.COMMANDS, chain_version.version):
     chain.add_command(more)

@@ -41,7 +41,8 @@ class Header:
     """The fields every member signs through the block hash, in this order.
 
     `state_root` and `receipts_root` are those *after* executing this block's transactions. `members_hash` names the
-    set that decides this block, `next_members_hash` the set of the next height.
+    set that decides this block, `next_members_hash` the set of the next height. `version` is that of the rules this
+    block was made by, `params_hash` names the version of the next.
     """
 
     version: U8
@@ -111,8 +112,6 @@ def compute_evidence_root(evidence: tuple[Evidence, ...]) -> Hash:
 def check_form(block: Block) -> None:
     """Raise `Rejected` unless the parts of a block are those its header names. Needs no knowledge of the chain."""
     header, certificate = block.header, block.parent_certificate
-    if header.version != PROTOCOL_VERSION:
-        raise Rejected(f"block of protocol version {header.version}, this node speaks {PROTOCOL_VERSION}")
     if header.tx_count != len(block.transactions):
         raise Rejected("tx_count differs from the number of transactions")
     if sum(map(len, block.transactions)) > MAX_TRANSACTIONS_BYTES:
@@ -229,13 +228,14 @@ class BlockContext:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Outcome of executing a block's transactions on the state of its parent."""
+    """Outcome of executing a block's transactions on the state of its parent, by the rules of `version`."""
 
     transactions: tuple[bytes, ...]
     receipts_root: Hash
     state_root: Hash
     params_hash: Hash
     next_members: MemberSet
+    version: int = PROTOCOL_VERSION
 
 
 def context_of(block: Block) -> BlockContext:
@@ -247,7 +247,7 @@ def context_of(block: Block) -> BlockContext:
 def assemble(tip: Tip, context: BlockContext, done: Execution, certificate: Certificate | None) -> Block:
     """Return the block that follows `tip` with this outcome; `certificate` is the tip's (none for the first)."""
     header = Header(
-        PROTOCOL_VERSION, tip.chain_id, context.height, context.time_ms, tip.block_hash,
+        done.version, tip.chain_id, context.height, context.time_ms, tip.block_hash,
         NO_HASH if certificate is None else certificate.hash, compute_root(done.transactions),
         done.receipts_root, done.state_root, tip.members.hash, done.next_members.hash, done.params_hash,
         compute_evidence_root(context.evidence), context.proposer, len(done.transactions),
@@ -262,5 +262,7 @@ def check_outcome(block: Block, done: Execution) -> None:
         raise Rejected("state_root differs from the state after execution")
     if header.receipts_root != done.receipts_root:
         raise Rejected("receipts_root differs from the receipts")
+    if header.version != done.version:
+        raise Rejected(f"block of protocol version {header.version}, {done.version} is in force at its height")
     if header.params_hash != done.params_hash or header.next_members_hash != done.next_members.hash:
         raise Rejected("parameters or members after execution differ from the header")

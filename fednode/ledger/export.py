@@ -242,6 +242,7 @@ class StateReader:
 
 def entry_of(record: ExportBlock) -> ChainEntry:
     """Return a block of an export as `verify_chain` reads it."""
-    return ChainEntry(record.block, record.certificate, record.receipts)
+    members = None if record.next_members is None else encode(record.next_members)
+    return ChainEntry(record.block, record.certificate, record.receipts, members)
 
 

@@ -1,4 +1,5 @@
-"""The bodies about who belongs to the federation: members, their keys and addresses, and the roles of others.
+"""The bodies about who belongs to the federation: members, their keys and addresses, the roles of others,
+and the rules they live by.
 
 Security assumption: an identity card proves that its maker holds its keys, not whose card it is: members vote on it
 after comparing the fingerprint. What binds a candidate's key to this chain is its own report, signed over the chain id.
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U32, U64, Bytes32, Bytes64, Size, tagged
+from fednode.codec import U8, U32, U64, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ledger.identity import Addresses, IdentityCard
 from fednode.ledger.members import Id
 
@@ -106,6 +107,25 @@ class RoleVote:
             raise ValueError("a role is held by an Ed25519 key of 32 bytes or a wallet address of 20")
 
 
+@tagged(47)
+@dataclass(frozen=True, slots=True)
+class VersionVote:
+    """Vote for a version of the rules from a height on; q equal votes decide it.
+
+    `release` names the first release of the program that knows it, for those who have to install it. A vote for the
+    version in force, with the height of the planned one, takes the plan back.
+    """
+
+    version: Annotated[int, Range(1, 255)]
+    from_height: U64
+    release: Annotated[str, Size(1, 40)]
+
+    def __post_init__(self) -> None:
+        if not self.release.isprintable():
+            raise ValueError("the name of a release must be printable, on one line")
+
+
 MembershipBody = (
     MemberPropose | MemberRemove | MemberApprove | MemberReport | MemberRotate | MemberAddresses | RoleVote
+    | VersionVote
 )

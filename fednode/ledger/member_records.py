@@ -1,4 +1,4 @@
-"""What the ledger remembers of proposals about members, of roles, and of members that signed twice."""
+"""What the ledger remembers of proposals about members, of roles, of rules, and of members that signed twice."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated
 from fednode.codec import U8, U32, U64, Bytes32, Size
 from fednode.ledger.identity import IdentityCard
 from fednode.ledger.member_bodies import MAX_HOLDER_BYTES
-from fednode.ledger.members import Id, Ids
+from fednode.ledger.members import MAX_MEMBERS, Id, Ids
 
 MAX_PROPOSALS = 16
 MAX_ROOTS = 64
 MAX_ROLES = 1000
 MAX_OFFENCES = 64
+MAX_VERSIONS = 255
 
 
 class Change(IntEnum):
@@ -91,6 +92,46 @@ class RoleList:
     """All roles, ascending by role and holder."""
 
     roles: Annotated[tuple[RoleRecord, ...], Size(0, MAX_ROLES)]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpan:
+    """From which height on a version of the rules is in force, up to the next span."""
+
+    version: U8
+    from_height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPlan:
+    """A version of the rules, from when on, and the first release of the program that knows it."""
+
+    version: U8
+    from_height: U64
+    release: Annotated[str, Size(1, 40)]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionProposal:
+    """Who has voted for a plan that is not decided yet; `height` is that of the first vote."""
+
+    plan: VersionPlan
+    height: U64
+    voters: Ids = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """Every version so far, the decided one to come, and the votes; every member has one of these at most."""
+
+    spans: Annotated[tuple[VersionSpan, ...], Size(1, MAX_VERSIONS)]
+    plan: VersionPlan | None = None
+    open: Annotated[tuple[VersionProposal, ...], Size(0, MAX_MEMBERS)] = ()
+
+    @property
+    def current(self) -> int:
+        """The latest version that was put in force."""
+        return self.spans[-1].version
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from fednode.ledger.member_bodies import (
     MemberRotate,
     MembershipBody,
     RoleVote,
+    VersionVote,
 )
 from fednode.ledger.member_records import (
     MAX_OFFENCES,
@@ -64,13 +65,12 @@ from fednode.ledger.state import (
     study_key,
     used_key,
 )
+from fednode.ledger.version_rules import vote_version
 from fednode.ledger.vote import Evidence
 
 MIN_MEMBERS = 4
 """Fewer tolerate nobody; a federation may be founded smaller but never votes itself there."""
 MAX_VOTED_MEMBERS = 100
-LAPSE_BLOCKS = 1000
-"""An open proposal is dropped after this many blocks: a candidate is not to follow for ever."""
 MAX_OPEN_PER_MEMBER = 4
 
 
@@ -96,6 +96,8 @@ def apply_membership(draft: Draft, at: BlockTime, sender: MemberId, body: Member
             _move(draft, sender, body)
         case RoleVote():
             _vote_role(draft, at, sender, body)
+        case VersionVote():
+            vote_version(draft, at, sender, body)
 
 
 # --- proposals ---------------------------------------------------------------------------------------------------
@@ -258,13 +260,16 @@ def flag_members(draft: Draft, at: BlockTime, evidence: Iterable[Evidence]) -> N
         draft.write(flag_key(piece.sender), FlagRecord(piece.sender, old.count + 1, offences))
 
 
-def settle_membership(draft: Draft, at: BlockTime) -> bool:
-    """Let at most one proposal with enough votes take effect; return whether the members change at the next height."""
+def settle_membership(draft: Draft, at: BlockTime, lapse_blocks: int) -> bool:
+    """Let at most one proposal with enough votes take effect; return whether the members change at the next height.
+
+    An open proposal is dropped after `lapse_blocks`: a candidate is not to follow for ever.
+    """
     membership = get_membership(draft)
     if not membership.proposals:
         return False
     members = get_members(draft)
-    open_ = tuple(p for p in membership.proposals if p.height + LAPSE_BLOCKS > at.height)
+    open_ = tuple(p for p in membership.proposals if p.height + lapse_blocks > at.height)
     if open_ != membership.proposals:
         membership = replace(membership, proposals=open_)
     carried = None

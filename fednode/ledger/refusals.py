@@ -44,6 +44,8 @@ class Refusal(StrEnum):
     TOO_MANY_STUDIES = "too-many-studies"
     TOO_MANY_UNDECIDED = "too-many-undecided"
     UNKNOWN_DEALER = "unknown-dealer"
+    VERSION_NOT_NEWER = "version-not-newer"
+    VERSION_TOO_SOON = "version-too-soon"
     WEIGHT_RANGE = "weight-range"
     WEIGHT_SUM = "weight-sum"
     WRONG_CHUNKS = "wrong-chunks"
@@ -89,6 +91,8 @@ _SENTENCES = {
     Refusal.TOO_MANY_STUDIES: "the ledger holds as many studies as it can",
     Refusal.TOO_MANY_UNDECIDED: "too many studies this hospital has proposed still wait for approval or rejection",
     Refusal.UNKNOWN_DEALER: "the message names a member that is not a dealer here",
+    Refusal.VERSION_NOT_NEWER: "the rules never go back to an older protocol version",
+    Refusal.VERSION_TOO_SOON: "a version needs notice: its first block must be at least 10 blocks away",
     Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
     Refusal.WEIGHT_SUM: "the weight is not the sum of the weights committed by the members of the sum",
     Refusal.WRONG_CHUNKS: "the message names other chunks than those the member owns or may name",

@@ -81,6 +81,8 @@ from fednode.ledger.study_rules import (
     require_study,
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
+from fednode.ledger.version_rules import begin_version, settle_version, version_at
+from fednode.ledger.versions import VERSIONS, Versions
 from fednode.ledger.vote import Evidence
 
 __all__ = [
@@ -107,15 +109,21 @@ class Applied:
 
 
 def apply_block(
-    state: State, at: BlockTime, transactions: Iterable[Transaction], evidence: Iterable[Evidence] = ()
+    state: State, at: BlockTime, transactions: Iterable[Transaction], evidence: Iterable[Evidence] = (),
+    versions: Versions = VERSIONS,
 ) -> Applied:
     """Run a block's evidence, its transactions and everything that follows from them.
 
     The members the next state names are those of the next height.
-    Raises `Rejected` if a transaction may not be in this block: the block is then invalid.
+    Raises `Rejected` if a transaction may not be in this block: the block is then invalid. Also if the version of the
+    rules in force at this height is not among `versions`.
     """
+    rules = versions.get(version_at(state, at.height))
+    if rules is None:
+        raise Rejected(f"protocol version {version_at(state, at.height)} is not known to this program")
     draft = Draft(state)
     touched: set[bytes] = set()
+    begin_version(draft, at)
     begin_membership(draft, state, at)
     flag_members(draft, at, evidence)
     receipts = []
@@ -124,9 +132,10 @@ def apply_block(
         receipts.append(_run(draft, at, transaction, touched))
     for study in sorted(touched):
         settle_study(draft, at, study)
-    if settle_membership(draft, at):
+    if settle_membership(draft, at, rules.proposal_lapse_blocks):
         for study in sorted(get_studies(draft)):  # with other members, other numbers of votes suffice
             settle_study(draft, at, study)
+    settle_version(draft, at)
     next_state, changes = draft.freeze()
     return Applied(next_state, tuple(receipts), changes)
 
@@ -238,6 +247,7 @@ def is_tx_acceptable(state: State, at: BlockTime, transaction: Transaction) -> R
     except Rejected as error:
         return Receipt(transaction.txid, False, error.reason[:100])
     draft = Draft(state)
+    begin_version(draft, at)
     begin_membership(draft, state, at)
     return _run(draft, at, transaction, set())
 
@@ -250,6 +260,7 @@ def pick_transactions(
     Each must be acceptable after those before it. What is left out stays in the pool or is dropped there.
     """
     draft = Draft(state)
+    begin_version(draft, at)
     begin_membership(draft, state, at)
     picked: list[Transaction] = []
     room = max_bytes

@@ -20,7 +20,7 @@ from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.bodies import Keys
-from fednode.ledger.member_records import FlagRecord, Membership, RoleList, UsedKey
+from fednode.ledger.member_records import FlagRecord, Membership, RoleList, UsedKey, VersionRecord
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import hash_leaf, hash_node
 from fednode.ledger.records import (
@@ -57,6 +57,7 @@ _FORMS: dict[bytes, tuple[int, type]] = {
     b"usedkey": (12, UsedKey),
     b"roles": (13, RoleList),
     b"flag": (14, FlagRecord),
+    b"versions": (20, VersionRecord),
 }
 """Kind and form of the records under each prefix of keys; the numbers are hashed, never reuse one."""
 
@@ -268,6 +269,7 @@ MEMBERS_KEY = b"members"
 STUDIES_KEY = b"studies"
 MEMBERSHIP_KEY = b"membership"
 ROLES_KEY = b"roles"
+VERSIONS_KEY = b"versions"
 
 
 def nonce_key(member: int) -> bytes:

@@ -33,6 +33,8 @@ from fednode.ledger.transaction import (
     find_sign_key,
     verify_transaction,
 )
+from fednode.ledger.version_rules import version_at
+from fednode.ledger.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
 from fednode.ledger.vote import Certificate, verify_certificate, verify_evidence
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
@@ -92,9 +94,22 @@ def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> I
         yield ChainEntry(block.encoded, encode(certificate), receipts_data(receipts), members)
 
 
-def verify_chain(entries: Iterable[ChainEntry], genesis: Genesis, level: Level) -> ChainReport:
-    """Check blocks from height 1 on, up to `level`. Never raises for a bad chain: the report says what is wrong."""
-    check = _Check(genesis, level)
+def check_version(version: int, height: int, params_hash: bytes, versions: Versions = VERSIONS) -> None:
+    """Raise `Rejected` unless a block has the version that the header before it names, and it is known here."""
+    if compute_params_hash(version) != params_hash:
+        raise Rejected(f"version {version} is not the protocol version that the block before names for it")
+    if version not in versions:
+        raise Rejected(describe_unknown(version, height, "", versions))
+
+
+def verify_chain(
+    entries: Iterable[ChainEntry], genesis: Genesis, level: Level, versions: Versions = VERSIONS
+) -> ChainReport:
+    """Check blocks from height 1 on, up to `level`. Never raises for a bad chain: the report says what is wrong.
+
+    `versions`: those this program knows. A block of another one cannot be checked, and is where the check ends.
+    """
+    check = _Check(genesis, level, versions)
     failed, problem = level, ""
     try:
         for entry in entries:
@@ -114,6 +129,7 @@ def verify_chain(entries: Iterable[ChainEntry], genesis: Genesis, level: Level) 
 class _Check:
     genesis: Genesis
     level: Level
+    versions: Versions
     problem: str = ""
     tip: Tip = field(init=False)
     state: State = field(init=False)
@@ -123,6 +139,7 @@ class _Check:
         self.state = genesis_state(self.genesis)
         self._nonces: dict[int, int] = {}
         self._certificate: Certificate | None = None
+        self._params_hash: bytes = compute_params_hash(self.genesis.protocol_version)
 
     def add(self, entry: ChainEntry) -> Level:
         """Check one block after the tip; on failure set `problem` and return the level that failed."""
@@ -133,6 +150,7 @@ class _Check:
             next_members, next_state = self._claimed_members(block, entry), self.state
             if self.level >= (step := Level.LINKS):
                 check_link(self.tip, block)
+                check_version(block.header.version, block.height, self._params_hash, self.versions)
                 if (certificate.height, certificate.block_hash) != (block.height, block.hash):
                     raise Rejected("its certificate is of another block")
             if self.level >= (step := Level.CERTIFICATES):
@@ -143,7 +161,7 @@ class _Check:
                     next_state = self._execute(block, transactions, entry.receipts)
                     next_members = get_member_set(next_state)
             self.tip = advance(self.tip, block, next_members)
-            self.state, self._certificate = next_state, certificate
+            self.state, self._certificate, self._params_hash = next_state, certificate, block.header.params_hash
         except Rejected as error:
             self.problem = f"block {self.tip.height + 1} does not hold: {error.reason}"
         return step
@@ -151,12 +169,17 @@ class _Check:
     def _claimed_members(self, block: Block, entry: ChainEntry) -> MemberSet:
         """Return the members of the next height: the header names their hash, `advance` compares it."""
         if block.header.next_members_hash == self.tip.members.hash:
+            if entry.next_members is not None:
+                raise Rejected("whoever hands it over names new members, and it changes none")
             return self.tip.members
         if entry.next_members is None:
             if self.level >= Level.EXECUTION:
                 return self.tip.members
             raise Rejected("the members change after it, and whoever hands it over does not say to whom")
-        return decode(MemberSet, entry.next_members, MAX_CERTIFICATE_BYTES)
+        members = decode(MemberSet, entry.next_members, MAX_CERTIFICATE_BYTES)
+        if members.hash != block.header.next_members_hash:
+            raise Rejected("whoever hands it over names other members for the next height than its header")
+        return members
 
     def _check_certificates(self, block: Block, certificate: Certificate) -> None:
         """Check who signed the block, the copy of its parent's certificate in it, its proposer and its evidence."""
@@ -189,10 +212,13 @@ class _Check:
     def _execute(
         self, block: Block, transactions: tuple[Transaction, ...], receipts: tuple[bytes, ...] | None
     ) -> State:
-        applied = apply_block(self.state, BlockTime(block.height, block.header.time_ms), transactions, block.evidence)
+        at = BlockTime(block.height, block.header.time_ms)
+        applied = apply_block(self.state, at, transactions, block.evidence, self.versions)
         data = receipts_data(applied.receipts)
         if (receipts is not None and data != receipts) or compute_root(data) != block.header.receipts_root:
             raise Rejected("running it again gives other receipts")
         if applied.state.root != block.header.state_root:
             raise Rejected("running it again gives another state")
+        if compute_params_hash(version_at(applied.state, block.height + 1)) != block.header.params_hash:
+            raise Rejected("running it again gives another protocol version for the next block")
         return applied.state

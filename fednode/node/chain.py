@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from fednode.codec import pack
-from fednode.crypto import Domain, tagged_hash
 from fednode.errors import Rejected
-from fednode.ids import PROTOCOL_VERSION, MemberId, StudyId
+from fednode.ids import MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.ledger.member_state import get_candidates
 from fednode.ledger.mempool import Mempool
@@ -36,14 +34,13 @@ from fednode.ledger.transaction import (
     find_sign_key,
     verify_transaction,
 )
+from fednode.ledger.version_rules import get_versions, version_at
+from fednode.ledger.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
 
 MAX_VERIFIED_BYTES = MAX_POOL_BYTES + 8 * 1024 * 1024
 """Transactions whose signature is remembered as checked: a full pool and a few blocks. By size, not by number: a member
 may sign as many large ones as it likes.
 """
-
-PARAMS_HASH = tagged_hash(Domain.BLOCK, b"params", pack((PROTOCOL_VERSION,)))
-"""The rules' parameters are those of the protocol version until members can vote on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,9 @@ class Outcome:
 class Chain:
     """`consensus.Application` over the rules. All calls refer to the state after the last `commit`."""
 
-    def __init__(self, chain_id: bytes, state: State, height: int) -> None:
+    def __init__(self, chain_id: bytes, state: State, height: int, versions: Versions = VERSIONS) -> None:
         self._chain_id = chain_id
+        self.versions = versions
         self.state = state
         self.height = height
         self.pool = Mempool(lambda transaction: self.judge(transaction).ok, height)
@@ -149,11 +147,15 @@ class Chain:
         return self._run(context, tuple(self.verify(data) for data in transactions))
 
     def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
-        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, context.evidence)
+        at = BlockTime(context.height, context.time_ms)
+        applied = apply_block(self.state, at, transactions, context.evidence, self.versions)
         data = tuple(transaction.data for transaction in transactions)
         self._outcomes[(context, data)] = Outcome(transactions, applied)
         receipts_root = compute_root(receipts_data(applied.receipts))
-        return Execution(data, receipts_root, applied.state.root, PARAMS_HASH, get_member_set(applied.state))
+        return Execution(
+            data, receipts_root, applied.state.root, compute_params_hash(version_at(applied.state, at.height + 1)),
+            get_member_set(applied.state), version_at(self.state, at.height),
+        )
 
     def commit(self, block: Block, done: Execution) -> None:
         """Adopt the state that executing `block` led to, and forget its transactions."""
@@ -177,6 +179,16 @@ class Chain:
             self._verified.clear()
             self._verified_bytes = 0
             self.pool.drop_senders(changed)
+
+    @property
+    def unknown_version(self) -> str | None:
+        """Why the next block is not for this program, and what is; None if it is."""
+        version = version_at(self.state, self.height + 1)
+        if version in self.versions:
+            return None
+        plan = get_versions(self.state).plan
+        release = plan.release if plan is not None else ""
+        return describe_unknown(version, self.height + 1, release, self.versions)
 
     def take_outcome(self, height: int) -> Outcome:
         """Return, once, what the committed block of `height` led to."""

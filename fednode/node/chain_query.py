@@ -9,12 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fednode.codec import encode
 from fednode.errors import Rejected, Unavailable, UsageError
+from fednode.ids import quorum
 from fednode.ledger.block import Tip
 from fednode.ledger.genesis import Genesis
+from fednode.ledger.member_records import VersionPlan
 from fednode.ledger.rules import receipts_data
+from fednode.ledger.state import State, get_members
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.verify import ChainEntry
+from fednode.ledger.version_rules import get_versions, version_at
+from fednode.ledger.versions import VERSIONS
 from fednode.node.views import Json, block_view, kind_name, transaction_view, utc_text
 
 MAX_BLOCKS = 64
@@ -24,11 +29,45 @@ MAX_BYTES = 4 * 1024 * 1024
 
 def stored_chain(store: LedgerStore, genesis: Genesis) -> dict[str, Json]:
     """Return name, members and end of the chain in a store, in the words a running daemon uses."""
-    return {**describe_chain(store.tip, store.load_state().root, genesis), "source": "store"}
+    return {**describe_chain(store.tip, store.load_state(), genesis), "source": "store"}
 
 
-def describe_chain(tip: Tip, state_root: bytes, genesis: Genesis) -> dict[str, Json]:
-    """Return name, members and end of a chain."""
+def versions_view(state: State, height: int) -> dict[str, Json]:
+    """Return by which rules the chain goes on after `height`, what was decided for later, and the votes."""
+    record, members = get_versions(state), [member.member for member in get_members(state)]
+    return {
+        "in_force": version_at(state, height + 1),
+        "known": [*sorted(VERSIONS)],
+        "planned": None if record.plan is None else _plan_view(record.plan),
+        "history": [{"version": span.version, "from_height": span.from_height} for span in record.spans],
+        "votes": [
+            {**_plan_view(vote.plan), "voters": [int(voter) for voter in vote.voters if voter in members],
+             "needed": quorum(len(members))}
+            for vote in record.open
+        ],
+    }
+
+
+def _plan_view(plan: VersionPlan) -> dict[str, Json]:
+    return {
+        "version": plan.version, "from_height": plan.from_height, "release": plan.release,
+        "is_known": plan.version in VERSIONS,
+    }
+
+
+def version_warning(state: State) -> str | None:
+    """Return what to do before a planned version comes into force, if this program does not know it."""
+    plan = get_versions(state).plan
+    if plan is None or plan.version in VERSIONS:
+        return None
+    return (
+        f"protocol version {plan.version} is in force from block {plan.from_height} on and this program does not know "
+        f"it: install fednode {plan.release} or later before then, or this node stops there"
+    )
+
+
+def describe_chain(tip: Tip, state: State, genesis: Genesis) -> dict[str, Json]:
+    """Return name, members, rules and end of a chain."""
     return {
         "name": genesis.name,
         "id": tip.chain_id.hex(),
@@ -36,10 +75,12 @@ def describe_chain(tip: Tip, state_root: bytes, genesis: Genesis) -> dict[str, J
         "hash": tip.block_hash.hex(),
         "time_ms": tip.time_ms,
         "time": utc_text(tip.time_ms),
-        "state_root": state_root.hex(),
+        "state_root": state.root.hex(),
         "members": len(tip.members),
         "fault_bound": tip.members.fault_bound,
         "quorum": tip.members.quorum,
+        "protocol_version": version_at(state, tip.height + 1),
+        "planned_version": versions_view(state, tip.height)["planned"],
     }
 
 

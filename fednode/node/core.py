@@ -318,7 +318,9 @@ class Core:
     def _decided(self, decided: ask.Decide) -> list[do.Effect]:
         outcome = self.chain.take_outcome(decided.block.height)
         self._later.append(partial(self._after_block, decided, outcome))
-        return [do.StoreBlock(decided.block, decided.certificate, decided.tip, outcome)]
+        stored = do.StoreBlock(decided.block, decided.certificate, decided.tip, outcome)
+        unknown = self.chain.unknown_version
+        return [stored] if unknown is None else [stored, do.Halt(unknown)]
 
     def _after_block(self, decided: ask.Decide, outcome: Outcome) -> list[do.Effect]:
         """The block is the tip: tell whoever waited for it."""

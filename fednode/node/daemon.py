@@ -15,24 +15,25 @@ from collections.abc import Callable
 import trio
 
 from fednode.crypto import unseal
+from fednode.errors import UpgradeNeeded
 from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId, StudyId
 from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.leveldb import LevelDbStore, open_store
+from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.member_state import find_member
 from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.chain import Chain
 from fednode.node.config import HospitalConfig
 from fednode.node.control import serve_control
 from fednode.node.core import Core, Identity
-from fednode.node.files import Home, HomeLock, write_atomic
+from fednode.node.files import HomeLock
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
 from fednode.node.membership import FOLLOWER, dial_map
 from fednode.node.reactor import Parts, Reactor, now_ms
-from fednode.node.sign_state import SignStateFile
+from fednode.node.start_checks import load_signer, open_chain
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
@@ -42,18 +43,26 @@ from fednode.smpc.messages import RecordPart
 WORKER_LOG = "worker.log"
 
 
-def run_daemon(config: HospitalConfig, genesis: Genesis, keys: Keys, tell_ready: Callable[[], None]) -> None:
+def run_daemon(
+    config: HospitalConfig, genesis: Genesis, keys: Keys, tell_ready: Callable[[], None], *,
+    may_resync: bool = False, warn: Callable[[str], None] = lambda text: None,
+) -> None:
     """Run this hospital's daemon until SIGTERM, SIGINT or `fednode stop`; raise `FednodeError` if it cannot go on.
 
-    `tell_ready` is called once ports and control socket are open.
+    `tell_ready` is called once ports and control socket are open, `warn` before it with what was found damaged;
+    `may_resync` lets a damaged store be moved aside and fetched anew.
     """
     config.home.create()
     lock = HomeLock.acquire(config.home)
     try:
-        store = open_store(config.home.chain, genesis)
+        store, resynced = open_chain(config.home, keys.public, genesis, may_resync)
         try:
+            found = [] if resynced is None else [resynced]
+            if config.log.journal and (damage := Journal.keep_damaged(config.home.journal)) is not None:
+                found.append(damage)
+            warned = Warned(warn, found)
             tells = [tell_ready]
-            while trio.run(_serve, config, keys, genesis, store, tells):
+            while trio.run(_serve, config, keys, genesis, store, tells, warned):
                 pass  # the chain has given this hospital another number, or taken it: begin anew as that
         except BaseExceptionGroup as group:
             raise _first(group) from None
@@ -61,6 +70,31 @@ def run_daemon(config: HospitalConfig, genesis: Genesis, keys: Keys, tell_ready:
             store.close()
     finally:
         lock.release()
+
+
+class Warned:
+    """What was found damaged: told once to whoever started the daemon, and kept for its status."""
+
+    def __init__(self, warn: Callable[[str], None], found: list[str]) -> None:
+        self._warn = warn
+        self._found: list[str] = []
+        self._reactor: Reactor | None = None
+        for text in found:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        """Tell a sentence, unless it was told before."""
+        if text in self._found:
+            return
+        self._found.append(text)
+        self._warn(text)
+        if self._reactor is not None:
+            self._reactor.problems.append(text)
+
+    def follow(self, reactor: Reactor) -> None:
+        """Show everything in the status of this reactor from now on."""
+        self._reactor = reactor
+        reactor.problems.extend(self._found)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -71,34 +105,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
         if not isinstance(error, trio.Cancelled):
             return error
     return group
-
-
-def load_sign_state(
-    home: Home, keys: Keys, genesis: Genesis, tip_height: int
-) -> tuple[SignStateFile, SignRecord | None]:
-    """Return the sign-state file and its record; None if this key signed on this chain and the record is lost.
-
-    The first record is written when a key first joins a chain, and a mark beside the keys remembers that it was: a
-    home whose var/ was deleted must not begin to sign anew.
-    """
-    file = SignStateFile(home.sign_state)
-    mark = home.keystore.parent / f"joined-{genesis.chain_id.hex()[:16]}"
-    record = file.load(tip_height)
-    if record is None and not mark.exists():
-        record = initial_record(genesis.chain_id, keys.public.sign)
-        write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")
-        file.create(record)
-    return file, record
-
-
-def _load_signer(
-    home: Home, keys: Keys, genesis: Genesis, member: MemberId, tip_height: int
-) -> tuple[SignStateFile, VoteSigner]:
-    """Return sign-state and signer; whoever is not on the ledger has neither votes nor a record of them."""
-    if member == FOLLOWER:
-        return SignStateFile(home.sign_state), VoteSigner(genesis.chain_id, None, None, None)
-    file, record = load_sign_state(home, keys, genesis, tip_height)
-    return file, VoteSigner(genesis.chain_id, member, keys.sign, record, file.silent_until)
 
 
 def _make_core(
@@ -130,6 +136,7 @@ def _make_core(
 
 async def _serve(
     config: HospitalConfig, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
+    warned: Warned,
 ) -> bool:
     """Serve as whoever the chain says this hospital is; return True when it says something else from then on.
 
@@ -141,17 +148,22 @@ async def _serve(
     home = config.home
     state = store.load_state()
     member = find_member(state, keys.public.sign) or FOLLOWER
-    sign_state, signer = _load_signer(home, keys, genesis, member, store.tip.height)
+    sign_state, signer, problems = load_signer(home, keys, genesis, member, store)
     records = RoundStore(home.rounds, keys.storage_key)
-    core = _make_core(config, keys, member, Chain(genesis.chain_id, state, store.tip.height), store, signer, records)
+    chain = Chain(genesis.chain_id, state, store.tip.height)
+    if chain.unknown_version is not None:
+        raise UpgradeNeeded(chain.unknown_version)
+    core = _make_core(config, keys, member, chain, store, signer, records)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
     async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
-        parts = Parts(store, sign_state, records, ModelStore(home.blobs), trainer, journal, own_peer, keys.public.sign)
+        models = ModelStore(home.blobs, warned.add)
+        parts = Parts(store, sign_state, records, models, trainer, journal, own_peer, keys.public.sign)
         reactor = Reactor(core, parts)
-        if sign_state.damage is not None:
-            reactor.problems.append(sign_state.damage)
+        warned.follow(reactor)
+        for problem in problems:
+            warned.add(problem)
         settings = NetworkSettings(keys.network_seed, config.network.listen, PROTOCOL_VERSION, genesis.chain_id)
         network = create_network(settings, reactor.accept_blob)
         network.set_members(dial_map(core.chain.state, member, own_peer))

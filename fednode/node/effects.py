@@ -43,6 +43,13 @@ class StoreBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop for good: the next block needs another program. Nothing that follows in the list is done."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SaveRecord:
     """Replace one part of a round's record, encrypted, durably."""
 
@@ -176,8 +183,9 @@ class Log:
 
 
 Effect = (
-    SaveSignState | StoreBlock | SaveRecord | ForgetRecords | SaveModel | LoadModel | SendFrame | SendToAll | SendBlob
-    | ServeBlocks | ServeModel | Announce | StartTimer | StartWork | ComputeSum | ComputeRound | DropPeer | Log
+    SaveSignState | StoreBlock | Halt | SaveRecord | ForgetRecords | SaveModel | LoadModel | SendFrame | SendToAll
+    | SendBlob | ServeBlocks | ServeModel | Announce | StartTimer | StartWork | ComputeSum | ComputeRound | DropPeer
+    | Log
 )
 
 

@@ -16,11 +16,13 @@ from fednode.ledger.member_bodies import (
     MemberRotate,
     Role,
     RoleVote,
+    VersionVote,
 )
 from fednode.ledger.member_records import Change, ProposalRecord, RoleRecord
 from fednode.ledger.member_state import get_membership, get_roles
 from fednode.ledger.state import get_members
-from fednode.node import status
+from fednode.ledger.version_rules import get_versions
+from fednode.node import chain_query, status
 from fednode.node.control import Arguments, build
 from fednode.node.keystore import PublicKeys
 from fednode.node.status import Node
@@ -43,6 +45,8 @@ def member_calls(node: Node, final: Final) -> Mapping[str, Call]:
         "keys_rotate": calls.keys_rotate,
         "role_list": calls.role_list,
         "role_vote": calls.role_vote,
+        "version_show": calls.version_show,
+        "version_vote": calls.version_vote,
     }
 
 
@@ -114,6 +118,32 @@ class _MemberCalls:
         done = await self._final(vote)
         found = next(r for r in get_roles(self._node.state) if (r.role, r.holder) == (vote.role, vote.holder))
         return {**done, **role_view(found, [record.member for record in get_members(self._node.state)])}
+
+    async def version_show(self, args: Arguments) -> Json:
+        return chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)
+
+    async def version_vote(self, args: Arguments) -> Json:
+        """Propose a version with height and release; approve or withdraw what is proposed or planned, without."""
+        versions, action = get_versions(self._node.state), args.text("action")
+        if action == "propose":
+            plan = (args.number("version"), args.number("height"), args.text("release"))
+        elif action == "withdraw":
+            if versions.plan is None:
+                raise Refused("no version is planned; 'fednode chain version show' shows what is being voted on")
+            plan = (versions.current, versions.plan.from_height, "withdrawn")
+        else:
+            wanted = args.number("version")
+            named = sorted({(vote.plan.from_height, vote.plan.release) for vote in versions.open
+                            if vote.plan.version == wanted})
+            if len(named) != 1:
+                what = "no open proposal" if not named else "more than one open proposal"
+                raise Refused(
+                    f"there is {what} for version {wanted}; 'fednode chain version show' shows them, and "
+                    "'fednode chain version propose' with the same height and release votes for one of them"
+                )
+            plan = (wanted, *named[0])
+        done = await self._final(build(VersionVote, *plan))
+        return {**done, **chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)}
 
     def _find(self, text: str) -> ProposalRecord:
         """Return the open proposal of this number, or about a hospital of this name."""

@@ -16,7 +16,7 @@ from typing import assert_never
 
 import trio
 
-from fednode.errors import Rejected, TrainingError
+from fednode.errors import Rejected, TrainingError, UpgradeNeeded
 from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger import sync
@@ -236,6 +236,8 @@ class Reactor:
                     self.network.drop(self.peer_of[member], reason)
             case do.Log(kind, fields):
                 self._log(kind, dict(fields))
+            case do.Halt(reason):
+                raise UpgradeNeeded(reason)
             case _:
                 self._perform_stored(effect)
 

@@ -71,9 +71,15 @@ def status_view(node: Node) -> dict[str, Json]:
         "pool": {
             "transactions": len(core.chain.pool), "bytes": core.chain.pool.size_bytes, "own": len(core.traffic.outbox)
         },
-        "problems": list(node.reactor.problems),
+        "problems": problems_of(node),
         "network": dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
     }
+
+
+def problems_of(node: Node) -> list[Json]:
+    """Return what somebody has to look at, the most urgent first."""
+    warning = chain_query.version_warning(node.state)
+    return [*([] if warning is None else [warning]), *node.reactor.problems]
 
 
 def _rss_bytes() -> int:
@@ -105,7 +111,7 @@ def chain_view(node: Node) -> dict[str, Json]:
     members = core.replica.tip.members.positions
     reachable = sum(member in members for member in (*core.up, node.me))
     return {
-        **chain_query.describe_chain(core.replica.tip, node.state.root, node.genesis),
+        **chain_query.describe_chain(core.replica.tip, node.state, node.genesis),
         "reachable": reachable,
         "has_quorum": reachable >= core.replica.tip.members.quorum,
         "is_signing": core.replica.refusal is None,

@@ -55,6 +55,7 @@ def block_view(block: Block, certificate: Certificate | None, signers: Iterable[
     header = block.header
     return {
         "height": header.height,
+        "version": header.version,
         "hash": block.hash.hex(),
         "time_ms": header.time_ms,
         "time": utc_text(header.time_ms),
@@ -68,6 +69,8 @@ def block_view(block: Block, certificate: Certificate | None, signers: Iterable[
         "receipts_root": header.receipts_root.hex(),
         "state_root": header.state_root.hex(),
         "members_hash": header.members_hash.hex(),
+        "next_members_hash": header.next_members_hash.hex(),
+        "params_hash": header.params_hash.hex(),
     }
 
 

@@ -75,7 +75,7 @@ class Daemon:
         await self._stored.wait()
 
     async def _status(self, args: Arguments) -> Any:
-        return chain_query.describe_chain(self.store.tip, self.world.state.root, self.world.genesis)
+        return chain_query.describe_chain(self.store.tip, self.world.state, self.world.genesis)
 
     async def _blocks(self, args: Arguments) -> Any:
         return chain_query.chain_blocks(self.store, args.number("first", 1))

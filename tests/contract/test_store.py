@@ -19,6 +19,8 @@ from fednode.ledger.merkle import compute_root
 from fednode.ledger.rules import BlockTime, Receipt, apply_block, receipts_data
 from fednode.ledger.state import State, get_member_set
 from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
+from fednode.ledger.version_rules import version_at
+from fednode.ledger.versions import VERSIONS, Versions, compute_params_hash
 from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 
@@ -109,13 +111,14 @@ class ChainMaker:
         until = Height(self.tip.height + 50)
         return tx.sign_transaction(self.signers[member], self.genesis.chain_id, member, self.nonce, until, body)
 
-    def decide(self, *transactions: tx.Transaction) -> DecidedBlock:
+    def decide(self, *transactions: tx.Transaction, versions: Versions = VERSIONS) -> DecidedBlock:
         height, time_ms = self.tip.height + 1, self.tip.time_ms + 10
         context = BlockContext(self.genesis.chain_id, height, time_ms, self.tip.proposer(0), ())
-        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions)
+        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, (), versions)
         done = Execution(
             tuple(t.data for t in transactions), compute_root(receipts_data(applied.receipts)), applied.state.root,
-            NO_HASH, get_member_set(applied.state),
+            compute_params_hash(version_at(applied.state, height + 1)), get_member_set(applied.state),
+            version_at(self.state, height),
         )
         block = assemble(self.tip, context, done, self.certificate)
         certificate = self.certify(block)

@@ -274,7 +274,8 @@ def test_outcome_must_be_the_one_the_header_names() -> None:
     check_outcome(block, good)
     fewer = MemberSet(MEMBERS.members[:3])
     for changes in (
-        {"state_root": b"x" * 32}, {"receipts_root": b"x" * 32}, {"params_hash": b"x" * 32}, {"next_members": fewer}
+        {"state_root": b"x" * 32}, {"receipts_root": b"x" * 32}, {"params_hash": b"x" * 32}, {"next_members": fewer},
+        {"version": 2},
     ):
         with pytest.raises(Rejected):
             check_outcome(block, dataclasses.replace(good, **changes))  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from fednode.ledger.member_bodies import (
     Role,
     RoleVote,
 )
-from fednode.ledger.member_rules import LAPSE_BLOCKS, rotation_message
+from fednode.ledger.member_rules import rotation_message
 from fednode.ledger.member_state import (
     find_member,
     get_candidates,
@@ -35,6 +35,7 @@ from fednode.ledger.member_state import (
 from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.rules import apply_block
 from fednode.ledger.state import State, get_members
+from fednode.ledger.versions import VERSIONS
 from fednode.ledger.vote import NO_VIEW, PREVOTE, Vote, make_evidence
 from tests.ledger.world import World, make_card, seed_of
 
@@ -195,7 +196,7 @@ def test_proposals_lapse_and_are_bounded() -> None:
     for number in range(4):
         invite(world, f"candidate-{number}")
     assert world.refused(1, MemberPropose(make_card("candidate-4"))) == "too-many-proposals"
-    world.at = replace(world.at, height=world.at.height + LAPSE_BLOCKS)
+    world.at = replace(world.at, height=world.at.height + VERSIONS[1].proposal_lapse_blocks)
     assert get_candidates(world.state)
     world.post(2, tx.StudyPause(world.study))
     assert get_candidates(world.state) == ()

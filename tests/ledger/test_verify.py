@@ -174,5 +174,5 @@ def test_a_change_of_the_members_is_followed_at_every_level(tmp_path: Path) -> N
     assert "does not say to whom" in verify_chain(hidden, maker.genesis, Level.CERTIFICATES).problem
     assert verify_chain(hidden, maker.genesis, Level.EXECUTION).is_whole
     wrong = [replace(entry, next_members=entry.next_members and encode(maker.genesis.member_set)) for entry in entries]
-    assert "next_members_hash" in verify_chain(wrong, maker.genesis, Level.CERTIFICATES).problem
+    assert "other members for the next height" in verify_chain(wrong, maker.genesis, Level.CERTIFICATES).problem
     store.close()

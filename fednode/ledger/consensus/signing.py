@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from fednode.codec import U8, Bytes32, Range, Size, decode, encode
+from fednode.codec import Bytes32, Range, Size, decode, encode
 from fednode.crypto import SIGNATURE_BYTES, Signer, sha256
 from fednode.errors import Rejected, StorageError
 from fednode.ids import NO_HASH, Height, MemberId, View
@@ -37,7 +37,7 @@ RECORD_FORMAT = 1
 MAX_RECORD_BYTES = MAX_BLOCK_BYTES + 256 * 1024
 _MAGIC = b"fednode sign-state\n"
 
-ROTATE_HINT = "have the federation replace this member's key (a new identity card), then start with the new key"
+ROTATE_HINT = "replace this hospital's keys with 'fednode keys rotate' while its daemon runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class SignRecord:
     public_key: Bytes32
     height: HeightField
     view: ViewField
-    step: Annotated[U8, Range(0, PRECOMMIT)]
+    step: Annotated[int, Range(0, PRECOMMIT)]
     signed: Annotated[bytes, Size(0, SIGN_BYTES)]
     signature: Annotated[bytes, Size(0, SIGNATURE_BYTES)]
     locked_view: ValidViewField

@@ -1,0 +1,94 @@
+"""`fednode chain version`: by which rules the chain goes on, and the votes on new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from fednode.cli.ask import as_record, as_records, ask, ask_record
+from fednode.cli.chain_source import open_stopped
+from fednode.cli.show import cell, print_json, print_pairs, print_records
+from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.node.control_client import NotRunning
+
+
+@group("version")
+def version() -> None:
+    """The protocol version: which rules are in force from which block on, decided by q votes of the members."""
+
+
+@version.command("show", example="fednode chain version show\nfednode chain version show --format json")
+@format_option
+@site_options
+@pass_site
+def show(site: Site, as_json: bool) -> None:
+    """Show the version in force, the planned one, what this program knows, and the votes under way."""
+    from fednode.node.chain_query import versions_view
+
+    try:
+        found: Mapping[str, Any] = {**as_record(ask(site, "version_show")), "source": "daemon"}
+    except NotRunning:
+        with open_stopped(site) as (store, _):
+            found = {**versions_view(store.load_state(), store.tip.height), "source": "store"}
+    _print(found, as_json)
+
+
+@version.command("propose", example="fednode chain version propose 2 --at 12000 --release 0.6.0")
+@click.argument("number", metavar="VERSION", type=click.IntRange(2, 255))
+@click.option("--at", "height", type=click.IntRange(2, 2**63 - 1), required=True, metavar="HEIGHT",
+              help="First block of the version, at least 10 blocks after the vote is decided.")
+@click.option("--release", required=True, metavar="TEXT",
+              help="First release of fednode that knows it: what the others have to install before.")
+@format_option
+@site_options
+@pass_site
+def propose(site: Site, number: int, height: int, release: str, as_json: bool) -> None:
+    """Vote for a version from a height on; the first such vote proposes it to the others.
+
+    With q equal votes it is decided. A node whose program does not know the version stops before that block and says
+    which release to install; it goes on from there once that runs.
+    """
+    _print(ask_record(site, "version_vote", action="propose", version=number, height=height, release=release), as_json)
+
+
+@version.command("approve", example="fednode chain version approve 2")
+@click.argument("number", metavar="VERSION", type=click.IntRange(2, 255))
+@format_option
+@site_options
+@pass_site
+def approve(site: Site, number: int, as_json: bool) -> None:
+    """Vote for the version that another member has proposed, with its height and release."""
+    _print(ask_record(site, "version_vote", action="approve", version=number), as_json)
+
+
+@version.command("withdraw", example="fednode chain version withdraw --yes")
+@yes_option
+@format_option
+@site_options
+@pass_site
+def withdraw(site: Site, yes: bool, as_json: bool) -> None:
+    """Vote for taking back the planned version before its height comes; q votes carry it."""
+    confirm("Vote for taking back the planned version?", yes)
+    _print(ask_record(site, "version_vote", action="withdraw"), as_json)
+
+
+def _print(found: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    planned = as_record(found.get("planned"))
+    knows = "" if not planned or planned.get("is_known") else " (NOT KNOWN to this program: install that release)"
+    known = found.get("known")
+    print_pairs([
+        ("in force", str(found.get("in_force"))),
+        ("planned", f"version {planned['version']} from block {planned['from_height']} on, release "
+                    f"{planned['release']}{knows}" if planned else "nothing"),
+        ("this program knows", " ".join(map(str, known)) if isinstance(known, (list, tuple)) else "?"),
+    ])
+    rows: list[Mapping[str, Any]] = [
+        {**vote, "voters": f"{cell('', vote.get('voters'))} ({vote.get('needed')} needed)"}
+        for vote in as_records(found.get("votes"))
+    ]
+    print_records(rows, ["version", "from_height", "release", "voters"], "no votes on a version")

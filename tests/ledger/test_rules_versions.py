@@ -1,0 +1,187 @@
+"""Protocol versions by vote: proposed, approved, replaced and taken back; what each switches, and who must stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fednode.codec import decode, encode, pack
+from fednode.errors import Rejected
+from fednode.ledger.block import BlockContext, Execution, advance, assemble
+from fednode.ledger.bodies import Memo
+from fednode.ledger.member_bodies import MemberApprove, MemberPropose, MemberRemove, VersionVote
+from fednode.ledger.member_records import VersionPlan, VersionSpan
+from fednode.ledger.member_state import get_candidates
+from fednode.ledger.rules import apply_block
+from fednode.ledger.verify import Level, entries_of, verify_chain
+from fednode.ledger.version_rules import NOTICE_BLOCKS, get_versions, version_at
+from fednode.ledger.versions import VERSIONS, compute_params_hash
+from tests.contract.test_store import ChainMaker, MemoryStore
+from tests.ledger.world import World, make_card
+
+TWO = {**VERSIONS, 2: replace(VERSIONS[1], summary="candidates wait longer", proposal_lapse_blocks=2000)}
+
+
+def vote(world: World, member: int, version: int = 2, ahead: int = 20, release: str = "0.6.0") -> VersionVote:
+    body = VersionVote(version, world.at.height + ahead, release)
+    assert world.post(member, body).ok
+    return body
+
+
+def carry(world: World, body: VersionVote, *members: int) -> None:
+    for member in members:
+        assert world.post(member, body).ok
+
+
+def test_a_version_is_decided_by_a_quorum_of_equal_votes() -> None:
+    world = World(4)
+    first = get_versions(world.state)
+    assert (first.current, first.plan, version_at(world.state, 10**6)) == (1, None, 1)
+    body = vote(world, 1)
+    carry(world, body, 2)
+    assert get_versions(world.state).plan is None
+    assert world.refused(2, body) == "already-voted"
+    carry(world, body, 4)
+    record = get_versions(world.state)
+    assert (record.plan, record.open) == (VersionPlan(2, body.from_height, "0.6.0"), ())
+    assert (version_at(world.state, body.from_height - 1), version_at(world.state, body.from_height)) == (1, 2)
+    assert world.refused(3, body) == "nothing-changes"
+
+
+def test_other_heights_and_releases_are_other_proposals_and_a_member_has_one_vote() -> None:
+    world = World(4)
+    body = vote(world, 1)
+    other, third = replace(body, from_height=body.from_height + 1), replace(body, release="0.7.0")
+    carry(world, other, 2, 1)
+    carry(world, third, 3)
+    open_ = {proposal.plan.from_height: proposal.voters for proposal in get_versions(world.state).open}
+    assert open_ == {other.from_height: (1, 2), third.from_height: (3,)}, "the first lost its only vote"
+    carry(world, other, 3)
+    assert get_versions(world.state).plan == VersionPlan(2, other.from_height, "0.6.0")
+
+
+def test_notice_is_given_and_what_comes_too_late_lapses() -> None:
+    world = World(4)
+    late = VersionVote(2, world.at.height + NOTICE_BLOCKS, "0.6.0")  # the next block is one later already
+    assert world.refused(1, replace(late, from_height=late.from_height - 1)) == "version-too-soon"
+    body = VersionVote(2, world.at.height + NOTICE_BLOCKS + 3, "0.6.0")
+    carry(world, body, 1, 2)
+    for _ in range(3):
+        world.post(1, Memo("time passes"))
+    assert world.refused(3, body) == "version-too-soon"
+    world.post(1, Memo("and settles"))
+    assert get_versions(world.state).open == ()
+
+
+def test_a_plan_is_replaced_or_taken_back_until_its_height() -> None:
+    world = World(4)
+    body = vote(world, 1)
+    carry(world, body, 2, 3)
+    later = replace(body, from_height=body.from_height + 30)
+    carry(world, later, 1, 2, 3)
+    assert get_versions(world.state).plan == VersionPlan(2, later.from_height, "0.6.0")
+    assert world.refused(1, VersionVote(1, body.from_height, "x")) == "nothing-changes"
+    carry(world, VersionVote(1, later.from_height, "withdrawn"), 1, 2, 4)
+    assert get_versions(world.state).plan is None and version_at(world.state, 10**6) == 1
+
+
+def test_a_version_comes_into_force_and_never_goes_back() -> None:
+    world = World(4)
+    body = vote(world, 1)
+    carry(world, body, 2, 3)
+    world.at = replace(world.at, height=body.from_height)
+    state = apply_block(world.state, world.at, [world.sign(1, Memo("the first"))], (), TWO).state
+    record = get_versions(state)
+    assert (record.spans, record.plan) == ((VersionSpan(1, 1), VersionSpan(2, body.from_height)), None)
+    assert (version_at(state, body.from_height - 1), version_at(state, body.from_height)) == (1, 2)
+    back = world.sign(1, VersionVote(1, body.from_height + 50, "0.5.0"))
+    at = replace(world.at, height=world.at.height + 1)
+    assert apply_block(state, at, [back], (), TWO).receipts[0].reason == "version-not-newer"
+
+
+def test_a_program_without_the_version_refuses_its_blocks() -> None:
+    world = World(4)
+    body = vote(world, 1)
+    carry(world, body, 2, 3)
+    memo = world.sign(1, Memo("x"))
+    before = replace(world.at, height=body.from_height - 1)
+    roots = [apply_block(world.state, before, [memo], (), known).state.root for known in (VERSIONS, TWO)]
+    assert roots[0] == roots[1]
+    with pytest.raises(Rejected, match="protocol version 2 is not known"):
+        apply_block(world.state, replace(world.at, height=body.from_height), [memo])
+
+
+@pytest.mark.parametrize(("version", "is_open"), [(1, False), (2, True)])
+def test_the_table_says_what_a_version_switches(version: int, is_open: bool) -> None:
+    world = World(4)
+    if version == 2:
+        body = vote(world, 1)
+        carry(world, body, 2, 3)
+    assert world.post(1, MemberPropose(make_card("fifth"))).ok
+    world.at = replace(world.at, height=world.at.height + 1500)
+    state = apply_block(world.state, world.at, [world.sign(1, Memo("long after"))], (), TWO).state
+    assert bool(get_candidates(state)) == is_open
+
+
+def test_votes_of_removed_members_do_not_count() -> None:
+    world = World(5)
+    body = vote(world, 5)
+    carry(world, body, 1, 2)  # 4 of 5 are needed
+    assert world.post(1, MemberRemove(5)).ok
+    for member in (2, 3, 4):
+        world.post(member, MemberApprove(1))
+    assert get_versions(world.state).plan is None, "2 of the 4 that are left voted, 3 are needed"
+    carry(world, body, 3)
+    assert get_versions(world.state).plan is not None
+
+
+def test_bounds() -> None:
+    for fields in ((0, 5, "x"), (256, 5, "x"), (2, -1, "x"), (2, 5, ""), (2, 5, "x" * 41)):
+        with pytest.raises(Rejected):
+            decode(VersionVote, pack(fields), 1000)
+    with pytest.raises(ValueError, match="printable"):
+        VersionVote(2, 5, "0.6\n0")
+
+
+# --- whole chains ------------------------------------------------------------------------------------------------
+
+def upgraded_chain(past: int) -> tuple[ChainMaker, MemoryStore, int]:
+    """Return a chain that decided version 2, and has so many blocks of it."""
+    maker = ChainMaker(4)
+    store = MemoryStore(maker.genesis)
+    body = VersionVote(2, 14, "0.6.0")
+
+    def block(*bodies: tuple[int, object]) -> None:
+        store.append(maker.decide(*(maker.transaction(member, body) for member, body in bodies), versions=TWO))
+
+    block((1, body), (2, body), (3, body))
+    while store.tip.height < 13 + past:
+        block((1, Memo(f"block {store.tip.height}")))
+    return maker, store, 14
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_check_follows_the_version_or_says_what_to_install(level: Level) -> None:
+    maker, store, first = upgraded_chain(3)
+    assert store.get_block(13).header.params_hash == compute_params_hash(2) != store.get_block(12).header.params_hash
+    assert [store.get_block(height).header.version for height in (13, 14, 16)] == [1, 2, 2]
+    assert verify_chain(entries_of(store), maker.genesis, level, TWO).is_whole
+    report = verify_chain(entries_of(store), maker.genesis, level)
+    assert report.is_whole == (level is Level.STORAGE)
+    if not report.is_whole:
+        assert report.height == first - 1 and "this program knows 1: install fednode" in report.problem
+
+
+def test_a_block_of_another_version_than_the_one_before_names_is_refused() -> None:
+    maker, store, _ = upgraded_chain(0)
+    entries = list(entries_of(store))
+    tip = store.tip
+    done = Execution((), bytes(32), maker.state.root, compute_params_hash(1), tip.members, 1)
+    context = BlockContext(tip.chain_id, tip.height + 1, tip.time_ms + 1, tip.proposer(0), ())
+    block = assemble(tip, context, done, store.get_certificate(tip.height))
+    assert advance(tip, block, tip.members).height == 14
+    entry = replace(entries[0], block=block.encoded, certificate=encode(maker.certify(block)), receipts=())
+    for known in (VERSIONS, TWO):
+        report = verify_chain([*entries, entry], maker.genesis, Level.LINKS, known)
+        assert "version 1 is not the protocol version that the block before names" in report.problem
