@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Group, format_option
+
+T = TypeVar("T")
+
+ALL_SIZES = (4, 7, 10, 16)
 
 
 @click.group("bench", cls=Group)
@@ -36,18 +40,85 @@ def bench_round(members: int, rounds: int, samples: int, idle_s: int, as_json: b
     the updates are ready when they are due; the first round is left out.
     """
     from fednode.cli.bench_round import Sizes, measure
+
+    result = _in_folder(lambda folder: measure(Sizes(members, rounds, samples, idle_s), folder, _progress))
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+@bench.command(
+    "consensus",
+    example="fednode bench consensus --members 4 --format json\nfednode bench consensus --all\n"
+    "fednode bench consensus --members 7 --delay-ms 50 --seconds 0 --kills 0",
+)
+@click.option("--members", type=click.IntRange(4, 32), multiple=True, default=(4,), show_default=True,
+              help="Number of daemons; may be given several times.")
+@click.option("--all", "is_all", is_flag=True, help="The sizes 4, 7, 10 and 16.")
+@click.option("--seconds", type=click.IntRange(0, 3600), default=60, show_default=True, help="Length of the load.")
+@click.option("--samples", type=click.IntRange(1, 10_000), default=200, show_default=True,
+              help="Transactions timed one at a time.")
+@click.option("--in-flight", type=click.IntRange(8, 1792), default=1792, show_default=True,
+              help="Transactions on their way during the load; at most 56 for each daemon.")
+@click.option("--delay-ms", type=click.IntRange(0, 1000), default=0, show_default=True,
+              help="One way between any two daemons, through relays outside of them.")
+@click.option("--keys", type=click.IntRange(0, 1_000_000), default=0, show_default=True,
+              help="Records that the state holds from the start.")
+@click.option("--kills", type=click.IntRange(0, 100), default=5, show_default=True, help="Leaders killed.")
+@format_option
+def bench_consensus(
+    members: tuple[int, ...], is_all: bool, seconds: int, samples: int, in_flight: int, delay_ms: int, keys: int,
+    kills: int, as_json: bool,
+) -> None:
+    """Time transactions of 256 bytes through whole daemons: one at a time, under load, with the leader killed.
+
+    Every daemon is a process with keys and a synced store of its own. Latency counts from the call on the control
+    socket to its answer, after the block is stored; one transaction at a time, from members drawn at random. A
+    transaction is a line for auditors. The load hands them over in requests of up to 28, two callers to a daemon.
+    """
+    from fednode.cli.bench_consensus import Sizes, measure_all
+
+    chosen = ALL_SIZES if is_all else members
+    sizes = [Sizes(number, seconds, samples, in_flight, delay_ms, keys, kills) for number in chosen]
+    results = _in_folder(lambda folder: measure_all(sizes, folder, _progress))
+    if as_json:
+        print_json(results[0] if len(results) == 1 else results)
+    else:
+        _print_columns(CONSENSUS_LINES, results)
+
+
+@bench.command("replay", example="fednode bench replay\nfednode bench replay --keys 100000 --format json")
+@click.option("--members", type=click.IntRange(4, 32), default=4, show_default=True, help="Members that sign.")
+@click.option("--blocks", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Blocks.")
+@click.option("--keys", type=click.IntRange(0, 1_000_000), default=0, show_default=True,
+              help="Records that the state holds from the start.")
+@click.option("--level", type=click.IntRange(0, 4), default=2, show_default=True, help="As for 'chain verify'.")
+@format_option
+def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool) -> None:
+    """Check a chain in its store, as 'chain verify' does, in one process: blocks of one 256-byte transaction each.
+
+    The chain is made first, which takes longer; every member's signature is in every certificate.
+    """
+    from fednode.cli.bench_replay import measure
+
+    result = _in_folder(lambda folder: measure(members, blocks, keys, level, folder, _progress))
+    if as_json:
+        print_json(result)
+    else:
+        _print_columns(REPLAY_LINES, [result])
+
+
+def _in_folder(measure: Callable[[Path], T]) -> T:
+    """Return what is measured in a folder that is gone afterwards, whatever ends the measurement."""
     from fednode.cli.local_federation import ending_on_signals
 
     folder = Path(tempfile.mkdtemp(prefix="fednode-bench-"))
     try:
         with ending_on_signals():
-            result = measure(Sizes(members, rounds, samples, idle_s), folder, _progress)
+            return measure(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
 
 
 def _progress(text: str) -> None:
@@ -74,6 +145,40 @@ LINES = (
     ("failover_ms_max", "ms", "the longest wait for a transaction after a daemon was killed"),
     ("rejoin_s", "s", "the killed daemon started again, until it has the whole chain"),
 )
+
+
+CONSENSUS_LINES = (
+    ("members", "", "daemons"),
+    ("tx_bytes", "B", "a transaction"),
+    ("latency_ms_p50", "ms", "submitted to final, one at a time, median"),
+    ("latency_ms_p99", "ms", "the same, 99 of 100"),
+    ("cpu_ms_per_block", "ms", "processor time of a daemon for a block with one transaction"),
+    ("tx_per_s", "/s", "transactions under load"),
+    ("blocks_per_s", "/s", "blocks under load"),
+    ("cpu_ms_per_tx", "ms", "processor time of a daemon for a transaction under load"),
+    ("load_latency_ms_p50", "ms", "a request of the load, median"),
+    ("rss_mb", "MB", "memory after the load, largest daemon"),
+    ("failover_s", "s", "leader killed: until the next transaction is final, median"),
+)
+REPLAY_LINES = (
+    ("blocks", "", "blocks"),
+    ("tx_bytes", "B", "a transaction"),
+    ("keys", "", "records in the state besides"),
+    ("open_s", "s", "opening the store and checking its end"),
+    ("blocks_per_s", "/s", "blocks checked"),
+    ("cpu_ms_per_block", "ms", "processor time for a block"),
+)
+
+
+def _print_columns(lines: Sequence[tuple[str, str, str]], results: Sequence[Mapping[str, Any]]) -> None:
+    """One column for each result; a line that was not measured is left out."""
+    if sys.stderr.isatty():
+        click.echo(err=True)
+    rows = [
+        [text, *(f"{result[key]:g} {unit}".rstrip() for result in results)]
+        for key, unit, text in lines if key in results[0]
+    ]
+    print_table(["measured", *("value" for _ in results)], rows)
 
 
 def _print(result: Mapping[str, Any]) -> None:

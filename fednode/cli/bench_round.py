@@ -16,12 +16,14 @@ from typing import Any
 from fednode.cli.demo_run import sum_seconds
 from fednode.cli.genesis import read_study
 from fednode.cli.local_federation import (
-    Hospital,
     LocalFederation,
     Record,
+    cpu_seconds,
     found_federation,
+    percentile,
     run_demo_data,
     shipped_study,
+    wait_connected,
     wait_until,
 )
 from fednode.errors import Refused, Unavailable
@@ -78,17 +80,8 @@ def _start(federation: LocalFederation) -> float:
     federation.start(federation.hospitals)
     federation.wait_ready(federation.hospitals)
     for hospital in federation.hospitals:
-        _wait_connected(federation, hospital)
+        wait_connected(federation, hospital)
     return round(time.monotonic() - begin, 3)
-
-
-def _wait_connected(federation: LocalFederation, hospital: Hospital) -> None:
-    others = len(federation.hospitals) - 1
-
-    def is_connected() -> bool | None:
-        return True if hospital.ask_record("status")["connected"] == others else None
-
-    wait_until(federation, is_connected, f"connecting {hospital.name} to every other", STEP_TIMEOUT_S, 0.02)
 
 
 def _memory(federation: LocalFederation) -> float:
@@ -96,21 +89,14 @@ def _memory(federation: LocalFederation) -> float:
     return max(float(hospital.ask_record("memory")["rss_mb"]) for hospital in federation.hospitals)
 
 
-def _cpu_seconds(hospital: Hospital) -> float:
-    """Return the processor time a daemon has used, read from outside so that asking costs it nothing."""
-    assert hospital.process is not None, "only running daemons are measured"
-    fields = Path(f"/proc/{hospital.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _idle(federation: LocalFederation, idle_s: int) -> float:
     """Return the percentage of a processor that the busiest daemon uses while nothing happens."""
     time.sleep(QUIET_S)
-    before, begin = [_cpu_seconds(hospital) for hospital in federation.hospitals], time.monotonic()
+    before, begin = [cpu_seconds(hospital) for hospital in federation.hospitals], time.monotonic()
     time.sleep(idle_s)
     federation.check_running()
     passed = time.monotonic() - begin
-    used = [_cpu_seconds(hospital) - start for hospital, start in zip(federation.hospitals, before, strict=True)]
+    used = [cpu_seconds(hospital) - start for hospital, start in zip(federation.hospitals, before, strict=True)]
     return round(100 * max(used) / passed, 2)
 
 
@@ -129,14 +115,9 @@ def _submit(federation: LocalFederation, samples: int, say: Say) -> dict[str, fl
         outside.append(1000 * (time.monotonic() - begin))
     return {
         "submit_to_final_ms_p50": round(statistics.median(inside), 1),
-        "submit_to_final_ms_p95": round(_percentile(inside, 95), 1),
+        "submit_to_final_ms_p95": round(percentile(inside, 95), 1),
         "submit_at_client_ms_p50": round(statistics.median(outside), 1),
     }
-
-
-def _percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that `percent` of all do not exceed."""
-    return sorted(values)[-(-percent * len(values) // 100) - 1]
 
 
 # --- rounds ---------------------------------------------------------------------------------------------------
@@ -172,7 +153,7 @@ def _rounds(federation: LocalFederation, study: str, rounds: int, say: Say) -> d
     seconds = [float(report["seconds"]) for report in reports]
     return {
         "secure_round_seconds_p50": round(statistics.median(seconds), 3),
-        "secure_round_seconds_p95": round(_percentile(seconds, 95), 3),
+        "secure_round_seconds_p95": round(percentile(seconds, 95), 3),
         "secure_sum_seconds_p50": round(statistics.median(map(sum_seconds, reports)), 3),
         "phase_seconds_p50": _phases(reports),
         "blocks_per_round": statistics.median(r["closed_height"] - r["opened_height"] for r in reports),
@@ -182,7 +163,7 @@ def _rounds(federation: LocalFederation, study: str, rounds: int, say: Say) -> d
 
 
 def _used(federation: LocalFederation) -> float:
-    return sum(_cpu_seconds(hospital) for hospital in federation.hospitals)
+    return sum(cpu_seconds(hospital) for hospital in federation.hospitals)
 
 
 def _phases(reports: Sequence[Record]) -> dict[str, float]:
@@ -213,5 +194,5 @@ def _fail_over(federation: LocalFederation) -> dict[str, float]:
         return True if victim.ask_record("chain_status")["height"] >= height else None
 
     wait_until(federation, is_back, f"{victim.name} catching up", STEP_TIMEOUT_S, 0.02)
-    _wait_connected(federation, victim)
+    wait_connected(federation, victim)
     return {"failover_ms_max": round(max(waits), 1), "rejoin_s": round(time.monotonic() - begin, 3)}

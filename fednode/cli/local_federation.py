@@ -191,11 +191,14 @@ def _ended(hospital: Hospital) -> Unavailable:
 
 # --- making it ------------------------------------------------------------------------------------------------
 
-def found_federation(folder: Path, name: str, tables: Sequence[Path], studies: Sequence[StudySpec]) -> LocalFederation:
+def found_federation(
+    folder: Path, name: str, tables: Sequence[Path], studies: Sequence[StudySpec],
+    ports: Sequence[tuple[int, int]] | None = None,
+) -> LocalFederation:
     """Make a home for each table and the genesis file of all, as `fednode init` and `fednode genesis create` do.
 
     Homes are numbered in member order, which is that of the public keys; so the same tables always go to the same
-    members.
+    members. `ports`: where each listens and where the others are told to reach it; free ones if left out.
     """
     from fednode.cli.genesis import read_card
     from fednode.crypto import Secret
@@ -212,7 +215,8 @@ def found_federation(folder: Path, name: str, tables: Sequence[Path], studies: S
         made.append((create_keystore(home.keystore, passphrase, SystemEntropy()), home.root))
     made.sort(key=lambda entry: entry[0].public.sign)
     hospitals = []
-    for number, ((keys, root), table, port) in enumerate(zip(made, tables, free_ports(len(tables)), strict=True), 1):
+    ports = ports or [(port, port) for port in free_ports(len(tables))]
+    for number, ((keys, root), table, port) in enumerate(zip(made, tables, ports, strict=True), 1):
         home = Home(root.rename(folder / f"hospital-{number}"))
         _write_config(home, number, port, table, passphrase.reveal(), keys)
         hospitals.append(Hospital(number, home, table))
@@ -224,12 +228,14 @@ def found_federation(folder: Path, name: str, tables: Sequence[Path], studies: S
     return LocalFederation(folder / "genesis.toml", hospitals)
 
 
-def _write_config(home: Home, number: int, port: int, table: Path, passphrase: bytes, keys: Keys) -> None:
+def _write_config(
+    home: Home, number: int, ports: tuple[int, int], table: Path, passphrase: bytes, keys: Keys
+) -> None:
     from fednode.cli.keys import write_card
     from fednode.node.config import config_template, load_config
 
-    address = f"/ip4/127.0.0.1/tcp/{port}"
-    text = config_template(f"Hospital {number}", (address,), (address,), str(table.absolute()))
+    listen, advertise = (f"/ip4/127.0.0.1/tcp/{port}" for port in ports)
+    text = config_template(f"Hospital {number}", (listen,), (advertise,), str(table.absolute()))
     write_atomic(home.keystore.parent / "passphrase", passphrase + b"\n")
     write_atomic(home.config, text.replace("#passphrase_file", "passphrase_file").encode())
     write_card(home.card, load_config(home.config, {}, home.root).values, keys)
@@ -321,3 +327,30 @@ def wait_until(
         if time.monotonic() > deadline:
             raise Unavailable(f"{what} took longer than {timeout_s:g} s; try again on a less busy machine")
         time.sleep(every_s)
+
+
+# --- measuring it ---------------------------------------------------------------------------------------------
+
+CONNECT_TIMEOUT_S = 120.0
+
+
+def wait_connected(federation: LocalFederation, hospital: Hospital) -> None:
+    """Return once a hospital reaches every other."""
+    others = len(federation.hospitals) - 1
+
+    def is_connected() -> bool | None:
+        return True if hospital.ask_record("status")["connected"] == others else None
+
+    wait_until(federation, is_connected, f"connecting {hospital.name} to every other", CONNECT_TIMEOUT_S, 0.02)
+
+
+def cpu_seconds(hospital: Hospital) -> float:
+    """Return the processor time a daemon has used, read from outside so that asking costs it nothing."""
+    assert hospital.process is not None, "only running daemons are measured"
+    fields = Path(f"/proc/{hospital.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the smallest value that `percent` of all do not exceed."""
+    return sorted(values)[-(-percent * len(values) // 100) - 1]

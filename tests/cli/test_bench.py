@@ -8,7 +8,8 @@ import os
 import pytest
 
 from fednode.cli.bench import LINES, _print
-from fednode.cli.bench_round import _percentile, _phases
+from fednode.cli.bench_round import _phases
+from fednode.cli.local_federation import percentile
 from fednode.cli.main import run
 
 ONE_PROCESSOR = 100.0
@@ -16,9 +17,9 @@ ONE_PROCESSOR = 100.0
 
 def test_a_percentile_is_a_value_that_was_measured():
     values = [float(number) for number in range(1, 201)]
-    assert _percentile(values, 95) == 190.0
-    assert _percentile([7.0], 95) == 7.0
-    assert _percentile([3.0, 1.0, 2.0], 50) == 2.0
+    assert percentile(values, 95) == 190.0
+    assert percentile([7.0], 95) == 7.0
+    assert percentile([3.0, 1.0, 2.0], 50) == 2.0
 
 
 def test_phases_are_told_by_their_medians():
