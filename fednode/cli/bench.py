@@ -109,6 +109,36 @@ def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool
         _print_columns(REPLAY_LINES, [result])
 
 
+@bench.command(
+    "secure-sum",
+    example="fednode bench secure-sum --members 10 --params 1000000\n"
+    "fednode bench secure-sum --members 4 --params 4161 --loss 0.1 --format json",
+)
+@click.option("--members", type=click.IntRange(3, 100), default=4, show_default=True, help="Number of members.")
+@click.option("--params", type=click.IntRange(1, 1 << 26), default=1_000_000, show_default=True,
+              help="Parameters of the model.")
+@click.option("--loss", type=click.FloatRange(0, 0.9), default=0.0, show_default=True,
+              help="Share of chunks that get lost on their way.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the vectors and of the losses.")
+@format_option
+def bench_secure_sum(members: int, params: int, loss: float, seed: int, as_json: bool) -> None:
+    """Take one secure sum apart: processor time, bytes and memory of its phases.
+
+    All members run in this process, one after another, over the real ledger rules and without a network; figures are
+    those of one member. The same vectors are then summed in the plain by the same reduce-scatter and all-gather.
+    """
+    from fednode.cli.bench_secure_sum import LINES as SUM_LINES
+    from fednode.cli.bench_secure_sum import measure
+
+    result = measure(members, params, loss, seed, _progress)
+    if as_json:
+        print_json(result)
+        return
+    _print_columns(SUM_LINES, [result])
+    phases = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["phase_cpu_s"].items())
+    click.echo(f"processor time of the phases, in seconds: {phases}")
+
+
 def _in_folder(measure: Callable[[Path], T]) -> T:
     """Return what is measured in a folder that is gone afterwards, whatever ends the measurement."""
     from fednode.cli.local_federation import ending_on_signals

@@ -57,3 +57,15 @@ def test_a_small_benchmark_measures_everything_and_leaves_nothing_behind(capsys,
     assert result["idle_cpu_percent"] < ONE_PROCESSOR
     assert list(tmp_path.iterdir()) == []
     assert "rounds: 2 of 2" in err
+
+
+@pytest.mark.parametrize("loss", ["0", "0.3"])
+def test_a_secure_sum_in_one_process_is_exact_whatever_is_lost(capsys, loss):
+    args = ["bench", "secure-sum", "--members", "4", "--params", "5000", "--loss", loss, "--format", "json"]
+    assert run(args) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["max_abs_error"] < 1e-5
+    assert result["bytes_sent_per_member"] > result["plain_bytes_sent_per_member"] == 2 * 3 * 5000
+    assert 0 < result["feldman_s"] < result["cpu_s_per_member"]
+    lost_again = result["bytes_sent_per_member"] - 1000 * result["constant_kb"] > 1.01 * 2 * 3 * 5000
+    assert lost_again == (loss != "0")

@@ -1,0 +1,256 @@
+"""One secure sum of N members in one process: the real sessions over the real ledger rules, without a network.
+
+For `fednode bench secure-sum` and `fednode plan --calibrate`. Every member's work is timed on its own; what the ledger
+rules cost is timed once, as every member pays it. Bytes are those a member would send: chunks to their owners, its
+messages to every other member. The same vectors are then summed in the plain by the same reduce-scatter.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.codec import encode
+from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
+from fednode.errors import Unavailable
+from fednode.ids import Height, MemberId, StudyId
+from fednode.ledger import bodies as tx
+from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
+from fednode.ledger.identity import make_identity_card
+from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.rules import BlockTime, apply_block
+from fednode.ledger.state import get_round
+from fednode.ledger.transaction import Transaction
+from fednode.node.keystore import SystemEntropy
+from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
+from fednode.smpc import jobs
+from fednode.smpc import messages as sm
+from fednode.smpc.quantise import dequantise, quantise
+from fednode.smpc.ring import ELEMENT_BYTES
+from fednode.smpc.session import Session
+
+CLIP = 4.0
+MAX_WEIGHT = 1023
+ROUND = 1
+"""Without a round of statistics the first round is number 1."""
+
+PHASE_TIMEOUT_MS = 3_600_000
+TRANSACTION_OVERHEAD_BYTES = 100
+"""Sender, nonce, height and signature of a transaction, and the frame it travels in."""
+
+CHUNK_OVERHEAD_BYTES = 128
+"""Header and frame of a chunk."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Member:
+    """One member and what it has cost so far: CPU seconds by phase, and bytes sent."""
+
+    number: MemberId
+    session: Session
+    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    chunk_bytes: int = 0
+    other_bytes: int = 0
+    opened: sm.SumOpened | None = None
+
+
+class SumInProcess:
+    """N members who sum one vector each of `length` parameters; `loss` is the share of chunks that get lost."""
+
+    def __init__(self, members: int, length: int, loss: float, seed: int, say: Say) -> None:
+        self._say, self._loss, self._random = say, loss, random.Random(seed)
+        self._length, self._seed = length, seed
+        entropy = SystemEntropy()
+        secrets = [Secret(entropy.random_bytes(32)) for _ in range(members)]
+        cards = []
+        for number, secret in enumerate(secrets):
+            sign, network = (Ed25519Signer(Secret(entropy.random_bytes(32))) for _ in range(2))
+            address = f"/ip4/127.0.0.1/tcp/{10_000 + number}"
+            cards.append(make_identity_card(f"member {number}", (address,), sign, network, secret, entropy))
+        spec = b"bench of the secure sum"
+        study = GenesisStudy(self._terms(), spec)
+        genesis = make_genesis("bench", cards, [study], 1)
+        self._state = genesis_state(genesis)
+        self._study = StudyId(study.study)
+        self._reader = SnapshotReader(self._study)
+        self._at = BlockTime(0, 1)
+        seal_of = {x25519_public(secret): secret for secret in secrets}
+        self._seal = {MemberId(i): seal_of[card.seal_key] for i, card in enumerate(genesis.members, 1)}
+        everyone = tuple(self._seal)
+        self._members = {}
+        for number, secret in self._seal.items():
+            params = sm.SumParams(genesis.chain_id, self._study, ROUND, number, everyone, length)
+            self._members[number] = Member(number, Session(params, entropy, self._opener(secret)))
+        self._nonce = 0
+        self._pool: list[tuple[MemberId, tx.Body]] = []
+        self._events: deque[tuple[MemberId, sm.Event]] = deque()
+        self._timers: list[tuple[int, int, MemberId, str]] = []
+        self._now_ms = 0
+        self._phase = "keys"
+        self.rules_cpu_s: dict[str, float] = defaultdict(float)
+
+    def _terms(self) -> tx.StudyTerms:
+        return tx.StudyTerms(
+            rounds=1, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=MAX_WEIGHT, start_after_ms=1,
+            train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS,
+        )
+
+    @staticmethod
+    def _opener(secret: Secret[bytes]) -> Callable[[bytes], bytes]:
+        return lambda box: unseal(secret, box)
+
+    @property
+    def members(self) -> list[Member]:
+        """All members in order."""
+        return list(self._members.values())
+
+    @property
+    def round(self) -> RoundRecord:
+        """The round on the ledger."""
+        found = get_round(self._state, self._study)
+        if found is None:
+            raise Unavailable("the bench's round has closed without a sum; run it again")
+        return found
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    def run(self) -> float:
+        """Run until every member has the sum; return the largest error of the mean, relative to the clip."""
+        for number, secret in self._seal.items():
+            self._pool.append((number, tx.Ready(self._study, x25519_public(secret))))
+        self._apply()
+        mean = self._train()
+        while any(member.opened is None for member in self._members.values()):
+            if self._events:
+                self._step(*self._events.popleft())
+            elif self._pool:
+                self._apply()
+            elif self._timers:
+                self._now_ms, _, number, name = heapq.heappop(self._timers)
+                self._events.append((number, sm.TimerFired(name)))
+            else:
+                raise Unavailable(f"the bench's round stands still in phase {self._phase}; run it again")
+        return self._error(mean)
+
+    def _train(self) -> NDArray[np.float64]:
+        """Give every member a vector as long as the clip allows; return the mean they should find."""
+        total, weights = np.zeros(self._length), 0
+        for number, member in self._members.items():
+            values = np.random.default_rng([self._seed, number]).standard_normal(self._length, dtype=np.float32)
+            values *= np.float32(CLIP / np.sqrt(float(values @ values)) * 0.999)
+            weight = 1 + (37 * number) % MAX_WEIGHT
+            total += values.astype(np.float64) * weight
+            weights += weight
+            begin = time.process_time()
+            ring = quantise(values, CLIP, weight, MAX_WEIGHT, SystemEntropy()).view(np.uint32)
+            member.cpu_s["quantise"] += time.process_time() - begin
+            self._events.append((number, sm.InputReady(ring, weight)))
+        return total / weights
+
+    def _error(self, mean: NDArray[np.float64]) -> float:
+        member = self.members[0]
+        opened = member.opened
+        assert opened is not None
+        begin = time.process_time()
+        found = dequantise(opened.values, CLIP, opened.weight, MAX_WEIGHT)
+        for each in self._members.values():
+            each.cpu_s["apply"] += time.process_time() - begin
+        if any(other.opened is None or other.opened.digest != opened.digest for other in self._members.values()):
+            raise Unavailable("members of the bench opened different sums; this is a bug")
+        return float(np.abs(found - mean).max()) / CLIP
+
+    def _apply(self) -> None:
+        """Put everything that was submitted into a block."""
+        pool, self._pool = self._pool, []
+        signed = []
+        for sender, body in pool:
+            self._nonce += 1
+            signed.append(Transaction(sender, self._nonce, Height(self._at.height + 50), body, bytes(64)))
+        self._at = BlockTime(self._at.height + 1, self._at.time_ms + 1)
+        begin = time.process_time()
+        applied = apply_block(self._state, self._at, signed)
+        self.rules_cpu_s[self._phase] += time.process_time() - begin
+        refused = [receipt.reason for receipt in applied.receipts if not receipt.ok]
+        if refused:
+            raise Unavailable(f"the ledger refused a message of the bench: {refused[0]}")
+        self._state = applied.state
+        snapshot = self._reader.read(self._state)
+        if snapshot is None or snapshot.round is None:
+            return
+        view = sum_view(snapshot, snapshot.round)
+        phase = Phase(snapshot.round.phase.kind).name.lower()
+        if phase != self._phase:
+            self._phase = phase
+            self._say(f"phase {phase}")
+        self._events.extend((number, sm.ViewChanged(view)) for number in self._members)
+
+    def _step(self, number: MemberId, event: sm.Event) -> None:
+        member = self._members[number]
+        if isinstance(event, sm.ChunkArrived):
+            size = len(event.data)
+            if not member.session.is_chunk_expected(event.ref, size, event.sender):
+                return
+        todo = [event]
+        while todo:
+            begin = time.process_time()
+            effects = member.session.handle(todo.pop())
+            finished = [sm.ComputeDone(e.job_id, jobs.run(e.job)) for e in effects if isinstance(e, sm.Compute)]
+            member.cpu_s[self._phase] += time.process_time() - begin
+            todo += finished
+            for effect in effects:
+                self._perform(member, effect)
+
+    def _perform(self, member: Member, effect: sm.Effect) -> None:
+        match effect:
+            case sm.Submit(attempt, message):
+                body = body_of(self._study, ROUND, attempt, message)
+                others = len(self._members) - 1
+                member.other_bytes += others * (len(encode(body, tx.Body)) + TRANSACTION_OVERHEAD_BYTES)
+                self._pool.append((member.number, body))
+            case sm.SendChunk(to, ref, proof, data):
+                size = len(data) + len(proof) + CHUNK_OVERHEAD_BYTES
+                if ref.lane in (sm.Lane.MASKED, sm.Lane.SUM):
+                    member.chunk_bytes += len(data)
+                    member.other_bytes += size - len(data)
+                else:
+                    member.other_bytes += size
+                if self._random.random() >= self._loss:
+                    self._events.append((to, sm.ChunkArrived(member.number, ref, proof, bytes(data))))
+            case sm.WantChunk(to, ref):
+                member.other_bytes += CHUNK_OVERHEAD_BYTES
+                self._events.append((to, sm.WantArrived(member.number, ref)))
+            case sm.StartTimer(name, delay_ms):
+                heapq.heappush(self._timers, (self._now_ms + delay_ms, len(self._timers), member.number, name))
+            case sm.SumOpened():
+                member.opened = effect
+            case sm.SumFailed(reason):
+                raise Unavailable(f"the bench's sum failed: {reason}")
+
+
+def sum_plainly(members: int, length: int, seed: int) -> tuple[float, int]:
+    """Sum the same vectors by reduce-scatter and all-gather, unprotected; return CPU seconds and bytes a member."""
+    bounds = [length * k // members for k in range(members + 1)]
+    vectors = [
+        np.random.default_rng([seed, k]).integers(0, 1 << 32, length, dtype=np.uint32) for k in range(members)
+    ]
+    begin = time.process_time()
+    chunks = []
+    for low, high in pairwise(bounds):
+        total = vectors[0][low:high].copy()
+        for vector in vectors[1:]:
+            np.add(total, vector[low:high], out=total)
+        chunks.append(total)
+    for _ in range(members):
+        np.concatenate(chunks)
+    cpu_s = (time.process_time() - begin) / members
+    return cpu_s, 2 * ELEMENT_BYTES * (length - length // members)
