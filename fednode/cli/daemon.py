@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -34,14 +35,21 @@ STOP_TIMEOUT_S = 30.0
 @command(
     "start",
     example="fednode start --config hospital.toml\n"
+    "fednode start --resync\n"
     "fednode start --home /srv/fednode --background --passphrase-file /run/secrets/fednode",
 )
 @click.option("--background", is_flag=True, help="Return once the daemon is ready, and let it run on.")
 @click.option("--join", is_flag=True, help="Follow a chain this hospital did not found, until it is a member of it.")
+@click.option(
+    "--resync", is_flag=True,
+    help="If the store is damaged, keep it under another name and fetch the chain anew; a whole store is left alone.",
+)
 @click.option("--ready-fd", type=int, hidden=True)
 @passphrase_option
 @pass_site
-def start(site: Site, background: bool, join: bool, ready_fd: int | None, passphrase_file: Path | None) -> None:
+def start(
+    site: Site, background: bool, join: bool, resync: bool, ready_fd: int | None, passphrase_file: Path | None
+) -> None:
     """Run the daemon: join the federation, vote, train, keep the chain.
 
     Runs in the foreground until 'fednode stop' or Ctrl-C, as service managers like it.
@@ -60,11 +68,15 @@ def start(site: Site, background: bool, join: bool, ready_fd: int | None, passph
         _check_founder(genesis, read_public_keys(home.keystore).sign)
     passphrase = ask_passphrase(site, passphrase_file)
     if background:
-        _start_background(site, passphrase, join)
+        _start_background(site, passphrase, ["--join"] * join + ["--resync"] * resync)
         return
     from fednode.node.daemon import run_daemon
 
-    run_daemon(values, genesis, unlock_keystore(home.keystore, passphrase), lambda: _tell_ready(ready_fd))
+    keys = unlock_keystore(home.keystore, passphrase)
+    run_daemon(
+        values, genesis, keys, lambda: _tell_ready(ready_fd), may_resync=resync,
+        warn=lambda text: click.echo(f"warning: {text}", err=True),
+    )
 
 
 def _check_founder(genesis: Genesis, sign_key: bytes) -> None:
@@ -79,11 +91,12 @@ def _tell_ready(descriptor: int | None) -> None:
     if descriptor is None:
         click.echo("ready; 'fednode status' shows more, Ctrl-C stops the daemon", err=True)
     else:
-        os.write(descriptor, b"ready\n")
+        with contextlib.suppress(BrokenPipeError):  # whoever started the daemon has gone; it runs on
+            os.write(descriptor, b"ready\n")
         os.close(descriptor)
 
 
-def _start_background(site: Site, passphrase: Secret[bytes], join: bool) -> None:
+def _start_background(site: Site, passphrase: Secret[bytes], options: list[str]) -> None:
     """Run `fednode start` in a session of its own; return when it is ready, relay its error if it is not.
 
     The passphrase goes through a pipe: arguments and environment of a process can be read by others.
@@ -95,7 +108,7 @@ def _start_background(site: Site, passphrase: Secret[bytes], join: bool) -> None
     os.write(secret_write, passphrase.reveal())
     os.close(secret_write)
     arguments = ["--home", str(home.root), "--config", str(site.config_path), "start", "--ready-fd", str(ready_write)]
-    arguments += ["--join"] if join else []
+    arguments += options
     with environment("write", home.output):
         log = os.open(home.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
     begin = os.fstat(log).st_size
@@ -116,6 +129,7 @@ def _start_background(site: Site, passphrase: Secret[bytes], join: bool) -> None
         os.close(descriptor)
     readable, _, _ = select.select([ready_read], [], [], START_TIMEOUT_S)
     if readable and os.read(ready_read, 16):
+        _relay(home, begin)
         click.echo(f"the daemon runs as process {pid} on {home.root}")
         os.close(ready_read)
         return
@@ -123,10 +137,17 @@ def _start_background(site: Site, passphrase: Secret[bytes], join: bool) -> None
         text = f"the daemon (process {pid}) is not ready after {START_TIMEOUT_S:g} s and still trying"
         raise Unavailable(f"{text}; see 'fednode logs', stop it with 'fednode stop'")
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _relay(home, begin)
+    raise click.exceptions.Exit(code if code > 0 else 1)
+
+
+def _relay(home: Home, begin: int) -> None:
+    """Show what the daemon has written since it was started: its warnings, or why it ended."""
     with home.output.open("rb") as written:
         written.seek(begin)
-        click.echo(written.read().decode(errors="replace").rstrip(), err=True)
-    raise click.exceptions.Exit(code if code > 0 else 1)
+        text = written.read().decode(errors="replace").rstrip()
+    if text:
+        click.echo(text, err=True)
 
 
 @command("stop", example="fednode stop\nfednode --home /srv/fednode stop --kill")

@@ -31,11 +31,12 @@ OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker
 def logs(site: Site, lines: int, follow: bool, kind: str | None, source: str, as_json: bool) -> None:
     """Show what the daemon did. Holds kinds, hashes and numbers, never keys or patients: safe to send to support."""
     path = site.home.journal.parent / OUTPUTS[source]
+    show = str if source != "journal" else _checked if as_json else _readable
     if not path.exists() and not follow:
         raise Unavailable(f"there is no {path} yet; the daemon writes it when it runs")
     with environment("read the log", path):
         for line in _lines(path, lines, follow, kind):
-            click.echo(line if as_json or source != "journal" else _readable(line))
+            click.echo(show(line))
 
 
 def _lines(path: Path, count: int, follow: bool, kind: str | None) -> Iterator[str]:
@@ -78,13 +79,22 @@ def _fits(line: str, kind: str | None) -> bool:
         return False
 
 
+def _checked(line: str) -> str:
+    """Return a journal line, or what is left of a damaged one, as JSON."""
+    from fednode.node.journal import is_line_whole
+
+    return line if is_line_whole(line.encode()) else json.dumps({"kind": "damaged-line", "text": line})
+
+
 def _readable(line: str) -> str:
-    """Return a journal line as time, kind and named values; a line cut by a power loss as it is."""
-    try:
-        record = json.loads(line)
-        moment, kind = record.pop("t"), str(record.pop("kind"))
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
-        return line
-    record.pop("member", None)
+    """Return a journal line as time, kind and named values; one that is damaged as it is, with that word."""
+    from fednode.node.journal import is_line_whole
+
+    if not is_line_whole(line.encode()):
+        return f"damaged line: {line!r}"
+    record = json.loads(line)
+    moment, kind = record.pop("t", 0), str(record.pop("kind"))
+    for name in ("member", "crc"):
+        record.pop(name, None)
     rest = " ".join(f"{click.style(name, dim=True)}={cell(name, value)}" for name, value in record.items())
     return f"{utc(moment)[11:]} {click.style(f'{kind:<17}', bold=True)} {rest}"

@@ -233,12 +233,18 @@ class _Damage:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, plyvel.CorruptionError):
-            raise StoreDamaged(f"the store {self._path} is damaged ({error}); {RESYNC}") from None
+            raise StoreDamaged(f"the store {self._path} is damaged ({_words(error)}); {RESYNC}") from None
         if isinstance(error, plyvel.IOError):
             _check_space(self._path, error)
             raise StorageError(
-                f"the store {self._path} cannot be read or written ({error}); free some space, or check the disk"
+                f"the store {self._path} cannot be read or written ({_words(error)}); free some space, or check the disk"
             ) from None
+
+
+def _words(error: plyvel.Error) -> str:
+    """Return what LevelDB said, which plyvel hands on as bytes."""
+    said = error.args[0] if error.args else ""
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
 
 
 def _check_space(path: Path, error: plyvel.Error) -> None:
@@ -263,15 +269,15 @@ def open_store(path: Path, genesis: Genesis) -> LevelDbStore:
             write_buffer_size=WRITE_BUFFER_BYTES, lru_cache_size=CACHE_BYTES,
         )
     except plyvel.CorruptionError as error:
-        raise StoreDamaged(f"the store {path} is damaged ({error}); {RESYNC}") from None
+        raise StoreDamaged(f"the store {path} is damaged ({_words(error)}); {RESYNC}") from None
     except plyvel.Error as error:
         if any(words in str(error) for words in ("Resource temporarily unavailable", "already held by process")):
             raise _in_use(path) from None
         _check_space(path, error)
         if any(words in str(error) for words in ("Permission denied", "Read-only", "Input/output")):
             fix = "check the owner of the folder, and that its disk is sound and not mounted read-only"
-            raise StorageError(f"the store {path} cannot be opened ({error}); {fix}") from None
-        raise StoreDamaged(f"the store {path} cannot be opened ({error}); {RESYNC}") from None
+            raise StorageError(f"the store {path} cannot be opened ({_words(error)}); {fix}") from None
+        raise StoreDamaged(f"the store {path} cannot be opened ({_words(error)}); {RESYNC}") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Unavailable(f"cannot make the store {path}: the disk is full; free some space") from None

@@ -31,15 +31,7 @@ CHECKED_BLOCKS = 64
 """Latest blocks whose links are looked at when a store is opened."""
 
 MAX_STORED_BYTES = 8 * 1024 * 1024
-RESYNC = (
-    "'fednode start --resync' moves the directory away, keeps it, and fetches the chain from the other members"
-)
-
-
-
-class StoreDamaged(StorageError):
-    """The store contradicts itself: nothing in it is used any more, and the chain is fetched anew."""
-
+RESYNC = "'fednode start --resync' moves the directory away, keeps it, and fetches the chain from the other members"
 
 FORMAT_KEY = b"m/format"
 CHAIN_KEY = b"m/chain"
@@ -47,6 +39,10 @@ TIP_KEY = b"m/tip"
 SEEN_KEY = b"s"
 STATE_PREFIX = b"S/"
 MEMBERS_PREFIX = b"v/"
+
+
+class StoreDamaged(StorageError):
+    """The store contradicts itself: nothing in it is used any more, and the chain is fetched anew."""
 
 
 def height_key(prefix: bytes, height: int) -> bytes:

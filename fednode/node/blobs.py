@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from fednode.crypto import Secret, decrypt_at_rest, encrypt_at_rest
@@ -16,7 +17,7 @@ from fednode.errors import KeystoreError, Rejected, StorageError
 from fednode.ids import Hash, StudyId
 from fednode.learn.jobs import MAX_FRAME_BYTES
 from fednode.learn.model_file import ModelFile, read_model
-from fednode.node.files import PRIVATE_FOLDER, environment, read_bounded, sync_folder, write_atomic
+from fednode.node.files import PRIVATE_FOLDER, environment, read_bounded, set_aside, sync_folder, write_atomic
 
 SUFFIX = ".safetensors"
 MAX_RECORD_BYTES = 1 << 29
@@ -26,8 +27,11 @@ MAX_RECORD_BYTES = 1 << 29
 class ModelStore:
     """Model files in one folder, named by their hash."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
+        """`tell` gets a sentence when a damaged file was found."""
         self._folder = folder
+        self._tell = tell
+        self._good: dict[Hash, tuple[int, int, int]] = {}
 
     def path(self, name: Hash) -> Path:
         """Where the model with this hash lies, whether or not it is there."""
@@ -50,8 +54,11 @@ class ModelStore:
     def map_file(self, name: Hash) -> memoryview | None:
         """Return a model file for sending, None if it is not here or cannot be read.
 
-        Mapped, not read: members may ask again and again, and what waits for a slow one must not fill this memory.
+        Mapped, not read: members may ask again and again, and what waits for a slow one must not fill this memory. It
+        is checked the first time: members would cut off whoever sends them something else than they asked for.
         """
+        if self.has(name) and self._good.get(name) != self._stamp(name) and self.load(name) is None:
+            return None
         try:
             with self.path(name).open("rb") as file:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -59,10 +66,24 @@ class ModelStore:
             return None
 
     def load(self, name: Hash) -> ModelFile | None:
-        """Return the model, or None if it is not here or damaged: a damaged one is fetched from a member again."""
+        """Return the model, or None if it is not here or damaged: a damaged one is fetched from a member again.
+
+        The damaged file is kept under another name.
+        """
         if not self.has(name):
             return None
-        return check_model(name, self.read_bytes(name))
+        model = check_model(name, self.read_bytes(name))
+        if model is None:
+            kept = set_aside(self.path(name)).name
+            self._tell(f"the file of model {name.hex()[:16]} is damaged; it is kept as {kept} and fetched again")
+        else:
+            self._good[name] = self._stamp(name)
+        return model
+
+    def _stamp(self, name: Hash) -> tuple[int, int, int]:
+        """What changes when the file does."""
+        found = self.path(name).stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def list(self) -> list[Hash]:
         """Return the hashes of all models here, ascending."""

@@ -12,6 +12,7 @@ import fcntl
 import os
 import struct
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def set_aside(path: Path) -> Path:
+    """Move something damaged away under a name with the date, to be looked at; return where it is now."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for number in range(1, 1000):
+        target = path.with_name(f"{path.name}-damaged-{stamp}" + (f"-{number}" if number > 1 else ""))
+        if not os.path.lexists(target):
+            with environment("move away the damaged", path):
+                os.rename(path, target)
+                sync_folder(path.parent)
+            return target
+    raise Unavailable(f"there are too many damaged copies beside {path}; look at them and delete what is not needed")
 
 
 def read_bounded(path: Path, max_bytes: int, what: str, kind: type[FednodeError] = Unavailable) -> bytes:

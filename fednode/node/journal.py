@@ -2,23 +2,34 @@
 
 Security assumption: the journal is handed to support staff. Callers give kinds, hashes, numbers and member ids only;
 values whose type could hide key material (`Secret`, bytes longer than a signature) are refused here, not trusted.
+
+Every line ends with a checksum of itself (CRC-32: against disks, not against people). A line that a power cut left
+half written is ended by the next start and stays; a journal with any other damaged line is moved aside, whole.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from fednode.ids import MemberId
-from fednode.node.files import environment
+from fednode.node.files import environment, set_aside
 
 MAX_BYTES = 32 * 1024 * 1024
 """A journal file is rotated at this size; one predecessor is kept, so a home holds at most twice as much."""
 
 MAX_BYTES_VALUE = 64
 """Hashes and signatures may be named, vectors and keys may not."""
+
+CHECKED_BYTES = 1024 * 1024
+"""The end of a journal that is looked at when it is opened."""
+
+CUT = b'{"kind":"line-above-was-cut"}'
+"""Written where the line before it was not finished."""
 
 Field = None | bool | int | str | bytes | tuple["Field", ...]
 
@@ -33,6 +44,29 @@ class Journal:
         self._file = self._open()
         self._size_bytes = path.stat().st_size
 
+    @staticmethod
+    def keep_damaged(path: Path) -> str | None:
+        """Move a journal aside whose latest lines are damaged; return what to tell people about it."""
+        with environment("read the journal", path):
+            if not path.is_file():
+                return None
+            size_bytes = path.stat().st_size
+            with path.open("rb") as file:
+                file.seek(max(0, size_bytes - CHECKED_BYTES))
+                data = file.read()
+        lines = data.split(b"\n")
+        is_cut = bool(lines.pop())
+        if size_bytes > CHECKED_BYTES:
+            del lines[:1]  # begins somewhere in a line
+        for line, after in zip(lines, [*lines[1:], b""], strict=True):
+            if not is_line_whole(line) and after != CUT:
+                return f"the journal {path} is damaged; it is kept as {set_aside(path).name}, a new one was begun"
+        if is_cut:
+            with environment("write the journal", path), path.open("ab", buffering=0) as journal:
+                journal.write(b"\n" + CUT + b"\n")
+                os.fsync(journal.fileno())
+        return None
+
     def _open(self) -> BinaryIO:
         """Open for appending, without a buffer: what could not be written must not come up again at the end."""
         with environment("open the journal", self._path):
@@ -44,7 +78,8 @@ class Journal:
         Raises `TypeError` for what must not be in a journal, `Unavailable` if the disk does not take it.
         """
         parts = [f',"{name}":{_json_text(value)}' for name, value in fields.items()]
-        line = f'{{"t":{self._clock_ms()},"member":{self._me},"kind":"{kind}"{"".join(parts)}}}\n'.encode()
+        text = f'{{"t":{self._clock_ms()},"member":{self._me},"kind":"{kind}"{"".join(parts)}'.encode()
+        line = text + b',"crc":"%08x"}\n' % zlib.crc32(text)
         if self._size_bytes + len(line) > MAX_BYTES:
             self._rotate()
         try:
@@ -64,6 +99,12 @@ class Journal:
             self._path.replace(self._path.with_suffix(".1.jsonl"))
         self._file = self._open()
         self._size_bytes = 0
+
+
+def is_line_whole(line: bytes) -> bool:
+    """Whether a line, without its newline, is as it was written."""
+    text, mark, check = line.rpartition(b',"crc":"')
+    return line == CUT or (bool(mark) and check == b'%08x"}' % zlib.crc32(text))
 
 
 def _json_text(value: Field) -> str:

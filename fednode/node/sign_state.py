@@ -23,7 +23,7 @@ from fednode.ledger.consensus.signing import (
     decode_record,
     encode_record,
 )
-from fednode.node.files import PRIVATE_FOLDER, environment, read_bounded, write_atomic
+from fednode.node.files import PRIVATE_FOLDER, environment, read_bounded, set_aside, write_atomic
 
 SLOT_NAMES = ("slot-a", "slot-b")
 SLOT_BYTES = 4096
@@ -41,6 +41,10 @@ class SignStateFile:
         self._paths = tuple(folder / name for name in SLOT_NAMES)
         self._next = 0
         self.silent_until = Height(0)
+
+    def exists(self) -> bool:
+        """Whether there is a slot, readable or not."""
+        return any(path.exists() for path in self._paths)
 
     def create(self, record: SignRecord) -> None:
         """Write the first record of a new key; raise `StorageError` rather than replace one that is there."""
@@ -82,6 +86,15 @@ class SignStateFile:
             return None
         text = f"one of two sign-state records in {self._folder} is damaged"
         return f"{text}: this node signs nothing up to height {self.silent_until}, then goes on; check the disk"
+
+    def is_whole(self) -> bool:
+        """Whether both slots read back."""
+        return all(self._read(path) is not None for path in self._paths)
+
+    def keep_damaged(self) -> list[Path]:
+        """Move one slot that does not read back away, before it is written over; return where it is now."""
+        damaged = [path for path in self._paths if path.exists() and self._read(path) is None]
+        return [set_aside(path) for path in damaged] if len(damaged) < len(self._paths) else []
 
     def save(self, record: SignRecord) -> None:
         """Put the record into the older slot; on return it is on the disk."""

@@ -23,6 +23,7 @@ from fednode.ledger.leveldb_files import Damage, check_files
 from fednode.ledger.store import StoreDamaged
 from tests.contract.test_store import ChainMaker, fill
 
+
 class Original:
     """A store with two tables' worth of reopenings, a log with blocks in it, and the chain it holds."""
 

@@ -50,7 +50,8 @@ def test_damaged_foreign_or_empty_file_is_no_model(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     for spoilt in (DATA[:-1], DATA[:-8] + bytes(8), b"", DATA + b"x", b"\xff" * 50):
         store.path(MODEL.hash).write_bytes(spoilt)
-        assert store.load(MODEL.hash) is None
+        assert store.load(MODEL.hash) is None and not store.has(MODEL.hash)
+    assert len(list(tmp_path.glob("*-damaged-*"))) == 5, "what was damaged is kept"
     assert store.map_file(OTHER) is None
     store.path(MODEL.hash).write_bytes(b"")
     assert store.map_file(MODEL.hash) is None

@@ -1,0 +1,141 @@
+"""What a daemon looks at before it listens: the store, what its key may have signed, the journal.
+
+Security assumption: the home's lock is held. A store can be had again from the members; what a key has signed cannot.
+So a damaged store may be replaced where its owner asked for that and the sign-state is whole; with a sign-state that is
+lost, damaged or of an earlier time the daemon follows the chain and signs nothing, until its keys are replaced.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fednode.errors import Rejected, StorageError
+from fednode.ids import MemberId
+from fednode.ledger.consensus.signing import ROTATE_HINT, SignRecord, VoteSigner, initial_record
+from fednode.ledger.genesis import Genesis
+from fednode.ledger.leveldb import LevelDbStore, open_store
+from fednode.ledger.store import CHECKED_BLOCKS, LedgerStore, StoreDamaged
+from fednode.node.files import Home, set_aside, write_atomic
+from fednode.node.keystore import Keys, PublicKeys
+from fednode.node.membership import FOLLOWER
+from fednode.node.sign_state import SignStateFile
+
+
+def joined_mark(home: Home, chain_id: bytes) -> Path:
+    """Beside the keys: this key has begun to sign on that chain."""
+    return home.keystore.parent / f"joined-{chain_id.hex()[:16]}"
+
+
+def restored_mark(home: Home, public: PublicKeys) -> Path:
+    """Beside the keys: they came out of a backup, and may have signed anything since it was made."""
+    return home.keystore.parent / f"restored-{public.sign.hex()[:16]}"
+
+
+def open_chain(
+    home: Home, public: PublicKeys, genesis: Genesis, may_resync: bool
+) -> tuple[LevelDbStore, str | None]:
+    """Open the store; replace a damaged one by an empty one if that is allowed, and return what to tell about it.
+
+    Raises `StorageError` if the store is damaged and may not be replaced. Nothing is deleted.
+    """
+    try:
+        return open_store(home.chain, genesis), None
+    except StoreDamaged as damage:
+        cause = str(damage).partition(";")[0]
+        if not may_resync:
+            raise
+        _check_may_resync(home, public, genesis, cause)
+        kept = set_aside(home.chain)
+    text = f"{cause}; it is kept as {kept}, and the chain is fetched anew from the other members"
+    return open_store(home.chain, genesis), text
+
+
+def _check_may_resync(home: Home, public: PublicKeys, genesis: Genesis, cause: str) -> None:
+    """Refuse where the store may be the last thing that tells how far this key has signed."""
+    file = SignStateFile(home.sign_state)
+    is_new = not file.exists() and not _may_have_signed(home, public, genesis)
+    try:
+        record = file.load()
+    except StorageError:
+        record = None
+    fits = record is not None and (record.chain_id, record.public_key) == (genesis.chain_id, public.sign)
+    if is_new or (fits and file.is_whole()):
+        return
+    raise StorageError(
+        f"{cause}, and the sign-state in {home.sign_state} is not whole either, so nothing was moved; move "
+        f"{home.chain} away yourself and start without --resync: the daemon follows the chain without signing, and "
+        "'fednode keys rotate' lets it sign again"
+    )
+
+
+def _may_have_signed(home: Home, public: PublicKeys, genesis: Genesis) -> bool:
+    return joined_mark(home, genesis.chain_id).exists() or restored_mark(home, public).exists()
+
+
+def load_sign_state(
+    home: Home, public: PublicKeys, genesis: Genesis, store: LedgerStore
+) -> tuple[SignStateFile, SignRecord | None]:
+    """Return the sign-state file and its record; None if this key signed on this chain and the record is lost.
+
+    The first record is written when a key first joins a chain, and a mark beside the keys remembers that it was: a
+    home whose var/ was deleted must not begin to sign anew. Without the mark, the latest blocks are asked.
+    """
+    file, mark = SignStateFile(home.sign_state), joined_mark(home, genesis.chain_id)
+    record = file.load(int(store.tip.height))
+    if record is None and not _may_have_signed(home, public, genesis) and not _has_signed_lately(store, public.sign):
+        record = initial_record(genesis.chain_id, public.sign)
+        _write_mark(mark)
+        file.create(record)
+    elif record is not None and not mark.exists():
+        _write_mark(mark)
+    return file, record
+
+
+def _write_mark(mark: Path) -> None:
+    write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")
+
+
+def _has_signed_lately(store: LedgerStore, sign_key: bytes) -> bool:
+    """Whether a certificate of the latest blocks carries this key's signature."""
+    tip = int(store.tip.height)
+    for height in range(max(1, tip - CHECKED_BLOCKS + 1), tip + 1):
+        certificate, members = store.get_certificate(height), store.get_members(height)
+        try:
+            signers = () if certificate is None else certificate.signers(members)
+        except Rejected:
+            continue
+        if any(members.keys[member] == sign_key for member in signers):
+            return True
+    return False
+
+
+def load_signer(
+    home: Home, keys: Keys, genesis: Genesis, member: MemberId, store: LedgerStore
+) -> tuple[SignStateFile, VoteSigner, list[str]]:
+    """Return sign-state, signer and what to tell people about them.
+
+    Whoever is not on the ledger has neither votes nor a record of them. A damaged sign-state is left as it is.
+    """
+    if member == FOLLOWER:
+        return SignStateFile(home.sign_state), VoteSigner(genesis.chain_id, None, None, None), []
+    try:
+        file, record = load_sign_state(home, keys.public, genesis, store)
+    except StorageError as error:
+        signer = VoteSigner(genesis.chain_id, member, keys.sign, None)
+        signer.refusal = str(error)
+        return SignStateFile(home.sign_state), signer, [f"this hospital does not sign: {error}"]
+    problems = []
+    signer = VoteSigner(genesis.chain_id, member, keys.sign, record, file.silent_until)
+    if record is None and restored_mark(home, keys.public).exists():
+        signer.refusal = f"the keys were restored from a backup and may have signed since it was made: {ROTATE_HINT}"
+    if signer.refusal is not None:
+        problems.append(f"this hospital does not sign: {signer.refusal}")
+    if file.damage is not None:
+        kept = file.keep_damaged()
+        problems.append(file.damage + (f"; the damaged record is kept as {kept[0].name}" if kept else ""))
+    if record is not None and record.chain_id == genesis.chain_id and record.height > store.tip.height + 1:
+        problems.append(
+            f"the store ends at block {store.tip.height} and this hospital has voted at block {record.height}: the end "
+            "of the store was lost, or it is fetched anew; what is missing comes from the members"
+        )
+    return file, signer, problems
