@@ -68,3 +68,9 @@ def cpu_by_phase(run: SumInProcess) -> dict[str, float]:
         name: statistics.median(member.cpu_s[name] for member in run.members) + run.rules_cpu_s.get(name, 0.0)
         for name in phases
     }
+
+
+def sent_by_phase(run: SumInProcess) -> dict[str, float]:
+    """Return the bytes the median member sends in each phase."""
+    phases = dict.fromkeys(name for member in run.members for name in member.sent_bytes)
+    return {name: statistics.median(member.sent_bytes[name] for member in run.members) for name in phases}

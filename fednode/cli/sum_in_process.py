@@ -59,6 +59,7 @@ class Member:
     number: MemberId
     session: Session
     cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    sent_bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     chunk_bytes: int = 0
     other_bytes: int = 0
     opened: sm.SumOpened | None = None
@@ -211,6 +212,11 @@ class SumInProcess:
                 self._perform(member, effect)
 
     def _perform(self, member: Member, effect: sm.Effect) -> None:
+        before = member.chunk_bytes + member.other_bytes
+        self._do(member, effect)
+        member.sent_bytes[self._phase] += member.chunk_bytes + member.other_bytes - before
+
+    def _do(self, member: Member, effect: sm.Effect) -> None:
         match effect:
             case sm.Submit(attempt, message):
                 body = body_of(self._study, ROUND, attempt, message)

@@ -1,0 +1,103 @@
+"""`fednode plan`: what a round of a study will cost, before anybody has run one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fednode.cli.show import print_json, print_pairs, print_table
+from fednode.cli.site import Site as HomeSite
+from fednode.cli.site import command, format_option, pass_site
+from fednode.errors import UsageError
+
+CONSTANTS_FILE = "plan-constants.json"
+
+
+@command(
+    "plan",
+    example="fednode plan --study genesis/heart.toml --members 4\n"
+    "fednode plan --params 25600000 --members 10 --mbit 1000 --latency-ms 10\nfednode plan --calibrate",
+)
+@click.option("--study", "study_path", type=click.Path(path_type=Path), metavar="FILE", help="Study file.")
+@click.option("--params", type=click.IntRange(1, 1 << 30), help="Parameters of the model, instead of a study file.")
+@click.option("--members", type=click.IntRange(3, 256), default=4, show_default=True, help="Number of hospitals.")
+@click.option("--mbit", type=click.FloatRange(0.1), default=1000.0, show_default=True,
+              help="Line of each hospital, megabit per second each way.")
+@click.option("--latency-ms", type=click.FloatRange(0), default=5.0, show_default=True,
+              help="One-way delay between hospitals.")
+@click.option("--one-machine", is_flag=True, help="All members run on this machine, as in the demo.")
+@click.option("--calibrate", is_flag=True, help="Measure this machine again (about 10 s) and keep the constants.")
+@format_option
+@pass_site
+def plan(
+    site: HomeSite, study_path: Path | None, params: int | None, members: int, mbit: float, latency_ms: float,
+    one_machine: bool, calibrate: bool, as_json: bool,
+) -> None:
+    """Tell what a secure round costs: seconds of each phase, MB sent and received, memory.
+
+    The constants are measured on this machine the first time and kept in the home. Training is not part of the plan.
+    """
+    import os
+
+    from fednode.cli.cost_model import Site, memory_mb
+
+    if study_path is None and params is None and not calibrate:
+        raise UsageError("nothing to plan; give --study FILE or --params NUMBER, or only --calibrate")
+    model = _constants(site, calibrate)
+    if study_path is None and params is None:
+        return
+    length = params if study_path is None else _vector_length(study_path)
+    assert length is not None
+    cores = os.cpu_count() or 1
+    where = Site(mbit, latency_ms, members, cores) if one_machine else Site(mbit, latency_ms)
+    phases = model.phases(members, length, where)
+    total = {
+        "members": members, "params": length, "cpu_s": sum(phase.cpu_s for phase in phases),
+        "wall_s": sum(phase.wall_s for phase in phases), "sent_mb": sum(phase.sent_mb for phase in phases),
+        "received_mb": sum(phase.received_mb for phase in phases), "memory_mb": memory_mb(length),
+    }
+    if as_json:
+        print_json({**{key: _rounded(value) for key, value in total.items()},
+                    "phases": [{key: _rounded(value) for key, value in asdict(phase).items()} for phase in phases]})
+        return
+    rows = [
+        (phase.name, f"{phase.cpu_s:.3f}", f"{phase.wall_s:.3f}", f"{phase.sent_mb:.3f}", f"{phase.received_mb:.3f}")
+        for phase in phases
+    ]
+    print_table(["phase", "processor s", "seconds", "MB sent", "MB received"], rows)
+    print_pairs([
+        ("members", str(members)), ("vector", f"{length} numbers of 4 bytes"),
+        ("a round, without training", f"{total['wall_s']:.2f} s, of which {total['cpu_s']:.2f} s processor"),
+        ("each member sends", f"{total['sent_mb']:.2f} MB"), ("memory of a daemon", f"{total['memory_mb']:.0f} MB"),
+    ])
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _constants(site: HomeSite, calibrate: bool) -> Any:
+    """Return this machine's constants; measure them if there are none yet."""
+    from fednode.cli.cost_model import CostModel, load_model, measure_samples, save_model
+
+    path = site.home.var / CONSTANTS_FILE
+    model = None if calibrate else load_model(path)
+    if model is None:
+        model = CostModel.of(measure_samples(lambda text: click.echo(text, err=True)))
+        if site.home.root.exists():
+            save_model(path, model)
+            click.echo(f"constants of this machine kept in {path}", err=True)
+        elif calibrate:
+            click.echo(f"there is no home at {site.home.root}, so the constants are not kept; fednode init", err=True)
+    return model
+
+
+def _vector_length(path: Path) -> int:
+    from fednode.cli.genesis import read_study
+    from fednode.ledger.records import RoundKind
+    from fednode.rounds.jobs import vector_length
+
+    return vector_length(read_study(path), RoundKind.TRAINING)

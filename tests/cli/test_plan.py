@@ -1,0 +1,83 @@
+"""The plan of a round: its arithmetic, and its bytes against a sum that was run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fednode.cli import cost_model
+from fednode.cli.cost_model import CostModel, Site, byte_terms, cpu_terms, fit, load_model, save_model
+from fednode.cli.main import run
+from fednode.errors import StorageError
+
+POINTS = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
+MODEL = CostModel({"keys": (0.0, 0.0, 0.001, 0.0, 0.0), "roster": (0.1, 0.0, 0.0, 0.0, 0.02)},
+                  {"keys": (0.0, 100.0, 0.0, 0.0, 0.0), "roster": (0.0, 0.0, 0.0, 4e6, 4e6)})
+
+
+@pytest.mark.parametrize("terms", [cpu_terms, byte_terms])
+@pytest.mark.parametrize("factors", [(0.01, 0.002, 0.0003, 0.04, 0.0), (1.0, 0.0, 0.0, 4.0, 4.0)])
+def test_a_fit_finds_the_factors_of_what_follows_the_terms(terms, factors):
+    values = [float(terms(*point) @ factors) for point in POINTS]
+    found = fit(terms, POINTS, values)
+    assert float(terms(31, 5_000_000) @ found) == pytest.approx(float(terms(31, 5_000_000) @ factors), rel=1e-6)
+
+
+def test_factors_are_never_negative():
+    assert min(fit(cpu_terms, POINTS, [5.0, 4.0, 3.0, 2.0, 1.0])) >= 0
+    assert fit(cpu_terms, POINTS, [0.0] * 5) == (0.0,) * 5
+
+
+def test_a_slower_line_a_longer_cable_and_a_shared_machine_cost_time_and_nothing_else():
+    fast, slow, far, shared = (
+        MODEL.phases(10, 1_000_000, site)
+        for site in (Site(1000, 0), Site(100, 0), Site(1000, 50), Site(1000, 0, 10, 2))
+    )
+    assert [phase.cpu_s for phase in fast] == [phase.cpu_s for phase in slow] == [phase.cpu_s for phase in shared]
+    assert [phase.sent_mb for phase in fast] == pytest.approx([0.001, 3.6])
+    for other in (slow, far, shared):
+        assert sum(phase.wall_s for phase in other) > sum(phase.wall_s for phase in fast)
+
+
+def test_constants_are_kept_and_damage_is_named(tmp_path):
+    path = tmp_path / "constants.json"
+    assert load_model(path) is None
+    save_model(path, MODEL)
+    assert load_model(path) == MODEL
+    for damage in ("", "[]", '{"format": 2}', '{"format": 1, "cpu": {"keys": [1]}, "sent": {"keys": [1]}}',
+                   '{"format": 1, "cpu": {"keys": "x"}, "sent": {}}'):
+        path.write_text(damage)
+        with pytest.raises(StorageError, match="--calibrate"):
+            load_model(path)
+
+
+def test_there_must_be_something_to_plan(capsys):
+    assert run(["plan"]) == 2
+    assert "--study FILE or --params NUMBER" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_planned_bytes_are_those_of_a_sum_that_is_run(capsys, tmp_path, monkeypatch):
+    small = ((4, 1_000), (7, 1_000), (10, 1_000), (4, 50_000), (7, 50_000))
+    monkeypatch.setattr(cost_model, "SAMPLES", small)
+    (tmp_path / "var").mkdir()
+    args = ["plan", "--home", str(tmp_path), "--members", "13", "--params", "100000", "--format", "json"]
+    assert run(args) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert run(["bench", "secure-sum", "--members", "13", "--params", "100000", "--format", "json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert planned["sent_mb"] * 1e6 == pytest.approx(measured["bytes_sent_per_member"], rel=0.1)
+    assert [phase["name"] for phase in planned["phases"]] == list(measured["phase_cpu_s"])
+    monkeypatch.setattr(cost_model, "measure_samples", lambda say: pytest.fail("the constants are kept"))
+    assert run(args) == 0
+    assert json.loads(capsys.readouterr().out) == planned
+
+
+def test_a_study_file_can_be_planned(capsys, tmp_path):
+    (tmp_path / "var").mkdir()
+    save_model(tmp_path / "var" / "plan-constants.json", MODEL)
+    assert run(["plan", "--home", str(tmp_path), "--study", "genesis/heart.toml", "--one-machine"]) == 0
+    out = capsys.readouterr().out
+    assert "memory of a daemon" in out
+    assert "roster" in out
