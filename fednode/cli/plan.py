@@ -36,9 +36,9 @@ def plan(
     site: HomeSite, study_path: Path | None, params: int | None, members: int, mbit: float, latency_ms: float,
     one_machine: bool, calibrate: bool, as_json: bool,
 ) -> None:
-    """Tell what a secure round costs: seconds of each phase, MB sent and received, memory.
+    """Tell what a secure round will cost.
 
-    The constants are measured on this machine the first time and kept in the home. Training is not part of the plan.
+    Seconds of each phase, MB sent and received, and memory, for one member. The constants are measured on this machine the first time and kept in the home. Training is not part of the plan.
     """
     import os
 
