@@ -10,27 +10,28 @@ that founded the chain are right; everything else follows from signatures and ha
     chain         the genesis in the file is that of the chain you named
     file          records are canonical, in order and complete, the digest at the end fits (finds damage, not forgery)
     links         every block names the one before it, and its transactions, evidence and parent certificate
-    certificates  q of n members signed every block; members changed only as the block before says; every recorded
-                  double vote bears two signatures
+    certificates  q of n members signed every block; members changed only as the block before says, and as q of them
+                  voted or one of them signed with both its keys; every recorded double vote bears two signatures
     transactions  signatures hold, nonces grow, nothing is out of its time, receipts are those the header names
     state         all records of the ledger's state together give the state root that the last block's signers signed
     rounds        every report of a round, and every study, agrees with the votes and commitments signed in the blocks
 
 This program does not run the rules again: that they were applied rightly is what q members sign with every state root
 ('fednode chain import --verify-only' runs them). A file that begins after block 1 is tied to the genesis by
-certificates of blocks in between; rounds that began before its first block are not checked against votes.
+certificates of blocks in between; rounds and changes of members that began before are not checked against votes.
 Exit codes: 0 everything held, 12 something did not, 2 wrong use.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, BinaryIO
 
 from nacl import bindings, exceptions
@@ -41,23 +42,17 @@ MAX_VALIDITY_BLOCKS, MAX_EVIDENCE_AGE = 10_000, 500
 HEAD, STEP, ITEM, BLOCK, END = 1, 2, 3, 4, 5
 LEVELS = ("chain", "file", "links", "certificates", "transactions", "state", "rounds")
 TAGS = {name: f"fednode/1/{name}".encode() for name in (
-    "proposal", "prevote", "precommit", "transaction", "genesis", "block", "study", "state", "round")}
-# kinds of votes: proposal, prevote, precommit
+    "proposal", "prevote", "precommit", "transaction", "genesis", "block", "study", "state")}
 VOTE_TAGS = {1: TAGS["proposal"], 2: TAGS["prevote"], 3: TAGS["precommit"]}
-NO_HASH = bytes(32)
-VOTE_LAYOUT = struct.Struct(">B32sQIi32s")
-# kinds of transactions looked at here
-COMMIT, SUM_ACK, RESULT = 14, 17, 19
+NO_HASH, VOTE_LAYOUT = bytes(32), struct.Struct(">B32sQIi32s")
+COMMIT, SUM_ACK, RESULT, PROPOSE, REMOVE, APPROVE, REPORT, ROTATE = 14, 17, 19, 40, 41, 42, 43, 44
 ROUND_KINDS = {0: "statistics", 1: "training", 2: "closing"}
-# what Python raises where a record has other fields or types than it should
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error)
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error)  # other fields or types
 
 
 class Wrong(Exception):
     """What is wrong with the file, in one sentence."""
 
-
-# --- canonical msgpack (None, bool, int, bytes, str and arrays, each in its one shortest form), hashes, signatures
 
 NUMBERS = {0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}
 LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4}
@@ -65,7 +60,7 @@ PLAIN = {0xC0: None, 0xC2: False, 0xC3: True}
 
 
 def encode(value: Any) -> bytes:
-    """Return the one canonical encoding of a value; arrays are tuples."""
+    """Return the one canonical msgpack encoding of a value: each in its shortest form; arrays are tuples."""
     if value is None or isinstance(value, bool):
         return b"\xc0" if value is None else b"\xc3" if value else b"\xc2"
     if isinstance(value, int):
@@ -82,8 +77,7 @@ def _encode_int(value: int) -> bytes:
     if -32 <= value < 128:
         return struct.pack("b", value)
     for code, form in NUMBERS.items():
-        size, is_unsigned = struct.calcsize(form), form[1].isupper()
-        if is_unsigned == (value >= 0) and (value if is_unsigned else ~value) < 1 << (8 * size - (not is_unsigned)):
+        with suppress(struct.error):
             return bytes([code]) + struct.pack(form, value)
     raise Wrong("an integer has more than 64 bits")
 
@@ -91,11 +85,8 @@ def _encode_int(value: int) -> bytes:
 def _head(length: int, most: int, base: int, codes: tuple[int, int, int]) -> bytes:
     if length <= most:
         return bytes([base | length])
-    if length < 1 << 8 and codes[0]:
-        return bytes([codes[0], length])
-    if length < 1 << 16:
-        return bytes([codes[1]]) + length.to_bytes(2, "big")
-    return bytes([codes[2]]) + length.to_bytes(4, "big")
+    at = next(at for at, code in enumerate(codes) if code and length < 1 << (8 << at))
+    return bytes([codes[at]]) + length.to_bytes(1 << at, "big")
 
 
 def decode(data: bytes, what: str) -> Any:
@@ -140,32 +131,29 @@ def _decode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     return (data[at : at + length] if kind == "bytes" else data[at : at + length].decode()), at + length
 
 
-def sha256(data: bytes) -> bytes:
-    """Return SHA-256."""
-    return hashlib.sha256(data).digest()
-
-
 def tagged(name: str, *parts: bytes) -> bytes:
     """Return SHA-256 over the length-prefixed domain tag and length-prefixed parts."""
-    return sha256(b"".join(len(part).to_bytes(8, "big") + part for part in (TAGS[name], *parts)))
+    return sha256(b"".join(len(part).to_bytes(8, "big") + part for part in (TAGS[name], *parts))).digest()
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
     """Return the RFC 6962 root over leaf contents; an unpaired last node moves up as it is."""
-    hashes = [sha256(b"\x00" + leaf) for leaf in leaves]
+    hashes = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
     while len(hashes) > 1:
-        pairs = [sha256(b"\x01" + hashes[i] + hashes[i + 1]) for i in range(0, len(hashes) - 1, 2)]
+        pairs = [sha256(b"\x01" + hashes[i] + hashes[i + 1]).digest() for i in range(0, len(hashes) - 1, 2)]
         hashes = pairs + hashes[len(pairs) * 2 :]
-    return hashes[0] if hashes else sha256(b"")
+    return hashes[0] if hashes else sha256().digest()
+
+
+PARAMS = [tagged("block", b"params", encode((version,))) for version in range(256)]  # how headers name the next one
 
 
 def is_signed(key: bytes, tag: bytes, message: bytes, signature: bytes) -> bool:
     """Check an Ed25519 signature (libsodium's rule) over the length-prefixed tag and the message."""
-    try:
+    with suppress(exceptions.CryptoError, ValueError, TypeError):
         bindings.crypto_sign_open(signature + bytes([len(tag)]) + tag + message, key)
-    except (exceptions.BadSignatureError, exceptions.CryptoError, ValueError, TypeError):
-        return False
-    return True
+        return True
+    return False
 
 
 class Members:
@@ -196,24 +184,18 @@ class Members:
         return found
 
 
-# --- the file ----------------------------------------------------------------------------------------------------
-
 def read_records(file: BinaryIO) -> Iterator[tuple[Any, ...]]:
     """Yield the records of an export, the head first; raise `Wrong` where order, count or digest are not right."""
-    digest = hashlib.sha256()
-
     def take(count: int) -> bytes:
         data = file.read(count)
         if len(data) != count:
             raise Wrong("the file is cut off")
         return data
 
-    preamble = take(len(MAGIC))
-    while preamble.startswith(MAGIC) and not preamble.endswith(b"\n\n") and len(preamble) < 4096:
-        preamble += take(1)
-    if not preamble.endswith(b"\n\n"):
+    preamble = [file.readline(200) for _ in range(4)]
+    if preamble[0] != MAGIC or preamble[3] != b"\n":
         raise Wrong("this is no fednode export of format 1")
-    digest.update(preamble)
+    digest = sha256(b"".join(preamble))
     counts, last = {STEP: 0, ITEM: 0, BLOCK: 0}, 0
     while True:
         length = take(4)
@@ -234,31 +216,34 @@ def read_records(file: BinaryIO) -> Iterator[tuple[Any, ...]]:
         raise Wrong("the digest at the end differs: the file was damaged, cut or added to")
 
 
-# --- checking ----------------------------------------------------------------------------------------------------
-
 class Check:
     """Everything learnt from the file so far, and the first thing wrong on each level."""
 
     def __init__(self, head: tuple[Any, ...]) -> None:
-        _, _, self.chain_id, self.first, self.last, self.last_hash, genesis = head
+        _, form, self.chain_id, self.first, self.last, self.last_hash, genesis = head
         self.problems: dict[str, list[str]] = {level: [] for level in LEVELS}
-        if tagged("genesis", genesis) != self.chain_id:
-            raise Wrong("the genesis in the file is not that of the chain it names")
-        _, self.name, _, self.time_ms, cards, studies = decode(genesis, "the genesis")
+        if form != 1 or tagged("genesis", genesis) != self.chain_id:
+            raise Wrong("the file has another format, or the genesis in it is not that of the chain it names")
+        _, self.name, version, self.time_ms, cards, studies = decode(genesis, "the genesis")
+        self.versions: tuple[Any, ...] = (((version, 1),), None, ())
+        self.params = PARAMS[version]
         self.founded = {tagged("study", encode(terms), spec) for terms, spec in studies}
         self.members = Members((tuple((number, card[2]) for number, card in enumerate(cards, 1)),))
         self.signed_by = self.members
-        self.names = {number: card[1] for number, card in enumerate(cards, 1)}
+        self.founders, self.names = len(cards), {number: card[1] for number, card in enumerate(cards, 1)}
         self.height, self.hash, self.certificate = 0, NO_HASH, None
         self.is_compared, self.is_finished, self.state_root = False, False, b""
         self.nonces: dict[int, int] = {}
         self.offences: set[tuple[int, int]] = set()
+        self.items: list[tuple[int, bytes, bytes]] = []  # the records of the state: kind, key, value
         self.records: dict[bytes, bytes] = {}
-        self.kinds: dict[bytes, int] = {}
-        self.times: dict[int, int] = {}
-        self.quorums: dict[int, int] = {}
+        self.blocks: dict[int, tuple[int, int]] = {}  # time and quorum
         self.signed = {"blocks": 0, "votes": 0, "transactions": 0, "of them refused by the rules": 0}
         self.posted: dict[tuple[int, bytes, int, int], dict[int, tuple[tuple[Any, ...], int]]] = {}
+        # proposals in order of their numbers: the member, its key if it would come in, and who voted for it
+        self.proposals: list[tuple[int, bytes | None, set[int]]] = []
+        self.candidates: dict[int, bytes] = {}
+        self.rotated: list[dict[int, bytes]] = []
 
     def fail(self, level: str, text: str) -> None:
         """Note what is wrong, and go on: other levels may still hold."""
@@ -278,8 +263,8 @@ class Check:
         header, certificate, members, after = block[0], block[1], Members(block[2]), Members(block[3])
         block_hash = tagged("block", b"header", encode(header))
         try:
-            signers = members.signers(certificate, self.chain_id)
-            known = [m for m in signers if members.keys[m] in self.members.keys.values()]
+            keys = {members.keys[member] for member in members.signers(certificate, self.chain_id)}
+            known = keys.intersection(self.members.keys.values())
             if len(known) < self.members.quorum or header[2] <= self.height or header[3] <= self.time_ms:
                 raise Wrong("too few of the members known before signed it, or it is not later")
             named = (header[9], header[10], header[1], certificate[0], certificate[2])
@@ -290,17 +275,13 @@ class Check:
         except Wrong as wrong:
             self.fail("certificates", f"step to block {header[2]}: {wrong}")
         self.height, self.time_ms, self.hash = header[2], header[3], block_hash
-        self.signed_by, self.members = members, after
-
-    def item(self, kind: int, key: bytes, value: bytes) -> None:
-        """Take one record of the state."""
-        self.records[key], self.kinds[key] = value, kind
+        self.signed_by, self.members, self.params = members, after, header[11]
 
     def block(self, data: bytes, certificate_data: bytes, receipts: tuple[bytes, ...], after: Any) -> None:
         """Check a block against everything before it."""
         header, transactions, evidence, parent = decode(data, f"block {self.height + 1}")
         certificate = decode(certificate_data, f"the certificate of block {self.height + 1}")
-        block_hash = tagged("block", b"header", encode(header))
+        block_hash, self.rotated = tagged("block", b"header", encode(header)), []
         for level, check in (
             ("links", lambda: self._links(header, transactions, evidence, parent)),
             ("certificates", lambda: self._certificates(header, block_hash, certificate, parent, evidence)),
@@ -313,17 +294,20 @@ class Check:
         self.signed_by, members = self.members, self.members if after is None else Members(after)
         if header[10] != members.hash:
             self.fail("certificates", f"block {header[2]}: it names other members for the next height")
-        self.times[header[2]] = header[3]
-        self.quorums[header[2]] = min(self.members.quorum, members.quorum)
+        if self.first == 1 and members.keys != self.signed_by.keys and not self._is_change_carried(members.keys):
+            self.fail("certificates", f"block {header[2]}: nobody voted for the members it names for the next height")
+        self.blocks[header[2]] = header[3], min(self.members.quorum, members.quorum)
         self.height, self.time_ms, self.hash, self.members = header[2], header[3], block_hash, members
-        self.certificate, self.state_root = certificate, header[8]
+        self.certificate, self.state_root, self.params = certificate, header[8], header[11]
         self.signed["blocks"] += 1
 
     def _links(self, header: Any, transactions: Any, evidence: Any, parent: Any) -> None:
-        if header[0] != 1 or header[1] != self.chain_id:
-            raise Wrong("it is of another version or chain")
-        if header[2] != self.height + 1 or header[4] != self.hash or header[3] <= self.time_ms:
+        if header[1:3] != (self.chain_id, self.height + 1) or header[4] != self.hash or header[3] <= self.time_ms:
             raise Wrong("it does not follow the block before")
+        if header[0] != 1:
+            raise Wrong(f"it is of protocol version {header[0]}, this program knows 1: use that of a newer release")
+        if PARAMS[header[0]] != self.params:
+            raise Wrong("it is not of the protocol version that the block before names")
         if header[6] != root_of(transactions) or header[14] != len(transactions):
             raise Wrong("its transactions are not those its header names")
         if header[12] != root_of(encode(piece) for piece in evidence):
@@ -343,29 +327,27 @@ class Check:
         self.signed["votes"] += len(self.members.signers(certificate, self.chain_id))
         if header[13] not in self.members.keys:
             raise Wrong(f"a stranger ({header[13]}) proposed it")
-        for first, second in evidence:
-            self._evidence(first, second, header[2])
-
-    def _evidence(self, first: Any, second: Any, height: int) -> None:
-        """A double vote: one member, one place, two statements, both signed."""
-        offence = (first[1], first[5])
-        if first[:3] != second[:3] or first[5] != second[5] or (first[4], first[3]) >= (second[4], second[3]):
-            raise Wrong("its evidence is of no double vote")
-        if offence in self.offences or not height - MAX_EVIDENCE_AGE < first[1] <= height:
-            raise Wrong("its evidence is of an offence that is too old, to come, or on the chain already")
-        self.offences.add(offence)
-        for kind, at, view, valid_view, value, sender, signature in (first, second):
-            message = VOTE_LAYOUT.pack(kind, self.chain_id, at, view, valid_view, value)
-            if not is_signed(self.members.keys.get(sender, b""), VOTE_TAGS[kind], message, signature):
-                raise Wrong(f"its evidence against member {sender} has a signature that does not hold")
+        for first, second in evidence:  # a double vote: one member, one place, two statements, both signed
+            offence = (first[1], first[5])
+            if first[:3] != second[:3] or first[5] != second[5] or (first[4], first[3]) >= (second[4], second[3]):
+                raise Wrong("its evidence is of no double vote")
+            if offence in self.offences or not header[2] - MAX_EVIDENCE_AGE < first[1] <= header[2]:
+                raise Wrong("its evidence is of an offence that is too old, to come, or on the chain already")
+            self.offences.add(offence)
+            for kind, at, view, valid_view, value, sender, signature in (first, second):
+                message = VOTE_LAYOUT.pack(kind, self.chain_id, at, view, valid_view, value)
+                if not is_signed(self.members.keys.get(sender, b""), VOTE_TAGS[kind], message, signature):
+                    raise Wrong(f"its evidence against member {sender} has a signature that does not hold")
 
     def _transactions(self, header: Any, transactions: Any, receipts: Any) -> None:
         if header[7] != root_of(receipts) or len(receipts) != len(transactions):
             raise Wrong("its receipts are not those its header names")
         for data, receipt in zip(transactions, receipts, strict=True):
             sender, nonce, valid_until, body, signature = decode(data, "a transaction")
-            message = self.chain_id + b"\x94" + data[1:-66]
-            if not is_signed(self.members.keys.get(sender, b""), TAGS["transaction"], message, signature):
+            message, key = self.chain_id + b"\x94" + data[1:-66], self.members.keys.get(sender, b"")
+            if body[0] == REPORT and not key:  # all a hospital signs before it is a member; it names its key itself
+                key = self.candidates.get(sender, b"") if self.first == 1 else body[1]
+            if not is_signed(key, TAGS["transaction"], message, signature):
                 raise Wrong(f"the signature of a transaction of member {sender} does not hold")
             if nonce <= self.nonces.get(sender, 0):
                 raise Wrong(f"a nonce of member {sender} does not grow")
@@ -373,30 +355,57 @@ class Check:
                 raise Wrong(f"a transaction of member {sender} is out of its time")
             self.nonces[sender] = nonce
             txid, is_accepted, _ = decode(receipt, "a receipt")
-            if txid != sha256(data):
+            if txid != sha256(data).digest():
                 raise Wrong("a receipt is that of another transaction")
             self.signed["transactions"] += 1
             self.signed["of them refused by the rules"] += not is_accepted
             if is_accepted and body[0] in (COMMIT, SUM_ACK, RESULT):
-                key = (body[0], body[1], body[2], body[3])
-                self.posted.setdefault(key, {})[sender] = (body[4:], header[2])
+                self.posted.setdefault(body[:4], {})[sender] = (body[4:], header[2])
+            elif is_accepted and PROPOSE <= body[0] <= ROTATE:
+                self._member_vote(sender, body[0], body[1])
+
+    def _member_vote(self, sender: int, kind: int, about: Any) -> None:
+        """Take note of what leads to other members: a proposal, a vote for one, a member's new key."""
+        if kind == PROPOSE:
+            number = self.founders + len(self.candidates) + 1
+            self.candidates[number] = about[2]
+            self.proposals.append((number, about[2], set()))
+        elif kind == REMOVE:
+            self.proposals.append((about, None, {sender}))
+        elif kind == APPROVE and self.first == 1:
+            self.proposals[about - 1][2].add(sender)
+        elif kind == ROTATE:
+            self.rotated.append({sender: about[2]})
+
+    def _is_change_carried(self, new: dict[int, bytes]) -> bool:
+        """Whether a quorum of the members until now voted for this change, or one of them replaced its own key."""
+        old = self.signed_by.keys
+        for member, key, voters in self.proposals:
+            carried = {**old, member: key} if key else {m: k for m, k in old.items() if m != member}
+            if carried == new and len(voters.intersection(old)) >= self.signed_by.quorum:
+                voters.clear()
+                return True
+        return any({**old, **own} == new for own in self.rotated)
 
     # --- the state and what it says ------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Check what can only be checked at the end: the last block, the state, its reports and members."""
-        if self.hash != self.last_hash:
-            self.fail("links", f"block {self.height} is not the one the head of the file names")
+        if (self.hash, self.height - self.signed["blocks"] + 1) != (self.last_hash, self.first):
+            self.fail("links", f"block {self.height} or the first is not the one the head of the file names")
         buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
-        for key, value in sorted(self.records.items()):
-            sizes = [len(part).to_bytes(4, "big") for part in (key, value)]
-            number = int.from_bytes(sha256(key)[:2], "big") >> 4
-            buckets[number] += [bytes([self.kinds[key]]), sizes[0], key, sizes[1], value]
+        for kind, key, value in sorted(self.items, key=lambda item: item[1]):
+            parts = [bytes([kind]), len(key).to_bytes(4, "big"), key, len(value).to_bytes(4, "big"), value]
+            buckets[int.from_bytes(sha256(key).digest()[:2], "big") >> 4] += parts
+            self.records[key] = value
         if root_of(tagged("state", *parts) for parts in buckets) != self.state_root:
             self.fail("state", f"the records of the state are not those block {self.height} names")
         listed = decode(self.records.get(b"members", b""), "the record of the members")[0]
         if Members((tuple((record[0], record[2]) for record in listed),)).hash != self.members.hash:
             self.fail("state", "the members in the state are not those the last block names for the next height")
+        spans, plan, *_ = decode(self.records[b"versions"], "it") if b"versions" in self.records else self.versions
+        if PARAMS[plan[0] if plan and self.height + 1 >= plan[1] else spans[-1][0]] != self.params:
+            self.fail("state", "the protocol version in the state is not the one the last block names for the next")
         self.names |= {record[0]: record[1] for record in listed}
         for study in self.studies():
             self._study(study)
@@ -443,13 +452,13 @@ class Check:
         if start_model != model:
             yield "it starts from another model than the round before it ended with"
         for height, time_ms in ((opened, opened_ms), (closed, closed_ms)):
-            if self.times.get(height, time_ms) != time_ms or not height <= self.last:
+            if self.blocks.get(height, (time_ms, 0))[0] != time_ms or not height <= self.last:
                 yield f"block {height} has another time"
         if outcome != 1 and model_hash != start_model:
             yield "it failed and yet names a new model"
         if outcome != 1 or opened < self.first:
             return
-        needed, votes = self.quorums[opened], self.votes(report)
+        needed, votes = self.blocks[opened][1], self.votes(report)
         if len(votes) < needed:
             yield f"{len(votes)} members voted for its result, {needed} are needed"
         commits = self.posted.get((COMMIT, study, number, attempts - 1), {})
@@ -484,6 +493,7 @@ def lineage(check: Check, prefix: str | None) -> dict[str, Any] | None:
         first = made[0] if prefix else made[-1]
         return {
             "model": reports[first][14].hex(), "study": record[0].hex(), "name": name, "approved_by": approvals,
+            "plan_hash": record[0].hex(),  # what was approved: the hash of terms and specification is the study's id
             "rounds": [_round(check, report) for report in reports[: first + 1]],
         }
     if prefix is not None:
@@ -504,25 +514,23 @@ def _round(check: Check, report: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-# --- command line ------------------------------------------------------------------------------------------------
-
 def verify(path: str) -> Check:
     """Check a whole file; raise `Wrong` if it cannot even be read as one."""
     with open(path, "rb") as file:
         records = read_records(file)
         check = Check(next(records))
-        take = {STEP: check.step, ITEM: check.item, BLOCK: check.block}
+        take = {STEP: check.step, ITEM: lambda *item: check.items.append(item), BLOCK: check.block}
         try:
             for record in records:
                 take[record[0]](*record[1:])
         except Wrong as wrong:
             check.fail("file", str(wrong))
-    try:
-        if check.height == check.last:
+    if check.height == check.last:
+        try:
             check.finish()
-    except (Wrong, *MALFORMED) as wrong:
-        check.fail("state", f"its records cannot be read: {wrong}")
-    if check.height != check.last and not check.problems["file"]:
+        except (Wrong, *MALFORMED) as wrong:
+            check.fail("state", f"its records cannot be read: {wrong}")
+    elif not check.problems["file"]:
         check.fail("file", f"it ends at block {check.height}, its head says block {check.last}")
     return check
 
@@ -544,35 +552,29 @@ def main() -> int:
     except (Wrong, OSError, *MALFORMED) as error:
         sys.stderr.write(f"{options.file}: {error}\n")
         return 2 if isinstance(error, OSError) else 12
-    (print_json if options.json else print_text)(check, story)
+    sys.stdout.write(story_text(check, story) if not options.json else json.dumps({
+        "ok": not any(check.problems.values()), "chain_id": check.chain_id.hex(), "chain_name": check.name,
+        "is_chain_id_compared": check.is_compared, "first": check.first, "last": check.height,
+        "last_hash": check.hash.hex(), "checked": check.signed, "state_records": len(check.items),
+        "levels": {level: check.verdict(level) for level in LEVELS}, "problems": check.problems, "lineage": story,
+    }, indent=1) + "\n")
     return 12 if any(check.problems.values()) else 0
 
 
-def print_json(check: Check, story: dict[str, Any] | None) -> None:
-    """Print everything as one JSON value."""
-    value = {
-        "ok": not any(check.problems.values()), "chain_id": check.chain_id.hex(), "chain_name": check.name,
-        "is_chain_id_compared": check.is_compared, "first": check.first, "last": check.height,
-        "last_hash": check.hash.hex(), "checked": check.signed, "state_records": len(check.records),
-        "levels": {level: check.verdict(level) for level in LEVELS}, "problems": check.problems, "lineage": story,
-    }
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
-
-
-def print_text(check: Check, story: dict[str, Any] | None) -> None:
-    """Print verdicts and lineage for people."""
+def story_text(check: Check, story: dict[str, Any] | None) -> str:
+    """Return verdicts and lineage for people."""
     counts = ", ".join(f"{count} {what}" for what, count in check.signed.items())
     latest = datetime.fromtimestamp(min(check.time_ms, 2**47) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     lines = [
         f"chain '{check.name}' {check.chain_id.hex()}",
         f"  blocks {check.first} to {check.height}, the last of {latest}: {check.hash.hex()}",
-        f"  {counts}, {len(check.records)} records in the state",
+        f"  {counts}, {len(check.items)} records in the state",
     ]
     for level, problems in check.problems.items():
         lines.append(f"{level:<13} {check.verdict(level)}")
         lines += [f"    {problem}" for problem in problems[:5]]
     lines += story_lines(check, story) if story is not None else []
-    sys.stdout.write("".join("".join(c if c.isprintable() else "?" for c in line) + "\n" for line in lines))
+    return "".join("".join(c if c.isprintable() else "?" for c in line) + "\n" for line in lines)
 
 
 def story_lines(check: Check, story: dict[str, Any]) -> list[str]:
@@ -586,7 +588,8 @@ def story_lines(check: Check, story: dict[str, Any]) -> list[str]:
         first = (item["round"], item["kind"], item["outcome"], "{} to {}".format(*item["blocks"]))
         table.append((*first, *lists, item["sum_digest"][:12], item["model"][:12]))
     return [
-        f"model {story['model']}", f"  of study '{story['name']}' {story['study']}, approved by {by}",
+        f"model {story['model']}", f"  of study '{story['name']}', approved by {by}",
+        f"  the plan approved, terms and specification, has the hash {story['plan_hash']}",
         "  members: " + ", ".join(f"{number} {name}" for number, name in check.names.items()),
         *(row.format(*cells) for cells in table),
     ]

@@ -103,6 +103,7 @@ class ChainMaker:
         names = [card.name for card in self.genesis.members]
         self.signers = {i: Ed25519Signer(Secret(seed_of(name, "sign"))) for i, name in enumerate(names, 1)}
         self.nonce = 0
+        self.versions: Versions = VERSIONS
 
     def transaction(self, member: int = 1, body: tx.Body | None = None) -> tx.Transaction:
         self.nonce += 1
@@ -111,10 +112,10 @@ class ChainMaker:
         until = Height(self.tip.height + 50)
         return tx.sign_transaction(self.signers[member], self.genesis.chain_id, member, self.nonce, until, body)
 
-    def decide(self, *transactions: tx.Transaction, versions: Versions = VERSIONS) -> DecidedBlock:
+    def decide(self, *transactions: tx.Transaction) -> DecidedBlock:
         height, time_ms = self.tip.height + 1, self.tip.time_ms + 10
         context = BlockContext(self.genesis.chain_id, height, time_ms, self.tip.proposer(0), ())
-        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, (), versions)
+        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, (), self.versions)
         done = Execution(
             tuple(t.data for t in transactions), compute_root(receipts_data(applied.receipts)), applied.state.root,
             compute_params_hash(version_at(applied.state, height + 1)), get_member_set(applied.state),
@@ -130,9 +131,9 @@ class ChainMaker:
         message = sign_bytes(self.genesis.chain_id, PRECOMMIT, block.height, 0, NO_VIEW, block.hash)
         votes = [
             Vote(PRECOMMIT, block.height, 0, NO_VIEW, block.hash, m, s.sign(Domain.PRECOMMIT, message))
-            for m, s in self.signers.items()
+            for m, s in sorted(self.signers.items()) if m in self.tip.members.positions
         ]
-        return make_certificate(self.genesis.member_set, votes)
+        return make_certificate(self.tip.members, votes)
 
 
 @pytest.fixture(params=["leveldb", "memory"])

@@ -23,7 +23,17 @@ from fednode.ledger.export import (
     make_head,
     write_export,
 )
-from fednode.ledger.light import LightBlock
+from fednode.ledger.identity import make_identity_card
+from fednode.ledger.light import LightBlock, LightRules, follow, trust_genesis
+from fednode.ledger.member_bodies import (
+    MemberAddresses,
+    MemberApprove,
+    MemberPropose,
+    MemberRemove,
+    MemberReport,
+    MemberRotate,
+)
+from fednode.ledger.member_rules import rotation_message
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import EMPTY_ROOT
 from fednode.ledger.records import MemberList
@@ -32,7 +42,7 @@ from fednode.ledger.state import MEMBERS_KEY, State, get_members
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from tests.contract.test_store import ChainMaker, MemoryStore
-from tests.ledger.world import World, seed_of
+from tests.ledger.world import SeededEntropy, World, make_card, seed_of
 
 
 class RoundWorld(World):
@@ -44,21 +54,27 @@ class RoundWorld(World):
         assert self.maker.genesis == self.genesis, "both make the genesis of the same members and study"
         self.store = MemoryStore(self.genesis)
         self.blocks: list[DecidedBlock] = []
+        self.sets = [self.genesis.member_set]
+        """The members that decide heights 1, 2, 3, ..., the next one included."""
 
     def block(self, *messages: tuple[int, Body]):
         transactions = [self.sign(member, body) for member, body in messages]
         decided = self.maker.decide(*transactions)
         self.store.append(decided)
         self.blocks.append(decided)
+        self.sets.append(decided.tip.members)
         self.at = self.next_time()
         self.state = self.maker.state
         return decided.receipts
 
     def light(self, height: int) -> LightBlock:
         decided = self.blocks[height - 1]
-        members = self.genesis.member_set
         certificate = self.store.get_certificate(height)
-        return LightBlock(decided.block.header, certificate, members, members)
+        return LightBlock(decided.block.header, certificate, self.sets[height - 1], self.sets[height])
+
+    def sign_as(self, member: int, signer: Ed25519Signer) -> None:
+        """From now on the member signs with this key."""
+        self.signers[MemberId(member)] = self.maker.signers[member] = signer
 
 
 def play(rounds: int = 2) -> RoundWorld:
@@ -70,17 +86,61 @@ def play(rounds: int = 2) -> RoundWorld:
     return world
 
 
+def follow_members(world: RoundWorld) -> None:
+    """Let those who are members now play the next rounds."""
+    world.members = [record.member for record in get_members(world.state)]
+    world.size = len(world.members)
+
+
+def play_changes() -> RoundWorld:
+    """Return a chain with a round before and one after a fifth member joined, one rotated its keys and one left.
+
+    Blocks with a change: `world.changes`, by what changed.
+    """
+    world = play(1)
+    card = make_card("fifth")
+    world.changes = {}
+    assert world.post(1, MemberPropose(card)).ok
+    world.sign_as(5, Ed25519Signer(Secret(seed_of("fifth", "sign"))))
+    assert world.post(5, MemberReport(card.sign_key, len(world.blocks), world.state.root)).ok
+    for voter in (1, 2, 4):
+        assert world.post(voter, MemberApprove(1)).ok
+    world.changes["joined"] = len(world.blocks)
+    new, network = (Ed25519Signer(Secret(seed_of("renewed", kind))) for kind in ("sign", "network"))
+    name = get_members(world.state)[1].name
+    renewed = make_identity_card(name, (), new, network, Secret(seed_of("renewed", "seal")), SeededEntropy("renewed"))
+    message = rotation_message(world.chain_id, MemberId(2), renewed)
+    assert world.post(2, MemberRotate(renewed, new.sign(Domain.IDENTITY_CARD, message))).ok
+    world.changes["rotated"] = len(world.blocks)
+    world.sign_as(2, new)
+    assert world.post(3, MemberAddresses(("/ip4/10.0.0.3/tcp/7700",))).ok
+    assert world.post(1, MemberRemove(MemberId(4), "closed for good")).ok
+    for voter in (2, 3, 5):
+        assert world.post(voter, MemberApprove(2)).ok
+    world.changes["left"] = len(world.blocks)
+    follow_members(world)
+    assert world.members == [1, 2, 3, 5]
+    world.ready_all(5)
+    world.finish_round(4)  # it was opened while the member that left was one
+    world.finish_round()
+    assert world.report(3).counted == (1, 2, 3, 5)
+    return world
+
+
 # --- exports, and changing them --------------------------------------------------------------------------------
 
 def write(world: RoundWorld, first: int = 1) -> bytes:
     """Return the export of a world's blocks from `first` on."""
-    members = world.genesis.member_set
     last = world.blocks[-1].block
     blocks = (
-        export_block(d.block, world.light(d.block.height).certificate, receipts_data(d.receipts), members)
+        export_block(
+            d.block, world.light(d.block.height).certificate, receipts_data(d.receipts), world.sets[d.block.height]
+        )
         for d in world.blocks[first - 1 :]
     )
-    steps = () if first == 1 else (world.light(first - 1),)
+    steps = () if first == 1 else follow(
+        trust_genesis(world.genesis), first - 1, world.light, last.header.time_ms, LightRules()
+    )
     head = make_head(world.genesis, first, last.height, last.hash)
     return b"".join(write_export(head, steps, world.state.leaves(), blocks))
 

@@ -149,11 +149,12 @@ def test_bounds() -> None:
 def upgraded_chain(past: int) -> tuple[ChainMaker, MemoryStore, int]:
     """Return a chain that decided version 2, and has so many blocks of it."""
     maker = ChainMaker(4)
+    maker.versions = TWO
     store = MemoryStore(maker.genesis)
     body = VersionVote(2, 14, "0.6.0")
 
     def block(*bodies: tuple[int, object]) -> None:
-        store.append(maker.decide(*(maker.transaction(member, body) for member, body in bodies), versions=TWO))
+        store.append(maker.decide(*(maker.transaction(member, body) for member, body in bodies)))
 
     block((1, body), (2, body), (3, body))
     while store.tip.height < 13 + past:

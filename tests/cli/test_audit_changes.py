@@ -1,0 +1,97 @@
+"""An auditor's commands on a chain whose members changed: one joined, one has new keys, one was removed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fednode.ledger.export import ExportBlock
+from tests.cli.conftest import Fednode
+from tests.cli.test_audit import ask, make_home, running
+from tests.ledger.chain import RoundWorld, assemble, play_changes, records_of, write
+
+
+@pytest.fixture(scope="module")
+def changing() -> RoundWorld:
+    return play_changes()
+
+
+@pytest.fixture(scope="module")
+def root(changing: RoundWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("changing") / "home", changing, changing.blocks)
+
+
+def test_verify_export_import_and_compare_follow_the_members(
+    fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path
+) -> None:
+    for level in range(5):
+        report = ask(fednode, "--home", root, "chain", "verify", "--level", level)
+        assert report["ok"] and report["height"] == len(changing.blocks)
+    whole, late = tmp_path / "whole.fnx", tmp_path / "late.fnx"
+    ask(fednode, "--home", root, "chain", "export", "-o", whole)
+    assert whole.read_bytes() == write(changing)
+    ask(fednode, "--home", root, "chain", "export", "--from", changing.changes["left"] + 2, "-o", late)
+    for path in (whole, late):
+        for level in range(5):
+            assert ask(fednode, "--home", root, "chain", "import", "--verify-only", "--level", level, path)["ok"]
+    assert ask(fednode, "chain", "compare", root, whole)["relation"] == "same"
+    assert ask(fednode, "chain", "compare", root, late)["relation"] in ("same", "prefix")
+
+
+def test_the_daemon_hands_over_the_same(fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "daemon.fnx"
+    with running(root, changing):
+        for level in (2, 4):
+            assert ask(fednode, "--home", root, "chain", "verify", "--level", level)["source"] == "daemon"
+        ask(fednode, "--home", root, "chain", "export", "-o", path)
+    assert path.read_bytes() == write(changing)
+
+
+def test_members_at_every_height(fednode: Fednode, changing: RoundWorld, root: Path) -> None:
+    def numbers(height: int) -> list[int]:
+        return [row["id"] for row in ask(fednode, "--home", root, "chain", "members", "--at", height)["members"]]
+
+    joined, left = changing.changes["joined"], changing.changes["left"]
+    assert [numbers(at) for at in (joined, joined + 1, left, left + 1)] == [
+        [1, 2, 3, 4], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 5]
+    ]
+
+
+def test_proofs_and_checkpoints_reach_over_the_changes(
+    fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path
+) -> None:
+    home, chain = ("--home", root), ("--chain-id", changing.chain_id.hex())
+    old, new, between = (tmp_path / name for name in ("old.json", "new.json", "between.json"))
+    ask(fednode, *home, "chain", "checkpoint", "--at", changing.changes["joined"] - 1, "-o", old)
+    ask(fednode, *home, "chain", "checkpoint", "-o", new)
+    ask(fednode, *home, "chain", "proof", "consistency", old, new, "-o", between)
+    checked = ask(fednode, "chain", "verify-proof", between, "--checkpoint", old, "--checkpoint", new, *chain)
+    assert checked["ok"]
+    last = changing.blocks[-1]
+    for name, arguments in (
+        ("tx", (last.receipts[0].txid.hex(),)), ("state", ("members",)), ("header", (len(changing.blocks),)),
+    ):
+        path = tmp_path / f"{name}.json"
+        ask(fednode, *home, "chain", "proof", name, *arguments, "-o", path)
+        assert ask(fednode, "chain", "verify-proof", path, *chain)["ok"]
+
+
+@pytest.mark.parametrize("what", ["joined", "rotated", "left"])
+def test_an_export_that_hides_a_change_or_names_others_is_refused(
+    fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "bad.fnx"
+    records = records_of(write(changing))
+    at = [place for place, record in enumerate(records) if isinstance(record, ExportBlock)][changing.changes[what] - 1]
+    for claimed, levels in ((None, (1, 2, 3)), (changing.sets[0], (1, 2, 3, 4))):
+        changed = list(records)
+        changed[at] = replace(records[at], next_members=claimed)
+        path.write_bytes(assemble(changed))
+        for level in levels:
+            arguments = ("chain", "import", "--verify-only", "--level", level, path, "--format", "json")
+            result = fednode("--home", root, *arguments)
+            assert result.code == 12, level
+            assert f"block {changing.changes[what]} does not hold" in json.loads(result.out)["problem"]
