@@ -52,7 +52,7 @@ def await_all_counted(federation: Federation, timeout_s: float = 60) -> None:
     federation[1].wait_counted(range(1, len(federation.hospitals) + 1), begin, timeout_s)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def endless_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endless]:
     made = Endless(tmp_path_factory.mktemp("endless"))
     yield made
