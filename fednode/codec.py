@@ -64,6 +64,10 @@ def pack(value: Plain) -> bytes:
     or nesting beyond `MAX_DEPTH`: both are bugs of the caller, not of a peer.
     """
     _check_plain(value, 0)
+    return _pack(value)
+
+
+def _pack(value: Plain) -> bytes:
     try:
         return typing.cast(bytes, msgpack.packb(value, use_bin_type=True))
     except OverflowError as error:
@@ -83,19 +87,31 @@ def _check_plain(value: object, depth: int) -> None:
 
 def unpack(data: bytes | bytearray | memoryview, max_bytes: int) -> Plain:
     """Decode foreign bytes of at most `max_bytes`; raise `Rejected` unless they are canonical."""
+    value = _read(data, max_bytes)
+    try:
+        canonical = pack(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _not_canonical(error) from None
+    if canonical != data:
+        raise Rejected("not in minimal form")
+    return value
+
+
+def _read(data: bytes | bytearray | memoryview, max_bytes: int) -> Plain:
+    """Decode without a look at what only encoding again shows: kinds of values, depth, minimal form."""
     if len(data) > max_bytes:
         raise Rejected(f"message of {len(data)} bytes, at most {max_bytes} allowed")
     try:
-        value = msgpack.unpackb(
+        return typing.cast(Plain, msgpack.unpackb(
             data, use_list=False, raw=False, strict_map_key=True, ext_hook=_refuse_ext,
             max_map_len=0, max_ext_len=0, max_str_len=len(data), max_bin_len=len(data), max_array_len=len(data),
-        )
-        canonical = pack(value)
+        ))
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException, OverflowError) as error:
-        raise Rejected(f"not canonical msgpack ({type(error).__name__})") from None
-    if canonical != data:
-        raise Rejected("not in minimal form")
-    return typing.cast(Plain, value)
+        raise _not_canonical(error) from None
+
+
+def _not_canonical(error: Exception) -> Rejected:
+    return Rejected(f"not canonical msgpack ({type(error).__name__})")
 
 
 def _refuse_ext(code: int, data: bytes) -> object:
@@ -137,12 +153,16 @@ def from_plain(form: object, value: Plain) -> typing.Any:
 
 def encode(value: object, form: object | None = None) -> bytes:
     """Encode a dataclass; give `form` when it must carry its union number."""
-    return pack(to_plain(form if form is not None else type(value), value))
+    return _pack(to_plain(form if form is not None else type(value), value))  # a form has checked kinds and depth
 
 
 def decode(form: type[T], data: bytes | bytearray | memoryview, max_bytes: int) -> T:
     """Decode foreign bytes into `form` (a dataclass or a union of tagged ones); raise `Rejected` if they do not fit."""
-    return typing.cast(T, from_plain(form, unpack(data, max_bytes)))
+    plain = _read(data, max_bytes)
+    value = from_plain(form, plain)  # kinds and depth are those of the form from here on
+    if _pack(plain) != data:
+        raise Rejected("not in minimal form")
+    return typing.cast(T, value)
 
 
 def _plan(form: object) -> tuple[Encoder, Decoder]:
@@ -187,15 +207,18 @@ def _leaf(kind: type) -> tuple[Encoder, Decoder]:
 
 
 def _bounded(inner: object, bound: Range | Size) -> tuple[Encoder, Decoder]:
+    kind = inner.__supertype__ if isinstance(inner, typing.NewType) else inner
+    if kind is int and isinstance(bound, Range):
+        return _bounded_int(bound.low, bound.high)
+    if kind is bytes and isinstance(bound, Size):
+        return _bounded_bytes(bound.low, bound.high)
     encode_inner, decode_inner = _plan(inner)
 
     def check(value: typing.Any) -> None:
         if isinstance(bound, Range):
-            measure, what = value, "integer"
+            _check_range(value, bound.low, bound.high, "integer")
         else:
-            measure, what = len(value.encode() if isinstance(value, str) else value), "length"
-        if not bound.low <= measure <= bound.high:
-            raise Rejected(f"{what} {measure} outside {bound.low}..{bound.high}")
+            _check_range(len(value.encode() if isinstance(value, str) else value), bound.low, bound.high, "length")
 
     def to(value: typing.Any) -> Plain:
         plain = encode_inner(value)
@@ -212,15 +235,54 @@ def _bounded(inner: object, bound: Range | Size) -> tuple[Encoder, Decoder]:
     return to, back
 
 
+def _check_range(measure: int, low: int, high: int, what: str) -> None:
+    if not low <= measure <= high:
+        raise Rejected(f"{what} {measure} outside {low}..{high}")
+
+
+# Most fields of most messages are one of these two: each is one call here instead of five.
+
+def _bounded_int(low: int, high: int) -> tuple[Encoder, Decoder]:
+    to_inner, check_inner = _leaf(int)
+
+    def to(value: typing.Any) -> Plain:
+        number = value if type(value) is int else typing.cast(int, to_inner(value))
+        if not low <= number <= high:
+            _check_range(number, low, high, "integer")
+        return number
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not int:
+            check_inner(plain)
+        elif not low <= plain <= high:
+            _check_range(plain, low, high, "integer")
+        return plain
+
+    return to, back
+
+
+def _bounded_bytes(low: int, high: int) -> tuple[Encoder, Decoder]:
+    _, check_inner = _leaf(bytes)
+
+    def check(value: typing.Any) -> typing.Any:
+        if type(value) is not bytes:
+            check_inner(value)
+        elif not low <= len(value) <= high:
+            _check_range(len(value), low, high, "length")
+        return value
+
+    return check, check
+
+
 def _sequence(item: object) -> tuple[Encoder, Decoder]:
     encode_item, decode_item = _plan(item)
 
     def back(plain: Plain) -> typing.Any:
         if type(plain) is not tuple:
             raise Rejected(f"expected an array, got {type(plain).__name__}")
-        return tuple(decode_item(part) for part in plain)
+        return tuple(map(decode_item, plain))
 
-    return lambda value: tuple(encode_item(part) for part in value), back
+    return lambda value: tuple(map(encode_item, value)), back
 
 
 def _fixed(items: tuple[object, ...]) -> tuple[Encoder, Decoder]:
@@ -238,18 +300,19 @@ def _record(cls: type) -> tuple[Encoder, Decoder]:
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
     plans = [_plan(hints[name]) for name in names]
-    fields = list(zip(names, plans, strict=True))
+    encoders = [(name, plan[0]) for name, plan in zip(names, plans, strict=True)]
+    decoders = [plan[1] for plan in plans]
 
     def to(value: typing.Any) -> Plain:
         if type(value) is not cls:
             raise Rejected(f"expected {cls.__name__}, got {type(value).__name__}")
-        return tuple(plan[0](getattr(value, name)) for name, plan in fields)
+        return tuple([plan(getattr(value, name)) for name, plan in encoders])
 
     def back(plain: Plain) -> typing.Any:
-        if type(plain) is not tuple or len(plain) != len(fields):
-            raise Rejected(f"{cls.__name__} has {len(fields)} fields")
+        if type(plain) is not tuple or len(plain) != len(decoders):
+            raise Rejected(f"{cls.__name__} has {len(decoders)} fields")
         try:
-            return cls(*[plan[1](part) for (_, plan), part in zip(fields, plain, strict=True)])
+            return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=True)])
         except ValueError as error:  # raised by a __post_init__ that checks relations between fields
             raise Rejected(f"{cls.__name__}: {error}") from None
 

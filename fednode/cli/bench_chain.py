@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fednode.crypto import Domain, sha256
-from fednode.ids import NO_HASH, Hash, Height, MemberId, View
+from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId, View
 from fednode.ledger.block import BlockContext, Execution, advance, assemble, genesis_tip
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis, genesis_state
@@ -19,6 +19,7 @@ from fednode.ledger.rules import BlockTime, apply_block, receipts_data
 from fednode.ledger.state import Changes, Draft, State, get_member_set, seen_key
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction, sign_transaction
+from fednode.ledger.versions import compute_params_hash
 from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class ChainMaker:
         applied = apply_block(self._state, at, transactions)
         receipts_root = compute_root(receipts_data(applied.receipts))
         data = tuple(transaction.data for transaction in transactions)
-        next_members = get_member_set(applied.state)
+        next_members, params = get_member_set(applied.state), compute_params_hash(PROTOCOL_VERSION)
         block = assemble(
-            tip, context, Execution(data, receipts_root, applied.state.root, NO_HASH, next_members), self._certificate
+            tip, context, Execution(data, receipts_root, applied.state.root, params, next_members), self._certificate
         )
         certificate = self._certify(block.height, block.hash)
         changes = tuple(sorted({**dict(self._added), **dict(applied.changes)}.items()))

@@ -30,11 +30,11 @@ from fednode.cli.local_federation import (
 from fednode.crypto import Secret
 from fednode.errors import FednodeError
 from fednode.ids import MemberId, View
-from fednode.ledger.consensus.signing import VoteSigner
+from fednode.ledger.consensus.signing import VoteSigner, initial_record
 from fednode.ledger.leveldb import open_store
-from fednode.ledger.vote import NO_VIEW, PRECOMMIT
-from fednode.node.daemon import load_sign_state
+from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT
 from fednode.node.keystore import Keys, unlock_keystore
+from fednode.node.sign_state import SignStateFile
 
 STEP_TIMEOUT_S = 120.0
 CALLERS = 2
@@ -100,12 +100,12 @@ def _fill(federation: LocalFederation, keys: int) -> None:
     decided = maker.decide([maker.memo("first")])
     block = decided.block
     for hospital in federation.hospitals:
-        member = MemberId(hospital.number)
-        file, record = load_sign_state(hospital.home, unlocked[member], genesis, 0)
-        signer = VoteSigner(genesis.chain_id, member, unlocked[member].sign, record)
-        signer.sign(PRECOMMIT, block.height, View(0), NO_VIEW, block.hash, lambda: (NO_VIEW, block.hash, None))
+        key = unlocked[MemberId(hospital.number)].sign
+        first = initial_record(genesis.chain_id, key.public_key)
+        signer = VoteSigner(genesis.chain_id, MemberId(hospital.number), key, first)
+        signer.sign(PRECOMMIT, block.height, View(0), NO_VIEW, block.hash, lambda: (NO_VIEW, NIL, None))
         assert signer.record is not None, "it has just signed"
-        file.save(signer.record)
+        SignStateFile(hospital.home.sign_state).create(signer.record)
         store = open_store(hospital.home.chain, genesis)
         try:
             store.append(decided)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,6 +21,8 @@ from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
     from fednode.ledger.verify import ChainEntry
+
+T = TypeVar("T")
 
 
 @group("chain")
@@ -115,7 +118,7 @@ def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
     if export is not None:
         chain_files.verify_file(site, export, level, None, as_json)
         return
-    from fednode.ledger.verify import Level, entries_of, verify_chain
+    from fednode.ledger.verify import Level, stored_entries, verify_chain
 
     try:
         genesis = read_genesis(site.load().values.genesis_path)
@@ -125,7 +128,8 @@ def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
     except NotRunning:
         with open_stopped(site) as (store, genesis):
             store.audit()
-            report = verify_chain(_progress(entries_of(store), as_json), genesis, Level(level))
+            gc.freeze()  # collections need not look at the state again and again
+            report = verify_chain(_progress(stored_entries(store), as_json), genesis, Level(level))
         source = "store"
     verdicts = {LEVELS[step]: held for step, held in report.verdicts}
     if as_json:
@@ -153,7 +157,7 @@ def _asked(site: Site) -> Iterator[ChainEntry]:
         height += len(page)
 
 
-def _progress(entries: Iterator[ChainEntry], as_json: bool) -> Iterator[ChainEntry]:
+def _progress(entries: Iterator[T], as_json: bool) -> Iterator[T]:
     """Count blocks on a terminal, so that a long chain is seen to move."""
     if as_json or not sys.stderr.isatty():
         yield from entries

@@ -223,7 +223,7 @@ def _compare(study: Path, split: Split, model: Path) -> Mapping[str, Any]:
 def _verify(federation: LocalFederation, ending: Ending, screen: Screen) -> bool:
     """Run every hospital's chain again from the genesis alone, trusting no store; say what does not hold."""
     from fednode.ledger.leveldb import open_store
-    from fednode.ledger.verify import Level, entries_of, verify_chain
+    from fednode.ledger.verify import Level, stored_entries, verify_chain
 
     genesis = read_genesis(federation.genesis_path)
     is_whole = True
@@ -231,7 +231,7 @@ def _verify(federation: LocalFederation, ending: Ending, screen: Screen) -> bool
         store = open_store(hospital.home.chain, genesis)
         try:
             store.audit()
-            report = verify_chain(entries_of(store), genesis, Level.EXECUTION)
+            report = verify_chain(stored_entries(store), genesis, Level.EXECUTION)
         finally:
             store.close()
         if not report.is_whole or report.height < ending.height:

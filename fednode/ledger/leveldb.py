@@ -65,6 +65,7 @@ class LevelDbStore:
         self._path = path
         with self._damage():
             self._prepare(genesis)
+            self._last_head: tuple[int, BlockHead] | None = None
             self._tip = self._require(Tip, TIP_KEY, "the end of the chain")
             self._state: State | None = self._read_state()
             check_store(self, genesis, self._state.root)
@@ -146,14 +147,27 @@ class LevelDbStore:
 
     def get_block(self, height: int) -> Block | None:
         """Return a block."""
-        head = self._read(BlockHead, height_key(b"b/", height), f"block {height}")
-        if head is None:
-            return None
-        transactions = tuple(self._items(b"t/", height, head.header.tx_count, "transaction"))
         parent = None
         if height > 1:
-            parent = self._require(Certificate, height_key(b"c/", height - 1), f"the certificate of block {height - 1}")
+            parent = self._read(Certificate, height_key(b"c/", height - 1), f"the certificate of block {height - 1}")
+        return self._get_block(height, parent)
+
+    def _get_block(self, height: int, parent: Certificate | None) -> Block | None:
+        head = self._head(height)
+        if head is None:
+            return None
+        if parent is None and height > 1:
+            raise StoreDamaged(f"the certificate of block {height - 1} is missing in the store; {RESYNC}")
+        transactions = tuple(self._items(b"t/", height, head.header.tx_count, "transaction"))
         return Block(head.header, transactions, head.evidence, parent)
+
+    def _head(self, height: int) -> BlockHead | None:
+        """Return a block's head; the last one is remembered, since its receipts are mostly asked for next."""
+        if self._last_head is None or self._last_head[0] != height:
+            head = self._read(BlockHead, height_key(b"b/", height), f"block {height}")
+            self._last_head = None if head is None else (height, head)
+            return head
+        return self._last_head[1]
 
     def _items(self, prefix: bytes, height: int, count: int, what: str) -> list[bytes]:
         items = [value for _, value in self._scan(height_key(prefix, height))]
@@ -172,7 +186,7 @@ class LevelDbStore:
 
     def get_receipts(self, height: int) -> tuple[Receipt, ...] | None:
         """Return a block's receipts."""
-        head = self._read(BlockHead, height_key(b"b/", height), f"block {height}")
+        head = self._head(height)
         if head is None:
             return None
         items = self._items(b"r/", height, head.header.tx_count, "receipt")
@@ -202,11 +216,13 @@ class LevelDbStore:
 
     def blocks(self, first: int, last: int) -> Iterator[tuple[Block, Certificate]]:
         """Yield the blocks `first` to `last` as far as they are there, each with its certificate."""
+        parent = self.get_certificate(first - 1) if first > 1 else None
         for height in range(max(first, 1), min(last, self._tip.height) + 1):
-            block, certificate = self.get_block(height), self.get_certificate(height)
+            block, certificate = self._get_block(height, parent), self.get_certificate(height)
             if block is None or certificate is None:
                 raise StoreDamaged(f"block {height} or its certificate is missing in the store; {RESYNC}")
             yield block, certificate
+            parent = certificate
 
     def headers(self, first: int, last: int) -> Iterator[Header]:
         """Yield the headers of the blocks `first` to `last` as far as they are there, and read nothing else."""

@@ -19,7 +19,7 @@ from enum import IntEnum
 from fednode.codec import decode, encode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
-from fednode.ledger.block import Block, Tip, advance, check_link, decode_block, genesis_tip
+from fednode.ledger.block import Block, Tip, advance, check_form, check_link, decode_block, genesis_tip
 from fednode.ledger.genesis import Genesis, genesis_state
 from fednode.ledger.members import MemberSet
 from fednode.ledger.merkle import compute_root
@@ -64,6 +64,16 @@ class ChainEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A block out of this node's store, which has read it: its records were there, and canonical."""
+
+    block: Block
+    certificate: Certificate
+    receipts: tuple[bytes, ...]
+    next_members: MemberSet | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChainReport:
     """What a check found.
 
@@ -83,15 +93,22 @@ class ChainReport:
         return not self.problem
 
 
-def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> Iterator[ChainEntry]:
+def stored_entries(store: LedgerStore, first: int = 1, last: int | None = None) -> Iterator[StoredEntry]:
     """Yield the blocks of a store, all or a range; the store's own errors are raised while reading."""
     for block, certificate in store.blocks(first, store.tip.height if last is None else last):
         receipts = store.get_receipts(block.height)
         if receipts is None:
             raise StorageError(f"the receipts of block {block.height} are missing in the store")
         has_change = block.header.next_members_hash != block.header.members_hash
-        members = encode(store.get_members(block.height + 1)) if has_change else None
-        yield ChainEntry(block.encoded, encode(certificate), receipts_data(receipts), members)
+        members = store.get_members(block.height + 1) if has_change else None
+        yield StoredEntry(block, certificate, receipts_data(receipts), members)
+
+
+def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> Iterator[ChainEntry]:
+    """Yield the same as bytes, for whoever is to check them elsewhere."""
+    for entry in stored_entries(store, first, last):
+        members = None if entry.next_members is None else encode(entry.next_members)
+        yield ChainEntry(entry.block.encoded, encode(entry.certificate), entry.receipts, members)
 
 
 def check_version(version: int, height: int, params_hash: bytes, versions: Versions = VERSIONS) -> None:
@@ -103,7 +120,7 @@ def check_version(version: int, height: int, params_hash: bytes, versions: Versi
 
 
 def verify_chain(
-    entries: Iterable[ChainEntry], genesis: Genesis, level: Level, versions: Versions = VERSIONS
+    entries: Iterable[ChainEntry | StoredEntry], genesis: Genesis, level: Level, versions: Versions = VERSIONS
 ) -> ChainReport:
     """Check blocks from height 1 on, up to `level`. Never raises for a bad chain: the report says what is wrong.
 
@@ -125,6 +142,19 @@ def verify_chain(
     return ChainReport(tip.height, Hash(tip.block_hash), root, verdicts, problem)
 
 
+def _read(entry: ChainEntry | StoredEntry) -> tuple[Block, Certificate, MemberSet | None]:
+    """Return block, certificate and claimed next members; raise `Rejected` unless they are well formed."""
+    if isinstance(entry, StoredEntry):
+        check_form(entry.block)
+        return entry.block, entry.certificate, entry.next_members
+    members = entry.next_members
+    return (
+        decode_block(entry.block),
+        decode(Certificate, entry.certificate, MAX_CERTIFICATE_BYTES),
+        None if members is None else decode(MemberSet, members, MAX_CERTIFICATE_BYTES),
+    )
+
+
 @dataclass
 class _Check:
     genesis: Genesis
@@ -141,13 +171,12 @@ class _Check:
         self._certificate: Certificate | None = None
         self._params_hash: bytes = compute_params_hash(self.genesis.protocol_version)
 
-    def add(self, entry: ChainEntry) -> Level:
+    def add(self, entry: ChainEntry | StoredEntry) -> Level:
         """Check one block after the tip; on failure set `problem` and return the level that failed."""
         step = Level.STORAGE
         try:
-            block = decode_block(entry.block)
-            certificate = decode(Certificate, entry.certificate, MAX_CERTIFICATE_BYTES)
-            next_members, next_state = self._claimed_members(block, entry), self.state
+            block, certificate, claimed = _read(entry)
+            next_members, next_state = self._claimed_members(block, claimed), self.state
             if self.level >= (step := Level.LINKS):
                 check_link(self.tip, block)
                 check_version(block.header.version, block.height, self._params_hash, self.versions)
@@ -166,17 +195,16 @@ class _Check:
             self.problem = f"block {self.tip.height + 1} does not hold: {error.reason}"
         return step
 
-    def _claimed_members(self, block: Block, entry: ChainEntry) -> MemberSet:
+    def _claimed_members(self, block: Block, members: MemberSet | None) -> MemberSet:
         """Return the members of the next height: the header names their hash, `advance` compares it."""
         if block.header.next_members_hash == self.tip.members.hash:
-            if entry.next_members is not None:
+            if members is not None:
                 raise Rejected("whoever hands it over names new members, and it changes none")
             return self.tip.members
-        if entry.next_members is None:
+        if members is None:
             if self.level >= Level.EXECUTION:
                 return self.tip.members
             raise Rejected("the members change after it, and whoever hands it over does not say to whom")
-        members = decode(MemberSet, entry.next_members, MAX_CERTIFICATE_BYTES)
         if members.hash != block.header.next_members_hash:
             raise Rejected("whoever hands it over names other members for the next height than its header")
         return members
