@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fednode.cli.keys import print_fingerprint, write_card
+from fednode.cli.keys import new_passphrase, print_fingerprint, write_card
 from fednode.cli.site import Site, command, pass_site, passphrase_option
 from fednode.errors import KeystoreError, UsageError
 
@@ -48,7 +48,7 @@ def init(
         raise KeystoreError(f"{text}; choose another --home, or write its card anew with 'fednode keys card'")
     name = name or _ask_name()
     addresses = advertise or (_reachable(listen),)
-    source = _new_passphrase if sys.stdin.isatty() else None
+    source = new_passphrase if sys.stdin.isatty() else None
     passphrase = find_passphrase(passphrase_file, os.environ, None, source)
     check_new_passphrase(passphrase)
     home.create()
@@ -75,10 +75,6 @@ def _ask_name() -> str:
     if not sys.stdin.isatty():
         raise UsageError("the hospital needs a name; add --name TEXT")
     return str(click.prompt("Name of the hospital"))
-
-
-def _new_passphrase() -> str:
-    return str(click.prompt("Passphrase for the new keystore", hide_input=True, confirmation_prompt=True, err=True))
 
 
 def _reachable(listen: str) -> str:

@@ -20,6 +20,7 @@ from fednode.cli.site import (
     site_options,
     yes_option,
 )
+from fednode.errors import KeystoreError
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
@@ -70,27 +71,147 @@ def card(site: Site, output: Path | None, passphrase_file: Path | None) -> None:
     print_fingerprint(unlocked.public)
 
 
-@keys.command("rotate", example="fednode keys rotate --yes\nfednode start")
+@keys.command(
+    "rotate",
+    example="fednode keys rotate --yes\nfednode start\n\nfednode keys rotate --sign --yes\nfednode keys rotate --seal",
+)
+@click.option("--sign", is_flag=True, help="Replace the key of votes and transactions.")
+@click.option("--network", is_flag=True, help="Replace the key by which the others know this daemon's connections.")
+@click.option("--seal", is_flag=True, help="Replace the key that shares of the secure sums are encrypted to.")
 @yes_option
 @passphrase_option
 @format_option
 @site_options
 @pass_site
-def rotate(site: Site, yes: bool, passphrase_file: Path | None, as_json: bool) -> None:
-    """Replace sign and network key: announced on the ledger, signed by the old and by the new key.
+def rotate(
+    site: Site, sign: bool, network: bool, seal: bool, yes: bool, passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Replace keys: announced on the ledger, signed by the old and by the new sign key.
 
-    The daemon must run; it is stopped once the ledger holds the new keys, and is started again with them. The old
-    keystore and sign-state are kept beside the new ones. A command that was cut short is simply given again.
+    Without --sign, --network or --seal the first two are replaced. The daemon must run; it is stopped once the ledger
+    holds the new keys, and is started again with them. The old keystore, and with a new sign key the old sign-state,
+    are kept beside the new ones. A round that is running while the seal key changes is sat out. A command that was cut
+    short is simply given again.
     """
     from fednode.cli.rotate import rotate_keys
 
+    which = {name for name, wanted in (("sign", sign), ("network", network), ("seal", seal)) if wanted}
     confirm("Replace the keys of this hospital? Back up the new keystore afterwards.", yes)
-    done = rotate_keys(site, ask_passphrase(site, passphrase_file))
+    done = rotate_keys(site, ask_passphrase(site, passphrase_file), which or {"sign", "network"})
     if as_json:
         print_json(done)
     else:
-        print_pairs((name.replace("_", " "), str(value)) for name, value in done.items())
-        click.echo("the daemon has stopped; start it again with 'fednode start'")
+        print_pairs((name.replace("_", " "), cell_text(value)) for name, value in done.items())
+        click.echo("the daemon has stopped; start it again with 'fednode start', and make a new backup of the keys")
+
+
+backup_passphrase_option = click.option(
+    "--backup-passphrase-file", type=click.Path(path_type=Path), metavar="FILE",
+    help="File with the backup's passphrase; else FEDNODE_BACKUP_PASSPHRASE_FILE, FEDNODE_BACKUP_PASSPHRASE, a prompt.",
+)
+
+
+@keys.command(
+    "backup",
+    example="fednode keys backup --to /media/safe/anna-keys.toml\n"
+    "fednode keys backup --to keys.toml --backup-passphrase-file /run/secrets/backup --format json",
+)
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@backup_passphrase_option
+@passphrase_option
+@format_option
+@site_options
+@pass_site
+def backup(
+    site: Site, target: Path, backup_passphrase_file: Path | None, passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Write a copy of the keys to a new file, mode 0600, encrypted under a passphrase of its own.
+
+    Keep file and passphrase apart, and away from this machine. 'fednode keys restore' brings the keys back; what was
+    signed since is not in the backup, so restored keys sign nothing until the sign key is replaced.
+    """
+    from fednode.node.keystore import SystemEntropy, copy_keystore
+
+    home = site.load().values.home
+    passphrase = ask_passphrase(site, passphrase_file)
+    secret = ask_backup_passphrase(backup_passphrase_file, is_new=True)
+    public = copy_keystore(home.keystore, passphrase, target, secret, SystemEntropy())
+    _tell_copy("backup", target, public, as_json)
+    if not as_json:
+        click.echo("keep it apart from its passphrase; 'fednode keys restore --from FILE' brings the keys back")
+
+
+@keys.command(
+    "restore",
+    example="fednode --home /srv/fednode keys restore --from /media/safe/anna-keys.toml\n"
+    "fednode --home /srv/fednode start\nfednode --home /srv/fednode keys rotate --sign --yes",
+)
+@click.option("--from", "source", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The backup.")
+@backup_passphrase_option
+@passphrase_option
+@format_option
+@site_options
+@pass_site
+def restore(
+    site: Site, source: Path, backup_passphrase_file: Path | None, passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Bring keys back from a backup into a home that has none; the passphrase of the keystore is chosen anew.
+
+    The keys may have signed anything since the backup was made. So the daemon follows the chain with them and signs
+    nothing, until 'fednode keys rotate --sign' has replaced the sign key; with the newest var/sign-state of the old
+    machine in its place it goes on as before.
+    """
+    from fednode.node.files import HomeLock, write_atomic
+    from fednode.node.keystore import SystemEntropy, copy_keystore, find_passphrase, read_public_keys
+    from fednode.node.start_checks import restored_mark
+
+    home = site.home
+    public = read_public_keys(source)
+    if home.keystore.exists():
+        text = f"{home.root} already holds a hospital's keys"
+        raise KeystoreError(f"{text}; choose another --home, or move {home.keystore} away yourself")
+    secret = ask_backup_passphrase(backup_passphrase_file, is_new=False)
+    prompt = new_passphrase if sys.stdin.isatty() else None
+    passphrase = find_passphrase(passphrase_file, os.environ, None, prompt)
+    home.create()
+    lock = HomeLock.acquire(home)
+    try:
+        write_atomic(restored_mark(home, public), b"This key came out of a backup and may have signed since.\n")
+        copy_keystore(source, secret, home.keystore, passphrase, SystemEntropy())
+    finally:
+        lock.release()
+    _tell_copy("restored", home.keystore, public, as_json)
+    if not as_json:
+        click.echo(f"next: put hospital.toml and genesis.toml back into {home.etc}, then start the daemon and give")
+        click.echo(f"  fednode --home {home.root} keys rotate --sign")
+
+
+def _tell_copy(name: str, path: Path, public: PublicKeys, as_json: bool) -> None:
+    if as_json:
+        print_json({"path": str(path), "fingerprint": public.fingerprint, "sign": public.sign.hex()})
+    else:
+        print_pairs([(name, str(path))])
+        print_fingerprint(public)
+
+
+def cell_text(value: object) -> str:
+    """Return a value for people: lists with commas."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def new_passphrase() -> str:
+    """Ask for a passphrase twice."""
+    return str(click.prompt("Passphrase for the keystore", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def ask_backup_passphrase(option: Path | None, *, is_new: bool) -> Secret[bytes]:
+    """Return the passphrase of a backup from the nearest source; a new one is asked for twice."""
+    from fednode.node.keystore import find_backup_passphrase
+
+    def prompt() -> str:
+        return str(click.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=is_new, err=True))
+
+    return find_backup_passphrase(option, os.environ, prompt if sys.stdin.isatty() else None)
 
 
 def print_fingerprint(public: PublicKeys) -> None:

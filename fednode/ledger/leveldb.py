@@ -253,7 +253,7 @@ class _Damage:
         if isinstance(error, plyvel.IOError):
             _check_space(self._path, error)
             raise StorageError(
-                f"the store {self._path} cannot be read or written ({_words(error)}); free some space, or check the disk"
+                f"the store {self._path} cannot be read or written ({_words(error)}); free some space or check the disk"
             ) from None
 
 

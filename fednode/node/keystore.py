@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,8 @@ KDF = "argon2id, 64 MiB, 3 passes"
 
 PASSPHRASE_VARIABLE = "FEDNODE_PASSPHRASE"
 PASSPHRASE_FILE_VARIABLE = "FEDNODE_PASSPHRASE_FILE"
+BACKUP_VARIABLE = "FEDNODE_BACKUP_PASSPHRASE"
+BACKUP_FILE_VARIABLE = "FEDNODE_BACKUP_PASSPHRASE_FILE"
 
 
 class SystemEntropy:
@@ -115,17 +117,36 @@ class _Seeds:
         return "_Seeds(...)"
 
 
+KEY_NAMES = ("sign", "network", "seal")
+"""The keys that others know, in the order in which they are told."""
+
+
 def create_keystore(path: Path, passphrase: Secret[bytes], entropy: Entropy) -> Keys:
     """Make new keys and write them to `path`, mode 0600; refuse to replace a keystore that exists."""
-    with environment("look for a keystore at", path, KeystoreError):
-        is_there = path.exists()
-    if is_there:
-        text = f"keystore {path} exists and is never overwritten, its keys may be in a federation"
-        raise KeystoreError(f"{text}; choose another --home, or move the file away yourself")
+    _check_absent(path)
     check_new_passphrase(passphrase)
     seeds = _Seeds(*(entropy.random_bytes(32) for _ in range(4)))
     _write(path, seeds, passphrase, entropy)
     return seeds.unlock()
+
+
+def _check_absent(path: Path) -> None:
+    with environment("look for a keystore at", path, KeystoreError):
+        is_there = path.exists()
+    if is_there:
+        text = f"keystore {path} exists and is never overwritten, its keys may be in a federation"
+        raise KeystoreError(f"{text}; choose another place, or move the file away yourself")
+
+
+def copy_keystore(
+    path: Path, passphrase: Secret[bytes], target: Path, target_passphrase: Secret[bytes], entropy: Entropy
+) -> PublicKeys:
+    """Write the keys of `path` to `target`, mode 0600, under a passphrase of its own; refuse to replace a file."""
+    _check_absent(target)
+    check_new_passphrase(target_passphrase)
+    seeds = _unlock_seeds(path, passphrase)
+    _write(target, seeds, target_passphrase, entropy)
+    return seeds.unlock().public
 
 
 def check_new_passphrase(passphrase: Secret[bytes]) -> None:
@@ -192,17 +213,29 @@ def read_public_keys(path: Path) -> PublicKeys:
     return _read(path).public
 
 
-def renew_keystore(path: Path, next_path: Path, passphrase: Secret[bytes], entropy: Entropy) -> Keys:
-    """Write a keystore with a new sign and a new network key to `next_path` and return its keys.
+def renew_keystore(
+    path: Path, next_path: Path, passphrase: Secret[bytes], entropy: Entropy, which: Collection[str]
+) -> Keys:
+    """Write a keystore in which the keys named in `which` (of `KEY_NAMES`) are new to `next_path`; return its keys.
 
-    Seal and storage key stay: running rounds and their records are sealed to them. One that is there already, from an
-    attempt that was cut short, is used again.
+    The storage key stays: the records of running rounds are encrypted with it. A keystore that is there already, from
+    an attempt that was cut short, is used again; `KeystoreError` if that one was about other keys.
     """
     old = _unlock_seeds(path, passphrase)
     if not next_path.exists():
-        fresh = _Seeds(entropy.random_bytes(32), entropy.random_bytes(32), old.seal, old.storage)
-        _write(next_path, fresh, passphrase, entropy)
-    return unlock_keystore(next_path, passphrase)
+        sign, network, seal = (
+            entropy.random_bytes(32) if name in which else kept
+            for name, kept in zip(KEY_NAMES, (old.sign, old.network, old.seal), strict=True)
+        )
+        _write(next_path, _Seeds(sign, network, seal, old.storage), passphrase, entropy)
+    keys, before = unlock_keystore(next_path, passphrase), old.unlock().public
+    changed = [name for name in KEY_NAMES if getattr(before, name) != getattr(keys.public, name)]
+    if set(changed) != set(which):
+        options = " ".join(f"--{name}" for name in changed)
+        raise KeystoreError(
+            f"an earlier replacement of the keys was not finished; finish it first with 'fednode keys rotate {options}'"
+        )
+    return keys
 
 
 def unlock_keystore(path: Path, passphrase: Secret[bytes]) -> Keys:
@@ -245,6 +278,18 @@ def find_passphrase(
         text = "the keystore needs its passphrase and there is no terminal to ask at"
         raise KeystoreError(f"{text}; give --passphrase-file FILE or set {PASSPHRASE_FILE_VARIABLE}")
     return _checked(prompt().encode(), "passphrase")
+
+
+def find_backup_passphrase(
+    option: Path | None, environ: Mapping[str, str], prompt: Callable[[], str] | None
+) -> Secret[bytes]:
+    """Return the passphrase of a backup, which has sources of its own; otherwise as `find_passphrase`."""
+    own = {PASSPHRASE_VARIABLE: BACKUP_VARIABLE, PASSPHRASE_FILE_VARIABLE: BACKUP_FILE_VARIABLE}
+    named = {name: environ[variable] for name, variable in own.items() if variable in environ}
+    if option is None and not named and prompt is None:
+        text = "a backup has a passphrase of its own and there is no terminal to ask at"
+        raise KeystoreError(f"{text}; give --backup-passphrase-file FILE or set {BACKUP_FILE_VARIABLE}")
+    return find_passphrase(option, named, None, prompt)
 
 
 def _checked(passphrase: bytes, source: str) -> Secret[bytes]:

@@ -64,7 +64,7 @@ def _check_may_resync(home: Home, public: PublicKeys, genesis: Genesis, cause: s
     raise StorageError(
         f"{cause}, and the sign-state in {home.sign_state} is not whole either, so nothing was moved; move "
         f"{home.chain} away yourself and start without --resync: the daemon follows the chain without signing, and "
-        "'fednode keys rotate' lets it sign again"
+        "'fednode keys rotate --sign' lets it sign again"
     )
 
 

@@ -184,6 +184,9 @@ class StudyMachine:
         params = sm.SumParams(
             place.chain_id, place.study, ledger_round.number, place.me, ledger_round.members, length
         )
+        if (place.me, place.seal_key) not in ledger_round.seal_keys:
+            text = f"round {ledger_round.number} was opened for an earlier seal key of this hospital, which sits it out"
+            return current, [ev.Note(text, False)]
         try:
             parts = place.load_record(ledger_round.number)
             current.session = Session.restore(params, parts, place.entropy, place.unseal)
@@ -212,7 +215,7 @@ class StudyMachine:
         if place.data_path is None or not is_active(record) or self._work_failures >= MAX_WORK_FAILURES:
             return []
         mine = next((entry for entry in record.ready if entry.member == place.me), None)
-        if mine is not None and mine.is_ready:
+        if mine is not None and mine.is_ready and mine.seal_key == place.seal_key:
             return []
         if self._working:
             return []  # whoever is still busy with an earlier round would only keep the next one waiting

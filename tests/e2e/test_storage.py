@@ -178,10 +178,24 @@ def test_both_damaged_means_nothing_is_moved_and_nothing_signed(
     chain = victim.status()["chain"]
     assert chain["is_signing"] is False and "sign-state" in chain["not_signing_reason"], chain
     assert "NOT SIGNING" in victim.cli("status").stdout
-    done = victim.cli("keys", "rotate", "--yes")
+    done = victim.cli("keys", "rotate", "--sign", "--yes")
     assert done.returncode == 0, done.stderr
     victim.wait_end()
     victim.start()
     begin = study_of(training[1].status())["next_round"]
     training[1].wait_counted([3], begin, 90)
     assert victim.status()["chain"]["is_signing"] is True
+
+
+def test_new_seal_key_is_used_from_the_next_round_on(training: Federation, victim: Hospital) -> None:
+    """The round that runs meanwhile is sat out; votes go on with the same sign key and sign-state."""
+    before = training[1].call("member_list")[2]
+    done = victim.cli("keys", "rotate", "--seal", "--yes", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    victim.wait_end()
+    after = training[1].call("member_list")[2]
+    assert (before["sign_key"], before["peer_id"]) == (after["sign_key"], after["peer_id"])
+    assert before["seal_key"] != after["seal_key"] and after["seal_key"] in done.stdout
+    victim.start()
+    trains_again(training)
+    assert not any("wrong" in text or "seal" in text for text in victim.status()["problems"])

@@ -37,7 +37,7 @@ RECORD_FORMAT = 1
 MAX_RECORD_BYTES = MAX_BLOCK_BYTES + 256 * 1024
 _MAGIC = b"fednode sign-state\n"
 
-ROTATE_HINT = "replace this hospital's keys with 'fednode keys rotate' while its daemon runs"
+ROTATE_HINT = "replace this hospital's keys with 'fednode keys rotate --sign' while its daemon runs"
 
 
 @dataclass(frozen=True, slots=True)
