@@ -58,7 +58,7 @@ class Journal:
         is_cut = bool(lines.pop())
         if size_bytes > CHECKED_BYTES:
             del lines[:1]  # begins somewhere in a line
-        for line, after in zip(lines, [*lines[1:], b""], strict=True):
+        for line, after in zip(lines, [*lines, b""][1:], strict=True):
             if not is_line_whole(line) and after != CUT:
                 return f"the journal {path} is damaged; it is kept as {set_aside(path).name}, a new one was begun"
         if is_cut:

@@ -58,3 +58,10 @@ def test_full_disk_is_one_sentence() -> None:
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot open the journal"):
         Journal(tmp_path / "nowhere" / "journal.jsonl", MemberId(1), lambda: 1)
+
+
+def test_an_empty_journal_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal.ndjson"
+    path.write_bytes(b"")
+    assert Journal.keep_damaged(path) is None
+    assert path.read_bytes() == b""
