@@ -46,12 +46,21 @@ class _Skip(Exception):
     """The check needs something that is not there; the reason is its text."""
 
 
-@command("doctor", example="fednode doctor\nfednode doctor --format json\nfednode doctor --no-data")
+@command(
+    "doctor",
+    example="fednode doctor\nfednode doctor --format json\nfednode doctor --no-data\nfednode doctor --egress",
+)
+@click.option("--egress", is_flag=True, help="Instead list what leaves this site, to whom, made from which files.")
 @click.option("--data/--no-data", "with_data", default=True, help="Also check the tables, in a worker process.")
 @format_option
 @pass_site
-def doctor(site: Site, with_data: bool, as_json: bool) -> None:
+def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
     """Check everything that usually goes wrong, with the fix. Changes nothing."""
+    if egress:
+        from fednode.cli.egress import show_egress
+
+        show_egress(site, as_json)
+        return
     visit = _Visit(site)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("configuration", visit.configuration),
