@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -17,40 +18,48 @@ from fednode.errors import Unavailable
 from fednode.node.files import environment
 
 LOOK_AGAIN_S = 0.25
+STEP_FIELD = "effects"
+"""What a line has that tells a step of the machines: what they did about an event."""
+
 OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker.log"}
 
 
-@command("logs", example="fednode logs -n 100\nfednode logs --follow --kind round\nfednode logs --of worker")
+@command("logs", example="fednode logs -n 100\nfednode logs --follow --kind block\nfednode logs --of worker")
 @click.option("-n", "--lines", default=40, show_default=True, help="Lines to show from the end.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
+@click.option("-a", "--all", "is_all", is_flag=True,
+              help="Also what the machines took in and did at every step: frames, timers, chunks.")
 @click.option("--kind", metavar="TEXT", help="Only journal lines whose kind contains TEXT.")
 @click.option("--of", "source", type=click.Choice(list(OUTPUTS)), default="journal", show_default=True,
               help="Journal of events, error output of a background daemon, or of the training process.")
 @format_option
 @pass_site
-def logs(site: Site, lines: int, follow: bool, kind: str | None, source: str, as_json: bool) -> None:
+def logs(
+    site: Site, lines: int, follow: bool, is_all: bool, kind: str | None, source: str, as_json: bool
+) -> None:
     """Show what the daemon did. Holds kinds, hashes and numbers, never keys or patients: safe to send to support."""
     path = site.home.journal.parent / OUTPUTS[source]
     show = str if source != "journal" else _checked if as_json else _readable
     if not path.exists() and not follow:
         raise Unavailable(f"there is no {path} yet; the daemon writes it when it runs")
     with environment("read the log", path):
-        for line in _lines(path, lines, follow, kind):
+        fits = partial(_fits, kind=kind, is_all=is_all or kind is not None or source != "journal")
+        for line in _lines(path, lines, follow, fits):
             click.echo(show(line))
 
 
-def _lines(path: Path, count: int, follow: bool, kind: str | None) -> Iterator[str]:
+def _lines(path: Path, count: int, follow: bool, fits: Callable[[str], bool]) -> Iterator[str]:
     """Yield the last `count` fitting lines, then what is added; begins anew when the file is rotated."""
     while follow and not path.exists():
         time.sleep(LOOK_AGAIN_S)
     file: TextIO = path.open(encoding="utf-8", errors="replace")
     try:
-        yield from deque((line.rstrip("\n") for line in file if _fits(line, kind)), maxlen=count)
+        yield from deque((line.rstrip("\n") for line in file if fits(line)), maxlen=count)
         rest = ""
         while follow:
             rest += file.read()
             *whole, rest = rest.split("\n")
-            yield from (line for line in whole if _fits(line, kind))
+            yield from (line for line in whole if fits(line))
             if not whole:
                 time.sleep(LOOK_AGAIN_S)
                 file = _current(file, path)
@@ -70,13 +79,15 @@ def _current(file: TextIO, path: Path) -> TextIO:
     return path.open(encoding="utf-8", errors="replace")
 
 
-def _fits(line: str, kind: str | None) -> bool:
-    if kind is None:
+def _fits(line: str, kind: str | None, is_all: bool) -> bool:
+    """Whether to show a line: of this kind, and not one of the machines' steps unless all are wanted."""
+    if kind is None and is_all:
         return True
     try:
-        return kind in str(json.loads(line).get("kind"))
+        record = json.loads(line)
+        return kind in str(record.get("kind")) if kind is not None else STEP_FIELD not in record
     except (json.JSONDecodeError, AttributeError):
-        return False
+        return kind is None  # a damaged line is worth seeing
 
 
 def _checked(line: str) -> str:

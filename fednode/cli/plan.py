@@ -38,7 +38,8 @@ def plan(
 ) -> None:
     """Tell what a secure round will cost.
 
-    Seconds of each phase, MB sent and received, and memory, for one member. The constants are measured on this machine the first time and kept in the home. Training is not part of the plan.
+    Seconds of each phase, MB sent and received, and memory, for one member. The constants are measured on this machine
+    the first time and kept in the home. Training is not part of the plan.
     """
     import os
 

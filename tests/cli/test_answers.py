@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fednode.cli import show
+from fednode.ids import MemberId
 from fednode.node.control_client import Json
+from fednode.node.journal import Journal
 from tests.cli.conftest import Fednode
 
 Serve = Callable[[Path, Mapping[str, Json]], None]
@@ -152,15 +154,33 @@ def test_cells(key: str, value: object, text: str) -> None:
     assert show.cell(key, value) == text
 
 
+def journal_of(home: Path) -> Journal:
+    (home / "log").mkdir(parents=True)
+    return Journal(home / "log" / "journal.jsonl", MemberId(1), lambda: 1795268193984)
+
+
 def test_logs_are_readable_and_rotate(fednode: Fednode, tmp_path: Path) -> None:
-    folder = tmp_path / "home" / "log"
-    folder.mkdir(parents=True)
-    assert "the daemon writes it when it runs" in fednode("--home", tmp_path / "home", "logs").err
-    lines = [json.dumps({"t": 1795268193984, "member": 1, "kind": "block", "height": n}) for n in range(50)]
-    (folder / "journal.jsonl").write_text("\n".join([*lines, '{"kind": "tim']))
-    out = fednode("--home", tmp_path / "home", "logs", "-n", "3").out.splitlines()
+    home = tmp_path / "home"
+    assert "the daemon writes it when it runs" in fednode("--home", home, "logs").err
+    journal = journal_of(home)
+    for height in range(50):
+        journal.write("block", height=height)
+    with (home / "log" / "journal.jsonl").open("a") as file:
+        file.write('{"kind": "tim')
+    out = fednode("--home", home, "logs", "-n", "3").out.splitlines()
     assert [line.split() for line in out[:2]] == [["13:36:33Z", "block", f"height={n}"] for n in (48, 49)]
-    assert out[2] == '{"kind": "tim'
-    assert fednode("--home", tmp_path / "home", "logs", "--kind", "round").out == ""
-    raw = fednode("--home", tmp_path / "home", "logs", "--kind", "block", "-n", "1", "--format", "json").out
+    assert out[2].startswith("damaged line: ")
+    assert fednode("--home", home, "logs", "--kind", "round").out == ""
+    raw = fednode("--home", home, "logs", "--kind", "block", "-n", "1", "--format", "json").out
     assert json.loads(raw)["height"] == 49
+
+
+def test_logs_leave_the_steps_of_the_machines_to_those_who_ask(fednode: Fednode, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    journal = journal_of(home)
+    for _ in range(9):
+        journal.write("frame", effects=("StartTimer",))
+    journal.write("block", height=1)
+    assert len(fednode("--home", home, "logs").out.splitlines()) == 1
+    assert len(fednode("--home", home, "logs", "--all").out.splitlines()) == 10
+    assert len(fednode("--home", home, "logs", "--kind", "frame").out.splitlines()) == 9

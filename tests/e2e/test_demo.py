@@ -81,6 +81,8 @@ def test_interrupted_in_the_middle_it_leaves_no_process_and_no_file(tmp_path, nu
     process = subprocess.Popen(
         [*FEDNODE, "demo", "--no-kill"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
         env={**os.environ, "TMPDIR": str(tmp_path)},
+        # A background job of a script ignores Ctrl-C, and its children with it; the demo's own answer is wanted here.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509
     )
     seen = ""
     while "all daemons are up" not in seen:

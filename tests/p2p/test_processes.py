@@ -12,16 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio
-from libp2p import new_host
-from libp2p.crypto.rsa import create_new_key_pair as create_rsa_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
-from libp2p.network.exceptions import SwarmException
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
-from libp2p.security.noise.transport import Transport as NoiseTransport
-from multiaddr import Multiaddr
 
 pytestmark = pytest.mark.slow
 
@@ -121,20 +111,39 @@ def test_a_stopped_process_is_dropped_and_holds_up_nobody(three: list[Node]) -> 
     assert stopped.next("frame")["frame"] == "good morning"
 
 
+STRANGER = """
+import sys
+import trio
+from libp2p import new_host
+from libp2p.crypto.rsa import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.security.noise.transport import PROTOCOL_ID, Transport
+from multiaddr import Multiaddr
+
+keys = create_new_key_pair()
+noise = Transport(keys, noise_privkey=create_x25519_key_pair().private_key)
+host = new_host(key_pair=keys, sec_opt={PROTOCOL_ID: noise})
+
+async def knock():
+    async with host.run(listen_addrs=[]):
+        try:
+            await host.connect(PeerInfo(ID.from_base58(sys.argv[1]), [Multiaddr(sys.argv[2])]))
+        except SwarmException:
+            print("refused")
+        await host.close()
+
+trio.run(knock)
+"""
+
+
 def test_a_key_of_a_kind_that_no_member_has_is_refused(three: list[Node]) -> None:
     a, b, _ = three
-    keys = create_rsa_key_pair()
-    stranger = new_host(
-        key_pair=keys,
-        sec_opt={NOISE_PROTOCOL_ID: NoiseTransport(keys, noise_privkey=create_x25519_key_pair().private_key)},
-    )
-
-    async def knock() -> None:
-        async with stranger.run(listen_addrs=[]):
-            with pytest.raises(SwarmException):
-                await stranger.connect(PeerInfo(ID.from_base58(a.me), [Multiaddr(a.listening[0])]))
-            await stranger.close()
-
-    trio.run(knock)
+    # a process of its own: in one that has loaded libp2p for the daemon, other kinds of keys are left out
+    arguments = [sys.executable, "-W", "ignore", "-c", STRANGER, a.me, a.listening[0]]
+    stranger = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    assert stranger.stdout == "refused\n"
     a.tell("send", b.me, "nobody there")
     assert b.next("frame")["frame"] == "nobody there"
