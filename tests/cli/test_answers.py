@@ -165,6 +165,7 @@ def test_logs_are_readable_and_rotate(fednode: Fednode, tmp_path: Path) -> None:
     journal = journal_of(home)
     for height in range(50):
         journal.write("block", height=height)
+    journal.close()
     with (home / "log" / "journal.jsonl").open("a") as file:
         file.write('{"kind": "tim')
     out = fednode("--home", home, "logs", "-n", "3").out.splitlines()
@@ -181,6 +182,7 @@ def test_logs_leave_the_steps_of_the_machines_to_those_who_ask(fednode: Fednode,
     for _ in range(9):
         journal.write("frame", effects=("StartTimer",))
     journal.write("block", height=1)
+    journal.close()
     assert len(fednode("--home", home, "logs").out.splitlines()) == 1
     assert len(fednode("--home", home, "logs", "--all").out.splitlines()) == 10
     assert len(fednode("--home", home, "logs", "--kind", "frame").out.splitlines()) == 9
