@@ -136,6 +136,8 @@ class Chain:
 
     def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
         """Choose transactions for a block and execute them; None if there are none and the block may not be empty."""
+        if self.unknown_version is not None:
+            return None
         at = BlockTime(context.height, context.time_ms)
         picked = pick_transactions(self.state, at, self.pool.candidates(), MAX_TRANSACTIONS_BYTES)
         if not picked and not may_be_empty:

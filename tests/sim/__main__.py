@@ -1,9 +1,13 @@
-"""Run simulated federations: seeds, or the gate of broken rules.
+"""Run simulated federations: seeds, scenarios, or the gate of broken rules.
 
     python -m tests.sim --seeds 0..500 [--members 7] [--faults 3]     consensus alone
-    python -m tests.sim --whole --seeds 0..60                         whole nodes that train a study
+    python -m tests.sim --whole --seeds 0..60 [--trouble members]     whole nodes that train a study
     python -m tests.sim --crash-points 1..600                         one member dies before each of its effects
-    python -m tests.sim --mutants [--seeds 0..20]
+    python -m tests.sim --mutants [--seeds 0..20]                     broken rules: each has to be noticed
+    python -m tests.sim --scenario FILE                               a play of messages, or a seed that failed
+
+A seed that breaks a promise is cut down to the faults it takes and written to a scenario file (--save FOLDER).
+Exit code 1: a promise was broken, or a broken rule lives.
 """
 
 from __future__ import annotations
@@ -11,12 +15,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from fednode.errors import FednodeError
+from tests.sim import replay
 from tests.sim.checker import Violation
-from tests.sim.mutants import MUTANTS, hunt
+from tests.sim.faults import Timed
+from tests.sim.mutants import MUTANTS, Mutant, hunt
+from tests.sim.script import ScenarioFailed
 from tests.sim.whole import world as whole
+from tests.sim.whole.trouble import TROUBLES
 from tests.sim.world import Plan, World, draw_plan
 
 
@@ -32,16 +40,21 @@ def write(line: str) -> None:
     sys.stdout.flush()
 
 
-def run_seeds(plans: Iterable[Plan]) -> int:
+def is_held(plan: replay.AnyPlan, broken: str | None, faults: tuple[Timed, ...], folder: Path) -> bool:
+    """Tell of a broken promise and write the scenario of it; return whether there was none."""
+    if broken is None:
+        return True
+    write(f"seed {plan.seed} FAILED: {broken}")
+    replay.save(folder, replay.minimise(plan, faults), broken, write)
+    return False
+
+
+def run_seeds(plans: Iterable[Plan], folder: Path) -> int:
     """Run every plan; return how many broke a promise."""
     begin, count, failed, heights, events = time.perf_counter(), 0, 0, 0, 0
     for plan in plans:
         world = World(plan)
-        try:
-            world.run()
-        except (Violation, FednodeError) as error:
-            failed += 1
-            write(f"seed {plan.seed} FAILED: {error}\n  {plan}")
+        failed += not is_held(plan, replay.find_broken(world), world.faults, folder)
         count, heights, events = count + 1, heights + len(world.checker.chain), events + world.events
     seconds = time.perf_counter() - begin
     write(
@@ -51,41 +64,49 @@ def run_seeds(plans: Iterable[Plan]) -> int:
     return failed
 
 
-def run_whole(plans: Iterable[whole.Plan]) -> int:
-    """Run every plan with whole nodes; return how many broke a promise. A failed seed prints how to see it again."""
+def run_whole(plans: Iterable[whole.Plan], folder: Path) -> int:
+    """Run every plan with whole nodes; return how many broke a promise."""
     begin, count, failed, heights, sums, double = time.perf_counter(), 0, 0, 0, 0, 0
     for plan in plans:
         world = whole.World(plan)
-        try:
-            world.run()
-        except (Violation, FednodeError, AssertionError) as error:
-            failed += 1
-            options = f"--seeds {plan.seed} --members {plan.members} --faults {plan.faults} --disk {plan.disk}"
-            options = f"--crash-points {plan.crash_at}" if plan.crash_at else f"--whole {options}"
-            write(f"seed {plan.seed} FAILED ({plan.disk} disk): {error}\n  python -m tests.sim {options}")
+        failed += not is_held(plan, replay.find_broken(world), world.faults, folder)
         count, heights, sums = count + 1, heights + len(world.checker.blocks), sums + world.checker.sums
         double += len(world.checker.double_votes)
     seconds = time.perf_counter() - begin
     write(
         f"{count} seeds, {failed} failed, {heights} heights, {sums} sums opened and exact, {double} double votes of "
-        f"members whose disk lied, {seconds:.1f} s, {60 * count / seconds:.0f} seeds a minute"
+        f"members whose disk lied or that ran twice, {seconds:.1f} s, {60 * count / seconds:.0f} seeds a minute"
     )
     return failed
 
 
-def run_mutants(seeds: range) -> int:
+def run_scenario(path: Path) -> int:
+    """Play a scenario file; return 1 if something in it goes wrong."""
+    broken = None
+    try:
+        replay.play_path(path)
+    except (ScenarioFailed, Violation) as error:
+        broken = str(error)
+    except ValueError as error:
+        write(f"{path} is no scenario: {error}")
+        return 2
+    write(f"{path}: every promise held" if broken is None else f"{path}: FAILED: {broken}")
+    return 0 if broken is None else 1
+
+
+def run_mutants(seeds: range, mutants: Sequence[Mutant] = MUTANTS) -> int:
     """Print who noticed each mutant; return how many live."""
     living = 0
-    for mutant in MUTANTS:
+    for mutant in mutants:
         kill = hunt(mutant, seeds)
         living += kill.killer is None
         verdict = "LIVES " if kill.killer is None else "killed"
         write(f"{verdict}  {mutant.name:34} {kill.seconds:5.1f} s  {kill.killer or ''}")
-    write(f"{len(MUTANTS)} mutants, {living} live")
+    write(f"{len(mutants)} mutants, {living} live")
     return living
 
 
-def main() -> int:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser("simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=parse_range, metavar="A..B", help="seeds, both included")
@@ -94,18 +115,33 @@ def main() -> int:
     parser.add_argument("--members", type=int, default=4, help="members of each federation (4)")
     parser.add_argument("--faults", type=int, default=3, help="faults in each run (3)")
     parser.add_argument("--disk", choices=sorted(set(whole.DISKS)), help="what is wrong with one whole node's disk")
+    parser.add_argument("--trouble", choices=sorted(filter(None, TROUBLES)), help="what else happens to whole nodes")
     parser.add_argument("--mutants", action="store_true", help="run the gate of broken rules")
-    options = parser.parse_args()
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help="play a scenario file")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", default=Path("build/scenarios"),
+                        help="where scenarios of failed seeds go (build/scenarios)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; return the exit code."""
+    options = parse_options(arguments)
+    if options.scenario is not None:
+        return run_scenario(options.scenario)
     if options.mutants:
         return 1 if run_mutants(options.seeds or range(20)) else 0
     if options.crash_points:
-        return 1 if run_whole(whole.Plan(0, options.members, 0, crash_at=at) for at in options.crash_points) else 0
+        points = (whole.Plan(0, options.members, 0, crash_at=at) for at in options.crash_points)
+        return 1 if run_whole(points, options.save) else 0
     if options.whole:
         seeds = options.seeds or range(60)
-        plans = (whole.draw_plan(seed, options.members, options.faults, options.disk) for seed in seeds)
-        return 1 if run_whole(plans) else 0
+        plans = (
+            whole.draw_plan(seed, options.members, options.faults, options.disk, options.trouble) for seed in seeds
+        )
+        return 1 if run_whole(plans, options.save) else 0
     seeds = options.seeds or range(200)
-    return 1 if run_seeds(draw_plan(seed, options.members, options.faults) for seed in seeds) else 0
+    return 1 if run_seeds((draw_plan(seed, options.members, options.faults) for seed in seeds), options.save) else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,7 +26,8 @@ from fednode.ledger.consensus.votes import Added, Ballot
 from fednode.ledger.members import MemberSet
 from fednode.ledger.vote import Certificate, Vote
 from tests.sim.checker import Violation
-from tests.sim.script import ScenarioFailed, play_file
+from tests.sim.replay import play_path
+from tests.sim.script import ScenarioFailed
 from tests.sim.world import Plan, World
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
@@ -173,7 +174,7 @@ def hunt(mutant: Mutant, seeds: range) -> Kill:
 
 def _trials(seeds: range) -> Iterator[tuple[str, Callable[[], object]]]:
     for path in sorted(SCENARIOS.glob("*.txt")):
-        yield path.name, lambda path=path: play_file(path)  # type: ignore[misc]
+        yield path.name, lambda path=path: play_path(path)  # type: ignore[misc]
     for seed in seeds:
         for trouble in ("", "has_twin", "has_adversary", "joins"):
             plan = Plan(seed, **{trouble: True} if trouble else {})

@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 from fednode.errors import Rejected
 from fednode.ids import MemberId
@@ -24,6 +25,7 @@ from fednode.ledger.members import MemberSet
 from fednode.ledger.vote import PRECOMMIT, PREVOTE, PROPOSAL, Vote
 from tests.sim.adversary import Adversary
 from tests.sim.checker import Checker, Violation
+from tests.sim.faults import Crash, CrashAll, Deafen, Fault, Split, Storm, Timed, draw_fault
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import JOINING, found_with
 from tests.sim.node import SimNode, fresh_disk
@@ -52,6 +54,8 @@ class Plan:
     """Member 1 attacks."""
     joins: bool = False
     """The last member is an observer at first and becomes a validator by a transaction."""
+    script: tuple[Timed, ...] | None = None
+    """The faults to strike; None: as many as `faults` says, drawn from the seed."""
 
 
 def draw_plan(seed: int, members: int = 4, faults: int = 3) -> Plan:
@@ -108,6 +112,7 @@ class World:
         self.weather = Weather()
         self.evidence_found = 0
         self.events = 0
+        self.faults: tuple[Timed, ...] = ()
         self._queue: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
         self._serial = 0
         self._is_healed = False
@@ -126,8 +131,13 @@ class World:
     def run(self) -> None:
         """Faults first, then health: every honest node must then decide ten heights within the bound."""
         self.begin()
-        for _ in range(self.plan.faults):
-            self.after(self.random.randrange(100, FAULT_WINDOW_MS), self._fault)
+        drawn = tuple(
+            Timed(self.random.randrange(100, FAULT_WINDOW_MS), draw_fault(self.random, len(self.nodes)))
+            for _ in range(self.plan.faults)
+        )
+        self.faults = drawn if self.plan.script is None else self.plan.script
+        for timed in self.faults:
+            self.after(timed.at_ms, self._strike, timed.fault)
         self.after(FAULT_WINDOW_MS + 6_000, self._heal)
         while not self._is_healed:
             self._step()
@@ -229,20 +239,37 @@ class World:
 
     # --- faults -----------------------------------------------------------------------------------------------
 
-    def _fault(self) -> None:
-        kinds = (self._crash_one, self._crash_one, self._split, self._storm, self._crash_all, self._muffle)
-        kinds[self.random.randrange(len(kinds))]()
+    def _strike(self, fault: Fault) -> None:
+        match fault:
+            case Crash(index, effects):
+                self._kill(self.nodes[index], effects)
+            case CrashAll(counts):
+                for node, effects in zip(self.nodes, counts, strict=True):
+                    self._kill(node, effects)
+            case Split(sides, for_ms):
+                self.weather.sides = dict(enumerate(sides))
+                self.after(for_ms, self._join)
+            case Storm(loss, repeat, slow_ms, for_ms):
+                self.weather.loss, self.weather.repeat, self.weather.slow_ms = loss, repeat, slow_ms
+                self.after(for_ms, self._calm)
+            case Deafen(share, draw, for_ms):
+                self.weather.deaf = self._choose_deaf(share, random.Random(draw))
+                self.after(for_ms, self._calm)
+            case _:
+                assert_never(fault)
 
-    def _crash_one(self) -> None:
+    def _kill(self, node: SimNode, effects: int) -> None:
         """Kill a node between two effects of its near future; it comes back later."""
-        node = self.random.choice(self.nodes)
         if node.is_up and node.effects_until_crash is None:
-            node.effects_until_crash = self.random.randrange(8)
+            node.effects_until_crash = effects
 
-    def _crash_all(self) -> None:
-        for node in self.nodes:
-            if node.is_up:
-                node.effects_until_crash = self.random.randrange(4)
+    def _choose_deaf(self, share: float, draw: random.Random) -> frozenset[tuple[int, int, int]]:
+        """Let some kinds of votes not get from some nodes to some others: each node sees another picture."""
+        indices = range(len(self.nodes))
+        return frozenset(
+            (one, other, kind)
+            for one in indices for other in indices for kind in (PROPOSAL, PREVOTE, PRECOMMIT) if draw.random() < share
+        )
 
     def on_crash(self, node: SimNode) -> None:
         """A node died: it restarts after a while."""
@@ -257,32 +284,9 @@ class World:
                 node.greet(other.member)
                 other.greet(node.member)
 
-    def _split(self) -> None:
-        """Cut the network in two or three for a while."""
-        self.weather.sides = {node.index: self.random.randrange(self.random.choice((2, 3))) for node in self.nodes}
-        self.after(self.random.randrange(500, 8_000), self._join)
-
     def _join(self) -> None:
         self.weather.sides = None
         self._connect_all()
-
-    def _storm(self) -> None:
-        """Lose, repeat and delay messages for a while."""
-        weather = self.weather
-        weather.loss, weather.repeat = self.random.choice(((0.3, 0.0), (0.05, 0.5), (0.6, 0.1), (0.0, 0.2)))
-        weather.slow_ms = self.random.choice((20, 300, 2_000))
-        self.after(self.random.randrange(500, 8_000), self._calm)
-
-    def _muffle(self) -> None:
-        """Let some kinds of votes not get from some nodes to some others: each node sees another picture."""
-        share = self.random.choice((0.2, 0.4, 0.6))
-        indices = range(len(self.nodes))
-        self.weather.deaf = frozenset(
-            (one, other, kind)
-            for one in indices for other in indices for kind in (PROPOSAL, PREVOTE, PRECOMMIT)
-            if self.random.random() < share
-        )
-        self.after(self.random.randrange(500, 12_000), self._calm)
 
     def _calm(self) -> None:
         self.weather.loss = self.weather.repeat = 0.0

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from tests.sim.mutants import SCENARIOS
-from tests.sim.script import Player, play_file
+from tests.sim.replay import play_path
+from tests.sim.script import Player
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.txt")), ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
-    play_file(path)
+    play_path(path)
 
 
 def translate(step: dict[str, Any]) -> list[str]:

@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fednode.crypto import unseal, x25519_public
+from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
 from fednode.errors import FednodeError, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId
 from fednode.ledger import sync
 from fednode.ledger.bodies import Body
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import VoteSigner
+from fednode.ledger.member_state import find_member
 from fednode.ledger.store import DecidedBlock
 from fednode.node import effects as do
 from fednode.node import wire
 from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
+from fednode.node.membership import FOLLOWER, has_changed
 from fednode.node.studies import Site, Studies
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.whole.disk import Disk
-from tests.sim.whole.parts import Stream, do_work, keys_of
+from tests.sim.whole.parts import Stream, do_work
 
 if TYPE_CHECKING:
     from tests.sim.whole.world import World
@@ -35,9 +37,16 @@ SLOW_MS = 300
 class WholeNode:
     """A member's machine. Everything but `disk` is lost in a crash."""
 
-    def __init__(self, world: World, member: MemberId, skew_ms: int, disk: Disk) -> None:
+    def __init__(
+        self, world: World, slot: MemberId, member: MemberId, skew_ms: int, disk: Disk, signer: Ed25519Signer,
+        seal_secret: Secret[bytes],
+    ) -> None:
+        """`slot` names the machine, `member` is who it says it is: a machine and its copy share the second."""
         self.world = world
+        self.slot = slot
         self.member = member
+        self.signer = signer
+        self.seal_secret = seal_secret
         self.skew_ms = skew_ms
         self.disk = disk
         self.is_up = False
@@ -46,7 +55,11 @@ class WholeNode:
         self.effects_done = 0
         self.refusal: str | None = None
         """Why it signs nothing any more, from what it says itself; kept over restarts."""
+        self.halted_at: int | None = None
+        """Height at which it stopped because the next block is of a version it does not know."""
         self.problems: list[str] = []
+        self.number = member
+        """Who it is on the chain as it knows it; nobody before it is proposed."""
         self.core: Core
         self._queue: deque[Callable[[], list[do.Effect]]] = deque()
         self._is_busy = False
@@ -65,31 +78,51 @@ class WholeNode:
         self.life += 1
         self._queue.clear()
         self._timers.clear()
-        signer, seal_secret = keys_of(world.plan.members)[self.member]
         try:
             record, silent_until = disk.start_sign_state(), disk.sign_state.silent_until
         except FednodeError as error:  # the daemon tells this and ends; the hospital is gone until the key is replaced
             self.refusal = str(error)
             return
         state, tip, chain_id = disk.load_state(), disk.tip, world.genesis.chain_id
-        vote_signer = VoteSigner(chain_id, self.member, signer, record, Height(silent_until))
-        chain = Chain(chain_id, state, tip.height)
+        signer, seal_secret = self.signer, self.seal_secret
+        self.number = find_member(state, signer.public_key) or FOLLOWER
+        is_follower = self.number == FOLLOWER
+        vote_signer = VoteSigner(chain_id, None, None, None) if is_follower else VoteSigner(
+            chain_id, self.number, signer, record, Height(silent_until)
+        )
+        chain = Chain(chain_id, state, tip.height, world.trouble.versions_of(self))
+        if chain.unknown_version is not None:
+            self.halted_at = tip.height
+            return
         replica = Replica(tip, disk.certificate, chain, vote_signer)
         site = Site(
-            chain_id, self.member, x25519_public(seal_secret), Stream(world.key, self.member, self.life),
+            chain_id, self.number, x25519_public(seal_secret), Stream(world.key, self.slot, self.life),
             lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
-            disk.load_parts, chain.holds_message,
+            disk.load_parts, chain.holds_message, lambda: self.core.catch_up.target is not None,
         )
-        self.core = Core(Identity(chain_id, self.member, signer), chain, replica, Studies(site))
+        self.core = Core(Identity(chain_id, self.number, signer), chain, replica, Studies(site))
         self.is_up = True
         self.dispatch(lambda: self.core.start(self.now_ms()))
 
     def crash(self) -> None:
         """Lose everything but the disk."""
+        self.stop()
+        self.world.on_crash(self)
+
+    def stop(self) -> None:
+        """End this life."""
         self.is_up = False
         self.effects_until_crash = None
         self._queue.clear()
-        self.world.on_crash(self)
+        self.world.cut_off(self)
+
+    def knows(self, other: WholeNode) -> bool:
+        """Whether the other is a member or a candidate on this node's ledger."""
+        return find_member(self.core.chain.state, other.signer.public_key) is not None
+
+    def must_begin_anew(self) -> bool:
+        """Whether the ledger has given this node another number, or taken it."""
+        return (find_member(self.core.chain.state, self.signer.public_key) or FOLLOWER) != self.number
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -123,6 +156,8 @@ class WholeNode:
                     return
             self.world.effects += 1
             self._perform(effect)
+            if not self.is_up:
+                return
 
     def guard(self, sender: MemberId, ask: Callable[[], list[do.Effect]]) -> None:
         """Ask about something a member sent; nothing that an honest member sends is refused."""
@@ -194,6 +229,9 @@ class WholeNode:
                 world.send_blob(self, to, header, bytes(data))
             case do.Announce(data):
                 world.announce(self, data)
+            case do.Halt():
+                self.halted_at = disk.height
+                self.stop()
             case do.StartTimer(key, delay_ms):
                 self._start_timer(key, delay_ms)
             case do.DropPeer(member, reason):
@@ -214,8 +252,9 @@ class WholeNode:
                 if name in disk.models:
                     world.send_blob(self, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
             case do.StartWork(study, number, job):
-                answer = do_work(job, self.member)
-                self._later(draw.randrange(5, SLOW_MS), lambda: self.core.worked(study, number, answer, self.now_ms()))
+                answer, more_ms = world.trouble.spoil(self, do_work(job, self.member))
+                delay_ms = draw.randrange(5, SLOW_MS) + more_ms
+                self._later(delay_ms, lambda: self.core.worked(study, number, answer, self.now_ms()))
             case do.ComputeSum(study, round_, number, sum_job):
                 done = sum_jobs.run(sum_job)
                 self._later(
@@ -235,6 +274,8 @@ class WholeNode:
             DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
         )
         self.world.checker.on_block(self, effect)
+        if has_changed(applied.changes):
+            self.world.on_members_changed(self)
 
     def _start_timer(self, key: Hashable, delay_ms: int) -> None:
         self._serial += 1
@@ -249,7 +290,7 @@ class WholeNode:
         self._later(delay_ms, fire)
 
     def _log(self, kind: str, fields: dict[str, object]) -> None:
-        if kind == "stopped-signing":
+        if kind == "stopped-signing" and self.number != FOLLOWER:
             self.refusal = str(fields["reason"])
             self.world.checker.on_stopped_signing(self, self.refusal)
         elif kind in ("problem", "own-transaction-refused"):

@@ -10,8 +10,10 @@ from fednode.ids import MemberId
 from fednode.ledger.bodies import Outcome
 from fednode.node import effects as do
 from fednode.node.core import Core
+from fednode.node.membership import FOLLOWER
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.checker import Violation
+from tests.sim.whole.trouble import NEW_MEMBER, MembersChange, VersionChange
 from tests.sim.whole.world import DISKS, Plan, World, draw_plan
 
 ROUNDS = 4
@@ -83,6 +85,56 @@ def test_a_wrong_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sum_jobs, "run", one_too_much)
     with pytest.raises(Violation, match="the sum of member"):
         World(Plan(0, faults=0)).run()
+
+
+# --- more than faults --------------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 3, 5])
+def test_members_come_and_go_while_a_study_runs(seed: int) -> None:
+    world = World(draw_plan(seed, trouble="members")).run()
+    fifth = world.nodes[NEW_MEMBER]
+    members = fifth.core.replica.tip.members
+    assert isinstance(world.trouble, MembersChange)
+    assert NEW_MEMBER in members.positions and world.trouble.target not in members.positions
+    assert world.nodes[world.trouble.target].number == FOLLOWER, "the removed one knows it"
+    assert not [pair for pair in world.links if world.trouble.target in pair], "and nobody connects to it any more"
+    assert any(fifth.slot in reported for reported in signers(world)), "the new one decides blocks"
+
+
+def signers(world: World) -> list[tuple[MemberId, ...]]:
+    """Who signed each block, as the node with the longest chain knows it."""
+    blocks = max((node.disk.blocks for node in world.nodes.values()), key=len)
+    return [decided.certificate.signers(decided.tip.signed_by) for decided in blocks]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 3, 7])
+def test_a_hospital_without_the_new_version_stops_and_the_others_go_on(seed: int) -> None:
+    world = World(draw_plan(seed, trouble="version")).run()
+    assert isinstance(world.trouble, VersionChange)
+    first = world.trouble.from_height
+    late = world.trouble.late
+    assert late.halted_at == first - 1
+    versions = [block.header.version for block in world.checker.blocks]
+    assert versions == [1] * (first - 1) + [2] * (len(versions) - first + 1)
+    assert late.disk.height >= first, "once the release is installed it goes on from where it stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_a_machine_that_runs_twice_is_put_on_record(seed: int) -> None:
+    world = World(draw_plan(seed, trouble="twin")).run()
+    blamed = {piece.sender for block in world.checker.blocks for piece in block.evidence}
+    assert blamed <= world.checker.untrusted
+    assert blamed or not world.checker.double_votes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_a_worker_that_fails_and_hangs_holds_up_nobody_for_good(seed: int) -> None:
+    world = World(draw_plan(seed, trouble="worker")).run()
+    assert world.checker.sums > 0
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.consensus.signing import initial_record
@@ -15,10 +16,12 @@ from fednode.ledger.records import StudyStatus
 from fednode.ledger.state import get_studies, get_study
 from fednode.node import wire
 from tests.sim.checker import Violation
+from tests.sim.faults import Crash, CrashAll, Fault, Split, Storm, Timed, draw_whole_fault
 from tests.sim.whole.checker import WholeChecker
 from tests.sim.whole.disk import CHAIN, MODELS, RECORDS, SIGN_STATE, Disk, Snapshot
 from tests.sim.whole.node import WholeNode
 from tests.sim.whole.parts import GENESIS_MS, keys_of, repeatable, tiny_genesis, tiny_study
+from tests.sim.whole.trouble import TROUBLES
 
 FAULT_HEIGHTS = 42
 """Faults strike at heights up to this: an undisturbed run takes about 45 blocks."""
@@ -44,14 +47,26 @@ class Plan:
     faults: int = 4
     disk: str = "sound"
     crash_at: int = 0
+    trouble: str = ""
+    """What else happens, see trouble.py."""
+    script: tuple[Timed, ...] | None = None
+    """The faults to strike; None: as many as `faults` says, drawn from the seed."""
 
 
 DISKS = ("sound", "torn", "sound", "lying", "sound", "rollback")
 
 
-def draw_plan(seed: int, members: int = 4, faults: int = 4, disk: str | None = None) -> Plan:
-    """Return the plan of a seed: half of them have one member with a bad disk, unless `disk` says what it is."""
-    return Plan(seed, members, faults, disk or DISKS[seed % len(DISKS)])
+def draw_plan(
+    seed: int, members: int = 4, faults: int = 4, disk: str | None = None, trouble: str | None = None
+) -> Plan:
+    """Return the plan of a seed: half of them have one member with a bad disk, four of five other trouble.
+
+    `disk` and `trouble` say what it is instead. A machine that runs twice has a sound disk: one faulty member is all
+    that four tolerate.
+    """
+    found = list(TROUBLES)[seed // len(DISKS) % len(TROUBLES)] if trouble is None else trouble
+    chosen = disk or DISKS[seed % len(DISKS)]
+    return Plan(seed, members, faults, "sound" if found == "twin" else chosen, trouble=found)
 
 
 class World:
@@ -67,9 +82,10 @@ class World:
         self.spec = tiny_study()
         self.checker = WholeChecker(self)
         self.nodes: dict[MemberId, WholeNode] = {}
-        for member, (signer, _) in keys_of(plan.members).items():
+        for member, (signer, seal_secret) in keys_of(plan.members).items():
             disk = Disk(self.genesis, initial_record(self.genesis.chain_id, signer.public_key))
-            self.nodes[member] = WholeNode(self, member, self.random.randrange(-500, 500), disk)
+            self.add_node(member, member, disk, signer, seal_secret)
+        self.founders = list(self.nodes.values())
         self.studies = tuple(study.study for study in self.genesis.studies)
         self.unsound = self.nodes[MemberId(self.random.randrange(1, plan.members + 1))]
         self._snapshot: Snapshot | None = None
@@ -82,6 +98,16 @@ class World:
         self._pending: list[tuple[int, Callable[[], None]]] = []
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
+        self.faults: tuple[Timed, ...] = ()
+        self.trouble = TROUBLES[plan.trouble](self)
+
+    def add_node(
+        self, slot: MemberId, member: MemberId, disk: Disk, signer: Ed25519Signer, seal_secret: Secret[bytes]
+    ) -> WholeNode:
+        """Put up another machine; it has to be started."""
+        skew_ms = self.random.randrange(-500, 500)
+        self.nodes[slot] = WholeNode(self, slot, member, skew_ms, disk, signer, seal_secret)
+        return self.nodes[slot]
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -101,14 +127,19 @@ class World:
         return self
 
     def _run(self) -> None:
-        for node in self.nodes.values():
+        for node in self.founders:
             self.after(self.random.randrange(50), self._starter(node))
         self.after(60, self._connect)
-        self._pending = [(self.random.randrange(FAULT_HEIGHTS), self._fault) for _ in range(self.plan.faults)]
+        drawn = tuple(
+            Timed(self.random.randrange(1, 60), draw_whole_fault(self.random, len(self.founders)), height)
+            for height in [self.random.randrange(FAULT_HEIGHTS) for _ in range(self.plan.faults)]
+        )
+        self.faults = drawn if self.plan.script is None else self.plan.script
+        self._pending = [(timed.height or 0, self._striker(timed)) for timed in self.faults]
         if self.plan.disk in ("lying", "rollback"):
             height = self.random.randrange(2, FAULT_HEIGHTS)
             self._pending.append((height - self.random.randrange(1, 3), self._take_snapshot))
-            self._pending.append((height, lambda: self._crash(self.unsound)))
+            self._pending.append((height, lambda: self._crash(self.unsound, self.random.randrange(30))))
         self._pending.sort(key=lambda item: item[0])
         self.after(FAULTS_END_MS, self._heal)
         self.on_height(0)
@@ -123,9 +154,10 @@ class World:
 
     def on_height(self, height: int) -> None:
         """A height was decided for the first time: faults that wait for it strike soon; after the last comes health."""
+        self.trouble.on_height(height)
         while self._pending and self._pending[0][0] <= height:
-            self.after(self.random.randrange(1, 60), self._pending.pop(0)[1])
-        if not self._pending and not self._is_healing:
+            self._pending.pop(0)[1]()
+        if not self._pending and not self._is_healing and self.trouble.is_over():
             self._is_healing = True
             is_calm = not self.plan.faults and self.plan.disk == "sound"
             self.after(1 if is_calm else HEAL_AFTER_MS, self._heal)
@@ -134,20 +166,20 @@ class World:
         """Say where every node stands, for a failed run."""
         lines = []
         for node in self.nodes.values():
-            record = get_study(node.core.chain.state, self.studies[0])
+            record = get_study(node.core.chain.state, self.studies[0]) if node.life else None
             status = StudyStatus(record.status).name if record is not None else "-"
             lines.append(
-                f"member {node.member} up={node.is_up} height={node.disk.height} {status} refusal={node.refusal} "
+                f"machine {node.slot} up={node.is_up} height={node.disk.height} {status} refusal={node.refusal} "
                 f"{node.problems[-1:]}"
             )
         return lines
 
     def _is_finished(self) -> bool:
         """Whether every node that can still follow has the whole study and its last model."""
-        if not self.is_healed:
+        if not self.is_healed or not self.trouble.is_over():
             return False
         for node in self.nodes.values():
-            if not node.is_up and node.refusal is not None:
+            if self.trouble.is_gone(node) or (not node.is_up and node.refusal is not None):
                 continue
             if not node.is_up:
                 return False
@@ -159,6 +191,7 @@ class World:
     def _look(self) -> None:
         """People look at their screens: a paused study goes on once everything is mended."""
         self.after(LOOK_MS, self._look)
+        self.trouble.look()
         for node in self.nodes.values():
             if not node.is_up or not self.is_healed:
                 continue
@@ -169,9 +202,13 @@ class World:
 
     # --- network ------------------------------------------------------------------------------------------------
 
-    def is_connected(self, one: MemberId, other: MemberId) -> bool:
-        """Whether two nodes hold a connection."""
-        return frozenset((one, other)) in self.links
+    def is_connected(self, one: WholeNode, other: WholeNode) -> bool:
+        """Whether two machines hold a connection."""
+        return frozenset((one.slot, other.slot)) in self.links
+
+    def machines_of(self, member: MemberId) -> list[WholeNode]:
+        """Return the machine of a member, or both where it runs twice."""
+        return [node for node in self.nodes.values() if node.member == member]
 
     def send(self, sender: WholeNode, to: MemberId, data: bytes) -> None:
         """Send a frame, if there is a connection."""
@@ -179,27 +216,28 @@ class World:
             frame = wire.decode_frame(data)
             assert isinstance(frame, wire.ConsensusFrame)
             self.checker.on_sent(sender.member, frame.message)
-        self._carry(sender, to, lambda node: node.frame(sender.member, data))
+        for node in self.machines_of(to):
+            self._carry(sender, node, lambda node: node.frame(sender.member, data))
 
     def send_blob(self, sender: WholeNode, to: MemberId, header: bytes, data: bytes) -> None:
         """Send a chunk or model."""
-        self._carry(sender, to, lambda node: node.blob(sender.member, header, data))
+        for node in self.machines_of(to):
+            self._carry(sender, node, lambda node: node.blob(sender.member, header, data))
 
     def announce(self, sender: WholeNode, data: bytes) -> None:
         """Gossip."""
-        for member in self.nodes:
-            if member != sender.member:
-                self._carry(sender, member, lambda node: node.announcement(sender.member, data))
+        for node in list(self.nodes.values()):
+            if node.member != sender.member:
+                self._carry(sender, node, lambda node: node.announcement(sender.member, data))
 
-    def _carry(self, sender: WholeNode, to: MemberId, deliver: Callable[[WholeNode], None]) -> None:
+    def _carry(self, sender: WholeNode, node: WholeNode, deliver: Callable[[WholeNode], None]) -> None:
         draw = self.random.random
-        if not self.is_connected(sender.member, to) or draw() < self.loss:
+        if not self.is_connected(sender, node) or draw() < self.loss:
             return
-        node = self.nodes[to]
-        lives = (sender.life, node.life)
+        life = node.life
 
         def arrive() -> None:
-            if node.is_up and node.life == lives[1] and self.is_connected(sender.member, to):
+            if node.is_up and node.life == life and self.is_connected(sender, node):
                 deliver(node)
 
         self.after(1 + int(draw() * self.slow_ms), arrive)
@@ -207,26 +245,48 @@ class World:
             self.after(1 + int(draw() * 10 * self.slow_ms), arrive)
 
     def _may_connect(self, one: WholeNode, other: WholeNode) -> bool:
-        return one.is_up and other.is_up and (
-            self.sides is None or self.sides[one.member] == self.sides[other.member]
+        """Whether two machines reach each other, and each finds the other on its ledger."""
+        return (
+            one.is_up and other.is_up and one.member != other.member
+            and (self.sides is None or self.sides.get(one.slot, 0) == self.sides.get(other.slot, 0))
+            and one.knows(other) and other.knows(one)
         )
 
     def _connect(self) -> None:
         """Make and break connections as nodes and network are now; both ends hear of it."""
-        members = list(self.nodes.values())
-        for position, one in enumerate(members):
-            for other in members[position + 1 :]:
-                pair = frozenset((one.member, other.member))
+        machines = list(self.nodes.values())
+        for position, one in enumerate(machines):
+            for other in machines[position + 1 :]:
+                pair = frozenset((one.slot, other.slot))
                 if self._may_connect(one, other) == (pair in self.links):
                     continue
                 if pair in self.links:
                     self.links.discard(pair)
-                    one.peer_down(other.member)
-                    other.peer_down(one.member)
+                    self._tell_down(one, other)
+                    self._tell_down(other, one)
                 else:
                     self.links.add(pair)
                     one.peer_up(other.member)
                     other.peer_up(one.member)
+
+    def _tell_down(self, node: WholeNode, gone: WholeNode) -> None:
+        """A connection is lost; a member is, if it was the last one to it."""
+        if not any(self.is_connected(node, machine) for machine in self.machines_of(gone.member)):
+            node.peer_down(gone.member)
+
+    def cut_off(self, node: WholeNode) -> None:
+        """A node's life has ended: the others lose their connections to it."""
+        for pair in sorted((pair for pair in self.links if node.slot in pair), key=sorted):
+            self.links.discard(pair)
+            (other,) = pair - {node.slot}
+            self._tell_down(self.nodes[other], node)
+
+    def on_members_changed(self, node: WholeNode) -> None:
+        """A block changed who may connect, or who this node is: then it begins anew as that, as the daemon does."""
+        if node.must_begin_anew():
+            node.stop()
+            self.start_soon(node)
+        self.after(1, self._connect)
 
     # --- faults -------------------------------------------------------------------------------------------------
 
@@ -238,21 +298,32 @@ class World:
 
         return start
 
-    def _fault(self) -> None:
-        kinds = (self._crash_one, self._crash_one, self._crash_one, self._split, self._storm, self._crash_all)
-        self.random.choice(kinds)()
+    def start_soon(self, node: WholeNode) -> None:
+        """Start a machine in a moment."""
+        self.after(self.random.randrange(1, 50), self._starter(node))
 
-    def _crash_one(self) -> None:
+    def _striker(self, timed: Timed) -> Callable[[], None]:
+        return lambda: self.after(timed.at_ms, lambda: self._strike(timed.fault))
+
+    def _strike(self, fault: Fault) -> None:
+        match fault:
+            case Crash(index, effects):
+                self._crash(self.unsound if self.plan.disk == "torn" else self.founders[index], effects)
+            case CrashAll(counts):
+                for node, effects in zip(self.founders, counts, strict=True):
+                    self._crash(node, effects)
+            case Split(sides, for_ms):
+                self._split({node.slot: side for node, side in zip(self.founders, sides, strict=True)}, for_ms)
+            case Storm():
+                self.loss, self.repeat, self.slow_ms = fault.loss, fault.repeat, fault.slow_ms
+                self.after(fault.for_ms, self._calm)
+            case _:
+                raise ValueError(f"whole nodes know no such fault: {fault}")
+
+    def _crash(self, node: WholeNode, effects: int) -> None:
         """Kill a node between two effects of its near future."""
-        self._crash(self.unsound if self.plan.disk == "torn" else self.random.choice(list(self.nodes.values())))
-
-    def _crash(self, node: WholeNode) -> None:
         if node.is_up and node.effects_until_crash is None:
-            node.effects_until_crash = self.random.randrange(30)
-
-    def _crash_all(self) -> None:
-        for node in self.nodes.values():
-            self._crash(node)
+            node.effects_until_crash = effects
 
     def may_tear(self, node: WholeNode) -> bool:
         """Whether a power cut leaves this node's sign-state half written."""
@@ -263,10 +334,6 @@ class World:
 
     def on_crash(self, node: WholeNode) -> None:
         """A node died: a bad disk shows what it is, and the node restarts after a while."""
-        for pair in [pair for pair in self.links if node.member in pair]:
-            self.links.discard(pair)
-            (other,) = pair - {node.member}
-            self.nodes[other].peer_down(node.member)
         if node is self.unsound and self._snapshot is not None and node.member not in self.checker.untrusted:
             if self.plan.disk == "rollback":
                 self.checker.untrusted.add(node.member)
@@ -276,26 +343,21 @@ class World:
             ):
                 self.checker.untrusted.add(node.member)
                 if self.random.random() < 0.5:  # back at once, and out of reach of some who know what it signed
-                    self._split()
-                    self.after(self.random.randrange(1, 50), self._starter(node))
+                    sides = {slot: self.random.randrange(2) for slot in self.nodes}
+                    self._split(sides, self.random.randrange(500, 8_000))
+                    self.start_soon(node)
                     return
         self.after(self.random.randrange(10, 5_000), self._starter(node))
 
-    def _split(self) -> None:
+    def _split(self, sides: dict[MemberId, int], for_ms: int) -> None:
         """Cut the network in two for a while."""
-        self.sides = {member: self.random.randrange(2) for member in self.nodes}
+        self.sides = sides
         self._connect()
-        self.after(self.random.randrange(500, 8_000), self._join)
+        self.after(for_ms, self._join)
 
     def _join(self) -> None:
         self.sides = None
         self._connect()
-
-    def _storm(self) -> None:
-        """Lose, repeat and delay messages for a while."""
-        self.loss, self.repeat = self.random.choice(((0.3, 0.0), (0.05, 0.5), (0.1, 0.1), (0.0, 0.2)))
-        self.slow_ms = self.random.choice((10, 100, 800))
-        self.after(self.random.randrange(500, 6_000), self._calm)
 
     def _calm(self) -> None:
         self.loss = self.repeat = 0.0
@@ -307,8 +369,10 @@ class World:
             return
         self._calm()
         self.sides = None
-        for node in self.nodes.values():
-            node.effects_until_crash = None
-            self._starter(node)()
-        self.after(300, self._connect)
         self.is_healed = True
+        self.trouble.on_heal()
+        for node in list(self.nodes.values()):
+            node.effects_until_crash = None
+            if node in self.founders or node.life:
+                self._starter(node)()
+        self.after(300, self._connect)
