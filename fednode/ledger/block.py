@@ -228,7 +228,10 @@ class BlockContext:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Outcome of executing a block's transactions on the state of its parent, by the rules of `version`."""
+    """Outcome of executing a block's transactions on the state of its parent, by the rules of `version`.
+
+    `is_last`: the next block is of a version that this program does not know, so it must not take part in that one.
+    """
 
     transactions: tuple[bytes, ...]
     receipts_root: Hash
@@ -236,6 +239,7 @@ class Execution:
     params_hash: Hash
     next_members: MemberSet
     version: int = PROTOCOL_VERSION
+    is_last: bool = False
 
 
 def context_of(block: Block) -> BlockContext:

@@ -136,8 +136,6 @@ class Chain:
 
     def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
         """Choose transactions for a block and execute them; None if there are none and the block may not be empty."""
-        if self.unknown_version is not None:
-            return None
         at = BlockTime(context.height, context.time_ms)
         picked = pick_transactions(self.state, at, self.pool.candidates(), MAX_TRANSACTIONS_BYTES)
         if not picked and not may_be_empty:
@@ -154,9 +152,10 @@ class Chain:
         data = tuple(transaction.data for transaction in transactions)
         self._outcomes[(context, data)] = Outcome(transactions, applied)
         receipts_root = compute_root(receipts_data(applied.receipts))
+        next_version = version_at(applied.state, at.height + 1)
         return Execution(
-            data, receipts_root, applied.state.root, compute_params_hash(version_at(applied.state, at.height + 1)),
-            get_member_set(applied.state), version_at(self.state, at.height),
+            data, receipts_root, applied.state.root, compute_params_hash(next_version), get_member_set(applied.state),
+            version_at(self.state, at.height), next_version not in self.versions,
         )
 
     def commit(self, block: Block, done: Execution) -> None:

@@ -76,7 +76,7 @@ class Core:
         self.up: set[MemberId] = set()
         self.now_ms = 0
         self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
-        self._has_new_state = False
+        self._has_new_state = self.is_halted = False
         self._ranges: dict[MemberId, TokenBucket] = {}
         self._held = -1
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
@@ -87,7 +87,7 @@ class Core:
         The studies see the state last and once: they compare it with what they do, and the blocks that a returning
         node fetches by the dozen are history to them.
         """
-        while self._later or self._has_new_state:
+        while (self._later or self._has_new_state) and not self.is_halted:
             if self._later:
                 effects += self._later.popleft()()
             else:
@@ -320,6 +320,7 @@ class Core:
         self._later.append(partial(self._after_block, decided, outcome))
         stored = do.StoreBlock(decided.block, decided.certificate, decided.tip, outcome)
         unknown = self.chain.unknown_version
+        self.is_halted = unknown is not None
         return [stored] if unknown is None else [stored, do.Halt(unknown)]
 
     def _after_block(self, decided: ask.Decide, outcome: Outcome) -> list[do.Effect]:

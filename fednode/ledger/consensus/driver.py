@@ -41,7 +41,7 @@ class Driver:
     """One member's protocol state and the effects it asks for."""
 
     __slots__ = (
-        "_application", "_check", "_persist_at", "_timeouts", "effects", "evidence", "facts", "now_ms", "own",
+        "_application", "_check", "_persist_at", "_timeouts", "effects", "evidence", "facts", "is_halted", "now_ms", "own",
         "recovery", "signer", "state", "tip",
     )
 
@@ -55,6 +55,8 @@ class Driver:
         self.recovery = Recovery(tip, certificate)
         self.effects: list[Effect] = []
         self.now_ms = 0
+        self.is_halted = False
+        """Whether the next height is decided by rules this program does not know: it does nothing more."""
         self.own: dict[int, Vote] = {}
         """Own signatures of the current view, by kind: what is sent again."""
         self.evidence: dict[tuple[Height, MemberId], Evidence] = {}
@@ -94,13 +96,14 @@ class Driver:
 
     def run(self) -> bool:
         """Do what the rules ask for; return True as soon as a height has ended, False when the rules are silent."""
-        while True:
+        while not self.is_halted:
             action = table.next_action(self.state, self.facts)
             if action is None:
                 return False
             self.perform(action)
             if isinstance(action, table.Decided):
                 return True
+        return False
 
     def perform(self, action: table.Action) -> None:
         """Do one thing the rules ask for."""
@@ -126,6 +129,8 @@ class Driver:
 
     def begin_height(self) -> None:
         """Begin the height if there is anything to decide; a leader that had nothing to propose tries again."""
+        if self.is_halted:
+            return
         if self.state.step is Step.IDLE:
             if self.has_work():
                 self.wake()
@@ -235,7 +240,7 @@ class Driver:
 
     def adopt(self, block: Block, certificate: Certificate) -> bool:
         """Take over a block that others decided, if it is the next; return whether it was."""
-        if certificate.height != self.facts.height or block.hash != certificate.block_hash:
+        if self.is_halted or certificate.height != self.facts.height or block.hash != certificate.block_hash:
             return False
         self.facts.add_block(block)
         self.finish(block.hash, certificate)
@@ -248,6 +253,7 @@ class Driver:
         done = self._get_execution(value, certificate)
         book = self.facts.book
         self._application.commit(block, done)
+        self.is_halted = done.is_last
         self.tip = advance(self.tip, block, done.next_members)
         self._notice_certificate(certificate)
         self.effects.append(ask.Decide(block, certificate, self.tip))

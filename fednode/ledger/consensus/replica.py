@@ -126,6 +126,8 @@ class Replica:
 
     def _begin_next(self) -> None:
         """A height has ended: take what came early for the next one, then see whether there is work."""
+        if self._driver.is_halted:
+            return
         for message, peer in self._recovery.take_early():
             self._dispatch(message, peer)
         self._driver.schedule_next()
