@@ -41,8 +41,8 @@ class Driver:
     """One member's protocol state and the effects it asks for."""
 
     __slots__ = (
-        "_application", "_check", "_persist_at", "_timeouts", "effects", "evidence", "facts", "is_halted", "now_ms", "own",
-        "recovery", "signer", "state", "tip",
+        "_application", "_check", "_persist_at", "_timeouts", "effects", "evidence", "facts", "is_halted", "now_ms",
+        "own", "recovery", "signer", "state", "tip",
     )
 
     def __init__(
