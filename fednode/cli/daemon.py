@@ -232,6 +232,10 @@ def print_members(found: list[Mapping[str, Any]]) -> None:
     """Print a line for each hospital and whether it can be reached from here."""
     rows = [(str(m.get("id")), str(m.get("name")), _reach(m), short(m.get("address"))) for m in found]
     print_table(["member", "name", "reachable", "address"], rows)
+    for m in found:
+        if m.get("double_votes"):
+            text = f"member {m.get('id')} signed twice at {m['double_votes']} heights; 'fednode chain evidence' shows "
+            click.echo(f"WARNING: {text}both signatures: a double vote, mostly one key in use on two machines")
 
 
 def _reach(member: Mapping[str, Any]) -> str:

@@ -142,8 +142,16 @@ class Driver:
         self.perform(table.EnterView(View(0)))
 
     def has_work(self) -> bool:
-        """Whether this member has anything to put into a block."""
-        return bool(self.evidence) or self._application.has_work()
+        """Whether this member has anything to put into a block.
+
+        Against a member that the chain accuses already more evidence can wait for a block that is made anyway: else
+        whoever signs everything twice would make an idle chain grow for ever.
+        """
+        return self._has_accused_anew() or self._application.has_work()
+
+    def _has_accused_anew(self) -> bool:
+        accused = {member for _, member in self.tip.offences}
+        return any(piece.sender not in accused for piece in self.evidence.values())
 
     def start_timers(self) -> None:
         """Start what runs all the time within a view: after entering it, and after a restart in it."""
