@@ -43,10 +43,11 @@ class _Entry:
 class _Queue:
     """One member's pending transactions, ascending by nonce."""
 
-    __slots__ = ("entries", "last_nonce", "size_bytes")
+    __slots__ = ("entries", "last_nonce", "nonces", "size_bytes")
 
     def __init__(self) -> None:
         self.entries: list[_Entry] = []
+        self.nonces: set[int] = set()
         self.size_bytes = 0
         self.last_nonce = -1
         """Highest nonce of this member seen in a block."""
@@ -57,21 +58,29 @@ class _Queue:
         while place and self.entries[place - 1].transaction.nonce > entry.transaction.nonce:
             place -= 1
         self.entries.insert(place, entry)
+        self.nonces.add(entry.transaction.nonce)
         self.size_bytes += len(entry.transaction.data)
 
     def keep(self, is_kept: Callable[[_Entry], bool]) -> list[_Entry]:
         """Drop the entries that are not kept and return them."""
-        dropped = [entry for entry in self.entries if not is_kept(entry)]
+        kept: list[_Entry] = []
+        dropped: list[_Entry] = []
+        for entry in self.entries:
+            (kept if is_kept(entry) else dropped).append(entry)
         if dropped:
-            self.entries = [entry for entry in self.entries if is_kept(entry)]
-            self.size_bytes = sum(len(entry.transaction.data) for entry in self.entries)
+            self.entries = kept
+            self.nonces = {entry.transaction.nonce for entry in kept}
+            self.size_bytes = sum(len(entry.transaction.data) for entry in kept)
         return dropped
+
+
+_EMPTY = _Queue()
 
 
 class Mempool:
     """The pool of one node. `height` is that of the tip; `judge` always refers to the state at the tip."""
 
-    __slots__ = ("_by_txid", "_height", "_judge", "_queues", "_size_bytes")
+    __slots__ = ("_by_txid", "_height", "_judge", "_queues", "_size_bytes", "_swept_at")
 
     def __init__(self, judge: Judge, height: int = 0) -> None:
         self._judge = judge
@@ -79,6 +88,7 @@ class Mempool:
         self._queues: dict[MemberId, _Queue] = {}
         self._by_txid: dict[Hash, Transaction] = {}
         self._size_bytes = 0
+        self._swept_at = -1
 
     def __len__(self) -> int:
         return len(self._by_txid)
@@ -101,17 +111,26 @@ class Mempool:
 
         Raises `Rejected` if it is too old, too far ahead, contradicts a pending one or exceeds a bound.
         """
+        if not self.is_welcome(transaction):
+            return False
+        size_bytes = len(transaction.data)
+        queue = self._queues.setdefault(transaction.sender, _Queue())
+        queue.insert(_Entry(transaction))
+        self._by_txid[transaction.txid] = transaction
+        self._size_bytes += size_bytes
+        return True
+
+    def is_welcome(self, transaction: Transaction) -> bool:
+        """Whether `add` would take a transaction: False if it is here, `Rejected` if it may not wait. Costs little."""
         if transaction.txid in self._by_txid:
             return False
         if not self._height < transaction.valid_until <= self._height + 1 + MAX_VALIDITY_BLOCKS:
             raise Rejected(f"transaction valid until height {transaction.valid_until}, the chain is at {self._height}")
         size_bytes = len(transaction.data)
-        queue = self._queues.get(transaction.sender)
-        if queue is None:
-            queue = self._queues[transaction.sender] = _Queue()
+        queue = self._queues.get(transaction.sender) or _EMPTY
         if transaction.nonce <= queue.last_nonce:
             raise Rejected("nonce already used")
-        if any(entry.transaction.nonce == transaction.nonce for entry in queue.entries):
+        if transaction.nonce in queue.nonces:
             raise Rejected("another transaction with this nonce is pending")
         if len(queue.entries) >= MAX_PENDING_PER_MEMBER:
             raise Rejected(f"{MAX_PENDING_PER_MEMBER} transactions of this member are pending")
@@ -119,15 +138,14 @@ class Mempool:
             raise Rejected(f"{MAX_PENDING_BYTES_PER_MEMBER} bytes of this member are pending")
         if self._size_bytes + size_bytes > MAX_POOL_BYTES:
             raise Rejected("the pool is full")
-        queue.insert(_Entry(transaction))
-        self._by_txid[transaction.txid] = transaction
-        self._size_bytes += size_bytes
         return True
 
     def has_work(self) -> bool:
         """Whether a pending transaction would be accepted in the next block."""
         found = next((True for entry in self._entries() if self._is_acceptable(entry)), False)
-        self._drop(lambda entry: entry.refusals < MAX_REFUSALS)
+        if self._swept_at != self._height:  # an entry is judged once per height
+            self._swept_at = self._height
+            self._drop(lambda entry: entry.refusals < MAX_REFUSALS)
         return found
 
     def candidates(self) -> Iterator[Transaction]:

@@ -86,13 +86,35 @@ class Chain:
             is_phase_message(pending, transaction.body) and self.judge(transaction).ok for transaction in self.pool
         )
 
-    def verify(self, data: bytes) -> Transaction:
-        """Decode a transaction and check its signature, once; raise `Rejected` if no honest member has it."""
+    def read(self, data: bytes) -> Transaction:
+        """Decode a transaction whose signature may not have been checked; raise `Rejected` if it is none."""
+        return self._verified.get(data) or decode_transaction(data)
+
+    def is_welcome(self, transaction: Transaction) -> bool:
+        """Whether the pool would take a transaction, if its signature holds; `Rejected` as by `admit`."""
+        if transaction.sender not in self._keys:
+            raise Rejected(f"transaction of a stranger ({transaction.sender})")
+        return self.pool.is_welcome(transaction)
+
+    def verify(self, data: bytes, read: Transaction | None = None) -> Transaction:
+        """Check a transaction's signature, once; raise `Rejected` if no honest member has it. `read`: it, decoded."""
         known = self._verified.get(data)
         if known is not None:
             return known
-        transaction = decode_transaction(data)
+        transaction = read or decode_transaction(data)
         verify_transaction(self._chain_id, find_sign_key(self._keys, transaction), transaction)
+        return self._remember(transaction)
+
+    def adopt(self, transaction: Transaction, public_key: bytes) -> Transaction:
+        """Take over a transaction that was signed here with this key; raise `Rejected` if the key is not in force."""
+        if find_sign_key(self._keys, transaction) != public_key:
+            raise Rejected("this hospital's key on the ledger is another")
+        return self._remember(transaction)
+
+    def _remember(self, transaction: Transaction) -> Transaction:
+        data = transaction.data
+        if data in self._verified:
+            return transaction
         self._verified[data] = transaction
         self._verified_bytes += len(data)
         while self._verified_bytes > MAX_VERIFIED_BYTES:

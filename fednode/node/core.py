@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
-from fednode.crypto import Signer, Verified
+from fednode.crypto import Signer
 from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId, View
 from fednode.learn import jobs as work
@@ -23,8 +23,9 @@ from fednode.ledger.bodies import Body
 from fednode.ledger.consensus import effects as ask
 from fednode.ledger.consensus import events as happen
 from fednode.ledger.consensus.events import Timer
-from fednode.ledger.consensus.messages import ConsensusMessage, Status, verify_message
+from fednode.ledger.consensus.messages import ConsensusMessage, Status
 from fednode.ledger.consensus.replica import Replica
+from fednode.ledger.consensus.sieve import admit
 from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import get_nonce
 from fednode.ledger.transaction import Transaction
@@ -194,8 +195,8 @@ class Core:
             case ("sync", sync.SyncTimer() as sync_kind):
                 effects = self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
                 return effects + (self._announce() if sync_kind is sync.SyncTimer.STATUS else [])
-            case ("traffic",):
-                return self._sent(self.traffic.on_timer(self.now_ms))
+            case ("traffic", _):
+                return self._sent(self.traffic.on_timer(key, self.now_ms))
             case ("hold",):
                 self.chain.release()
                 return self._wake()
@@ -260,8 +261,8 @@ class Core:
     # --- from the network ---------------------------------------------------------------------------------------
 
     def _on_consensus(self, sender: MemberId, message: ConsensusMessage) -> list[do.Effect]:
-        verify_message(message, self.replica.tip.members, self.identity.chain_id)
-        return self._consensus(self.replica.handle(happen.Received(Verified(message, sender), self.now_ms)))
+        event = admit(message, sender, self.replica, self.identity.chain_id, self.now_ms)
+        return [] if event is None else self._consensus(self.replica.handle(event))
 
     def _on_transactions(self, items: Iterable[bytes]) -> list[do.Effect]:
         is_new, effects = self.traffic.receive(items)

@@ -41,13 +41,14 @@ class Outbox:
         self._signer = signer
         self._last_nonce = 0
         self._pending: dict[Hash, _Pending] = {}
+        self._bodies: set[Body] = set()
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def sign(self, body: Body, height: int, now_ms: int) -> Transaction | None:
         """Return a new transaction for `body`, or None if the same body is on its way or too much is."""
-        if len(self._pending) >= MAX_PENDING or any(p.transaction.body == body for p in self._pending.values()):
+        if len(self._pending) >= MAX_PENDING or body in self._bodies:
             return None
         return self._sign(body, height, now_ms, now_ms)
 
@@ -57,11 +58,13 @@ class Outbox:
             self._signer, self._chain_id, self._member, self._last_nonce, Height(height + VALIDITY_BLOCKS), body
         )
         self._pending[transaction.txid] = _Pending(transaction, since_ms)
+        self._bodies.add(body)
         return transaction
 
     def forget(self, transaction: Transaction) -> None:
         """Give a transaction up."""
-        self._pending.pop(transaction.txid, None)
+        if self._pending.pop(transaction.txid, None) is not None:
+            self._bodies.discard(transaction.body)
 
     def on_block(
         self, committed: Iterable[Transaction], own_nonce: int, height: int, now_ms: int
@@ -69,10 +72,10 @@ class Outbox:
         """Forget what the block carries; return new transactions for bodies whose nonce was overtaken."""
         self._last_nonce = max(self._last_nonce, own_nonce)
         for transaction in committed:
-            self._pending.pop(transaction.txid, None)
+            self.forget(transaction)
         lost = [p for p in self._pending.values() if p.transaction.nonce <= own_nonce]
         for pending in lost:
-            del self._pending[pending.transaction.txid]
+            self.forget(pending.transaction)
         return [self._sign(pending.transaction.body, height, now_ms, pending.since_ms) for pending in lost]
 
     def due(self, height: int, now_ms: int) -> list[Transaction]:
@@ -80,10 +83,10 @@ class Outbox:
 
         A node that has just come back signs for a height that the others left long ago.
         """
-        for txid, pending in list(self._pending.items()):
+        for pending in list(self._pending.values()):
             is_old = now_ms - pending.since_ms > KEEP_MS
             if is_old or pending.transaction.valid_until <= height:
-                del self._pending[txid]
+                self.forget(pending.transaction)
             if not is_old and pending.transaction.valid_until <= height:
                 self._sign(pending.transaction.body, height, now_ms, pending.since_ms)
         return [pending.transaction for pending in self._pending.values()]

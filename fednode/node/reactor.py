@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic_ns
 from typing import assert_never
 
 import trio
@@ -31,6 +32,8 @@ from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.core import Core
 from fednode.node.journal import Journal
 from fednode.node.membership import FOLLOWER, PeerMap, dial_map, has_changed, peer_map
+from fednode.node.quota import Quota
+from fednode.node.short_jobs import is_short_round, is_short_sum
 from fednode.node.sign_state import SignStateFile
 from fednode.node.submissions import Final, Submissions
 from fednode.node.timers import Timers
@@ -44,9 +47,6 @@ MAX_REJECTED = 20
 
 BLOB_REPEAT_S = 1.0
 """A blob asked for again within this time is still on its way."""
-
-SHORT_VECTOR_BYTES = 1 << 18
-"""Jobs on vectors up to this size take about a millisecond, not worth a thread's round trip."""
 
 WORK_TIMEOUT_S = 3600.0
 """A bound for jobs without one of their own; the ledger's deadlines are what ends a round."""
@@ -86,6 +86,8 @@ class Reactor:
         self._is_busy = False
         self._nursery: trio.Nursery | None = None
         self._rejected: Counter[MemberId] = Counter()
+        self._quotas: dict[MemberId, Quota] = {}
+        self._cut_off: set[MemberId] = set()
         self._sent_blobs: dict[tuple[MemberId, bytes], float] = {}
         self._submissions = Submissions()
         self._block_stored = trio.Event()
@@ -132,7 +134,12 @@ class Reactor:
     def accept_blob(self, peer: PeerId, header: bytes, size_bytes: int) -> bool:
         """Whether the network may read a blob: it asks before any memory is taken."""
         member = self._member_of.get(peer)
-        return member is not None and self.core.accepts_blob(member, header, size_bytes)
+        if member is None:
+            return False
+        if self.core.accepts_blob(member, header, size_bytes):
+            return True
+        self._keeps_to(member, self._quota(member).take_bytes(size_bytes, monotonic_ns()))
+        return False
 
     async def submit(self, body: Body) -> tuple[Transaction, int, Receipt]:
         """Bring a body onto the ledger; return the transaction, its height and receipt once a block carries it.
@@ -175,8 +182,13 @@ class Reactor:
         member = self._member_of.get(event.peer)
         if member is None:
             return
+        if member in self._cut_off and isinstance(event, net.Received | net.BlobReceived | net.Announced):
+            self.dropped[member] += 1  # it was on its way when the member was cut off
+            return
         match event:
             case net.PeerUp(_, address):
+                self._cut_off.discard(member)
+                self._quota(member).connected(monotonic_ns())
                 self.addresses[member] = address
                 self.refused.pop(member, None)
                 self._rejected.pop(member, None)
@@ -188,13 +200,27 @@ class Reactor:
                 self.refused[member] = reason
                 self._note_problem(f"member {member} refused: {reason}")
             case net.Received(_, frame):
-                self._guard(member, "frame", lambda: self.core.frame(member, frame, now_ms()))
+                is_asked_for = wire.is_sync(frame) and self.core.catch_up.target is not None
+                if self._keeps_to(member, self._quota(member).take_frame(len(frame), is_asked_for, monotonic_ns())):
+                    self._guard(member, "frame", lambda: self.core.frame(member, frame, now_ms()))
             case net.BlobReceived(_, header, blob):
                 self._guard(member, "blob", lambda: self.core.blob(member, header, blob, now_ms()))
             case net.Announced(_, claim):
-                self._guard(member, "announcement", lambda: self.core.announcement(member, claim, now_ms()))
+                if self._keeps_to(member, self._quota(member).take_claim(monotonic_ns())):
+                    self._guard(member, "announcement", lambda: self.core.announcement(member, claim, now_ms()))
             case _:
                 assert_never(event)
+
+    def _quota(self, member: MemberId) -> Quota:
+        return self._quotas.setdefault(member, Quota())
+
+    def _keeps_to(self, member: MemberId, excess: str | None) -> bool:
+        """Whether a member keeps to its quota; it is cut off if not, and what it sent before that is not read."""
+        if excess is None:
+            return True
+        self.dropped[member] += 1
+        self._dispatch("quota", lambda: [do.DropPeer(member, excess)])
+        return False
 
     def _guard(self, member: MemberId, name: str, ask: Callable[[], list[do.Effect]]) -> None:
         """A peer's nonsense is counted and dropped; too much of it cuts the peer off."""
@@ -231,6 +257,10 @@ class Reactor:
             case do.StartTimer(key, delay_ms):
                 self.timers.start(key, delay_ms)
             case do.DropPeer(member, reason):
+                if member in self._cut_off:
+                    return
+                self._cut_off.add(member)
+                self._quota(member).cut_off(monotonic_ns())
                 self._note_problem(f"member {member} was cut off for a while: {reason}")
                 if self.network is not None and member in self.peer_of:  # a block in between may have removed it
                     self.network.drop(self.peer_of[member], reason)
@@ -307,12 +337,12 @@ class Reactor:
                 self._nursery.start_soon(self._work, study, number, job)
             case do.ComputeSum(study, round_, number, sum_job):
                 self._compute(
-                    _is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), "computed",
+                    is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), "computed",
                     lambda result: self.core.computed_sum(study, round_, number, result, now_ms()),
                 )
             case do.ComputeRound(study, number, round_job):
                 self._compute(
-                    _is_short_round(round_job), lambda: round_jobs.run(round_job), "computed",
+                    is_short_round(round_job), lambda: round_jobs.run(round_job), "computed",
                     lambda result: self.core.computed_round(study, number, result, now_ms()),
                 )
             case _:
@@ -355,29 +385,3 @@ class Reactor:
 def now_ms() -> int:
     """Return UTC in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
-
-
-def _is_short_sum(job: sum_jobs.Job) -> bool:
-    match job:
-        case sum_jobs.HashChunk(data):
-            return len(data) <= 4 * SHORT_VECTOR_BYTES
-        case sum_jobs.CheckShares(_, dealt):
-            return len(dealt) <= 8
-        case sum_jobs.MaskInput():
-            return job.values.nbytes * len(job.points) <= SHORT_VECTOR_BYTES
-        case sum_jobs.SumChunks(chunks):
-            return sum(len(part) for _, parts in chunks for part in parts) <= SHORT_VECTOR_BYTES
-        case sum_jobs.Unmask():
-            return sum(map(len, job.chunks)) * len(job.points) <= SHORT_VECTOR_BYTES
-        case _:
-            assert_never(job)
-
-
-def _is_short_round(job: round_jobs.Job) -> bool:
-    match job:
-        case round_jobs.MakeInput():
-            return len(job.delta or b"") <= SHORT_VECTOR_BYTES
-        case round_jobs.Conclude():
-            return job.total.nbytes <= SHORT_VECTOR_BYTES
-        case _:
-            assert_never(job)

@@ -7,7 +7,7 @@ waited here for a while is passed on to all, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from fednode.crypto import Signer
 from fednode.errors import Rejected
@@ -22,7 +22,11 @@ from fednode.node.chain import Chain
 from fednode.node.effects import log
 from fednode.node.outbox import RESEND_MS, Outbox
 
-TRAFFIC_TIMER = ("traffic",)
+TRAFFIC_TIMER = ("traffic", "again")
+GATHER_TIMER = ("traffic", "gather")
+
+GATHER_MS = 5
+"""Own transactions leave in at most so many frames: a frame costs everybody more to read than a transaction in it."""
 
 MAX_REFUSED = 64
 """Transactions of one frame that the pool may refuse before the rest goes unread: checking a thousand signatures for
@@ -35,6 +39,9 @@ class Traffic:
     def __init__(self, chain: Chain, chain_id: bytes, member: MemberId, signer: Signer) -> None:
         self._chain = chain
         self.outbox = Outbox(chain_id, member, signer)
+        self._public_key = signer.public_key
+        self._gathered: list[bytes] = []
+        self._is_gathering = False
         self._is_timed = False
         self._waiting: set[Hash] = set()
         self._passed_on: set[Hash] = set()
@@ -47,13 +54,16 @@ class Traffic:
         """
         is_new, refused = False, 0
         for data in items:
-            transaction = self._chain.verify(data)
+            transaction = self._chain.read(data)
             try:
-                is_new |= self._chain.admit(transaction)
+                is_welcome = self._chain.is_welcome(transaction)
             except Rejected:
                 refused += 1
                 if refused >= MAX_REFUSED:
                     break
+                continue
+            if is_welcome:
+                is_new |= self._chain.admit(self._chain.verify(data, transaction))
         return is_new, self._start_timer() if is_new else []
 
     def submit(self, body: Body, now_ms: int) -> list[do.Effect]:
@@ -65,13 +75,28 @@ class Traffic:
         """Send own transactions to all, in as few frames as they fit, and keep them here: the leader may be another,
         or this node.
         """
-        effects: list[do.Effect] = [do.SendToAll(frame) for frame in _frames(t.data for t in transactions)]
+        effects = self._gather(transactions)
         for transaction in transactions:
             try:
-                self._chain.admit(self._chain.verify(transaction.data))
+                self._chain.admit(self._chain.adopt(transaction, self._public_key))
             except Rejected as error:
                 effects.append(log("own-transaction-refused", reason=error.reason, id=transaction.txid))
         return effects + self._start_timer() if transactions else effects
+
+    def _gather(self, transactions: Sequence[Transaction]) -> list[do.Effect]:
+        """Send at once what comes after a pause, and the rest in one frame every `GATHER_MS`."""
+        if not transactions:
+            return []
+        self._gathered += [transaction.data for transaction in transactions]
+        return [] if self._is_gathering else self._flush()
+
+    def _flush(self) -> list[do.Effect]:
+        self._is_gathering = bool(self._gathered)
+        if not self._gathered:
+            return []
+        frames = [do.SendToAll(frame) for frame in _frames(self._gathered)]
+        self._gathered = []
+        return [*frames, do.StartTimer(GATHER_TIMER, GATHER_MS)]
 
     def on_block(self, committed: Iterable[Transaction], own_nonce: int, now_ms: int) -> list[do.Effect]:
         """Forget what the block carries; send again what its nonces made worthless.
@@ -87,7 +112,11 @@ class Traffic:
                 again.append(transaction)
         return self.send(again)
 
-    def on_timer(self, now_ms: int) -> list[do.Effect]:
+    def on_timer(self, key: Hashable, now_ms: int) -> list[do.Effect]:
+        """One of the two timers has run out."""
+        return self._flush() if key == GATHER_TIMER else self._send_again(now_ms)
+
+    def _send_again(self, now_ms: int) -> list[do.Effect]:
         """Send own transactions again, and pass on what was already here the last time."""
         self._is_timed = False
         own = self.outbox.due(self._chain.height, now_ms)

@@ -33,6 +33,7 @@ class Kind(IntEnum):
 
 
 _KINDS = frozenset(Kind)
+_SYNC = bytes([Kind.SYNC])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ def encode_transactions(items: tuple[bytes, ...]) -> bytes:
 def encode_want(want: Want) -> bytes:
     """Return the frame of a request."""
     return bytes([Kind.WANT]) + encode(want, Want)
+
+
+def is_sync(data: bytes) -> bool:
+    """Whether a frame is for catch-up."""
+    return data[:1] == _SYNC
 
 
 def decode_frame(data: bytes) -> Frame:

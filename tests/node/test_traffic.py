@@ -11,7 +11,7 @@ from fednode.ledger.rules import Receipt
 from fednode.ledger.transaction import decode_transaction
 from fednode.node import effects as do
 from fednode.node.outbox import MAX_PENDING
-from fednode.node.traffic import Traffic
+from fednode.node.traffic import GATHER_MS, GATHER_TIMER, Traffic
 from fednode.node.wire import decode_frame
 
 STUDY = bytes(32)
@@ -25,8 +25,17 @@ class FakeChain:
         self.height, self.refused = 5, refused
         self.pool = Mempool(lambda transaction: True, self.height)
 
-    def verify(self, data):
+    def read(self, data):
         return decode_transaction(data)
+
+    def is_welcome(self, transaction):
+        return self.pool.is_welcome(transaction)
+
+    def verify(self, data, read=None):
+        return read or decode_transaction(data)
+
+    def adopt(self, transaction, public_key):
+        return transaction
 
     def admit(self, transaction):
         return self.pool.add(transaction)
@@ -44,6 +53,16 @@ def sends(effects):
     return [effect for effect in effects if isinstance(effect, do.SendToAll)]
 
 
+def items(effects):
+    return [item for effect in sends(effects) for item in decode_frame(effect.data).items]
+
+
+def pause(traffic):
+    """Let the gathering of transactions come to its end."""
+    while traffic.on_timer(GATHER_TIMER, NOW_MS):
+        pass
+
+
 def ack(number):
     return SumAck(STUDY, number, 0, bytes(32))
 
@@ -51,6 +70,7 @@ def ack(number):
 def test_what_a_later_nonce_made_worthless_is_signed_anew_and_sent_again():
     traffic = traffic_of(FakeChain())
     traffic.submit(ack(1), NOW_MS)
+    pause(traffic)
     again = traffic.on_block((), 1000 * NOW_MS + 7, NOW_MS + 50)
     assert len(sends(again)) == 1
     assert len(traffic.outbox) == 1
@@ -61,6 +81,7 @@ def test_a_message_of_a_phase_that_ended_without_it_is_given_up():
     traffic = traffic_of(FakeChain(SumAck))
     for number in range(2 * MAX_PENDING):
         assert traffic.submit(ack(number), NOW_MS + number)
+        pause(traffic)
         assert traffic.on_block((), 1000 * (NOW_MS + number) + 7, NOW_MS + number) == []
         assert len(traffic.outbox) == 0
 
@@ -69,6 +90,21 @@ def test_what_belongs_to_no_phase_is_kept_even_while_the_rules_refuse_it():
     traffic = traffic_of(FakeChain(Ready, Memo))
     traffic.submit(Ready(STUDY, bytes(32)), NOW_MS)
     traffic.submit(Memo("audited"), NOW_MS + 1)
-    (frame,) = sends(traffic.on_block((), 1000 * (NOW_MS + 1) + 7, NOW_MS + 50))
-    assert len(decode_frame(frame.data).items) == 2
+    pause(traffic)
+    again = traffic.on_block((), 1000 * (NOW_MS + 1) + 7, NOW_MS + 50)
+    assert (len(sends(again)), len(items(again))) == (1, 2)
     assert len(traffic.outbox) == 2
+
+
+def test_what_comes_close_behind_another_is_gathered_into_one_frame():
+    traffic = traffic_of(FakeChain())
+    first = traffic.submit(ack(1), NOW_MS)
+    assert len(items(first)) == 1  # nothing waits for company
+    assert do.StartTimer(GATHER_TIMER, GATHER_MS) in first
+    for number in range(2, 12):
+        assert sends(traffic.submit(ack(number), NOW_MS)) == []
+    rest = traffic.on_timer(GATHER_TIMER, NOW_MS + GATHER_MS)
+    assert (len(sends(rest)), len(items(rest))) == (1, 10)
+    assert do.StartTimer(GATHER_TIMER, GATHER_MS) in rest
+    assert traffic.on_timer(GATHER_TIMER, NOW_MS + 2 * GATHER_MS) == []
+    assert len(items(traffic.submit(ack(12), NOW_MS + 100))) == 1

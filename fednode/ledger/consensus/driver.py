@@ -303,13 +303,17 @@ class Driver:
 
     def note_evidence(self, piece: Evidence, is_own: bool) -> None:
         """Keep a proven double vote until a block carries it; the member that found it tells the others once."""
-        if piece.offence in self.evidence or len(self.evidence) >= MAX_PENDING_EVIDENCE or not self._is_fit(piece):
+        if not self.wants(piece):
             return
         self.evidence[piece.offence] = piece
         self.effects.append(ask.FoundEvidence(piece.sender, piece.height))
         if is_own:
             self.effects.append(ask.Broadcast(piece))
         self.begin_height()
+
+    def wants(self, piece: Evidence) -> bool:
+        """Whether a double vote, once it is proven, would be kept."""
+        return piece.offence not in self.evidence and len(self.evidence) < MAX_PENDING_EVIDENCE and self._is_fit(piece)
 
     def _is_fit(self, piece: Evidence) -> bool:
         try:

@@ -38,6 +38,15 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfReach:
+    """`peer` sent a message of a `height` long decided here, or far ahead; nothing in it was checked."""
+
+    peer: MemberId
+    height: Height
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer asked for by `StartTimer` has run out."""
 
@@ -71,4 +80,4 @@ class BlockSynced:
     now_ms: int
 
 
-Event = Started | Received | TimerFired | WorkArrived | PeerUp | BlockSynced
+Event = Started | Received | OutOfReach | TimerFired | WorkArrived | PeerUp | BlockSynced

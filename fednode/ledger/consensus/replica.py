@@ -22,6 +22,7 @@ from fednode.ledger.consensus.effects import Effect
 from fednode.ledger.consensus.events import (
     BlockSynced,
     Event,
+    OutOfReach,
     PeerUp,
     Received,
     Started,
@@ -69,6 +70,11 @@ class Replica:
         return self._driver.tip
 
     @property
+    def member(self) -> MemberId | None:
+        """Who this node is; None if it only follows."""
+        return self._driver.signer.member
+
+    @property
     def state(self) -> HeightState:
         """View, step, lock and valid value of the height under decision."""
         return self._driver.state
@@ -88,6 +94,19 @@ class Replica:
         """Double votes that are not on the chain yet."""
         return tuple(self._driver.evidence.values())
 
+    def awaits(self, block_hash: bytes) -> bool:
+        """Whether the body of this block was asked for and is not here yet."""
+        return self._recovery.is_awaited(block_hash) and self._driver.facts.get_block(block_hash) is None
+
+    def has_proposal(self, vote: Vote) -> bool:
+        """Whether this very proposal of the height under decision is here, with its block."""
+        known = self._driver.facts.get_proposal(vote.view)
+        return known is not None and known.vote == vote
+
+    def wants(self, piece: Evidence) -> bool:
+        """Whether a double vote, once it is proven, would be kept."""
+        return self._driver.wants(piece)
+
     def handle(self, event: Event) -> list[Effect]:
         """Take one event; return what is to be done, in this order."""
         driver = self._driver
@@ -95,6 +114,8 @@ class Replica:
         match event:
             case Received():
                 self._dispatch(event.message.value, MemberId(event.message.sender))
+            case OutOfReach():
+                self._on_out_of_reach(event.peer, event.height)
             case TimerFired():
                 self._on_timer(event)
             case WorkArrived():
@@ -176,6 +197,11 @@ class Replica:
         if self._recovery.is_news(peer, height):
             self._driver.effects.append(ask.Behind(peer, Height(height)))
         return True
+
+    def _on_out_of_reach(self, peer: MemberId, height: int) -> None:
+        """Somebody is far ahead, or so far behind that its votes are of no use: tell catch-up, or tell it."""
+        if not self._note_height(peer, height) and height < self._driver.tip.height:
+            self._send(peer, self._recovery.answer_laggard(height, peer, self._driver.now_ms))
 
     def _on_vote(self, vote: Vote, peer: MemberId) -> None:
         driver = self._driver

@@ -1,0 +1,39 @@
+"""Which computations are done at once, on the loop, and which in another thread."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from fednode.rounds import jobs as round_jobs
+from fednode.smpc import jobs as sum_jobs
+
+SHORT_VECTOR_BYTES = 1 << 18
+"""Jobs on vectors up to this size take about a millisecond, not worth a thread's round trip."""
+
+
+def is_short_sum(job: sum_jobs.Job) -> bool:
+    """Whether a job of a secure sum is short."""
+    match job:
+        case sum_jobs.HashChunk(data):
+            return len(data) <= 4 * SHORT_VECTOR_BYTES
+        case sum_jobs.CheckShares(_, dealt):
+            return len(dealt) <= 8
+        case sum_jobs.MaskInput():
+            return job.values.nbytes * len(job.points) <= SHORT_VECTOR_BYTES
+        case sum_jobs.SumChunks(chunks):
+            return sum(len(part) for _, parts in chunks for part in parts) <= SHORT_VECTOR_BYTES
+        case sum_jobs.Unmask():
+            return sum(map(len, job.chunks)) * len(job.points) <= SHORT_VECTOR_BYTES
+        case _:
+            assert_never(job)
+
+
+def is_short_round(job: round_jobs.Job) -> bool:
+    """Whether a job of a round is short."""
+    match job:
+        case round_jobs.MakeInput():
+            return len(job.delta or b"") <= SHORT_VECTOR_BYTES
+        case round_jobs.Conclude():
+            return job.total.nbytes <= SHORT_VECTOR_BYTES
+        case _:
+            assert_never(job)

@@ -1,0 +1,124 @@
+"""Bounds on what one member may send: honest rates never meet them, floods do within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fednode.codec import encode
+from fednode.ids import MemberId
+from fednode.ledger.consensus.messages import BlockRequest
+from fednode.node import wire
+from fednode.node.quota import BYTES_BURST, CLAIMS_BURST, FRAMES_BURST, FRAMES_PER_S, PENALTY, PENALTY_NS, Quota
+from fednode.p2p import network as net
+from tests.node.test_reactor import Stage, settled
+
+SECOND_NS = 1_000_000_000
+
+
+def send(quota: Quota, per_s: int, size_bytes: int, seconds: int, is_asked_for: bool = False) -> float | None:
+    """Return the seconds after which a steady sender is cut off, None if it is not."""
+    for index in range(per_s * seconds):
+        at_ns = SECOND_NS + index * SECOND_NS // per_s
+        if quota.take_frame(size_bytes, is_asked_for, at_ns) is not None:
+            return (at_ns - SECOND_NS) / SECOND_NS
+    return None
+
+
+def test_an_honest_member_at_its_busiest_is_never_cut_off() -> None:
+    """Two hundred frames of transactions a second, three votes for each of sixty blocks, for ten minutes."""
+    assert send(Quota(), 380, 3_000, 600) is None
+
+
+def test_what_piled_up_while_this_node_stood_still_is_read() -> None:
+    quota = Quota()
+    backlog = 5 * 380  # connections that are silent for longer are ended
+    assert all(quota.take_frame(3_000, False, SECOND_NS) is None for _ in range(backlog))
+    assert send(quota, 380, 3_000, 60) is None
+
+
+def test_a_flood_of_messages_ends_within_seconds() -> None:
+    seconds = send(Quota(), 2_000, 200, 60)
+    assert seconds is not None
+    assert seconds <= FRAMES_BURST / (2_000 - FRAMES_PER_S) + 0.01
+
+
+def test_a_flood_of_bytes_ends_within_seconds() -> None:
+    seconds = send(Quota(), 10, 1_000_000, 60)
+    assert seconds is not None and seconds <= 10
+    assert send(Quota(), 10, 1_000_000, 60, is_asked_for=True) is None  # answers while this node catches up
+
+
+def test_one_message_of_any_size_is_no_flood() -> None:
+    for quota in (Quota(), Quota()):
+        assert quota.take_bytes(10 * int(BYTES_BURST), SECOND_NS) is None
+        quota.cut_off(SECOND_NS)
+        assert quota.take_bytes(10 * int(BYTES_BURST), SECOND_NS) is None
+
+
+def test_who_was_cut_off_has_smaller_reserves_for_an_hour() -> None:
+    quota = Quota()
+    quota.cut_off(SECOND_NS)
+    quota.connected(31 * SECOND_NS)
+    taken = sum(quota.take_frame(100, False, 31 * SECOND_NS) is None for _ in range(10_000))
+    assert taken == FRAMES_BURST / PENALTY
+    quota.connected(SECOND_NS + PENALTY_NS + 1)
+    taken = sum(quota.take_frame(100, False, SECOND_NS + PENALTY_NS + 1) is None for _ in range(10_000))
+    assert taken == FRAMES_BURST
+
+
+def test_announcements_have_a_bound_of_their_own() -> None:
+    quota = Quota()
+    taken = sum(quota.take_claim(SECOND_NS) is None for _ in range(1000))
+    assert taken == CLAIMS_BURST
+    assert quota.take_frame(100, False, SECOND_NS) is None
+
+
+# --- the reactor ------------------------------------------------------------------------------------------------
+
+def flood(stage: Stage, member: int, count: int) -> None:
+    frame = wire.encode_consensus(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
+    for _ in range(count):
+        stage.reactor._on_network(net.Received(stage.peer(member), frame))
+
+
+def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+        flood(stage, 2, int(FRAMES_BURST) + 5_000)
+        await settled()
+        ((peer, reason),) = stage.network.dropped
+        assert peer == stage.peer(2) and "messages a second" in reason
+        assert stage.reactor.dropped[MemberId(2)] > 3_000
+        assert any("cut off" in problem for problem in stage.reactor.problems)
+        frames = sum(line["kind"] == "frame" for line in stage.lines())
+        assert frames <= FRAMES_BURST + 1_000
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+        flood(stage, 2, int(FRAMES_BURST) + 2_000)
+        stage.reactor._on_network(net.PeerDown(stage.peer(2), "dropped"))
+        assert len(stage.network.dropped) == 1
+        stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+        before = sum(line["kind"] == "frame" for line in stage.lines())
+        flood(stage, 2, 10)
+        assert sum(line["kind"] == "frame" for line in stage.lines()) == before + 10
+        assert len(stage.network.dropped) == 1
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_blobs_that_nobody_asked_for_count(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        peer, header = stage.peer(3), encode(wire.ModelHeader(bytes(32)), wire.BlobHeader)
+        stage.network.tell(net.PeerUp(peer, "address"))
+        await settled()
+        refused = [stage.reactor.accept_blob(peer, header, 8_000_000) for _ in range(10)]
+        assert not any(refused)
+        ((dropped, reason),) = stage.network.dropped
+        assert dropped == peer and "MB a second" in reason
+
+    Stage(tmp_path, count=4).play(body)
