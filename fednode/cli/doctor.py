@@ -18,7 +18,7 @@ from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.errors import FednodeError
 from fednode.node.control_client import NotRunning
-from fednode.node.files import daemon_pid
+from fednode.node.files import daemon_pid, describe
 
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis
@@ -97,6 +97,9 @@ def _examine(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, None, str(reason))
     except FednodeError as error:
         cause, _, fix = str(error).partition("; ")
+        return Finding(name, False, cause, fix)
+    except OSError as error:
+        cause, _, fix = f"cannot use {error.filename}: {describe(error)}".partition("; ")
         return Finding(name, False, cause, fix)
 
 

@@ -40,9 +40,9 @@ def logs(
     """Show what the daemon did. Holds kinds, hashes and numbers, never keys or patients: safe to send to support."""
     path = site.home.journal.parent / OUTPUTS[source]
     show = str if source != "journal" else _checked if as_json else _readable
-    if not path.exists() and not follow:
-        raise Unavailable(f"there is no {path} yet; the daemon writes it when it runs")
     with environment("read the log", path):
+        if not path.exists() and not follow:
+            raise Unavailable(f"there is no {path} yet; the daemon writes it when it runs")
         fits = partial(_fits, kind=kind, is_all=is_all or kind is not None or source != "journal")
         for line in _lines(path, lines, follow, fits):
             click.echo(show(line))

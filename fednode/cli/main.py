@@ -15,7 +15,7 @@ import click
 
 from fednode import __version__
 from fednode.cli.site import Site, site_options
-from fednode.errors import FednodeError
+from fednode.errors import FednodeError, Unavailable
 from fednode.ids import PROTOCOL_VERSION
 
 DAILY: Mapping[str, tuple[str, str]] = {
@@ -45,6 +45,7 @@ TOPICS: Mapping[str, tuple[str, str]] = {
 COMMANDS = {**DAILY, **TOPICS}
 
 INTERRUPTED_EXIT_CODE = 130
+UNAVAILABLE_EXIT_CODE = Unavailable.exit_code
 
 
 class LazyGroup(click.Group):
@@ -118,10 +119,20 @@ def run(arguments: list[str]) -> int:
         return _tell("interrupted", INTERRUPTED_EXIT_CODE)
     except FednodeError as error:
         return _tell(str(error), error.exit_code)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            return _tell_environment(error)
         # The reader (head, less) has gone; keep the interpreter from complaining about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _tell_environment(error: OSError) -> int:
+    """Tell what the system refused, where no command has said it better: files of another account, a broken disk."""
+    from fednode.node.files import describe
+
+    what = f"cannot use {error.filename}" if error.filename is not None else "cannot go on"
+    return _tell(f"{what}: {describe(error)}", UNAVAILABLE_EXIT_CODE)
 
 
 def _tell(text: str, code: int) -> int:

@@ -37,7 +37,8 @@ class NotRunning(Unavailable):
 
 def pack_frame(message: Mapping[str, Json]) -> bytes:
     """Return one frame."""
-    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    # Half a surrogate pair, which a caller's JSON may bring in, is written as the escape it came as.
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
     if len(body) > MAX_FRAME_BYTES:
         raise Unavailable(f"the answer has {len(body)} bytes, more than {MAX_FRAME_BYTES}; ask for a smaller range")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
@@ -47,7 +48,7 @@ def unpack_body(body: bytes) -> Mapping[str, Json]:
     """Return the message of a frame; raise `Unavailable` if it is none."""
     try:
         message = json.loads(body)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or a number of thousands of digits
         message = None
     if not isinstance(message, dict):
         raise Unavailable("the other side of the control socket speaks another language; use one version of fednode")

@@ -24,6 +24,7 @@ from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.member_state import find_member
 from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.chain import Chain
+from fednode.node.clock_check import ClockCheck
 from fednode.node.config import HospitalConfig
 from fednode.node.control import serve_control
 from fednode.node.core import Core, Identity
@@ -183,6 +184,7 @@ async def _serve(
             while tells:
                 tells.pop()()
             nursery.start_soon(_stop_when_changed, reactor, nursery.cancel_scope)
+            nursery.start_soon(_watch_clock, reactor, warned)
             await reactor.run(network)
     return reactor.identity_changed.is_set() and not stopped.is_set()
 
@@ -190,6 +192,16 @@ async def _serve(
 async def _stop_when_changed(reactor: Reactor, scope: trio.CancelScope) -> None:
     await reactor.identity_changed.wait()
     scope.cancel()
+
+
+async def _watch_clock(reactor: Reactor, warned: Warned) -> None:
+    check = ClockCheck()
+    while True:
+        await reactor.wait_block()
+        if reactor.core.catch_up.target is None:
+            found = check.look(reactor.core.replica.tip.time_ms, now_ms())
+            if found is not None:
+                warned.add(found)
 
 
 async def _stop_on_signal(stop: Callable[[], None]) -> None:

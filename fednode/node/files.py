@@ -24,7 +24,7 @@ PRIVATE_FOLDER = 0o700
 PUBLIC_FILE = 0o644
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota of this account is used up"}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,14 @@ def environment(action: str, path: Path, kind: type[FednodeError] = Unavailable)
         raise kind(f"cannot {action} {path}: {_reason(error)}; {_fix(code)}") from None
 
 
+def describe(error: OSError) -> str:
+    """Return what the system said to a program that asked for something, and what to do about it."""
+    code = error.errno or 0
+    if code in _FULL:
+        return f"{_FULL[code]}; free some space and start again, nothing was lost"
+    return f"{_reason(error)}; {_fix(code)}"
+
+
 def _reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
@@ -134,6 +142,10 @@ def _reason(error: OSError) -> str:
 def _fix(code: int) -> str:
     if code in _DENIED:
         return "run as the account that owns it, or change its permissions"
+    if code == errno.EROFS:
+        return "mount its disk writable (a disk with errors is often made read-only by the system), or use another one"
+    if code == errno.EIO:
+        return "the disk does not answer as it should; check it, and move to another one"
     if code == errno.ENOENT:
         return "check the path"
     if code in (errno.EISDIR, errno.ENOTDIR):
@@ -235,10 +247,11 @@ _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 def daemon_pid(home: Home) -> int | None:
     """Return the process id of whoever holds the lock (0 if it has not written it yet), None if nobody does."""
-    try:
-        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    with environment("look at the lock", home.lock):
+        try:
+            descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
     try:
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
         is_free = struct.unpack(_FLOCK, answer)[0] == fcntl.F_UNLCK

@@ -33,13 +33,16 @@ class _Pending:
 
 
 class Outbox:
-    """Signs bodies, remembers them until they are final. Nonces are microseconds of the clock, always rising."""
+    """Signs bodies, remembers them until they are final. Nonces are microseconds of the clock, always rising.
 
-    def __init__(self, chain_id: bytes, member: MemberId, signer: Signer) -> None:
+    `last_nonce` is the one the ledger has seen: a clock that was set back must not make everything refused.
+    """
+
+    def __init__(self, chain_id: bytes, member: MemberId, signer: Signer, last_nonce: int = 0) -> None:
         self._chain_id = chain_id
         self._member = member
         self._signer = signer
-        self._last_nonce = 0
+        self._last_nonce = last_nonce
         self._pending: dict[Hash, _Pending] = {}
         self._bodies: set[Body] = set()
 

@@ -23,7 +23,7 @@ from fednode.ledger.consensus.signing import (
     decode_record,
     encode_record,
 )
-from fednode.node.files import PRIVATE_FOLDER, environment, read_bounded, set_aside, write_atomic
+from fednode.node.files import PRIVATE_FOLDER, environment, set_aside, write_atomic
 
 SLOT_NAMES = ("slot-a", "slot-b")
 SLOT_BYTES = 4096
@@ -44,7 +44,8 @@ class SignStateFile:
 
     def exists(self) -> bool:
         """Whether there is a slot, readable or not."""
-        return any(path.exists() for path in self._paths)
+        with environment("look for the sign-state", self._folder):
+            return any(path.exists() for path in self._paths)
 
     def create(self, record: SignRecord) -> None:
         """Write the first record of a new key; raise `StorageError` rather than replace one that is there."""
@@ -61,7 +62,7 @@ class SignStateFile:
         With one damaged slot `silent_until` is set from `tip_height`: the lost record cannot be of a later height,
         unless the store was lost as well.
         """
-        if not any(path.exists() for path in self._paths):
+        if not self.exists():
             return None
         records = [self._read(path) for path in self._paths]
         readable = [(record.place, slot) for slot, record in enumerate(records) if record is not None]
@@ -113,8 +114,15 @@ class SignStateFile:
         self._next = 1 - self._next
 
     def _read(self, path: Path) -> SignRecord | None:
+        with environment("read the sign-state", path):
+            try:
+                with path.open("rb") as file:
+                    data = file.read(MAX_RECORD_BYTES + SLOT_BYTES)
+            except PermissionError:
+                raise  # somebody else's file is not a damaged one
+            except OSError:
+                return None
         try:
-            data = read_bounded(path, MAX_RECORD_BYTES + SLOT_BYTES, "sign-state", StorageError)
             length = int.from_bytes(data[:LENGTH_BYTES], "big")
             return decode_record(data[LENGTH_BYTES : LENGTH_BYTES + length])
         except StorageError:

@@ -43,7 +43,7 @@ from fednode.ledger.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.node import wire
 from fednode.node.config import load_config
 from fednode.node.control import Arguments
-from fednode.node.control_client import unpack_body
+from fednode.node.control_client import pack_frame, unpack_body
 from fednode.node.journal import is_line_whole
 from fednode.node.keystore import read_public_keys
 from fednode.p2p.addresses import parse_multiaddr
@@ -205,6 +205,7 @@ def control(data: bytes) -> None:
     """Requests over the control socket."""
     with contextlib.suppress(Unavailable):
         message = unpack_body(data)
+        pack_frame({"error": f"no call {message.get('call')}"})
         values = message.get("args")
         arguments = Arguments(values if isinstance(values, dict) else {})
         for name in arguments.values:

@@ -199,3 +199,39 @@ def test_other_accounts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             await _ask(home, "echo")
 
     _with_daemon(tmp_path, body)
+
+
+HOSTILE = [
+    b'{"format":1,"call":"echo","args":{"number":' + b"9" * 5000 + b"}}",
+    b'{"format":' + b"1" * 5000 + b',"call":"echo","args":{}}',
+    b'{"format":1,"call":"\\ud800","args":{}}',
+    b'{"format":"\\udfff","call":"echo","args":{}}',
+    b'{"format":1,"call":["echo"],"args":{}}',
+    b'{"format":1,"call":"echo","args":{"text":"\\ud800"}}',
+    b'{"format":1,"call":"echo","args":{"number":1e400}}',
+    b'{"format":1,"call":"echo","args":{"number":NaN}}',
+    b'{"format":1,"call":"echo","args":[]}',
+    b"[" * 200_000,
+    b'{"a":' * 100_000,
+    b"\xff\xfe\x00",
+    b"null",
+    b'"text"',
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_request_ends_the_daemon(tmp_path: Path, body: bytes) -> None:
+    """Each gets an answer or a hang-up, and the next caller is served."""
+    def send(home: Home) -> bytes:
+        with socket.socket(socket.AF_UNIX) as caller, socket_address(home.socket) as address:
+            caller.settimeout(5)
+            caller.connect(address)
+            caller.sendall(len(body).to_bytes(4, "big") + body)
+            return caller.recv(1 << 16)
+
+    async def ask(home: Home) -> None:
+        answer = await trio.to_thread.run_sync(send, home)
+        assert b'"error"' in answer, answer
+        assert await _ask(home, "echo") == {"text": "nothing", "number": None}
+
+    _with_daemon(tmp_path, ask)
