@@ -72,6 +72,7 @@ def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
         ("clock", visit.clock),
         ("disk", visit.disk),
         ("memory", visit.memory),
+        ("storage", visit.storage),
         ("daemon", visit.daemon),
         ("members reachable", visit.reachable),
     ]
@@ -228,6 +229,27 @@ class _Visit:
             text = f"{available_mb} MB of memory free, daemon and training take up to {NEEDED_MEMORY_MB} MB"
             raise FednodeError(f"{text}; end other programs or add memory")
         return f"{available_mb} MB available"
+
+    def storage(self) -> str:
+        """Open what a stopped daemon left: store, state and sign-state, as the next start would."""
+        from fednode.ledger.leveldb import open_store
+        from fednode.node.sign_state import SignStateFile
+
+        home = self.values.home
+        if daemon_pid(home) is not None:
+            raise _Skip("looked at by the daemon when it started; 'fednode status' shows what it found")
+        if not home.chain.exists():
+            raise _Skip("no store yet")
+        store = open_store(home.chain, self.genesis)
+        try:
+            height = int(store.tip.height)
+        finally:
+            store.close()
+        file = SignStateFile(home.sign_state)
+        file.load(height)
+        if file.damage is not None:
+            raise FednodeError(file.damage)
+        return f"{height} blocks, state and sign-state are whole"
 
     def daemon(self) -> str:
         if daemon_pid(self.values.home) is None:

@@ -30,6 +30,13 @@ def test_nonces_rise_even_when_the_clock_stands_or_goes_back(outbox: Outbox) -> 
     assert nonces == sorted(set(nonces)) and nonces[0] == 1000 * NOW_MS
 
 
+def test_clock_that_was_set_back_before_the_start_does_not_make_everything_refused() -> None:
+    seen = 1000 * NOW_MS
+    outbox = Outbox(bytes(32), MemberId(2), Ed25519Signer(Secret(b"k" * 32)), seen)
+    transaction = outbox.sign(memo(1), 7, NOW_MS - 86_400_000)
+    assert transaction is not None and transaction.nonce == seen + 1
+
+
 def test_one_of_each_body_and_not_too_many(outbox: Outbox) -> None:
     assert outbox.sign(memo(0), 7, NOW_MS) is not None
     assert outbox.sign(memo(0), 7, NOW_MS) is None
