@@ -45,7 +45,6 @@ OBSERVER_FRAMES = (wire.SyncFrame, wire.Transactions)
 HOLD_TIMER = ("hold",)
 RANGES_PER_S = 20
 """Ranges of blocks one member is served: more than it can check, and little of this node's time."""
-
 HOLD_MS = 30
 """How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
 
@@ -242,7 +241,7 @@ class Core:
         transactions: list[Transaction] = []
         try:
             transactions.extend(map(self._sign, bodies))
-        except Refused:
+        except (Refused, Rejected):
             for transaction in transactions:
                 self.traffic.outbox.forget(transaction)
             raise

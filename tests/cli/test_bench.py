@@ -6,10 +6,14 @@ import json
 import os
 
 import pytest
+import trio
 
-from fednode.cli.bench import LINES, _print
+from fednode.cli import bench_replay
+from fednode.cli.bench import CONSENSUS_LINES, LINES, _print, _print_columns
+from fednode.cli.bench_chain import TX_BYTES, memo_text, transaction_bytes
+from fednode.cli.bench_relay import Relay
 from fednode.cli.bench_round import _phases
-from fednode.cli.local_federation import percentile
+from fednode.cli.local_federation import free_ports, percentile
 from fednode.cli.main import run
 
 ONE_PROCESSOR = 100.0
@@ -69,3 +73,74 @@ def test_a_secure_sum_in_one_process_is_exact_whatever_is_lost(capsys, loss):
     assert 0 < result["feldman_s"] < result["cpu_s_per_member"]
     lost_again = result["bytes_sent_per_member"] - 1000 * result["constant_kb"] > 1.01 * 2 * 3 * 5000
     assert lost_again == (loss != "0")
+
+
+def test_the_load_is_of_transactions_of_256_bytes():
+    assert transaction_bytes() == TX_BYTES
+    assert len({len(memo_text(f"load {number}")) for number in range(1000)}) == 1
+
+
+def test_a_chain_that_was_made_holds_on_every_level(tmp_path):
+    for level in range(5):
+        folder = tmp_path / str(level)
+        folder.mkdir()
+        result = bench_replay.measure(4, 20, 0, level, folder, lambda text: None)
+        assert (result["blocks"], result["level"]) == (20, level)
+        assert result["blocks_per_s"] > 0
+
+
+def test_a_large_state_is_in_the_store(tmp_path):
+    result = bench_replay.measure(4, 5, 300, 2, tmp_path, lambda text: None)
+    assert result["keys"] == 300
+    genesis, _ = bench_replay._found(4)
+    assert genesis.member_set.quorum == 3
+
+
+def test_cables_delay_both_ways_and_end_with_either_side():
+    async def main() -> None:
+        async def echo(stream: trio.SocketStream) -> None:
+            async for data in stream:
+                await stream.send_all(data)
+
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        inner = listeners[0].socket.getsockname()[1]
+        (outer,) = free_ports(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, echo, listeners)
+            with Relay({outer: inner}, 20):
+                async with await trio.open_tcp_stream("127.0.0.1", outer) as stream:
+                    begin = trio.current_time()
+                    await stream.send_all(b"there and back")
+                    assert await stream.receive_some() == b"there and back"
+                    assert trio.current_time() - begin >= 0.04
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+@pytest.mark.slow
+def test_a_small_federation_is_measured_under_load_and_without_its_leader(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sizes = ["--seconds", "2", "--samples", "5", "--kills", "1", "--keys", "50"]
+    assert run(["bench", "consensus", *sizes, "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    wanted = ("members", "tx_bytes", "tx_per_s", "latency_ms_p50", "latency_ms_p99", "cpu_ms_per_tx", "failover_s")
+    assert all(result[key] > 0 for key in (*wanted, "blocks_per_s"))
+    assert (result["members"], result["tx_bytes"], result["keys"]) == (4, TX_BYTES, 50)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_sizes_stand_side_by_side(capsys):
+    results = [{key: 1.5 for key, _, _ in CONSENSUS_LINES} | {"members": number} for number in (4, 16)]
+    _print_columns(CONSENSUS_LINES, results)
+    out = capsys.readouterr().out
+    assert "16" in out and all(text in out for _, _, text in CONSENSUS_LINES)
+
+
+def test_replay_prints_what_it_measured(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run(["bench", "replay", "--blocks", "10"]) == 0
+    assert "blocks checked" in capsys.readouterr().out
+    assert run(["bench", "replay", "--blocks", "10", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["level"] == 2
+    assert list(tmp_path.iterdir()) == []

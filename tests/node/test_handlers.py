@@ -32,7 +32,8 @@ STRANGE: list[Json] = [
 def names_of_arguments() -> list[str]:
     """Every argument that any call reads."""
     source = "".join(inspect.getsource(module) for module in (handlers, member_calls, audit_calls))
-    found = sorted(set(re.findall(r'args\.(?:text|number|optional_text|optional_number|values\.get)\("(\w+)"', source)))
+    getters = r'args\.(?:texts?|number|optional_text|optional_number|values\.get)\("(\w+)"'
+    found = sorted(set(re.findall(getters, source)))
     assert len(found) > 12
     return found
 
@@ -85,3 +86,23 @@ def test_no_question_ends_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ended: list[str] = []
     stage.play(body)
     assert not ended, "\n".join(ended)
+
+
+def test_several_lines_are_final_together_and_each_is_a_transaction(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+
+    async def body(stage: Stage) -> None:
+        found = make_handlers(make_node(stage, tmp_path), lambda: None).calls
+        done = await found["submit_memos"](Arguments({"texts": [f"line {number}" for number in range(40)]}))
+        assert isinstance(done, list) and len({str(entry) for entry in done}) == 40
+        assert stage.store.tip.height == 1
+        for texts in ([], ["twice", "twice"], ["good", ""], ["good", 7], "good", ["a"] * 61):
+            with pytest.raises((FednodeError, Rejected)):
+                await found["submit_memos"](Arguments({"texts": texts}))
+        with pytest.raises(FednodeError, match="on its way"):
+            await found["submit_memos"](Arguments({"texts": [f"too many {number}" for number in range(61)]}))
+        assert len(stage.core.traffic.outbox) == 0
+        await found["submit_memos"](Arguments({"texts": ["good"]}))
+        assert stage.store.tip.height == 2
+
+    stage.play(body)
