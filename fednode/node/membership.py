@@ -6,6 +6,8 @@ blocks, and only its report is taken. Whoever is on neither list is refused by t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.member_bodies import MemberReport
 from fednode.ledger.member_state import get_candidates, get_followers, get_membership
@@ -14,6 +16,9 @@ from fednode.p2p.addresses import peer_id_of
 
 FOLLOWER = MemberId(0)
 """Number of a node that is neither member nor candidate on the chain so far: it follows and sends nothing."""
+
+PARTING_S = 2.0
+"""How long a replaced network key keeps its connection, for the block that replaced it to arrive there."""
 
 PeerMap = dict[MemberId, PeerId]
 
@@ -30,6 +35,12 @@ def dial_map(state: State, me: MemberId, own_peer: PeerId) -> dict[PeerId, tuple
         for record in get_followers(state)
         if (peer := peer_id_of(record.network_key)) != own_peer and record.member != me
     }
+
+
+def replaced_peers(before: Mapping[PeerId, MemberId], now: PeerMap, own_peer: PeerId) -> dict[PeerId, tuple[str, ...]]:
+    """Return the old peer ids of members that have new ones now, as a dial map that dials nobody."""
+    kept = {*now.values(), own_peer}
+    return {peer: () for peer, member in before.items() if peer not in kept and member in now}
 
 
 def has_changed(changes: Changes) -> bool:

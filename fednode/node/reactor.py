@@ -22,6 +22,7 @@ from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger import sync
 from fednode.ledger.bodies import Body
+from fednode.ledger.consensus.messages import Decision
 from fednode.ledger.member_state import find_member
 from fednode.ledger.rules import Receipt
 from fednode.ledger.store import DecidedBlock, LedgerStore
@@ -31,7 +32,7 @@ from fednode.node import wire
 from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.core import Core
 from fednode.node.journal import Journal
-from fednode.node.membership import FOLLOWER, PeerMap, dial_map, has_changed, peer_map
+from fednode.node.membership import FOLLOWER, PARTING_S, PeerMap, dial_map, has_changed, peer_map, replaced_peers
 from fednode.node.quota import Quota
 from fednode.node.short_jobs import is_short_round, is_short_sum
 from fednode.node.sign_state import SignStateFile
@@ -160,7 +161,7 @@ class Reactor:
         """Return after the next block is stored."""
         await self._block_stored.wait()
 
-    def _follow_members(self) -> None:
+    def _follow_members(self, block: do.StoreBlock | None = None) -> None:
         """Take over from the ledger who may connect; tell the daemon if this node is somebody else from now on."""
         state, me = self.core.chain.state, self.core.identity.member
         before, self.peer_of = self._member_of, peer_map(state)
@@ -169,12 +170,21 @@ class Reactor:
             self.addresses.pop(member, None)
             self._dispatch("peer-down", partial(self.core.peer_down, member, now_ms()))
         if self.network is not None:
-            self.network.set_members(dial_map(state, me, self.parts.own_peer))
+            parting = replaced_peers(before, self.peer_of, self.parts.own_peer) if block and self._nursery else {}
+            self.network.set_members(dial_map(state, me, self.parts.own_peer) | parting)
+            for peer in parting:  # it cannot ask any more for the block that replaced its key
+                assert block is not None and self._nursery is not None
+                self.network.send(peer, wire.encode_consensus(Decision(block.block, block.certificate)))
+                self._nursery.start_soon(self._part)
         found = find_member(state, self.parts.sign_key) or FOLLOWER
         if found == FOLLOWER and me in self.peer_of:
             self._note_problem("the ledger holds newer keys of this hospital: restart with the keystore that has them")
         elif found != me:
             self.identity_changed.set()
+
+    async def _part(self) -> None:
+        await trio.sleep(PARTING_S)
+        self._follow_members()
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -323,7 +333,7 @@ class Reactor:
             DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
         )
         if has_changed(applied.changes):
-            self._follow_members()
+            self._follow_members(effect)
         me = self.core.identity.member
         self._submissions.settle(me, effect.block.height, effect.outcome.transactions, applied.receipts)
         self._block_stored.set()

@@ -78,11 +78,12 @@ def load_sign_state(
     """Return the sign-state file and its record; None if this key signed on this chain and the record is lost.
 
     The first record is written when a key first joins a chain, and a mark beside the keys remembers that it was: a
-    home whose var/ was deleted must not begin to sign anew. Without the mark, the latest blocks are asked.
+    home whose var/ was deleted must not begin to sign anew. Without the mark, the store is asked.
     """
     file, mark = SignStateFile(home.sign_state), joined_mark(home, genesis.chain_id)
     record = file.load(int(store.tip.height))
-    if record is None and not _may_have_signed(home, public, genesis) and not _has_signed_lately(store, public.sign):
+    may_have_signed = _may_have_signed(home, public, genesis) or _has_signed(store, genesis, public.sign)
+    if record is None and not may_have_signed:
         record = initial_record(genesis.chain_id, public.sign)
         _write_mark(mark)
         file.create(record)
@@ -95,9 +96,12 @@ def _write_mark(mark: Path) -> None:
     write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")
 
 
-def _has_signed_lately(store: LedgerStore, sign_key: bytes) -> bool:
-    """Whether a certificate of the latest blocks carries this key's signature."""
+def _has_signed(store: LedgerStore, genesis: Genesis, sign_key: bytes) -> bool:
+    """Whether the store shows that this key may have voted: a founder's has from the first block on, whose store is
+    never older than its record; another's name is looked for under the latest blocks."""
     tip = int(store.tip.height)
+    if tip and any(card.sign_key == sign_key for card in genesis.members):
+        return True
     for height in range(max(1, tip - CHECKED_BLOCKS + 1), tip + 1):
         certificate, members = store.get_certificate(height), store.get_members(height)
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fednode.node.files import Home
-from tests.e2e.federation import Federation, Hospital, make_federation, study_of, study_toml
+from tests.e2e.federation import Federation, Hospital, make_federation, running, study_of, study_toml
 from tests.e2e.test_bad_input import start_fails
 
 pytestmark = pytest.mark.slow
@@ -199,3 +199,69 @@ def test_new_seal_key_is_used_from_the_next_round_on(training: Federation, victi
     victim.start()
     trains_again(training)
     assert not any("wrong" in text or "seal" in text for text in victim.status()["problems"])
+
+
+def test_restored_on_a_new_machine(tmp_path: Path) -> None:
+    """As the operating manual has it: keys from the backup, the chain from the members, a new sign key, votes again."""
+    federation = make_federation(tmp_path, None)
+    with running(federation):
+        victim, other = federation[2], federation[1]
+        other.call("submit_memo", text="before")
+        secret = {"FEDNODE_BACKUP_PASSPHRASE": "a passphrase of the backup"}
+        made = victim.cli("keys", "backup", "--to", str(tmp_path / "keys.toml"), **secret)
+        assert made.returncode == 0, made.stderr
+        victim.call("submit_memo", text="signed after the backup was made")
+        victim.kill()
+        etc = shutil.copytree(victim.home.etc, tmp_path / "etc")
+        shutil.rmtree(victim.home.root)
+        restored = victim.cli("keys", "restore", "--from", str(tmp_path / "keys.toml"), **secret)
+        assert restored.returncode == 0, restored.stderr
+        shutil.copytree(etc, victim.home.etc, dirs_exist_ok=True)
+        victim.start("--join")
+        height = other.call("submit_memo", text="with three")["height"]
+        victim.wait_height(height)
+        chain = victim.status()["chain"]
+        assert chain["is_signing"] is False and "restored from a backup" in chain["not_signing_reason"]
+        assert not victim.home.sign_state.exists()
+        rotated = victim.cli("keys", "rotate", "--sign", "--yes")
+        assert rotated.returncode == 0, rotated.stderr
+        victim.wait_end()
+        victim.start()
+        victim.poll(lambda s: s["connected"] == 3, 30)
+        federation[3].kill()  # now its vote is needed
+        assert victim.call("submit_memo", text="and it signs")["height"] > height
+        assert victim.status()["chain"]["is_signing"] is True
+        assert all(entry["double_votes"] == 0 for entry in other.call("member_list"))
+
+
+@pytest.mark.parametrize("lost", [("joined",), ("joined", "sign-state")])
+def test_lost_marks_do_not_let_a_key_begin_anew(tmp_path: Path, lost: tuple[str, ...]) -> None:
+    """Without the mark beside the keys the record counts, and without both the blocks are asked."""
+    federation = make_federation(tmp_path, None)
+    with running(federation):
+        federation[2].call("submit_memo", text="everybody signs")
+        federation[1].call("submit_memo", text="so that the certificate is on the chain")
+        federation[2].wait_height(2)
+        assert federation[2].stop() == 0
+        for mark in federation[2].home.keystore.parent.glob("joined-*"):
+            mark.unlink()
+        if "sign-state" in lost:
+            shutil.rmtree(federation[2].home.sign_state)
+        federation[2].start()
+        is_signing = federation[2].status()["chain"]["is_signing"]
+        if "sign-state" in lost:
+            assert is_signing is False
+        else:
+            assert is_signing and list(federation[2].home.keystore.parent.glob("joined-*"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_new_network_key_of_a_busy_hospital(training: Federation, victim: Hospital, seed: int) -> None:
+    """The others cut the old key off with the block that replaces it; the hospital itself must see that block."""
+    before = training[1].call("member_list")[2]["peer_id"]
+    done = victim.cli("keys", "rotate", "--network", "--yes")
+    assert done.returncode == 0, done.stderr
+    victim.wait_end()
+    victim.start()
+    trains_again(training)
+    assert training[1].call("member_list")[2]["peer_id"] != before
