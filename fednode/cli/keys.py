@@ -56,17 +56,21 @@ def show(site: Site, as_json: bool) -> None:
         print_fingerprint(public)
 
 
-@keys.command("card", example="fednode keys card\nfednode keys card --output /tmp/anna-card.toml")
+@keys.command("card", example="fednode keys card\nfednode keys card --output /tmp/anna-card.toml --format json")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
 @passphrase_option
+@format_option
 @site_options
 @pass_site
-def card(site: Site, output: Path | None, passphrase_file: Path | None) -> None:
+def card(site: Site, output: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
     """Write the identity card anew, after name or addresses have changed in the configuration."""
     values = site.load().values
     unlocked = unlock(site, passphrase_file)
     path = output or values.home.card
     write_card(path, values, unlocked)
+    if as_json:
+        print_json({"card": str(path), "fingerprint": unlocked.public.fingerprint, "sign": unlocked.public.sign.hex()})
+        return
     click.echo(f"identity card: {path}")
     print_fingerprint(unlocked.public)
 
