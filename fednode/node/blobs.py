@@ -46,6 +46,7 @@ class ModelStore:
         with environment("create the folder", self._folder):
             self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         write_atomic(self.path(name), data)
+        self._good[name] = self._stamp(name)
 
     def read_bytes(self, name: Hash) -> bytes:
         """Return a model file's bytes, unchecked."""
@@ -55,7 +56,7 @@ class ModelStore:
         """Return a model file for sending, None if it is not here or cannot be read.
 
         Mapped, not read: members may ask again and again, and what waits for a slow one must not fill this memory. It
-        is checked the first time: members would cut off whoever sends them something else than they asked for.
+        is checked the first time after a start: members would cut off whoever sends them something else than they asked for.
         """
         if self.has(name) and self._good.get(name) != self._stamp(name) and self.load(name) is None:
             return None

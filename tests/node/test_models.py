@@ -52,6 +52,10 @@ def test_damaged_foreign_or_empty_file_is_no_model(tmp_path: Path) -> None:
         store.path(MODEL.hash).write_bytes(spoilt)
         assert store.load(MODEL.hash) is None and not store.has(MODEL.hash)
     assert len(list(tmp_path.glob("*-damaged-*"))) == 5, "what was damaged is kept"
+    store.path(MODEL.hash).write_bytes(DATA[:-8] + bytes(8))
+    assert store.map_file(MODEL.hash) is None, "a damaged file is sent to nobody"
+    store.path(MODEL.hash).write_bytes(DATA)
+    assert bytes(store.map_file(MODEL.hash) or b"") == DATA
     assert store.map_file(OTHER) is None
     store.path(MODEL.hash).write_bytes(b"")
     assert store.map_file(MODEL.hash) is None
