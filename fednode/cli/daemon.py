@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +232,11 @@ def print_members(found: list[Mapping[str, Any]]) -> None:
     """Print a line for each hospital and whether it can be reached from here."""
     rows = [(str(m.get("id")), str(m.get("name")), _reach(m), short(m.get("address"))) for m in found]
     print_table(["member", "name", "reachable", "address"], rows)
+    warn_of_double_votes(found)
+
+
+def warn_of_double_votes(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line for each member that the chain holds double votes of."""
     for m in found:
         if m.get("double_votes"):
             text = f"member {m.get('id')} signed twice at {m['double_votes']} heights; 'fednode chain evidence' shows "

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fednode.cli.ask import as_records, ask, ask_record, ask_records
-from fednode.cli.daemon import print_members
+from fednode.cli.daemon import print_members, warn_of_double_votes
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
 from fednode.errors import ConfigError
@@ -30,7 +30,7 @@ def list_members(site: Site, as_json: bool) -> None:
     try:
         found: list[Mapping[str, Any]] = as_records(ask(site, "member_list"))
     except NotRunning:
-        _list_founders(site, as_json)
+        _list_stored(site, as_json)
         return
     if as_json:
         print_json(found)
@@ -38,17 +38,26 @@ def list_members(site: Site, as_json: bool) -> None:
         print_members(found)
 
 
-def _list_founders(site: Site, as_json: bool) -> None:
-    """Without a daemon: the members of the genesis file."""
+def _list_stored(site: Site, as_json: bool) -> None:
+    """Without a daemon: the members at the end of the stored chain, or of the genesis file if there is no chain yet."""
+    from fednode.cli.chain_source import open_stopped
     from fednode.cli.genesis import member_records, read_genesis
+    from fednode.node.chain_query import stored_members
 
-    found = member_records(read_genesis(site.load().values.genesis_path))
+    values = site.load().values
+    if values.home.chain.is_dir():
+        with open_stopped(site) as (store, _):
+            found: list[Mapping[str, Any]] = [*stored_members(store.load_state())]
+            source = f"the stored chain up to block {store.tip.height}"
+    else:
+        found, source = [*member_records(read_genesis(values.genesis_path))], "the genesis file"
     if as_json:
         print_json(found)
-    else:
-        rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
-        print_table(["member", "name", "fingerprint", "addresses"], rows)
-        click.echo("from the genesis file; no daemon runs on this home")
+        return
+    rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
+    print_table(["member", "name", "fingerprint", "addresses"], rows)
+    warn_of_double_votes(found)
+    click.echo(f"from {source}; no daemon runs on this home")
 
 
 @member.command("request", example="fednode member request\nfednode member request --output /tmp/emma-card.toml")

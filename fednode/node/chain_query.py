@@ -13,6 +13,7 @@ from fednode.ids import quorum
 from fednode.ledger.block import Tip
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.member_records import VersionPlan
+from fednode.ledger.member_state import get_flag
 from fednode.ledger.rules import receipts_data
 from fednode.ledger.state import State, get_members
 from fednode.ledger.store import LedgerStore
@@ -20,6 +21,7 @@ from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.verify import ChainEntry
 from fednode.ledger.version_rules import get_versions, version_at
 from fednode.ledger.versions import VERSIONS
+from fednode.node.keystore import PublicKeys
 from fednode.node.views import Json, block_view, kind_name, transaction_view, utc_text
 
 MAX_BLOCKS = 64
@@ -82,6 +84,21 @@ def describe_chain(tip: Tip, state: State, genesis: Genesis) -> dict[str, Json]:
         "protocol_version": version_at(state, tip.height + 1),
         "planned_version": versions_view(state, tip.height)["planned"],
     }
+
+
+def stored_members(state: State) -> list[dict[str, Json]]:
+    """Return the members of a state with everything public about them, and how often the chain saw them sign twice."""
+    found: list[dict[str, Json]] = []
+    for record in get_members(state):
+        public = PublicKeys(record.sign_key, record.network_key, record.seal_key)
+        flag = get_flag(state, record.member)
+        found.append({
+            "id": int(record.member), "name": record.name, "fingerprint": public.fingerprint,
+            "peer_id": public.peer_id, "sign_key": record.sign_key.hex(), "network_key": record.network_key.hex(),
+            "seal_key": record.seal_key.hex(), "addresses": list(record.addresses),
+            "double_votes": 0 if flag is None else flag.count,
+        })
+    return found
 
 
 def chain_show(store: LedgerStore, at: str) -> list[dict[str, Json]]:
