@@ -9,6 +9,7 @@ half written is ended by the next start and stays; a journal with any other dama
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import zlib
@@ -55,13 +56,13 @@ class Journal:
                 file.seek(max(0, size_bytes - CHECKED_BYTES))
                 data = file.read()
         lines = data.split(b"\n")
-        is_cut = bool(lines.pop())
+        rest = lines.pop()
         if size_bytes > CHECKED_BYTES:
             del lines[:1]  # begins somewhere in a line
-        for line, after in zip(lines, [*lines, b""][1:], strict=True):
-            if not is_line_whole(line) and after != CUT:
-                return f"the journal {path} is damaged; it is kept as {set_aside(path).name}, a new one was begun"
-        if is_cut:
+        bad = any(not is_line_whole(line) and after != CUT for line, after in itertools.pairwise([*lines, b""]))
+        if bad or b"\0" in rest:  # a line that was only not finished has no zeros in it
+            return f"the journal {path} is damaged; it is kept as {set_aside(path).name}, a new one was begun"
+        if rest:
             with environment("write the journal", path), path.open("ab", buffering=0) as journal:
                 journal.write(b"\n" + CUT + b"\n")
                 os.fsync(journal.fileno())
