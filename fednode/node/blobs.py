@@ -56,7 +56,7 @@ class ModelStore:
         """Return a model file for sending, None if it is not here or cannot be read.
 
         Mapped, not read: members may ask again and again, and what waits for a slow one must not fill this memory. It
-        is checked the first time after a start: members would cut off whoever sends them something else than they asked for.
+        is checked the first time after a start: members would cut off whoever sends them what they did not ask for.
         """
         if self.has(name) and self._good.get(name) != self._stamp(name) and self.load(name) is None:
             return None

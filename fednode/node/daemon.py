@@ -22,6 +22,7 @@ from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.member_state import find_member
+from fednode.ledger.store import StoreDamaged
 from fednode.node.blobs import ModelStore, RoundStore
 from fednode.node.chain import Chain
 from fednode.node.clock_check import ClockCheck
@@ -34,7 +35,7 @@ from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
 from fednode.node.membership import FOLLOWER, dial_map
 from fednode.node.reactor import Parts, Reactor, now_ms
-from fednode.node.start_checks import load_signer, open_chain
+from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
@@ -66,7 +67,10 @@ def run_daemon(
             while trio.run(_serve, config, keys, genesis, store, tells, warned):
                 pass  # the chain has given this hospital another number, or taken it: begin anew as that
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            first = _first(group)
+            if isinstance(first, StoreDamaged):
+                remember_damage(config.home, first)
+            raise first from None
         finally:
             store.close()
     finally:

@@ -144,6 +144,8 @@ def _fix(code: int) -> str:
         return "run as the account that owns it, or change its permissions"
     if code == errno.EROFS:
         return "mount its disk writable (a disk with errors is often made read-only by the system), or use another one"
+    if code == errno.EFBIG:
+        return "raise the limit on the size of files of this account (ulimit -f)"
     if code == errno.EIO:
         return "the disk does not answer as it should; check it, and move to another one"
     if code == errno.ENOENT:

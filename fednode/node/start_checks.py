@@ -7,15 +7,16 @@ lost, damaged or of an earlier time the daemon follows the chain and signs nothi
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from fednode.errors import Rejected, StorageError
+from fednode.errors import Rejected, StorageError, Unavailable
 from fednode.ids import MemberId
 from fednode.ledger.consensus.signing import ROTATE_HINT, SignRecord, VoteSigner, initial_record
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import CHECKED_BLOCKS, LedgerStore, StoreDamaged
-from fednode.node.files import Home, set_aside, write_atomic
+from fednode.node.files import Home, environment, set_aside, write_atomic
 from fednode.node.keystore import Keys, PublicKeys
 from fednode.node.membership import FOLLOWER
 from fednode.node.sign_state import SignStateFile
@@ -39,15 +40,50 @@ def open_chain(
     Raises `StorageError` if the store is damaged and may not be replaced. Nothing is deleted.
     """
     try:
-        return open_store(home.chain, genesis), None
+        _check_mark(home)
+        store = open_store(home.chain, genesis)
+        if may_resync:
+            _read_whole(store)
+        return store, None
     except StoreDamaged as damage:
         cause = str(damage).partition(";")[0]
         if not may_resync:
             raise
         _check_may_resync(home, public, genesis, cause)
         kept = set_aside(home.chain)
+        _damage_mark(home).unlink(missing_ok=True)
     text = f"{cause}; it is kept as {kept}, and the chain is fetched anew from the other members"
     return open_store(home.chain, genesis), text
+
+
+def _damage_mark(home: Home) -> Path:
+    return home.var / "store-damage"
+
+
+def remember_damage(home: Home, damage: StoreDamaged) -> None:
+    """Take note of damage that was met while the daemon ran: the next start may not come to the same place."""
+    with contextlib.suppress(Unavailable):  # the disk may be the cause of it all
+        write_atomic(_damage_mark(home), f"{damage}\n".encode())
+
+
+def _check_mark(home: Home) -> None:
+    """Raise what the daemon remembered; a store that was moved away since is not the one it was about."""
+    mark = _damage_mark(home)
+    with environment("read the note about the store's damage", mark):
+        if not mark.exists():
+            return
+        if not home.chain.exists():
+            mark.unlink()
+            return
+        raise StoreDamaged(mark.read_text(errors="replace").strip())
+
+
+def _read_whole(store: LevelDbStore) -> None:
+    try:
+        store.audit()
+    except BaseException:
+        store.close()
+        raise
 
 
 def _check_may_resync(home: Home, public: PublicKeys, genesis: Genesis, cause: str) -> None:

@@ -20,13 +20,14 @@ from fednode.ids import Height, MemberId, StudyId, View
 from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
+from fednode.ledger.store import StoreDamaged
 from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL
 from fednode.node.blobs import RoundStore
 from fednode.node.files import Home
 from fednode.node.journal import Journal, is_line_whole
 from fednode.node.keystore import Keys, PublicKeys, SystemEntropy, create_keystore, unlock_keystore
 from fednode.node.sign_state import SLOT_NAMES
-from fednode.node.start_checks import load_signer
+from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from tests.contract.test_store import ChainMaker, fill
 from tests.ledger.test_store_damage import DAMAGES
 from tests.ledger.world import seed_of
@@ -151,6 +152,68 @@ def test_store_that_lost_its_end_is_told(made: Made) -> None:
         store.close()
     assert len(problems) == 1 and "the store ends at block 0 and this hospital has voted at block 6" in problems[0]
     assert signer.refusal is None and not signs_twice(made, signer)
+
+
+def resync(made: Made) -> tuple[int, str | None]:
+    """Open with --resync; return the height of what is used now, and what is told."""
+    store, told = open_chain(made.home, made.keys.public, made.genesis, True)
+    try:
+        return int(store.tip.height), told
+    finally:
+        store.close()
+
+
+def kept_stores(made: Made) -> list[Path]:
+    return list(made.home.var.glob("chain-damaged-*"))
+
+
+def test_whole_store_is_left_alone(made: Made) -> None:
+    assert resync(made) == (BLOCKS, None) and kept_stores(made) == []
+
+
+def test_damaged_store_is_moved_aside_only_when_asked_for(made: Made) -> None:
+    (made.home.chain / "CURRENT").unlink()
+    with pytest.raises(StoreDamaged, match="the file CURRENT is missing"):
+        open_chain(made.home, made.keys.public, made.genesis, False)
+    assert kept_stores(made) == []
+    height, told = resync(made)
+    assert height == 0 and told is not None and "CURRENT" in told
+    [kept] = kept_stores(made)
+    assert str(kept) in told and list(kept.glob("*.log"))
+
+
+@pytest.mark.parametrize("kind", sorted(DAMAGES))
+@pytest.mark.parametrize("names", [(SLOT_NAMES[0],), SLOT_NAMES])
+def test_nothing_is_moved_while_the_sign_state_is_not_whole(made: Made, names: tuple[str, ...], kind: str) -> None:
+    (made.home.chain / "CURRENT").unlink()
+    for name in names:
+        path = made.home.sign_state / name
+        path.unlink() if kind == "missing" else path.write_bytes(b"")
+    with pytest.raises(StorageError, match="not whole either, so nothing was moved.*keys rotate --sign"):
+        resync(made)
+    assert kept_stores(made) == [] and made.home.chain.exists()
+
+
+def test_who_never_signed_may_fetch_its_store_anew(made: Made) -> None:
+    shutil.rmtree(made.home.sign_state)
+    for mark in made.home.keystore.parent.glob("joined-*"):
+        mark.unlink()
+    (made.home.chain / "CURRENT").unlink()
+    assert resync(made)[0] == 0
+
+
+def test_damage_that_was_met_while_the_daemon_ran_is_remembered(made: Made) -> None:
+    """It may lie where a start does not look; the store would be opened and fail again and again."""
+    remember_damage(made.home, StoreDamaged("block 3 or its certificate is missing in the store; do something"))
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match="block 3 or its certificate"):
+            open_chain(made.home, made.keys.public, made.genesis, False)
+    height, told = resync(made)
+    assert height == 0 and told is not None and told.startswith("block 3")
+    assert resync(made) == (0, None), "it was about the store that was moved away"
+    remember_damage(made.home, StoreDamaged("block 3 is missing"))
+    shutil.rmtree(made.home.chain)
+    assert resync(made) == (0, None), "its owner has moved it away"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
