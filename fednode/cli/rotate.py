@@ -15,11 +15,11 @@ from fednode.cli.ask import as_record, ask_record, ask_records
 from fednode.cli.daemon import end_daemon
 from fednode.cli.site import Site
 from fednode.crypto import Domain, Secret
-from fednode.errors import Refused, Unavailable
+from fednode.errors import KeystoreError, Refused, Unavailable
 from fednode.ids import MemberId
 from fednode.node.control_client import Json
-from fednode.node.files import Home
-from fednode.node.keystore import KEY_NAMES, Keys, PublicKeys
+from fednode.node.files import Home, environment, read_bounded, sync_folder, write_atomic
+from fednode.node.keystore import KEY_NAMES, MAX_FILE_BYTES, Keys, PublicKeys
 
 CATCH_UP_S = 60.0
 """How long a command waits for the daemon to have the others' blocks: the others admit a new network key, and refuse
@@ -93,13 +93,14 @@ def _exchange(home: Home, old: PublicKeys, next_path: Path, chain_id: str, which
         _move(home.sign_state, home.sign_state.with_name(f"sign-state-{mark}"))
         for joined in home.keystore.parent.glob(f"joined-{chain_id[:16]}"):
             _move(joined, joined.with_name(f"was-{joined.name}-{mark}"))
-    _move(home.keystore, home.keystore.with_name(f"keystore-{mark}.toml"))
-    _move(next_path, home.keystore)
+    copied = read_bounded(home.keystore, MAX_FILE_BYTES, "keystore", KeystoreError)
+    write_atomic(home.keystore.with_name(f"keystore-{mark}.toml"), copied)
+    with environment("put in place", next_path):  # at no moment is there no keystore
+        next_path.replace(home.keystore)
+        sync_folder(home.keystore.parent)
 
 
 def _move(source: Path, target: Path) -> None:
-    from fednode.node.files import environment
-
     with environment("move", source):
         if source.exists():
             source.rename(target)
