@@ -211,7 +211,18 @@ class _Visit:
         if now_ms + CLOCK_AHEAD_MS < newest_ms:
             behind = (newest_ms - now_ms) / 1000
             raise FednodeError(f"the clock is at least {behind:.0f} s behind {what}; set it, best by an NTP service")
+        self._told_by_daemon("this machine's clock")
         return f"not behind {what}"
+
+    def _told_by_daemon(self, words: str) -> None:
+        """Raise the latest problem with these words that the running daemon shows in its status."""
+        try:
+            problems = as_record(ask(self._site, "status")).get("problems")
+        except FednodeError:
+            return  # the daemon has a check of its own
+        found = [str(text) for text in problems if words in str(text)] if isinstance(problems, (list, tuple)) else []
+        if found:
+            raise FednodeError(found[-1])
 
     def disk(self) -> str:
         free_mb = shutil.disk_usage(self.values.home.root).free >> 20 if self.values.home.root.is_dir() else None
@@ -237,7 +248,8 @@ class _Visit:
 
         home = self.values.home
         if daemon_pid(home) is not None:
-            raise _Skip("looked at by the daemon when it started; 'fednode status' shows what it found")
+            self._told_by_daemon("damaged")
+            return "nothing damaged since the daemon was started"
         if not home.chain.exists():
             raise _Skip("no store yet")
         store = open_store(home.chain, self.genesis)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import cards
+from fednode.node.control_client import Json
+from tests.cli.conftest import Fednode, cards
 
 pytestmark = pytest.mark.slow
 
@@ -170,3 +172,15 @@ def test_read_only_disk(disk: Path, homes: Path) -> None:
     ):
         assert "read-only" in one_sentence(call(disk / home, *words), *codes)
     assert call(disk / "home", "keys", "show").returncode == 0
+
+
+def test_doctor_tells_what_the_daemon_found(
+    fednode: Fednode, homes: Path, daemon_answers: Callable[[Path, Mapping[str, Json]], None]
+) -> None:
+    clock, model = "this machine's clock is behind by 9 s; set it", "the file of model ab is damaged; it is kept"
+    daemon_answers(homes / "anna", {"status": {"problems": ["else", clock, model]}})
+    call(homes / "anna", "genesis", "create", *cards(homes, "anna", "berta"), "-o",
+         homes / "anna" / "etc" / "genesis.toml", obeys=False)
+    found = json.loads(fednode("--home", homes / "anna", "doctor", "--no-data", "--format", "json").out)
+    told = {entry["check"]: entry["detail"] for entry in found if entry["ok"] is False}
+    assert told["clock"] == clock.partition(";")[0] and told["storage"] == model.partition(";")[0]
