@@ -331,7 +331,7 @@ def wait_until(
 
 # --- measuring it ---------------------------------------------------------------------------------------------
 
-CONNECT_TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 300.0
 
 
 def wait_connected(federation: LocalFederation, hospital: Hospital) -> None:

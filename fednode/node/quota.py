@@ -14,6 +14,10 @@ from fednode.p2p.peers import TokenBucket
 
 FRAMES_PER_S, FRAMES_BURST = 500.0, 2_000.0
 BYTES_PER_S, BYTES_BURST = 6e6, 24e6
+BLOB_BYTES_PER_S, BLOB_BYTES_BURST = 6e6, 512e6
+"""Blobs that were refused. A round that ended early leaves an honest member with some large pieces on their way; they
+are read past without a look, at a hundredth of what a frame costs.
+"""
 CLAIMS_PER_S, CLAIMS_BURST = 5.0, 200.0
 """Announcements: an honest member makes one every ten seconds, and offers what was missed."""
 
@@ -26,7 +30,7 @@ PENALTY_NS = 3600 * 10**9
 class Quota:
     """What one member may still send."""
 
-    __slots__ = ("_bytes", "_claims", "_forgiven_ns", "_frames")
+    __slots__ = ("_blob_bytes", "_bytes", "_claims", "_forgiven_ns", "_frames")
 
     def __init__(self) -> None:
         self._forgiven_ns = 0
@@ -35,6 +39,7 @@ class Quota:
     def _fill(self, share: int) -> None:
         self._frames = TokenBucket(FRAMES_PER_S, FRAMES_BURST / share)
         self._bytes = TokenBucket(BYTES_PER_S, BYTES_BURST / share)
+        self._blob_bytes = TokenBucket(BLOB_BYTES_PER_S, BLOB_BYTES_BURST / share)
         self._claims = TokenBucket(CLAIMS_PER_S, CLAIMS_BURST / share)
 
     def cut_off(self, now_ns: int) -> None:
@@ -52,13 +57,15 @@ class Quota:
         """Count a frame; return why its sender is to be cut off, None while it keeps to its bounds."""
         if not self._frames.take(1, now_ns):
             return f"it sends more than {FRAMES_PER_S:g} messages a second"
-        return None if is_asked_for else self.take_bytes(size_bytes, now_ns)
+        if is_asked_for or self._bytes.take(size_bytes, now_ns):
+            return None
+        return f"it sends more than {BYTES_PER_S / 1e6:g} MB a second that nobody asked for"
 
-    def take_bytes(self, size_bytes: int, now_ns: int) -> str | None:
-        """Count what nobody asked for."""
-        if not self._bytes.take(min(size_bytes, BYTES_BURST / PENALTY), now_ns):
-            return f"it sends more than {BYTES_PER_S / 1e6:g} MB a second that nobody asked for"
-        return None
+    def take_refused_blob(self, size_bytes: int, now_ns: int) -> str | None:
+        """Count a blob that nobody asked for; a single one, however large, is no flood."""
+        if self._blob_bytes.take(min(size_bytes, BLOB_BYTES_BURST / PENALTY), now_ns):
+            return None
+        return f"it sends more than {BLOB_BYTES_PER_S / 1e6:g} MB a second of blobs that nobody asked for"
 
     def take_claim(self, now_ns: int) -> str | None:
         """Count an announcement."""

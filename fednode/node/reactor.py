@@ -139,7 +139,7 @@ class Reactor:
             return False
         if self.core.accepts_blob(member, header, size_bytes):
             return True
-        self._keeps_to(member, self._quota(member).take_bytes(size_bytes, monotonic_ns()))
+        self._keeps_to(member, self._quota(member).take_refused_blob(size_bytes, monotonic_ns()))
         return False
 
     async def submit(self, body: Body) -> tuple[Transaction, int, Receipt]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger.consensus.messages import BlockRequest
 from fednode.node import wire
-from fednode.node.quota import BYTES_BURST, CLAIMS_BURST, FRAMES_BURST, FRAMES_PER_S, PENALTY, PENALTY_NS, Quota
+from fednode.node.quota import CLAIMS_BURST, FRAMES_BURST, FRAMES_PER_S, PENALTY, PENALTY_NS, Quota
 from fednode.p2p import network as net
+from fednode.p2p.wire_limits import MAX_BLOB_BYTES, MAX_FRAME_BYTES
 from tests.node.test_reactor import Stage, settled
 
 SECOND_NS = 1_000_000_000
@@ -25,8 +28,8 @@ def send(quota: Quota, per_s: int, size_bytes: int, seconds: int, is_asked_for: 
 
 
 def test_an_honest_member_at_its_busiest_is_never_cut_off() -> None:
-    """Two hundred frames of transactions a second, three votes for each of sixty blocks, for ten minutes."""
-    assert send(Quota(), 380, 3_000, 600) is None
+    """Two hundred frames of transactions a second, three votes for each of sixty blocks, for a minute."""
+    assert send(Quota(), 380, 3_000, 60) is None
 
 
 def test_what_piled_up_while_this_node_stood_still_is_read() -> None:
@@ -48,11 +51,18 @@ def test_a_flood_of_bytes_ends_within_seconds() -> None:
     assert send(Quota(), 10, 1_000_000, 60, is_asked_for=True) is None  # answers while this node catches up
 
 
-def test_one_message_of_any_size_is_no_flood() -> None:
-    for quota in (Quota(), Quota()):
-        assert quota.take_bytes(10 * int(BYTES_BURST), SECOND_NS) is None
-        quota.cut_off(SECOND_NS)
-        assert quota.take_bytes(10 * int(BYTES_BURST), SECOND_NS) is None
+def test_the_largest_message_and_a_blob_of_any_size_are_no_flood() -> None:
+    quota = Quota()
+    quota.cut_off(SECOND_NS)
+    assert quota.take_frame(MAX_FRAME_BYTES, False, SECOND_NS) is None
+    assert quota.take_refused_blob(MAX_BLOB_BYTES, SECOND_NS) is None
+
+
+def test_pieces_of_a_round_that_ended_early_are_no_flood() -> None:
+    quota = Quota()
+    for round_ in range(10):
+        at_ns = SECOND_NS * (1 + 60 * round_)
+        assert all(quota.take_refused_blob(100_000_000, at_ns) is None for _ in range(3))
 
 
 def test_who_was_cut_off_has_smaller_reserves_for_an_hour() -> None:
@@ -77,29 +87,38 @@ def test_announcements_have_a_bound_of_their_own() -> None:
 
 def flood(stage: Stage, member: int, count: int) -> None:
     frame = wire.encode_consensus(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
+    peer = stage.peer(member)
     for _ in range(count):
-        stage.reactor._on_network(net.Received(stage.peer(member), frame))
+        stage.reactor._on_network(net.Received(peer, frame))
 
 
-def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(tmp_path: Path) -> None:
+def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+
     async def body(stage: Stage) -> None:
         stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-        flood(stage, 2, int(FRAMES_BURST) + 5_000)
+        flood(stage, 2, int(FRAMES_BURST) + 500)
         await settled()
         ((peer, reason),) = stage.network.dropped
         assert peer == stage.peer(2) and "messages a second" in reason
-        assert stage.reactor.dropped[MemberId(2)] > 3_000
+        assert stage.reactor.dropped[MemberId(2)] == 500
         assert any("cut off" in problem for problem in stage.reactor.problems)
         frames = sum(line["kind"] == "frame" for line in stage.lines())
-        assert frames <= FRAMES_BURST + 1_000
+        assert frames == FRAMES_BURST
 
     Stage(tmp_path, count=4).play(body)
 
 
-def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(tmp_path: Path) -> None:
+def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+
     async def body(stage: Stage) -> None:
         stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-        flood(stage, 2, int(FRAMES_BURST) + 2_000)
+        flood(stage, 2, int(FRAMES_BURST) + 500)
         stage.reactor._on_network(net.PeerDown(stage.peer(2), "dropped"))
         assert len(stage.network.dropped) == 1
         stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
@@ -111,12 +130,14 @@ def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(tmp_path: Path
     Stage(tmp_path, count=4).play(body)
 
 
-def test_blobs_that_nobody_asked_for_count(tmp_path: Path) -> None:
+def test_blobs_that_nobody_asked_for_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+
     async def body(stage: Stage) -> None:
         peer, header = stage.peer(3), encode(wire.ModelHeader(bytes(32)), wire.BlobHeader)
         stage.network.tell(net.PeerUp(peer, "address"))
         await settled()
-        refused = [stage.reactor.accept_blob(peer, header, 8_000_000) for _ in range(10)]
+        refused = [stage.reactor.accept_blob(peer, header, 80_000_000) for _ in range(10)]
         assert not any(refused)
         ((dropped, reason),) = stage.network.dropped
         assert dropped == peer and "MB a second" in reason

@@ -21,14 +21,19 @@ from tests.node.world import World
 JUNK = bytes(64)
 
 
-@pytest.fixture
-def world() -> World:
+def make_world() -> World:
     """Four nodes with ten blocks."""
     world = World().start().rest()
     for number in range(10):
         transaction = world.submit(1 + number % 4, memo(number))
         world.run(lambda tx=transaction: all(tx.txid in node.receipts for node in world.nodes.values()))
     return world.rest()
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """One for all tests that change nothing which others look at."""
+    return make_world()
 
 
 def vote(height: int, sender: int = 4) -> Vote:
@@ -52,8 +57,9 @@ def test_votes_that_count_are_checked(world: World, offset: int) -> None:
         admit(vote(core.replica.tip.height + offset), MemberId(4), core.replica, core.identity.chain_id, 0)
 
 
-def test_a_signature_of_this_member_is_always_checked(world: World) -> None:
+def test_a_signature_of_this_member_is_always_checked() -> None:
     """It may be the only sign that its key is in use twice."""
+    world = make_world()
     core = world[1].live()
     height = core.replica.tip.height + 500
     signed = core.identity.signer.sign
@@ -118,7 +124,8 @@ def test_claims_of_a_far_future_do_not_pile_up(world: World) -> None:
     assert not [effect for effect in effects if isinstance(effect, do.DropPeer)]
 
 
-def test_a_proposal_that_is_here_is_not_checked_again(world: World) -> None:
+def test_a_proposal_that_is_here_is_not_checked_again() -> None:
+    world = make_world()
     core = world[leader(world)].live()
     transaction, effects = core.submit(memo(99), world.now_ms)
     proposals = [
