@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fednode.cli import chain_files, chain_look, chain_proof, chain_version
+from fednode.cli import chain_files, chain_look, chain_members, chain_proof, chain_version
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.chain_source import open_stopped
 from fednode.cli.genesis import read_genesis
@@ -166,5 +166,6 @@ def _progress(entries: Iterator[T], as_json: bool) -> Iterator[T]:
         yield from counted
 
 
-for more in (*chain_look.COMMANDS, *chain_files.COMMANDS, *chain_proof.COMMANDS, chain_version.version):
+more_commands = (*chain_look.COMMANDS, *chain_files.COMMANDS, *chain_proof.COMMANDS)
+for more in (*more_commands, chain_members.members, chain_version.version):
     chain.add_command(more)

@@ -1,4 +1,4 @@
-"""Commands of `fednode chain` that look through blocks: find, votes, participation, evidence, members, wait."""
+"""Commands of `fednode chain` that look through blocks: find, votes, participation, evidence, wait."""
 
 from __future__ import annotations
 
@@ -216,20 +216,25 @@ def votes(site: Site, height: int | None, export: Path | None, as_json: bool) ->
 @format_option
 @pass_site
 def participation(site: Site, count: int, export: Path | None, as_json: bool) -> None:
-    """Show how many of the latest blocks each member signed and proposed."""
+    """Show how many of the latest blocks each member signed and proposed.
+
+    A share is that of the blocks the member could have signed: those decided while it was one.
+    """
     with open_source(site, export) as source:
         begin, end = range_of(source, max(1, source.last - count + 1), None)
         signed: Counter[int] = Counter()
         proposed: Counter[int] = Counter()
         views: Counter[int] = Counter()
+        could: Counter[int] = Counter()
         latest: dict[int, int] = {}
-        members, names = source.members_at(begin), source.names()
-        known = set(members.ids)
+        members, names, cards = source.members_at(begin), source.names(), dict[bytes, str]()
         for seen in counted(seen_blocks(source, begin, end), "reading", as_json):
             header = seen.block.header
             if header.members_hash != members.hash:
                 members = source.members_at(header.height)
-                known |= set(members.ids)
+                names = {int(m.id): cards[m.sign_key] for m in members.members if m.sign_key in cards} | names
+            cards |= card_names(seen)
+            could.update(members.ids)
             signers = seen.certificate.signers(members)
             signed.update(signers)
             latest |= dict.fromkeys(signers, int(header.height))
@@ -238,15 +243,16 @@ def participation(site: Site, count: int, export: Path | None, as_json: bool) ->
     blocks = end - begin + 1
     rows = [
         {"id": int(member), "name": names.get(member, "?"), "signed": signed[member],
-         "share": round(signed[member] / blocks, 4), "proposed": proposed[member], "last_signed": latest.get(member)}
-        for member in sorted(known)
+         "of": could[member], "share": round(signed[member] / could[member], 4), "proposed": proposed[member],
+         "last_signed": latest.get(member)}
+        for member in sorted(could)
     ]
     if as_json:
         by_view = {str(view): views[view] for view in sorted(views)}
         print_json({"source": source.name, "first": begin, "last": end, "blocks": blocks, "members": rows,
                     "views": by_view})
         return
-    print_records(rows, ["id", "name", "signed", "share", "proposed", "last_signed"], "no members")
+    print_records(rows, ["id", "name", "signed", "of", "share", "proposed", "last_signed"], "no members")
     late = sum(number for view, number in views.items() if view)
     print_pairs([
         ("blocks", f"{blocks} ({begin} to {end}), {late} of them not by the first leader"), ("source", source.name)
@@ -282,31 +288,16 @@ def _vote(vote: Vote) -> dict[str, Any]:
     return {"value": value, "valid_view": int(vote.valid_view), "signature": vote.signature.hex()}
 
 
-# --- members and waiting ---------------------------------------------------------------------------------------
+# --- waiting ---------------------------------------------------------------------------------------
 
-@command("members", example="fednode chain members\nfednode chain members --at 100 --format json")
-@click.option("--at", "height", type=click.IntRange(1), metavar="H", help="Height they decide (default: the next).")
-@export_option
-@format_option
-@pass_site
-def members(site: Site, height: int | None, export: Path | None, as_json: bool) -> None:
-    """Show who decides a height, as headers and certificates know them."""
-    with open_source(site, export) as source:
-        at = source.last + 1 if height is None else height
-        if not source.first <= at <= source.last + 1:
-            raise UsageError(f"the {source.name} knows the members of heights {source.first} to {source.last + 1}")
-        found, names = source.members_at(at), source.names()
-    rows = [
-        {"id": int(member.id), "name": names.get(member.id, "?"), "sign_key": member.sign_key.hex()}
-        for member in found.members
-    ]
-    shown = {"height": at, "members_hash": found.hash.hex(), "count": len(found), "quorum": found.quorum,
-             "fault_bound": found.fault_bound, "source": source.name}
-    if as_json:
-        print_json({**shown, "members": rows})
-        return
-    print_records(rows, ["id", "name", "sign_key"], "no members")
-    print_pairs([(key.replace("_", " "), short(value)) for key, value in shown.items()])
+def card_names(seen: Seen) -> dict[bytes, str]:
+    """Return the names on identity cards that came onto the ledger in a block, by sign key."""
+    from fednode.ledger.member_bodies import MemberPropose, MemberRotate
+    from fednode.ledger.transaction import decode_transaction
+
+    accepted = (data for data, receipt in zip(seen.block.transactions, seen.receipts, strict=True) if receipt.ok)
+    bodies = (decode_transaction(data).body for data in accepted)
+    return {body.card.sign_key: body.card.name for body in bodies if isinstance(body, MemberPropose | MemberRotate)}
 
 
 @command(
@@ -351,4 +342,4 @@ def _in_store(site: Site, args: Mapping[str, Any], error: NotRunning) -> Mapping
     return found
 
 
-COMMANDS = (find, votes, participation, evidence, members, wait)
+COMMANDS = (find, votes, participation, evidence, wait)

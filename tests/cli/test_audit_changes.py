@@ -60,6 +60,29 @@ def test_members_at_every_height(fednode: Fednode, changing: RoundWorld, root: P
     ]
 
 
+def test_changes_and_shares_at_a_glance(
+    fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "chain.fnx"
+    path.write_bytes(write(changing))
+    for source in (("--home", root, "chain"), ("chain",)):
+        more = () if "--home" in source else ("--export", path)
+        changes = ask(fednode, *source, "members", "--changes", *more)["changes"]
+        assert [(row["from_height"], row["change"], row["id"]) for row in changes] == [
+            (changing.changes["joined"] + 1, "joined", 5), (changing.changes["rotated"] + 1, "new sign key", 2),
+            (changing.changes["left"] + 1, "left", 4),
+        ]
+        assert changes[0]["name"] == "fifth" and changes[1]["name"] != "?"
+        table = ask(fednode, *source, "participation", *more)["members"]
+        assert {row["id"]: (row["of"], row["share"]) for row in table} == {
+            1: (98, 1.0), 2: (98, 1.0), 3: (98, 1.0), 4: (changing.changes["left"], 1.0),
+            5: (98 - changing.changes["joined"], 1.0),
+        }
+        assert "?" not in [row["name"] for row in table]
+    assert "never changed" not in fednode("--home", root, "chain", "members", "--changes").out
+    assert fednode("--home", root, "chain", "members", "--changes", "--at", "3").code == 2
+
+
 def test_a_stopped_node_lists_the_members_of_its_chain(fednode: Fednode, root: Path) -> None:
     listed = ask(fednode, "--home", root, "member", "list")
     assert [(entry["id"], entry["double_votes"]) for entry in listed] == [(1, 0), (2, 0), (3, 0), (5, 0)]
