@@ -12,7 +12,7 @@ import click
 
 from fednode.cli import chain_files, chain_look, chain_members, chain_proof, chain_version
 from fednode.cli.ask import as_record, as_records, ask
-from fednode.cli.chain_source import open_stopped
+from fednode.cli.chain_source import export_option, open_stopped
 from fednode.cli.genesis import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
@@ -53,15 +53,18 @@ def status(site: Site, as_json: bool) -> None:
     "show", example="fednode chain show latest\nfednode chain show 17 --format json\nfednode chain show 1..20"
 )
 @click.argument("at", default="latest", metavar="[HEIGHT|HASH|latest|A..B]")
+@export_option
 @format_option
 @site_options
 @pass_site
-def show(site: Site, at: str, as_json: bool) -> None:
+def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
     """Show a block with its transactions, or a line for each block of a range."""
     from fednode.node import chain_query
 
     try:
-        blocks: list[Mapping[str, Any]] = list(as_records(ask(site, "chain_show", at=at)))
+        blocks: list[Mapping[str, Any]] = list(
+            as_records(ask(site, "chain_show", at=at)) if export is None else chain_look.exported_blocks(export, at)
+        )
     except NotRunning:
         with open_stopped(site) as (store, _):
             blocks = list(chain_query.chain_show(store, at))
@@ -81,15 +84,20 @@ def show(site: Site, at: str, as_json: bool) -> None:
 
 @chain.command("tx", example="fednode chain tx 3f2a...64 digits... --format json")
 @click.argument("txid", metavar="ID")
+@export_option
 @format_option
 @site_options
 @pass_site
-def tx(site: Site, txid: str, as_json: bool) -> None:
+def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
     """Show a transaction: what it said, who signed it, in which block, and whether the rules took it."""
     from fednode.node import chain_query
 
     try:
-        found: Mapping[str, Any] = as_record(ask(site, "chain_tx", id=txid))
+        found: Mapping[str, Any]
+        if export is None:
+            found = as_record(ask(site, "chain_tx", id=txid))
+        else:
+            found = chain_look.exported_transaction(export, txid)
     except NotRunning:
         with open_stopped(site) as (store, _):
             found = chain_query.chain_transaction(store, txid)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fednode.cli.ask import as_record
-from fednode.cli.chain_source import Source, counted, export_option, open_source, open_stopped
+from fednode.cli.chain_source import ExportSource, Source, counted, export_option, open_source, open_stopped
 from fednode.cli.show import print_json, print_pairs, print_records, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError
@@ -55,6 +55,37 @@ def seen_blocks(source: Source, first: int, last: int) -> Iterator[Seen]:
         except Rejected as error:
             text = f"a block of the {source.name} cannot be read ({error.reason})"
             raise StorageError(f"{text}; run 'fednode chain verify'") from None
+
+
+def exported_blocks(path: Path, at: str) -> list[dict[str, Any]]:
+    """Return the blocks of an export that `at` names."""
+    from fednode.node import chain_query
+
+    source = ExportSource(path)
+
+    def find_block(block_hash: bytes) -> int | None:
+        found = (seen.block.height for seen in seen_blocks(source, source.first, source.last)
+                 if seen.block.hash == block_hash)
+        return next(found, None)
+
+    first, last = chain_query.range_of(at, source.first, source.last, find_block)
+    return [
+        chain_query.whole_block(seen.block, seen.certificate, seen.receipts, source.members_at(seen.block.height))
+        for seen in seen_blocks(source, first, last)
+    ]
+
+
+def exported_transaction(path: Path, txid: str) -> dict[str, Any]:
+    """Return a transaction of an export with its place and receipt."""
+    from fednode.ledger.transaction import decode_transaction
+    from fednode.node.views import transaction_view
+
+    source = ExportSource(path)
+    for seen in seen_blocks(source, source.first, source.last):
+        for data, receipt in zip(seen.block.transactions, seen.receipts, strict=True):
+            if receipt.txid.hex() == txid.lower():
+                return transaction_view(decode_transaction(data), seen.block.height, receipt.ok, receipt.reason)
+    raise UsageError(f"transaction {txid} is not in {path}; 'fednode chain find --export {path}' lists those that are")
 
 
 def range_of(source: Source, first: int | None, last: int | None) -> tuple[int, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fednode.cli.ask import as_record, as_records, ask, ask_record
-from fednode.cli.chain_source import open_stopped
+from fednode.cli.chain_source import ExportSource, export_option, open_stopped
 from fednode.cli.show import cell, print_json, print_pairs, print_records
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.node.control_client import NotRunning
@@ -20,14 +21,21 @@ def version() -> None:
 
 
 @version.command("show", example="fednode chain version show\nfednode chain version show --format json")
+@export_option
 @format_option
 @site_options
 @pass_site
-def show(site: Site, as_json: bool) -> None:
+def show(site: Site, export: Path | None, as_json: bool) -> None:
     """Show the version in force, the planned one, what this program knows, and the votes under way."""
+    from fednode.ledger.state import State
     from fednode.node.chain_query import versions_view
 
     try:
+        if export is not None:
+            height, _, leaves = ExportSource(export).leaves()
+            state = State.load((key, value) for _, key, value in leaves)
+            _print({**versions_view(state, height), "source": "export"}, as_json)
+            return
         found: Mapping[str, Any] = {**as_record(ask(site, "version_show")), "source": "daemon"}
     except NotRunning:
         with open_stopped(site) as (store, _):

@@ -5,22 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from fednode.codec import encode
 from fednode.errors import Rejected, Unavailable, UsageError
 from fednode.ids import quorum
-from fednode.ledger.block import Tip
+from fednode.ledger.block import Block, Tip
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.member_records import VersionPlan
 from fednode.ledger.member_state import get_flag
-from fednode.ledger.rules import receipts_data
+from fednode.ledger.members import MemberSet
+from fednode.ledger.rules import Receipt, receipts_data
 from fednode.ledger.state import State, get_members
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.verify import ChainEntry
 from fednode.ledger.version_rules import get_versions, version_at
 from fednode.ledger.versions import VERSIONS
+from fednode.ledger.vote import Certificate
 from fednode.node.keystore import PublicKeys
 from fednode.node.views import Json, block_view, kind_name, transaction_view, utc_text
 
@@ -103,22 +105,20 @@ def stored_members(state: State) -> list[dict[str, Json]]:
 
 def chain_show(store: LedgerStore, at: str) -> list[dict[str, Json]]:
     """Return the blocks that `at` names: a height, a block hash, `latest`, or A..B (at most 64 blocks)."""
-    first, last = _range(store, at)
-    if last - first >= MAX_BLOCKS:
-        raise UsageError(f"{last - first + 1} blocks are too many at once; ask for at most {MAX_BLOCKS}")
+    first, last = range_of(at, 1, store.tip.height, store.find_block)
     return [_block(store, height) for height in range(first, last + 1)]
 
 
-def _range(store: LedgerStore, at: str) -> tuple[int, int]:
-    tip = store.tip.height
+def range_of(at: str, begin: int, tip: int, find_block: Callable[[bytes], int | None]) -> tuple[int, int]:
+    """Return the heights that `at` names on a chain of which blocks `begin` to `tip` are here; at most 64 of them."""
     if match := re.fullmatch(r"(\d{1,15})?\.\.(\d{1,15})?", at):
-        first, last = int(match[1] or 1), int(match[2] or tip)
+        first, last = int(match[1] or begin), int(match[2] or tip)
     elif at == "latest":
         first = last = tip
     elif re.fullmatch(r"\d{1,15}", at):
         first = last = int(at)
     elif re.fullmatch("[0-9a-fA-F]{64}", at):
-        found = store.find_block(bytes.fromhex(at))
+        found = find_block(bytes.fromhex(at))
         if found is None:
             raise UsageError(f"no block has the hash {at}; 'fednode chain status' shows the latest")
         first = last = found
@@ -126,8 +126,10 @@ def _range(store: LedgerStore, at: str) -> tuple[int, int]:
         raise UsageError(f"'{at}' is no block; give a height, a block hash of 64 digits, latest, or A..B")
     if tip == 0:
         raise UsageError("the chain has no block yet; the first one comes with the first transaction")
-    if not 1 <= first <= last <= tip:
-        raise UsageError(f"the chain has blocks 1 to {tip}; ask for some of these")
+    if not begin <= first <= last <= tip:
+        raise UsageError(f"the chain has blocks {begin} to {tip}; ask for some of these")
+    if last - first >= MAX_BLOCKS:
+        raise UsageError(f"{last - first + 1} blocks are too many at once; ask for at most {MAX_BLOCKS}")
     return first, last
 
 
@@ -136,7 +138,14 @@ def _block(store: LedgerStore, height: int) -> dict[str, Json]:
     receipts = store.get_receipts(height)
     if block is None or certificate is None or receipts is None:
         raise Unavailable(f"block {height} is not in the store; it is being written, ask again")
-    view = block_view(block, certificate, certificate.signers(store.get_members(height)))
+    return whole_block(block, certificate, receipts, store.get_members(height))
+
+
+def whole_block(
+    block: Block, certificate: Certificate, receipts: Sequence[Receipt], members: MemberSet
+) -> dict[str, Json]:
+    """Return a block with its proof of finality and a line for each transaction."""
+    view = block_view(block, certificate, certificate.signers(members))
     transactions = [decode_transaction(data) for data in block.transactions]
     view["transactions"] = [
         {"id": tx.txid.hex(), "kind": kind_name(tx.body), "sender": int(tx.sender), "ok": receipt.ok,

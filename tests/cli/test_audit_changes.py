@@ -83,6 +83,28 @@ def test_changes_and_shares_at_a_glance(
     assert fednode("--home", root, "chain", "members", "--changes", "--at", "3").code == 2
 
 
+def test_blocks_transactions_and_versions_of_an_export(
+    fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path
+) -> None:
+    """What the store shows of a block, the export shows too: an auditor has no node."""
+    path = tmp_path / "chain.fnx"
+    path.write_bytes(write(changing))
+    late = tmp_path / "late.fnx"
+    late.write_bytes(write(changing, 40))
+    home = ("--home", root, "chain")
+    joined = changing.changes["joined"]
+    for at in ("latest", str(joined), changing.blocks[joined].block.hash.hex(), f"{joined}..{joined + 2}"):
+        assert ask(fednode, "chain", "show", at, "--export", path) == ask(fednode, *home, "show", at)
+    assert ask(fednode, "chain", "show", "41", "--export", late) == ask(fednode, *home, "show", "41")
+    assert "blocks 40 to 98" in fednode("chain", "show", "3", "--export", late).err
+    assert fednode("chain", "show", "1..90", "--export", path).code == 2
+    txid = changing.blocks[joined].receipts[0].txid.hex()
+    assert ask(fednode, "chain", "tx", txid, "--export", path) == ask(fednode, *home, "tx", txid)
+    assert fednode("chain", "tx", "00" * 32, "--export", path).code == 2
+    shown = ask(fednode, "chain", "version", "show", "--export", path)
+    assert (shown["in_force"], shown["planned"], shown["source"]) == (1, None, "export")
+
+
 def test_a_stopped_node_lists_the_members_of_its_chain(fednode: Fednode, root: Path) -> None:
     listed = ask(fednode, "--home", root, "member", "list")
     assert [(entry["id"], entry["double_votes"]) for entry in listed] == [(1, 0), (2, 0), (3, 0), (5, 0)]
