@@ -272,6 +272,7 @@ class Reactor:
                 self._cut_off.add(member)
                 self._quota(member).cut_off(monotonic_ns())
                 self._note_problem(f"member {member} was cut off for a while: {reason}")
+                self._log("cut-off", {"member": member, "reason": reason})
                 if self.network is not None and member in self.peer_of:  # a block in between may have removed it
                     self.network.drop(self.peer_of[member], reason)
             case do.Log(kind, fields):
