@@ -34,7 +34,8 @@ from fednode.ledger.vote import (
     sign_bytes,
 )
 
-MAX_PENDING_EVIDENCE = 64
+MAX_PENDING_PER_MEMBER = 16
+"""Proofs against one member that wait for a block: whoever offends more keeps no proof against another out."""
 
 
 class Driver:
@@ -313,7 +314,8 @@ class Driver:
 
     def wants(self, piece: Evidence) -> bool:
         """Whether a double vote, once it is proven, would be kept."""
-        return piece.offence not in self.evidence and len(self.evidence) < MAX_PENDING_EVIDENCE and self._is_fit(piece)
+        waiting = sum(other.sender == piece.sender for other in self.evidence.values())
+        return piece.offence not in self.evidence and waiting < MAX_PENDING_PER_MEMBER and self._is_fit(piece)
 
     def _is_fit(self, piece: Evidence) -> bool:
         try:

@@ -11,6 +11,7 @@ from fednode.errors import VerificationFailed
 from fednode.ids import Height, MemberId, View
 from fednode.ledger.block import Block, BlockContext, assemble
 from fednode.ledger.consensus import effects as ask
+from fednode.ledger.consensus.driver import MAX_PENDING_PER_MEMBER
 from fednode.ledger.consensus.effects import Effect
 from fednode.ledger.consensus.events import BlockSynced, PeerUp, Started, Timer, TimerFired, WorkArrived
 from fednode.ledger.consensus.messages import (
@@ -28,7 +29,17 @@ from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import VoteSigner, initial_record
 from fednode.ledger.consensus.timeouts import Timeouts
 from fednode.ledger.consensus.view import Step
-from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL, Vote, make_certificate
+from fednode.ledger.vote import (
+    NIL,
+    NO_VIEW,
+    PRECOMMIT,
+    PREVOTE,
+    PROPOSAL,
+    Evidence,
+    Vote,
+    make_certificate,
+    make_evidence,
+)
 from tests.sim.keys import CHAIN_ID, GENESIS_MS
 from tests.sim.ledger import ToyLedger
 from tests.sim.stage import HEIGHT, Actor, Stage
@@ -202,6 +213,50 @@ def test_double_votes_are_told_and_written_on_the_chain() -> None:
         assert [piece.sender for piece in actor.decided[0].evidence] == [stage.names["D"]]
         assert actor.replica.pending_evidence == ()
         assert actor.replica.tip.offences == ((1, stage.names["D"]),)
+
+
+def double_vote(stage: Stage, name: str, height: int) -> Evidence:
+    """Two prevotes of one member for one place, both signed."""
+    votes = [stage.forge_vote(name, PREVOTE, 0, value, height=Height(height)) for value in (NIL, b"v" * 32)]
+    piece = make_evidence(*votes)
+    assert piece is not None
+    return piece
+
+
+def test_an_idle_chain_does_not_grow_by_what_one_member_signs_twice() -> None:
+    """The first proof makes a block; the next ones against the same member wait for a block that is made anyway."""
+    stage = Stage("ABCDE", 7)
+    decided = [stage.actors[name].decided for name in "ABCDE"]
+
+    def accuse(name: str, height: int) -> None:
+        for honest in "ABCDE":
+            stage.deliver(name, double_vote(stage, name, height), honest)
+        exchange(stage)
+
+    accuse("F", 1)
+    assert [len(blocks) for blocks in decided] == [1] * 5
+    accuse("F", 2)
+    assert [len(blocks) for blocks in decided] == [1] * 5, "the chain stays idle"
+    for name in "ABCDE":
+        stage.give_work(name, b"tx")
+    exchange(stage)
+    assert [piece.offence for piece in decided[0][1].evidence] == [(2, stage.names["F"])]
+    accuse("F", 3)
+    assert [len(blocks) for blocks in decided] == [2] * 5
+    accuse("G", 3)
+    assert [len(blocks) for blocks in decided] == [3] * 5, "a proof against somebody else is worth a block"
+    assert {piece.sender for piece in decided[0][2].evidence} == {stage.names["F"], stage.names["G"]}
+
+
+def test_many_offences_of_one_member_keep_no_proof_against_another_out() -> None:
+    stage = Stage("A")
+    driver = stage.actors["A"].replica._driver
+    driver.tip = dataclasses.replace(driver.tip, height=Height(100), offences=((Height(90), stage.names["D"]),))
+    for height in range(40, 40 + MAX_PENDING_PER_MEMBER + 5):
+        driver.note_evidence(double_vote(stage, "D", height), is_own=False)
+    assert len(driver.evidence) == MAX_PENDING_PER_MEMBER
+    assert not driver.wants(double_vote(stage, "D", 90 + 1))
+    assert driver.wants(double_vote(stage, "C", 91))
 
 
 def test_two_proposals_of_one_view_are_evidence() -> None:
