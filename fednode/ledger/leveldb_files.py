@@ -52,9 +52,9 @@ def check_files(sizes: Mapping[str, int], read: Read) -> None:
     version = _read_manifest(name, read(name, 0))
     for number, size_bytes in sorted(version.tables.items()):
         _check_table(tables.get(number), number, size_bytes, sizes, read)
-    if version.log_number is not None and version.log_number not in logs:
+    if version.log_number not in logs:
         raise Damage(f"the file {version.log_number:06d}.log is missing")
-    live = [(logs[number], read(logs[number], 0)) for number in sorted(logs) if number >= (version.log_number or 0)]
+    live = [(logs[number], read(logs[number], 0)) for number in sorted(logs) if number >= version.log_number]
     _check_logs(live, version.last_sequence)
 
 
@@ -132,9 +132,9 @@ def _check_logs(logs: Iterable[tuple[str, bytes]], last_sequence: int) -> None:
 
 @dataclass(slots=True)
 class _Version:
-    """What the manifest says is there."""
+    """What the manifest says is there; `log_number` is -1 until it is named."""
 
-    log_number: int | None = None
+    log_number: int = -1
     last_sequence: int = 0
     tables: dict[int, int] = field(default_factory=dict)
 
@@ -146,6 +146,8 @@ def _read_manifest(name: str, data: bytes) -> _Version:
             _apply_edit(version, record)
     except (IndexError, KeyError):
         raise Damage(f"the file {name} is damaged") from None
+    if version.log_number < 0:
+        raise Damage(f"the file {name} is cut off near its beginning")
     return version
 
 
