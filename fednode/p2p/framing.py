@@ -66,12 +66,12 @@ class FrameSplitter:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """Return the frames that `data` completes, empty ones included; raises `Rejected` on an oversized one."""
         buffer = self._buffer
         if buffer:
             buffer += data
-            source: bytes | bytearray = buffer
+            source: bytes | bytearray | memoryview = buffer
         else:
             source = data
         frames: list[bytes] = []

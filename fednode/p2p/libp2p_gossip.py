@@ -23,7 +23,7 @@ from libp2p.pubsub.pubsub import Pubsub
 from fednode.errors import Rejected
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_stream import MuxedStream
+from fednode.p2p.libp2p_stream import link_stream
 from fednode.p2p.link import StreamEnded, StreamReader
 
 HEARTBEAT_S = 5
@@ -123,7 +123,7 @@ class GuardedPubsub(Pubsub):
         The library would re-open only its own direction and forget the peer's subscriptions for good.
         """
         peer = stream.muxed_conn.peer_id
-        reader = StreamReader(MuxedStream(stream))
+        reader = StreamReader(link_stream(stream))
         try:
             while True:
                 size_bytes = await _read_varint(reader)

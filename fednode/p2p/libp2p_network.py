@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.custom_types import TProtocol
+from libp2p.custom_types import TMuxerOptions, TProtocol
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.stream.net_stream import NetStream
@@ -41,8 +41,10 @@ from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
+from fednode.p2p.libp2p_muxer import PROTOCOL_ID as MEMBER_YAMUX_PROTOCOL_ID
+from fednode.p2p.libp2p_muxer import MemberYamux
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.libp2p_stream import MemberHost, MuxedStream, reset
+from fednode.p2p.libp2p_stream import MemberHost, MuxedStream, StockStream, link_stream, reset
 from fednode.p2p.link import StreamEnded
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
@@ -95,14 +97,15 @@ class _Connection:
         self._swarm_conn = swarm_conn
         self._muxer = muxer
         self._session = cast(NoiseSession, muxer.secured_conn)
-        self._session.is_overloaded = self._is_overloaded
+        if not isinstance(muxer, MemberYamux):
+            self._session.is_overloaded = self._is_overloaded
         self._host = host
         self.peer = PeerId(muxer.peer_id.to_base58())
         remote = self._session.get_remote_address()
         self.address = format_multiaddr(*remote) if remote is not None else "unknown"
 
     def _is_overloaded(self) -> bool:
-        """The muxer enforces neither its windows nor a number of streams; this does."""
+        """The stock muxer enforces neither its windows nor a number of streams; this does."""
         buffers = self._muxer.stream_buffers.values()
         if len(buffers) > wire_limits.MAX_STREAMS_PER_LINK or (
             sum(map(len, buffers)) > wire_limits.MAX_UNREAD_BYTES_PER_LINK
@@ -111,7 +114,7 @@ class _Connection:
             return True
         return False
 
-    async def open_stream(self, channel: Channel) -> MuxedStream:
+    async def open_stream(self, channel: Channel) -> MuxedStream | StockStream:
         """Open our direction of a channel."""
         try:
             stream = await self._swarm_conn.new_stream()
@@ -187,7 +190,9 @@ class _Libp2pHost:
         """The library is done with a connection."""
         connection = self._connections.pop(id(swarm_conn.muxed_conn), None)
         if connection is not None:
-            self.mesh.on_disconnected(connection)
+            muxer = swarm_conn.muxed_conn
+            fault = muxer.fault if isinstance(muxer, MemberYamux) else None
+            self.mesh.on_disconnected(connection, fault or "connection closed")
         if self._pubsub is not None:
             self._pubsub.on_disconnected(swarm_conn.muxed_conn)
 
@@ -211,6 +216,16 @@ class _Libp2pHost:
         """Hand a message to the node."""
         self.mesh.on_announcement(origin, data)
 
+    # --- what the muxer tells
+
+    def _on_fault(self, peer: ID, reason: str, is_wrong: bool) -> None:
+        """The muxer dropped a link: a peer that broke the protocol stays away for a while, a slow one may come back."""
+        if is_wrong:
+            self.mesh.count("muxer_faults")
+            self.mesh.drop(PeerId(peer.to_base58()), reason)
+        else:
+            self.mesh.count("writes_stalled")
+
     # --- streams
 
     async def _serve_stream(self, channel: Channel, stream: INetStream) -> None:
@@ -219,7 +234,7 @@ class _Libp2pHost:
             swarm_conn = cast(SwarmConn, cast(NetStream, stream).swarm_conn)
             if not swarm_conn.is_closed:
                 connection = self.connection_of(swarm_conn)
-                await self.mesh.start_stream(connection, channel, MuxedStream(stream, WINDOW_BYTES[channel])).wait()
+                await self.mesh.start_stream(connection, channel, link_stream(stream, WINDOW_BYTES[channel])).wait()
         finally:
             await reset(stream)
 
@@ -319,12 +334,16 @@ class _Libp2pHost:
 
     def _build(self, writers: trio.Nursery) -> None:
         noise = MemberNoise(self._key_pair, self.mesh.why_refused, writers.start_soon)
+        muxers = cast(
+            TMuxerOptions,  # in the order in which we offer them; what the other side does not know is passed over
+            {MEMBER_YAMUX_PROTOCOL_ID: partial(MemberYamux, on_fault=self._on_fault), TProtocol(YAMUX_PROTOCOL_ID): Yamux},
+        )
         store = ForgetfulPeerStore()
         store.add_key_pair(self._id, self._key_pair)
         self.swarm = Swarm(
             self._id,
             store,
-            TransportUpgrader({NOISE_PROTOCOL_ID: noise}, {TProtocol(YAMUX_PROTOCOL_ID): Yamux}),
+            TransportUpgrader({NOISE_PROTOCOL_ID: noise}, muxers),
             connection_config=ConnectionConfig(
                 max_connections=100_000,
                 high_watermark=100_000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
 import trio
@@ -44,10 +45,33 @@ class SocketConnection(IRawConnection):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionClosedError("connection closed") from error
 
-    def try_write(self, data: bytes) -> int:
+    async def wait_readable(self) -> None:
+        """Wait for data or the end of the connection."""
+        try:
+            await trio.lowlevel.wait_readable(self._stream.socket)
+        except (trio.ClosedResourceError, ValueError) as error:
+            raise ConnectionClosedError("connection closed") from error
+
+    def read_into(self, buffer: memoryview) -> int | None:
+        """Receive what is there: how many bytes, 0 at the end of the connection, None if there is nothing yet."""
+        try:
+            return os.readv(self._stream.socket.fileno(), [buffer])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ConnectionClosedError("connection closed") from error
+
+    async def wait_writable(self) -> None:
+        """Wait until the kernel takes more."""
+        try:
+            await trio.lowlevel.wait_writable(self._stream.socket)
+        except (trio.ClosedResourceError, ValueError) as error:
+            raise ConnectionClosedError("connection closed") from error
+
+    def try_write(self, parts: Sequence[bytes | memoryview]) -> int:
         """Send what the kernel takes at once; returns how many bytes that were. Never while `write` is running."""
         try:
-            return os.write(self._stream.socket.fileno(), data)
+            return os.writev(self._stream.socket.fileno(), parts)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -19,6 +19,7 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT, YamuxStream
 
 from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_muxer import MemberStream
 from fednode.p2p.link import StreamEnded
 from fednode.p2p.secure_transport import NoiseSession
 
@@ -26,7 +27,34 @@ _HEADER = struct.Struct(YAMUX_HEADER_FORMAT)
 
 
 class MuxedStream:
-    """Implements `link.Stream`; every failure below becomes `StreamEnded`."""
+    """Implements `link.Stream` on our own muxer; every failure below becomes `StreamEnded` with the link's reason."""
+
+    def __init__(self, muxed: MemberStream, window_bytes: int) -> None:
+        """`window_bytes` is how much the peer may send ahead of our reading; it matters only for reading."""
+        self._muxed = muxed
+        self._window_bytes = window_bytes
+        self._is_widened = window_bytes <= wire_limits.INITIAL_WINDOW_BYTES
+
+    async def read(self, max_bytes: int) -> bytes | memoryview:
+        """Return at least one byte."""
+        try:
+            if not self._is_widened:
+                self._is_widened = True
+                self._muxed.widen(self._window_bytes)
+            return await self._muxed.receive(max_bytes)
+        except Exception as error:  # the libp2p border: whatever it raises, this stream is over
+            raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Hand over data, waiting for room and for the peer, with a limit."""
+        try:
+            await self._muxed.write(data)
+        except Exception as error:  # the libp2p border, as above
+            raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
+
+
+class StockStream:
+    """The same on the stock muxer, for peers that know only that one."""
 
     def __init__(self, stream: INetStream, window_bytes: int = DEFAULT_WINDOW_SIZE) -> None:
         """`window_bytes` is how much the peer may send ahead of our reading; it matters only for reading."""
@@ -57,22 +85,36 @@ class MuxedStream:
         await self._muxed.send_window_update(count)
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Hand over one piece of data, waiting for room before the muxer's lock is taken.
+        """Hand over data in pieces of one record, waiting for room before the muxer's lock is taken.
 
         With enough window the frame goes straight to the session, which the stock write would do after five turns of
         the event loop; nobody can come between, because a stream has one writer and `queue` does not wait.
         """
-        await self._session.wait_writable()
-        muxed = self._muxed
+        view = memoryview(data)
         try:
-            if len(data) <= muxed.send_window and not (muxed.send_closed or muxed.closed):
-                muxed.send_window -= len(data)
-                self._session.queue(_HEADER.pack(0, TYPE_DATA, 0, muxed.stream_id, len(data)) + data)
-            else:
-                await muxed.write(cast(bytes, data))
+            with trio.fail_after(wire_limits.WRITE_STALL_S):
+                for start in range(0, len(view), wire_limits.PIECE_BYTES):
+                    await self._write_piece(view[start : start + wire_limits.PIECE_BYTES])
         except Exception as error:  # the libp2p border, as above
             raise StreamEnded("connection lost") from error
+
+    async def _write_piece(self, piece: memoryview) -> None:
+        await self._session.wait_writable()
+        muxed = self._muxed
+        if len(piece) <= muxed.send_window and not (muxed.send_closed or muxed.closed):
+            muxed.send_window -= len(piece)
+            self._session.queue(_HEADER.pack(0, TYPE_DATA, 0, muxed.stream_id, len(piece)), piece)
+        else:
+            await muxed.write(bytes(piece))
         await trio.lowlevel.checkpoint()
+
+
+def link_stream(stream: INetStream, window_bytes: int = DEFAULT_WINDOW_SIZE) -> MuxedStream | StockStream:
+    """Return a stream as links use it, whichever muxer it is on."""
+    muxed = cast(NetStream, stream).muxed_stream
+    if isinstance(muxed, MemberStream):
+        return MuxedStream(muxed, window_bytes)
+    return StockStream(stream, window_bytes)
 
 
 async def reset(stream: INetStream) -> None:
@@ -96,9 +138,9 @@ class MemberHost(BasicHost):
             raise SwarmException(str(ended)) from ended
         return stream
 
-    async def choose(self, stream: INetStream, protocol_ids: Sequence[TProtocol]) -> MuxedStream:
+    async def choose(self, stream: INetStream, protocol_ids: Sequence[TProtocol]) -> MuxedStream | StockStream:
         """Agree on a protocol for a stream we opened; raises `StreamEnded`."""
-        muxed = MuxedStream(stream)
+        muxed = link_stream(stream)
         try:
             chosen = await self.multiselect_client.select_one_of(
                 protocol_ids, _communicator(muxed), int(wire_limits.HANDSHAKE_TIMEOUT_S)
@@ -111,7 +153,7 @@ class MemberHost(BasicHost):
 
     async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
         protocol, handler = await self.multiselect.negotiate(
-            _communicator(MuxedStream(net_stream)), int(wire_limits.HANDSHAKE_TIMEOUT_S)
+            _communicator(link_stream(net_stream)), int(wire_limits.HANDSHAKE_TIMEOUT_S)
         )
         if protocol is None or handler is None:
             raise MultiselectError("no protocol")
@@ -119,5 +161,18 @@ class MemberHost(BasicHost):
         await handler(net_stream)
 
 
-def _communicator(stream: MuxedStream) -> MultiselectCommunicator:
-    return MultiselectCommunicator(cast(ReadWriteCloser, stream))
+class _Bytes:
+    """What the library's negotiation reads from: bytes, never views."""
+
+    def __init__(self, stream: MuxedStream | StockStream) -> None:
+        self._stream = stream
+
+    async def read(self, n: int | None = None) -> bytes:
+        return bytes(await self._stream.read(wire_limits.READ_BYTES if n is None else n)) if n != 0 else b""
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+
+def _communicator(stream: MuxedStream | StockStream) -> MultiselectCommunicator:
+    return MultiselectCommunicator(cast(ReadWriteCloser, _Bytes(stream)))

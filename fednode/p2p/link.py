@@ -31,7 +31,7 @@ class StreamEnded(Exception):
 class Stream(Protocol):
     """One direction of a long-lived stream. Both calls raise only `StreamEnded`."""
 
-    async def read(self, max_bytes: int) -> bytes:
+    async def read(self, max_bytes: int) -> bytes | memoryview:
         """Return at least one byte."""
         ...
 
@@ -255,8 +255,8 @@ class Link:
     async def _write_blob(self, stream: Stream, blob: Blob) -> None:
         digest = blake3()
         await stream.write(framing.blob_prefix(blob.header, len(blob.data)))
-        for start in range(0, len(blob.data), wire_limits.PIECE_BYTES):
-            piece = blob.data[start : start + wire_limits.PIECE_BYTES]
+        for start in range(0, len(blob.data), wire_limits.LARGE_PIECE_BYTES):
+            piece = blob.data[start : start + wire_limits.LARGE_PIECE_BYTES]
             digest.update(piece)
             await stream.write(piece)
         await stream.write(digest.digest())

@@ -108,6 +108,52 @@ class BlobOutbox:
         return count
 
 
+class Unread:
+    """Received bytes that wait for their reader: large pieces as they came, small ones joined.
+
+    What it holds never takes more than about twice its length: a piece that is a small part of the buffer it lies in
+    is copied out, and a flood of single bytes does not become a flood of objects.
+    """
+
+    __slots__ = ("_pieces", "size_bytes")
+
+    def __init__(self) -> None:
+        self._pieces: deque[memoryview | bytearray] = deque()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return self.size_bytes
+
+    def put(self, piece: memoryview, buffer_bytes: int) -> None:
+        """Add a piece of a buffer of `buffer_bytes`, which stays alive and unchanged as long as the piece."""
+        self.size_bytes += len(piece)
+        if 2 * len(piece) >= buffer_bytes and len(piece) >= SMALL_PIECE_BYTES:
+            self._pieces.append(piece)
+            return
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, bytearray) and len(last) < JOINED_BYTES:
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
+
+    def take(self, max_bytes: int) -> bytes | memoryview:
+        """Remove and return the next 1 to `max_bytes` bytes; there must be some."""
+        piece = memoryview(self._pieces.popleft())
+        if len(piece) > max_bytes:
+            self._pieces.appendleft(piece[max_bytes:])
+            piece = piece[:max_bytes]
+        self.size_bytes -= len(piece)
+        return piece
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._pieces.clear()
+        self.size_bytes = 0
+
+
+SMALL_PIECE_BYTES = 4096
+JOINED_BYTES = 64 * 1024
+
 MAX_STATE_EVENTS = 64
 """Ups, downs and refusals of one peer that this node has not read; past it only the last one is kept."""
 

@@ -5,14 +5,16 @@ per connection (ChaCha20-Poly1305, 2^64 records before a nonce repeats). Whoever
 the handshake, before a muxer or a stream exists. A record that does not decrypt closes the connection for good.
 
 The records are those of the Noise specification as used by libp2p (two length bytes, at most 65 535 bytes), so a stock
-py-libp2p or go-libp2p peer interoperates. What differs is the cost: many records are parsed out of one socket read,
-and writes are queued and leave in one system call, so that no writer ever waits while it holds the muxer's lock.
+py-libp2p or go-libp2p peer interoperates. What differs is the cost: many records are parsed out of one socket read
+without copying them first, and what is written leaves in one system call without being joined, so that no writer ever
+waits while it holds the muxer's lock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
+from itertools import islice
 from typing import Protocol, cast
 
 import trio
@@ -38,7 +40,13 @@ from fednode.p2p.libp2p_socket import SocketConnection
 MAX_RECORD_BYTES = 65_535
 TAG_BYTES = 16
 MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
-SOCKET_READ_BYTES = 256 * 1024
+SOCKET_READ_BYTES = 512 * 1024
+
+MAX_PARTS = 64
+"""Pieces handed to the kernel in one call; it takes 1024 at most."""
+
+_scratch = memoryview(bytearray(SOCKET_READ_BYTES))
+"""Where every connection of this process receives: filled and decrypted without a turn of the event loop between."""
 
 WhyRefused = Callable[[PeerId], str | None]
 Spawn = Callable[[Callable[[], Coroutine[object, object, None]]], None]
@@ -107,11 +115,11 @@ class NoiseSession(BaseSession):
         self._spawn = spawn
         self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
         self._opener = RecordCipher(keys.cipher_state_decrypt.k)
-        self._cipher_text = bytearray()
+        self._part = b""
         self._plain: deque[bytes] = deque()
         self._plain_bytes = 0
         self._offset = 0
-        self._unwritten: list[bytes] = []
+        self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
         self._is_flushing = False
         self._room = trio.Event()
@@ -121,27 +129,37 @@ class NoiseSession(BaseSession):
 
     # --- reading
 
-    def _parse(self) -> None:
-        """Move the whole records in `_cipher_text` to `_plain`."""
-        text = self._cipher_text
+    def _parse(self, text: memoryview) -> None:
+        """Decrypt the whole records in `text` to `_plain` and keep the part of one behind them."""
         position, end = 0, len(text)
-        with memoryview(text) as view:
-            while end - position >= 2:
-                stop = position + 2 + (text[position] << 8 | text[position + 1])
-                if stop > end:
-                    break
-                if stop - position - 2 < TAG_BYTES:
-                    raise ConnectionClosedError("record too short")
-                try:
-                    plain = self._opener.open(view[position + 2 : stop])
-                except InvalidTag:
-                    raise ConnectionClosedError("record does not decrypt") from None
-                position = stop
-                if plain:
-                    self._plain.append(plain)
-                    self._plain_bytes += len(plain)
-        if position:
-            del text[:position]
+        while end - position >= 2:
+            stop = position + 2 + (text[position] << 8 | text[position + 1])
+            if stop > end:
+                break
+            if stop - position - 2 < TAG_BYTES:
+                raise ConnectionClosedError("record too short")
+            try:
+                plain = self._opener.open(text[position + 2 : stop])
+            except InvalidTag:
+                raise ConnectionClosedError("record does not decrypt") from None
+            position = stop
+            if plain:
+                self._plain.append(plain)
+                self._plain_bytes += len(plain)
+        self._part = bytes(text[position:])
+
+    async def _read_socket(self) -> memoryview | None:
+        """Return what came in behind the part of a record that was there; None at the end of the connection."""
+        if self._socket is None:
+            data = await self._raw.read(SOCKET_READ_BYTES)
+            return memoryview(self._part + data) if data else None
+        count = None
+        while count is None:
+            await self._socket.wait_readable()
+            start = len(self._part)
+            _scratch[:start] = self._part
+            count = self._socket.read_into(_scratch[start:])
+        return _scratch[: start + count] if count else None
 
     async def _fill(self) -> bool:
         """Read from the socket until some plaintext is there; False at the end of the connection."""
@@ -149,12 +167,11 @@ class NoiseSession(BaseSession):
             if self._closed or self.is_overloaded():
                 await self.abort()
                 return False
-            data = await self._raw.read(SOCKET_READ_BYTES)
-            if not data:
+            text = await self._read_socket()
+            if text is None:
                 return False
-            self._cipher_text += data
             try:
-                self._parse()
+                self._parse(text)
             except ConnectionClosedError:
                 await self.abort()
                 raise
@@ -196,35 +213,61 @@ class NoiseSession(BaseSession):
                 raise ConnectionClosedError("connection closed")
         return self._take(n) if n else b""
 
+    async def receive(self) -> deque[bytes]:
+        """Return all plaintext there is, at least one record; raises at the end of the connection."""
+        if not self._plain_bytes and not await self._fill():
+            raise ConnectionClosedError("connection closed")
+        if self._offset:
+            self._plain[0] = self._plain[0][self._offset :]
+        plain, self._plain = self._plain, deque()
+        self._plain_bytes = self._offset = 0
+        return plain
+
     # --- writing
 
-    def queue(self, data: bytes) -> None:
-        """Encrypt and send, or keep what the kernel does not take for a task to send.
+    def queue(self, data: bytes, body: bytes | memoryview = b"") -> None:
+        """Encrypt `data` and the `body` behind it and send them, or keep what the kernel does not take for a task.
 
+        A body that does not fit into one record with `data` is encrypted where it is, in records of its own.
         Raises when the connection is closed, or when its peer has not been reading for too long.
         """
         if self._closed:
             raise ConnectionClosedError("connection closed")
-        parts: list[bytes] = []
-        view = memoryview(data)
-        for start in range(0, len(view), MAX_PLAIN_BYTES):
-            record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
-            parts += (len(record).to_bytes(2, "big"), record)
-        batch = b"".join(parts)
-        if self._socket is not None and not self._is_flushing:
-            sent_bytes = self._socket.try_write(batch)
-            if sent_bytes == len(batch):
-                return
-            batch = batch[sent_bytes:]
-        self._unwritten.append(batch)
-        self._unwritten_bytes += len(batch)
+        if body and len(data) + len(body) <= MAX_PLAIN_BYTES:
+            data, body = b"".join((data, body)), b""
+        parts: list[bytes | memoryview] = []
+        for view in (memoryview(data), memoryview(body)):
+            for start in range(0, len(view), MAX_PLAIN_BYTES):
+                record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
+                parts += (len(record).to_bytes(2, "big"), record)
+        self._unwritten.extend(parts)
+        self._unwritten_bytes += sum(map(len, parts))
+        if not self._is_flushing:
+            self._write_some()
+            if self._unwritten:
+                self._is_flushing = True
+                self._spawn(self._flush)
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
             self._closed = True
             self._spawn(self.abort)
             raise ConnectionClosedError("the peer does not read")
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._spawn(self._flush)
+
+    def _write_some(self) -> None:
+        """Hand the kernel what it takes at once."""
+        if self._socket is None:
+            return
+        waiting = self._unwritten
+        while waiting:
+            sent = self._socket.try_write(list(islice(waiting, MAX_PARTS)))
+            if not sent:
+                return
+            self._unwritten_bytes -= sent
+            while sent:
+                part = waiting[0]
+                if sent < len(part):
+                    waiting[0] = memoryview(part)[sent:]
+                    return
+                sent -= len(waiting.popleft())
 
     async def write(self, data: bytes) -> None:
         """Queue `data`; never waits, so that nobody holds the muxer's lock for long."""
@@ -233,10 +276,14 @@ class NoiseSession(BaseSession):
     async def _flush(self) -> None:
         try:
             while self._unwritten and not self._closed:
-                batch = b"".join(self._unwritten)
-                self._unwritten.clear()
-                await self._raw.write(batch)
-                self._unwritten_bytes -= len(batch)
+                if self._socket is not None:
+                    await self._socket.wait_writable()
+                    self._write_some()
+                else:
+                    batch = b"".join(self._unwritten)
+                    self._unwritten.clear()
+                    await self._raw.write(batch)
+                    self._unwritten_bytes -= len(batch)
                 if self._unwritten_bytes < wire_limits.WRITE_MARK_BYTES:
                     self._wake_writers()
         except (ConnectionClosedError, RawConnError):
@@ -249,9 +296,14 @@ class NoiseSession(BaseSession):
         self._room.set()
         self._room = trio.Event()
 
+    @property
+    def is_congested(self) -> bool:
+        """Return whether writers should wait."""
+        return self._unwritten_bytes >= wire_limits.WRITE_MARK_BYTES and not self._closed
+
     async def wait_writable(self) -> None:
         """Wait until data may be written; call it before taking the muxer's lock, never while holding it."""
-        while self._unwritten_bytes >= wire_limits.WRITE_MARK_BYTES and not self._closed:
+        while self.is_congested:
             await self._room.wait()
 
     # --- the rest of a secured connection

@@ -13,6 +13,9 @@ MAX_FRAME_BYTES = 2 * 1024 * 1024
 PIECE_BYTES = 65_507
 """One write: with yamux's 12 bytes of header it fills exactly one 65 519-byte Noise record instead of spilling."""
 
+LARGE_PIECE_BYTES = 4 * 65_519
+"""One write of a blob and the largest data frame of our own muxer: four full records, 21 ms at 100 Mbit/s."""
+
 MAX_HELLO_BYTES = 256
 """The first frame of a stream is 40 bytes today; the rest is room for later versions, whose tail is ignored."""
 
@@ -58,6 +61,29 @@ waits for a grant (the muxer polls every 10 ms for one)."""
 MAX_UNREAD_BYTES_PER_LINK = 24 * 1024 * 1024
 """Received but unread on one connection: the two windows above, doubled. The muxer does not enforce its windows, so
 past this the connection is closed."""
+
+INITIAL_WINDOW_BYTES = 256 * 1024
+"""What a stream may send before its reader grants more, as in every yamux; streams nobody asked for stay there."""
+
+MAX_SEND_WINDOW_BYTES = 64 * 1024 * 1024
+"""More than any reader here grants; a peer that grants past it counts wrongly."""
+
+STREAMS_PER_S, STREAMS_BURST = 4.0, 64.0
+"""Streams that a peer may open on one link, closed ones included: storms of opening and resetting end the link."""
+
+SMALL_FRAMES_PER_S, SMALL_FRAMES_BURST = 10_000.0, 20_000.0
+SMALL_FRAME_BYTES = 512
+"""Frames below this size, pings and window updates included; an honest peer joins its small messages."""
+
+STRAY_BYTES_PER_S, STRAY_BYTES_BURST = 1e6, 32e6
+"""Data for streams that are closed here: what was on its way when they closed, no more."""
+
+FRAMES_PER_TURN = 256
+"""Frames handled before the event loop turns, well under a millisecond."""
+
+WRITE_STALL_S = 20.0
+"""One write, a quarter of a MiB at most, waits this long for a peer that grants or reads too little; then the link is
+dropped. Slower than 13 kB/s is no line on which a round could end."""
 
 WRITE_MARK_BYTES = 64 * 1024
 UNSENT_BYTES = 64 * 1024

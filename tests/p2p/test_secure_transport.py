@@ -175,8 +175,13 @@ class Tampering(SocketConnection):
 
     change: Callable[[bytes], bytes] = staticmethod(lambda data: data)
 
-    async def read(self, n: int | None = None) -> bytes:
-        return self.change(await super().read(n))
+    def read_into(self, buffer: memoryview) -> int | None:
+        count = super().read_into(buffer)
+        if count:
+            changed = self.change(bytes(buffer[:count]))
+            buffer[: len(changed)] = changed
+            return len(changed)
+        return count
 
 
 def flip_last_bit(data: bytes) -> bytes:

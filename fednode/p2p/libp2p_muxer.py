@@ -1,0 +1,343 @@
+"""Yamux between members under a protocol id of its own: the standard frames, larger and checked. Imports libp2p.
+
+Security assumption: the peer is authenticated and may send anything. A frame that an honest peer of this protocol
+cannot send (past its window, for a stream that never was, wrong flags, a flood) ends the link with a reason; windows
+bound what waits unread; a write that the peer does not take ends the link too.
+
+The stock muxer stays the fallback for peers that do not know the id. What differs here: windows are enforced, frames
+go up to four Noise records, data is parsed out of whole records without a task or a copy per frame, writers and readers
+are woken by events instead of polling, and nobody waits without a limit.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import cast
+
+import trio
+from libp2p.abc import ISecureConn
+from libp2p.custom_types import TProtocol
+from libp2p.io.exceptions import ConnectionClosedError
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
+from libp2p.stream_muxer.yamux import yamux
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+
+from fednode.errors import Rejected
+from fednode.p2p import wire_limits
+from fednode.p2p.peers import SECOND_NS, TokenBucket
+from fednode.p2p.queues import Unread
+from fednode.p2p.secure_transport import NoiseSession
+
+PROTOCOL_ID = TProtocol("/fednode/yamux/1")
+
+_HEADER = struct.Struct(yamux.YAMUX_HEADER_FORMAT)
+_SYN, _ACK, _FIN, _RST = yamux.FLAG_SYN, yamux.FLAG_ACK, yamux.FLAG_FIN, yamux.FLAG_RST
+_GAVE_UP = "the peer takes too little of what it is sent"
+
+OnFault = Callable[[ID, str, bool], None]
+"""`on_fault(peer, reason, is_wrong)`: the link is over; `is_wrong` says that no honest peer could cause it."""
+
+
+class MemberStream(YamuxStream):
+    """One stream. One task reads; writers take turns."""
+
+    conn: MemberYamux
+
+    def __init__(self, stream_id: int, conn: MemberYamux, is_initiator: bool) -> None:
+        super().__init__(stream_id, conn, is_initiator)
+        self.send_window = self.recv_window = wire_limits.INITIAL_WINDOW_BYTES
+        self.unread = Unread()
+        self._window_bytes = wire_limits.INITIAL_WINDOW_BYTES
+        self._ungranted_bytes = 0
+        self._bytes_of_turn = 0
+        self._readable = trio.Event()
+        self._granted = trio.Event()
+        self._turn = trio.Lock()
+
+    def wake(self) -> None:
+        """Something changed for readers and writers."""
+        self._readable.set()
+        self._granted.set()
+
+    # --- reading
+
+    def widen(self, window_bytes: int) -> None:
+        """Let the peer send so much ahead of the reader."""
+        more = window_bytes - self._window_bytes
+        self._window_bytes = window_bytes
+        if more > 0:
+            self._grant(more)
+
+    def _grant(self, count: int) -> None:
+        self.recv_window += count
+        self.conn.queue_frame(yamux.TYPE_WINDOW_UPDATE, 0, self.stream_id, count)
+
+    async def receive(self, max_bytes: int) -> bytes | memoryview:
+        """Return 1 to `max_bytes` bytes; raises at the end of the stream or of the connection."""
+        if self._bytes_of_turn >= wire_limits.READ_BYTES:
+            self._bytes_of_turn = 0
+            await trio.lowlevel.checkpoint()
+        while not self.unread:
+            if self.reset_received or self.conn.is_over:
+                raise MuxedStreamReset(self.conn.fault or "connection closed")
+            if self.recv_closed or self.closed:
+                raise MuxedStreamEOF("the peer closed the stream")
+            self._readable = trio.Event()
+            self._bytes_of_turn = 0
+            await self._readable.wait()
+        data = self.unread.take(max_bytes)
+        self._bytes_of_turn += len(data)
+        self._ungranted_bytes += len(data)
+        if self._ungranted_bytes >= self._window_bytes // 2 and not (self.recv_closed or self.closed):
+            count, self._ungranted_bytes = self._ungranted_bytes, 0
+            self._grant(count)
+        return data
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Return what is there, up to `n` bytes: the call of the library's own protocols."""
+        return bytes(await self.receive(wire_limits.READ_BYTES if n is None or n < 0 else n)) if n != 0 else b""
+
+    # --- writing
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Send all of `data`, waiting while the window is empty or the socket full, for `WRITE_STALL_S` at most."""
+        view = memoryview(data)
+        with trio.move_on_after(wire_limits.WRITE_STALL_S) as patience:
+            async with self._turn:
+                while view:
+                    await self._wait_for_window()
+                    count = min(len(view), self.send_window, wire_limits.LARGE_PIECE_BYTES)
+                    self.send_window -= count
+                    self.conn.queue_frame(yamux.TYPE_DATA, 0, self.stream_id, count, view[:count])
+                    view = view[count:]
+        if patience.cancelled_caught:
+            await self.conn.give_up(_GAVE_UP, is_wrong=False)
+            raise MuxedStreamError(_GAVE_UP)
+
+    async def _wait_for_window(self) -> None:
+        session = self.conn.session
+        while True:
+            if self.conn.is_over or self.closed or self.send_closed:
+                raise MuxedStreamError(self.conn.fault or "the stream is closed for writing")
+            if session.is_congested:
+                await session.wait_writable()
+            elif not self.send_window:
+                self._granted = trio.Event()
+                await self._granted.wait()
+            else:
+                return
+
+    # --- what the muxer tells
+
+    def on_data(self, piece: memoryview, buffer_bytes: int) -> None:
+        """Data within the window came in."""
+        self.unread.put(piece, buffer_bytes)
+        self._readable.set()
+
+    def on_window(self, increment: int) -> None:
+        """The reader at the other end grants more."""
+        self.send_window += increment
+        if self.send_window > wire_limits.MAX_SEND_WINDOW_BYTES:
+            raise Rejected("it grants more than a window holds")
+        self._granted.set()
+
+    def on_flags(self, flags: int) -> None:
+        """The peer closes its direction, or resets."""
+        if flags & _FIN:
+            self.recv_closed = True
+            self.closed = self.send_closed
+        if flags & _RST:
+            self.closed = self.send_closed = self.recv_closed = self.reset_received = True
+            self.unread.clear()
+        self.wake()
+
+    async def reset(self) -> None:
+        """End both directions at once and forget what is unread."""
+        await super().reset()
+        self.unread.clear()
+        self.wake()
+
+
+class MemberYamux(Yamux):
+    """A connection of such streams."""
+
+    def __init__(self, secured_conn: ISecureConn, peer_id: ID, on_fault: OnFault) -> None:
+        super().__init__(secured_conn, peer_id, is_initiator=secured_conn.is_initiator)
+        self.session = cast(NoiseSession, secured_conn)
+        self.is_over = False
+        self.fault: str | None = None
+        self._on_fault = on_fault
+        self._header = b""
+        self._body_bytes = 0
+        self._body_of: MemberStream | None = None
+        self._last_id_of_peer = 0
+        self._frames = 0
+        self._openings = TokenBucket(wire_limits.STREAMS_PER_S, wire_limits.STREAMS_BURST)
+        self._small_frames = TokenBucket(wire_limits.SMALL_FRAMES_PER_S, wire_limits.SMALL_FRAMES_BURST)
+        self._stray_bytes = TokenBucket(wire_limits.STRAY_BYTES_PER_S, wire_limits.STRAY_BYTES_BURST)
+
+    def _stream(self, stream_id: int) -> MemberStream | None:
+        return cast("MemberStream | None", self.streams.get(stream_id))
+
+    # --- sending
+
+    def queue_frame(self, kind: int, flags: int, stream_id: int, length: int, body: bytes | memoryview = b"") -> None:
+        """Send a frame, or queue it; raises `MuxedStreamError` when the connection is over."""
+        try:
+            self.session.queue(_HEADER.pack(0, kind, flags, stream_id, length), body)
+        except (ConnectionClosedError, RawConnError) as error:
+            raise MuxedStreamError(self.fault or str(error)) from error
+
+    async def _write_frame(self, data: bytes) -> None:
+        """Send what the library composes: pings, ends of streams, goodbyes."""
+        self.session.queue(data)
+        await trio.lowlevel.checkpoint()
+
+    async def open_stream(self) -> MemberStream:
+        """Open a stream."""
+        await self.stream_backlog_semaphore.acquire()
+        if self.is_over or self.event_shutting_down.is_set():
+            self.stream_backlog_semaphore.release()
+            raise MuxedStreamError(self.fault or "connection closed")
+        stream = MemberStream(self.next_stream_id, self, True)
+        stream._owns_backlog_slot = True
+        self.next_stream_id += 2
+        self.streams[stream.stream_id] = stream
+        self.queue_frame(yamux.TYPE_WINDOW_UPDATE, _SYN, stream.stream_id, 0)
+        return stream
+
+    # --- receiving
+
+    async def handle_incoming(self) -> None:
+        """Read until the connection ends; nothing that the peer sends raises out of here."""
+        try:
+            while not self.event_shutting_down.is_set():
+                for record in await self.session.receive():
+                    self._feed(record)
+                    if self._frames >= wire_limits.FRAMES_PER_TURN:
+                        self._frames = 0
+                        await trio.lowlevel.checkpoint()
+        except Rejected as rejected:
+            await self.give_up(rejected.reason, is_wrong=True)
+        except (ConnectionClosedError, RawConnError, MuxedStreamError):
+            pass  # the connection is gone, which is said below
+        self._end()
+        await self._cleanup_on_error()
+
+    def _feed(self, record: bytes) -> None:
+        """Take one record apart; frames may begin and end anywhere in it."""
+        view = memoryview(record)
+        position, end = 0, len(view)
+        while position < end:
+            if self._body_bytes:
+                stop = min(end, position + self._body_bytes)
+                if self._body_of is not None and not self._body_of.recv_closed:
+                    self._body_of.on_data(view[position:stop], end)
+                self._body_bytes -= stop - position
+            else:
+                stop = min(end, position + yamux.HEADER_SIZE - len(self._header))
+                self._header += view[position:stop]
+                if len(self._header) == yamux.HEADER_SIZE:
+                    header, self._header = self._header, b""
+                    self._on_header(header)
+            position = stop
+
+    def _on_header(self, header: bytes) -> None:
+        version, kind, flags, stream_id, length = _HEADER.unpack(header)
+        self._frames += 1
+        if version != 0 or flags & ~(_SYN | _ACK | _FIN | _RST):
+            raise Rejected("it sends frames of another muxer")
+        if (kind != yamux.TYPE_DATA or length < wire_limits.SMALL_FRAME_BYTES) and not self._may(self._small_frames):
+            raise Rejected("it floods the link with small frames")
+        if kind in (yamux.TYPE_DATA, yamux.TYPE_WINDOW_UPDATE):
+            self._on_stream_frame(kind, flags, stream_id, length)
+        elif kind == yamux.TYPE_PING:
+            self._on_ping(flags, length)
+        elif kind == yamux.TYPE_GO_AWAY:
+            raise ConnectionClosedError("the peer says goodbye")
+        else:
+            raise Rejected(f"it sends frames of kind {kind}")
+
+    def _may(self, bucket: TokenBucket, amount: float = 1.0) -> bool:
+        return bucket.take(amount, 1 + int(trio.current_time() * SECOND_NS))
+
+    def _on_ping(self, flags: int, number: int) -> None:
+        if flags & _SYN:
+            self.queue_frame(yamux.TYPE_PING, _ACK, 0, number)
+        elif flags & _ACK:
+            self._rtt = trio.current_time() - self._ping_sent_time
+            self._ping_event.set()
+
+    def _on_stream_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if flags & _SYN:
+            self._on_opening(stream_id)
+        stream = self._stream(stream_id)
+        if stream is None:
+            self._on_stray(stream_id, length if kind == yamux.TYPE_DATA else 0)
+        if kind == yamux.TYPE_DATA:
+            if stream is not None and length > stream.recv_window:
+                raise Rejected("it sends past its window")
+            if stream is not None:
+                stream.recv_window -= length
+            self._body_of, self._body_bytes = stream, length
+        elif stream is not None:
+            stream.on_window(length)
+        if stream is not None and flags & (_FIN | _RST):
+            self._on_end(stream, flags, self._body_bytes)
+
+    def _on_end(self, stream: MemberStream, flags: int, body_bytes: int) -> None:
+        if body_bytes:
+            raise Rejected("it ends a stream in a frame with data")  # allowed by yamux, sent by nobody
+        stream.on_flags(flags)
+        if stream.closed:
+            self._finalize_stream_locked(stream, fully_closed=True)
+
+    def _on_opening(self, stream_id: int) -> None:
+        is_of_peer = stream_id % 2 == (0 if self.is_initiator_value else 1)
+        if not is_of_peer or stream_id <= self._last_id_of_peer:
+            raise Rejected("it opens a stream under a number that is taken")
+        if not self._may(self._openings) or len(self.streams) >= wire_limits.MAX_STREAMS_PER_LINK:
+            raise Rejected("it opens too many streams")
+        self._last_id_of_peer = stream_id
+        stream = MemberStream(stream_id, self, False)
+        try:
+            self.new_stream_send_channel.send_nowait(stream)
+        except trio.WouldBlock:
+            self.queue_frame(yamux.TYPE_WINDOW_UPDATE, _RST, stream_id, 0)
+            return
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            raise ConnectionClosedError("closing") from None
+        self.streams[stream_id] = stream
+        self.queue_frame(yamux.TYPE_WINDOW_UPDATE, _ACK, stream_id, 0)
+
+    def _on_stray(self, stream_id: int, length: int) -> None:
+        """A frame for a stream that is not there: closed here while it was on its way, or never opened."""
+        is_of_peer = stream_id % 2 == (0 if self.is_initiator_value else 1)
+        if stream_id == 0 or stream_id > (self._last_id_of_peer if is_of_peer else self.next_stream_id - 2):
+            raise Rejected("it writes to a stream that was never opened")
+        if length > wire_limits.BULK_WINDOW_BYTES or not self._may(self._stray_bytes, length):
+            raise Rejected("it goes on writing to closed streams")
+
+    # --- the end
+
+    def _end(self) -> None:
+        self.is_over = True
+        for stream in tuple(self.streams.values()):
+            cast(MemberStream, stream).wake()
+
+    async def give_up(self, reason: str, *, is_wrong: bool) -> None:
+        """Drop the link for a reason."""
+        if self.fault is None and not self.is_over:
+            self.fault = reason
+            self._on_fault(self.peer_id, reason, is_wrong)
+        self._end()
+        with trio.CancelScope(shield=True):
+            await self.session.abort()
+
+    async def close(self, error_code: int = yamux.GO_AWAY_NORMAL) -> None:
+        """Say goodbye and close."""
+        self._end()
+        await super().close(error_code)
