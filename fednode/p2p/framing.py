@@ -1,7 +1,9 @@
 """Bytes on the two streams. Pure: bytes in, frames out.
 
 Consensus stream:  hello frame, then frames;  frame = u32 length, payload; an empty frame keeps the link alive.
-Bulk stream:       hello frame, then blobs;   blob  = u32 header length, u64 size, header, data, BLAKE3 of data.
+Bulk stream:       hello frame, then blobs;   blob  = u32 header length, u64 size, header, data, BLAKE3 of data;
+                   a large blob waits after its header for the receiver's answer on the same stream (u8 wanted, u64 bytes
+                   it has, BLAKE3 of those) and goes on with u64 start, data from there, BLAKE3 of all data.
 All integers are big-endian. The hello never changes its first 40 bytes, so that any two versions can name each other.
 """
 
@@ -18,7 +20,12 @@ _HELLO = struct.Struct(">4sI32s")
 _HELLO_MAGIC = b"FEDN"
 _BLOB = struct.Struct(">IQ")
 
+_START = struct.Struct(">Q")
+_ANSWER = struct.Struct(">BQ32s")
+
 BLOB_PREFIX_BYTES = _BLOB.size
+BLOB_START_BYTES = _START.size
+ANSWER_BYTES = _ANSWER.size
 BLOB_HASH_BYTES = 32
 KEEPALIVE = _LENGTH.pack(0)
 
@@ -105,3 +112,35 @@ def parse_blob_prefix(prefix: bytes) -> tuple[int, int]:
     if size_bytes > wire_limits.MAX_BLOB_BYTES:
         raise Rejected(f"blob of {size_bytes} bytes")
     return header_bytes, size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a receiver says to the offer of a large blob: `digest` is the BLAKE3 of the `have_bytes` it holds."""
+
+    is_wanted: bool
+    have_bytes: int
+    digest: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the answer's bytes."""
+        return _ANSWER.pack(self.is_wanted, self.have_bytes, self.digest)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, size_bytes: int) -> Answer:
+        """Parse the answer to an offer of `size_bytes`; raises `Rejected` when it makes no sense."""
+        verdict, have_bytes, digest = _ANSWER.unpack(data)
+        if verdict > 1 or have_bytes > size_bytes:
+            raise Rejected("answer to a blob that makes no sense")
+        return cls(bool(verdict), have_bytes, digest)
+
+
+def blob_start(position: int) -> bytes:
+    """Return what says where the data of an offered blob begin."""
+    return _START.pack(position)
+
+
+def parse_blob_start(data: bytes) -> int:
+    """Return where the data of an offered blob begin."""
+    (position,) = _START.unpack(data)
+    return int(position)

@@ -24,7 +24,7 @@ from fednode.errors import Rejected
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_stream import link_stream
-from fednode.p2p.link import StreamEnded, StreamReader
+from fednode.p2p.stream import StreamEnded, StreamReader
 
 HEARTBEAT_S = 5
 """Repairs the gossip mesh and offers missed messages; joining is event-driven, so it need not be short."""

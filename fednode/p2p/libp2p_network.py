@@ -45,17 +45,17 @@ from fednode.p2p.libp2p_muxer import PROTOCOL_ID as MEMBER_YAMUX_PROTOCOL_ID
 from fednode.p2p.libp2p_muxer import MemberYamux
 from fednode.p2p.libp2p_socket import SocketConnection
 from fednode.p2p.libp2p_stream import MemberHost, MuxedStream, StockStream, link_stream, reset
-from fednode.p2p.link import StreamEnded
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
 from fednode.p2p.secure_transport import MemberNoise, NoiseSession
+from fednode.p2p.stream import StreamEnded
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 PROTOCOLS = {
     Channel.CONSENSUS: TProtocol("/fednode/consensus/1"),
-    Channel.BULK: TProtocol("/fednode/bulk/1"),
+    Channel.BULK: TProtocol("/fednode/bulk/2"),
 }
 
 WINDOW_BYTES = {
@@ -336,7 +336,10 @@ class _Libp2pHost:
         noise = MemberNoise(self._key_pair, self.mesh.why_refused, writers.start_soon)
         muxers = cast(
             TMuxerOptions,  # in the order in which we offer them; what the other side does not know is passed over
-            {MEMBER_YAMUX_PROTOCOL_ID: partial(MemberYamux, on_fault=self._on_fault), TProtocol(YAMUX_PROTOCOL_ID): Yamux},
+            {
+                MEMBER_YAMUX_PROTOCOL_ID: partial(MemberYamux, on_fault=self._on_fault),
+                TProtocol(YAMUX_PROTOCOL_ID): Yamux,
+            },
         )
         store = ForgetfulPeerStore()
         store.add_key_pair(self._id, self._key_pair)

@@ -20,8 +20,8 @@ from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, TYPE_DATA, YAMU
 
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_muxer import MemberStream
-from fednode.p2p.link import StreamEnded
 from fednode.p2p.secure_transport import NoiseSession
+from fednode.p2p.stream import StreamEnded
 
 _HEADER = struct.Struct(YAMUX_HEADER_FORMAT)
 

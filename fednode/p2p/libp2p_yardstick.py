@@ -93,9 +93,7 @@ def _stock_host() -> BasicHost:
     noise = NoiseTransport(keys, noise_privkey=create_x25519_key_pair().private_key)
     return cast(
         BasicHost,
-        new_host(
-            key_pair=keys, sec_opt={NOISE_PROTOCOL_ID: noise}, muxer_opt={TProtocol(YAMUX_PROTOCOL_ID): Yamux}
-        ),
+        new_host(key_pair=keys, sec_opt={NOISE_PROTOCOL_ID: noise}, muxer_opt={TProtocol(YAMUX_PROTOCOL_ID): Yamux}),
     )
 
 
@@ -143,7 +141,9 @@ async def _stock_sender(size_bytes: int) -> AsyncIterator[Transfer]:
 
 
 @asynccontextmanager
-async def _our_end() -> AsyncIterator[tuple[PeerId, Callable[[type[NetworkEvent]], Awaitable[None]], libp2p_network.Mesh]]:
+async def _our_end() -> AsyncIterator[
+    tuple[PeerId, Callable[[type[NetworkEvent]], Awaitable[None]], libp2p_network.Mesh]
+]:
     settings = libp2p_network.NetworkSettings(Secret(os.urandom(32)), (f"/ip4/{LOOPBACK}/tcp/0",), 1, bytes(32))
     network = libp2p_network.create_network(settings, lambda peer, header, size_bytes: True)
 

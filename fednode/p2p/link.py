@@ -6,38 +6,18 @@ whole connection is closed and the mesh dials again; a half-working connection i
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable
 from typing import Protocol
 
 import trio
-from blake3 import blake3
 
 from fednode.errors import Rejected
 from fednode.ids import PeerId
 from fednode.p2p import framing, wire_limits
+from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlobs
 from fednode.p2p.framing import Hello
 from fednode.p2p.network import Channel
-from fednode.p2p.queues import Blob, BlobOutbox, Outbox
-
-LARGE_BLOB_BYTES = 1024 * 1024
-"""From this size on a blob gets pages of its own."""
-
-
-class StreamEnded(Exception):
-    """The stream or its connection is gone; the text is one short phrase."""
-
-
-class Stream(Protocol):
-    """One direction of a long-lived stream. Both calls raise only `StreamEnded`."""
-
-    async def read(self, max_bytes: int) -> bytes | memoryview:
-        """Return at least one byte."""
-        ...
-
-    async def write(self, data: bytes | memoryview) -> None:
-        """Hand data to the connection, waiting while it is congested."""
-        ...
+from fednode.p2p.queues import BlobOutbox, Outbox
+from fednode.p2p.stream import Stream, StreamEnded, StreamReader
 
 
 class Connection(Protocol):
@@ -104,48 +84,17 @@ class _Signal:
         self._event = trio.Event()
 
 
-def _reserve(size_bytes: int) -> memoryview:
-    """Return writable memory that costs nothing until it is written.
-
-    A `bytearray` would be filled with zeros first: 30 ms of the event loop for 100 MiB, and real memory for a blob
-    that is only promised.
-    """
-    return memoryview(mmap.mmap(-1, size_bytes) if size_bytes >= LARGE_BLOB_BYTES else bytearray(size_bytes))
-
-
-class StreamReader:
-    """Reads exact amounts from a stream."""
-
-    __slots__ = ("_chunk", "_on_read", "_stream")
-
-    def __init__(self, stream: Stream, on_read: Callable[[], None] = lambda: None) -> None:
-        self._stream = stream
-        self._on_read = on_read
-        self._chunk = memoryview(b"")
-
-    async def some(self, max_bytes: int) -> memoryview:
-        """Return between 1 and `max_bytes` bytes."""
-        if not self._chunk:
-            self._chunk = memoryview(await self._stream.read(wire_limits.READ_BYTES))
-            self._on_read()
-        part, self._chunk = self._chunk[:max_bytes], self._chunk[max_bytes:]
-        return part
-
-    async def exactly(self, count: int) -> bytes:
-        """Return `count` bytes."""
-        parts = []
-        while count:
-            part = await self.some(count)
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-
 class Link:
     """The loops of one connection; `active` links drain the peer's queues, the others only keep alive."""
 
     def __init__(
-        self, owner: LinkOwner, connection: Connection, hello: Hello, frames: Outbox, blobs: BlobOutbox
+        self,
+        owner: LinkOwner,
+        connection: Connection,
+        hello: Hello,
+        frames: Outbox,
+        blobs: BlobOutbox,
+        partials: PartialBlobs,
     ) -> None:
         self.connection = connection
         self.peer = connection.peer
@@ -157,6 +106,7 @@ class Link:
         self._hello = hello
         self._frames = frames
         self._blobs = blobs
+        self._partials = partials
         self._frames_waiting = _Signal()
         self._blobs_waiting = _Signal()
         self._has_said_hello = False
@@ -215,6 +165,8 @@ class Link:
                         nursery.start_soon(self._write_frames, stream)
                 except* StreamEnded as group:
                     self.fail(str(group.exceptions[0]))
+                except* Rejected as group:
+                    self._reject(str(group.exceptions[0]))
                 except* trio.TooSlowError:
                     self.fail("no stream could be opened in time")
         finally:
@@ -245,21 +197,13 @@ class Link:
         with trio.fail_after(wire_limits.HANDSHAKE_TIMEOUT_S):
             stream = await self.connection.open_stream(Channel.BULK)
             await stream.write(self._hello.to_bytes())
+        sender = BlobSender(stream)
         while True:
             blob = self._blobs.take() if self.is_active else None
             if blob is None:
                 await self._blobs_waiting.wait()
             else:
-                await self._write_blob(stream, blob)
-
-    async def _write_blob(self, stream: Stream, blob: Blob) -> None:
-        digest = blake3()
-        await stream.write(framing.blob_prefix(blob.header, len(blob.data)))
-        for start in range(0, len(blob.data), wire_limits.LARGE_PIECE_BYTES):
-            piece = blob.data[start : start + wire_limits.LARGE_PIECE_BYTES]
-            digest.update(piece)
-            await stream.write(piece)
-        await stream.write(digest.digest())
+                await sender.send(blob)
 
     # --- the peer's direction
 
@@ -276,10 +220,13 @@ class Link:
         except StreamEnded as ended:
             self.fail(str(ended))
         except Rejected as rejected:
-            self._owner.on_misbehaviour(self, rejected.reason)
-            self.fail(rejected.reason)
+            self._reject(rejected.reason)
         except trio.TooSlowError:
             self.fail("it did not say hello in time")
+
+    def _reject(self, reason: str) -> None:
+        self._owner.on_misbehaviour(self, reason)
+        self.fail(reason)
 
     async def _check_hello(self, payload: bytes) -> bool:
         reason = self._hello.mismatch(Hello.from_frame(payload))
@@ -320,27 +267,15 @@ class Link:
         if not await self._check_hello(hello):
             return
         await self._up.wait()
+        receiver = BlobReceiver(
+            self.peer, stream, reader, self._partials, lambda header, size: self._owner.wants_blob(self, header, size)
+        )
         while self.reason is None:
-            await self._read_blob(reader)
-
-    async def _read_blob(self, reader: StreamReader) -> None:
-        prefix = await reader.exactly(framing.BLOB_PREFIX_BYTES)
-        header_bytes, size_bytes = framing.parse_blob_prefix(prefix)
-        header = await reader.exactly(header_bytes)
-        if not self._owner.wants_blob(self, header, size_bytes):
-            left = size_bytes + framing.BLOB_HASH_BYTES
-            while left:
-                left -= len(await reader.some(left))
-            return
-        data = _reserve(size_bytes)
-        digest = blake3()
-        position = 0
-        while position < size_bytes:
-            part = await reader.some(size_bytes - position)
-            digest.update(part)
-            data[position : position + len(part)] = part
-            position += len(part)
-        if await reader.exactly(framing.BLOB_HASH_BYTES) == digest.digest():
-            self._owner.on_blob(self, header, data)
-        else:
-            self._owner.on_broken_blob(self)
+            blob = await receiver.receive()
+            if blob is None:
+                continue
+            header, data = blob
+            if data is not None:
+                self._owner.on_blob(self, header, data)
+            else:
+                self._owner.on_broken_blob(self)

@@ -12,8 +12,9 @@ import trio
 
 from fednode.ids import PeerId
 from fednode.p2p import peers, wire_limits
+from fednode.p2p.blobs import PartialBlobs
 from fednode.p2p.framing import Hello
-from fednode.p2p.link import Connection, Link, Stream
+from fednode.p2p.link import Connection, Link
 from fednode.p2p.network import (
     AcceptBlob,
     Announced,
@@ -26,6 +27,7 @@ from fednode.p2p.network import (
     Refused,
 )
 from fednode.p2p.queues import Blob, BlobOutbox, Inbox, Outbox
+from fednode.p2p.stream import Stream
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -77,6 +79,7 @@ class Mesh:
         self._pairs: dict[PeerId, _Pair] = {}
         self._links: dict[int, Link] = {}
         self._inbox = Inbox()
+        self._partials = PartialBlobs()
         self._arrived = trio.Event()
         self._plans_changed = trio.Event()
         self._announcements: deque[bytes] = deque()
@@ -145,6 +148,7 @@ class Mesh:
         """Take over the member list; see `Network.set_members`."""
         for peer in self.book.set_members(members, time.monotonic_ns()):
             self._fail_links(peer, "no longer a member")
+            self._partials.forget(peer)
         self._plans_changed.set()
 
     def drop(self, peer: PeerId, reason: str) -> None:
@@ -193,7 +197,7 @@ class Mesh:
         link = self._links.get(id(connection))
         if link is None:
             pair = self._pairs.setdefault(connection.peer, _Pair())
-            link = Link(self, connection, self._hello, pair.frames, pair.blobs)
+            link = Link(self, connection, self._hello, pair.frames, pair.blobs, self._partials)
             self._links[id(connection)] = link
             pair.links.append(link)
             alive = [other for other in pair.links if other.reason is None]
@@ -363,6 +367,7 @@ class Mesh:
                 for link in self._links.values():
                     link.heard_at = now
             last = now
+            self._partials.expire(now)
             for link in tuple(self._links.values()):
                 if now - link.heard_at > wire_limits.SILENCE_LIMIT_S:
                     link.fail(f"silent for {wire_limits.SILENCE_LIMIT_S:.0f} s")

@@ -35,6 +35,17 @@ MAX_BLOB_HEADER_BYTES = 64 * 1024
 MAX_BLOB_BYTES = 1024 * 1024 * 1024
 """1 GiB: a vector of 268 million ring elements, ten times the largest model of the design."""
 
+OFFERED_BLOB_BYTES = 1024 * 1024
+"""From this size on a blob is offered before it is sent: a round trip saves sending what is unwanted or already there."""
+
+HASH_BLOCK_BYTES = 4 * 1024 * 1024
+INLINE_HASH_BYTES = 256 * 1024
+"""A thread hashes this much at a time, a millisecond; below a quarter of a MiB the way to a thread costs more."""
+
+MAX_PARTIAL_BYTES = 512 * 1024 * 1024
+PARTIAL_KEPT_S = 120.0
+"""What cut transfers left, of all peers together, and how long one waits for its sender to come back."""
+
 MAX_BLOB_OUTBOX_COUNT = 256
 MAX_BLOB_OUTBOX_BYTES = 2 * 1024 * 1024 * 1024
 """Blobs waiting for one peer are references to memory the caller owns, not copies."""

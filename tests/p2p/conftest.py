@@ -105,7 +105,7 @@ class Rogue:
             muxer_opt={TProtocol(YAMUX_PROTOCOL_ID): Yamux},
             negotiate_timeout=5,
         )
-        for protocol in ("/fednode/consensus/1", "/fednode/bulk/1", "/meshsub/1.1.0"):
+        for protocol in ("/fednode/consensus/1", "/fednode/bulk/2", "/meshsub/1.1.0"):
             self.host.set_stream_handler(TProtocol(protocol), self._swallow)
 
     async def _swallow(self, stream: INetStream) -> None:

@@ -23,7 +23,7 @@ from fednode.p2p.network import Announced, BlobReceived, PeerDown, PeerUp, Recei
 
 pytestmark = pytest.mark.slow
 
-CONSENSUS, BULK, GOSSIP = "/fednode/consensus/1", "/fednode/bulk/1", "/meshsub/1.1.0"
+CONSENSUS, BULK, GOSSIP = "/fednode/consensus/1", "/fednode/bulk/2", "/meshsub/1.1.0"
 TOPIC = f"/fednode/{bytes(range(32)).hex()}/announcements"
 HELLO = Hello(1, bytes(range(32))).to_bytes()
 

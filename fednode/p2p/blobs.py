@@ -1,0 +1,230 @@
+"""Blobs on a bulk stream: pushed when small, offered when large and resumed where an earlier transfer was cut.
+
+Security assumption: the peer is authenticated and may send anything. Memory is reserved for wanted blobs only and costs
+nothing until it is written; what a cut transfer leaves is kept for a short while, within a bound for all peers. A
+prefix is used again only if both sides hold the same one by its BLAKE3, and the whole blob is checked once more.
+Blobs are hashed by threads, in blocks, while the event loop goes on sending and receiving.
+
+    small   prefix, data, hash
+    large   prefix; answer of the receiver: wanted or not, how much it has, the hash of that; start; data from there, hash
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+from blake3 import blake3
+
+from fednode.errors import Rejected
+from fednode.ids import PeerId
+from fednode.p2p import framing, wire_limits
+from fednode.p2p.framing import Answer
+from fednode.p2p.queues import Blob
+from fednode.p2p.stream import Stream, StreamEnded, StreamReader
+
+
+def _reserve(size_bytes: int) -> memoryview:
+    """Return writable memory that costs nothing until it is written.
+
+    A `bytearray` would be filled with zeros first: 30 ms of the event loop for 100 MiB, and real memory for a blob
+    that is only promised. Large pages save most of the page faults.
+    """
+    if size_bytes < wire_limits.OFFERED_BLOB_BYTES:
+        return memoryview(bytearray(size_bytes))
+    pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(pages)
+
+
+class _Hash:
+    """A BLAKE3 that is behind its data by up to a block and catches up in a thread."""
+
+    __slots__ = ("_digest", "done_bytes")
+
+    def __init__(self) -> None:
+        self._digest = blake3()
+        self.done_bytes = 0
+
+    async def advance(self, data: memoryview, end: int) -> None:
+        """Hash up to `end`; also when cancelled meanwhile, state and count agree."""
+        block = data[self.done_bytes : end]
+        if len(block) < wire_limits.INLINE_HASH_BYTES:
+            self._digest.update(block)
+        else:
+            await trio.to_thread.run_sync(self._digest.update, block)
+        self.done_bytes = end
+
+    def digest(self) -> bytes:
+        return bytes(self._digest.digest())
+
+
+class PartialBlob:
+    """A large blob as far as it has come."""
+
+    __slots__ = ("data", "hash", "header", "received_bytes")
+
+    def __init__(self, header: bytes, size_bytes: int) -> None:
+        self.header = header
+        self.data = _reserve(size_bytes)
+        self.hash = _Hash()
+        self.received_bytes = 0
+
+    async def prefix_digest(self) -> bytes:
+        """Return the hash of what is here."""
+        await self.hash.advance(self.data, self.received_bytes)
+        return self.hash.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    blob: PartialBlob
+    until: float
+
+
+class PartialBlobs:
+    """What cut transfers left: one blob for each peer, bounded in bytes and in time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[PeerId, _Kept] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how much memory is held."""
+        return sum(kept.blob.received_bytes for kept in self._kept.values())
+
+    def keep(self, peer: PeerId, blob: PartialBlob, now: float) -> None:
+        """Keep what came in; the oldest make room."""
+        self._kept.pop(peer, None)
+        if not blob.received_bytes or blob.received_bytes > wire_limits.MAX_PARTIAL_BYTES:
+            return
+        while self.size_bytes + blob.received_bytes > wire_limits.MAX_PARTIAL_BYTES:
+            del self._kept[next(iter(self._kept))]
+        self._kept[peer] = _Kept(blob, now + wire_limits.PARTIAL_KEPT_S)
+
+    def take(self, peer: PeerId, header: bytes, size_bytes: int) -> PartialBlob:
+        """Remove and return what is kept of this blob, or a new one with nothing yet."""
+        kept = self._kept.pop(peer, None)
+        if kept is not None and kept.blob.header == header and len(kept.blob.data) == size_bytes:
+            return kept.blob
+        return PartialBlob(header, size_bytes)
+
+    def forget(self, peer: PeerId) -> None:
+        """A peer is no longer a member."""
+        self._kept.pop(peer, None)
+
+    def expire(self, now: float) -> None:
+        """Free what nobody has come back for."""
+        for peer in [peer for peer, kept in self._kept.items() if kept.until <= now]:
+            del self._kept[peer]
+
+
+class BlobSender:
+    """Sends blobs on one stream, one after the other. Raises `StreamEnded`, and `Rejected` for a senseless answer."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._answers = StreamReader(stream)
+
+    async def send(self, blob: Blob) -> None:
+        """Send one blob, or as much of it as the receiver wants."""
+        await self._stream.write(framing.blob_prefix(blob.header, len(blob.data)))
+        if len(blob.data) < wire_limits.OFFERED_BLOB_BYTES:
+            await self._write(blob.data)
+            await self._stream.write(blake3(blob.data).digest())
+            return
+        answer = await self._hear_answer(len(blob.data))
+        if not answer.is_wanted:
+            return
+        hashed = _Hash()
+        if answer.have_bytes:
+            await hashed.advance(blob.data, answer.have_bytes)
+        start = answer.have_bytes if hashed.digest() == answer.digest else 0
+        await self._stream.write(framing.blob_start(start))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hashed.advance, blob.data, len(blob.data))
+            await self._write(blob.data[start:])
+        await self._stream.write(hashed.digest())
+
+    async def _hear_answer(self, size_bytes: int) -> Answer:
+        with trio.move_on_after(wire_limits.WRITE_STALL_S):
+            return Answer.from_bytes(await self._answers.exactly(framing.ANSWER_BYTES), size_bytes)
+        raise StreamEnded("it does not answer an offer")
+
+    async def _write(self, data: memoryview) -> None:
+        for start in range(0, len(data), wire_limits.LARGE_PIECE_BYTES):
+            await self._stream.write(data[start : start + wire_limits.LARGE_PIECE_BYTES])
+
+
+class BlobReceiver:
+    """Receives the blobs of one stream. Raises `StreamEnded`, and `Rejected` for broken framing."""
+
+    def __init__(
+        self,
+        peer: PeerId,
+        stream: Stream,
+        reader: StreamReader,
+        partials: PartialBlobs,
+        is_wanted: Callable[[bytes, int], bool],
+    ) -> None:
+        self._peer = peer
+        self._stream = stream
+        self._reader = reader
+        self._partials = partials
+        self._is_wanted = is_wanted
+
+    async def receive(self) -> tuple[bytes, memoryview | None] | None:
+        """Return the next blob's header and data, no data if its hash does not fit; None for a refused one."""
+        header_bytes, size_bytes = framing.parse_blob_prefix(await self._reader.exactly(framing.BLOB_PREFIX_BYTES))
+        header = await self._reader.exactly(header_bytes)
+        is_wanted = self._is_wanted(header, size_bytes)
+        if size_bytes >= wire_limits.OFFERED_BLOB_BYTES:
+            return await self._receive_offered(header, size_bytes, is_wanted)
+        if not is_wanted:
+            await self._skip(size_bytes + framing.BLOB_HASH_BYTES)
+            return None
+        blob = PartialBlob(header, size_bytes)
+        return header, await self._receive_rest(blob)
+
+    async def _receive_offered(
+        self, header: bytes, size_bytes: int, is_wanted: bool
+    ) -> tuple[bytes, memoryview | None] | None:
+        if not is_wanted:
+            await self._stream.write(Answer(False, 0, bytes(framing.BLOB_HASH_BYTES)).to_bytes())
+            return None
+        blob = self._partials.take(self._peer, header, size_bytes)
+        is_whole = False
+        try:
+            have_bytes = blob.received_bytes
+            await self._stream.write(Answer(True, have_bytes, await blob.prefix_digest()).to_bytes())
+            start = framing.parse_blob_start(await self._reader.exactly(framing.BLOB_START_BYTES))
+            if start not in (0, have_bytes):
+                raise Rejected("blob that starts elsewhere than it was asked for")
+            if start != have_bytes:
+                blob.hash, blob.received_bytes = _Hash(), 0
+            data = await self._receive_rest(blob)
+            is_whole = True
+        finally:
+            if not is_whole:
+                self._partials.keep(self._peer, blob, trio.current_time())
+        return header, data
+
+    async def _receive_rest(self, blob: PartialBlob) -> memoryview | None:
+        data, position, end = blob.data, blob.received_bytes, len(blob.data)
+        while position < end:
+            part = await self._reader.some(end - position)
+            data[position : position + len(part)] = part
+            position += len(part)
+            blob.received_bytes = position
+            if position - blob.hash.done_bytes >= wire_limits.HASH_BLOCK_BYTES:
+                await blob.hash.advance(data, position)
+        await blob.hash.advance(data, end)
+        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == blob.hash.digest()
+        return data if fits else None
+
+    async def _skip(self, count: int) -> None:
+        while count:
+            count -= len(await self._reader.some(count))
