@@ -1,4 +1,4 @@
-"""One large transfer between two processes: this network, py-libp2p as shipped, and raw TCP, in turn in the same run."""
+"""One large transfer between two processes: this network, py-libp2p as shipped and raw TCP, in turn in one run."""
 
 from __future__ import annotations
 

@@ -6,13 +6,14 @@ prefix is used again only if both sides hold the same one by its BLAKE3, and the
 Blobs are hashed by threads, in blocks, while the event loop goes on sending and receiving.
 
     small   prefix, data, hash
-    large   prefix; answer of the receiver: wanted or not, how much it has, the hash of that; start; data from there, hash
+    large   prefix; the receiver's answer (wanted or not, how much it has, hash of that); start, data from there, hash
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import trio
@@ -23,7 +24,7 @@ from fednode.ids import PeerId
 from fednode.p2p import framing, wire_limits
 from fednode.p2p.framing import Answer
 from fednode.p2p.queues import Blob
-from fednode.p2p.stream import Stream, StreamEnded, StreamReader
+from fednode.p2p.stream import Stream, StreamEnded, StreamReader, Target
 
 
 def _reserve(size_bytes: int) -> memoryview:
@@ -40,25 +41,38 @@ def _reserve(size_bytes: int) -> memoryview:
     return memoryview(pages)
 
 
-class _Hash:
-    """A BLAKE3 that is behind its data by up to a block and catches up in a thread."""
+_threads = ThreadPoolExecutor(2, thread_name_prefix="blake3")
+"""Apart from trio's own, so that the node's computations and these do not wait for each other."""
 
-    __slots__ = ("_digest", "done_bytes")
+
+class _Hash:
+    """A BLAKE3 that follows its data block by block, in a thread, while the caller goes on."""
+
+    __slots__ = ("_begun_bytes", "_digest", "_pending")
 
     def __init__(self) -> None:
         self._digest = blake3()
-        self.done_bytes = 0
+        self._begun_bytes = 0
+        self._pending: Future[object] | None = None
 
     async def advance(self, data: memoryview, end: int) -> None:
-        """Hash up to `end`; also when cancelled meanwhile, state and count agree."""
-        block = data[self.done_bytes : end]
+        """Begin to hash up to `end`, once the block before is done; what is hashed must not change any more."""
+        await self._settle()
+        block = data[self._begun_bytes : end]
+        self._begun_bytes = end
         if len(block) < wire_limits.INLINE_HASH_BYTES:
             self._digest.update(block)
         else:
-            await trio.to_thread.run_sync(self._digest.update, block)
-        self.done_bytes = end
+            self._pending = _threads.submit(self._digest.update, block)
 
-    def digest(self) -> bytes:
+    async def _settle(self) -> None:
+        if self._pending is not None and not self._pending.done():
+            await trio.to_thread.run_sync(self._pending.result)
+        self._pending = None
+
+    async def digest(self) -> bytes:
+        """Return the hash of everything up to the last `end`."""
+        await self._settle()
         return bytes(self._digest.digest())
 
 
@@ -76,7 +90,7 @@ class PartialBlob:
     async def prefix_digest(self) -> bytes:
         """Return the hash of what is here."""
         await self.hash.advance(self.data, self.received_bytes)
-        return self.hash.digest()
+        return await self.hash.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +156,11 @@ class BlobSender:
         hashed = _Hash()
         if answer.have_bytes:
             await hashed.advance(blob.data, answer.have_bytes)
-        start = answer.have_bytes if hashed.digest() == answer.digest else 0
+        start = answer.have_bytes if await hashed.digest() == answer.digest else 0
+        await hashed.advance(blob.data, len(blob.data))
         await self._stream.write(framing.blob_start(start))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hashed.advance, blob.data, len(blob.data))
-            await self._write(blob.data[start:])
-        await self._stream.write(hashed.digest())
+        await self._write(blob.data[start:])
+        await self._stream.write(await hashed.digest())
 
     async def _hear_answer(self, size_bytes: int) -> Answer:
         with trio.move_on_after(wire_limits.WRITE_STALL_S):
@@ -155,8 +168,8 @@ class BlobSender:
         raise StreamEnded("it does not answer an offer")
 
     async def _write(self, data: memoryview) -> None:
-        for start in range(0, len(data), wire_limits.LARGE_PIECE_BYTES):
-            await self._stream.write(data[start : start + wire_limits.LARGE_PIECE_BYTES])
+        for start in range(0, len(data), wire_limits.READ_BYTES):
+            await self._stream.write(data[start : start + wire_limits.READ_BYTES])
 
 
 class BlobReceiver:
@@ -213,17 +226,17 @@ class BlobReceiver:
         return header, data
 
     async def _receive_rest(self, blob: PartialBlob) -> memoryview | None:
-        data, position, end = blob.data, blob.received_bytes, len(blob.data)
-        while position < end:
-            part = await self._reader.some(end - position)
-            data[position : position + len(part)] = part
-            position += len(part)
-            blob.received_bytes = position
-            if position - blob.hash.done_bytes >= wire_limits.HASH_BLOCK_BYTES:
-                await blob.hash.advance(data, position)
-        await blob.hash.advance(data, end)
-        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == blob.hash.digest()
-        return data if fits else None
+        end = len(blob.data)
+        while blob.received_bytes < end:
+            stop = min(end, blob.received_bytes + wire_limits.HASH_BLOCK_BYTES)
+            target = Target(blob.data[blob.received_bytes : stop])
+            try:
+                await self._reader.fill(target)
+            finally:
+                blob.received_bytes += target.filled_bytes
+            await blob.hash.advance(blob.data, stop)
+        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == await blob.hash.digest()
+        return blob.data if fits else None
 
     async def _skip(self, count: int) -> None:
         while count:

@@ -2,8 +2,8 @@
 
 Consensus stream:  hello frame, then frames;  frame = u32 length, payload; an empty frame keeps the link alive.
 Bulk stream:       hello frame, then blobs;   blob  = u32 header length, u64 size, header, data, BLAKE3 of data;
-                   a large blob waits after its header for the receiver's answer on the same stream (u8 wanted, u64 bytes
-                   it has, BLAKE3 of those) and goes on with u64 start, data from there, BLAKE3 of all data.
+                   a large blob waits behind its header for the receiver's answer on the same stream (u8 wanted,
+                   u64 bytes it has, BLAKE3 of those) and goes on with u64 start, data from there, BLAKE3 of all data.
 All integers are big-endian. The hello never changes its first 40 bytes, so that any two versions can name each other.
 """
 

@@ -30,6 +30,7 @@ from fednode.p2p import wire_limits
 from fednode.p2p.peers import SECOND_NS, TokenBucket
 from fednode.p2p.queues import Unread
 from fednode.p2p.secure_transport import NoiseSession
+from fednode.p2p.stream import Target
 
 PROTOCOL_ID = TProtocol("/fednode/yamux/1")
 
@@ -50,6 +51,7 @@ class MemberStream(YamuxStream):
         super().__init__(stream_id, conn, is_initiator)
         self.send_window = self.recv_window = wire_limits.INITIAL_WINDOW_BYTES
         self.unread = Unread()
+        self.target: Target | None = None
         self._window_bytes = wire_limits.INITIAL_WINDOW_BYTES
         self._ungranted_bytes = 0
         self._bytes_of_turn = 0
@@ -81,20 +83,38 @@ class MemberStream(YamuxStream):
             self._bytes_of_turn = 0
             await trio.lowlevel.checkpoint()
         while not self.unread:
-            if self.reset_received or self.conn.is_over:
-                raise MuxedStreamReset(self.conn.fault or "connection closed")
-            if self.recv_closed or self.closed:
-                raise MuxedStreamEOF("the peer closed the stream")
-            self._readable = trio.Event()
-            self._bytes_of_turn = 0
-            await self._readable.wait()
+            await self._wait_readable()
         data = self.unread.take(max_bytes)
-        self._bytes_of_turn += len(data)
-        self._ungranted_bytes += len(data)
+        self._on_read(len(data))
+        return data
+
+    async def fill(self, target: Target) -> None:
+        """Fill memory: data that comes in while this waits is decrypted right into it."""
+        while target.room_bytes:
+            if self.unread:
+                target.put(await self.receive(target.room_bytes))
+                continue
+            self.target = target
+            try:
+                await self._wait_readable()
+            finally:
+                self.target = None
+
+    async def _wait_readable(self) -> None:
+        if self.reset_received or self.conn.is_over:
+            raise MuxedStreamReset(self.conn.fault or "connection closed")
+        if self.recv_closed or self.closed:
+            raise MuxedStreamEOF("the peer closed the stream")
+        self._readable = trio.Event()
+        self._bytes_of_turn = 0
+        await self._readable.wait()
+
+    def _on_read(self, count: int) -> None:
+        self._bytes_of_turn += count
+        self._ungranted_bytes += count
         if self._ungranted_bytes >= self._window_bytes // 2 and not (self.recv_closed or self.closed):
             count, self._ungranted_bytes = self._ungranted_bytes, 0
             self._grant(count)
-        return data
 
     async def read(self, n: int | None = None) -> bytes:
         """Return what is there, up to `n` bytes: the call of the library's own protocols."""
@@ -105,13 +125,14 @@ class MemberStream(YamuxStream):
     async def write(self, data: bytes | memoryview) -> None:
         """Send all of `data`, waiting while the window is empty or the socket full, for `WRITE_STALL_S` at most."""
         view = memoryview(data)
-        with trio.move_on_after(wire_limits.WRITE_STALL_S) as patience:
+        with trio.CancelScope() as patience:
             async with self._turn:
                 while view:
+                    patience.deadline = trio.current_time() + wire_limits.WRITE_STALL_S
                     await self._wait_for_window()
                     count = min(len(view), self.send_window, wire_limits.LARGE_PIECE_BYTES)
                     self.send_window -= count
-                    self.conn.queue_frame(yamux.TYPE_DATA, 0, self.stream_id, count, view[:count])
+                    await self.conn.send_frame(self.stream_id, view[:count])
                     view = view[count:]
         if patience.cancelled_caught:
             await self.conn.give_up(_GAVE_UP, is_wrong=False)
@@ -136,6 +157,21 @@ class MemberStream(YamuxStream):
         """Data within the window came in."""
         self.unread.put(piece, buffer_bytes)
         self._readable.set()
+
+    def find_place(self, count: int) -> memoryview | None:
+        """Return where the next `count` bytes of data go, if a reader waits with room for them."""
+        target = self.target
+        if target is None or self.unread or target.room_bytes < count:
+            return None
+        return target.view[target.filled_bytes : target.filled_bytes + count]
+
+    def on_placed(self, count: int) -> None:
+        """They went there."""
+        assert self.target is not None, "a place was found in it"
+        self.target.filled_bytes += count
+        self._on_read(count)
+        if not self.target.room_bytes:
+            self._readable.set()
 
     def on_window(self, increment: int) -> None:
         """The reader at the other end grants more."""
@@ -174,7 +210,6 @@ class MemberYamux(Yamux):
         self._body_bytes = 0
         self._body_of: MemberStream | None = None
         self._last_id_of_peer = 0
-        self._frames = 0
         self._openings = TokenBucket(wire_limits.STREAMS_PER_S, wire_limits.STREAMS_BURST)
         self._small_frames = TokenBucket(wire_limits.SMALL_FRAMES_PER_S, wire_limits.SMALL_FRAMES_BURST)
         self._stray_bytes = TokenBucket(wire_limits.STRAY_BYTES_PER_S, wire_limits.STRAY_BYTES_BURST)
@@ -188,6 +223,13 @@ class MemberYamux(Yamux):
         """Send a frame, or queue it; raises `MuxedStreamError` when the connection is over."""
         try:
             self.session.queue(_HEADER.pack(0, kind, flags, stream_id, length), body)
+        except (ConnectionClosedError, RawConnError) as error:
+            raise MuxedStreamError(self.fault or str(error)) from error
+
+    async def send_frame(self, stream_id: int, body: memoryview) -> None:
+        """Send a frame of data and wait until the socket has most of it; raises as `queue_frame` does."""
+        try:
+            await self.session.send(_HEADER.pack(0, yamux.TYPE_DATA, 0, stream_id, len(body)), body)
         except (ConnectionClosedError, RawConnError) as error:
             raise MuxedStreamError(self.fault or str(error)) from error
 
@@ -214,12 +256,7 @@ class MemberYamux(Yamux):
     async def handle_incoming(self) -> None:
         """Read until the connection ends; nothing that the peer sends raises out of here."""
         try:
-            while not self.event_shutting_down.is_set():
-                for record in await self.session.receive():
-                    self._feed(record)
-                    if self._frames >= wire_limits.FRAMES_PER_TURN:
-                        self._frames = 0
-                        await trio.lowlevel.checkpoint()
+            await self.session.pump_into(self)
         except Rejected as rejected:
             await self.give_up(rejected.reason, is_wrong=True)
         except (ConnectionClosedError, RawConnError, MuxedStreamError):
@@ -227,9 +264,21 @@ class MemberYamux(Yamux):
         self._end()
         await self._cleanup_on_error()
 
-    def _feed(self, record: bytes) -> None:
-        """Take one record apart; frames may begin and end anywhere in it."""
-        view = memoryview(record)
+    def find_place(self, count: int) -> memoryview | None:
+        """Return where a record goes that is known to hold nothing but data of one stream."""
+        if count > self._body_bytes or self._body_of is None or self._body_of.recv_closed:
+            return None
+        return self._body_of.find_place(count)
+
+    def on_placed(self, count: int) -> None:
+        """The record went there."""
+        assert self._body_of is not None, "a place was found in it"
+        self._body_bytes -= count
+        self._body_of.on_placed(count)
+
+    def on_record(self, plain: bytes) -> None:
+        """Take a record apart; frames may begin and end anywhere in it."""
+        view = memoryview(plain)
         position, end = 0, len(view)
         while position < end:
             if self._body_bytes:
@@ -247,7 +296,6 @@ class MemberYamux(Yamux):
 
     def _on_header(self, header: bytes) -> None:
         version, kind, flags, stream_id, length = _HEADER.unpack(header)
-        self._frames += 1
         if version != 0 or flags & ~(_SYN | _ACK | _FIN | _RST):
             raise Rejected("it sends frames of another muxer")
         if (kind != yamux.TYPE_DATA or length < wire_limits.SMALL_FRAME_BYTES) and not self._may(self._small_frames):

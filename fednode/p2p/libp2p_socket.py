@@ -48,8 +48,8 @@ class SocketConnection(IRawConnection):
     async def wait_readable(self) -> None:
         """Wait for data or the end of the connection."""
         try:
-            await trio.lowlevel.wait_readable(self._stream.socket)
-        except (trio.ClosedResourceError, ValueError) as error:
+            await trio.lowlevel.wait_readable(self._stream.socket.fileno())
+        except (trio.ClosedResourceError, OSError) as error:
             raise ConnectionClosedError("connection closed") from error
 
     def read_into(self, buffer: memoryview) -> int | None:
@@ -64,8 +64,8 @@ class SocketConnection(IRawConnection):
     async def wait_writable(self) -> None:
         """Wait until the kernel takes more."""
         try:
-            await trio.lowlevel.wait_writable(self._stream.socket)
-        except (trio.ClosedResourceError, ValueError) as error:
+            await trio.lowlevel.wait_writable(self._stream.socket.fileno())
+        except (trio.ClosedResourceError, OSError) as error:
             raise ConnectionClosedError("connection closed") from error
 
     def try_write(self, parts: Sequence[bytes | memoryview]) -> int:

@@ -21,7 +21,7 @@ from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, TYPE_DATA, YAMU
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_muxer import MemberStream
 from fednode.p2p.secure_transport import NoiseSession
-from fednode.p2p.stream import StreamEnded
+from fednode.p2p.stream import StreamEnded, Target
 
 _HEADER = struct.Struct(YAMUX_HEADER_FORMAT)
 
@@ -43,6 +43,16 @@ class MuxedStream:
                 self._muxed.widen(self._window_bytes)
             return await self._muxed.receive(max_bytes)
         except Exception as error:  # the libp2p border: whatever it raises, this stream is over
+            raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
+
+    async def fill(self, target: Target) -> None:
+        """Fill memory."""
+        try:
+            if not self._is_widened:
+                self._is_widened = True
+                self._muxed.widen(self._window_bytes)
+            await self._muxed.fill(target)
+        except Exception as error:  # the libp2p border, as above
             raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -79,6 +89,11 @@ class StockStream:
         self._grant_bytes += len(data)
         return data
 
+    async def fill(self, target: Target) -> None:
+        """Fill memory."""
+        while target.room_bytes:
+            target.put(await self.read(min(target.room_bytes, wire_limits.READ_BYTES)))
+
     async def _grant(self) -> None:
         count, self._grant_bytes = self._grant_bytes, 0
         self._muxed.recv_window += count
@@ -92,8 +107,8 @@ class StockStream:
         """
         view = memoryview(data)
         try:
-            with trio.fail_after(wire_limits.WRITE_STALL_S):
-                for start in range(0, len(view), wire_limits.PIECE_BYTES):
+            for start in range(0, len(view), wire_limits.PIECE_BYTES):
+                with trio.fail_after(wire_limits.WRITE_STALL_S):
                     await self._write_piece(view[start : start + wire_limits.PIECE_BYTES])
         except Exception as error:  # the libp2p border, as above
             raise StreamEnded("connection lost") from error

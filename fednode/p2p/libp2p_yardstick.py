@@ -34,6 +34,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from fednode.crypto import Secret
+from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import BlobReceived, NetworkEvent, PeerId, PeerUp, Received
 
 PIECE_BYTES = 1024 * 1024
@@ -50,7 +51,7 @@ def _say(**what: object) -> None:
 
 
 async def _hear() -> dict[str, str]:
-    line = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    line = await trio.wrap_file(sys.stdin).readline()
     return cast("dict[str, str]", json.loads(line or "{}"))
 
 
@@ -141,9 +142,7 @@ async def _stock_sender(size_bytes: int) -> AsyncIterator[Transfer]:
 
 
 @asynccontextmanager
-async def _our_end() -> AsyncIterator[
-    tuple[PeerId, Callable[[type[NetworkEvent]], Awaitable[None]], libp2p_network.Mesh]
-]:
+async def _our_end() -> AsyncIterator[tuple[PeerId, Callable[[type[NetworkEvent]], Awaitable[None]], Mesh]]:
     settings = libp2p_network.NetworkSettings(Secret(os.urandom(32)), (f"/ip4/{LOOPBACK}/tcp/0",), 1, bytes(32))
     network = libp2p_network.create_network(settings, lambda peer, header, size_bytes: True)
 

@@ -75,6 +75,19 @@ class _FinishedHandshake(Protocol):
     noise_state: _NoiseState
 
 
+class RecordSink(Protocol):
+    """Takes plaintext in order, as it is decrypted."""
+
+    def find_place(self, count: int) -> memoryview | None:
+        """Return where the next `count` bytes are to lie if that is known already."""
+
+    def on_placed(self, count: int) -> None:
+        """They lie there."""
+
+    def on_record(self, plain: bytes) -> None:
+        """The next bytes, if no place was named."""
+
+
 class RecordCipher:
     """One direction's key and its 64-bit little-endian counter, as in the Noise specification, section 5.1."""
 
@@ -97,6 +110,10 @@ class RecordCipher:
         """Decrypt the next record; raises `InvalidTag` on any change."""
         return self._aead.decrypt(self._nonce(), record, b"")
 
+    def open_into(self, record: memoryview, place: memoryview) -> None:
+        """The same into memory of the plaintext's length, whose content is undefined if this raises."""
+        self._aead.decrypt_into(self._nonce(), record, b"", place)
+
 
 class NoiseSession(BaseSession):
     """An encrypted connection whose reads and writes are buffered."""
@@ -116,6 +133,7 @@ class NoiseSession(BaseSession):
         self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
         self._opener = RecordCipher(keys.cipher_state_decrypt.k)
         self._part = b""
+        self._sink: RecordSink | None = None
         self._plain: deque[bytes] = deque()
         self._plain_bytes = 0
         self._offset = 0
@@ -139,14 +157,26 @@ class NoiseSession(BaseSession):
             if stop - position - 2 < TAG_BYTES:
                 raise ConnectionClosedError("record too short")
             try:
-                plain = self._opener.open(text[position + 2 : stop])
+                self._open(text[position + 2 : stop])
             except InvalidTag:
                 raise ConnectionClosedError("record does not decrypt") from None
             position = stop
+        self._part = bytes(text[position:])
+
+    def _open(self, record: memoryview) -> None:
+        sink = self._sink
+        if sink is None:
+            plain = self._opener.open(record)
             if plain:
                 self._plain.append(plain)
                 self._plain_bytes += len(plain)
-        self._part = bytes(text[position:])
+            return
+        place = sink.find_place(len(record) - TAG_BYTES)
+        if place is None:
+            sink.on_record(self._opener.open(record))
+        else:
+            self._opener.open_into(record, place)
+            sink.on_placed(len(place))
 
     async def _read_socket(self) -> memoryview | None:
         """Return what came in behind the part of a record that was there; None at the end of the connection."""
@@ -161,22 +191,28 @@ class NoiseSession(BaseSession):
             count = self._socket.read_into(_scratch[start:])
         return _scratch[: start + count] if count else None
 
-    async def _fill(self) -> bool:
-        """Read from the socket until some plaintext is there; False at the end of the connection."""
-        while True:
-            if self._closed or self.is_overloaded():
-                await self.abort()
-                return False
-            text = await self._read_socket()
-            if text is None:
-                return False
-            try:
-                self._parse(text)
-            except ConnectionClosedError:
-                await self.abort()
-                raise
-            if self._plain_bytes:
-                return True
+    async def _pump(self) -> bool:
+        """Read from the socket once; False at the end of the connection."""
+        if self._closed or self.is_overloaded():
+            await self.abort()
+            return False
+        text = await self._read_socket()
+        if text is None:
+            return False
+        try:
+            self._parse(text)
+        except ConnectionClosedError:
+            await self.abort()
+            raise
+        return True
+
+    async def pump_into(self, sink: RecordSink) -> None:
+        """Hand everything to `sink` until the connection ends; what it raises ends this too."""
+        self._sink = sink
+        if self._plain_bytes:
+            sink.on_record(self._take(self._plain_bytes))
+        while await self._pump():
+            pass
 
     def _take(self, count: int) -> bytes:
         plain, offset = self._plain, self._offset
@@ -203,25 +239,16 @@ class NoiseSession(BaseSession):
     async def read(self, n: int | None = None) -> bytes:
         """Return exactly `n` bytes, fewer only at the end of the connection; without `n` the next record's rest."""
         if n is None:
-            if not self._plain_bytes and not await self._fill():
-                raise ConnectionClosedError("connection closed")
+            while not self._plain_bytes:
+                if not await self._pump():
+                    raise ConnectionClosedError("connection closed")
             return self._take(len(self._plain[0]) - self._offset)
         while self._plain_bytes < n:
-            if not await self._fill():
+            if not await self._pump():
                 if self._plain_bytes:
                     return self._take(self._plain_bytes)
                 raise ConnectionClosedError("connection closed")
         return self._take(n) if n else b""
-
-    async def receive(self) -> deque[bytes]:
-        """Return all plaintext there is, at least one record; raises at the end of the connection."""
-        if not self._plain_bytes and not await self._fill():
-            raise ConnectionClosedError("connection closed")
-        if self._offset:
-            self._plain[0] = self._plain[0][self._offset :]
-        plain, self._plain = self._plain, deque()
-        self._plain_bytes = self._offset = 0
-        return plain
 
     # --- writing
 
@@ -231,22 +258,34 @@ class NoiseSession(BaseSession):
         A body that does not fit into one record with `data` is encrypted where it is, in records of its own.
         Raises when the connection is closed, or when its peer has not been reading for too long.
         """
+        self._put(data, body)
+        if self._unwritten and not self._is_flushing:
+            self._is_flushing = True
+            self._spawn(self._flush)
+
+    async def send(self, data: bytes, body: bytes | memoryview = b"") -> None:
+        """The same, and wait until the kernel has most of it: the caller flushes itself instead of a new task."""
+        self._put(data, body)
+        if not self._unwritten:
+            await trio.lowlevel.checkpoint()
+        elif self._is_flushing:
+            await self.wait_writable()
+        else:
+            self._is_flushing = True
+            await self._flush()
+
+    def _put(self, data: bytes, body: bytes | memoryview) -> None:
         if self._closed:
             raise ConnectionClosedError("connection closed")
         if body and len(data) + len(body) <= MAX_PLAIN_BYTES:
             data, body = b"".join((data, body)), b""
-        parts: list[bytes | memoryview] = []
         for view in (memoryview(data), memoryview(body)):
             for start in range(0, len(view), MAX_PLAIN_BYTES):
                 record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
-                parts += (len(record).to_bytes(2, "big"), record)
-        self._unwritten.extend(parts)
-        self._unwritten_bytes += sum(map(len, parts))
+                self._unwritten += (len(record).to_bytes(2, "big"), record)
+                self._unwritten_bytes += 2 + len(record)
         if not self._is_flushing:
             self._write_some()
-            if self._unwritten:
-                self._is_flushing = True
-                self._spawn(self._flush)
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
             self._closed = True
             self._spawn(self.abort)
@@ -291,6 +330,9 @@ class NoiseSession(BaseSession):
         finally:
             self._is_flushing = False
             self._wake_writers()
+            if self._unwritten and not self._closed:  # cancelled: what is encrypted must leave, in order
+                self._is_flushing = True
+                self._spawn(self._flush)
 
     def _wake_writers(self) -> None:
         self._room.set()

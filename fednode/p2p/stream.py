@@ -12,11 +12,36 @@ class StreamEnded(Exception):
     """The stream or its connection is gone; the text is one short phrase."""
 
 
+class Target:
+    """Memory for a stream to fill; `filled_bytes` is right also when the stream ends on the way."""
+
+    __slots__ = ("filled_bytes", "view")
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+        self.filled_bytes = 0
+
+    @property
+    def room_bytes(self) -> int:
+        """Return how much is missing."""
+        return len(self.view) - self.filled_bytes
+
+    def put(self, piece: bytes | memoryview) -> None:
+        """Copy a piece behind what is there; it must fit."""
+        end = self.filled_bytes + len(piece)
+        self.view[self.filled_bytes : end] = piece
+        self.filled_bytes = end
+
+
 class Stream(Protocol):
-    """One direction of a long-lived stream. Both calls raise only `StreamEnded`."""
+    """One direction of a long-lived stream. All calls raise only `StreamEnded`."""
 
     async def read(self, max_bytes: int) -> bytes | memoryview:
         """Return at least one byte."""
+        ...
+
+    async def fill(self, target: Target) -> None:
+        """Fill all the memory; returns at once if it is full."""
         ...
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -50,3 +75,10 @@ class StreamReader:
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
+
+    async def fill(self, target: Target) -> None:
+        """Fill memory, as far as possible without a copy of our own."""
+        if self._chunk:
+            target.put(await self.some(target.room_bytes))
+        await self._stream.fill(target)
+        self._on_read()

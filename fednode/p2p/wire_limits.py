@@ -36,7 +36,7 @@ MAX_BLOB_BYTES = 1024 * 1024 * 1024
 """1 GiB: a vector of 268 million ring elements, ten times the largest model of the design."""
 
 OFFERED_BLOB_BYTES = 1024 * 1024
-"""From this size on a blob is offered before it is sent: a round trip saves sending what is unwanted or already there."""
+"""From this size on a blob is offered first: a round trip saves sending what is unwanted or already there."""
 
 HASH_BLOCK_BYTES = 4 * 1024 * 1024
 INLINE_HASH_BYTES = 256 * 1024
@@ -82,15 +82,12 @@ MAX_SEND_WINDOW_BYTES = 64 * 1024 * 1024
 STREAMS_PER_S, STREAMS_BURST = 4.0, 64.0
 """Streams that a peer may open on one link, closed ones included: storms of opening and resetting end the link."""
 
-SMALL_FRAMES_PER_S, SMALL_FRAMES_BURST = 10_000.0, 20_000.0
+SMALL_FRAMES_PER_S, SMALL_FRAMES_BURST = 10_000.0, 10_000.0
 SMALL_FRAME_BYTES = 512
 """Frames below this size, pings and window updates included; an honest peer joins its small messages."""
 
 STRAY_BYTES_PER_S, STRAY_BYTES_BURST = 1e6, 32e6
 """Data for streams that are closed here: what was on its way when they closed, no more."""
-
-FRAMES_PER_TURN = 256
-"""Frames handled before the event loop turns, well under a millisecond."""
 
 WRITE_STALL_S = 20.0
 """One write, a quarter of a MiB at most, waits this long for a peer that grants or reads too little; then the link is
