@@ -19,7 +19,6 @@ from typing import Protocol, cast
 
 import trio
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.keys import KeyPair
@@ -36,10 +35,8 @@ from multiaddr import Multiaddr
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_socket import SocketConnection
+from fednode.p2p.records import MAX_PLAIN_BYTES, TAG_BYTES, RecordCipher, RecordSink
 
-MAX_RECORD_BYTES = 65_535
-TAG_BYTES = 16
-MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
 SOCKET_READ_BYTES = 512 * 1024
 
 MAX_PARTS = 64
@@ -73,46 +70,6 @@ class _FinishedHandshake(Protocol):
     """What `NoiseTransportReadWriter` holds after the handshake; py-libp2p does not type it."""
 
     noise_state: _NoiseState
-
-
-class RecordSink(Protocol):
-    """Takes plaintext in order, as it is decrypted."""
-
-    def find_place(self, count: int) -> memoryview | None:
-        """Return where the next `count` bytes are to lie if that is known already."""
-
-    def on_placed(self, count: int) -> None:
-        """They lie there."""
-
-    def on_record(self, plain: bytes) -> None:
-        """The next bytes, if no place was named."""
-
-
-class RecordCipher:
-    """One direction's key and its 64-bit little-endian counter, as in the Noise specification, section 5.1."""
-
-    __slots__ = ("_aead", "_counter")
-
-    def __init__(self, key: bytes) -> None:
-        self._aead = ChaCha20Poly1305(key)
-        self._counter = 0
-
-    def _nonce(self) -> bytes:
-        nonce = bytes(4) + self._counter.to_bytes(8, "little")
-        self._counter += 1
-        return nonce
-
-    def seal(self, plain: bytes | memoryview) -> bytes:
-        """Encrypt the next record."""
-        return self._aead.encrypt(self._nonce(), plain, b"")
-
-    def open(self, record: memoryview) -> bytes:
-        """Decrypt the next record; raises `InvalidTag` on any change."""
-        return self._aead.decrypt(self._nonce(), record, b"")
-
-    def open_into(self, record: memoryview, place: memoryview) -> None:
-        """The same into memory of the plaintext's length, whose content is undefined if this raises."""
-        self._aead.decrypt_into(self._nonce(), record, b"", place)
 
 
 class NoiseSession(BaseSession):

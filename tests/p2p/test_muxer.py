@@ -1,0 +1,374 @@
+"""The muxer between members: what honest peers do works, what no honest peer does ends the link, nothing raises out."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
+
+from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_muxer import MemberStream, MemberYamux
+from fednode.p2p.libp2p_socket import SocketConnection
+from fednode.p2p.secure_transport import MemberNoise, NoiseSession
+from fednode.p2p.stream import Target
+
+DATA, WINDOW, PING, GO_AWAY = range(4)
+SYN, ACK, FIN, RST = 1, 2, 4, 8
+ALICE, BOB = create_new_key_pair(b"a" * 32), create_new_key_pair(b"b" * 32)
+
+
+def frame(kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> bytes:
+    return struct.pack("!BBHII", version, kind, flags, stream, length) + body
+
+
+@asynccontextmanager
+async def sessions(nursery: trio.Nursery) -> AsyncIterator[tuple[NoiseSession, NoiseSession]]:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    client = SocketConnection(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]), True)
+    server = SocketConnection(await listener.accept(), False)
+    await listener.aclose()
+    ends: dict[str, NoiseSession] = {}
+    left, right = (MemberNoise(keys, lambda peer: None, nursery.start_soon) for keys in (ALICE, BOB))
+
+    async def inbound() -> None:
+        ends["server"] = await right.secure_inbound(server)
+
+    async with trio.open_nursery() as handshake:
+        handshake.start_soon(inbound)
+        ends["client"] = await left.secure_outbound(client, ID.from_pubkey(BOB.public_key))
+    try:
+        yield ends["client"], ends["server"]
+    finally:
+        with trio.CancelScope(shield=True):
+            for raw in (client, server):
+                await raw.close()
+
+
+class Ends:
+    """A hostile session at the left, a muxer at the right, and what became of it."""
+
+    def __init__(self, session: NoiseSession, muxer: MemberYamux, faults: list[tuple[str, bool]]) -> None:
+        self.session = session
+        self.muxer = muxer
+        self.faults = faults
+        self.accepted: list[MemberStream] = []
+
+    async def accept(self) -> None:
+        async for stream in self.muxer.new_stream_receive_channel:
+            self.accepted.append(stream)
+
+    async def over(self) -> None:
+        with trio.fail_after(10):
+            await self.muxer.event_closed.wait()
+        assert self.muxer.is_over
+        assert not self.muxer.streams
+
+
+@asynccontextmanager
+async def attacked() -> AsyncIterator[Ends]:
+    faults: list[tuple[str, bool]] = []
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery, sessions(nursery) as (left, right):
+            muxer = MemberYamux(right, ID.from_pubkey(ALICE.public_key), lambda _, *what: faults.append(what))
+            ends = Ends(left, muxer, faults)
+            nursery.start_soon(muxer.start)
+            nursery.start_soon(ends.accept)
+            await muxer.event_started.wait()
+            yield ends
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[MemberStream, MemberStream]]:
+    """A stream between two muxers."""
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery, sessions(nursery) as (left, right):
+            muxers = [MemberYamux(end, ID.from_pubkey(ALICE.public_key), lambda *what: None) for end in (left, right)]
+            for muxer in muxers:
+                nursery.start_soon(muxer.start)
+                await muxer.event_started.wait()
+            opened = await muxers[0].open_stream()
+            yield opened, await muxers[1].accept_stream()
+            nursery.cancel_scope.cancel()
+
+
+# --- honest peers
+
+
+@pytest.mark.parametrize("window_bytes", [wire_limits.INITIAL_WINDOW_BYTES, wire_limits.BULK_WINDOW_BYTES])
+@pytest.mark.parametrize("is_filling", [False, True])
+def test_everything_arrives_in_order_whatever_the_sizes(window_bytes: int, is_filling: bool) -> None:
+    sizes = [1, 11, 12, 13, 65_507, 65_508, 65_519, 262_076, 262_077, 3_000_000, *range(1, 300, 7)]
+    pieces = [os.urandom(size) for size in sizes]
+    total = b"".join(pieces)
+
+    async def main() -> None:
+        async with pair() as (left, right), trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                for piece in pieces:
+                    await left.write(piece)
+                await left.close()
+
+            nursery.start_soon(send)
+            right.widen(window_bytes)
+            if is_filling:
+                target = Target(memoryview(bytearray(len(total))))
+                await right.fill(target)
+                assert target.view == total
+            else:
+                got = bytearray()
+                while len(got) < len(total):
+                    got += await right.receive(random.Random(len(got)).randint(1, 100_000))
+                assert got == total
+            with pytest.raises(MuxedStreamEOF):
+                await right.receive(1)
+
+    trio.run(main)
+
+
+def test_both_sides_write_first_and_more_than_a_window() -> None:
+    data = os.urandom(2_000_000)
+
+    async def main() -> None:
+        async with pair() as (left, right), trio.open_nursery() as nursery:
+            for end in (left, right):
+                nursery.start_soon(end.write, data)
+            for end in (left, right):
+                target = Target(memoryview(bytearray(len(data))))
+                await end.fill(target)
+                assert target.view == data
+
+    trio.run(main)
+
+
+def test_a_reset_is_told_to_reader_and_writer_of_the_other_side() -> None:
+    async def main() -> None:
+        async with pair() as (left, right):
+            await left.write(b"unread")
+            await left.reset()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with pytest.raises(MuxedStreamReset):
+                await right.receive(1)
+            with pytest.raises(MuxedStreamError):
+                await right.write(b"x")
+
+    trio.run(main)
+
+
+def test_a_reader_that_is_cancelled_while_memory_fills_loses_nothing() -> None:
+    data = os.urandom(300_000)
+
+    async def main() -> None:
+        async with pair() as (left, right), trio.open_nursery() as nursery:
+            target = Target(memoryview(bytearray(len(data))))
+            nursery.start_soon(left.write, data[:200_000])
+            with trio.move_on_after(0.1):
+                await right.fill(target)
+            nursery.start_soon(left.write, data[200_000:])
+            await right.fill(target)
+            assert target.view == data
+
+    trio.run(main)
+
+
+# --- peers that lie
+
+OPEN = frame(WINDOW, SYN, 1, 0)
+LARGE = wire_limits.INITIAL_WINDOW_BYTES
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (frame(DATA, 0, 1, 0, version=1), "another muxer"),
+        (frame(DATA, 16, 1, 0), "another muxer"),
+        (frame(7, 0, 0, 0), "kind 7"),
+        (OPEN + frame(DATA, 0, 1, 2**32 - 1), "past its window"),
+        (OPEN + frame(DATA, 0, 1, LARGE + 1), "past its window"),
+        (OPEN + frame(DATA, 0, 1, LARGE, bytes(LARGE)) + frame(DATA, 0, 1, 1), "past its window"),
+        (frame(DATA, SYN, 1, 2**31), "past its window"),
+        (OPEN + frame(WINDOW, 0, 1, 2**32 - 1), "more than a window holds"),
+        (OPEN + frame(WINDOW, 0, 1, wire_limits.MAX_SEND_WINDOW_BYTES), "more than a window holds"),
+        (frame(WINDOW, SYN, 2, 0), "number that is taken"),
+        (frame(WINDOW, SYN, 0, 0), "number that is taken"),
+        (OPEN + OPEN, "number that is taken"),
+        (frame(WINDOW, SYN, 9, 0) + frame(WINDOW, SYN, 7, 0), "number that is taken"),
+        (frame(DATA, 0, 1, 5, b"hello"), "never opened"),
+        (frame(WINDOW, 0, 2, 5), "never opened"),
+        (frame(DATA, 0, 0, 5), "never opened"),
+        (OPEN + frame(DATA, FIN, 1, 5, b"hello"), "in a frame with data"),
+        (OPEN + frame(WINDOW, RST, 1, 0) + frame(DATA, 0, 1, 2**32 - 1), "closed streams"),
+        (OPEN + frame(WINDOW, RST, 1, 0) + 9 * frame(DATA, 0, 1, 4_000_000, bytes(4_000_000)), "closed streams"),
+        (b"".join(frame(WINDOW, SYN, 2 * n + 1, 0) for n in range(200)), "too many streams"),
+        (b"".join(frame(WINDOW, SYN, n, 0) + frame(WINDOW, RST, n, 0) for n in range(1, 999, 2)), "too many streams"),
+        (20_000 * frame(PING, ACK, 0, 1), "small frames"),
+        (OPEN + 20_000 * frame(WINDOW, 0, 1, 0), "small frames"),
+        (OPEN + 20_000 * frame(DATA, 0, 1, 1, b"x"), "small frames"),
+        (OPEN + 20_000 * frame(DATA, 0, 1, 0), "small frames"),
+    ],
+)
+def test_a_peer_that_breaks_the_protocol_is_dropped_for_a_reason(sent: bytes, reason: str) -> None:
+    async def main() -> None:
+        async with attacked() as ends:
+            with trio.move_on_after(10):
+                for start in range(0, len(sent), 50_000):
+                    try:
+                        ends.session.queue(sent[start : start + 50_000])
+                    except Exception:  # noqa: BLE001  it is dropped on the way
+                        break
+                    await ends.session.wait_writable()
+                    await trio.lowlevel.checkpoint()
+            await ends.over()
+            assert [is_wrong for _, is_wrong in ends.faults] == [True]
+            assert reason in ends.faults[0][0]
+            for stream in ends.accepted:
+                with pytest.raises(MuxedStreamError):
+                    await stream.write(b"x")
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_noise_ends_the_link_or_does_nothing_and_never_raises(seed: int) -> None:
+    drawn = random.Random(seed)
+
+    def one() -> bytes:
+        if drawn.random() < 0.1:
+            return drawn.randbytes(drawn.randint(1, 40))
+        kind, flags = drawn.choice([0, 0, 1, 1, 2, 3, 4]), drawn.choice([0, 0, 0, 1, 2, 4, 8, 3, 9, 15])
+        stream, length = drawn.randint(0, 6), drawn.choice([0, 1, 100, 70_000, 2**18, 2**24, 2**32 - 1])
+        body = drawn.randbytes(min(length, 70_000)) if kind == DATA and drawn.random() < 0.8 else b""
+        return frame(kind, flags, stream, length, body)
+
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(OPEN)
+            try:
+                for _ in range(30):
+                    ends.session.queue(one())
+                    await trio.lowlevel.checkpoint()
+            except Exception:  # noqa: BLE001  dropped on the way
+                pass
+            await ends.session.close()
+            await ends.over()
+            assert len(ends.faults) <= 1
+
+    trio.run(main)
+
+
+def test_a_connection_cut_in_a_frame_ends_readers_and_writers() -> None:
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(OPEN + frame(DATA, 0, 1, 100_000, b"the rest never comes"))
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            (stream,) = ends.accepted
+            assert await stream.receive(100) == b"the rest never comes"
+            outcomes = []
+
+            async def end_of(work: Callable[[], object]) -> None:
+                with pytest.raises(MuxedStreamError):
+                    await work()
+                outcomes.append(work)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end_of, lambda: stream.receive(1))
+                nursery.start_soon(end_of, lambda: stream.write(bytes(LARGE + 1)))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                await ends.session.abort()
+            assert len(outcomes) == 2
+            await ends.over()
+            assert ends.faults == []
+
+    trio.run(main)
+
+
+def test_a_goodbye_and_a_ping_are_answered() -> None:
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(frame(PING, SYN, 0, 77))
+            assert await ends.session.read(12) == frame(PING, ACK, 0, 77)
+            ends.session.queue(frame(GO_AWAY, 0, 0, 0))
+            await ends.over()
+            assert ends.faults == []
+
+    trio.run(main)
+
+
+# --- peers that do not take what they are sent
+
+
+def test_a_peer_that_grants_nothing_does_not_hold_a_writer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
+
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(OPEN)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            (stream,) = ends.accepted
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(swallow, ends.session)
+                with pytest.raises(MuxedStreamError, match="takes too little"):
+                    await stream.write(bytes(LARGE + 1))
+            await ends.over()
+            assert ends.faults == [("the peer takes too little of what it is sent", False)]
+
+    trio.run(main)
+
+
+async def swallow(session: NoiseSession) -> None:
+    try:
+        while await session.read():
+            pass
+    except Exception:  # noqa: BLE001  the end of the connection
+        return
+
+
+def test_a_peer_that_reads_nothing_from_its_socket_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
+
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(OPEN + frame(WINDOW, 0, 1, 60_000_000))
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            (stream,) = ends.accepted
+            with pytest.raises(MuxedStreamError, match="takes too little"):
+                await stream.write(bytes(60_000_000))
+            await ends.over()
+            assert ends.muxer.session._unwritten_bytes < wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK
+
+    trio.run(main)
+
+
+def test_a_slow_but_steady_peer_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
+
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(OPEN)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            (stream,) = ends.accepted
+
+            async def grant_slowly() -> None:
+                for _ in range(10):
+                    await trio.sleep(0.1)
+                    ends.session.queue(frame(WINDOW, 0, 1, 1000))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(swallow, ends.session)
+                nursery.start_soon(grant_slowly)
+                await stream.write(bytes(LARGE + 10_000))
+                nursery.cancel_scope.cancel()
+            assert ends.faults == []
+
+    trio.run(main)
