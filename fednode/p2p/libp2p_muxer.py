@@ -38,8 +38,8 @@ _HEADER = struct.Struct(yamux.YAMUX_HEADER_FORMAT)
 _SYN, _ACK, _FIN, _RST = yamux.FLAG_SYN, yamux.FLAG_ACK, yamux.FLAG_FIN, yamux.FLAG_RST
 _GAVE_UP = "the peer takes too little of what it is sent"
 
-OnFault = Callable[[ID, str, bool], None]
-"""`on_fault(peer, reason, is_wrong)`: the link is over; `is_wrong` says that no honest peer could cause it."""
+OnFault = Callable[["MemberYamux", str, bool], None]
+"""`on_fault(muxer, reason, is_wrong)`: the link is over; `is_wrong` says that no honest peer could cause it."""
 
 
 class MemberStream(YamuxStream):
@@ -380,7 +380,7 @@ class MemberYamux(Yamux):
         """Drop the link for a reason."""
         if self.fault is None and not self.is_over:
             self.fault = reason
-            self._on_fault(self.peer_id, reason, is_wrong)
+            self._on_fault(self, reason, is_wrong)
         self._end()
         with trio.CancelScope(shield=True):
             await self.session.abort()

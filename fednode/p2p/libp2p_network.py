@@ -218,13 +218,12 @@ class _Libp2pHost:
 
     # --- what the muxer tells
 
-    def _on_fault(self, peer: ID, reason: str, is_wrong: bool) -> None:
+    def _on_fault(self, muxer: MemberYamux, reason: str, is_wrong: bool) -> None:
         """The muxer dropped a link: a peer that broke the protocol stays away for a while, a slow one may come back."""
+        self.mesh.count("muxer_faults" if is_wrong else "writes_stalled")
+        self.fail_connection(muxer, reason)
         if is_wrong:
-            self.mesh.count("muxer_faults")
-            self.mesh.drop(PeerId(peer.to_base58()), reason)
-        else:
-            self.mesh.count("writes_stalled")
+            self.mesh.drop(PeerId(muxer.peer_id.to_base58()), reason)
 
     # --- streams
 

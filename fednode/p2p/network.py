@@ -113,6 +113,8 @@ class Network(Protocol):
     def send_blob(self, peer: PeerId, header: bytes, data: bytes | memoryview) -> bool:
         """Queue one blob without copying it; `data` must not change until it is sent or the peer is down.
 
+        A large one (from 1 MiB) that was cut goes on where it was when the same header and data are sent again within
+        two minutes of the reconnection.
         False: not connected, too large, or the peer's queue is full.
         """
         ...
@@ -139,7 +141,7 @@ class Network(Protocol):
         Ours: `send_refused`, `outbox_full`, `blob_outbox_full`, `announcements_full`, `frames_lost_on_disconnect`,
         `blobs_lost_on_disconnect`, `dials_failed`. A peer's: `inbox_full`, `frames_over_quota`, `blobs_refused`,
         `blobs_broken`, `announcements_refused`, `misbehaviour`, `dropped_peers`, `connections_refused`,
-        `connections_overloaded`, `handshakes_failed`, `streams_failed`.
+        `connections_overloaded`, `handshakes_failed`, `streams_failed`, `muxer_faults`, `writes_stalled`.
         """
         ...
 
