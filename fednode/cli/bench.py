@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fednode.cli.bench_transport import bench_transport
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Group, format_option
 
@@ -21,7 +22,10 @@ ALL_SIZES = (4, 7, 10, 16)
 
 @click.group("bench", cls=Group)
 def bench() -> None:
-    """Measure rounds and the ledger on this machine."""
+    """Measure rounds, the ledger and the transport on this machine."""
+
+
+bench.add_command(bench_transport)
 
 
 @bench.command("round", example="fednode bench round\nfednode bench round --format json")

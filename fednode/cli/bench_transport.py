@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
+import click
+
+from fednode.cli.show import print_json, print_table
+from fednode.cli.site import Command, format_option
 from fednode.errors import Unavailable
 
 KINDS = ("raw", "stock", "ours")
@@ -71,6 +74,8 @@ def _transfer(receiver: _End, sender: _End) -> tuple[float, float]:
 
 def measure(size_bytes: int, repeats: int, progress: Callable[[str], None]) -> dict[str, float | int]:
     """Return medians over `repeats` transfers of each kind, the kinds taking turns; one transfer each warms up."""
+    import statistics
+
     taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     with ExitStack() as running:
         pairs = {kind: running.enter_context(_pair(kind, size_bytes)) for kind in KINDS}
@@ -93,3 +98,36 @@ def measure(size_bytes: int, repeats: int, progress: Callable[[str], None]) -> d
         "size_bytes": size_bytes,
         "repeats": repeats,
     }
+
+
+@click.command("transport", cls=Command, example="fednode bench transport\nfednode bench transport --format json")
+@click.option("--size", "size_mib", type=click.IntRange(1, 1024), default=100, show_default=True, metavar="MIB",
+              help="Size of one transfer.")
+@click.option("--repeats", type=click.IntRange(1, 100), default=5, show_default=True,
+              help="Transfers of each kind; the medians count.")
+@format_option
+def bench_transport(size_mib: int, repeats: int, as_json: bool) -> None:
+    """Time one large transfer between two processes on loopback.
+
+    In turn: this network as the daemons use it (one blob, checksums at both ends included), py-libp2p as it is shipped
+    (Noise and yamux, one stream), and a raw TCP connection. The seconds count until the receiver's confirmation, the
+    processor seconds are those of both processes.
+    """
+    from fednode.cli.local_federation import ending_on_signals
+
+    with ending_on_signals():
+        result = measure(size_mib * MIB, repeats, _progress)
+    if as_json:
+        print_json(result)
+        return
+    if sys.stderr.isatty():
+        click.echo(err=True)
+    names = (("", "this network"), ("stock_", "py-libp2p as shipped"), ("raw_tcp_", "raw TCP"))
+    rows = [(text, f"{result[f'{key}mb_per_s']:g}", f"{result[f'{key}cpu_s_per_gb']:g}") for key, text in names]
+    print_table(["transport", "MB/s", "CPU s/GB, both ends"], rows)
+    click.echo(f"{result['ratio_to_stock']:g} times py-libp2p as shipped; {size_mib} MiB, medians of {repeats}")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r{text:<50}", err=True, nl=False)

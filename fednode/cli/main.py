@@ -28,7 +28,7 @@ DAILY: Mapping[str, tuple[str, str]] = {
     "predict": ("fednode.cli.predict:predict", "Apply a model to a table."),
     "demo": ("fednode.cli.demo:demo", "Train four local hospitals together and watch."),
     "plan": ("fednode.cli.plan:plan", "Tell what a secure round will cost."),
-    "bench": ("fednode.cli.bench:bench", "Measure rounds and the ledger on this machine."),
+    "bench": ("fednode.cli.bench:bench", "Measure rounds, the ledger and the transport on this machine."),
 }
 TOPICS: Mapping[str, tuple[str, str]] = {
     "genesis": ("fednode.cli.genesis:genesis", "Found a federation: create, show."),
