@@ -21,180 +21,22 @@ from libp2p.custom_types import TProtocol
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
-from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.stream_muxer.yamux.yamux import Yamux
 
 from fednode.errors import Rejected
 from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_muxed import GAVE_UP, Fault, MemberStream
 from fednode.p2p.peers import SECOND_NS, TokenBucket
-from fednode.p2p.queues import Unread
-from fednode.p2p.secure_transport import NoiseSession
-from fednode.p2p.stream import Target
+from fednode.p2p.secure_transport import BrokenRecord, NoiseSession, PeerDoesNotRead
 
 PROTOCOL_ID = TProtocol("/fednode/yamux/1")
 
 _HEADER = struct.Struct(yamux.YAMUX_HEADER_FORMAT)
 _SYN, _ACK, _FIN, _RST = yamux.FLAG_SYN, yamux.FLAG_ACK, yamux.FLAG_FIN, yamux.FLAG_RST
-_GAVE_UP = "the peer takes too little of what it is sent"
-
-OnFault = Callable[["MemberYamux", str, bool], None]
-"""`on_fault(muxer, reason, is_wrong)`: the link is over; `is_wrong` says that no honest peer could cause it."""
-
-
-class MemberStream(YamuxStream):
-    """One stream. One task reads; writers take turns."""
-
-    conn: MemberYamux
-
-    def __init__(self, stream_id: int, conn: MemberYamux, is_initiator: bool) -> None:
-        super().__init__(stream_id, conn, is_initiator)
-        self.send_window = self.recv_window = wire_limits.INITIAL_WINDOW_BYTES
-        self.unread = Unread()
-        self.target: Target | None = None
-        self._window_bytes = wire_limits.INITIAL_WINDOW_BYTES
-        self._ungranted_bytes = 0
-        self._bytes_of_turn = 0
-        self._readable = trio.Event()
-        self._granted = trio.Event()
-        self._turn = trio.Lock()
-
-    def wake(self) -> None:
-        """Something changed for readers and writers."""
-        self._readable.set()
-        self._granted.set()
-
-    # --- reading
-
-    def widen(self, window_bytes: int) -> None:
-        """Let the peer send so much ahead of the reader."""
-        more = window_bytes - self._window_bytes
-        self._window_bytes = window_bytes
-        if more > 0:
-            self._grant(more)
-
-    def _grant(self, count: int) -> None:
-        self.recv_window += count
-        self.conn.queue_frame(yamux.TYPE_WINDOW_UPDATE, 0, self.stream_id, count)
-
-    async def receive(self, max_bytes: int) -> bytes | memoryview:
-        """Return 1 to `max_bytes` bytes; raises at the end of the stream or of the connection."""
-        if self._bytes_of_turn >= wire_limits.READ_BYTES:
-            self._bytes_of_turn = 0
-            await trio.lowlevel.checkpoint()
-        while not self.unread:
-            await self._wait_readable()
-        data = self.unread.take(max_bytes)
-        self._on_read(len(data))
-        return data
-
-    async def fill(self, target: Target) -> None:
-        """Fill memory: data that comes in while this waits is decrypted right into it."""
-        while target.room_bytes:
-            if self.unread:
-                target.put(await self.receive(target.room_bytes))
-                continue
-            self.target = target
-            try:
-                await self._wait_readable()
-            finally:
-                self.target = None
-
-    async def _wait_readable(self) -> None:
-        if self.reset_received or self.conn.is_over:
-            raise MuxedStreamReset(self.conn.fault or "connection closed")
-        if self.recv_closed or self.closed:
-            raise MuxedStreamEOF("the peer closed the stream")
-        self._readable = trio.Event()
-        self._bytes_of_turn = 0
-        await self._readable.wait()
-
-    def _on_read(self, count: int) -> None:
-        self._bytes_of_turn += count
-        self._ungranted_bytes += count
-        if self._ungranted_bytes >= self._window_bytes // 2 and not (self.recv_closed or self.closed):
-            count, self._ungranted_bytes = self._ungranted_bytes, 0
-            self._grant(count)
-
-    async def read(self, n: int | None = None) -> bytes:
-        """Return what is there, up to `n` bytes: the call of the library's own protocols."""
-        return bytes(await self.receive(wire_limits.READ_BYTES if n is None or n < 0 else n)) if n != 0 else b""
-
-    # --- writing
-
-    async def write(self, data: bytes | memoryview) -> None:
-        """Send all of `data`, waiting while the window is empty or the socket full, for `WRITE_STALL_S` at most."""
-        view = memoryview(data)
-        with trio.CancelScope() as patience:
-            async with self._turn:
-                while view:
-                    patience.deadline = trio.current_time() + wire_limits.WRITE_STALL_S
-                    await self._wait_for_window()
-                    count = min(len(view), self.send_window, wire_limits.LARGE_PIECE_BYTES)
-                    self.send_window -= count
-                    await self.conn.send_frame(self.stream_id, view[:count])
-                    view = view[count:]
-        if patience.cancelled_caught:
-            await self.conn.give_up(_GAVE_UP, is_wrong=False)
-            raise MuxedStreamError(_GAVE_UP)
-
-    async def _wait_for_window(self) -> None:
-        session = self.conn.session
-        while True:
-            if self.conn.is_over or self.closed or self.send_closed:
-                raise MuxedStreamError(self.conn.fault or "the stream is closed for writing")
-            if session.is_congested:
-                await session.wait_writable()
-            elif not self.send_window:
-                self._granted = trio.Event()
-                await self._granted.wait()
-            else:
-                return
-
-    # --- what the muxer tells
-
-    def on_data(self, piece: memoryview, buffer_bytes: int) -> None:
-        """Data within the window came in."""
-        self.unread.put(piece, buffer_bytes)
-        self._readable.set()
-
-    def find_place(self, count: int) -> memoryview | None:
-        """Return where the next `count` bytes of data go, if a reader waits with room for them."""
-        target = self.target
-        if target is None or self.unread or target.room_bytes < count:
-            return None
-        return target.view[target.filled_bytes : target.filled_bytes + count]
-
-    def on_placed(self, count: int) -> None:
-        """They went there."""
-        assert self.target is not None, "a place was found in it"
-        self.target.filled_bytes += count
-        self._on_read(count)
-        if not self.target.room_bytes:
-            self._readable.set()
-
-    def on_window(self, increment: int) -> None:
-        """The reader at the other end grants more."""
-        self.send_window += increment
-        if self.send_window > wire_limits.MAX_SEND_WINDOW_BYTES:
-            raise Rejected("it grants more than a window holds")
-        self._granted.set()
-
-    def on_flags(self, flags: int) -> None:
-        """The peer closes its direction, or resets."""
-        if flags & _FIN:
-            self.recv_closed = True
-            self.closed = self.send_closed
-        if flags & _RST:
-            self.closed = self.send_closed = self.recv_closed = self.reset_received = True
-            self.unread.clear()
-        self.wake()
-
-    async def reset(self) -> None:
-        """End both directions at once and forget what is unread."""
-        await super().reset()
-        self.unread.clear()
-        self.wake()
+OnFault = Callable[["MemberYamux", Fault, str], None]
+"""`on_fault(muxer, fault, reason)`: the link is over."""
 
 
 class MemberYamux(Yamux):
@@ -258,10 +100,15 @@ class MemberYamux(Yamux):
         try:
             await self.session.pump_into(self)
         except Rejected as rejected:
-            await self.give_up(rejected.reason, is_wrong=True)
+            await self.give_up(Fault.PROTOCOL, rejected.reason)
+        except BrokenRecord as broken:
+            await self.give_up(Fault.RECORD, str(broken))
+        except PeerDoesNotRead:
+            await self.give_up(Fault.STALL, GAVE_UP)
         except (ConnectionClosedError, RawConnError, MuxedStreamError):
             pass  # the connection is gone, which is said below
-        self._end()
+        finally:
+            self._end()
         await self._cleanup_on_error()
 
     def find_place(self, count: int) -> memoryview | None:
@@ -314,7 +161,7 @@ class MemberYamux(Yamux):
 
     def _on_ping(self, flags: int, number: int) -> None:
         if flags & _SYN:
-            self.queue_frame(yamux.TYPE_PING, _ACK, 0, number)
+            self.session.queue(_HEADER.pack(0, yamux.TYPE_PING, _ACK, 0, number))
         elif flags & _ACK:
             self._rtt = trio.current_time() - self._ping_sent_time
             self._ping_event.set()
@@ -376,11 +223,11 @@ class MemberYamux(Yamux):
         for stream in tuple(self.streams.values()):
             cast(MemberStream, stream).wake()
 
-    async def give_up(self, reason: str, *, is_wrong: bool) -> None:
+    async def give_up(self, fault: Fault, reason: str) -> None:
         """Drop the link for a reason."""
         if self.fault is None and not self.is_over:
             self.fault = reason
-            self._on_fault(self, reason, is_wrong)
+            self._on_fault(self, fault, reason)
         self._end()
         with trio.CancelScope(shield=True):
             await self.session.abort()

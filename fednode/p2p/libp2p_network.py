@@ -41,6 +41,7 @@ from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
+from fednode.p2p.libp2p_muxed import Fault
 from fednode.p2p.libp2p_muxer import PROTOCOL_ID as MEMBER_YAMUX_PROTOCOL_ID
 from fednode.p2p.libp2p_muxer import MemberYamux
 from fednode.p2p.libp2p_socket import SocketConnection
@@ -218,11 +219,11 @@ class _Libp2pHost:
 
     # --- what the muxer tells
 
-    def _on_fault(self, muxer: MemberYamux, reason: str, is_wrong: bool) -> None:
-        """The muxer dropped a link: a peer that broke the protocol stays away for a while, a slow one may come back."""
-        self.mesh.count("muxer_faults" if is_wrong else "writes_stalled")
+    def _on_fault(self, muxer: MemberYamux, fault: Fault, reason: str) -> None:
+        """The muxer dropped a link: a peer that broke the protocol stays away for a while, another may come back."""
+        self.mesh.count(fault.value)
         self.fail_connection(muxer, reason)
-        if is_wrong:
+        if fault is Fault.PROTOCOL:
             self.mesh.drop(PeerId(muxer.peer_id.to_base58()), reason)
 
     # --- streams

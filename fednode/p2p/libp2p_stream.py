@@ -19,7 +19,7 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT, YamuxStream
 
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_muxer import MemberStream
+from fednode.p2p.libp2p_muxed import MemberStream
 from fednode.p2p.secure_transport import NoiseSession
 from fednode.p2p.stream import StreamEnded, Target
 

@@ -72,6 +72,14 @@ class _FinishedHandshake(Protocol):
     noise_state: _NoiseState
 
 
+class BrokenRecord(ConnectionClosedError):
+    """A record is not what the peer encrypted."""
+
+
+class PeerDoesNotRead(ConnectionClosedError):
+    """Too much waits for the peer."""
+
+
 class NoiseSession(BaseSession):
     """An encrypted connection whose reads and writes are buffered."""
 
@@ -112,11 +120,11 @@ class NoiseSession(BaseSession):
             if stop > end:
                 break
             if stop - position - 2 < TAG_BYTES:
-                raise ConnectionClosedError("record too short")
+                raise BrokenRecord("record too short")
             try:
                 self._open(text[position + 2 : stop])
             except InvalidTag:
-                raise ConnectionClosedError("record does not decrypt") from None
+                raise BrokenRecord("record does not decrypt") from None
             position = stop
         self._part = bytes(text[position:])
 
@@ -246,7 +254,7 @@ class NoiseSession(BaseSession):
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
             self._closed = True
             self._spawn(self.abort)
-            raise ConnectionClosedError("the peer does not read")
+            raise PeerDoesNotRead("the peer does not read")
 
     def _write_some(self) -> None:
         """Hand the kernel what it takes at once."""

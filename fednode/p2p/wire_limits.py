@@ -38,6 +38,9 @@ MAX_BLOB_BYTES = 1024 * 1024 * 1024
 OFFERED_BLOB_BYTES = 1024 * 1024
 """From this size on a blob is offered first: a round trip saves sending what is unwanted or already there."""
 
+BLOBS_PER_S, BLOBS_BURST = 100.0, 2_000.0
+"""Blobs that a peer may announce, refused ones included: each is looked at before it is read."""
+
 HASH_BLOCK_BYTES = 4 * 1024 * 1024
 INLINE_HASH_BYTES = 256 * 1024
 """A thread hashes this much at a time, a millisecond; below a quarter of a MiB the way to a thread costs more."""
@@ -96,7 +99,7 @@ dropped. Slower than 13 kB/s is no line on which a round could end."""
 WRITE_MARK_BYTES = 64 * 1024
 UNSENT_BYTES = 64 * 1024
 """Writers wait while more than this is encrypted but not taken by the kernel, and the kernel takes no more while that
-much is unsent: a vote never queues behind more than these two, 13 ms at 100 Mbit/s."""
+much is unsent: a vote never queues behind more than these two and one large piece, 31 ms at 100 Mbit/s."""
 
 MAX_UNWRITTEN_BYTES_PER_LINK = 4 * 1024 * 1024
 """Encrypted but not yet accepted by the kernel. Only replies to pings and window updates can grow it past the

@@ -266,3 +266,20 @@ def test_what_is_kept_is_bounded_in_bytes_and_time(monkeypatch: pytest.MonkeyPat
     assert partials.size_bytes == 300
     partials.expire(wire_limits.PARTIAL_KEPT_S)
     assert partials.size_bytes == 0
+
+
+def test_announcing_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_limits, "BLOBS_BURST", 5.0)
+    monkeypatch.setattr(wire_limits, "BLOBS_PER_S", 0.001)
+
+    async def main() -> None:
+        left, right = pipes()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.write, 6 * (framing.blob_prefix(b"", 0) + blake3().digest()))
+            receiving = receiver(right, PartialBlobs())
+            for _ in range(5):
+                assert await receiving.receive() == (b"", b"")
+            with pytest.raises(Rejected, match="without end"):
+                await receiving.receive()
+
+    trio.run(main)

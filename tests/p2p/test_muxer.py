@@ -16,7 +16,8 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_muxer import MemberStream, MemberYamux
+from fednode.p2p.libp2p_muxed import Fault, MemberStream
+from fednode.p2p.libp2p_muxer import MemberYamux
 from fednode.p2p.libp2p_socket import SocketConnection
 from fednode.p2p.secure_transport import MemberNoise, NoiseSession
 from fednode.p2p.stream import Target
@@ -56,7 +57,7 @@ async def sessions(nursery: trio.Nursery) -> AsyncIterator[tuple[NoiseSession, N
 class Ends:
     """A hostile session at the left, a muxer at the right, and what became of it."""
 
-    def __init__(self, session: NoiseSession, muxer: MemberYamux, faults: list[tuple[str, bool]]) -> None:
+    def __init__(self, session: NoiseSession, muxer: MemberYamux, faults: list[tuple[Fault, str]]) -> None:
         self.session = session
         self.muxer = muxer
         self.faults = faults
@@ -75,7 +76,7 @@ class Ends:
 
 @asynccontextmanager
 async def attacked() -> AsyncIterator[Ends]:
-    faults: list[tuple[str, bool]] = []
+    faults: list[tuple[Fault, str]] = []
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery, sessions(nursery) as (left, right):
             muxer = MemberYamux(right, ID.from_pubkey(ALICE.public_key), lambda _, *what: faults.append(what))
@@ -229,8 +230,8 @@ def test_a_peer_that_breaks_the_protocol_is_dropped_for_a_reason(sent: bytes, re
                     await ends.session.wait_writable()
                     await trio.lowlevel.checkpoint()
             await ends.over()
-            assert [is_wrong for _, is_wrong in ends.faults] == [True]
-            assert reason in ends.faults[0][0]
+            assert [fault for fault, _ in ends.faults] == [Fault.PROTOCOL]
+            assert reason in ends.faults[0][1]
             for stream in ends.accepted:
                 with pytest.raises(MuxedStreamError):
                     await stream.write(b"x")
@@ -321,7 +322,7 @@ def test_a_peer_that_grants_nothing_does_not_hold_a_writer_for_ever(monkeypatch:
                 with pytest.raises(MuxedStreamError, match="takes too little"):
                     await stream.write(bytes(LARGE + 1))
             await ends.over()
-            assert ends.faults == [("the peer takes too little of what it is sent", False)]
+            assert ends.faults == [(Fault.STALL, "the peer takes too little of what it is sent")]
 
     trio.run(main)
 
@@ -370,5 +371,48 @@ def test_a_slow_but_steady_peer_is_served(monkeypatch: pytest.MonkeyPatch) -> No
                 await stream.write(bytes(LARGE + 10_000))
                 nursery.cancel_scope.cancel()
             assert ends.faults == []
+
+    trio.run(main)
+
+
+def test_a_peer_that_asks_and_asks_without_reading_costs_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_limits, "MAX_UNWRITTEN_BYTES_PER_LINK", 200_000)
+    monkeypatch.setattr(wire_limits, "SMALL_FRAMES_BURST", 1e6)
+
+    async def main() -> None:
+        async with attacked() as ends:
+            with trio.move_on_after(10):
+                while not ends.muxer.is_over:
+                    ends.session.queue(1000 * frame(PING, SYN, 0, 1))
+                    await ends.session.wait_writable()
+                    await trio.lowlevel.checkpoint()
+            await ends.over()
+            assert [fault for fault, _ in ends.faults] == [Fault.STALL]
+
+    trio.run(main)
+
+
+def test_a_record_that_does_not_decrypt_is_counted_and_blamed_on_nobody() -> None:
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session._sealer._counter += 1
+            ends.session.queue(OPEN)
+            await ends.over()
+            assert ends.faults == [(Fault.RECORD, "record does not decrypt")]
+
+    trio.run(main)
+
+
+def test_a_flood_of_single_bytes_is_kept_as_bytes() -> None:
+    async def main() -> None:
+        async with attacked() as ends:
+            ends.session.queue(OPEN)
+            for _ in range(50):
+                ends.session.queue(100 * frame(DATA, 0, 1, 1, b"x"))
+                await ends.session.wait_writable()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            (stream,) = ends.accepted
+            assert len(stream.unread) == 5000
+            assert len(stream.unread._pieces) <= 2
 
     trio.run(main)

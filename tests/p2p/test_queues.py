@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.framing import FrameSplitter
 from fednode.p2p.network import PeerDown, PeerUp, Received
-from fednode.p2p.queues import MAX_STATE_EVENTS, Blob, BlobOutbox, Inbox, Outbox
+from fednode.p2p.queues import MAX_STATE_EVENTS, Blob, BlobOutbox, Inbox, Outbox, Unread
 
 A, B, C = PeerId("a"), PeerId("b"), PeerId("c")
 
@@ -114,3 +117,31 @@ def test_blobs_have_a_bound_of_their_own() -> None:
     assert inbox.has_room_for_blob(B, 1)
     inbox.take()
     assert inbox.has_room_for_blob(A, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("pt"), st.integers(1, 9_000), st.integers(1, 4)), max_size=60))
+def test_unread_bytes_come_out_as_they_went_in(steps: list[tuple[str, int, int]]) -> None:
+    unread, expected, number = Unread(), bytearray(), 0
+    for kind, size, part in steps:
+        if kind == "p":
+            buffer = bytes((number + index) % 251 for index in range(size))
+            number += size
+            unread.put(memoryview(buffer)[: max(1, size // part)], size)
+            expected += buffer[: max(1, size // part)]
+        elif unread:
+            taken = bytes(unread.take(size))
+            assert 0 < len(taken) <= size
+            assert expected[: len(taken)] == taken
+            del expected[: len(taken)]
+        assert len(unread) == unread.size_bytes == len(expected)
+
+
+def test_unread_bytes_do_not_keep_the_large_buffers_alive_that_they_came_in() -> None:
+    unread = Unread()
+    for _ in range(10_000):
+        unread.put(memoryview(bytes(65_519))[:1], 65_519)
+    assert len(unread) == 10_000
+    assert len(unread._pieces) == 1
+    assert isinstance(unread._pieces[0], bytearray)
+    unread.clear()
+    assert not unread
