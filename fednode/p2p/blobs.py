@@ -191,8 +191,8 @@ class BlobSender:
         raise StreamEnded("it does not answer an offer")
 
     async def _write(self, data: memoryview) -> None:
-        for start in range(0, len(data), wire_limits.READ_BYTES):
-            await self._stream.write(data[start : start + wire_limits.READ_BYTES])
+        for start in range(0, len(data), 4 * wire_limits.LARGE_PIECE_BYTES):
+            await self._stream.write(data[start : start + 4 * wire_limits.LARGE_PIECE_BYTES])
 
 
 class BlobReceiver:

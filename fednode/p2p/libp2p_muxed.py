@@ -147,8 +147,17 @@ class MemberStream(YamuxStream):
     # --- what the muxer tells
 
     def on_data(self, piece: memoryview, buffer_bytes: int) -> None:
-        """Data within the window came in."""
-        self.unread.put(piece, buffer_bytes)
+        """Data within the window came in: for the reader's memory if it waits with some, else to wait for a reader."""
+        target = self.target
+        if target is not None and not self.unread and target.room_bytes:
+            fitting = piece[: target.room_bytes]
+            target.put(fitting)
+            self._on_read(len(fitting))
+            piece = piece[len(fitting) :]
+            if target.room_bytes:
+                return
+        if piece:
+            self.unread.put(piece, buffer_bytes)
         self._readable.set()
 
     def find_place(self, count: int) -> memoryview | None:
