@@ -12,9 +12,11 @@ waits while it holds the muxer's lock.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import islice
+from math import inf
 from typing import Protocol, cast
 
 import trio
@@ -42,8 +44,15 @@ SOCKET_READ_BYTES = 512 * 1024
 MAX_PARTS = 64
 """Pieces handed to the kernel in one call; it takes 1024 at most."""
 
-_scratch = memoryview(bytearray(SOCKET_READ_BYTES))
-"""Where every connection of this process receives: filled and decrypted without a turn of the event loop between."""
+
+class _Scratch(threading.local):
+    """Where all connections of an event loop receive: filled and decrypted without a turn of the loop between."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(SOCKET_READ_BYTES))
+
+
+_scratch = _Scratch()
 
 WhyRefused = Callable[[PeerId], str | None]
 Spawn = Callable[[Callable[[], Coroutine[object, object, None]]], None]
@@ -104,6 +113,7 @@ class NoiseSession(BaseSession):
         self._offset = 0
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
+        self._queued_bytes = 0
         self._is_flushing = False
         self._room = trio.Event()
         self._closed = False
@@ -152,9 +162,10 @@ class NoiseSession(BaseSession):
         while count is None:
             await self._socket.wait_readable()
             start = len(self._part)
-            _scratch[:start] = self._part
-            count = self._socket.read_into(_scratch[start:])
-        return _scratch[: start + count] if count else None
+            scratch = _scratch.view
+            scratch[:start] = self._part
+            count = self._socket.read_into(scratch[start:])
+        return scratch[: start + count] if count else None
 
     async def _pump(self) -> bool:
         """Read from the socket once; False at the end of the connection."""
@@ -229,7 +240,10 @@ class NoiseSession(BaseSession):
             self._spawn(self._flush)
 
     async def send(self, data: bytes, body: bytes | memoryview = b"") -> None:
-        """The same, and wait until the kernel has most of it: the caller flushes itself instead of a new task."""
+        """The same, and wait until the kernel has most of it: the caller flushes itself instead of a new task.
+
+        It flushes no further than what it sent, so that it does not work for others while it is waited for.
+        """
         self._put(data, body)
         if not self._unwritten:
             await trio.lowlevel.checkpoint()
@@ -237,7 +251,7 @@ class NoiseSession(BaseSession):
             await self.wait_writable()
         else:
             self._is_flushing = True
-            await self._flush()
+            await self._flush(self._queued_bytes)
 
     def _put(self, data: bytes, body: bytes | memoryview) -> None:
         if self._closed:
@@ -249,6 +263,7 @@ class NoiseSession(BaseSession):
                 record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
                 self._unwritten += (len(record).to_bytes(2, "big"), record)
                 self._unwritten_bytes += 2 + len(record)
+                self._queued_bytes += 2 + len(record)
         if not self._is_flushing:
             self._write_some()
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
@@ -277,9 +292,10 @@ class NoiseSession(BaseSession):
         """Queue `data`; never waits, so that nobody holds the muxer's lock for long."""
         self.queue(data)
 
-    async def _flush(self) -> None:
+    async def _flush(self, goal_bytes: float = inf) -> None:
+        """Write until `goal_bytes` of all that was ever queued are written; nobody else does meanwhile."""
         try:
-            while self._unwritten and not self._closed:
+            while self._unwritten and not self._closed and self._queued_bytes - self._unwritten_bytes < goal_bytes:
                 if self._socket is not None:
                     await self._socket.wait_writable()
                     self._write_some()
@@ -295,7 +311,7 @@ class NoiseSession(BaseSession):
         finally:
             self._is_flushing = False
             self._wake_writers()
-            if self._unwritten and not self._closed:  # cancelled: what is encrypted must leave, in order
+            if self._unwritten and not self._closed:  # what is encrypted must leave, in order, also when cancelled
                 self._is_flushing = True
                 self._spawn(self._flush)
 

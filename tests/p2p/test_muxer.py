@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
@@ -12,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 
@@ -267,6 +269,52 @@ def test_noise_ends_the_link_or_does_nothing_and_never_raises(seed: int) -> None
     trio.run(main)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_almost_honest_peers_meet_readers_and_writers_that_only_see_the_end_of_a_stream(seed: int) -> None:
+    """Mostly valid frames, so that much is read, written and reset before something is wrong."""
+    drawn = random.Random(seed)
+
+    async def use(stream: MemberStream) -> None:
+        try:
+            if drawn.random() < 0.3:
+                await stream.fill(Target(memoryview(bytearray(drawn.randint(1, 3_000_000)))))
+            while True:
+                await stream.receive(drawn.randint(1, 70_000))
+                if drawn.random() < 0.1:
+                    await stream.write(os.urandom(drawn.randint(1, 1000)))
+                if drawn.random() < 0.02:
+                    await stream.reset()
+        except MuxedStreamError:
+            return
+
+    def one() -> bytes:
+        kind = drawn.choice([DATA] * 4 + [WINDOW] * 2 + [PING] * 2) if drawn.random() < 0.99 else drawn.randint(0, 255)
+        flags = drawn.choice([0] * 40 + [SYN, ACK, FIN, RST, SYN | ACK, FIN | RST, 16])
+        length = drawn.choice([0, 1, 10, 600, 60_000, 65_519, 100_000])
+        if drawn.random() < 0.005:
+            length = drawn.choice([2**32 - 1, 2**31, 2**24, 300_000])
+        body = drawn.randbytes(length) if kind == DATA and length < 200_000 else b""
+        whole = frame(kind, flags, drawn.choice([1, 3, 5]), length, body)
+        return whole if drawn.random() < 0.99 else whole[: drawn.randint(0, len(whole))]
+
+    async def main() -> None:
+        async with attacked() as ends, trio.open_nursery() as nursery:
+            ends.session.queue(b"".join(frame(WINDOW, SYN, number, 0) for number in (1, 3, 5)))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            for stream in ends.accepted:
+                nursery.start_soon(use, stream)
+            with contextlib.suppress(ConnectionClosedError):  # dropped on the way
+                for _ in range(drawn.randint(5, 200)):
+                    ends.session.queue(one())
+                    await ends.session.wait_writable()
+                    await trio.lowlevel.checkpoint()
+            await ends.session.close()
+            await ends.over()
+
+    trio.run(main)
+
+
 def test_a_connection_cut_in_a_frame_ends_readers_and_writers() -> None:
     async def main() -> None:
         async with attacked() as ends:
@@ -301,6 +349,35 @@ def test_a_goodbye_and_a_ping_are_answered() -> None:
             ends.session.queue(frame(GO_AWAY, 0, 0, 0))
             await ends.over()
             assert ends.faults == []
+
+    trio.run(main)
+
+
+def test_writers_of_one_connection_do_not_work_for_each_other_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stream is kept busy all the time; a piece on the other is through when its own bytes are."""
+    monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 1.0)
+
+    async def main() -> None:
+        async with pair() as (busy, busy_reader), trio.open_nursery() as nursery:
+            quiet = await busy.conn.open_stream()
+            quiet_reader = await busy_reader.conn.accept_stream()
+
+            async def drain(stream: MemberStream) -> None:
+                while True:
+                    await stream.receive(1 << 20)
+
+            async def write_always() -> None:
+                while True:
+                    await busy.write(bytes(60_000))
+
+            for stream in (busy_reader, quiet_reader):
+                nursery.start_soon(drain, stream)
+            for _ in range(3):
+                nursery.start_soon(write_always)
+            for _ in range(20):
+                with trio.fail_after(5):
+                    await quiet.write(bytes(500_000))
+            nursery.cancel_scope.cancel()
 
     trio.run(main)
 
