@@ -353,6 +353,7 @@ def test_a_goodbye_and_a_ping_are_answered() -> None:
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_writers_of_one_connection_do_not_work_for_each_other_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """One stream is kept busy all the time; a piece on the other is through when its own bytes are."""
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 1.0)
@@ -385,6 +386,7 @@ def test_writers_of_one_connection_do_not_work_for_each_other_without_end(monkey
 # --- peers that do not take what they are sent
 
 
+@pytest.mark.slow
 def test_a_peer_that_grants_nothing_does_not_hold_a_writer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
 
@@ -412,6 +414,7 @@ async def swallow(session: NoiseSession) -> None:
         return
 
 
+@pytest.mark.slow
 def test_a_peer_that_reads_nothing_from_its_socket_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
 
@@ -428,6 +431,7 @@ def test_a_peer_that_reads_nothing_from_its_socket_does_not_either(monkeypatch: 
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_a_slow_but_steady_peer_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
 
@@ -452,6 +456,7 @@ def test_a_slow_but_steady_peer_is_served(monkeypatch: pytest.MonkeyPatch) -> No
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_a_peer_that_asks_and_asks_without_reading_costs_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "MAX_UNWRITTEN_BYTES_PER_LINK", 200_000)
     monkeypatch.setattr(wire_limits, "SMALL_FRAMES_BURST", 1e6)
