@@ -170,7 +170,7 @@ class MemberStream(YamuxStream):
     def on_placed(self, count: int) -> None:
         """They went there."""
         assert self.target is not None, "a place was found in it"
-        self.target.filled_bytes += count
+        self.target.advance(count)
         self._on_read(count)
         if not self.target.room_bytes:
             self._readable.set()

@@ -15,11 +15,13 @@ class StreamEnded(Exception):
 class Target:
     """Memory for a stream to fill; `filled_bytes` is right also when the stream ends on the way."""
 
-    __slots__ = ("filled_bytes", "view")
+    __slots__ = ("filled_bytes", "on_progress", "view")
 
     def __init__(self, view: memoryview) -> None:
         self.view = view
         self.filled_bytes = 0
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called for every piece: on a slow line the memory is not full for minutes, and the peer is not silent."""
 
     @property
     def room_bytes(self) -> int:
@@ -28,9 +30,13 @@ class Target:
 
     def put(self, piece: bytes | memoryview) -> None:
         """Copy a piece behind what is there; it must fit."""
-        end = self.filled_bytes + len(piece)
-        self.view[self.filled_bytes : end] = piece
-        self.filled_bytes = end
+        self.view[self.filled_bytes : self.filled_bytes + len(piece)] = piece
+        self.advance(len(piece))
+
+    def advance(self, count: int) -> None:
+        """The next `count` bytes are there."""
+        self.filled_bytes += count
+        self.on_progress()
 
 
 class Stream(Protocol):
@@ -80,5 +86,5 @@ class StreamReader:
         """Fill memory, as far as possible without a copy of our own."""
         if self._chunk:
             target.put(await self.some(target.room_bytes))
+        target.on_progress = self._on_read
         await self._stream.fill(target)
-        self._on_read()

@@ -184,6 +184,24 @@ def test_a_reader_that_is_cancelled_while_memory_fills_loses_nothing() -> None:
     trio.run(main)
 
 
+def test_memory_that_fills_slowly_tells_of_every_piece() -> None:
+    """Else a peer on a slow line would be taken for a silent one while a large block comes in."""
+
+    async def main() -> None:
+        async with pair() as (left, right), trio.open_nursery() as nursery:
+            target, calls = Target(memoryview(bytearray(1_000_000))), []
+            target.on_progress = lambda: calls.append(target.filled_bytes)
+            nursery.start_soon(right.fill, target)
+            for number in range(10):
+                await left.write(bytes(100_000))
+                while target.filled_bytes < (number + 1) * 100_000:
+                    await trio.lowlevel.checkpoint()
+                assert len(calls) > number
+                assert calls[-1] == target.filled_bytes
+
+    trio.run(main)
+
+
 # --- peers that lie
 
 OPEN = frame(WINDOW, SYN, 1, 0)
