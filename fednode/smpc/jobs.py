@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Domain, is_point_valid, is_share_valid, tagged_hash
 from fednode.ids import Hash, MemberId
+from fednode.proofs.context import SumContext
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.feldman import is_key_of, reconstruct
 from fednode.smpc.masks import own_streams, removal_streams
-from fednode.smpc.prg import SumContext, apply_streams
+from fednode.smpc.prg import apply_streams
 from fednode.smpc.ring import Buffer, RingVector
 
 PointOf = tuple[tuple[MemberId, bytes], ...]

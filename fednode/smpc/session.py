@@ -17,6 +17,7 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
+from fednode.proofs.context import SumContext
 from fednode.smpc import jobs, record, ring
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
@@ -48,7 +49,6 @@ from fednode.smpc.messages import (
 )
 from fednode.smpc.openings import collect_openings, find_unsafe, first_reveal, second_reveal
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
-from fednode.smpc.prg import SumContext
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening
 
 

@@ -22,14 +22,10 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
+from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, OUTPUTS
 from fednode.smpc.ring import RING, RingVector
 
-OUTPUTS: Final = 256
-"""k: numbers in a sketch."""
-FOLD_ROWS: Final = 4
-"""R: independent folds."""
 BUCKETS: Final = 4096
-MAX_SKETCHED: Final = (1 << 30) - 1
 COIN_BYTES: Final = 32
 
 _BLOCKS: Final = 16
@@ -59,8 +55,8 @@ def sketch_ring(coin: bytes, values: RingVector) -> RingVector:
 
 
 def _rows(coin: bytes, values: NDArray[np.int32] | RingVector) -> range:
-    if len(coin) != COIN_BYTES or values.ndim != 1 or values.size > MAX_SKETCHED:
-        raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_SKETCHED} integers")
+    if len(coin) != COIN_BYTES or values.ndim != 1 or values.size > MAX_LENGTH:
+        raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_LENGTH} integers")
     return range(FOLD_ROWS)
 
 

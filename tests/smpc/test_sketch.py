@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
 from fednode.smpc.ring import lift, to_ring
-from fednode.smpc.sketch import BUCKETS, FOLD_ROWS, MAX_SKETCHED, OUTPUTS, sketch_integers, sketch_ring
+from fednode.smpc.sketch import BUCKETS, FOLD_ROWS, MAX_LENGTH, OUTPUTS, sketch_integers, sketch_ring
 
 COIN = bytes(range(32))
 
@@ -114,7 +114,7 @@ def test_all_of_the_coin_counts() -> None:
 
 
 def test_limits() -> None:
-    assert FOLD_ROWS * MAX_SKETCHED * 2**31 < 2**63
+    assert FOLD_ROWS * MAX_LENGTH * 2**31 < 2**63
     with pytest.raises(ValueError, match="a coin of 32 bytes"):
         sketch_integers(b"short", np.zeros(3, np.int32))
     with pytest.raises(ValueError, match="flat"):

@@ -21,7 +21,7 @@ import numpy as np
 
 from fednode.crypto import Entropy
 from fednode.ids import fault_bound
-from fednode.smpc.field import (
+from fednode.proofs.field import (
     FIELD,
     MODULUS,
     FieldVector,

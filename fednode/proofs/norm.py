@@ -29,11 +29,10 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import Entropy, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.smpc import field
-from fednode.smpc.field import FIELD, MODULUS, FieldVector
-from fednode.smpc.quantise import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
-from fednode.smpc.shares import answers_needed, decode, sharing_degree
-from fednode.smpc.sketch import FOLD_ROWS, OUTPUTS
+from fednode.proofs import field
+from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, MAX_WEIGHT_BOUND, OUTPUTS, SCALE
+from fednode.proofs.field import FIELD, MODULUS, FieldVector
+from fednode.proofs.shares import answers_needed, decode, sharing_degree
 
 ENTRY_BITS: Final = 28
 SLACK_BITS: Final = 62
