@@ -33,6 +33,7 @@ MAX_SERVED: Final = 8
 """How often one peer is given the same chunk in one attempt: reconnects and restarts, not a flood."""
 
 NO_DEALER: Final = MemberId(0)
+_SUMMING: Final = (Phase.ROSTER, Phase.DIGEST, Phase.SUMACK)
 EMPTY_DIGEST: Final = digest_chunk(b"")
 
 
@@ -66,13 +67,15 @@ class Exchange:
         """Whether a chunk of this name and size from `sender` is of use now and not at hand or being digested."""
         if ref.attempt != self._attempt or not view.qualified or ref.chunk >= len(view.qualified):
             return False
+        if ref.lane not in (Lane.MASKED, Lane.SUM):
+            return False
         if size_bytes == 0 or size_bytes != self.layout(view).size_bytes(ref.chunk):
             return False
         if self._params.me not in view.present or ref in self._held or ref in self._hashing:
             return False
         if ref.lane == Lane.MASKED:
             return ref.dealer == sender != self._params.me and self._is_masked_chunk_of_use(view, ref)
-        if view.phase < Phase.ROSTER or ref.dealer != NO_DEALER:
+        if view.phase.order < Phase.ROSTER.order or ref.dealer != NO_DEALER:
             return False
         return ref.chunk in view.digests or self._owner(view, ref.chunk) == sender
 
@@ -81,7 +84,7 @@ class Exchange:
         dealer = MemberId(ref.dealer)
         if view.phase == Phase.COMMIT:
             return dealer in view.qualified and view.qualified[ref.chunk] == self._params.me
-        if not Phase.ROSTER <= view.phase <= Phase.SUMACK or self._owner(view, ref.chunk) != self._params.me:
+        if view.phase not in _SUMMING or self._owner(view, ref.chunk) != self._params.me:
             return False
         return dealer in self.dealers(view)
 
@@ -117,7 +120,7 @@ class Exchange:
             return None if ref.chunk not in view.digests else view.digests[ref.chunk] == held.digest
         posted = view.committed.get(MemberId(ref.dealer))
         if posted is None:
-            return None if view.phase <= Phase.COMMIT else False
+            return None if view.phase.order <= Phase.COMMIT.order else False
         return is_leaf_of(posted.root, held.digest, ref.chunk, len(view.qualified), held.proof)
 
     # --- what is at hand ----------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ class Exchange:
             ref = self.masked_ref(dealer, chunk)
             if only in (None, dealer) and ref not in self._hashing:
                 wants.append(WantChunk(dealer, ref))
-        if view.phase < Phase.SUMACK or self._params.me not in view.present:
+        if view.phase.order < Phase.SUMACK.order or self._params.me not in view.present:
             return wants
         self._asked += 1
         for chunk in self.missing_sums(view):
@@ -264,6 +267,8 @@ class Exchange:
     def serve(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
         """Answer a request: masked chunks only to their owner, the sum to any member; a few times each."""
         if ref.attempt != self._attempt or ref.chunk >= len(view.qualified) or to not in self._params.members:
+            return []
+        if ref.lane not in (Lane.MASKED, Lane.SUM):
             return []
         if ref.lane == Lane.MASKED:
             owners = view.owners or view.qualified
