@@ -13,6 +13,7 @@ from dataclasses import replace
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
+from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART
 from fednode.proofs.context import SumContext
 from fednode.proofs.shares import sharing_degree
 from fednode.smpc.boxes import Boxes
@@ -20,7 +21,6 @@ from fednode.smpc.exchange import Exchange
 from fednode.smpc.jobs import MaskedInput
 from fednode.smpc.keys import Unseal
 from fednode.smpc.messages import (
-    PART_DEALERS,
     CoinMessage,
     Effect,
     Phase,
@@ -32,7 +32,6 @@ from fednode.smpc.messages import (
 from fednode.smpc.openings import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.proof_jobs import (
-    ANSWER_BYTES,
     Answered,
     AnswerProofs,
     NotProvable,
@@ -40,7 +39,7 @@ from fednode.smpc.proof_jobs import (
     ProveUpdate,
     add_share,
 )
-from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, persist_shares
+from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
 
 CoinLink = Callable[[int], bytes]
 """Returns a link of this member's chain by its number."""
@@ -99,13 +98,13 @@ class Checks:
     def _dealing(
         self, view: SumView, coin: bytes, mine: AttemptRecord, own: Input, masked: MaskedInput
     ) -> ProveUpdate:
-        if mine.share_seed is None or mine.committed is None or self._params.statement is None:
+        if mine.sharing is None or mine.committed is None or self._params.statement is None:
             raise Unsafe("this attempt's record holds no seed for shares")
         is_public = self._params.has_public_weights
         return ProveUpdate(
             context=self._context(view), me=self._params.me, coin=coin,
             statement=self._params.statement(view.committed[self._params.me].weight),
-            degree=sharing_degree(len(self._params.members)), seed=mine.share_seed, root=mine.committed.root,
+            degree=sharing_degree(len(self._params.members)), seed=mine.sharing.seed, root=mine.committed.root,
             holders=tuple((holder, view.seal_keys[holder]) for holder in view.present),
             values=own.values, weight=0 if is_public else own.weight, masked=masked.data,
         )
@@ -116,14 +115,15 @@ class Checks:
         """Take in the dealing; return the record to keep before its roots are posted, None if there is nothing new."""
         if isinstance(result, NotProvable):
             raise Unsafe(f"this member's vector cannot be proven short: {result.reason}")
-        assert view.coin is not None
+        assert view.coin is not None and mine.sharing is not None
         shared = Shared(view.coin, result.posted.bits_root, result.posted.proof_root)
-        if mine.shared is not None and mine.shared != shared:
+        promised = mine.sharing.shared
+        if promised is not None and promised != shared:
             raise Unsafe("other shares than those on record")
-        if mine.shared is None and view.phase is not Phase.SHARE:
+        if promised is None and view.phase is not Phase.SHARE:
             return None
         self.boxes.offer(result)
-        return replace(mine, shared=shared) if mine.shared is None else None
+        return replace(mine, sharing=Sharing(mine.sharing.seed, shared)) if promised is None else None
 
     # --- PROOF --------------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class Checks:
     def _post_parts(self, view: SumView, answered: SharesRecord) -> list[Effect]:
         effects: list[Effect] = []
         posted = view.proof_parts.get(self._params.me, ())
-        size = PART_DEALERS * ANSWER_BYTES
+        size = DEALERS_A_PART * ANSWER_BYTES
         for part in range(-(-len(answered.answers) // size)):
             if part not in posted:
                 data = answered.answers[part * size : (part + 1) * size]

@@ -27,9 +27,7 @@ from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import Job
 from fednode.smpc.posts import (
-    MASKS_WRONG,
     MIN_INCLUDED,
-    PART_DEALERS,
     RULE_BOUND,
     AckMessage,
     AnswerMessage,
@@ -51,7 +49,7 @@ from fednode.smpc.posts import (
 )
 
 __all__ = [  # names of `posts` that are used from here too
-    "MASKS_WRONG", "MIN_INCLUDED", "PART_DEALERS", "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
+    "MIN_INCLUDED", "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
     "CommitMessage", "DigestMessage", "KeysMessage", "Message", "Phase", "ProofMessage", "RevealMessage",
     "RosterMessage", "ShareRootMessage", "SumAckMessage", "SumOk", "SumParams", "compute_list_digest",
     "key_proof_context",

@@ -21,12 +21,6 @@ MIN_INCLUDED = 3
 RULE_BOUND: Final = 2
 """The sum rule under which the sum is bound to proven vectors."""
 
-MASKS_WRONG: Final = "the pair masks do not cancel"
-"""Why a sum under rule 2 fails after its opening: it is not the one whose sketch was proven, and nobody is named."""
-
-PART_DEALERS: Final = 30
-"""Dealers whose answers fit into one `ProofMessage`."""
-
 
 class Phase(IntEnum):
     """Phases of one attempt, numbered as on the ledger; `order` says what comes after what."""

@@ -13,10 +13,11 @@ import numpy as np
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
+from fednode.proofs.bounds import ANSWER_BYTES
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
-from fednode.proofs.norm import ANSWER, REPETITIONS, Statement
+from fednode.proofs.norm import Statement
 from fednode.proofs.shares import deal_vector, open_box
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
@@ -25,7 +26,6 @@ from fednode.smpc.ring import Buffer, RingVector
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
 
-ANSWER_BYTES = REPETITIONS * ANSWER * f.ELEMENT_BYTES
 NO_ANSWER = b"\xff" * ANSWER_BYTES
 """Not canonical, so no rule counts it: the holder has no share of this dealer."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from fednode.codec import U8, U16, U32, Bytes32, Size, decode, encode
+from fednode.codec import U8, U16, U32, Bytes32, Later, Size, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
@@ -21,7 +21,7 @@ from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.messages import KeysMessage, Persist, RecordPart, SumParams, SumView
 
-RECORD_FORMAT: Final = 2
+RECORD_FORMAT: Final = 1
 MAX_STATE_BYTES: Final = 1 << 20
 """256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
 
@@ -73,6 +73,14 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """What all randomness of this attempt's shares and proofs is derived from, and what was dealt from it."""
+
+    seed: Bytes32 = field(repr=False)
+    shared: Shared | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """The sets that decide every opening of this round."""
 
@@ -84,7 +92,7 @@ class Opening:
 class AttemptRecord:
     """One attempt: coefficients of both polynomials (secret first), the posted keys, and the promises so far.
 
-    Everything that is random in this attempt's shares and proofs is derived from `share_seed` (rule 2).
+    `sharing` exists under rule 2 only.
     """
 
     attempt: U16
@@ -95,8 +103,7 @@ class AttemptRecord:
     answered: tuple[MemberId, ...] | None = None
     committed: Committed | None = None
     opening: Opening | None = None
-    share_seed: Bytes32 | None = field(default=None, repr=False)
-    shared: Shared | None = None
+    sharing: Annotated[Sharing | None, Later()] = None
 
     @property
     def a_scalar(self) -> int:
@@ -258,15 +265,20 @@ def find_contradiction(
     return _find_other_shares(params, view, mine, shares)
 
 
+def _shared_of(mine: AttemptRecord | None) -> Shared | None:
+    return None if mine is None or mine.sharing is None else mine.sharing.shared
+
+
 def _find_other_shares(
     params: SumParams, view: SumView, mine: AttemptRecord | None, shares: SharesRecord | None
 ) -> str | None:
     posted = view.share_roots.get(params.me)
     if posted is not None:
-        shared = None if mine is None else mine.shared
+        shared = _shared_of(mine)
         if shared is None or (shared.bits_root, shared.proof_root) != (posted.bits_root, posted.proof_root):
             return "the ledger holds shares of this member that are not on record"
-    if mine is not None and mine.shared is not None and view.coin not in (None, mine.shared.coin):
+    dealt = _shared_of(mine)
+    if dealt is not None and view.coin not in (None, dealt.coin):
         return "another coin than the one this member's shares were made for"
     if view.proof_parts.get(params.me) and (shares is None or shares.attempt != view.attempt):
         return "the ledger holds answers of this member that are not on record"

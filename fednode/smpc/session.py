@@ -17,13 +17,13 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
+from fednode.proofs.bounds import MASKS_WRONG
 from fednode.proofs.context import SumContext
 from fednode.smpc import jobs, proof_jobs, record, ring
 from fednode.smpc.checks import Checks, CoinLink
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.messages import (
-    MASKS_WRONG,
     RULE_BOUND,
     AckMessage,
     AnswerMessage,
