@@ -189,7 +189,8 @@ class _Check:
     def _execute(
         self, block: Block, transactions: tuple[Transaction, ...], receipts: tuple[bytes, ...] | None
     ) -> State:
-        applied = apply_block(self.state, BlockTime(block.height, block.header.time_ms), transactions, block.evidence)
+        at = BlockTime(block.height, block.header.time_ms, Hash(block.header.parent_hash))
+        applied = apply_block(self.state, at, transactions, block.evidence)
         data = receipts_data(applied.receipts)
         if (receipts is not None and data != receipts) or compute_root(data) != block.header.receipts_root:
             raise Rejected("running it again gives other receipts")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import Rejected
-from fednode.ids import PROTOCOL_VERSION, MemberId, StudyId
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.ledger.member_state import get_candidates
 from fednode.ledger.mempool import Mempool
@@ -57,10 +57,11 @@ class Outcome:
 class Chain:
     """`consensus.Application` over the rules. All calls refer to the state after the last `commit`."""
 
-    def __init__(self, chain_id: bytes, state: State, height: int) -> None:
+    def __init__(self, chain_id: bytes, state: State, height: int, tip_hash: Hash) -> None:
         self._chain_id = chain_id
         self.state = state
         self.height = height
+        self._tip_hash = tip_hash
         self.pool = Mempool(lambda transaction: self.judge(transaction).ok, height)
         self._decided: dict[int, Outcome] = {}
         self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
@@ -79,7 +80,7 @@ class Chain:
 
     def judge(self, transaction: Transaction) -> Receipt:
         """Tell what the rules would say to a transaction in the next block. No rule looks at the time."""
-        return is_tx_acceptable(self.state, BlockTime(self.height + 1, 0), transaction)
+        return is_tx_acceptable(self.state, BlockTime(self.height + 1, 0, self._tip_hash), transaction)
 
     def holds_message(self, study: StudyId) -> bool:
         """Whether the pool holds an acceptable message of the study's open phase."""
@@ -138,7 +139,7 @@ class Chain:
 
     def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
         """Choose transactions for a block and execute them; None if there are none and the block may not be empty."""
-        at = BlockTime(context.height, context.time_ms)
+        at = BlockTime(context.height, context.time_ms, self._tip_hash)
         picked = pick_transactions(self.state, at, self.pool.candidates(), MAX_TRANSACTIONS_BYTES)
         if not picked and not may_be_empty:
             return None
@@ -149,7 +150,8 @@ class Chain:
         return self._run(context, tuple(self.verify(data) for data in transactions))
 
     def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
-        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, context.evidence)
+        at = BlockTime(context.height, context.time_ms, self._tip_hash)
+        applied = apply_block(self.state, at, transactions, context.evidence)
         data = tuple(transaction.data for transaction in transactions)
         self._outcomes[(context, data)] = Outcome(transactions, applied)
         receipts_root = compute_root(receipts_data(applied.receipts))
@@ -162,7 +164,7 @@ class Chain:
         outcome = self._outcomes[(context, done.transactions)]
         self._outcomes.clear()
         self._decided[block.height] = outcome
-        self.state, self.height = outcome.applied.state, block.height
+        self.state, self.height, self._tip_hash = outcome.applied.state, block.height, block.hash
         self.pool.apply_block(block.height, outcome.transactions)
         self._follow_keys()
 

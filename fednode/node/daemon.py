@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from fednode.crypto import unseal
-from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId, StudyId
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
 from fednode.ledger.genesis import Genesis
@@ -36,6 +36,8 @@ from fednode.node.sign_state import SignStateFile
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
+from fednode.proofs.coin import Chain as CoinChain
+from fednode.proofs.coin import derive_chain
 from fednode.rounds.machine import RecordParts
 from fednode.smpc.messages import RecordPart
 
@@ -120,9 +122,12 @@ def _make_core(
     def open_box(box: bytes) -> bytes:
         return unseal(keys.seal_key, box)
 
+    def derive(study: StudyId) -> CoinChain:
+        return derive_chain(keys.seal_key, chain_id, study)
+
     site = Site(
         chain_id, member, keys.public.seal, SystemEntropy(), open_box, data_path, config.is_auto_approved,
-        load_record, chain.holds_message, lambda: core.catch_up.target is not None,
+        load_record, chain.holds_message, derive, lambda: core.catch_up.target is not None,
     )
     core = Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
     return core
@@ -143,7 +148,8 @@ async def _serve(
     member = find_member(state, keys.public.sign) or FOLLOWER
     sign_state, signer = _load_signer(home, keys, genesis, member, store.tip.height)
     records = RoundStore(home.rounds, keys.storage_key)
-    core = _make_core(config, keys, member, Chain(genesis.chain_id, state, store.tip.height), store, signer, records)
+    chain = Chain(genesis.chain_id, state, store.tip.height, Hash(store.tip.block_hash))
+    core = _make_core(config, keys, member, chain, store, signer, records)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20

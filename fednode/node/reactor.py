@@ -37,6 +37,7 @@ from fednode.node.trainer import WorkerTrainer
 from fednode.p2p import network as net
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
+from fednode.smpc.proof_jobs import AnswerProofs, ProveUpdate
 
 MAX_REJECTED = 20
 """Frames no honest member sends, after which a member is cut off for a while; a version in between may send one."""
@@ -380,6 +381,8 @@ def _is_short_sum(job: sum_jobs.Job) -> bool:
             return sum(len(part) for _, parts in chunks for part in parts) <= SHORT_VECTOR_BYTES
         case sum_jobs.Unmask():
             return sum(map(len, job.chunks)) * len(job.points) <= SHORT_VECTOR_BYTES
+        case ProveUpdate() | AnswerProofs():
+            return False
         case _:
             assert_never(job)
 
@@ -390,5 +393,7 @@ def _is_short_round(job: round_jobs.Job) -> bool:
             return len(job.delta or b"") <= SHORT_VECTOR_BYTES
         case round_jobs.Conclude():
             return job.total.nbytes <= SHORT_VECTOR_BYTES
+        case round_jobs.DeriveChain():
+            return False
         case _:
             assert_never(job)

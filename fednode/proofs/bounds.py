@@ -17,3 +17,21 @@ OUTPUTS: Final = 256
 
 FOLD_ROWS: Final = 4
 """R: independent folds of a sketch."""
+
+ANSWER_BYTES: Final = 1072
+"""A holder's answer about one dealer's proof: 134 elements of 8 bytes."""
+
+DEALERS_A_PART: Final = 30
+"""Dealers whose answers travel in one message."""
+
+SKETCH_BYTES: Final = 4 * OUTPUTS
+"""A sketch of a masked vector, 256 numbers of 32 bits."""
+
+OPENING_BYTES: Final = 8 * (OUTPUTS + 1)
+"""A holder's share of the summed sketch and the summed weight."""
+
+MAX_LANES: Final = 1 << 20
+"""Metric or statistics lanes of one member, each below 2^8 (so 2^16 is a bound of its square)."""
+
+MASKS_WRONG: Final = "the pair masks do not cancel"
+"""Why members vote a round failed whose opened sum is not that of the proven sketches."""

@@ -30,6 +30,7 @@ from fednode.ledger.records import Phase, RoundRecord, RoundReport, StudyRecord,
 from fednode.ledger.rules import BlockTime, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import State, get_report, get_round, get_study
 from fednode.ledger.transaction import Transaction
+from fednode.proofs.coin import derive_chain
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
@@ -41,6 +42,7 @@ from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
 
 BLOCK_MS = 10
+LINKS = 512
 WORK_MS = 30
 END_MS = 600_000
 
@@ -208,6 +210,7 @@ class World:
         place = Place(
             self.chain_id, member.number, self.study, self.spec, path, x25519_public(member.seal_secret), entropy,
             open_box, load, self._holds_message,
+            lambda: derive_chain(member.seal_secret, self.chain_id, self.study, LINKS),
         )
         member.machine, member.height = StudyMachine(place), -1
         member.wanted.clear()

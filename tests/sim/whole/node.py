@@ -21,6 +21,7 @@ from fednode.node import wire
 from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
 from fednode.node.studies import Site, Studies
+from fednode.proofs.coin import derive_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.whole.disk import Disk
@@ -28,6 +29,9 @@ from tests.sim.whole.parts import Stream, do_work, keys_of
 
 if TYPE_CHECKING:
     from tests.sim.whole.world import World
+
+LINKS = 512
+"""Length of a hash chain: what a test takes, not what a term may."""
 
 SLOW_MS = 300
 
@@ -73,12 +77,13 @@ class WholeNode:
             return
         state, tip, chain_id = disk.load_state(), disk.tip, world.genesis.chain_id
         vote_signer = VoteSigner(chain_id, self.member, signer, record, Height(silent_until))
-        chain = Chain(chain_id, state, tip.height)
+        chain = Chain(chain_id, state, tip.height, tip.block_hash)
         replica = Replica(tip, disk.certificate, chain, vote_signer)
         site = Site(
             chain_id, self.member, x25519_public(seal_secret), Stream(world.key, self.member, self.life),
             lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
             disk.load_parts, chain.holds_message,
+            lambda study: derive_chain(seal_secret, chain_id, study, LINKS),
         )
         self.core = Core(Identity(chain_id, self.member, signer), chain, replica, Studies(site))
         self.is_up = True
