@@ -210,12 +210,12 @@ def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:
     b_scalars, a_scalars = scalars
     total = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
     apply_streams(total, removal_streams(job.context, b_scalars, a_scalars, points))
-    if job.coin is not None and not _is_bound(job.coin, ring.lift(total), job.sketch):
+    if job.coin is not None and not is_bound(job.coin, ring.lift(total), job.sketch):
         return NotBound()
     return Unmasked(ring.lift(total), digest_sum(job.context, total))
 
 
-def _is_bound(coin: bytes, total: NDArray[np.int32], sketch: tuple[int, ...] | None) -> bool:
+def is_bound(coin: bytes, total: NDArray[np.int32], sketch: tuple[int, ...] | None) -> bool:
     """Whether the sum has the opened sketch. -2^31 has no exact sketch; no sum of proven vectors comes near it."""
     if total.size and int(total.min()) == -(1 << 31):
         return False

@@ -86,6 +86,11 @@ class RealLedger:
         return [void.reason for void in (report.voids if report is not None else self._round().voids)]
 
     @property
+    def faulty(self) -> tuple[MemberId, ...]:
+        report = get_report(self.state, self.study, self.params.round)
+        return report.faulty if report is not None else self._round().faulty
+
+    @property
     def phase(self) -> Phase:
         return Phase(self._round().phase.kind)
 
