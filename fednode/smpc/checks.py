@@ -40,6 +40,7 @@ from fednode.smpc.proof_jobs import (
     add_share,
 )
 from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
+from fednode.smpc.summing import Summing
 
 CoinLink = Callable[[int], bytes]
 """Returns a link of this member's chain by its number."""
@@ -50,12 +51,13 @@ class Checks:
 
     def __init__(
         self, params: SumParams, attempt: int, unseal: Unseal, coin_link: CoinLink | None, pace: Pace, jobs: Jobs,
-        answered: SharesRecord | None,
+        summing: Summing, answered: SharesRecord | None,
     ) -> None:
         self._params = params
         self._coin_link = coin_link
         self._pace = pace
         self._jobs = jobs
+        self._summing = summing
         self._answered = answered if answered is not None and answered.attempt == attempt else None
         self.boxes = Boxes(params, attempt, unseal)
         if self._answered is not None:
@@ -141,6 +143,7 @@ class Checks:
         is_dealing = self.boxes.proven is None and self._params.me in view.share_roots
         missing = self.boxes.missing(view)
         waiting = self._pace.start(view, Timer.WANT, Timer.REPORT) if missing or lacks_sum or is_dealing else []
+        waiting += self._summing.sum(view) if lacks_sum else []
         if (missing or lacks_sum or is_dealing) and not self._pace.is_report_due(view):
             return waiting
         chunks = [exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]

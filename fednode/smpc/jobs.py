@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Domain, is_point_valid, is_share_valid, tagged_hash
 from fednode.ids import Hash, MemberId
+from fednode.proofs.bounds import MASKS_WRONG
 from fednode.proofs.context import SumContext
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk
@@ -137,10 +138,17 @@ class NotOpened:
 
     member: MemberId
 
+    @property
+    def reason(self) -> str:
+        """Why there is no sum, for people."""
+        return f"the openings do not give the secret of member {self.member}"
+
 
 @dataclass(frozen=True, slots=True)
 class NotBound:
     """The sum is not the one whose sketch was opened."""
+
+    reason: str = MASKS_WRONG
 
 
 Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs

@@ -83,6 +83,13 @@ def _shares_of(
     return tuple(shares)
 
 
+def weight_of_sum(params: SumParams, view: SumView) -> int:
+    """Return the sum of the weights over U: opened from proven shares under rule 2, else of those committed."""
+    if params.rule == RULE_BOUND and view.sum_weight is not None:
+        return view.sum_weight
+    return sum(view.committed[member].weight for member in view.included)
+
+
 def collect_openings(view: SumView) -> tuple[tuple[OpenedSecret, ...], tuple[OpenedSecret, ...]]:
     """Return what the ledger holds to remove the masks: b of every member of U, a of every dropped one."""
     b = tuple(

@@ -17,7 +17,6 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
-from fednode.proofs.bounds import MASKS_WRONG
 from fednode.proofs.context import SumContext
 from fednode.smpc import jobs, proof_jobs, record, ring
 from fednode.smpc.checks import Checks, CoinLink
@@ -47,7 +46,7 @@ from fednode.smpc.messages import (
     ViewChanged,
     WantArrived,
 )
-from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal
+from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_of_sum
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
 from fednode.smpc.summing import Summing
@@ -91,7 +90,7 @@ class Session:
         self._pace = Pace()
         self._summing = Summing(self._params, self._exchange, self._pace, self._jobs)
         self._checks = Checks(
-            self._params, attempt, self._unseal, self._coin_link, self._pace, self._jobs, self._answered
+            self._params, attempt, self._unseal, self._coin_link, self._pace, self._jobs, self._summing, self._answered
         )
         self._masked: jobs.MaskedInput | None = None
         self._is_opened = False
@@ -131,8 +130,7 @@ class Session:
             case ChunkArrived():
                 return self._on_chunk(event)
             case WantArrived():
-                lane = self._checks.boxes if event.ref.lane == Lane.SHARES else self._exchange
-                return [] if self._view is None else lane.serve(self._view, event.sender, event.ref)
+                return self._on_want(event)
             case TimerFired():
                 return self._on_timer(event.name)
             case ComputeDone():
@@ -156,6 +154,17 @@ class Session:
         if contradiction is not None:
             return self._fall_silent(contradiction)
         return self._exchange.recheck(view) + self._checks.boxes.recheck(view) + self._advance()
+
+    def _on_want(self, event: WantArrived) -> list[Effect]:
+        view, mine = self._view, self._record
+        if view is None:
+            return []
+        if event.ref.lane == Lane.SHARES:
+            return self._checks.boxes.serve(view, event.sender, event.ref)
+        effects = self._exchange.serve(view, event.sender, event.ref)
+        if self._exchange.is_asked_again(view, event.ref) and mine is not None and mine.attempt == view.attempt:
+            effects += self._offer(view, mine)  # lost in a crash, and an owner sums again
+        return effects
 
     def _wants(self, only: MemberId | None) -> list[Effect]:
         if self._view is None:
@@ -206,16 +215,10 @@ class Session:
                 return self._checks.on_answered(view, answered) + self._advance()
             case Work.UNMASK, jobs.Unmasked() as unmasked:
                 self._is_opened = True
-                weight = view.sum_weight
-                if self._params.rule != RULE_BOUND or weight is None:
-                    weight = sum(view.committed[member].weight for member in view.included)
-                return [SumOpened(unmasked.values, weight, unmasked.digest)]
-            case Work.UNMASK, jobs.NotBound():
+                return [SumOpened(unmasked.values, weight_of_sum(self._params, view), unmasked.digest)]
+            case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
-                return [SumFailed(MASKS_WRONG)]
-            case Work.UNMASK, jobs.NotOpened() as failed:
-                self._is_opened = True
-                return [SumFailed(f"the openings do not give the secret of member {failed.member}")]
+                return [SumFailed(failed.reason)]
             case _:
                 raise TypeError(f"job {running.work.value} returned {type(event.result).__name__}")
 
@@ -252,7 +255,7 @@ class Session:
             case Phase.SUMACK:
                 return self._offer(view, mine) + self._summing.sum(view) + self._summing.acknowledge(view)
             case Phase.COIN:
-                self._exchange.drop_masked()
+                self._exchange.drop_masked(view)
                 return self._offer(view, mine) + self._checks.reveal_link(view)
             case Phase.SHARE:
                 return self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
@@ -262,7 +265,7 @@ class Session:
             case Phase.REVEAL | Phase.REVEAL2:
                 return self._reveal(view, mine)
             case Phase.RESULT:
-                return self._open(view)
+                return self._open(view, mine)
             case _:
                 assert_never(view.phase)
 
@@ -371,14 +374,15 @@ class Session:
             message = second_reveal(self._params, view, mine, opening)
         return effects if message is None else effects + self._pace.submit(view, message)
 
-    def _open(self, view: SumView) -> list[Effect]:
+    def _open(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         if self._is_opened or self._jobs.is_running(Work.UNMASK) or self._params.me not in view.present:
             return []
         chunks = [self._exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
         whole = tuple(chunk for chunk in chunks if chunk is not None)
         if len(whole) < len(chunks):
-            return self._pace.start(view, Timer.WANT)
-        self._exchange.drop_masked()
+            again = self._offer(view, mine) if self._exchange.owned_open(view) else []
+            return again + self._pace.start(view, Timer.WANT) + self._summing.sum(view)
+        self._exchange.drop_masked(view)
         b, a = collect_openings(view)
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
         bound = (view.coin, view.sum_sketch) if self._params.rule == RULE_BOUND else (None, None)
