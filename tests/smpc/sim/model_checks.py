@@ -131,9 +131,6 @@ class CheckPhases:
 
     def _end_PROOF(self) -> None:
         checked, n = self.a.checked, len(self.params.members)
-        verdicts = [parts[min(parts)].sum_ok for parts in checked.parts.values() if parts]
-        if verdicts.count(2) > self.f:
-            return self._void("the sum is not that of the committed vectors")
         bad = []
         for place, dealer in enumerate(self.a.included):
             answers = self._answers(place)
@@ -145,6 +142,9 @@ class CheckPhases:
             self.barred |= set(bad)
         if bad:
             return self._void(f"proofs of {bad}")
+        verdicts = [parts[min(parts)].sum_ok for parts in checked.parts.values() if parts]
+        if verdicts.count(2) > self.f:
+            return self._void("the sum is not that of the committed vectors")
         if verdicts.count(1) < self.t:
             return self._void("too few hold the sum against its sketches")
         self.is_unmasked = True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.codec import encode
 from fednode.crypto import sha256
+from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.check_records import CoinHead, Coins
@@ -100,7 +102,14 @@ class RealLedger:
         return current
 
     def apply(self, txs: list[tuple[MemberId, int, object]], expire: bool = False) -> None:
-        bodies = [(sender, self._body(attempt, message)) for sender, attempt, message in txs]
+        bodies = []
+        for sender, attempt, message in txs:
+            body = self._body(attempt, message)
+            try:
+                encode(body)
+                bodies.append((sender, body))
+            except Rejected as error:  # no node could send it
+                self.refused.append((sender, f"{type(body).__name__}: {error.reason}"))
         if expire:
             current = self._round()
             vote = tx.Expire(self.study, current.number, current.attempt.number, current.phase.number)

@@ -85,6 +85,8 @@ class Node:
     crash_at: set[int] = field(default_factory=set)
     tamper: Callable[[m.Effect], list[m.Effect]] | None = None
     lie: Callable[[object], object] | None = None
+    work: Callable[[object], object] | None = None
+    """Does this member's jobs instead of `jobs.run`: a liar that deals or answers as it likes."""
 
 
 @dataclass
@@ -282,7 +284,7 @@ class World:
             case m.StartTimer(name, delay_ms):
                 self._at(delay_ms, self._deliver(node.member, node.epoch, m.TimerFired(name)))
             case m.Compute(job_id, job):
-                result = jobs.run(job)
+                result = jobs.run(job) if node.work is None else node.work(job)
                 if node.lie is not None:
                     result = node.lie(result)  # type: ignore[assignment]
                 done = self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result))
