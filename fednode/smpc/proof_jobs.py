@@ -111,8 +111,8 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
         return DerivedEntropy(job.seed, job.context, label, job.me, job.coin, job.root)
 
     masked = ring.from_bytes(job.masked)
-    sketch = sketch_integers(job.coin, ring.lift(job.values))
     try:
+        sketch = sketch_integers(job.coin, ring.lift(job.values))
         bits = norm.encode(job.statement, sketch, job.weight)
     except ValueError as error:
         return NotProvable(str(error))
