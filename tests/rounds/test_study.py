@@ -30,7 +30,7 @@ def test_statistics_training_closing_end_with_one_model() -> None:
     assert world.life.model_hash == world.reports[3].model_hash == world.reports[4].model_hash
     check_sums(world)
     check_models(world)
-    assert not world.refused
+    assert all(isinstance(body, tx.Result) for _, body, _ in world.refused), "a quorum of results may be faster"
     assert all(not member.disk.records for member in world.members.values()), "secrets of closed rounds remain"
     assert all(not member.problems for member in world.members.values())
 
