@@ -22,7 +22,7 @@ SEED, FAULTS = 16, 4
 
 def make(folder: Path) -> int:
     """Write genesis, blocks and roots; return the height."""
-    world = World(Plan(SEED, faults=FAULTS))
+    world = World(Plan(SEED, faults=FAULTS, sum_rule=1))
     world.run()
     blocks = world.nodes[1].disk.blocks  # type: ignore[index]  # a member's number
     entries = [
