@@ -53,7 +53,7 @@ class Boxes:
         self._aside: dict[MemberId, Aside] = {}
         self._contents: dict[MemberId, tuple[bytes, bytes] | None] = {}
         """Opened contents; None of a dealer whose boxes are under its roots and of no use."""
-        self._done: set[MemberId] = set()
+        self._is_closed = False
         self._proven: ProvenUpdate | None = None
         self._sent: set[MemberId] = set()
         self._served: dict[MemberId, int] = {}
@@ -67,7 +67,7 @@ class Boxes:
             return False
         if dealer not in view.included or self._position(view, self._params.me) != ref.chunk:
             return False
-        if dealer in self._aside or dealer in self._contents or dealer in self._done:
+        if dealer in self._aside or dealer in self._contents or self._is_closed:
             return False
         return size_bytes == sum(box_sizes(self._statement(view, dealer), self.is_key(view)))
 
@@ -118,8 +118,9 @@ class Boxes:
 
     def missing(self, view: SumView) -> list[MemberId]:
         """Return the dealers of U whose boxes did not come, this member aside."""
-        known = self._contents.keys() | self._done
-        return [dealer for dealer in view.included if dealer not in known and dealer != self._params.me]
+        if self._is_closed:
+            return []
+        return [d for d in view.included if d not in self._contents and d != self._params.me]
 
     def held_share(self, view: SumView, dealer: MemberId) -> HeldShare:
         """Return what this holder has of a dealer, its own from its own dealing."""
@@ -128,15 +129,11 @@ class Boxes:
             contents = self._proven.own
         return HeldShare(dealer, self._statement(view, dealer), view.share_roots[dealer].bits_root, contents)
 
-    def find_late(self, covered: tuple[MemberId, ...]) -> MemberId | None:
-        """Return a dealer whose boxes opened but are not in the sum yet."""
-        return next((d for d, contents in self._contents.items() if contents is not None and d not in covered), None)
-
-    def finish(self, dealers: tuple[MemberId, ...]) -> None:
-        """Forget the shares of dealers that are in the persisted sum, and take no more of them."""
-        self._done.update(dealers)
-        for dealer in dealers:
-            self._contents.pop(dealer, None)
+    def close(self) -> None:
+        """Forget all shares: the answers and the sum are on record, and no share counts that was not answered for."""
+        self._is_closed = True
+        self._contents.clear()
+        self._aside.clear()
 
     def wants(self, view: SumView, only: MemberId | None) -> list[Effect]:
         """Ask dealers whose roots are posted for the boxes that did not come."""

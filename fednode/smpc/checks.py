@@ -2,7 +2,8 @@
 
 Security assumption: views are final. A link leaves only when q members hold the whole list of digests; the own sketch
 is computed for the coin of this attempt and shared once, under roots that are on record; holders answer one query per
-attempt, the same after a restart. What must not go on is raised as `Unsafe`: the member falls silent.
+attempt, the same after a restart, and open no share that they did not answer for: only answers show that a share is
+on the proven polynomial. What must not go on is raised as `Unsafe`: the member falls silent.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ from fednode.smpc.proof_jobs import (
     NotProvable,
     ProvenUpdate,
     ProveUpdate,
-    add_share,
 )
 from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
 from fednode.smpc.summing import Summing
@@ -61,7 +61,7 @@ class Checks:
         self._answered = answered if answered is not None and answered.attempt == attempt else None
         self.boxes = Boxes(params, attempt, unseal)
         if self._answered is not None:
-            self.boxes.finish(self._answered.covered)
+            self.boxes.close()
 
     @property
     def answered(self) -> SharesRecord | None:
@@ -134,9 +134,7 @@ class Checks:
         if self._params.me not in view.present or view.query_seed is None or view.coin is None:
             return []
         if self._answered is not None:
-            late = self._take_late(view, self._answered)
-            asking = self._pace.start(view, Timer.WANT) if self.boxes.missing(view) else []
-            return late + self._post_parts(view, self._answered) + asking
+            return self._post_parts(view, self._answered)
         if self._jobs.is_running(Work.ANSWER):
             return []
         lacks_sum = bool(exchange.missing_sums(view))
@@ -161,27 +159,11 @@ class Checks:
         if view.phase is not Phase.PROOF or view.query_seed is None:
             return []
         place = (RECORD_FORMAT, self._params.chain_id, self._params.study, self._params.round, self._params.me)
-        return self._keep(SharesRecord(
+        self._answered = SharesRecord(
             *place, view.attempt, view.query_seed, int(result.sum_ok), result.answers, result.covered, result.summed,
-        ))
-
-    def _keep(self, shares: SharesRecord) -> list[Effect]:
-        self._answered = shares
-        self.boxes.finish(shares.covered)
-        return [persist_shares(shares)]
-
-    def _take_late(self, view: SumView, answered: SharesRecord) -> list[Effect]:
-        """Add shares that came after the answers: too late to be answered for, in time for the opening."""
-        effects: list[Effect] = []
-        while (dealer := self.boxes.find_late(answered.covered)) is not None:
-            summed = add_share(answered.summed, self.boxes.held_share(view, dealer), self.boxes.is_key(view))
-            if summed is None:
-                self.boxes.finish((dealer,))
-            else:
-                covered = tuple(sorted((*answered.covered, dealer)))
-                answered = replace(answered, covered=covered, summed=summed)
-                effects = self._keep(answered)
-        return effects
+        )
+        self.boxes.close()
+        return [persist_shares(self._answered)]
 
     def _post_parts(self, view: SumView, answered: SharesRecord) -> list[Effect]:
         effects: list[Effect] = []

@@ -168,12 +168,3 @@ def _hold_against(job: AnswerProofs) -> SumOk:
     whole = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
     is_equal = bool((sketch_ring(job.coin, whole) == ring.sum_buffers(job.sketches)).all())
     return SumOk.EQUAL if is_equal else SumOk.DIFFERS
-
-
-def add_share(summed: bytes, share: HeldShare, is_key: bool) -> bytes | None:
-    """Return the sum with one more dealer's share in it, or None if its boxes hold none."""
-    opened = open_shares(share, is_key)
-    if opened is None:
-        return None
-    bits = opened[0]
-    return f.to_bytes(f.add(np.frombuffer(summed, f.FIELD), bits) if summed else bits)

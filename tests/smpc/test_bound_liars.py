@@ -151,6 +151,38 @@ def test_a_box_kept_from_one_holder_and_a_withheld_opening_fail_the_round(ledger
     failed(run(ledger, tamper=tamper), "too few right shares")
 
 
+def test_an_off_share_and_a_matching_opening_do_not_move_the_sketch(ledger: type) -> None:
+    """The liar deals holder 3 a share of another polynomial and opens the point that lies on a line with 1 and 3.
+
+    If openings of members counted whose share was never proven, it could open any sketch: one that fits a sum it
+    has spoiled. Holder 1's shares are keys, so that of 3 (and the point of the liar, 4) are the ones to bend.
+    """
+    delta = 12345
+
+    def bend(boxes: dict[int, bytes]) -> dict[int, bytes]:
+        share = np.frombuffer(boxes[3], f.FIELD).copy()
+        share[0] = (int(share[0]) + delta) % f.MODULUS  # the lowest bit of the first entry
+        return boxes | {3: share.tobytes()}
+
+    def bend_opening(message: m.Message) -> m.Message:
+        assert isinstance(message, m.RevealMessage)
+        if message.opening is None:
+            return message
+        own = np.frombuffer(message.opening, f.FIELD).copy()
+        own[0] = (int(own[0]) + delta * 3 * pow(2, -1, f.MODULUS)) % f.MODULUS  # 0 at 1, delta at 3, this at 4
+        return replace(message, opening=own.tobytes())
+
+    def tamper(effect: m.Effect) -> list[m.Effect]:
+        return on_message(m.RevealMessage, bend_opening)(effect)
+
+    world = World(4, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world.nodes[MemberId(4)].tamper = tamper
+    world.nodes[MemberId(4)].work = deal(boxes=bend)
+    world.run()
+    failed(world, "too few right shares")
+    assert not any(node.failed for node in world.nodes.values()), "no sketch was opened, not even a wrong one"
+
+
 @pytest.mark.parametrize("is_opening", [True, False])
 @pytest.mark.parametrize("which", ["boxes", "proofs"])
 def test_garbage_dealt_to_one_holder_is_outvoted(ledger: type, which: str, is_opening: bool) -> None:

@@ -35,6 +35,7 @@ class Checked:
     query_seed: bytes | None = None
     parts: dict[MemberId, dict[int, m.ProofMessage]] = field(default_factory=dict)
     openings: dict[MemberId, bytes] = field(default_factory=dict)
+    openers: set[int] = field(default_factory=set)
     sketch: tuple[int, ...] | None = None
     weight: int | None = None
 
@@ -132,9 +133,12 @@ class CheckPhases:
     def _end_PROOF(self) -> None:
         checked, n = self.a.checked, len(self.params.members)
         bad = []
+        openers = {int(i) for i in checked.parts}
         for place, dealer in enumerate(self.a.included):
             answers = self._answers(place)
-            if norm.decide(answers, n) is None:
+            carried = norm.decide(answers, n)
+            openers &= set(carried or ())
+            if carried is None:
                 bad.append(dealer)
                 if shares.decode(answers, shares.sharing_degree(n), n - self.f, n) is not None:
                     self.faulty.add(dealer)
@@ -142,6 +146,9 @@ class CheckPhases:
             self.barred |= set(bad)
         if bad:
             return self._void(f"proofs of {bad}")
+        if len(openers) < self.t:
+            return self._void("too few hold right shares of everybody")
+        checked.openers = openers
         verdicts = [parts[min(parts)].sum_ok for parts in checked.parts.values() if parts]
         if verdicts.count(2) > self.f:
             return self._void("the sum is not that of the committed vectors")
@@ -160,7 +167,7 @@ class CheckPhases:
 
     def _decode_openings(self) -> bool:
         n, checked = len(self.params.members), self.a.checked
-        found = {int(i): np.frombuffer(data, f.FIELD) for i, data in checked.openings.items()}
+        found = {int(i): np.frombuffer(data, f.FIELD) for i, data in checked.openings.items() if i in checked.openers}
         decoded = shares.decode(found, shares.sharing_degree(n), n - self.f, n)
         if decoded is None:
             return False
