@@ -122,8 +122,7 @@ def test_no_offset_of_a_masked_vector_is_missed(offset: int, places: tuple[int, 
     """Signs in the dense matrix lost 2^31: four rows of plus or minus 2^31 are zero modulo 2^32."""
     values = np.random.default_rng(1).integers(0, 2**32, 25_000, np.uint32)
     other = values.copy()
-    for place in places:
-        other[place] += np.uint32(offset)
+    other[list(places)] += np.uint32(offset)
     for coin in (COIN, COIN[::-1], bytes(32)):
         assert (sketch_ring(coin, values) != sketch_ring(coin, other)).mean() > 0.3
 
