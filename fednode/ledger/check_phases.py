@@ -29,7 +29,7 @@ from fednode.ledger.phases import (
 )
 from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.state import Source, get_chain
-from fednode.ledger.verdicts import Verdict, judge_dealers, open_sums
+from fednode.ledger.verdicts import Judged, Verdict, judge_dealers, open_sums
 from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed
 from fednode.proofs.context import SumContext
 
@@ -96,26 +96,29 @@ def after_share(source: Source, record: RoundRecord, at: BlockTime, terms: Study
 def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
     """Unmask, once and for all, if every dealer of U is proven and the masked sum is that of the sketches."""
     record = mark_absent(record, silent_members(record))
-    verdicts = _judge(source, record)
-    if Verdict.PROVEN not in verdicts.values():  # then it is the answers that are short, not every dealer
-        return void_attempt(record, at, terms, FEW_ANSWERS)
-    refused = [dealer for dealer, verdict in verdicts.items() if verdict is not Verdict.PROVEN]
+    judged = _judge(source, record)
+    refused = [dealer for dealer, found in judged.items() if found.verdict is not Verdict.PROVEN]
+    if len(refused) == len(judged):  # then it is the answers that are short, not every dealer
+        return void_attempt(_blame(record, judged), at, terms, FEW_ANSWERS)
     if refused:
-        record = _blame(record, [dealer for dealer, verdict in verdicts.items() if verdict is Verdict.FALSE])
-        return void_attempt(bar(record, refused), at, terms, NOT_PROVEN)
+        return void_attempt(bar(_blame(record, judged), refused), at, terms, NOT_PROVEN)
+    openers = set(record.attempt.present).intersection(*(found.holders for found in judged.values()))
+    if len(openers) < record.threshold:  # the sum could be unmasked and never checked
+        return void_attempt(record, at, terms, FEW_ANSWERS)
     said = [what for _, what, _ in checks_of(record.attempt).answered]
     if said.count(SumCheck.WRONG) > record.fault_bound:
         return void_attempt(record, at, terms, WRONG_SUM)
     if said.count(SumCheck.RIGHT) < record.threshold:
         return void_attempt(record, at, terms, SUM_UNCHECKED)
+    record = with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
     record = replace(record, is_unmasked=True)
     return open_phase(record, at, terms, Phase.REVEAL, awaited(record, record.attempt.present))
 
 
-def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Verdict]:
+def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
     attempt = record.attempt
     place = (record.study, record.number, attempt.number)
-    verdicts: dict[MemberId, Verdict] = {}
+    judged: dict[MemberId, Judged] = {}
     for part in range(count_parts(attempt)):
         dealers = dealers_of_part(attempt, part)
         bodies = [
@@ -123,19 +126,20 @@ def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Verdict]:
             for member, _, parts in checks_of(attempt).answered if part in parts
         ]
         answers = [(member, body.data) for member, body in bodies if body is not None]
-        verdicts |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
-    return verdicts
+        judged |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
+    return judged
 
 
-def _blame(record: RoundRecord, liars: list[MemberId]) -> RoundRecord:
-    """Record who dealt a false statement. The set that must be summed again goes on without them."""
+def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:
+    """Record who dealt a false statement, and bar it. The set that must be summed again goes on without it."""
+    liars = [dealer for dealer, found in judged.items() if found.verdict is Verdict.FALSE]
     if not liars:
         return record
     faulty = tuple(sorted({*record.faulty, *liars}))
     pinned = record.pinned
     if pinned is not None:
         pinned = tuple(member for member in pinned if member not in liars)
-    return replace(record, faulty=faulty, pinned=pinned)
+    return bar(replace(record, faulty=faulty, pinned=pinned), liars)
 
 
 # --- opening what was proven -------------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ def open_sketch(record: RoundRecord, terms: StudyTerms) -> RoundRecord:
     checks = record.attempt.checks
     if checks is None or checks.sum_sketch is not None:
         return record
-    opened = open_sums(checks.openings, len(record.members))
+    opened = _open_sums(record, checks)
     if opened is None:
         return record
     sketch, weight = opened
@@ -155,7 +159,12 @@ def open_sketch(record: RoundRecord, terms: StudyTerms) -> RoundRecord:
     return with_checks(record, replace(checks, sum_sketch=sketch, sum_weight=weight))
 
 
+def _open_sums(record: RoundRecord, checks: ChecksRecord) -> tuple[bytes, int] | None:
+    told = tuple(opening for opening in checks.openings if opening[0] in checks.openers)
+    return open_sums(told, len(record.members))
+
+
 def is_sketch_open(record: RoundRecord) -> bool:
     """Whether what was proven is open, or would be with `open_sketch`; always so without proofs."""
     checks = record.attempt.checks
-    return checks is None or open_sums(checks.openings, len(record.members)) is not None
+    return checks is None or _open_sums(record, checks) is not None

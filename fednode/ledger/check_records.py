@@ -45,6 +45,7 @@ class ChecksRecord:
     number         which link of every chain makes the coin; links: (member, link)
     shared         posted sketch and roots; query_seed: what the challenges are drawn from, once all of U have
     answered       (member, what it says of the sum, the parts that are in) of every member that answered
+    openers        members whose answers carried the verdict on every dealer of U: whose openings count
     openings       (member, share of the summed sketch and weight)
     sum_sketch     what they decode to: 256 int64, little endian; sum_weight likewise
     """
@@ -57,6 +58,7 @@ class ChecksRecord:
     shared: Members = ()
     query_seed: Bytes32 | None = None
     answered: tuple[tuple[Member, U8, tuple[U8, ...]], ...] = ()
+    openers: Members = ()
     openings: tuple[tuple[Member, Annotated[bytes, Size(OPENING_BYTES, OPENING_BYTES)]], ...] = ()
     sum_sketch: Annotated[bytes, Size(8 * OUTPUTS, 8 * OUTPUTS)] | None = None
     sum_weight: U64 | None = None

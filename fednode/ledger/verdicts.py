@@ -11,6 +11,7 @@ without it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
@@ -29,7 +30,15 @@ class Verdict(Enum):
     UNDECIDED = 3
 
 
-def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, member_count: int) -> tuple[Verdict, ...]:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, and the holders whose answers carry it: they hold shares of the one statement that counts."""
+
+    verdict: Verdict
+    holders: tuple[MemberId, ...] = ()
+
+
+def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, member_count: int) -> tuple[Judged, ...]:
     """Return the verdict on each dealer of a part: `answers` are whole parts, 1072 bytes for each of `dealers`."""
     verdicts = []
     for at in range(dealers):
@@ -40,7 +49,7 @@ def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, membe
 
 
 @lru_cache(512)
-def judge(told: Told, member_count: int) -> Verdict:
+def judge(told: Told, member_count: int) -> Judged:
     """Return the verdict on one dealer from what its holders answered, each 1072 bytes."""
     from fednode.proofs import field, norm, shares
 
@@ -52,9 +61,10 @@ def judge(told: Told, member_count: int) -> Verdict:
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
     decoded = shares.decode(answers, degree, needed, member_count)
     if decoded is None:
-        return Verdict.UNDECIDED
-    parts = decoded.value.reshape(norm.REPETITIONS, -1)
-    return Verdict.PROVEN if all(norm.is_valid(part) for part in parts) else Verdict.FALSE
+        return Judged(Verdict.UNDECIDED)
+    is_true = all(norm.is_valid(part) for part in decoded.value.reshape(norm.REPETITIONS, -1))
+    holders = tuple(MemberId(member) for member in decoded.members)
+    return Judged(Verdict.PROVEN if is_true else Verdict.FALSE, holders)
 
 
 def is_opening(data: bytes) -> bool:
@@ -66,7 +76,12 @@ def is_opening(data: bytes) -> bool:
 
 @lru_cache(64)
 def open_sums(told: Told, member_count: int) -> tuple[bytes, int] | None:
-    """Return the summed sketch (256 int64, little endian) and the summed weight, or None while too few are right."""
+    """Return the summed sketch (256 int64, little endian) and the summed weight, or None while too few are right.
+
+    Only what members told whose own answers carried the verdict on every dealer may come here: then the honest ones
+    of any N - f shares, N - 2 f at least, are shares of exactly what was proven. A holder that a dealer gave another
+    share would bring that into the sum, with liars that choose theirs to fit it.
+    """
     from fednode.proofs import field, shares
 
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)

@@ -178,10 +178,10 @@ def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
 @settings(max_examples=150)
 def test_f_lying_holders_never_get_an_honest_dealer_out(case: tuple[int, tuple[tuple[int, bytes], ...], int]) -> None:
     size, answers, late = case
-    verdict = judge(answers, size)  # type: ignore[arg-type]
-    assert verdict is not Verdict.FALSE
+    judged = judge(answers, size)  # type: ignore[arg-type]
+    assert judged.verdict is not Verdict.FALSE
     if not late:
-        assert verdict is Verdict.PROVEN
+        assert judged.verdict is Verdict.PROVEN and len(judged.holders) >= size - fault_bound(size)
 
 
 @given(st.sampled_from([3, 4, 7, 10]), st.data())

@@ -226,6 +226,41 @@ def test_a_lying_holder_does_not_change_the_opening() -> None:
     assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
 
 
+def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
+    """Liar 4 gave 3 another share than it proved, 2 is silent, and 4 opens the point that 1 and 3 lead to."""
+    world = at(Phase.PROOF, garbled={(4, 3)})
+    world.go()
+    assert world.checks.openers == (1, 2, 4)
+    offset = f.from_integers([12345] * (OUTPUTS + 1))
+    wrong = {1: f.from_bytes(world.opening(1), OUTPUTS + 1)}
+    wrong[3] = f.add(f.from_bytes(world.opening(3), OUTPUTS + 1), offset)  # type: ignore[arg-type]
+    slope = f.scale(f.subtract(wrong[3], wrong[1]), f.inverse(2))  # type: ignore[arg-type]
+    wrong[4] = f.add(wrong[3], slope)
+    for member, share in wrong.items():
+        assert world.post(member, replace(world.reveal(member), opening=f.to_bytes(share))).ok  # type: ignore[arg-type]
+    assert world.phase.kind == Phase.REVEAL and world.checks.sum_sketch is None
+    assert world.post(2, world.reveal(2)).ok
+    assert world.report(1).reason == NOT_OPENED
+
+
+def test_what_is_opened_is_what_was_proven_whoever_else_opens() -> None:
+    world = at(Phase.PROOF, garbled={(4, 3)}, bad_openings={3})
+    world.go()
+    expected = f.centre(world.sums())
+    world.go()
+    assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
+
+
+@pytest.mark.parametrize("garbled", [{(6, 1), (6, 2), (7, 3)}, {(6, 1), (7, 3)}])
+def test_too_few_that_could_open_are_found_before_anything_is_unmasked(garbled: set[tuple[int, int]]) -> None:
+    world = at(Phase.PROOF, size=7, garbled=garbled)
+    world.go()
+    if len(garbled) == 2:
+        assert world.round.is_unmasked and world.checks.openers == (2, 4, 5, 6, 7)
+    else:
+        assert world.round.voids[0].reason == FEW_ANSWERS and world.round.barred == ()
+
+
 def test_openings_have_their_form() -> None:
     world = at(Phase.REVEAL)
     body = world.reveal(1)
