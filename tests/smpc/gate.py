@@ -1,7 +1,7 @@
 """The gate of broken variants: a copy of the package in which one piece of source is replaced, and the test that fails.
 
     python -m tests.smpc.gate            prints the table of all variants; the exit status is the number that lives
-    python -m tests.smpc.gate WORD...    only variants with one of the words in their names
+    python -m tests.smpc.gate WORD...    only variants with one of the words in their names or tests
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find_fault(mutant: Mutant, copy: Path) -> str | None:
 def main(words: list[str]) -> int:
     """Print who notices each variant; return how many live."""
     living = 0
-    chosen = [mutant for mutant in ALL if not words or any(word in mutant.name for word in words)]
+    chosen = [mutant for mutant in ALL if not words or any(word in mutant.name + mutant.killed_by for word in words)]
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_checkout(Path(folder))
         for mutant in chosen:
