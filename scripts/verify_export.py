@@ -49,6 +49,8 @@ VOTE_LAYOUT = struct.Struct(">B32sQIi32s")
 # kinds of transactions looked at here
 COMMIT, SUM_ACK, RESULT = 14, 17, 19
 ROUND_KINDS = {0: "statistics", 1: "training", 2: "closing"}
+PROVEN_SUM, PUBLIC_WEIGHTS = 2, 1
+"""Of a study's terms: the sum rule under which weights need not be shown, and the way of weighting that shows them."""
 # what Python raises where a record has other fields or types than it should
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error)
 
@@ -429,14 +431,17 @@ class Check:
             self.fail("rounds", f"{name}: a report of its {len(numbers)} rounds is missing")
         model = NO_HASH
         for report in reports:
-            for problem in self._report(report, model):
+            for problem in self._report(report, model, terms[9] == PROVEN_SUM and terms[2] != PUBLIC_WEIGHTS):
                 self.fail("rounds", f"{name}, round {report[1]}: {problem}")
             model = report[14]
         if model != record[14]:
             self.fail("rounds", f"{name}: its model is not that of its last round")
 
-    def _report(self, report: tuple[Any, ...], model: bytes) -> Iterator[str]:
-        """Yield what in the report of a round disagrees with what members signed in the blocks."""
+    def _report(self, report: tuple[Any, ...], model: bytes, is_hidden: bool) -> Iterator[str]:
+        """Yield what in the report of a round disagrees with what members signed in the blocks.
+
+        A hidden weight is committed to as 0; the sum of weights is then what a quorum voted for, and opened.
+        """
         study, number, _, outcome = report[:4]
         counted, attempts, start_model, model_hash, weight = report[6], report[10], report[13], report[14], report[16]
         opened, opened_ms, closed, closed_ms = report[19:23]
@@ -455,7 +460,7 @@ class Check:
         commits = self.posted.get((COMMIT, study, number, attempts - 1), {})
         if not set(counted) <= set(commits):
             yield f"members {sorted(set(counted) - set(commits))} are counted and never committed"
-        elif sum(commits[member][0][1] for member in counted) != weight:
+        elif sum(commits[member][0][1] for member in counted) != (0 if is_hidden else weight):
             yield "its weight is not the sum of the weights that those counted committed"
         if len(self.holders(report)) < needed:
             yield f"{len(self.holders(report))} members confirmed that they hold the sum, {needed} are needed"
