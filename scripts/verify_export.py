@@ -49,8 +49,7 @@ VOTE_LAYOUT = struct.Struct(">B32sQIi32s")
 # kinds of transactions looked at here
 COMMIT, SUM_ACK, RESULT = 14, 17, 19
 ROUND_KINDS = {0: "statistics", 1: "training", 2: "closing"}
-PROVEN_SUM, PUBLIC_WEIGHTS = 2, 1
-"""Of a study's terms: the sum rule under which weights need not be shown, and the way of weighting that shows them."""
+PROVEN_SUM, PUBLIC_WEIGHTS = 2, 1  # of a study's terms: its sum rule, its way of weighting
 # what Python raises where a record has other fields or types than it should
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error)
 
@@ -438,10 +437,7 @@ class Check:
             self.fail("rounds", f"{name}: its model is not that of its last round")
 
     def _report(self, report: tuple[Any, ...], model: bytes, is_hidden: bool) -> Iterator[str]:
-        """Yield what in the report of a round disagrees with what members signed in the blocks.
-
-        A hidden weight is committed to as 0; the sum of weights is then what a quorum voted for, and opened.
-        """
+        """Yield what in a report disagrees with what members signed in the blocks. Hidden weights are committed as 0."""
         study, number, _, outcome = report[:4]
         counted, attempts, start_model, model_hash, weight = report[6], report[10], report[13], report[14], report[16]
         opened, opened_ms, closed, closed_ms = report[19:23]
