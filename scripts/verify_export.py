@@ -437,7 +437,7 @@ class Check:
             self.fail("rounds", f"{name}: its model is not that of its last round")
 
     def _report(self, report: tuple[Any, ...], model: bytes, is_hidden: bool) -> Iterator[str]:
-        """Yield what in a report disagrees with what members signed in the blocks. Hidden weights are committed as 0."""
+        """Yield what in a report disagrees with what members signed in the blocks. Hidden weights are posted as 0."""
         study, number, _, outcome = report[:4]
         counted, attempts, start_model, model_hash, weight = report[6], report[10], report[13], report[14], report[16]
         opened, opened_ms, closed, closed_ms = report[19:23]
