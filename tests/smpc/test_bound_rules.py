@@ -33,14 +33,14 @@ ME, OTHER = MemberId(2), MemberId(3)
 
 
 @cache
-def _world_at(phase: Phase) -> World:
-    world = World(4, rule=2, weights="hidden")
+def _world_at(phase: Phase, count: int) -> World:
+    world = World(count, rule=2, weights="hidden")
     return world.run(until=lambda w: w.ledger.view().phase is phase)
 
 
-def reach(phase: Phase) -> tuple[World, m.SumView]:
+def reach(phase: Phase, count: int = 4) -> tuple[World, m.SumView]:
     """A copy of a world that has just opened `phase`, every member fresh from its disk, and the ledger's view."""
-    world = copy.copy(_world_at(phase))
+    world = copy.copy(_world_at(phase, count))
     nodes, world.nodes = world.nodes, {}
     for member, node in nodes.items():
         world.nodes[member] = Node(member, node.secret, dict(node.disk))
@@ -254,6 +254,24 @@ def test_f_holders_learn_nothing_from_their_boxes() -> None:
         values = shares.open_box(message, world_statement(world).length, len(message) == 16)
         assert values is not None and len(set(values.tolist())) > 0.99 * values.size
         assert abs(float((values < 2**63).mean()) - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("count", [4, 7])
+def test_g_holders_together_cannot_read_a_sketch_and_g_plus_one_can(count: int) -> None:
+    world, view = reach(Phase.SHARE, count)
+    dealt = run(job_of(world, view))
+    assert isinstance(dealt, ProvenUpdate)
+    holders = list(range(count, count - (count - 1) // 3 - 1, -1))  # g + 1 of those that hold elements
+    rows = []
+    for holder in holders:
+        message = unseal(world.nodes[MemberId(holder)].secret, dealt.bits_boxes[holder - 1])[32:]
+        rows.append(np.frombuffer(message, f.FIELD))
+
+    def read(few: int) -> f.FieldVector:
+        weights = np.array(shares.lagrange(tuple(holders[:few]), 0), f.FIELD)
+        return f.combine(weights, np.stack(rows[:few]))
+
+    assert (read(len(holders)) <= 1).all() and (read(len(holders) - 1) <= 1).mean() < 0.01
 
 
 def world_statement(world: World) -> norm.Statement:
