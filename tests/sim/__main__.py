@@ -4,6 +4,7 @@
     python -m tests.sim --whole --seeds 0..60                         whole nodes that train a study
     python -m tests.sim --crash-points 1..600                         one member dies before each of its effects
     python -m tests.sim --mutants [--seeds 0..20]
+    python -m tests.sim --sum-mutants [WORD...]                       broken secure sums and the tests that notice
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.sim.checker import Violation
 from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.whole import world as whole
 from tests.sim.world import Plan, World, draw_plan
+from tests.smpc import gate
 
 
 def parse_range(text: str) -> range:
@@ -95,7 +97,10 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=3, help="faults in each run (3)")
     parser.add_argument("--disk", choices=sorted(set(whole.DISKS)), help="what is wrong with one whole node's disk")
     parser.add_argument("--mutants", action="store_true", help="run the gate of broken rules")
+    parser.add_argument("--sum-mutants", nargs="*", metavar="WORD", help="run the gate of broken secure sums")
     options = parser.parse_args()
+    if options.sum_mutants is not None:
+        return 1 if gate.main(options.sum_mutants) else 0
     if options.mutants:
         return 1 if run_mutants(options.seeds or range(20)) else 0
     if options.crash_points:
