@@ -46,6 +46,14 @@ class Size:
     high: int
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Marks the last field of a record that exists longer than the field: `Annotated[X | None, Later()] = None`.
+
+    Without a value the field is not encoded at all: every record made before it keeps its bytes and its hash.
+    """
+
+
 U8 = Annotated[int, Range(0, 2**8 - 1)]
 U16 = Annotated[int, Range(0, 2**16 - 1)]
 U32 = Annotated[int, Range(0, 2**32 - 1)]
@@ -181,7 +189,7 @@ def _build(form: object) -> tuple[Encoder, Decoder]:
         inner, *bounds = typing.get_args(form)
         if len(bounds) != 1:
             raise TypeError(f"{form!r} has more than one bound; of nested ones only the inner would hold")
-        return _bounded(inner, bounds[0])
+        return _plan(inner) if isinstance(bounds[0], Later) else _bounded(inner, bounds[0])
     if origin in (Union, types.UnionType):
         return _union(typing.get_args(form))
     if origin is tuple:
@@ -296,23 +304,32 @@ def _fixed(items: tuple[object, ...]) -> tuple[Encoder, Decoder]:
     return lambda value: tuple(plan[0](part) for plan, part in zip(plans, value, strict=True)), back
 
 
+def is_later_field(form: object) -> bool:
+    """Whether a field of this form is left out of the encoding where it is None."""
+    return typing.get_origin(form) is Annotated and isinstance(typing.get_args(form)[1], Later)
+
+
 def _record(cls: type) -> tuple[Encoder, Decoder]:
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
     plans = [_plan(hints[name]) for name in names]
     encoders = [(name, plan[0]) for name, plan in zip(names, plans, strict=True)]
     decoders = [plan[1] for plan in plans]
+    is_later = bool(names) and is_later_field(hints[names[-1]])
 
     def to(value: typing.Any) -> Plain:
         if type(value) is not cls:
             raise Rejected(f"expected {cls.__name__}, got {type(value).__name__}")
-        return tuple([plan(getattr(value, name)) for name, plan in encoders])
+        plain = tuple([plan(getattr(value, name)) for name, plan in encoders])
+        return plain[:-1] if is_later and plain[-1] is None else plain
 
     def back(plain: Plain) -> typing.Any:
-        if type(plain) is not tuple or len(plain) != len(decoders):
+        if type(plain) is not tuple or not len(decoders) - is_later <= len(plain) <= len(decoders):
             raise Rejected(f"{cls.__name__} has {len(decoders)} fields")
+        if is_later and len(plain) == len(decoders) and plain[-1] is None:
+            raise Rejected(f"the last field of {cls.__name__} is left out where it is empty")
         try:
-            return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=True)])
+            return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=False)])
         except ValueError as error:  # raised by a __post_init__ that checks relations between fields
             raise Rejected(f"{cls.__name__}: {error}") from None
 

@@ -197,6 +197,20 @@ def seal(recipient: bytes, message: bytes) -> bytes:
     return SealedBox(PublicKey(recipient)).encrypt(message)
 
 
+def seal_from(ephemeral: Secret[bytes], recipient: bytes, message: bytes) -> bytes:
+    """Seal with a given 32-byte ephemeral key, so that the same box can be made again; `unseal` opens it.
+
+    The ephemeral key must be as secret and as unpredictable as the message and serve for one box only: the nonce is a
+    hash of both public keys. Raises `Rejected` for a low-order recipient key.
+    """
+    public = x25519_public(ephemeral)
+    nonce = hashlib.blake2b(public + recipient, digest_size=24).digest()
+    try:
+        return public + bindings.crypto_box_easy(message, nonce, recipient, ephemeral.reveal())
+    except (exceptions.CryptoError, exceptions.TypeError, exceptions.ValueError):
+        raise Rejected("low-order X25519 key") from None
+
+
 def unseal(secret_key: Secret[bytes], box: bytes) -> bytes:
     """Open a sealed box; raise `Rejected` if it was not made for this key or was changed."""
     try:

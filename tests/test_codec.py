@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.codec import MAX_DEPTH, U16, Bytes32, Name, Size, decode, encode, pack, tagged, unpack
+from fednode.codec import MAX_DEPTH, U8, U16, Bytes32, Later, Name, Size, decode, encode, pack, tagged, unpack
 from fednode.errors import Rejected
+from fednode.ledger.json_form import from_json, to_json
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=40) | st.text(max_size=20),
@@ -116,3 +117,23 @@ def test_records_round_trip_inside_a_union() -> None:
 def test_records_that_do_not_fit_their_annotations_are_rejected(value: object) -> None:
     with pytest.raises(Rejected):
         decode(Message, pack(value), 1000)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A record that got its last field later."""
+
+    number: U8
+    extra: Annotated[Ping | None, Later()] = None
+
+
+def test_a_field_that_came_later_changes_no_bytes_where_it_is_empty() -> None:
+    assert encode(Grown(7)) == pack((7,))
+    full = Grown(7, Ping(9))
+    assert decode(Grown, encode(full), 100) == full and decode(Grown, pack((7,)), 100) == Grown(7)
+    for data in (pack((7, None)), pack(()), pack((7, None, None)), pack((7, 1))):
+        with pytest.raises(Rejected):
+            decode(Grown, data, 100)
+    for value in (Grown(7), full):
+        assert from_json(Grown, to_json(value)) == value
+    assert from_json(Grown, {"number": 7, "extra": None}) == Grown(7)

@@ -176,3 +176,21 @@ def test_keystream_from_any_block_is_the_same_stream() -> None:
     stream.read_into(memoryview(buffer), 300)
     assert bytes(buffer[:300]) == whole[:300]
     assert stream.read(10) == whole[300:310]
+
+
+@given(st.binary(max_size=300), st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+@settings(max_examples=30)
+def test_a_box_sealed_with_a_given_key_is_a_sealed_box(message: bytes, ephemeral: bytes, secret: bytes) -> None:
+    recipient = crypto.x25519_public(Secret(secret))
+    box = crypto.seal_from(Secret(ephemeral), recipient, message)
+    assert crypto.unseal(Secret(secret), box) == message and len(box) == len(message) + crypto.SEALED_OVERHEAD_BYTES
+    assert box == crypto.seal_from(Secret(ephemeral), recipient, message)
+    assert box[:32] == crypto.x25519_public(Secret(ephemeral))
+    with pytest.raises(Rejected):
+        crypto.unseal(Secret(secret), box[:-1] + bytes([box[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])
+def test_nothing_is_sealed_to_a_low_order_key(point: bytes) -> None:
+    with pytest.raises(Rejected, match="low-order"):
+        crypto.seal_from(Secret(b"e" * 32), point, b"message")

@@ -62,6 +62,7 @@ def export(site: Site, output: Path, first: int | None, last: int | None, as_jso
 
 def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterator[Leaf]]:
     """Execute blocks 1 to `last`: nobody keeps the state of an earlier block. Return its hash and the state."""
+    from fednode.ids import Hash
     from fednode.ledger.genesis import genesis_state
     from fednode.ledger.rules import BlockTime, apply_block
     from fednode.ledger.transaction import decode_transaction
@@ -70,7 +71,8 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
     for seen in counted(seen_blocks(source, 1, last), "running again", as_json):
         block = seen.block
         transactions = [decode_transaction(data) for data in block.transactions]
-        state = apply_block(state, BlockTime(block.height, block.header.time_ms), transactions).state
+        at = BlockTime(block.height, block.header.time_ms, Hash(block.header.parent_hash))
+        state = apply_block(state, at, transactions, block.evidence).state
     if block is None or state.root != block.header.state_root:
         raise VerificationFailed(f"running blocks 1 to {last} gives another state; see 'fednode chain verify'")
     return block.hash, state.leaves()

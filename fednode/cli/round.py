@@ -87,7 +87,8 @@ def report_tree(report: Mapping[str, Any]) -> tuple[str, list[Node]]:
         values = f"accuracy {ratio(metrics.get('accuracy'))}, loss {ratio(metrics.get('loss'))}"
         auc = f", auc {ratio(metrics.get('auc'))}" if metrics.get("auc") is not None else ""
         children.append((f"{measured}: {values}{auc} over {metrics.get('rows')} rows", ()))
-    children.append((f"model {short(report.get('model_hash'))}, sum {short(report.get('sum_digest'))}", ()))
+    coin = f", coin {short(report['coin'])}" if report.get("coin") else ""
+    children.append((f"model {short(report.get('model_hash'))}, sum {short(report.get('sum_digest'))}{coin}", ()))
     return title, children
 
 

@@ -2,8 +2,8 @@
 
 Security assumption: only sums over at least three members are ever opened; a member can lie about its own
 lanes, within the ranges checked when a sum is opened. Values are unsigned 64-bit integers, each carried as
-four 16-bit limbs in uint32 lanes, so a sum over N <= 65536 members cannot wrap; `decode_sum` puts them
-together again.
+eight 8-bit limbs in uint32 lanes: a sum over N < 2^24 members cannot wrap, and beside an update the lanes are short
+(a proof that bounds the length of both together leaves little room for more); `decode_sum` puts them together again.
 
 Statistics (round 0): rows, rows per class, then n, sum u, sum u^2 per feature, with u in units of 2^-16.
 Metrics: rows, correct, loss, then, for two classes, 64-bin histograms of the log-odds of positives and
@@ -24,8 +24,8 @@ from fednode.errors import DataError, Rejected
 from fednode.learn.schema import Rows, Scaling
 from fednode.learn.spec import MAX_CLASSES, UNIT, UNIT_BITS, StudySpec, feature_count, label_of
 
-LIMB_BITS = 16
-LIMBS = 4
+LIMB_BITS = 8
+LIMBS = 8
 STATISTIC_BITS = 16
 STATISTIC_UNIT = 1 << STATISTIC_BITS
 LOSS_UNIT = 1 << 16
@@ -107,7 +107,7 @@ def metric_lane_count(spec: StudySpec) -> int:
 # --- limbs --------------------------------------------------------------------------------------------------
 
 def encode_limbs(values: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Split uint64 values (n,) into uint32 lanes (4 n,), least significant limb first, each below 2^16."""
+    """Split uint64 values (n,) into uint32 lanes (8 n,), least significant limb first, each below 2^8."""
     shifts = np.arange(0, 64, LIMB_BITS, dtype=np.uint64)
     limbs = (values[:, None] >> shifts) & np.uint64((1 << LIMB_BITS) - 1)
     return limbs.astype(np.uint32).reshape(-1)

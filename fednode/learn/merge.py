@@ -8,6 +8,14 @@ Merge (FedAvg of quantised updates): with S = 2^23, W the largest weight and w t
     r = floor(6 C_q W 2^24 / (5 S w)),   M_k += (X_k r + 2^23) >> 24.
 No overflow: |X_k| <= 5 S w / (6 W) + N gives |X_k r| <= 2^24 C_q + N (6 C_q W 2^24) / (5 S w), and with
 C_q <= 2^34, N <= 2^8, W < 2^16, w >= 1 that is at most 2^58 + 1.2 * 2^59 < 2^60.
+
+With proofs the bound on X_k is not checked: a liar may prove an update 1.2 times as long as an honest one, and what
+liars add in all may be several times that (`smpc`, "Binding the sum"), in one coordinate if they like. A check at the
+honest bound would let one of them end every round without being named. What overflow safety needs is kept:
+|X_k r| < 2^62, while |X_k| <= 5 S w / (6 W) gives 2^24 C_q <= 2^58. A liar's proven weight is in w too, so per unit of
+weight it reaches at most 1.44 c times an honest member (c of that section: 4 as proven, 5.8 in all), less than those
+16 times. A round ends here only if what is proven without weight (rounding, lanes) outweighs all honest updates
+together, or the model already is at the edge of its range.
 """
 
 from __future__ import annotations
@@ -34,6 +42,9 @@ from fednode.learn.spec import (
 
 MODEL_LIMIT = 1 << 39
 """Bound of |M_k|: values of a model stay below 2^15."""
+
+PRODUCT_LIMIT = 1 << 62
+"""Bound of |X_k r|: then no step of the merge leaves 64 bits."""
 
 
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
@@ -68,19 +79,21 @@ def merge(
 ) -> NDArray[np.int64]:
     """Return the next model from the opened sum `total` (int64 (d,), centred) over `members` hospitals.
 
-    Raises `Rejected` if the weight sum is impossible, a coordinate is beyond what honest members can sum to,
-    or the merged model would leave its range; the round then ends without a result and the old model stays.
+    Raises `Rejected` if the weight sum is impossible (with proofs a member may have weight 0, but not all of them),
+    a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or the merged model
+    would leave its range; the round then ends without a result and the old model stays.
     """
     weight = spec.max_weight
-    if not members <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
+    lowest = 1 if spec.is_proven else members
+    if not lowest <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
         raise Rejected(f"weight sum {weight_sum} is impossible for {members} members")
     if total.shape != model.shape or total.dtype != np.int64 or model.dtype != np.int64:
         raise Rejected("the sum does not have the shape of the model")
-    bound = sum_bound(weight_sum, weight, members)
+    factor = merge_factor(spec.clip_q24, weight, weight_sum)
+    bound = (PRODUCT_LIMIT - 1) // max(factor, 1) if spec.is_proven else sum_bound(weight_sum, weight, members)
     if total.size and not (-bound <= int(total.min()) and int(total.max()) <= bound):
         raise Rejected("a coordinate of the sum is beyond the clip")
-    factor = merge_factor(spec.clip_q24, weight, weight_sum)
-    if bound * factor >= 1 << 62:  # excluded by the ranges of the study, see above
+    if bound * factor >= PRODUCT_LIMIT:  # excluded by the ranges of the study, see above
         raise ValueError("merge would overflow")
     step = (total * np.int64(factor) + np.int64(UNIT // 2)) >> np.int64(UNIT_BITS)
     merged: NDArray[np.int64] = model + step

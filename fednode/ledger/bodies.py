@@ -12,10 +12,12 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Range, Size, encode, tagged
+from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
+from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.member_bodies import MembershipBody
+from fednode.proofs.bounds import MAX_LANES, MAX_LENGTH, OPENING_BYTES
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -42,10 +44,12 @@ class StudyAction(IntEnum):
 
 
 class Weights(IntEnum):
-    """How hospitals count in the average: all alike, or by a public weight each posts with its commitment."""
+    """How hospitals count in the average: all alike, by a public weight each posts with its commitment, or by a
+    hidden weight of which only the sum is ever opened (with the sum rule that proves it)."""
 
     EQUAL = 0
     PUBLIC = 1
+    HIDDEN = 2
 
 
 class Outcome(IntEnum):
@@ -57,6 +61,9 @@ class Outcome(IntEnum):
 
 SUM_RULE_V1 = 1
 """The secure sum without coin, sketch and proofs."""
+
+SUM_RULE_V2 = 2
+"""The secure sum whose result is bound to short, proven updates by the sketch of a coin."""
 
 
 def _check_ascending(values: Sequence[object], what: str) -> None:
@@ -71,6 +78,15 @@ def _check_printable(text: str, what: str) -> None:
 
 
 # --- studies ---------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class ProofTerms:
+    """What the proofs of sum rule 2 are about: parameters of the model, and lanes of statistics and of metrics."""
+
+    length: Annotated[int, Range(1, MAX_LENGTH)]
+    statistics_lanes: Annotated[int, Range(0, MAX_LANES)]
+    metric_lanes: Annotated[int, Range(0, MAX_LANES)]
+
 
 @dataclass(frozen=True, slots=True)
 class StudyTerms:
@@ -91,14 +107,24 @@ class StudyTerms:
     patience_rounds: U16 = 0
     sum_rule: U8 = SUM_RULE_V1
     pause_after_failures: Annotated[int, Range(1, 255)] = 3
+    proofs: Annotated[ProofTerms | None, Later()] = None
 
     def __post_init__(self) -> None:
-        if self.weights not in (Weights.EQUAL, Weights.PUBLIC):
-            raise ValueError("weights are equal (0) or public (1)")
+        if self.sum_rule not in (SUM_RULE_V1, SUM_RULE_V2):
+            raise ValueError(f"sum rule {self.sum_rule} is not known to this version")
+        if (self.proofs is not None) != self.is_proven:
+            raise ValueError("a study says what is proven exactly if its sum rule has proofs")
+        if self.weights not in ((*Weights,) if self.is_proven else (Weights.EQUAL, Weights.PUBLIC)):
+            raise ValueError("weights are equal (0) or public (1), and hidden (2) only with proofs")
         if self.weights == Weights.EQUAL and self.weight_bound != 1:
             raise ValueError("with equal weights the weight bound is 1")
-        if self.sum_rule != SUM_RULE_V1:
-            raise ValueError(f"sum rule {self.sum_rule} is not known to this version")
+        if self.is_proven and self.weight_bound & (self.weight_bound + 1):
+            raise ValueError("the bound of proven weights is 2^b - 1")
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether every round has a coin, a sketch and proofs."""
+        return self.sum_rule == SUM_RULE_V2
 
 
 def compute_study_id(terms: StudyTerms, spec: bytes) -> StudyId:
@@ -267,7 +293,10 @@ def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequen
 @tagged(18)
 @dataclass(frozen=True, slots=True)
 class Reveal:
-    """Openings decided by the one Unmask alone: own b; shares of a of dropped dealers; shares of b of silent ones."""
+    """Openings decided by the one Unmask alone: own b; shares of a of dropped dealers; shares of b of silent ones.
+
+    `opening` is the sender's share of the summed sketch and weight: 257 elements of 8 bytes, little endian.
+    """
 
     study: Bytes32
     round: U32
@@ -275,6 +304,7 @@ class Reveal:
     own_b: Bytes32 | None
     a_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
     b_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
+    opening: Annotated[Annotated[bytes, Size(OPENING_BYTES, OPENING_BYTES)] | None, Later()] = None
 
     def __post_init__(self) -> None:
         _check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
@@ -331,39 +361,6 @@ class Expire:
 
 
 # --- kinds of later rules: they exist on the wire, this version's rules refuse them ------------------------------
-
-@tagged(21)
-@dataclass(frozen=True, slots=True)
-class Coin:
-    """Next preimage of the sender's hash chain."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    preimage: Bytes32
-
-
-@tagged(22)
-@dataclass(frozen=True, slots=True)
-class ShareRoot:
-    """Merkle root over the shares of a sketch and its proofs."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    root: Bytes32
-
-
-@tagged(23)
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """A holder's answer to a fully linear proof."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    data: Annotated[bytes, Size(0, 32_768)]
-
 
 @tagged(24)
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import types
 import typing
 from typing import Annotated, TypeVar, Union, cast
 
-from fednode.codec import Plain, from_plain
+from fednode.codec import Plain, from_plain, is_later_field
 from fednode.errors import Rejected
 
 T = TypeVar("T")
@@ -92,7 +92,10 @@ def _record(form: type, value: object, where: str) -> Plain:
     if unknown := sorted(set(value).difference(fields)):
         raise Rejected(f"{where} has an unknown field '{unknown[0][:40]}'")
     items = []
-    for name, inner in fields.items():
+    for name, field in fields.items():
+        inner = typing.get_args(field)[0] if is_later_field(field) else field
+        if is_later_field(field) and value.get(name) is None:
+            continue  # the last one, which has no place in the encoding
         if name not in value and types.NoneType not in typing.get_args(inner):
             raise Rejected(f"{where} has no field '{name}'")
         items.append(_plain(inner, value.get(name), f"{where}.{name}"))

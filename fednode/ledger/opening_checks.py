@@ -19,6 +19,7 @@ from fednode.crypto import (
     x25519,
 )
 from fednode.errors import Rejected
+from fednode.proofs.coin import is_link
 
 _REMEMBERED = 2048
 
@@ -71,3 +72,9 @@ def is_seal_key_valid(key: bytes) -> bool:
 def key_proof_context(chain_id: bytes, study: bytes, number: int, attempt: int, member: int, which: str) -> bytes:
     """Return what a proof for scalar `which` ("a" or "b") is bound to: it fits no other member, round or attempt."""
     return pack(("fednode-keys", chain_id, study, number, attempt, member, which))
+
+
+@lru_cache(_REMEMBERED)
+def is_next_link(known: bytes, known_index: int, link: bytes, index: int) -> bool:
+    """Whether `link` is link `index` of the chain of which `known` is link `known_index`; up to 65536 hashes."""
+    return is_link(known, known_index, link, index)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from fednode.ids import MemberId
+from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.ledger.bodies import Result, StudyTerms
 from fednode.ledger.records import (
     Absence,
@@ -28,10 +28,14 @@ from fednode.ledger.records import (
 
 @dataclass(frozen=True, slots=True)
 class BlockTime:
-    """The block a rule runs in. `time_ms` goes into reports, no rule compares it."""
+    """The block a rule runs in, and the hash of the one before. `time_ms` goes into reports, no rule compares it.
+
+    Only what is drawn from a coin depends on `parent`: whoever merely asks what the rules would say may leave it out.
+    """
 
     height: int
     time_ms: int
+    parent: Hash = NO_HASH
 
 
 @dataclass(frozen=True, slots=True)

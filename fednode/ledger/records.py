@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Name, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Size
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.bodies import Member, Members, Metrics, Result, StudyTerms
+from fednode.ledger.check_records import ChecksRecord, Coins
 
 MIN_INCLUDED = 3
 """Fewest members of any sum: with two, each would learn the other's vector."""
@@ -25,7 +26,11 @@ Share = tuple[Member, Bytes32]
 
 
 class Phase(IntEnum):
-    """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt."""
+    """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt.
+
+    The numbers say nothing about the order: COIN, SHARE and PROOF come between SUMACK and REVEAL, in studies whose
+    sum rule has them.
+    """
 
     JOIN = 0
     KEYS = 1
@@ -38,6 +43,9 @@ class Phase(IntEnum):
     REVEAL = 8
     REVEAL2 = 9
     RESULT = 10
+    COIN = 11
+    SHARE = 12
+    PROOF = 13
 
 
 class RoundKind(IntEnum):
@@ -193,6 +201,7 @@ class StudyRecord:
     metrics: Metrics | None = None
     best: Metrics | None = None
     stale_rounds: U16 = 0
+    coins: Annotated[Coins | None, Later()] = None
 
     @property
     def ready_members(self) -> tuple[MemberId, ...]:
@@ -286,6 +295,7 @@ class AttemptRecord:
     b_shares: tuple[tuple[Member, tuple[Share, ...]], ...] = ()
     silent_b: Members = ()
     ballots: tuple[tuple[Member, Result], ...] = ()
+    checks: Annotated[ChecksRecord | None, Later()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +304,8 @@ class RoundRecord:
 
     `members` are all members of the ledger when it opened (they fix N, f, T and q), `expected` those ready then,
     with the seal keys they had; `barred` take no part in later attempts; `pinned` is the only set that may be
-    unmasked, if there is one; `is_unmasked` is the one Unmask of the round.
+    unmasked, if there is one; `is_unmasked` is the one Unmask of the round. `coins` are those of the study with the
+    chains as they were when the round opened, and what has been revealed of them since; None without proofs.
     """
 
     study: Bytes32
@@ -315,6 +326,7 @@ class RoundRecord:
     faulty: Members = ()
     voids: tuple[VoidAttempt, ...] = ()
     spans: tuple[PhaseSpan, ...] = ()
+    coins: Annotated[Coins | None, Later()] = None
 
     @property
     def fault_bound(self) -> int:
@@ -342,7 +354,8 @@ class RoundReport:
     """What the block says of a closed round.
 
     Metrics of a training round measure `start_model`; those of a closing round measure the last model, which is
-    then both `start_model` and `model_hash`. After a failed round `model_hash` equals `start_model`.
+    then both `start_model` and `model_hash`. After a failed round `model_hash` equals `start_model`. `coin` is that
+    of the last attempt, if it came to one.
     """
 
     study: Bytes32
@@ -368,3 +381,4 @@ class RoundReport:
     opened_ms: U64
     closed_height: U64
     closed_ms: U64
+    coin: Annotated[Bytes32 | None, Later()] = None

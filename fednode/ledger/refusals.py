@@ -13,10 +13,13 @@ class Refusal(StrEnum):
     ALREADY_POSTED = "already-posted"
     ALREADY_READY = "already-ready"
     ALREADY_VOTED = "already-voted"
+    ANSWERS_DIFFER = "answers-differ"
     BAD_CARD = "bad-card"
     BAD_POINT = "bad-point"
     BAD_PROOF = "bad-proof"
     BAD_SEAL_KEY = "bad-seal-key"
+    COIN_HEAD_MISSING = "coin-head-missing"
+    COIN_HEAD_SEEN = "coin-head-seen"
     FEW_MEMBERS_LEFT = "few-members-left"
     KEY_USED = "key-used"
     KIND_NOT_IN_RULE = "kind-not-in-rule"
@@ -29,6 +32,7 @@ class Refusal(StrEnum):
     NOT_OBSERVED = "not-observed"
     NO_SUCH_PROPOSAL = "no-such-proposal"
     NO_SUCH_STUDY = "no-such-study"
+    OPENING_FORM = "opening-form"
     OWN_B_MISSING = "own-b-missing"
     OWN_B_NOT_INCLUDED = "own-b-not-included"
     OWN_B_WRONG = "own-b-wrong"
@@ -48,8 +52,10 @@ class Refusal(StrEnum):
     VERSION_TOO_SOON = "version-too-soon"
     WEIGHT_RANGE = "weight-range"
     WEIGHT_SUM = "weight-sum"
+    WRONG_ANSWERS = "wrong-answers"
     WRONG_CHUNKS = "wrong-chunks"
     WRONG_HOLDERS = "wrong-holders"
+    WRONG_LINK = "wrong-link"
     WRONG_MODEL = "wrong-model"
     WRONG_OPENINGS = "wrong-openings"
     WRONG_ROOT = "wrong-root"
@@ -60,10 +66,13 @@ _SENTENCES = {
     Refusal.ALREADY_POSTED: "this member has already posted its message of the phase",
     Refusal.ALREADY_READY: "this member is already ready, with the same key",
     Refusal.ALREADY_VOTED: "this member has already cast this vote",
+    Refusal.ANSWERS_DIFFER: "the parts of a member's answers say different things of the sum",
     Refusal.BAD_CARD: "the identity card or the signature with it does not prove that its maker holds the keys",
     Refusal.BAD_POINT: "a commitment is not a canonical point of the prime-order group",
     Refusal.BAD_PROOF: "the proof that the dealer knows its scalar does not hold",
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
+    Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
+    Refusal.COIN_HEAD_SEEN: "this member has used this hash chain before and then another",
     Refusal.FEW_MEMBERS_LEFT: "a vote never leaves fewer than four members",
     Refusal.KEY_USED: "a key or name on the card is or was another's on this chain; keys and numbers are never reused",
     Refusal.KIND_NOT_IN_RULE: "this kind of message is not part of this study's rule",
@@ -76,6 +85,7 @@ _SENTENCES = {
     Refusal.NOT_OBSERVED: "the candidate has not yet shown that it follows the chain; its daemon reports by itself",
     Refusal.NO_SUCH_PROPOSAL: "there is no open proposal of this number",
     Refusal.NO_SUCH_STUDY: "the ledger knows no study of this name",
+    Refusal.OPENING_FORM: "the share of the summed sketch is not made of field elements",
     Refusal.OWN_B_MISSING: "a member of the sum must open its own b",
     Refusal.OWN_B_NOT_INCLUDED: "a member that is not in the sum must never open its own b",
     Refusal.OWN_B_WRONG: "the opened scalar does not belong to the member's key point",
@@ -95,8 +105,10 @@ _SENTENCES = {
     Refusal.VERSION_TOO_SOON: "a version needs notice: its first block must be at least 10 blocks away",
     Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
     Refusal.WEIGHT_SUM: "the weight is not the sum of the weights committed by the members of the sum",
+    Refusal.WRONG_ANSWERS: "the part does not hold one answer for each of its dealers",
     Refusal.WRONG_CHUNKS: "the message names other chunks than those the member owns or may name",
     Refusal.WRONG_HOLDERS: "the shares are not for exactly the holders they must be for",
+    Refusal.WRONG_LINK: "the link is not the one of the member's hash chain that this coin asks for",
     Refusal.WRONG_MODEL: "a closing round measures a model and leaves it as it is",
     Refusal.WRONG_OPENINGS: "the opened shares are not exactly those the one Unmask asks this member for",
     Refusal.WRONG_ROOT: "the reported state root is not that of a recent block",

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.bodies import Metrics, Outcome, Result
+from fednode.ledger.check_records import Coins
 from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
@@ -23,6 +24,11 @@ from fednode.ledger.records import (
     min_included,
 )
 from fednode.ledger.state import Draft, get_keys, get_members, keys_key, report_key, round_key, study_key
+from fednode.proofs.bounds import MASKS_WRONG
+
+MAX_MASK_FAILURES = 2
+"""Rounds without a success between them whose opened sum was not the proven one: nobody can be named for it, so the
+study pauses for people to decide."""
 
 
 def members_to_wait_for(study: StudyRecord, members: Iterable[MemberId]) -> str:
@@ -62,6 +68,7 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
     record = RoundRecord(
         study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, study.pin,
         at.height, at.time_ms, keys_phase(at, study.terms, study.next_phase, expected), AttemptRecord(0, expected),
+        coins=study.coins,
     )
     draft.write(round_key(study.study), record)
     return False
@@ -79,8 +86,20 @@ def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) 
                 draft.write(keys_key(record.study, record.number, attempt, member), None)
     draft.write(round_key(study.study), None)
     study = replace(study, next_round=record.number + 1, next_phase=record.phase.number + 1)
+    study = replace(study, coins=_coins_after(study, end))
     study = _after_failure(study, end) if result is None else _after_success(study, record, result)
     draft.write(study_key(study.study), study)
+
+
+def _coins_after(study: StudyRecord, end: RoundEnd) -> Coins | None:
+    """Return the study's chains with what the round revealed of them; who has taken up another keeps that one."""
+    revealed, coins = end.record.coins, study.coins
+    if revealed is None or coins is None:
+        return coins
+    known = {(head.member, head.head): head for head in revealed.heads}
+    heads = tuple(known.get((head.member, head.head), head) for head in coins.heads)
+    failures = coins.mask_failures + 1 if end.result is None and end.reason == MASKS_WRONG else coins.mask_failures
+    return Coins(revealed.opened, heads, 0 if end.result is not None else failures)
 
 
 def make_report(at: BlockTime, end: RoundEnd) -> RoundReport:
@@ -97,6 +116,7 @@ def make_report(at: BlockTime, end: RoundEnd) -> RoundReport:
         weight=0 if result is None else result.weight, metrics=None if result is None else result.metrics,
         is_unmasked=record.is_unmasked, opened_height=record.opened_height, opened_ms=record.opened_ms,
         closed_height=at.height, closed_ms=at.time_ms,
+        coin=None if record.attempt.checks is None else record.attempt.checks.coin,
     )
 
 
@@ -136,6 +156,8 @@ def _apply_stop_rule(study: StudyRecord, metrics: Metrics | None) -> StudyRecord
 def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
     record = end.record
     study = replace(study, failures_in_row=study.failures_in_row + 1)
+    if study.pin is not None and record.faulty:
+        study = replace(study, pin=tuple(member for member in study.pin if member not in record.faulty))
     if record.is_unmasked:
         pin = tuple(member for member in record.attempt.included if member not in record.faulty)
         study = replace(study, pin=pin)
@@ -143,6 +165,10 @@ def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
         lost = record.absent_members.union(record.barred)
         missing = ", ".join(str(member) for member in record.pinned if member in lost) or "nobody"
         reason = f"the last round may only be repeated over the same members; missing: {missing}"
+        return replace(study, status=StudyStatus.PAUSED, reason=reason)
+    mask_failures = 0 if study.coins is None else study.coins.mask_failures
+    if mask_failures >= MAX_MASK_FAILURES and study.status == StudyStatus.RUNNING:
+        reason = f"{mask_failures} rounds failed because {MASKS_WRONG}: a member masks wrongly, and people must decide"
         return replace(study, status=StudyStatus.PAUSED, reason=reason)
     if study.failures_in_row >= study.terms.pause_after_failures and study.status == StudyStatus.RUNNING:
         reason = f"{study.failures_in_row} rounds failed in a row, the last because: {end.reason}"

@@ -27,8 +27,10 @@ from fednode.ledger.bodies import (
     Roster,
     StudyTerms,
     SumAck,
+    Weights,
     compute_list_digest,
 )
+from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.opening_checks import (
     are_points_valid,
     is_key_proven,
@@ -39,8 +41,12 @@ from fednode.ledger.opening_checks import (
 from fednode.ledger.records import AttemptRecord, Phase, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_key
+from fednode.ledger.verdicts import is_opening
 
-RoundBody = Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Reveal | Result | Expire
+RoundBody = (
+    Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Reveal | Result
+    | Expire
+)
 V = TypeVar("V")
 
 PHASES_OF: dict[type, tuple[Phase, ...]] = {
@@ -51,6 +57,9 @@ PHASES_OF: dict[type, tuple[Phase, ...]] = {
     Roster: (Phase.ROSTER,),
     Digest: (Phase.DIGEST,),
     SumAck: (Phase.SUMACK,),
+    Coin: (Phase.COIN,),
+    ShareRoot: (Phase.SHARE,),
+    Proof: (Phase.PROOF,),
     Reveal: (Phase.REVEAL, Phase.REVEAL2),
     Result: (Phase.RESULT,),
 }
@@ -72,7 +81,7 @@ def is_of_open_phase(record: RoundRecord, body: RoundBody) -> bool:
     )
 
 
-def _enter(record: RoundRecord, sender: MemberId, body: RoundBody, takers: Iterable[MemberId]) -> None:
+def enter(record: RoundRecord, sender: MemberId, body: RoundBody, takers: Iterable[MemberId]) -> None:
     """Refuse a message for another phase, from a member without a part in it, or a second one."""
     if not is_of_open_phase(record, body):
         raise refuse(Refusal.PHASE_CLOSED)
@@ -82,7 +91,8 @@ def _enter(record: RoundRecord, sender: MemberId, body: RoundBody, takers: Itera
         raise refuse(Refusal.ALREADY_POSTED)
 
 
-def _post(record: RoundRecord, sender: MemberId, attempt: AttemptRecord) -> RoundRecord:
+def post(record: RoundRecord, sender: MemberId, attempt: AttemptRecord) -> RoundRecord:
+    """Return the round with the sender's message of the open phase in it."""
     phase = replace(record.phase, posted=with_item(record.phase.posted, sender))
     return replace(record, phase=phase, attempt=attempt)
 
@@ -99,7 +109,7 @@ def _keys_of(draft: Draft, record: RoundRecord, dealer: MemberId) -> Keys:
 def accept_keys(draft: Draft, record: RoundRecord, chain_id: bytes, sender: MemberId, body: Keys) -> RoundRecord:
     """A dealing: T valid commitments each, both scalars known to the dealer, key points never used before."""
     attempt = record.attempt
-    _enter(record, sender, body, attempt.holders)
+    enter(record, sender, body, attempt.holders)
     if not len(body.a_points) == len(body.b_points) == record.threshold:
         raise refuse(Refusal.POINT_COUNT)
     if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
@@ -117,16 +127,16 @@ def accept_keys(draft: Draft, record: RoundRecord, chain_id: bytes, sender: Memb
     for point in heads:
         draft.write(seen_key(point), SeenRecord(*place))
     draft.write(keys_key(*place), body)
-    return _post(record, sender, replace(attempt, dealers=with_item(attempt.dealers, sender)))
+    return post(record, sender, replace(attempt, dealers=with_item(attempt.dealers, sender)))
 
 
 def accept_acknowledge(record: RoundRecord, sender: MemberId, body: Acknowledge) -> RoundRecord:
     """Which dealers' shares are wrong. Only a dealer is a holder: whoever was silent before has no part."""
     attempt = record.attempt
-    _enter(record, sender, body, attempt.dealers)
+    enter(record, sender, body, attempt.dealers)
     if any(dealer not in attempt.dealers or dealer == sender for dealer in body.wrong):
         raise refuse(Refusal.UNKNOWN_DEALER)
-    return _post(record, sender, replace(attempt, complaints=with_item(attempt.complaints, (sender, body.wrong))))
+    return post(record, sender, replace(attempt, complaints=with_item(attempt.complaints, (sender, body.wrong))))
 
 
 def complainers(attempt: AttemptRecord, dealer: MemberId) -> tuple[MemberId, ...]:
@@ -136,7 +146,7 @@ def complainers(attempt: AttemptRecord, dealer: MemberId) -> tuple[MemberId, ...
 
 def accept_answer(draft: Draft, record: RoundRecord, sender: MemberId, body: Answer) -> RoundRecord:
     """A dealer's published shares: exactly those complained about, at most f, each on its polynomial."""
-    _enter(record, sender, body, record.phase.expected)
+    enter(record, sender, body, record.phase.expected)
     if tuple(holder for holder, _, _ in body.shares) != complainers(record.attempt, sender):
         raise refuse(Refusal.WRONG_HOLDERS)
     keys = _keys_of(draft, record, sender)
@@ -146,25 +156,26 @@ def accept_answer(draft: Draft, record: RoundRecord, sender: MemberId, body: Ans
         if not is_opened_share_valid(keys.b_points, holder, b_share):
             raise refuse(Refusal.WRONG_SHARE)
     answers = with_item(record.attempt.answers, (sender, body.shares))
-    return _post(record, sender, replace(record.attempt, answers=answers))
+    return post(record, sender, replace(record.attempt, answers=answers))
 
 
 # --- the masked vectors and their sum --------------------------------------------------------------------------
 
 def accept_commit(record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit) -> RoundRecord:
-    """The root of the masked vector; before it is final no chunk leaves its dealer."""
-    _enter(record, sender, body, record.attempt.qualified)
-    if not 1 <= body.weight <= terms.weight_bound:
+    """The root of the masked vector; before it is final no chunk leaves its dealer. A proven weight stays unsaid."""
+    enter(record, sender, body, record.attempt.qualified)
+    low, high = (0, 0) if terms.is_proven and terms.weights != Weights.PUBLIC else (1, terms.weight_bound)
+    if not low <= body.weight <= high:
         raise refuse(Refusal.WEIGHT_RANGE)
     committed = with_item(record.attempt.committed, (sender, body.root, body.weight))
-    return _post(record, sender, replace(record.attempt, committed=committed))
+    return post(record, sender, replace(record.attempt, committed=committed))
 
 
 def accept_roster(record: RoundRecord, sender: MemberId, body: Roster) -> RoundRecord:
     """An owner's report, about its own unsettled chunks and dealers that could still be in the sum."""
     attempt = record.attempt
     own = [n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender and not chunk.is_settled]
-    _enter(record, sender, body, (sender,) if own else ())
+    enter(record, sender, body, (sender,) if own else ())
     dealers = {member for member, _, _ in attempt.committed}.difference(attempt.left_out, (sender,))
     chunks = list(attempt.chunks)
     for number, dealer in body.missing:
@@ -173,20 +184,20 @@ def accept_roster(record: RoundRecord, sender: MemberId, body: Roster) -> RoundR
         if dealer not in dealers:
             raise refuse(Refusal.UNKNOWN_DEALER)
         chunks[number] = replace(chunks[number], reports=with_item(chunks[number].reports, (dealer, sender)))
-    return _post(record, sender, replace(attempt, chunks=tuple(chunks)))
+    return post(record, sender, replace(attempt, chunks=tuple(chunks)))
 
 
 def accept_digest(record: RoundRecord, sender: MemberId, body: Digest) -> RoundRecord:
     """The digests of the sums of exactly the chunks the sender owns."""
     attempt = record.attempt
     own = tuple(n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender)
-    _enter(record, sender, body, (sender,) if own else ())
+    enter(record, sender, body, (sender,) if own else ())
     if tuple(number for number, _ in body.digests) != own:
         raise refuse(Refusal.WRONG_CHUNKS)
     chunks = list(attempt.chunks)
     for number, digest in body.digests:
         chunks[number] = replace(chunks[number], digest=digest)
-    return _post(record, sender, replace(attempt, chunks=tuple(chunks)))
+    return post(record, sender, replace(attempt, chunks=tuple(chunks)))
 
 
 def list_digest_of(record: RoundRecord) -> bytes:
@@ -209,11 +220,11 @@ def accept_sum_ack(record: RoundRecord, sender: MemberId, body: SumAck) -> Round
         if any(n >= len(attempt.chunks) or attempt.chunks[n].owner == sender for n in body.missing):
             raise refuse(Refusal.WRONG_CHUNKS)
         missing = with_item(attempt.sum_missing, (sender, body.missing))
-        return _post(record, sender, replace(attempt, sum_missing=missing))
+        return post(record, sender, replace(attempt, sum_missing=missing))
     if body.list_digest != attempt.list_digest:
         raise refuse(Refusal.LIST_DIGEST_DIFFERS)
     others = tuple(report for report in attempt.sum_missing if report[0] != sender)
-    return _post(record, sender, replace(attempt, acked=with_item(attempt.acked, sender), sum_missing=others))
+    return post(record, sender, replace(attempt, acked=with_item(attempt.acked, sender), sum_missing=others))
 
 
 # --- the one Unmask ----------------------------------------------------------------------------------------------
@@ -229,7 +240,7 @@ def accept_reveal(draft: Draft, record: RoundRecord, sender: MemberId, body: Rev
     For every member at most one of a and b is ever opened: a of Q outside U, b of U. A member outside U that opened
     its own b would, with its a, give away its masked vector, so that is refused whatever it wants.
     """
-    _enter(record, sender, body, record.attempt.present)
+    enter(record, sender, body, record.attempt.present)
     if record.phase.kind == Phase.REVEAL:
         return _accept_first_openings(draft, record, sender, body)
     return _accept_silent_openings(draft, record, sender, body)
@@ -263,14 +274,19 @@ def _accept_first_openings(draft: Draft, record: RoundRecord, sender: MemberId, 
         raise refuse(Refusal.OWN_B_MISSING)
     if body.b_shares or tuple(dealer for dealer, _ in body.a_shares) != owed:
         raise refuse(Refusal.WRONG_OPENINGS)
-    if body.own_b is None and not owed:
+    if body.opening is not None and (attempt.checks is None or not is_opening(body.opening)):
+        raise refuse(Refusal.OPENING_FORM)
+    if body.own_b is None and not owed and attempt.checks is None:
         raise refuse(Refusal.NOTHING_OWED)
     for dealer, share in body.a_shares:
         if not is_opened_share_valid(_keys_of(draft, record, dealer).a_points, sender, share):
             raise refuse(Refusal.WRONG_SHARE)
     own_b = attempt.own_b if body.own_b is None else with_item(attempt.own_b, (sender, body.own_b))
     a_shares = _add_shares(attempt.a_shares, sender, body.a_shares)
-    return _post(record, sender, replace(attempt, own_b=own_b, a_shares=a_shares))
+    checks = attempt.checks
+    if checks is not None and body.opening is not None:
+        checks = replace(checks, openings=with_item(checks.openings, (sender, body.opening)))
+    return post(record, sender, replace(attempt, own_b=own_b, a_shares=a_shares, checks=checks))
 
 
 def _accept_silent_openings(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
@@ -279,7 +295,7 @@ def _accept_silent_openings(draft: Draft, record: RoundRecord, sender: MemberId,
     if body.own_b is not None and sender not in attempt.silent_b and sender in attempt.included:
         raise refuse(Refusal.WRONG_OPENINGS)  # its b is open already
     _check_own_b(draft, record, sender, body)
-    if body.a_shares or tuple(dealer for dealer, _ in body.b_shares) != owed:
+    if body.opening is not None or body.a_shares or tuple(dealer for dealer, _ in body.b_shares) != owed:
         raise refuse(Refusal.WRONG_OPENINGS)
     if body.own_b is None and not owed:
         raise refuse(Refusal.NOTHING_OWED)
@@ -288,13 +304,15 @@ def _accept_silent_openings(draft: Draft, record: RoundRecord, sender: MemberId,
             raise refuse(Refusal.WRONG_SHARE)
     own_b = attempt.own_b if body.own_b is None else with_item(attempt.own_b, (sender, body.own_b))
     b_shares = _add_shares(attempt.b_shares, sender, body.b_shares)
-    return _post(record, sender, replace(attempt, own_b=own_b, b_shares=b_shares))
+    return post(record, sender, replace(attempt, own_b=own_b, b_shares=b_shares))
 
 
 # --- result and clock --------------------------------------------------------------------------------------------
 
 def weight_of_sum(attempt: AttemptRecord) -> int:
-    """Return the sum of the weights committed by U."""
+    """Return the sum of the weights of U: opened from what was proven, or else of those committed."""
+    if attempt.checks is not None and attempt.checks.sum_weight is not None:
+        return attempt.checks.sum_weight
     return sum(weight for member, _, weight in attempt.committed if member in attempt.included)
 
 
@@ -306,14 +324,14 @@ def ballot_of(result: Result) -> bytes:
 def accept_result(record: RoundRecord, sender: MemberId, body: Result) -> RoundRecord:
     """A vote on what the sum gave."""
     attempt = record.attempt
-    _enter(record, sender, body, attempt.present)
+    enter(record, sender, body, attempt.present)
     if body.outcome == Outcome.OK:
         if body.weight != weight_of_sum(attempt):
             raise refuse(Refusal.WEIGHT_SUM)
         if record.kind == RoundKind.CLOSING and body.model_hash != record.start_model:
             raise refuse(Refusal.WRONG_MODEL)
     ballots = (*attempt.ballots, (sender, body))
-    return _post(record, sender, replace(attempt, ballots=tuple(sorted(ballots, key=lambda ballot: ballot[0]))))
+    return post(record, sender, replace(attempt, ballots=tuple(sorted(ballots, key=lambda ballot: ballot[0]))))
 
 
 def accept_expire(record: RoundRecord, sender: MemberId, body: Expire) -> RoundRecord:

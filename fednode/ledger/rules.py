@@ -20,24 +20,23 @@ from fednode.ledger.bodies import (
     Acknowledge,
     Answer,
     Body,
-    Coin,
     Commit,
     Digest,
     Expire,
     Keys,
     Memo,
-    Proof,
     Ready,
     Result,
     Reveal,
     Roster,
-    ShareRoot,
     StudyCreate,
     StudyPause,
     StudyVote,
     SumAck,
     Verdict,
 )
+from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.member_bodies import MemberReport, MembershipBody
 from fednode.ledger.member_rules import apply_membership, begin_membership, flag_members, settle_membership
 from fednode.ledger.member_state import get_candidates
@@ -71,7 +70,7 @@ from fednode.ledger.state import (
     round_key,
     study_key,
 )
-from fednode.ledger.study_clock import settle_study
+from fednode.ledger.study_clock import note_freeze_block, settle_study
 from fednode.ledger.study_rules import (
     accept_join_expire,
     accept_pause,
@@ -125,6 +124,7 @@ def apply_block(
     touched: set[bytes] = set()
     begin_version(draft, at)
     begin_membership(draft, state, at)
+    note_freeze_block(draft, at)
     flag_members(draft, at, evidence)
     receipts = []
     for transaction in transactions:
@@ -189,8 +189,8 @@ def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> byte
         case StudyPause():
             draft.write(study_key(body.study), accept_pause(study, sender, body))
         case Ready():
-            draft.write(study_key(body.study), accept_ready(study, at, sender, body))
-        case Coin() | ShareRoot() | Proof() | Verdict():
+            draft.write(study_key(body.study), accept_ready(draft, study, at, sender, body))
+        case Verdict():
             raise refuse(Refusal.KIND_NOT_IN_RULE)
         case _:
             _dispatch_round(draft, study, sender, body)
@@ -199,6 +199,8 @@ def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> byte
 
 def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: RoundBody) -> None:
     current = get_round(draft, body.study)
+    if isinstance(body, Coin | ShareRoot | Proof) and not study.terms.is_proven:
+        raise refuse(Refusal.KIND_NOT_IN_RULE)
     if current is None:
         if not isinstance(body, Expire):
             raise refuse(Refusal.PHASE_CLOSED)
@@ -225,6 +227,12 @@ def _accept(
             return accept_digest(current, sender, body)
         case SumAck():
             return accept_sum_ack(current, sender, body)
+        case Coin():
+            return accept_coin(current, sender, body)
+        case ShareRoot():
+            return accept_share_root(draft, current, sender, body)
+        case Proof():
+            return accept_proof(draft, current, sender, body)
         case Reveal():
             return accept_reveal(draft, current, sender, body)
         case Result():

@@ -20,6 +20,7 @@ from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.bodies import Keys
+from fednode.ledger.check_bodies import Proof, ShareRoot
 from fednode.ledger.member_records import FlagRecord, Membership, RoleList, UsedKey, VersionRecord
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import hash_leaf, hash_node
@@ -57,6 +58,8 @@ _FORMS: dict[bytes, tuple[int, type]] = {
     b"usedkey": (12, UsedKey),
     b"roles": (13, RoleList),
     b"flag": (14, FlagRecord),
+    b"share": (15, ShareRoot),
+    b"proof": (16, Proof),
     b"versions": (20, VersionRecord),
 }
 """Kind and form of the records under each prefix of keys; the numbers are hashed, never reuse one."""

@@ -12,11 +12,13 @@ from dataclasses import replace
 
 from fednode.ids import MemberId, quorum
 from fednode.ledger.bodies import StudyTerms
+from fednode.ledger.check_phases import after_coin, after_proof, after_share
+from fednode.ledger.check_rules import forget_checks
 from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
 from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord, StudyRecord, StudyStatus, min_included
 from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
-from fednode.ledger.state import Draft, get_members, get_round, get_study, round_key, study_key
+from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.sum_phases import (
     after_digest,
     after_result,
@@ -43,6 +45,13 @@ _AFTER: dict[Phase, Callable[[RoundRecord, BlockTime, StudyTerms], Next]] = {
     Phase.RESULT: after_result,
 }
 
+_CHECKS: dict[Phase, Callable[[Source, RoundRecord, BlockTime, StudyTerms], Next]] = {
+    Phase.COIN: after_coin,
+    Phase.SHARE: after_share,
+    Phase.PROOF: after_proof,
+}
+"""Phases whose end looks at bodies that lie under their own keys."""
+
 _COMPLETE: dict[Phase, Callable[[RoundRecord], bool]] = {
     Phase.SUMACK: is_sum_acknowledged,
     Phase.REVEAL: is_reveal_complete,
@@ -50,6 +59,20 @@ _COMPLETE: dict[Phase, Callable[[RoundRecord], bool]] = {
     Phase.RESULT: is_result_complete,
 }
 """When the messages of a phase suffice; of the others, when every expected one is in."""
+
+
+def note_freeze_block(draft: Draft, at: BlockTime) -> None:
+    """Before a block's messages: write down the hash of a study's freeze block, if that was the one before.
+
+    A header names its parent, so the next block is the first that can know it, and the first that can hold a link.
+    """
+    for study in get_studies(draft):
+        record = get_round(draft, study)
+        checks = None if record is None else record.attempt.checks
+        if record is None or checks is None or checks.freeze_height + 1 != at.height:
+            continue
+        attempt = replace(record.attempt, checks=replace(checks, freeze_block=at.parent))
+        draft.write(round_key(study), replace(record, attempt=attempt))
 
 
 def settle_study(draft: Draft, at: BlockTime, study_id: bytes) -> None:
@@ -133,11 +156,15 @@ def _step_round(draft: Draft, at: BlockTime, study: StudyRecord, current: RoundR
     is_complete = _COMPLETE.get(phase, are_all_posted)(current)
     if not is_complete and len(current.phase.expire_votes) < current.threshold:
         return False
-    follow_up = _AFTER[phase](close_span(current, at, not is_complete), at, study.terms)
+    closed = close_span(current, at, not is_complete)
+    check = _CHECKS.get(phase)
+    follow_up = check(draft, closed, at, study.terms) if check else _AFTER[phase](closed, at, study.terms)
     record = follow_up.record if isinstance(follow_up, RoundEnd) else follow_up
     newly_absent = {absence.member for absence in record.absent[len(current.absent):]}
     if newly_absent:
         study = _note_absent(study, at, newly_absent)
+    if record.attempt.number != current.attempt.number or isinstance(follow_up, RoundEnd):
+        forget_checks(draft, current)
     if isinstance(follow_up, RoundEnd):
         close_round(draft, at, study, follow_up)
         return True

@@ -20,9 +20,19 @@ from fednode.ledger.bodies import (
     StudyVote,
     compute_study_id,
 )
+from fednode.ledger.check_records import CoinHead, Coins
+from fednode.ledger.check_state import coin_seen_key
 from fednode.ledger.opening_checks import is_seal_key_valid
 from fednode.ledger.phases import BlockTime
-from fednode.ledger.records import MIN_INCLUDED, ReadyEntry, SpecRecord, StudyList, StudyRecord, StudyStatus
+from fednode.ledger.records import (
+    MIN_INCLUDED,
+    ReadyEntry,
+    SeenRecord,
+    SpecRecord,
+    StudyList,
+    StudyRecord,
+    StudyStatus,
+)
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
 from fednode.ledger.state import STUDIES_KEY, Draft, get_studies, get_study, spec_key, study_key
@@ -127,7 +137,7 @@ def accept_pause(record: StudyRecord, sender: MemberId, body: StudyPause) -> Stu
     return replace(record, status=status, reason=reason, resume_votes=(), join=None)
 
 
-def accept_ready(record: StudyRecord, at: BlockTime, sender: MemberId, body: Ready) -> StudyRecord:
+def accept_ready(draft: Draft, record: StudyRecord, at: BlockTime, sender: MemberId, body: Ready) -> StudyRecord:
     """Join or rejoin from the next round that opens; a round already running keeps the seal keys it opened with."""
     if record.status not in ACTIVE:
         raise refuse(Refusal.STUDY_STATUS)
@@ -141,7 +151,27 @@ def accept_ready(record: StudyRecord, at: BlockTime, sender: MemberId, body: Rea
             raise refuse(Refusal.ALREADY_READY)
         absent_height = old.absent_height
     entries[sender] = ReadyEntry(sender, body.seal_key, body.coin_head, at.height, absent_height)
-    return replace(record, ready=tuple(entries[member] for member in sorted(entries)))
+    coins = _with_head(draft, record, sender, body.coin_head) if record.terms.is_proven else record.coins
+    return replace(record, ready=tuple(entries[member] for member in sorted(entries)), coins=coins)
+
+
+def _with_head(draft: Draft, record: StudyRecord, sender: MemberId, head: bytes | None) -> Coins:
+    """Return the chains with the sender's: what is known of the one it has stays known, another must be new to it.
+
+    A chain taken up again after another would begin anew at its head, with links that everybody knows.
+    """
+    coins = record.coins or Coins()
+    if head is None:
+        raise refuse(Refusal.COIN_HEAD_MISSING)
+    if any((known.member, known.head) == (sender, head) for known in coins.heads):
+        return coins
+    key = coin_seen_key(sender, head)
+    if draft.read(key, SeenRecord) is not None:
+        raise refuse(Refusal.COIN_HEAD_SEEN)
+    draft.write(key, SeenRecord(record.study, record.next_round, 0, sender))
+    others = (known for known in coins.heads if known.member != sender)
+    heads = sorted((*others, CoinHead(sender, head, head, 0)), key=lambda known: known.member)
+    return replace(coins, heads=tuple(heads))
 
 
 def accept_join_expire(record: StudyRecord, sender: MemberId, body: Expire) -> StudyRecord:

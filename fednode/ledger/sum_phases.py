@@ -2,8 +2,8 @@
 
 Security assumption: U holds at least max(N - f, 3) members at every step, or nothing is opened; a member that
 committed is left out only when f + 1 members, so at least one honest one, report its chunk missing. The q-th
-acknowledgement of the list of digests is the one Unmask of the round: from then on Q and U never change and the
-attempt can no longer be void.
+acknowledgement of the list of digests freezes Q, U and the masked sum. Without proofs it is also the one Unmask of
+the round (with them that is the end of PROOF, see `check_phases`): from then on the attempt can no longer be void.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Outcome, StudyTerms
+from fednode.ledger.check_phases import NOT_OPENED, is_sketch_open, open_coin, open_sketch
 from fednode.ledger.key_phases import rotate
 from fednode.ledger.phases import (
     PIN_LOST,
@@ -158,9 +159,11 @@ def is_sum_acknowledged(record: RoundRecord) -> bool:
 
 
 def after_sum_ack(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
-    """Unmask, once and for all, or find who keeps the sum back, or ask once more."""
+    """Freeze the sum, or unmask it once and for all; or find who keeps it back, or ask once more."""
     attempt = record.attempt
     if is_sum_acknowledged(record):
+        if terms.is_proven:
+            return open_coin(record, at, terms)
         record = replace(record, is_unmasked=True)
         openers = attempt.included
         if dropped := dropped_dealers(attempt):
@@ -199,8 +202,10 @@ def _are_b_open(record: RoundRecord) -> bool:
 
 
 def is_reveal_complete(record: RoundRecord) -> bool:
-    """Whether everything is open, or everything but own b of members nobody waits for."""
-    return _are_a_open(record) and (not _missing_b(record.attempt) or are_all_posted(record))
+    """Whether everything is open, or everything but own b, or shares of the sketch, of members nobody waits for."""
+    if not _are_a_open(record):
+        return False
+    return are_all_posted(record) or (not _missing_b(record.attempt) and is_sketch_open(record))
 
 
 def after_reveal(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
@@ -210,8 +215,11 @@ def after_reveal(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
         record = mark_absent(record, silent_members(record))
     if not _are_a_open(record):
         return RoundEnd(record, "too few shares to take out a member that was left out")
+    if not is_sketch_open(record):
+        return RoundEnd(record, NOT_OPENED)
+    record = open_sketch(record, terms)
     if missing := _missing_b(attempt):
-        record = replace(record, attempt=replace(attempt, silent_b=missing))
+        record = replace(record, attempt=replace(record.attempt, silent_b=missing))
         return open_phase(record, at, terms, Phase.REVEAL2, awaited(record, attempt.present))
     return open_phase(record, at, terms, Phase.RESULT, awaited(record, attempt.present))
 

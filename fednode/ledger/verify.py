@@ -240,7 +240,7 @@ class _Check:
     def _execute(
         self, block: Block, transactions: tuple[Transaction, ...], receipts: tuple[bytes, ...] | None
     ) -> State:
-        at = BlockTime(block.height, block.header.time_ms)
+        at = BlockTime(block.height, block.header.time_ms, Hash(block.header.parent_hash))
         applied = apply_block(self.state, at, transactions, block.evidence, self.versions)
         data = receipts_data(applied.receipts)
         if (receipts is not None and data != receipts) or compute_root(data) != block.header.receipts_root:

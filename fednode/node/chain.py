@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from fednode.errors import Rejected
-from fednode.ids import MemberId, StudyId
+from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.ledger.member_state import get_candidates
 from fednode.ledger.mempool import Mempool
@@ -54,11 +54,14 @@ class Outcome:
 class Chain:
     """`consensus.Application` over the rules. All calls refer to the state after the last `commit`."""
 
-    def __init__(self, chain_id: bytes, state: State, height: int, versions: Versions = VERSIONS) -> None:
+    def __init__(
+        self, chain_id: bytes, state: State, height: int, tip_hash: Hash, versions: Versions = VERSIONS
+    ) -> None:
         self._chain_id = chain_id
         self.versions = versions
         self.state = state
         self.height = height
+        self._tip_hash = tip_hash
         self.pool = Mempool(lambda transaction: self.judge(transaction).ok, height)
         self._decided: dict[int, Outcome] = {}
         self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
@@ -77,7 +80,7 @@ class Chain:
 
     def judge(self, transaction: Transaction) -> Receipt:
         """Tell what the rules would say to a transaction in the next block. No rule looks at the time."""
-        return is_tx_acceptable(self.state, BlockTime(self.height + 1, 0), transaction)
+        return is_tx_acceptable(self.state, BlockTime(self.height + 1, 0, self._tip_hash), transaction)
 
     def holds_message(self, study: StudyId) -> bool:
         """Whether the pool holds an acceptable message of the study's open phase."""
@@ -158,7 +161,7 @@ class Chain:
 
     def pick(self, context: BlockContext, may_be_empty: bool) -> Execution | None:
         """Choose transactions for a block and execute them; None if there are none and the block may not be empty."""
-        at = BlockTime(context.height, context.time_ms)
+        at = BlockTime(context.height, context.time_ms, self._tip_hash)
         picked = pick_transactions(self.state, at, self.pool.candidates(), MAX_TRANSACTIONS_BYTES)
         if not picked and not may_be_empty:
             return None
@@ -169,7 +172,7 @@ class Chain:
         return self._run(context, tuple(self.verify(data) for data in transactions))
 
     def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
-        at = BlockTime(context.height, context.time_ms)
+        at = BlockTime(context.height, context.time_ms, self._tip_hash)
         applied = apply_block(self.state, at, transactions, context.evidence, self.versions)
         data = tuple(transaction.data for transaction in transactions)
         self._outcomes[(context, data)] = Outcome(transactions, applied)
@@ -187,7 +190,7 @@ class Chain:
         outcome = self._outcomes[(context, done.transactions)]
         self._outcomes.clear()
         self._decided[block.height] = outcome
-        self.state, self.height = outcome.applied.state, block.height
+        self.state, self.height, self._tip_hash = outcome.applied.state, block.height, block.hash
         self.pool.apply_block(block.height, outcome.transactions)
         self._follow_keys()
 

@@ -16,7 +16,7 @@ import trio
 
 from fednode.crypto import unseal
 from fednode.errors import UpgradeNeeded
-from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId, StudyId
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.genesis import Genesis
@@ -39,6 +39,8 @@ from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
+from fednode.proofs.coin import Chain as CoinChain
+from fednode.proofs.coin import derive_chain
 from fednode.rounds.machine import RecordParts
 from fednode.smpc.messages import RecordPart
 
@@ -131,9 +133,12 @@ def _make_core(
     def open_box(box: bytes) -> bytes:
         return unseal(keys.seal_key, box)
 
+    def derive(study: StudyId) -> CoinChain:
+        return derive_chain(keys.seal_key, chain_id, study)
+
     site = Site(
         chain_id, member, keys.public.seal, SystemEntropy(), open_box, data_path, config.is_auto_approved,
-        load_record, chain.holds_message, lambda: core.catch_up.target is not None,
+        load_record, chain.holds_message, derive, lambda: core.catch_up.target is not None,
     )
     core = Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
     return core
@@ -155,7 +160,7 @@ async def _serve(
     member = find_member(state, keys.public.sign) or FOLLOWER
     sign_state, signer, problems = load_signer(home, keys, genesis, member, store)
     records = RoundStore(home.rounds, keys.storage_key)
-    chain = Chain(genesis.chain_id, state, store.tip.height)
+    chain = Chain(genesis.chain_id, state, store.tip.height, Hash(store.tip.block_hash))
     if chain.unknown_version is not None:
         raise UpgradeNeeded(chain.unknown_version)
     core = _make_core(config, keys, member, chain, store, signer, records)

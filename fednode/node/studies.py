@@ -13,6 +13,7 @@ from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.records import StudyStatus
 from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
 from fednode.node.membership import due_report
+from fednode.proofs.coin import Chain
 from fednode.rounds.events import Effect, LedgerChanged, Note, Submit
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import Place, RecordParts, StudyMachine
@@ -37,6 +38,7 @@ class Site:
     is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
     load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
+    derive_chain: Callable[[StudyId], Chain] = field(repr=False)
     is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
 
 
@@ -107,6 +109,7 @@ class Studies:
         place = Place(
             site.chain_id, site.me, study, spec, site.data_path(spec.name, study), site.seal_key, site.entropy,
             site.unseal, lambda number: site.load_record(study, number), site.holds_message,
+            lambda: site.derive_chain(study),
         )
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
         return []

@@ -6,6 +6,7 @@ nor kept beyond the round's encrypted record. `Conclude` sees opened sums only, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -20,6 +21,8 @@ from fednode.learn.model_file import ModelFile, write_model
 from fednode.learn.spec import SCALE, UNIT, Layout, StudySpec
 from fednode.ledger.bodies import Metrics
 from fednode.ledger.records import RoundKind
+from fednode.proofs.coin import Chain
+from fednode.proofs.norm import Statement, statement_of
 from fednode.smpc.quantise import quantise
 
 
@@ -29,6 +32,13 @@ def vector_length(spec: StudySpec, kind: RoundKind) -> int:
         return lanes.statistics_lane_count(spec)
     metric_lanes = lanes.metric_lane_count(spec)
     return metric_lanes if kind is RoundKind.CLOSING else Layout.of(spec).size + metric_lanes
+
+
+def statement_for(spec: StudySpec, kind: RoundKind, weight_on_ledger: int) -> Statement:
+    """Return what a member proves in a round of this kind; `weight_on_ledger` is 0 where weights are not public."""
+    length = Layout.of(spec).size if kind is RoundKind.TRAINING else 0
+    lane_count = vector_length(spec, kind) - length
+    return statement_of(length, lane_count, spec.max_weight, weight_on_ledger if spec.weights == "public" else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +82,15 @@ class Conclusion:
     failure: str = ""
 
 
-Job = MakeInput | Conclude
-Result = NDArray[np.uint32] | Conclusion
+@dataclass(frozen=True, slots=True, eq=False)
+class DeriveChain:
+    """Derive this member's hash chain of a study: 65536 hashes. Result: `Chain`."""
+
+    derive: Callable[[], Chain] = field(repr=False)
+
+
+Job = MakeInput | Conclude | DeriveChain
+Result = NDArray[np.uint32] | Conclusion | Chain
 
 
 def run(job: Job) -> Result:
@@ -81,6 +98,8 @@ def run(job: Job) -> Result:
     match job:
         case MakeInput():
             return _make_input(job)
+        case DeriveChain(derive):
+            return derive()
         case Conclude():
             try:
                 return _conclude(job)
@@ -109,14 +128,25 @@ def _conclude(job: Conclude) -> Conclusion:
     if job.start is None:
         raise AssertionError("a training round starts from a model")
     size = Layout.of(job.spec).size if job.kind is RoundKind.TRAINING else 0
-    measured = lanes.decode_metrics(job.spec, job.total[size:].view(np.uint32), job.members)
-    metrics = Metrics(measured.rows, measured.correct, measured.loss_q16, measured.auc_ppm)
+    metrics = _read_metrics(job, size)
     if job.kind is RoundKind.CLOSING:
         return Conclusion(job.start.hash, None, metrics)
     values = merge.merge(
         job.start.values, job.total[:size].astype(np.int64), job.spec, job.weight, job.members
     )
     return _new_model(ModelFile(job.study, job.round_number, job.spec, job.start.scaling, values), metrics)
+
+
+def _read_metrics(job: Conclude, start: int) -> Metrics | None:
+    """Return the summed metrics. With proofs an impossible sum shows a liar among the measures, whom nobody can name;
+    the update is bound by its own proof, so the round goes on without measures instead of ending at his will."""
+    try:
+        measured = lanes.decode_metrics(job.spec, job.total[start:].view(np.uint32), job.members)
+    except Rejected:
+        if not job.spec.is_proven:
+            raise
+        return None
+    return Metrics(measured.rows, measured.correct, measured.loss_q16, measured.auc_ppm)
 
 
 def _new_model(model: ModelFile, metrics: Metrics | None) -> Conclusion:

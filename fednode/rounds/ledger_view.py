@@ -5,12 +5,15 @@ The ledger and the secure sum do not know each other; this is the one place wher
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import struct
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
-from fednode.ledger.records import AttemptRecord, OpenPhase, Phase, RoundKind, RoundRecord, StudyRecord, StudyStatus
+from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_state import get_share_root
+from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.state import State, get_keys, get_round, get_study
 from fednode.smpc import messages as sm
 
@@ -22,6 +25,7 @@ class Snapshot:
     record: StudyRecord
     round: RoundRecord | None
     keys: dict[MemberId, sm.KeysMessage] = field(repr=False)
+    share_roots: dict[MemberId, sm.ShareRootMessage] = field(default_factory=dict, repr=False)
 
     @property
     def open_phase(self) -> OpenPhase | None:
@@ -31,11 +35,12 @@ class Snapshot:
 
 @dataclass(slots=True)
 class SnapshotReader:
-    """Reads snapshots of one study; keeps the decoded keys of the current attempt, which every block needs again."""
+    """Reads snapshots of one study; keeps what was posted in the current attempt, which every block needs again."""
 
     study: StudyId
     _attempt: tuple[int, int] = (-1, -1)
     _keys: dict[MemberId, sm.KeysMessage] = field(default_factory=dict)
+    _share_roots: dict[MemberId, sm.ShareRootMessage] = field(default_factory=dict)
 
     def read(self, state: State) -> Snapshot | None:
         """Return the study's snapshot, or None while the ledger does not know it."""
@@ -44,11 +49,11 @@ class SnapshotReader:
             return None
         current = get_round(state, self.study)
         if current is None:
-            self._attempt, self._keys = (-1, -1), {}
+            self._attempt, self._keys, self._share_roots = (-1, -1), {}, {}
             return Snapshot(record, None, {})
         place = (current.number, current.attempt.number)
         if place != self._attempt:
-            self._attempt, self._keys = place, {}
+            self._attempt, self._keys, self._share_roots = place, {}, {}
         for dealer in current.attempt.dealers:
             if dealer not in self._keys:
                 body = get_keys(state, self.study, current.number, current.attempt.number, dealer)
@@ -57,13 +62,20 @@ class SnapshotReader:
                 self._keys[dealer] = sm.KeysMessage(
                     body.a_points, body.b_points, body.a_proof, body.b_proof, body.sealed
                 )
-        return Snapshot(record, current, dict(self._keys))
+        checks = current.attempt.checks
+        for dealer in checks.shared if checks is not None else ():
+            if dealer not in self._share_roots:
+                posted = get_share_root(state, self.study, current.number, current.attempt.number, dealer)
+                if posted is None:
+                    raise AssertionError("the ledger lists a dealer whose roots it does not hold")
+                self._share_roots[dealer] = sm.ShareRootMessage(posted.sketch, posted.bits_root, posted.proof_root)
+        return Snapshot(record, current, dict(self._keys), dict(self._share_roots))
 
 
 def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
     """Return what the secure sum is told about the current attempt."""
     attempt, phase = current.attempt, current.phase
-    return sm.SumView(
+    view = sm.SumView(
         attempt=attempt.number,
         phase=sm.Phase(phase.kind),
         phase_no=phase.number,
@@ -91,6 +103,25 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
         awaited_b=attempt.silent_b,
         pinned=current.pinned,
     )
+    checks = attempt.checks
+    if checks is None:
+        return view
+    return replace(
+        view,
+        coin_index=checks.number,
+        links=dict(checks.links),
+        coin=checks.coin,
+        share_roots=snapshot.share_roots,
+        query_seed=checks.query_seed,
+        proof_parts={member: parts for member, _, parts in checks.answered},
+        sum_sketch=None if checks.sum_sketch is None else unpack_sketch(checks.sum_sketch),
+        sum_weight=checks.sum_weight,
+    )
+
+
+def unpack_sketch(data: bytes) -> tuple[int, ...]:
+    """Return the numbers of a summed sketch: 64 bit each, with sign, little endian."""
+    return struct.unpack(f"<{len(data) // 8}q", data)
 
 
 def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message) -> tx.Body:
@@ -111,15 +142,16 @@ def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message
             return tx.Digest(*place, digests)
         case sm.SumAckMessage(list_digest, missing):
             return tx.SumAck(*place, list_digest, missing)
-        case sm.RevealMessage(own_b, a_shares, b_shares):
-            return tx.Reveal(*place, own_b, a_shares, b_shares)
+        case sm.CoinMessage(preimage):
+            return Coin(*place, preimage)
+        case sm.ShareRootMessage(sketch, bits_root, proof_root):
+            return ShareRoot(*place, sketch, bits_root, proof_root)
+        case sm.ProofMessage(part, sum_ok, data):
+            return Proof(*place, part, sum_ok, data)
+        case sm.RevealMessage(own_b, a_shares, b_shares, opening):
+            return tx.Reveal(*place, own_b, a_shares, b_shares, opening)
         case _:
             assert_never(message)
-
-
-def weight_sum(attempt: AttemptRecord) -> int:
-    """Return the sum of the weights committed by U."""
-    return sum(weight for member, _, weight in attempt.committed if member in attempt.included)
 
 
 def is_active(record: StudyRecord) -> bool:

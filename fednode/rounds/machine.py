@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 import numpy as np
@@ -25,10 +26,13 @@ from fednode.learn.model_file import ModelFile
 from fednode.learn.spec import StudySpec, weight_of
 from fednode.ledger.bodies import Outcome, Ready, Result
 from fednode.ledger.records import RoundKind, RoundRecord
+from fednode.ledger.round_rules import weight_of_sum
+from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
-from fednode.rounds.jobs import Conclude, Conclusion, MakeInput, vector_length
-from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, owes_result, sum_view, weight_sum
+from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, statement_for, vector_length
+from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, owes_result, sum_view
+from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import messages as sm
 from fednode.smpc.session import Session
 
@@ -44,6 +48,7 @@ class Place:
     """What a machine is told about itself once. `data_path` is None where this hospital has no data for the study.
 
     `load_record(round)` returns the decrypted parts of that round's record (empty if there is none);
+    `derive_chain()` makes this member's hash chain of the study from its seal secret, always the same one;
     `holds_message(study)` says whether this node's pool holds a valid message of the study's open phase.
     """
 
@@ -57,6 +62,7 @@ class Place:
     unseal: Callable[[bytes], bytes] = field(repr=False)
     load_record: Callable[[int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
+    derive_chain: Callable[[], Chain] = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -88,6 +94,8 @@ class StudyMachine:
         self._wanted_model: Hash | None = None
         self._forgotten = -1
         self._check_number: int | None = None
+        self._chain: Chain | None = None
+        self._chain_number: int | None = None
         self._work_failures = 0
         self._working: set[int] = set()
         self.data_check: work.DataChecked | None = None
@@ -180,27 +188,26 @@ class StudyMachine:
         current = Current(ledger_round.number, kind, None)
         if place.me not in ledger_round.expected or place.data_path is None:
             return current, []
-        length = vector_length(place.spec, kind)
+        spec, number = place.spec, ledger_round.number
         params = sm.SumParams(
-            place.chain_id, place.study, ledger_round.number, place.me, ledger_round.members, length
+            place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
+            terms_from_spec(spec).sum_rule, spec.weights == "public", partial(statement_for, spec, kind),
         )
         if (place.me, place.seal_key) not in ledger_round.seal_keys:
-            text = f"round {ledger_round.number} was opened for an earlier seal key of this hospital, which sits it out"
+            text = f"round {number} was opened for an earlier seal key of this hospital, which sits it out"
             return current, [ev.Note(text, False)]
         try:
-            parts = place.load_record(ledger_round.number)
-            current.session = Session.restore(params, parts, place.entropy, place.unseal)
+            parts = place.load_record(number)
+            current.session = Session.restore(params, parts, place.entropy, place.unseal, self._coin_link)
         except StorageError as error:
             self.problem = str(error)
-            return current, [ev.Note(f"round {ledger_round.number}: {error}; silent in this round", True)]
+            return current, [ev.Note(f"round {number}: {error}; silent in this round", True)]
         return current, []
 
     def _fetch_model(self, snapshot: Snapshot) -> list[ev.Effect]:
         """Ask for the study's current model unless it is at hand: every member ends with the model."""
         wanted = Hash(snapshot.record.model_hash)
-        if wanted == NO_HASH or wanted == self._wanted_model:
-            return []
-        if self._model_hash == wanted:
+        if wanted in (NO_HASH, self._wanted_model, self._model_hash):
             return []
         self._wanted_model = wanted
         return [ev.NeedModel(wanted)]
@@ -222,7 +229,22 @@ class StudyMachine:
         if self.data_check is None:
             self._check_number = self._number()
             return [self._start_work(self._check_number, work.CheckData(place.spec, place.data_path))]
-        return [ev.Submit(Ready(place.study, place.seal_key))] if self.data_check.is_ok else []
+        return self._announce() if self.data_check.is_ok else []
+
+    def _announce(self) -> list[ev.Effect]:
+        place = self._place
+        if not place.spec.is_proven or self._chain is not None:
+            return [ev.Submit(Ready(place.study, place.seal_key, self._chain.head if self._chain is not None else None))]
+        if self._chain_number is not None:
+            return []  # under way
+        self._chain_number = self._number()
+        return [ev.Compute(self._chain_number, DeriveChain(place.derive_chain))]
+
+    def _coin_link(self, index: int) -> bytes:
+        """Return a link of this member's chain; who was started anew in the middle of a round derives it here."""
+        if self._chain is None:
+            self._chain = self._place.derive_chain()
+        return self._chain.link(index)
 
     def _start_work(self, number: int, job: work.Job) -> ev.Effect:
         self._working.add(number)
@@ -260,7 +282,7 @@ class StudyMachine:
         current.concluding = self._number()
         job = Conclude(
             self._place.spec, self._place.study, current.number, current.kind, start, opened.values,
-            weight_sum(ledger_round.attempt), len(ledger_round.attempt.included),
+            weight_of_sum(ledger_round.attempt), len(ledger_round.attempt.included),
         )
         return [ev.Compute(current.concluding, job)]
 
@@ -316,6 +338,9 @@ class StudyMachine:
         return [ev.Note(self.problem, True)]
 
     def _on_computed(self, number: int, result: object) -> list[ev.Effect]:
+        if number == self._chain_number and isinstance(result, Chain):
+            self._chain = result
+            return self._advance()
         current = self._current
         if current is None or current.session is None:
             return []
@@ -336,7 +361,7 @@ class StudyMachine:
             return self._vote(current, ledger_round)
         current.result = Result(
             self._place.study, current.number, ledger_round.attempt.number, Outcome.OK, "", opened.digest,
-            found.model_hash, weight_sum(ledger_round.attempt), found.metrics,
+            found.model_hash, weight_of_sum(ledger_round.attempt), found.metrics,
         )
         kept: list[ev.Effect] = []
         if found.model_file is not None:

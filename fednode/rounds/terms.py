@@ -9,8 +9,19 @@ from __future__ import annotations
 
 from fednode.errors import Rejected
 from fednode.ids import StudyId
-from fednode.learn.spec import StudySpec, decode_study, study_bytes
-from fednode.ledger.bodies import StudyCreate, StudyTerms, Weights, compute_study_id
+from fednode.learn.lanes import metric_lane_count, statistics_lane_count
+from fednode.learn.spec import Layout, StudySpec, decode_study, study_bytes
+from fednode.ledger.bodies import (
+    SUM_RULE_V1,
+    SUM_RULE_V2,
+    ProofTerms,
+    StudyCreate,
+    StudyTerms,
+    Weights,
+    compute_study_id,
+)
+
+_WEIGHTS = {"equal": Weights.EQUAL, "public": Weights.PUBLIC, "hidden": Weights.HIDDEN}
 
 
 def terms_from_spec(spec: StudySpec) -> StudyTerms:
@@ -18,14 +29,20 @@ def terms_from_spec(spec: StudySpec) -> StudyTerms:
     return StudyTerms(
         rounds=spec.rounds,
         has_statistics=True,
-        weights=Weights.EQUAL if spec.weights == "equal" else Weights.PUBLIC,
+        weights=_WEIGHTS[spec.weights],
         weight_bound=spec.max_weight,
         start_after_ms=1000 * spec.timeouts.start_after_s,
         train_timeout_ms=1000 * spec.timeouts.train_timeout_s,
         phase_timeout_ms=1000 * spec.timeouts.phase_timeout_s,
         target_accuracy_permyriad=spec.stop.accuracy_permyriad,
         patience_rounds=spec.stop.no_improvement_rounds,
+        sum_rule=SUM_RULE_V2 if spec.is_proven else SUM_RULE_V1,
+        proofs=_proof_terms(spec) if spec.is_proven else None,
     )
+
+
+def _proof_terms(spec: StudySpec) -> ProofTerms:
+    return ProofTerms(Layout.of(spec).size, statistics_lane_count(spec), metric_lane_count(spec))
 
 
 def study_proposal(spec: StudySpec) -> StudyCreate:

@@ -33,6 +33,8 @@ MAX_SERVED: Final = 8
 """How often one peer is given the same chunk in one attempt: reconnects and restarts, not a flood."""
 
 NO_DEALER: Final = MemberId(0)
+ASKED_BEFORE_SUMMING: Final = 2
+"""How often others are asked for a lost chunk of the frozen sum before its owner sums it again."""
 EMPTY_DIGEST: Final = digest_chunk(b"")
 
 
@@ -66,13 +68,15 @@ class Exchange:
         """Whether a chunk of this name and size from `sender` is of use now and not at hand or being digested."""
         if ref.attempt != self._attempt or not view.qualified or ref.chunk >= len(view.qualified):
             return False
+        if ref.lane not in (Lane.MASKED, Lane.SUM):
+            return False
         if size_bytes == 0 or size_bytes != self.layout(view).size_bytes(ref.chunk):
             return False
         if self._params.me not in view.present or ref in self._held or ref in self._hashing:
             return False
         if ref.lane == Lane.MASKED:
             return ref.dealer == sender != self._params.me and self._is_masked_chunk_of_use(view, ref)
-        if view.phase < Phase.ROSTER or ref.dealer != NO_DEALER:
+        if view.phase.order < Phase.ROSTER.order or ref.dealer != NO_DEALER:
             return False
         return ref.chunk in view.digests or self._owner(view, ref.chunk) == sender
 
@@ -81,7 +85,9 @@ class Exchange:
         dealer = MemberId(ref.dealer)
         if view.phase == Phase.COMMIT:
             return dealer in view.qualified and view.qualified[ref.chunk] == self._params.me
-        if not Phase.ROSTER <= view.phase <= Phase.SUMACK or self._owner(view, ref.chunk) != self._params.me:
+        if view.phase.order < Phase.ROSTER.order or self._owner(view, ref.chunk) != self._params.me:
+            return False
+        if _is_frozen(view) and ref.chunk not in self.owned_open(view):
             return False
         return dealer in self.dealers(view)
 
@@ -117,7 +123,7 @@ class Exchange:
             return None if ref.chunk not in view.digests else view.digests[ref.chunk] == held.digest
         posted = view.committed.get(MemberId(ref.dealer))
         if posted is None:
-            return None if view.phase <= Phase.COMMIT else False
+            return None if view.phase.order <= Phase.COMMIT.order else False
         return is_leaf_of(posted.root, held.digest, ref.chunk, len(view.qualified), held.proof)
 
     # --- what is at hand ----------------------------------------------------------------------------------------
@@ -135,12 +141,15 @@ class Exchange:
         return [chunk for chunk, owner in enumerate(view.owners) if owner == self._params.me]
 
     def owned_open(self, view: SumView) -> list[int]:
-        """Return the chunks this member owns and still has work with: unsettled in ROSTER, then not yet summed."""
+        """Return the chunks this member owns and still has work with: unsettled in ROSTER, then not yet summed.
+
+        Once the sum is frozen only what was lost in a crash and what nobody else gave back is summed again.
+        """
         if view.phase is Phase.ROSTER:
             return [chunk for chunk in self.owned(view) if chunk not in view.settled]
-        if view.phase not in (Phase.DIGEST, Phase.SUMACK):
+        if view.phase.order < Phase.DIGEST.order or (_is_frozen(view) and self._asked < ASKED_BEFORE_SUMMING):
             return []
-        return [c for c in self.owned(view) if c not in self._summed and self.sum_ref(c) not in self._held]
+        return [c for c in self.owned(view) if c not in self._summed and self.get_sum(view, c) is None]
 
     def masked_ref(self, dealer: MemberId, chunk: int) -> ChunkRef:
         """Return the name of a masked chunk."""
@@ -208,8 +217,10 @@ class Exchange:
         held = self._held.get(self.sum_ref(chunk))
         return None if held is None else held.digest
 
-    def drop_masked(self) -> None:
-        """Forget other members' masked chunks: the sum is fixed and acknowledged."""
+    def drop_masked(self, view: SumView) -> None:
+        """Forget other members' masked chunks: the sum is frozen, and no chunk of it has to be summed again."""
+        if self.owned_open(view):
+            return
         for ref in [ref for ref in self._held if ref.lane == Lane.MASKED]:
             del self._held[ref]
 
@@ -220,14 +231,15 @@ class Exchange:
             ref = self.masked_ref(dealer, chunk)
             if only in (None, dealer) and ref not in self._hashing:
                 wants.append(WantChunk(dealer, ref))
-        if view.phase < Phase.SUMACK or self._params.me not in view.present:
+        if view.phase.order < Phase.SUMACK.order or self._params.me not in view.present:
             return wants
-        self._asked += 1
+        self._asked += only is None
         for chunk in self.missing_sums(view):
-            sources = [m for m in dict.fromkeys((view.owners[chunk], *view.acked)) if m != self._params.me]
+            owner = view.owners[chunk]
+            sources = [m for m in dict.fromkeys((*view.acked, owner)) if m != self._params.me]
             if sources and self.sum_ref(chunk) not in self._hashing and (only is None or only in sources):
-                source = sources[self._asked % len(sources)] if only is None else only
-                wants.append(WantChunk(source, self.sum_ref(chunk)))
+                turn = owner if self._asked % 2 and owner in sources else sources[self._asked // 2 % len(sources)]
+                wants.append(WantChunk(turn if only is None else only, self.sum_ref(chunk)))
         return wants
 
     # --- what goes out ------------------------------------------------------------------------------------------
@@ -240,6 +252,11 @@ class Exchange:
     def is_offering(self) -> bool:
         """Whether `offer` was called."""
         return self._masked is not None
+
+    def is_asked_again(self, view: SumView, ref: ChunkRef) -> bool:
+        """Whether a request is for this member's masked vector, which it has to make again first."""
+        is_mine = ref.lane == Lane.MASKED and ref.dealer == self._params.me and ref.attempt == self._attempt
+        return is_mine and self._masked is None and _is_frozen(view)
 
     def push_masked(self, view: SumView) -> list[Effect]:
         """Send each owner its chunk of this member's vector, once."""
@@ -264,6 +281,8 @@ class Exchange:
     def serve(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
         """Answer a request: masked chunks only to their owner, the sum to any member; a few times each."""
         if ref.attempt != self._attempt or ref.chunk >= len(view.qualified) or to not in self._params.members:
+            return []
+        if ref.lane not in (Lane.MASKED, Lane.SUM):
             return []
         if ref.lane == Lane.MASKED:
             owners = view.owners or view.qualified
@@ -292,6 +311,11 @@ class Exchange:
             return []
         path = merkle_path(self._masked.leaves, ref.chunk)
         return [SendChunk(to, ref, path, self.layout(view).cut(self._masked.data, ref.chunk))]
+
+
+def _is_frozen(view: SumView) -> bool:
+    """Whether q members have acknowledged the sum."""
+    return view.phase.order > Phase.SUMACK.order
 
 
 def _name(ref: ChunkRef) -> str:

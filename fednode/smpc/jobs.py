@@ -13,12 +13,24 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Domain, is_point_valid, is_share_valid, tagged_hash
 from fednode.ids import Hash, MemberId
+from fednode.proofs.bounds import MASKS_WRONG
+from fednode.proofs.context import SumContext
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.feldman import is_key_of, reconstruct
 from fednode.smpc.masks import own_streams, removal_streams
-from fednode.smpc.prg import SumContext, apply_streams
+from fednode.smpc.prg import apply_streams
+from fednode.smpc.proof_jobs import (
+    Answered,
+    AnswerProofs,
+    NotProvable,
+    ProvenUpdate,
+    ProveUpdate,
+    answer_proofs,
+    prove_update,
+)
 from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.sketch import sketch_integers
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
 
@@ -97,9 +109,10 @@ class OpenedSecret:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmask:
-    """Remove all masks from the masked sum over U. Result: `Unmasked`, or `NotOpened`.
+    """Remove all masks from the masked sum over U. Result: `Unmasked`, `NotOpened`, or `NotBound`.
 
-    `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U.
+    `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. With a `coin` the sum must have
+    the opened `sketch`, as integers.
     """
 
     context: SumContext
@@ -107,6 +120,8 @@ class Unmask:
     b: tuple[OpenedSecret, ...] = field(repr=False)
     a: tuple[OpenedSecret, ...] = field(repr=False)
     points: PointOf
+    coin: bytes | None = None
+    sketch: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,9 +138,24 @@ class NotOpened:
 
     member: MemberId
 
+    @property
+    def reason(self) -> str:
+        """Why there is no sum, for people."""
+        return f"the openings do not give the secret of member {self.member}"
 
-Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask
-Result = tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened
+
+@dataclass(frozen=True, slots=True)
+class NotBound:
+    """The sum is not the one whose sketch was opened."""
+
+    reason: str = MASKS_WRONG
+
+
+Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs
+Result = (
+    tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened | NotBound
+    | ProvenUpdate | NotProvable | Answered
+)
 
 
 def run(job: Job) -> Result:
@@ -141,6 +171,10 @@ def run(job: Job) -> Result:
             return _sum_chunks(job)
         case Unmask():
             return _unmask(job)
+        case ProveUpdate():
+            return prove_update(job)
+        case AnswerProofs():
+            return answer_proofs(job)
         case _:
             assert_never(job)
 
@@ -172,7 +206,7 @@ def _sum_chunks(job: SumChunks) -> tuple[SummedChunk, ...]:
     return tuple(summed)
 
 
-def _unmask(job: Unmask) -> Unmasked | NotOpened:
+def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:
     points = {int(member): point for member, point in job.points}
     scalars: tuple[dict[int, int], dict[int, int]] = ({}, {})
     for found, secrets in zip(scalars, (job.b, job.a), strict=True):
@@ -184,7 +218,16 @@ def _unmask(job: Unmask) -> Unmasked | NotOpened:
     b_scalars, a_scalars = scalars
     total = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
     apply_streams(total, removal_streams(job.context, b_scalars, a_scalars, points))
+    if job.coin is not None and not is_bound(job.coin, ring.lift(total), job.sketch):
+        return NotBound()
     return Unmasked(ring.lift(total), digest_sum(job.context, total))
+
+
+def is_bound(coin: bytes, total: NDArray[np.int32], sketch: tuple[int, ...] | None) -> bool:
+    """Whether the sum has the opened sketch. -2^31 has no exact sketch; no sum of proven vectors comes near it."""
+    if total.size and int(total.min()) == -(1 << 31):
+        return False
+    return tuple(sketch_integers(coin, total).tolist()) == sketch
 
 
 def open_secret(opened: OpenedSecret) -> int | None:

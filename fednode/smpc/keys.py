@@ -27,12 +27,15 @@ from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.smpc.feldman import Dealing, deal
 from fednode.smpc.jobs import DealtPair
-from fednode.smpc.messages import KeysMessage, SumParams, SumView, key_proof_context
-from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare
+from fednode.smpc.messages import RULE_BOUND, KeysMessage, SumParams, SumView, key_proof_context
+from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.smpc.shamir import evaluate
 
 SHARE_PAIR_BYTES = 103
 """Encoded size of a `SharePair`; sealed 151, within the ledger's 160."""
+
+SEED_BYTES = 32
+"""What the randomness of an attempt's shares and proofs is derived from."""
 
 Unseal = Callable[[bytes], bytes]
 """Opens a box sealed to this member's key of the term; raises `Rejected` if it does not open."""
@@ -67,7 +70,8 @@ def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptReco
     others = [holder for holder in view.holders if holder != params.me]
     sealed = tuple((holder, _seal_shares(params, view, holder, a, b, entropy)) for holder in others)
     keys = KeysMessage(a.points, b.points, proofs[0], proofs[1], sealed)
-    return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys)
+    sharing = Sharing(entropy.random_bytes(SEED_BYTES)) if params.rule == RULE_BOUND else None
+    return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing=sharing)
 
 
 def _encoded(scalars: Iterable[int]) -> tuple[bytes, ...]:

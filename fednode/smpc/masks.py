@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fednode.crypto import point_times, scalar_bytes
-from fednode.smpc.prg import Stream, SumContext, derive_key
+from fednode.proofs.context import SumContext
+from fednode.smpc.prg import Stream, derive_key
 
 PHASE = "mask"
 

@@ -7,6 +7,9 @@ vectors are left out of `repr`, so that no journal prints them.
 Terms: *dealer* shares its two key scalars, *holder* keeps a share; the masked vector y of a dealer is cut into one
 chunk per qualified dealer; the *owner* of a chunk sums that chunk over everyone. P, Q, C and U are the members that
 are present (keys and acknowledgement posted), qualified (keys accepted), committed, and included in the sum.
+
+Rules: a study's terms name one of two. Rule 1 opens the sum after SUMACK; rule 2 puts COIN, SHARE and PROOF between
+and opens only a sum that is bound to proven vectors.
 """
 
 from __future__ import annotations
@@ -19,143 +22,38 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.codec import U16, Range, pack
-from fednode.crypto import Domain, Secret, tagged_hash
-from fednode.ids import Hash, MemberId, fault_bound
+from fednode.codec import U16, Range
+from fednode.crypto import Secret
+from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import Job
-
-MIN_INCLUDED = 3
-"""Fewest members of any sum: with two, each would learn the other's vector."""
-
-
-class Phase(IntEnum):
-    """Phases of one attempt, numbered as on the ledger."""
-
-    KEYS = 1
-    ACK = 2
-    ANSWER = 3
-    COMMIT = 4
-    ROSTER = 5
-    DIGEST = 6
-    SUMACK = 7
-    REVEAL = 8
-    REVEAL2 = 9
-    RESULT = 10
-
-
-@dataclass(frozen=True, slots=True)
-class SumParams:
-    """What is fixed for one round's secure sum before its first attempt.
-
-    `members` are all members of the ledger, ascending; `length` is the number of ring elements of every vector.
-    """
-
-    chain_id: bytes
-    study: bytes
-    round: int
-    me: MemberId
-    members: tuple[MemberId, ...]
-    length: int
-
-    @property
-    def faults(self) -> int:
-        """f: how many members may behave arbitrarily."""
-        return fault_bound(len(self.members))
-
-    @property
-    def threshold(self) -> int:
-        """T = N - f: how many shares open a vanished member's secret."""
-        return len(self.members) - self.faults
-
-    @property
-    def min_included(self) -> int:
-        """Fewest members that Q, C and U may ever hold: max(N - f, 3)."""
-        return max(self.threshold, MIN_INCLUDED)
-
-
-# --- messages for the ledger: the fields of the transaction bodies without study, round and attempt ------------
-
-@dataclass(frozen=True, slots=True)
-class KeysMessage:
-    """Feldman commitments to a (pair masks) and b (self mask), and every holder's two shares sealed to it."""
-
-    a_points: tuple[bytes, ...]
-    b_points: tuple[bytes, ...]
-    a_proof: bytes
-    b_proof: bytes
-    sealed: tuple[tuple[MemberId, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AckMessage:
-    """Dealers whose shares do not open or do not fit their points; every other dealer is acknowledged."""
-
-    wrong: tuple[MemberId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerMessage:
-    """The shares (holder, a, b) of exactly the holders that complained, made public."""
-
-    shares: tuple[tuple[MemberId, bytes, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CommitMessage:
-    """SHA-256 Merkle root over the BLAKE3 digests of the chunks of y, and the public weight."""
-
-    root: bytes
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class RosterMessage:
-    """An owner's report on its chunks: pairs (chunk, dealer) of which it holds no valid data."""
-
-    step: int
-    missing: tuple[tuple[int, MemberId], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DigestMessage:
-    """BLAKE3 digests (chunk, digest) of the masked sums this owner computed."""
-
-    digests: tuple[tuple[int, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SumAckMessage:
-    """Either the digest of the whole list of digests ("I hold it all and serve it"), or the chunks not obtained."""
-
-    list_digest: bytes | None
-    missing: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RevealMessage:
-    """Openings decided by (Q, U) alone: own b, shares of a of dropped dealers, shares of b of silent ones."""
-
-    own_b: bytes | None
-    a_shares: tuple[tuple[MemberId, bytes], ...]
-    b_shares: tuple[tuple[MemberId, bytes], ...]
-
-
-Message = (
-    KeysMessage | AckMessage | AnswerMessage | CommitMessage | RosterMessage | DigestMessage | SumAckMessage
-    | RevealMessage
+from fednode.smpc.posts import (
+    MIN_INCLUDED,
+    RULE_BOUND,
+    AckMessage,
+    AnswerMessage,
+    CoinMessage,
+    CommitMessage,
+    DigestMessage,
+    KeysMessage,
+    Message,
+    Phase,
+    ProofMessage,
+    RevealMessage,
+    RosterMessage,
+    ShareRootMessage,
+    SumAckMessage,
+    SumOk,
+    SumParams,
+    compute_list_digest,
+    key_proof_context,
 )
 
-
-def key_proof_context(params: SumParams, attempt: int, member: MemberId, which: str) -> bytes:
-    """Return the context of the proof that `member` knows its scalar `which` ("a" or "b")."""
-    return pack(("fednode-keys", params.chain_id, params.study, params.round, attempt, member, which))
-
-
-def compute_list_digest(params: SumParams, attempt: int, digests: tuple[bytes, ...]) -> Hash:
-    """Return what an acknowledgement names: the digest of all chunk digests in chunk order."""
-    place = (params.round.to_bytes(4, "big"), attempt.to_bytes(2, "big"))
-    return tagged_hash(Domain.ROUND, b"sum-list", params.study, *place, *digests)
-
+__all__ = [  # names of `posts` that are used from here too
+    "MIN_INCLUDED", "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
+    "CommitMessage", "DigestMessage", "KeysMessage", "Message", "Phase", "ProofMessage", "RevealMessage",
+    "RosterMessage", "ShareRootMessage", "SumAckMessage", "SumOk", "SumParams", "compute_list_digest",
+    "key_proof_context",
+]
 
 # --- the ledger's view -----------------------------------------------------------------------------------------
 
@@ -167,6 +65,10 @@ class CommitPosted:
     weight: int
 
 
+SharesPosted = ShareRootMessage
+"""Sketch and roots as the ledger holds them."""
+
+
 @dataclass(frozen=True, slots=True)
 class SumView:
     """What the ledger says about the current attempt, after a block. Tuples of members are ascending.
@@ -176,6 +78,11 @@ class SumView:
     current owner of chunk c; `acked` are members whose SumAck named the list digest; `awaited_b` are the members of U
     whose own b was missing when REVEAL2 opened; `a_shares[j][h]` is the share of a_j that h opened (b likewise);
     `pinned`, if set, is the only U that may be unmasked. `phase_timeout_ms` belongs to the current phase.
+
+    Rule 2: `coin_index` is the number of links that sums of this study have asked for, this one included; `links` are
+    those revealed, `coin` follows from them when COIN closes; `query_seed` is fixed when SHARE closes;
+    `proof_parts[m]` are the parts m has posted in PROOF; `sum_sketch` (256 integers) and `sum_weight` are decoded from
+    the openings when REVEAL closes (`sum_weight` with public weights is the sum of those committed).
     """
 
     attempt: int
@@ -204,15 +111,24 @@ class SumView:
     b_shares: Mapping[MemberId, Mapping[MemberId, bytes]] = field(default_factory=dict)
     awaited_b: tuple[MemberId, ...] = ()
     pinned: tuple[MemberId, ...] | None = None
+    coin_index: int = 0
+    links: Mapping[MemberId, bytes] = field(default_factory=dict)
+    coin: bytes | None = None
+    share_roots: Mapping[MemberId, ShareRootMessage] = field(default_factory=dict)
+    query_seed: bytes | None = None
+    proof_parts: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
+    sum_sketch: tuple[int, ...] | None = None
+    sum_weight: int | None = None
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------
 
 class Lane(IntEnum):
-    """Which vector a chunk belongs to."""
+    """Which vector a chunk belongs to, or SHARES: the sealed boxes of one dealer for one holder."""
 
     MASKED = 1
     SUM = 2
+    SHARES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +136,11 @@ class ChunkRef:
     """Name of a chunk within one study and round: codec record, so the wire can carry it as it is.
 
     `lane` MASKED: chunk of `dealer`'s masked vector. `lane` SUM: chunk of the masked sum, `dealer` is 0.
+    `lane` SHARES: what `dealer` sealed to the present member number `chunk`: its box of bits, then that of the proof.
     """
 
     attempt: U16
-    lane: Annotated[int, Range(1, 2)]
+    lane: Annotated[int, Range(1, 3)]
     dealer: U16
     chunk: U16
 
@@ -239,7 +156,7 @@ class ViewChanged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputReady:
-    """This member's vector: uint32 ring elements, shape (length,), and its public weight, at least 1.
+    """This member's vector: uint32 ring elements, shape (length,), and its weight, at least 1.
 
     The session keeps the array itself: nobody may change it any more.
     """
@@ -250,7 +167,8 @@ class InputReady:
 
 @dataclass(frozen=True, slots=True)
 class ChunkArrived:
-    """A chunk from `sender`; `proof` is the Merkle path of a MASKED chunk (32-byte hashes joined), else empty."""
+    """A chunk from `sender`; `proof` holds the Merkle path of a MASKED chunk (32-byte hashes joined), both paths of
+    SHARES one after the other, and is empty for a chunk of the SUM."""
 
     sender: MemberId
     ref: ChunkRef
@@ -294,10 +212,12 @@ Event = ViewChanged | InputReady | ChunkArrived | WantArrived | TimerFired | Com
 # --- effects ---------------------------------------------------------------------------------------------------
 
 class RecordPart(Enum):
-    """The two files of a round's record: the small one is rewritten, the long one is written once."""
+    """The files of a round's record: STATE is small and rewritten, INPUT long and written once, SHARES (rule 2) what
+    this member answered and holds of the sum of all shares."""
 
     STATE = "state"
     INPUT = "input"
+    SHARES = "shares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +274,8 @@ class Compute:
 class SumOpened:
     """The sum over U: int32, shape (length,), centred; the sum of weights over U; the digest of the sum.
 
-    V1 does not prove it: a lying owner can change it, so the caller checks bounds before use.
+    Under rule 1 a lying owner can change it, so the caller checks bounds before use. Under rule 2 its sketch is the
+    sum of the proven ones and the weight was opened from proven shares.
     """
 
     values: NDArray[np.int32] = field(repr=False)
@@ -364,7 +285,7 @@ class SumOpened:
 
 @dataclass(frozen=True, slots=True)
 class SumFailed:
-    """The openings on the ledger do not give the keys they claim: there is no sum in this round."""
+    """There is no sum in this round: the openings do not give the keys they claim, or `MASKS_WRONG`."""
 
     reason: str
 

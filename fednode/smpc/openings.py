@@ -11,7 +11,7 @@ from fednode.crypto import scalar_bytes
 from fednode.ids import MemberId
 from fednode.smpc.jobs import OpenedSecret
 from fednode.smpc.keys import get_share
-from fednode.smpc.messages import RevealMessage, SumParams, SumView
+from fednode.smpc.messages import RULE_BOUND, RevealMessage, SumParams, SumView
 from fednode.smpc.record import AttemptRecord, Opening
 
 
@@ -27,20 +27,34 @@ def find_unsafe(params: SumParams, view: SumView) -> str | None:
     return None
 
 
+class Unsafe(Exception):
+    """Why this member must say nothing more in the round."""
+
+
+def refuse_unsafe(params: SumParams, view: SumView) -> None:
+    """Raise `Unsafe` unless U of this view may be summed and opened."""
+    reason = find_unsafe(params, view)
+    if reason is not None:
+        raise Unsafe(reason)
+
+
 def dropped_members(opening: Opening) -> tuple[MemberId, ...]:
     """Return Q outside U."""
     return tuple(member for member in opening.qualified if member not in opening.included)
 
 
 def first_reveal(
-    params: SumParams, view: SumView, record: AttemptRecord, opening: Opening
+    params: SumParams, view: SumView, record: AttemptRecord, opening: Opening, share: bytes | None = None
 ) -> RevealMessage | None:
-    """Return what this member opens in REVEAL: own b if in U, its shares of a of the dropped; None if nothing."""
+    """Return what this member opens in REVEAL: own b if in U, its shares of a of the dropped; None if nothing.
+
+    `share` is its share of the summed sketches (rule 2, where everybody is waited for and an empty message counts).
+    """
     own_b = scalar_bytes(record.b_scalar) if params.me in opening.included else None
     a_shares = _shares_of(params, view, record, dropped_members(opening), "a")
-    if a_shares is None or (own_b is None and not a_shares):
+    if a_shares is None or (own_b is None and not a_shares and params.rule != RULE_BOUND):
         return None
-    return RevealMessage(own_b, a_shares, ())
+    return RevealMessage(own_b, a_shares, (), share)
 
 
 def second_reveal(
@@ -67,6 +81,13 @@ def _shares_of(
                 return None
             shares.append((dealer, share))
     return tuple(shares)
+
+
+def weight_of_sum(params: SumParams, view: SumView) -> int:
+    """Return the sum of the weights over U: opened from proven shares under rule 2, else of those committed."""
+    if params.rule == RULE_BOUND and view.sum_weight is not None:
+        return view.sum_weight
+    return sum(view.committed[member].weight for member in view.included)
 
 
 def collect_openings(view: SumView) -> tuple[tuple[OpenedSecret, ...], tuple[OpenedSecret, ...]]:

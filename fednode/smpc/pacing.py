@@ -84,6 +84,8 @@ class Work(Enum):
     MASK = "mask"
     HASH = "hash"
     SUM = "sum"
+    PROVE = "prove"
+    ANSWER = "answer"
     UNMASK = "unmask"
 
 

@@ -19,22 +19,13 @@ import numpy as np
 from fednode.codec import pack
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
+from fednode.proofs.context import SumContext
 from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
 
 KEY_BYTES: Final = 16
 ELEMENTS_PER_AES_BLOCK: Final = AES_BLOCK_BYTES // ELEMENT_BYTES
 STEP_ELEMENTS: Final = 1 << 16
 """Elements expanded at a time (256 KiB): the stream and the part of the vector it is added to stay in cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class SumContext:
-    """The place every key of one attempt is bound to."""
-
-    chain_id: bytes
-    study: bytes
-    round: int
-    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, Entropy
+from fednode.proofs.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
 from fednode.smpc.prg import KEY_BYTES, STEP_ELEMENTS
 from fednode.smpc.ring import ELEMENT_BYTES
 
-SCALE: Final = 1 << 23
-"""S: the norm bound of a quantised update."""
-
 MAX_MEMBERS: Final = (1 << 31) // SCALE
-MAX_WEIGHT_BOUND: Final = (1 << 16) - 1
 FRACTION_BITS: Final = 32
-MAX_LENGTH: Final = 1 << 30
-"""d above this would leave the integer range of the sketch of the vector."""
 
 
 def refuse_unsafe(members: int, length: int, clip: float, max_weight: int, scale: int = SCALE) -> None:

@@ -2,16 +2,18 @@
 
 Security assumption: the performer encrypts both parts with the keystore key and deletes them when the round closes.
 Each promise is recorded before it is made: scalars before their points, received shares before the acknowledgement,
-the vector and its chunk digests before the root, (Q, U) before anything is opened. Only the current attempt is kept.
+the vector and its chunk digests before the root, (Q, U) before anything is opened. Under rule 2 also the seed of all
+shares before the keys, the roots of the shares before they are posted, the answers to proofs before the first of
+them, and with them the sum of the shares this member holds. Only the current attempt is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
-from fednode.codec import U8, U16, U32, Bytes32, decode, encode
+from fednode.codec import U8, U16, U32, Bytes32, Later, Size, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
@@ -22,6 +24,9 @@ from fednode.smpc.messages import KeysMessage, Persist, RecordPart, SumParams, S
 RECORD_FORMAT: Final = 1
 MAX_STATE_BYTES: Final = 1 << 20
 """256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
+
+MAX_SHARES_BYTES: Final = 1 << 19
+"""256 dealers: their answers are 270 KB, a share of the bits 58 KB."""
 
 INPUT_HEADER_BYTES: Final = 128
 """The encoded `InputRecord` is padded to this, so that a long vector follows it without another encoding."""
@@ -59,6 +64,23 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """The coin this member's sketch was shared for, and the roots over its sealed boxes."""
+
+    coin: Bytes32
+    bits_root: Bytes32
+    proof_root: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What all randomness of this attempt's shares and proofs is derived from, and what was dealt from it."""
+
+    seed: Bytes32 = field(repr=False)
+    shared: Shared | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """The sets that decide every opening of this round."""
 
@@ -68,7 +90,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt: coefficients of both polynomials (secret first), the posted keys, and the promises so far."""
+    """One attempt: coefficients of both polynomials (secret first), the posted keys, and the promises so far.
+
+    `sharing` exists under rule 2 only.
+    """
 
     attempt: U16
     a_coefficients: tuple[Bytes32, ...] = field(repr=False)
@@ -78,6 +103,7 @@ class AttemptRecord:
     answered: tuple[MemberId, ...] | None = None
     committed: Committed | None = None
     opening: Opening | None = None
+    sharing: Annotated[Sharing | None, Later()] = None
 
     @property
     def a_scalar(self) -> int:
@@ -100,6 +126,23 @@ class StateRecord:
     round: U32
     me: MemberId
     attempt: AttemptRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SharesRecord:
+    """File SHARES: what this member answers to the proofs of U, and the sum of its shares of the bits of `covered`."""
+
+    format: U8
+    chain_id: bytes
+    study: bytes
+    round: U32
+    me: MemberId
+    attempt: U16
+    query_seed: Bytes32
+    sum_ok: U8
+    answers: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
+    covered: tuple[MemberId, ...]
+    summed: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +180,11 @@ def persist_input(params: SumParams, own: Input) -> Persist:
     return Persist(RecordPart.INPUT, Secret(b"".join((bytes([len(head)]), head.ljust(INPUT_HEADER_BYTES), vector))))
 
 
+def persist_shares(shares: SharesRecord) -> Persist:
+    """Return the effect that replaces SHARES."""
+    return Persist(RecordPart.SHARES, Secret(encode(shares)))
+
+
 def restore_state(params: SumParams, parts: Mapping[RecordPart, bytes]) -> AttemptRecord | None:
     """Read STATE, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
     data = parts.get(RecordPart.STATE)
@@ -149,6 +197,20 @@ def restore_state(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Attem
                            "hospital sits this round out") from None
     _check_place(params, record)
     return record.attempt
+
+
+def restore_shares(params: SumParams, parts: Mapping[RecordPart, bytes]) -> SharesRecord | None:
+    """Read SHARES, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
+    data = parts.get(RecordPart.SHARES)
+    if data is None:
+        return None
+    try:
+        record = decode(SharesRecord, data, 2 * MAX_SHARES_BYTES)
+    except Rejected as error:
+        raise StorageError(f"the saved shares of round {params.round} are damaged ({error.reason}); delete them, the "
+                           "hospital sits this round out") from None
+    _check_place(params, record)
+    return record
 
 
 def restore_input(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Input | None:
@@ -169,7 +231,7 @@ def restore_input(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Input
     return Input(ring.from_bytes(memoryview(data)[start:]), record.weight)
 
 
-def _check_place(params: SumParams, record: StateRecord | InputRecord) -> None:
+def _check_place(params: SumParams, record: StateRecord | InputRecord | SharesRecord) -> None:
     if record.format != RECORD_FORMAT:
         raise StorageError(f"the record of round {params.round} has format {record.format}, this program reads "
                            f"{RECORD_FORMAT}; use the program that wrote it until the round has closed")
@@ -179,7 +241,7 @@ def _check_place(params: SumParams, record: StateRecord | InputRecord) -> None:
 
 
 def find_contradiction(
-    params: SumParams, view: SumView, mine: AttemptRecord | None, has_input: bool
+    params: SumParams, view: SumView, mine: AttemptRecord | None, has_input: bool, shares: SharesRecord | None = None
 ) -> str | None:
     """Return what the ledger shows of this member that its record does not, if anything.
 
@@ -200,4 +262,26 @@ def find_contradiction(
         promised = None if mine is None or not has_input else mine.committed
         if promised is None or promised.root != commit.root:
             return "the ledger holds a commitment of this member that is not on record"
+    return _find_other_shares(params, view, mine, shares)
+
+
+def _shared_of(mine: AttemptRecord | None) -> Shared | None:
+    return None if mine is None or mine.sharing is None else mine.sharing.shared
+
+
+def _find_other_shares(
+    params: SumParams, view: SumView, mine: AttemptRecord | None, shares: SharesRecord | None
+) -> str | None:
+    posted = view.share_roots.get(params.me)
+    if posted is not None:
+        shared = _shared_of(mine)
+        if shared is None or (shared.bits_root, shared.proof_root) != (posted.bits_root, posted.proof_root):
+            return "the ledger holds shares of this member that are not on record"
+    dealt = _shared_of(mine)
+    if dealt is not None and view.coin not in (None, dealt.coin):
+        return "another coin than the one this member's shares were made for"
+    if view.proof_parts.get(params.me) and (shares is None or shares.attempt != view.attempt):
+        return "the ledger holds answers of this member that are not on record"
+    if shares is not None and shares.attempt == view.attempt and view.query_seed not in (None, shares.query_seed):
+        return "another query than the one answered on record"
     return None

@@ -17,26 +17,27 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
-from fednode.smpc import jobs, record, ring
+from fednode.proofs.context import SumContext
+from fednode.smpc import jobs, proof_jobs, record, ring
+from fednode.smpc.checks import Checks, CoinLink
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.messages import (
+    RULE_BOUND,
     AckMessage,
     AnswerMessage,
     ChunkArrived,
     ChunkRef,
     CommitMessage,
     ComputeDone,
-    DigestMessage,
     Effect,
     Event,
     InputReady,
+    Lane,
     Note,
     PeerUp,
     Phase,
     RecordPart,
-    RosterMessage,
-    SumAckMessage,
     SumFailed,
     SumOpened,
     SumParams,
@@ -44,21 +45,26 @@ from fednode.smpc.messages import (
     TimerFired,
     ViewChanged,
     WantArrived,
-    compute_list_digest,
 )
-from fednode.smpc.openings import collect_openings, find_unsafe, first_reveal, second_reveal
+from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_of_sum
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
-from fednode.smpc.prg import SumContext
-from fednode.smpc.record import AttemptRecord, Committed, Input, Opening
+from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
+from fednode.smpc.summing import Summing
 
 
 class Session:
     """The secure sum of one round for one member. One thread at a time; never blocks."""
 
-    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal) -> None:
+    def __init__(
+        self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None,
+    ) -> None:
+        if params.rule == RULE_BOUND and (coin_link is None or params.statement is None):
+            raise ValueError("a sum under rule 2 needs a chain of links and a statement")
         self._params = params
         self._entropy = entropy
         self._unseal = unseal
+        self._coin_link = coin_link
+        self._answered: SharesRecord | None = None
         self._record: AttemptRecord | None = None
         self._input: Input | None = None
         self._silent: str | None = None
@@ -68,20 +74,25 @@ class Session:
 
     @classmethod
     def restore(
-        cls, params: SumParams, parts: Mapping[RecordPart, bytes], entropy: Entropy, unseal: Unseal
+        cls, params: SumParams, parts: Mapping[RecordPart, bytes], entropy: Entropy, unseal: Unseal,
+        coin_link: CoinLink | None = None,
     ) -> Session:
         """Continue from the parts of the record found on disk; raise `StorageError` if they are damaged or foreign."""
-        session = cls(params, entropy, unseal)
+        session = cls(params, entropy, unseal, coin_link)
         session._record = record.restore_state(params, parts)
         session._input = record.restore_input(params, parts)
+        session._answered = record.restore_shares(params, parts)
         return session
 
     def _reset(self, attempt: int) -> None:
         self._exchange = Exchange(self._params, attempt)
         self._jobs.forget()
         self._pace = Pace()
+        self._summing = Summing(self._params, self._exchange, self._pace, self._jobs)
+        self._checks = Checks(
+            self._params, attempt, self._unseal, self._coin_link, self._pace, self._jobs, self._summing, self._answered
+        )
         self._masked: jobs.MaskedInput | None = None
-        self._has_reported = False
         self._is_opened = False
 
     @property
@@ -98,12 +109,19 @@ class Session:
         """Whether to read a chunk from the network: right attempt, size and sender, of use, not at hand."""
         if self._view is None or self._silent is not None:
             return False
-        return self._exchange.is_expected(self._view, ref, size_bytes, sender)
+        lane = self._checks.boxes if ref.lane == Lane.SHARES else self._exchange
+        return lane.is_expected(self._view, ref, size_bytes, sender)
 
     def handle(self, event: Event) -> list[Effect]:
         """Take one event and return what to do, in order."""
         if self._silent is not None:
             return []
+        try:
+            return self._handle(event)
+        except Unsafe as unsafe:
+            return self._fall_silent(str(unsafe))
+
+    def _handle(self, event: Event) -> list[Effect]:
         match event:
             case ViewChanged():
                 return self._on_view(event.view)
@@ -112,13 +130,13 @@ class Session:
             case ChunkArrived():
                 return self._on_chunk(event)
             case WantArrived():
-                return [] if self._view is None else self._exchange.serve(self._view, event.sender, event.ref)
+                return self._on_want(event)
             case TimerFired():
                 return self._on_timer(event.name)
             case ComputeDone():
                 return self._on_result(event)
             case PeerUp():
-                return [] if self._view is None else self._exchange.wants(self._view, event.member)
+                return self._wants(event.member)
             case _:
                 assert_never(event)
 
@@ -131,10 +149,27 @@ class Session:
         if self._view is None or view.attempt != self._view.attempt:
             self._reset(view.attempt)
         self._view = view
-        contradiction = record.find_contradiction(self._params, view, self._record, self._input is not None)
+        has_input, answered = self._input is not None, self._checks.answered
+        contradiction = record.find_contradiction(self._params, view, self._record, has_input, answered)
         if contradiction is not None:
             return self._fall_silent(contradiction)
-        return self._exchange.recheck(view) + self._advance()
+        return self._exchange.recheck(view) + self._checks.boxes.recheck(view) + self._advance()
+
+    def _on_want(self, event: WantArrived) -> list[Effect]:
+        view, mine = self._view, self._record
+        if view is None:
+            return []
+        if event.ref.lane == Lane.SHARES:
+            return self._checks.boxes.serve(view, event.sender, event.ref)
+        effects = self._exchange.serve(view, event.sender, event.ref)
+        if self._exchange.is_asked_again(view, event.ref) and mine is not None and mine.attempt == view.attempt:
+            effects += self._offer(view, mine)  # lost in a crash, and an owner sums again
+        return effects
+
+    def _wants(self, only: MemberId | None) -> list[Effect]:
+        if self._view is None:
+            return []
+        return self._exchange.wants(self._view, only) + self._checks.boxes.wants(self._view, only)
 
     def _on_input(self, event: InputReady) -> list[Effect]:
         if self._input is not None:
@@ -147,6 +182,8 @@ class Session:
     def _on_chunk(self, event: ChunkArrived) -> list[Effect]:
         if not self.is_chunk_expected(event.ref, len(event.data), event.sender):
             return [Note(f"dropped an unexpected chunk from member {event.sender}")]
+        if event.ref.lane == Lane.SHARES and self._view is not None:
+            return self._checks.boxes.arrived(self._view, event) + self._advance()
         self._exchange.arriving(event)
         return [self._jobs.start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
 
@@ -154,7 +191,7 @@ class Session:
         if self._view is None:
             return []
         timer = self._pace.fire(self._view, name)
-        wants = self._exchange.wants(self._view, None) if timer is Timer.WANT else []
+        wants = self._wants(None) if timer is Timer.WANT else []
         return wants + self._advance() if timer is not None else []
 
     def _on_result(self, event: ComputeDone) -> list[Effect]:
@@ -171,13 +208,17 @@ class Session:
             case Work.SUM, tuple(summed):
                 kept = [effect for chunk in summed for effect in self._exchange.add_sum(view, chunk)]
                 return kept + self._advance()
+            case Work.PROVE, proof_jobs.ProvenUpdate() | proof_jobs.NotProvable() as proven if self._record is not None:
+                shared = self._checks.on_proven(view, self._record, proven)
+                return ([] if shared is None else [self._keep(shared)]) + self._advance()
+            case Work.ANSWER, proof_jobs.Answered() as answered:
+                return self._checks.on_answered(view, answered) + self._advance()
             case Work.UNMASK, jobs.Unmasked() as unmasked:
                 self._is_opened = True
-                weight = sum(view.committed[member].weight for member in view.included)
-                return [SumOpened(unmasked.values, weight, unmasked.digest)]
-            case Work.UNMASK, jobs.NotOpened() as failed:
+                return [SumOpened(unmasked.values, weight_of_sum(self._params, view), unmasked.digest)]
+            case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
-                return [SumFailed(f"the openings do not give the secret of member {failed.member}")]
+                return [SumFailed(failed.reason)]
             case _:
                 raise TypeError(f"job {running.work.value} returned {type(event.result).__name__}")
 
@@ -208,15 +249,23 @@ class Session:
             case Phase.COMMIT:
                 return self._commit(view, mine)
             case Phase.ROSTER:
-                return self._offer(view, mine) + self._report(view)
+                return self._offer(view, mine) + self._summing.report(view)
             case Phase.DIGEST:
-                return self._offer(view, mine) + self._sum(view)
+                return self._offer(view, mine) + self._summing.sum(view)
             case Phase.SUMACK:
-                return self._offer(view, mine) + self._sum(view) + self._acknowledge_sum(view)
+                return self._offer(view, mine) + self._summing.sum(view) + self._summing.acknowledge(view)
+            case Phase.COIN:
+                self._exchange.drop_masked(view)
+                return self._offer(view, mine) + self._checks.reveal_link(view)
+            case Phase.SHARE:
+                return self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
+            case Phase.PROOF:
+                dealing = self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
+                return dealing + self._checks.answer(view, self._exchange)
             case Phase.REVEAL | Phase.REVEAL2:
                 return self._reveal(view, mine)
             case Phase.RESULT:
-                return self._open(view)
+                return self._open(view, mine)
             case _:
                 assert_never(view.phase)
 
@@ -273,7 +322,8 @@ class Session:
             return effects
         if mine.committed.qualified != view.qualified:
             return self._fall_silent("other qualified members than those masked for on record")
-        return effects + self._pace.submit(view, CommitMessage(mine.committed.root, mine.committed.weight))
+        weight = mine.committed.weight if self._params.has_public_weights else 0
+        return effects + self._pace.submit(view, CommitMessage(mine.committed.root, weight))
 
     def _offer(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         """Mask the vector if need be; let chunks leave once the ledger holds their root."""
@@ -307,77 +357,39 @@ class Session:
         self._masked = masked
         return effects + self._advance()
 
-    def _report(self, view: SumView) -> list[Effect]:
-        """As an owner, report each chunk complete, or after a while who is missing."""
-        missing = self._exchange.missing_masked(view)
-        waiting = self._pace.start(view, Timer.WANT, Timer.REPORT) if missing else []
-        if self._params.me in view.posted or (missing and not self._pace.is_report_due(view)):
-            return waiting
-        if not self._exchange.owned_open(view):
-            return []
-        return waiting + self._pace.submit(view, RosterMessage(view.step, tuple(missing)))
-
-    def _sum(self, view: SumView) -> list[Effect]:
-        """As an owner, sum over U, post the digests, send the sums to everyone."""
-        unsafe = find_unsafe(self._params, view)
-        if unsafe is not None:
-            return self._fall_silent(unsafe)
-        parts = self._exchange.collect_parts(view)
-        if parts is None:
-            return self._pace.start(view, Timer.WANT)
-        if parts:
-            self._exchange.begin_sums(chunk for chunk, _ in parts)
-            return [self._jobs.start(Running(Work.SUM), jobs.SumChunks(parts))]
-        effects = self._exchange.push_sums(view)
-        digests = self._exchange.own_digests(view)
-        if view.phase is not Phase.DIGEST or digests is None or self._params.me in view.posted:
-            return effects
-        return self._pace.submit(view, DigestMessage(digests)) + effects
-
-    def _acknowledge_sum(self, view: SumView) -> list[Effect]:
-        if self._params.me not in view.present:
-            return []
-        missing = self._exchange.missing_sums(view)
-        if missing:
-            waiting = self._pace.start(view, Timer.WANT, Timer.REPORT)
-            withheld = tuple(chunk for chunk in missing if view.owners[chunk] != self._params.me)
-            self._has_reported = self._has_reported or self._params.me in view.posted
-            if self._has_reported or not withheld or not self._pace.is_report_due(view):
-                return waiting
-            return waiting + self._pace.submit(view, SumAckMessage(None, withheld), "missing")
-        if self._params.me in view.acked:
-            return []
-        digests = tuple(view.digests[chunk] for chunk in range(len(view.qualified)))
-        whole = compute_list_digest(self._params, view.attempt, digests)
-        return self._pace.submit(view, SumAckMessage(whole, ()), "acknowledged")
-
     def _reveal(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         if not view.is_unmasked or self._params.me not in view.present or self._params.me in view.posted:
             return []
-        unsafe = find_unsafe(self._params, view)
-        if unsafe is not None:
-            return self._fall_silent(unsafe)
+        refuse_unsafe(self._params, view)
         opening = Opening(view.qualified, view.included)
         effects: list[Effect] = []
         if mine.opening is None:
             effects.append(self._keep(replace(mine, opening=opening)))
         elif mine.opening != opening:
             return self._fall_silent("another unmasking than the one on record")
-        reveal = first_reveal if view.phase is Phase.REVEAL else second_reveal
-        message = reveal(self._params, view, mine, opening)
+        if view.phase is Phase.REVEAL:
+            share = self._checks.opening(view, opening.included)
+            message = first_reveal(self._params, view, mine, opening, share)
+        else:
+            message = second_reveal(self._params, view, mine, opening)
         return effects if message is None else effects + self._pace.submit(view, message)
 
-    def _open(self, view: SumView) -> list[Effect]:
+    def _open(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         if self._is_opened or self._jobs.is_running(Work.UNMASK) or self._params.me not in view.present:
             return []
         chunks = [self._exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
         whole = tuple(chunk for chunk in chunks if chunk is not None)
         if len(whole) < len(chunks):
-            return self._pace.start(view, Timer.WANT)
-        self._exchange.drop_masked()
+            again = self._offer(view, mine) if self._exchange.owned_open(view) else []
+            return again + self._pace.start(view, Timer.WANT) + self._summing.sum(view)
+        self._exchange.drop_masked(view)
         b, a = collect_openings(view)
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
-        return [self._jobs.start(Running(Work.UNMASK), jobs.Unmask(self._context(view), whole, b, a, points))]
+        bound = (view.coin, view.sum_sketch) if self._params.rule == RULE_BOUND else (None, None)
+        if self._params.rule == RULE_BOUND and None in bound:
+            return self._fall_silent("a result is asked for before the sketch of the sum is open")
+        job = jobs.Unmask(self._context(view), whole, b, a, points, *bound)
+        return [self._jobs.start(Running(Work.UNMASK), job)]
 
     def _context(self, view: SumView) -> SumContext:
         return SumContext(self._params.chain_id, self._params.study, self._params.round, view.attempt)

@@ -8,6 +8,11 @@ and added to the row's buckets, rotated by a shift drawn for that row and block.
 apart would share a bucket in all four rows, and pairs that cancel there would be found by looking for them. A dense
 matrix of signs then takes the 4 * 4096 buckets to 256 numbers. E |A x|^2 = 256 * 4 * |x|^2.
 
+Masked vectors are sketched modulo 2^32 with words instead of signs in the dense matrix: signs would lose 2^31, of
+which every bucket's four multiples cancel. With words any difference that is left in one bucket is missed with 2^-256,
+also one of 2^31 (each output then is 2^31 times a random bit); differences cancel in all four rows of buckets with
+2^-48 for a pair of coordinates.
+
 Range: every result is a signed sum of 4 d coordinates below 2^31 in size, so for d < 2^30 it stays below 2^63.
 """
 
@@ -22,14 +27,10 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.smpc.ring import RING, RingVector
+from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, OUTPUTS
+from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
 
-OUTPUTS: Final = 256
-"""k: numbers in a sketch."""
-FOLD_ROWS: Final = 4
-"""R: independent folds."""
 BUCKETS: Final = 4096
-MAX_SKETCHED: Final = (1 << 30) - 1
 COIN_BYTES: Final = 32
 
 _BLOCKS: Final = 16
@@ -52,15 +53,15 @@ def sketch_integers(coin: bytes, values: NDArray[np.int32]) -> IntVector:
 
 
 def sketch_ring(coin: bytes, values: RingVector) -> RingVector:
-    """Return A y modulo 2^32, uint32 (256,), for a masked vector (d,)."""
+    """Return a sketch modulo 2^32, uint32 (256,), for a masked vector (d,): linear, and never compared with A x."""
     signed = values.view(np.int32)
     folded = np.concatenate([_fold(_Row(coin, row, values.size), signed, False) for row in _rows(coin, values)])
-    return _mix(coin, folded & 0xFFFFFFFF).astype(RING)
+    return _mix_ring(coin, folded.astype(RING))
 
 
 def _rows(coin: bytes, values: NDArray[np.int32] | RingVector) -> range:
-    if len(coin) != COIN_BYTES or values.ndim != 1 or values.size > MAX_SKETCHED:
-        raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_SKETCHED} integers")
+    if len(coin) != COIN_BYTES or values.ndim != 1 or values.size > MAX_LENGTH:
+        raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_LENGTH} integers")
     return range(FOLD_ROWS)
 
 
@@ -121,6 +122,17 @@ def _add_blocks(sums: NDArray[np.int32] | IntVector, signed: NDArray[np.int32], 
         block = signed[at : at + BUCKETS]
         place = sums[shift : shift + block.size]
         np.add(place, block, out=place)
+
+
+def _mix_ring(coin: bytes, folded: RingVector) -> RingVector:
+    """Return random words (256, 16384) times the buckets, modulo 2^32."""
+    stream = _stream(coin, "words", 0)
+    mixed = np.empty(OUTPUTS, RING)
+    step = 16
+    for start in range(0, OUTPUTS, step):
+        words = np.frombuffer(stream.read(step * folded.size * ELEMENT_BYTES), RING).reshape(step, folded.size)
+        mixed[start : start + step] = (words * folded).sum(axis=1, dtype=RING)
+    return mixed
 
 
 def _mix(coin: bytes, folded: IntVector) -> IntVector:

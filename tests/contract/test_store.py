@@ -10,7 +10,7 @@ import pytest
 
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError
-from fednode.ids import NO_HASH, Height
+from fednode.ids import NO_HASH, Hash, Height
 from fednode.ledger import transaction as tx
 from fednode.ledger.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
 from fednode.ledger.genesis import Genesis, genesis_state
@@ -95,8 +95,8 @@ class MemoryStore:
 class ChainMaker:
     """Makes decided blocks: executes transactions and signs certificates with every member's key."""
 
-    def __init__(self, size: int = 4) -> None:
-        self.genesis = make_test_genesis(size, TERMS)
+    def __init__(self, size: int = 4, terms: tx.StudyTerms = TERMS) -> None:
+        self.genesis = make_test_genesis(size, terms)
         self.tip = genesis_tip(self.genesis.chain_id, self.genesis.member_set, self.genesis.time_ms)
         self.state = genesis_state(self.genesis)
         self.certificate: Certificate | None = None
@@ -115,7 +115,8 @@ class ChainMaker:
     def decide(self, *transactions: tx.Transaction) -> DecidedBlock:
         height, time_ms = self.tip.height + 1, self.tip.time_ms + 10
         context = BlockContext(self.genesis.chain_id, height, time_ms, self.tip.proposer(0), ())
-        applied = apply_block(self.state, BlockTime(context.height, context.time_ms), transactions, (), self.versions)
+        at = BlockTime(height, time_ms, Hash(self.tip.block_hash))
+        applied = apply_block(self.state, at, transactions, (), self.versions)
         done = Execution(
             tuple(t.data for t in transactions), compute_root(receipts_data(applied.receipts)), applied.state.root,
             compute_params_hash(version_at(applied.state, height + 1)), get_member_set(applied.state),

@@ -36,7 +36,7 @@ def test_limbs_of_the_largest_federation_do_not_wrap() -> None:
 
 def test_lanes_no_honest_member_can_cause_are_refused() -> None:
     with pytest.raises(Rejected, match="larger than"):
-        lanes.decode_sum(np.array([3 * 65535 + 1, 0, 0, 0], np.uint32), 3)
+        lanes.decode_sum(np.array([3 * 255 + 1, *7 * [0]], np.uint32), 3)
     with pytest.raises(Rejected, match="multiple"):
         lanes.decode_sum(np.zeros(5, np.uint32), 3)
 
@@ -94,13 +94,13 @@ def test_contradictory_statistics_are_rejected(spec: StudySpec) -> None:
     good = lanes.encode_statistics(spec, rows)
     assert len(good) == lanes.statistics_lane_count(spec)
     lanes.decode_statistics(spec, good, 1)
-    for lane, value in ((0, 3), (4, 2), (12, 3), (12, 0), (17, 5), (21, 0), (22, 4)):
+    for lane, value in ((0, 3), (8, 2), (24, 3), (24, 0), (34, 5), (43, 0), (44, 4)):
         bad = good.copy()
         bad[lane] = value
         with pytest.raises(Rejected):
             lanes.decode_statistics(spec, bad, 1)
     with pytest.raises(Rejected, match="lanes"):
-        lanes.decode_statistics(spec, good[:-4], 1)
+        lanes.decode_statistics(spec, good[:-8], 1)
 
 
 # --- metrics --------------------------------------------------------------------------------------------------
@@ -150,14 +150,14 @@ def test_loss_and_accuracy_are_integers_of_known_size() -> None:
 def test_more_than_two_classes_have_no_histogram() -> None:
     metrics = lanes.measure(np.eye(3) * 9, np.array([0, 1, 2]))
     assert metrics.auc_ppm is None
-    assert len(lanes.encode_metrics(metrics)) == 12
+    assert len(lanes.encode_metrics(metrics)) == 24
 
 
 def test_contradictory_metrics_are_rejected(spec: StudySpec) -> None:
     good = lanes.encode_metrics(lanes.measure(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([1, 1])))
     assert len(good) == lanes.metric_lane_count(spec)
     lanes.decode_metrics(spec, good, 1)
-    for lane, value in ((0, 1), (4, 3), (10, 5000), (12, 1)):
+    for lane, value in ((0, 1), (8, 3), (20, 5000), (24, 1)):
         bad = good.copy()
         bad[lane] = value
         with pytest.raises(Rejected):

@@ -66,7 +66,8 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     model = initial_model(Layout.of(spec), STUDY)
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
-    name = model_hash(STUDY, 7, spec, scaling, model)
+    first = replace(spec, sum_rule=None, weights="public")  # as specifications were before there was a choice
+    name = model_hash(STUDY, 7, first, scaling, model)
     assert name.hex() == "53c26c7e3d4c8d9f23c034b27d6af98d7cce673b71dbd5616b1df6f6439fa6bf"
 
 
@@ -126,6 +127,7 @@ def test_merge_is_the_weighted_mean_of_quantised_updates(spec: StudySpec) -> Non
 
 
 def test_a_sum_beyond_the_clip_is_rejected_at_the_bound(spec: StudySpec) -> None:
+    spec = replace(spec, sum_rule=None, weights="public")
     model = np.zeros(1, np.int64)
     bound = sum_bound(100, spec.max_weight, 4)
     for value in (bound, -bound):
@@ -134,9 +136,47 @@ def test_a_sum_beyond_the_clip_is_rejected_at_the_bound(spec: StudySpec) -> None
             merge(model, np.array([value + (1 if value > 0 else -1)]), spec, 100, 4)
 
 
-def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec) -> None:
+def test_with_proofs_only_what_cannot_be_computed_is_refused(spec: StudySpec) -> None:
+    """A liar proves up to 1.2 times the clip, and what liars add to the sum may be several times that."""
+    model = np.zeros(1, np.int64)
+    honest = sum_bound(100, spec.max_weight, 4)
+    for value in (6 * honest, -6 * honest):
+        merged = merge(model, np.array([value]), spec, 100, 4)
+        assert merged.tolist() == slow_merge([0], [value], spec.clip_q24, spec.max_weight, 100)
+    largest = replace(spec, clip_q24=MAX_CLIP_Q24, max_weight=MAX_WEIGHT)
+    limit = ((1 << 62) - 1) // merge_factor(MAX_CLIP_Q24, MAX_WEIGHT, 1)
+    for value in (limit, -limit):
+        merged = merge(model, np.array([value]), largest, 1, 4)
+        assert merged.tolist() == slow_merge([0], [value], MAX_CLIP_Q24, MAX_WEIGHT, 1)
+    with pytest.raises(Rejected, match="beyond the clip"):
+        merge(model, np.array([limit + 1]), largest, 1, 4)
+    with pytest.raises(Rejected, match="beyond the clip"):
+        merge(model, np.array([-(2**31)]), largest, 1, 4)
+
+
+def test_no_product_of_the_merge_reaches_63_bits_whatever_is_proven(spec: StudySpec) -> None:
+    for weight_sum in (1, 2, 3, 1000, 4 * MAX_WEIGHT):
+        for clip_q24 in (1, UNIT, MAX_CLIP_Q24):
+            extreme = replace(spec, clip_q24=clip_q24, max_weight=MAX_WEIGHT)
+            factor = merge_factor(clip_q24, MAX_WEIGHT, weight_sum)
+            for value in (2**31 - 1, -(2**31), 1, 0):
+                try:
+                    merged = merge(np.zeros(1, np.int64), np.array([value]), extreme, weight_sum, 4)
+                except Rejected:
+                    assert abs(value) * factor >= 1 << 62
+                else:
+                    assert merged.tolist() == slow_merge([0], [value], clip_q24, MAX_WEIGHT, weight_sum)
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec, is_proven: bool) -> None:
     model, total = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    if not is_proven:
+        spec = replace(spec, sum_rule=None, weights="public")
     for weight_sum, members in ((0, 4), (3, 4), (4 * spec.max_weight + 1, 4), (300, MAX_MEMBERS + 1), (0, 0)):
+        if is_proven and weight_sum == 3:  # members of weight 0 are possible
+            assert merge(model, total, spec, weight_sum, members).tolist() == [0, 0]
+            continue
         with pytest.raises(Rejected, match="weight sum"):
             merge(model, total, spec, weight_sum, members)
     for bad in (np.zeros(3, np.int64), np.zeros(2, np.int32), np.zeros((1, 2), np.int64)):

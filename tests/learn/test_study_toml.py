@@ -18,8 +18,10 @@ from fednode.learn.spec import (
     LabelRule,
     NumberColumn,
     StudySpec,
+    decode_study,
     feature_count,
     label_of,
+    study_bytes,
 )
 from fednode.learn.study_toml import check_members, parse_study, to_micro, to_toml
 
@@ -32,11 +34,18 @@ def test_decimals_are_exact_and_defaults_filled_in(spec: StudySpec) -> None:
     assert spec.columns[1] == NumberColumn("pressure", "", 80_500_000, 200_000_000, ("?", "0"))
     assert spec.columns[2] == CategoryColumn("sex", ("0", "1"), ("?",))
     assert label_of(spec) == LabelColumn("disease", ("not disease > 0", "disease > 0"), LabelRule(">", 0), ("?",))
-    assert (spec.weights, spec.max_weight, spec.timeouts.train_timeout_s) == ("public", 1023, 60)
+    assert (spec.weights, spec.max_weight, spec.timeouts.train_timeout_s) == ("hidden", 1023, 60)
 
 
 def test_written_text_reads_back_equal(spec: StudySpec) -> None:
     assert parse_study(to_toml(spec)) == spec
+
+
+def test_a_study_of_the_first_sum_rule_names_it_in_its_file_alone(study_text: str) -> None:
+    old = parse_study(study_text.replace("[training]", "[training]\nsum_rule = 1", 1))
+    assert (old.sum_rule, old.weights, old.is_proven) == (None, "public", False)
+    assert parse_study(to_toml(old)) == old and decode_study(study_bytes(old)) == old
+    assert parse_study(study_text).sum_rule == 2
 
 
 @given(

@@ -42,6 +42,7 @@ from fednode.ledger.state import MEMBERS_KEY, State, get_members
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from tests.contract.test_store import ChainMaker, MemoryStore
+from tests.ledger.proven_world import ProvenWorld
 from tests.ledger.world import SeededEntropy, World, make_card, seed_of
 
 
@@ -50,7 +51,7 @@ class RoundWorld(World):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.maker = ChainMaker(self.size)
+        self.maker = ChainMaker(self.size, self.terms)
         assert self.maker.genesis == self.genesis, "both make the genesis of the same members and study"
         self.store = MemoryStore(self.genesis)
         self.blocks: list[DecidedBlock] = []
@@ -77,9 +78,13 @@ class RoundWorld(World):
         self.signers[MemberId(member)] = self.maker.signers[member] = signer
 
 
-def play(rounds: int = 2) -> RoundWorld:
+class ProvenRoundWorld(RoundWorld, ProvenWorld):
+    """The same with a study of sum rule 2."""
+
+
+def play(rounds: int = 2, make: type[RoundWorld] = RoundWorld) -> RoundWorld:
     """Return a world in which everybody joined and played so many rounds honestly."""
-    world = RoundWorld()
+    world = make()
     assert all(receipt.ok for receipt in world.block(*((member, world.ready(member)) for member in world.members)))
     for _ in range(rounds):
         world.finish_round()

@@ -36,8 +36,8 @@ BODIES: list[tx.Body] = [
     tx.Result(S, 1, 0, tx.Outcome.FAILED, "out of bounds", H, bytes(32), 0),
     tx.Expire(S, 1, 0, 17),
     tx.Coin(S, 1, 0, H),
-    tx.ShareRoot(S, 1, 0, H),
-    tx.Proof(S, 1, 0, b"proof"),
+    tx.ShareRoot(S, 1, 0, bytes(1024), H, H),
+    tx.Proof(S, 1, 0, 0, tx.SumCheck.RIGHT, bytes(1072)),
     tx.Verdict(S, 1, 0, b"verdict"),
     Memo("ethics vote 17/2026"),
 ]
@@ -99,7 +99,7 @@ def test_too_large_a_transaction_is_refused_at_both_ends() -> None:
         tx.Roster(S, 1, 0, 0, tuple((60_000 + n, MemberId(65_000)) for n in range(5000))),
         tx.Reveal(S, 1, 0, H, *[tuple((MemberId(65_000 + m), H) for m in range(256))] * 2),
         tx.Answer(S, 1, 0, tuple((MemberId(65_000 + m), H, H) for m in range(256))),
-        tx.Proof(S, 1, 0, bytes(32_768)),
+        tx.Proof(S, 1, 0, 0, tx.SumCheck.RIGHT, bytes(1072)),
     ],
     ids=lambda body: type(body).__name__,
 )

@@ -160,8 +160,12 @@ class World:
         before = self.state
         receipt = self.post(member, body)
         assert not receipt.ok, "the rules accepted it"
-        assert get_round(before, self.study) == get_round(self.state, self.study)
+        assert self.visible(before) == self.visible(self.state)
         return receipt.reason
+
+    def visible(self, state: State) -> RoundRecord | None:
+        """The round, as far as only messages change it."""
+        return get_round(state, self.study)
 
     def ready_all(self, *members: int) -> None:
         for member in members or self.members:

@@ -6,7 +6,7 @@ import pytest
 
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
-from fednode.ids import Height, MemberId, View
+from fednode.ids import NO_HASH, Height, MemberId, View
 from fednode.ledger.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
 from fednode.ledger.bodies import Memo
 from fednode.ledger.identity import make_identity_card
@@ -26,7 +26,7 @@ class Node:
 
     def __init__(self) -> None:
         self.world = World(4)
-        self.chain = Chain(self.world.chain_id, self.world.state, 0)
+        self.chain = Chain(self.world.chain_id, self.world.state, 0, NO_HASH)
         genesis = self.world.genesis
         self.tip: Tip = genesis_tip(genesis.chain_id, genesis.member_set, genesis.time_ms)
         self.certificate: Certificate | None = None

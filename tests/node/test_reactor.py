@@ -32,6 +32,7 @@ from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
+from fednode.proofs.coin import derive_chain
 from tests.ledger.world import make_cards, seed_of
 
 
@@ -94,11 +95,12 @@ class Stage:
         sign_state = SignStateFile(root / "sign")
         sign_state.create(record)
         self.store = open_store(root / "chain", genesis)
-        chain = Chain(self.chain_id, self.store.load_state(), 0)
+        chain = Chain(self.chain_id, self.store.load_state(), 0, self.store.tip.block_hash)
         member = MemberId(1)
         site = Site(
             self.chain_id, member, bytes(32), None, lambda box: box, lambda name, study: None,  # type: ignore[arg-type]
             lambda study: False, lambda study, number: {}, chain.holds_message,
+            lambda study: derive_chain(Secret(bytes(32)), self.chain_id, study, 64),
         )
         replica = Replica(self.store.tip, None, chain, VoteSigner(self.chain_id, member, signer, record))
         self.core = Core(Identity(self.chain_id, member, signer), chain, replica, Studies(site))

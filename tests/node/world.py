@@ -34,6 +34,7 @@ from fednode.node import wire
 from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
 from fednode.node.studies import Site, Studies
+from fednode.proofs.coin import derive_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.machine import RecordParts
 from fednode.rounds.terms import terms_from_spec
@@ -43,6 +44,9 @@ from tests.contract.test_store import MemoryStore
 from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
 from tests.rounds.world import Stream
+
+LINKS = 512
+"""Length of a hash chain: what a test takes, not what a term may."""
 
 START_MS = 1_700_000_000_000
 WORK_MS = 30
@@ -155,7 +159,7 @@ class World:
 
     def _start(self, node: Node) -> None:
         disk, chain_id = node.disk, self.genesis.chain_id
-        chain = Chain(chain_id, disk.store.load_state(), disk.store.tip.height)
+        chain = Chain(chain_id, disk.store.load_state(), disk.store.tip.height, disk.store.tip.block_hash)
         certificate = disk.store.get_certificate(disk.store.tip.height) if disk.store.tip.height else None
         signer = VoteSigner(chain_id, node.number, node.signer, disk.record)
         replica = Replica(disk.store.tip, certificate, chain, signer)
@@ -168,6 +172,7 @@ class World:
             chain_id, node.number, x25519_public(node.seal_secret), Stream("node", node.number, node.epoch, self.seed),
             lambda box: unseal(node.seal_secret, box), lambda name, study: "t.csv" if node.worker else None,
             lambda study: node.auto_approve, load, chain.holds_message,
+            lambda study: derive_chain(node.seal_secret, chain_id, study, LINKS),
         )
         node.core = Core(Identity(chain_id, node.number, node.signer), chain, replica, Studies(site))
         node.timers.clear()

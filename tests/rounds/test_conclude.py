@@ -12,22 +12,25 @@ from fednode.learn.lanes import encode_limbs, metric_lane_count, scaling_from, s
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, read_model
 from fednode.learn.schema import Scaling
-from fednode.learn.spec import Layout
+from fednode.learn.spec import Layout, StudySpec
 from fednode.learn.study_toml import parse_study
 from fednode.ledger.records import RoundKind
 from fednode.rounds.jobs import Conclude, Conclusion, run, vector_length
 from tests.rounds.training import study_text
 
-SPEC = parse_study(study_text())
+SPEC = parse_study(study_text(sum_rule=1))
+PROVEN = parse_study(study_text())
 STUDY = b"s" * 32
 SCALING = Scaling((1 << 23, 1 << 23), (1 << 22, 1 << 22))
 START = ModelFile(STUDY, 3, SPEC, SCALING, initial_model(Layout.of(SPEC), STUDY))
-EDGES = [0, 1, -1, 2**31 - 1, -(2**31), 65535, 65536, 4 * 65535, 5 * 65535]
+EDGES = [0, 1, -1, 2**31 - 1, -(2**31), 255, 256, 4 * 255, 5 * 255]
 
 
-def conclude(kind: RoundKind, total: NDArray[np.int32], weight: int = 4, members: int = 4) -> Conclusion:
+def conclude(
+    kind: RoundKind, total: NDArray[np.int32], weight: int = 4, members: int = 4, spec: StudySpec = SPEC
+) -> Conclusion:
     start = None if kind is RoundKind.STATISTICS else START
-    found = run(Conclude(SPEC, STUDY, 4, kind, start, total, weight, members))
+    found = run(Conclude(spec, STUDY, 4, kind, start, total, weight, members))
     assert isinstance(found, Conclusion)
     return found
 
@@ -39,14 +42,19 @@ def check(found: Conclusion) -> None:
     assert len(found.failure) <= 100
 
 
-@given(st.sampled_from(list(RoundKind)), st.integers(0, 2**32), st.integers(0, 2**16), st.integers(3, 256))
-def test_any_vector_gives_a_conclusion(kind: RoundKind, seed: int, weight: int, members: int) -> None:
+@given(
+    st.sampled_from(list(RoundKind)), st.integers(0, 2**32), st.integers(0, 2**16), st.integers(3, 256),
+    st.sampled_from([SPEC, PROVEN]),
+)
+def test_any_vector_gives_a_conclusion(
+    kind: RoundKind, seed: int, weight: int, members: int, spec: StudySpec
+) -> None:
     random = np.random.default_rng(seed)
     length = vector_length(SPEC, kind)
     total = random.integers(-(2**31), 2**31, length).astype(np.int32)
     edges = random.random(length) < random.random()
     total[edges] = random.choice(np.array(EDGES, np.int64), int(edges.sum())).astype(np.int32)
-    check(conclude(kind, total, weight, members))
+    check(conclude(kind, total, weight, members, spec))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=40, max_size=40), st.integers(3, 256))
@@ -72,6 +80,18 @@ def test_metrics_at_the_edges_are_judged_not_believed() -> None:
     lanes = metric_lane_count(SPEC)
     for values in ([10, 11, 0], [10, 5, 2**63], [2**62, 0, 0], [0, 0, 0]):
         total = np.zeros(lanes, np.uint32)
-        total[:12] = encode_limbs(np.array(values, np.uint64))
+        total[:24] = encode_limbs(np.array(values, np.uint64))
         found = conclude(RoundKind.CLOSING, total.view(np.int32))
         assert bool(found.failure) == (values != [0, 0, 0]), (values, found)
+
+
+def test_with_proofs_a_liar_among_the_measures_ends_no_round() -> None:
+    lanes, size = metric_lane_count(PROVEN), Layout.of(PROVEN).size
+    for lie in (2**31 - 1, -(2**31), 5 * 255):
+        total = np.zeros(lanes, np.int32)
+        total[0] = lie
+        closing = conclude(RoundKind.CLOSING, total, spec=PROVEN)
+        assert not closing.failure and closing.metrics is None and closing.model_hash == START.hash
+        training = conclude(RoundKind.TRAINING, np.concatenate([np.zeros(size, np.int32), total]), spec=PROVEN)
+        assert not training.failure and training.metrics is None and training.model_file is not None
+        assert conclude(RoundKind.CLOSING, total).failure

@@ -11,6 +11,8 @@ from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from tests.rounds.training import points, strange_table
 from tests.rounds.world import Absence, World, check_models, check_sums, failed
 
+pytestmark = pytest.mark.usefixtures("sum_rule")
+
 ALL = (1, 2, 3, 4)
 
 
@@ -30,7 +32,7 @@ def test_statistics_training_closing_end_with_one_model() -> None:
     assert world.life.model_hash == world.reports[3].model_hash == world.reports[4].model_hash
     check_sums(world)
     check_models(world)
-    assert not world.refused
+    assert all(isinstance(body, tx.Result) for _, body, _ in world.refused), "a quorum of results may be faster"
     assert all(not member.disk.records for member in world.members.values()), "secrets of closed rounds remain"
     assert all(not member.problems for member in world.members.values())
 
@@ -43,11 +45,17 @@ def test_target_accuracy_ends_training_early() -> None:
     assert world.reports[-1].kind == RoundKind.CLOSING
 
 
+def skip_foreign(phase: Phase, sum_rule: int) -> None:
+    if sum_rule == 1 and phase in (Phase.COIN, Phase.SHARE, Phase.PROOF):
+        pytest.skip("the rule has no such phase")
+
+
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
 @pytest.mark.parametrize(
     "round_number", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_one_member_gone_for_good(phase: Phase, round_number: int) -> None:
+def test_one_member_gone_for_good(phase: Phase, round_number: int, sum_rule: int) -> None:
+    skip_foreign(phase, sum_rule)
     world = World(rounds=1, seed=int(phase), absences=(Absence(3, phase, round_number),)).run().settle()
     assert world.status == StudyStatus.FINISHED
     report = world.reports[round_number]
@@ -62,8 +70,9 @@ def test_one_member_gone_for_good(phase: Phase, round_number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
-def test_one_member_gone_for_a_while_is_counted_again(phase: Phase) -> None:
+def test_one_member_gone_for_a_while_is_counted_again(phase: Phase, sum_rule: int) -> None:
     """Gone for longer than any phase: absent in this round, ready again, counted in a later one."""
+    skip_foreign(phase, sum_rule)
     world = World(rounds=100, seed=int(phase), absences=(Absence(2, phase, 1, down_ms=6_000),))
     world.run(lambda w: len(w.reports) > 2 and 2 in w.reports[-1].counted).settle()
     assert all(report.outcome == Outcome.OK for report in world.reports), [r.reason for r in world.reports]
@@ -73,8 +82,9 @@ def test_one_member_gone_for_a_while_is_counted_again(phase: Phase) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [Phase.KEYS, Phase.COMMIT, Phase.ROSTER, Phase.SUMACK, Phase.REVEAL, Phase.RESULT])
-def test_short_absence_costs_nothing(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ACK, Phase.ANSWER, Phase.REVEAL2)])
+def test_short_absence_costs_nothing(phase: Phase, sum_rule: int) -> None:
+    skip_foreign(phase, sum_rule)
     world = World(rounds=1, absences=(Absence(4, phase, 1, down_ms=150),)).run().settle()
     assert [report.counted for report in world.reports] == [ALL] * 3
     assert not any(report.absent for report in world.reports)

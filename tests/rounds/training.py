@@ -23,6 +23,7 @@ learning_rate = 0.5
 batch_size = 8
 local_epochs = 1
 rounds = {rounds}
+sum_rule = {sum_rule}
 clip = 2
 [stop]
 accuracy = {accuracy}
@@ -48,9 +49,9 @@ levels = ["left", "right"]
 """
 
 
-def study_text(rounds: int = 1, accuracy: float = 0) -> str:
+def study_text(rounds: int = 1, accuracy: float = 0, sum_rule: int = 2) -> str:
     """The study file."""
-    return STUDY.format(rounds=rounds, accuracy=accuracy)
+    return STUDY.format(rounds=rounds, accuracy=accuracy, sum_rule=sum_rule)
 
 
 def points(seed: int, count: int = 20) -> Table:

@@ -30,6 +30,7 @@ from fednode.ledger.records import Phase, RoundRecord, RoundReport, StudyRecord,
 from fednode.ledger.rules import BlockTime, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import State, get_report, get_round, get_study
 from fednode.ledger.transaction import Transaction
+from fednode.proofs.coin import derive_chain
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
@@ -41,6 +42,10 @@ from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
 
 BLOCK_MS = 10
+LINKS = 512
+SUM_RULE = 2
+"""Of the study of a world that is not told another; see `conftest`."""
+
 WORK_MS = 30
 END_MS = 600_000
 
@@ -108,7 +113,7 @@ class World:
         asleep: tuple[int, ...] = (), restart_ms: int = 50,
     ) -> None:
         self.random, self.seed, self.restart_ms = random.Random(seed), seed, restart_ms
-        self.spec = parse_study(study_text(rounds, accuracy))
+        self.spec = parse_study(study_text(rounds, accuracy, SUM_RULE))
         terms, data = terms_from_spec(self.spec), study_bytes(self.spec)
         genesis = make_genesis("test", make_cards(count), [GenesisStudy(terms, data)], 1000)
         self.chain_id = genesis.chain_id
@@ -208,6 +213,7 @@ class World:
         place = Place(
             self.chain_id, member.number, self.study, self.spec, path, x25519_public(member.seal_secret), entropy,
             open_box, load, self._holds_message,
+            lambda: derive_chain(member.seal_secret, self.chain_id, self.study, LINKS),
         )
         member.machine, member.height = StudyMachine(place), -1
         member.wanted.clear()

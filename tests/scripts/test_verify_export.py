@@ -35,11 +35,12 @@ from fednode.ledger.records import RoundReport
 from fednode.ledger.rules import Receipt, receipts_data
 from fednode.ledger.state import State, report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
-from fednode.ledger.verify import Level
+from fednode.ledger.verify import ChainEntry, Level, verify_chain
 from fednode.ledger.verify_export import verify_export
 from fednode.ledger.versions import VERSIONS
 from fednode.ledger.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
 from tests.ledger.chain import (
+    ProvenRoundWorld,
     RoundWorld,
     assemble,
     play,
@@ -115,6 +116,18 @@ def test_a_good_export_passes_and_tells_how_the_model_came_about(world: RoundWor
     assert [(r["round"], r["counted"], r["votes"], r["sum_held_by"]) for r in story["rounds"]] == [
         (number, [1, 2, 3, 4], [1, 2, 3], [1, 2, 3]) for number in (1, 2)
     ]
+
+
+def test_a_study_with_proofs_is_checked_too(tmp_path: Path) -> None:
+    """Hidden weights are committed to as 0: their sum is what a quorum voted for."""
+    world = play(2, ProvenRoundWorld)
+    path = tmp_path / "chain.fnx"
+    path.write_bytes(write(world))
+    done = run("--chain-id", world.chain_id.hex(), "--json", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [entry["weight"] for entry in json.loads(done.stdout)["lineage"]["rounds"]] == [40, 40]
+    entries = [ChainEntry(d.block.encoded, encode(d.certificate), receipts_data(d.receipts)) for d in world.blocks]
+    assert verify_chain(entries, world.genesis, Level.EXECUTION).is_whole
 
 
 def test_it_imports_nothing_of_fednode() -> None:

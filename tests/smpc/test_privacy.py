@@ -23,13 +23,14 @@ from fednode.codec import decode
 from fednode.crypto import Secret, unseal
 from fednode.errors import Rejected
 from fednode.ids import MemberId
+from fednode.proofs.context import SumContext
 from fednode.smpc import jobs, masks
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.feldman import reconstruct
 from fednode.smpc.keys import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.messages import Phase
-from fednode.smpc.prg import SumContext, apply_streams
+from fednode.smpc.prg import apply_streams
 from fednode.smpc.record import AttemptRecord, restore_state
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

@@ -194,3 +194,14 @@ def test_sums_at_the_edge_of_the_ring_are_centred() -> None:
     world.check()
     opened = world.nodes[MemberId(1)].opened[0][2]
     assert opened[:3].tolist() == [4 * (2**29 - 1), -(2**31), -4]
+
+
+@pytest.mark.parametrize("ledger", LEDGERS)
+def test_a_sum_that_everybody_lost_is_summed_again(ledger: type) -> None:
+    """All four crash after the acknowledgements: nobody holds the sum any more, and every dealer masks once more."""
+    world = World(4, seed=4894, ledger=ledger)
+    for member, crashes in zip(world.members, ({29}, {42, 55}, {44}, {37}), strict=True):
+        world.nodes[member].crash_at |= crashes
+    world.run()
+    world.check()
+    assert outcome(world) == "ok" and not world.ledger.voids

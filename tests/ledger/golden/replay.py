@@ -1,6 +1,6 @@
-"""Replays the golden chain from its genesis on and prints height, block hash and state root of every block.
+"""Replays the golden chains from their genesis on and prints height, block hash and state root of every block.
 
-    python -m tests.ledger.golden.replay
+    python -m tests.ledger.golden.replay [folder]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fednode.ids import Hash
 from fednode.ledger.block import Block, decode_block
 from fednode.ledger.genesis import genesis_state, parse_genesis
 from fednode.ledger.rules import BlockTime, apply_block
@@ -17,6 +18,9 @@ from fednode.ledger.verify import ChainEntry as Entry
 from fednode.ledger.verify import Level, verify_chain
 
 FOLDER = Path(__file__).resolve().parent
+"""The chain of a study without proofs, made before there were any."""
+PROVEN_FOLDER = FOLDER / "proven"
+"""The chain of a study of sum rule 2."""
 
 
 def describe(block: Block) -> str:
@@ -60,10 +64,11 @@ def replay(folder: Path) -> Iterator[str]:
     for entry in entries:
         block = decode_block(entry.block)
         transactions = tuple(decode_transaction(data) for data in block.transactions)
-        state = apply_block(state, BlockTime(block.height, block.header.time_ms), transactions).state
+        at = BlockTime(block.height, block.header.time_ms, Hash(block.header.parent_hash))
+        state = apply_block(state, at, transactions, block.evidence).state
         yield f"{block.height} {block.hash.hex()} {state.root.hex()}"
 
 
 if __name__ == "__main__":
-    for line in replay(FOLDER):
+    for line in replay(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER):
         sys.stdout.write(line + "\n")

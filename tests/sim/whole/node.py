@@ -23,6 +23,7 @@ from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
 from fednode.node.membership import FOLLOWER, has_changed
 from fednode.node.studies import Site, Studies
+from fednode.proofs.coin import derive_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.whole.disk import Disk
@@ -30,6 +31,9 @@ from tests.sim.whole.parts import Stream, do_work
 
 if TYPE_CHECKING:
     from tests.sim.whole.world import World
+
+LINKS = 512
+"""Length of a hash chain: what a test takes, not what a term may."""
 
 SLOW_MS = 300
 
@@ -90,7 +94,7 @@ class WholeNode:
         vote_signer = VoteSigner(chain_id, None, None, None) if is_follower else VoteSigner(
             chain_id, self.number, signer, record, Height(silent_until)
         )
-        chain = Chain(chain_id, state, tip.height, world.trouble.versions_of(self))
+        chain = Chain(chain_id, state, tip.height, tip.block_hash, world.trouble.versions_of(self))
         if chain.unknown_version is not None:
             self.halted_at = tip.height
             return
@@ -98,7 +102,9 @@ class WholeNode:
         site = Site(
             chain_id, self.number, x25519_public(seal_secret), Stream(world.key, self.slot, self.life),
             lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
-            disk.load_parts, chain.holds_message, lambda: self.core.catch_up.target is not None,
+            disk.load_parts, chain.holds_message,
+            lambda study: derive_chain(seal_secret, chain_id, study, LINKS),
+            lambda: self.core.catch_up.target is not None,
         )
         self.core = Core(Identity(chain_id, self.number, signer), chain, replica, Studies(site))
         self.is_up = True

@@ -16,7 +16,17 @@ from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.learn import lanes
 from fednode.learn.schema import Rows, Verdict
-from fednode.learn.spec import LabelColumn, Layout, Logistic, NumberColumn, Optimiser, StopRule, StudySpec, Timeouts
+from fednode.learn.spec import (
+    PROVEN_SUM_RULE,
+    LabelColumn,
+    Layout,
+    Logistic,
+    NumberColumn,
+    Optimiser,
+    StopRule,
+    StudySpec,
+    Timeouts,
+)
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.node import wire
 from fednode.rounds.terms import study_proposal
@@ -39,22 +49,24 @@ class Stream:
         return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
 
 
-def tiny_study() -> StudySpec:
-    """Two numbers and three classes: 9 parameters, 12 lanes of metrics; short deadlines."""
+def tiny_study(sum_rule: int = PROVEN_SUM_RULE) -> StudySpec:
+    """Two numbers and three classes: 9 parameters, 24 lanes of metrics; short deadlines."""
+    is_proven = sum_rule == PROVEN_SUM_RULE
     columns = (
         NumberColumn("age", "years", 0, 100_000_000, ()), NumberColumn("pressure", "", 0, 200_000_000, ()),
         LabelColumn("finding", ("none", "mild", "severe"), None, ()),
     )
     return StudySpec(
-        "tiny", "", Logistic(), columns, Optimiser("sgd", 50_000, 0, 0, 4), 1, TRAINING_ROUNDS, 1 << 24, "public", 127,
-        StopRule(0, 0), Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1,
+        "tiny", "", Logistic(), columns, Optimiser("sgd", 50_000, 0, 0, 4), 1, TRAINING_ROUNDS, 1 << 24,
+        "hidden" if is_proven else "public", 127, StopRule(0, 0),
+        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1, sum_rule if is_proven else None,
     )
 
 
 @lru_cache
-def tiny_genesis(count: int) -> Genesis:
+def tiny_genesis(count: int, sum_rule: int = PROVEN_SUM_RULE) -> Genesis:
     """The chain's beginning: the study is agreed on."""
-    proposal = study_proposal(tiny_study())
+    proposal = study_proposal(tiny_study(sum_rule))
     return make_genesis("whole", make_cards(count), [GenesisStudy(proposal.terms, proposal.spec)], GENESIS_MS)
 
 

@@ -13,6 +13,7 @@ from fednode.crypto import base_times, is_knowledge_proven, is_point_valid, is_s
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
+from tests.smpc.sim.model_checks import Checked, CheckPhases
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,21 @@ class Attempt:
     b_shares: dict[MemberId, dict[MemberId, bytes]] = field(default_factory=dict)
     awaited: list[MemberId] = field(default_factory=list)
     votes: dict[MemberId, bytes | None] = field(default_factory=dict)
+    checked: Checked = field(default_factory=Checked)
 
     @property
     def dropped(self) -> list[MemberId]:
         return [j for j in self.qualified if j not in self.included]
 
 
-class ModelLedger:
+class ModelLedger(CheckPhases):
     """One round from its first KEYS to its outcome."""
 
     def __init__(
         self, params: m.SumParams, seal_keys: dict[MemberId, bytes], timeout_ms: int,
-        pinned: tuple[MemberId, ...] | None = None,
+        pinned: tuple[MemberId, ...] | None = None, heads: dict[MemberId, bytes] | None = None, coins: int = 0,
     ) -> None:
+        self.heads, self.coins, self.blocks, self.faulty = heads or {}, coins, 0, set()
         self.params, self.seal_keys, self.timeout_ms, self.pinned = params, seal_keys, timeout_ms, pinned
         self.f, self.t = params.faults, params.threshold
         self.q = 2 * len(params.members) // 3 + 1
@@ -80,9 +83,10 @@ class ModelLedger:
 
     def apply(self, txs: Iterable[tuple[MemberId, int, object]], expire: bool = False) -> None:
         """Apply a block: messages, then possibly q votes that the phase has run out."""
+        self.blocks += 1
         for sender, attempt, message in txs:
             reason = self._post(sender, attempt, message) if self.outcome is None else "closed"
-            if reason:
+            if reason and reason != "part":
                 self.refused.append((sender, f"{type(message).__name__}: {reason}"))
         while self.outcome is None and (self._is_complete() or expire):
             expire = expire and self._is_complete()
@@ -101,6 +105,8 @@ class ModelLedger:
             everything = set(a.own_b) == set(a.included) and all(
                 len(a.a_shares.get(j, {})) >= self.t for j in a.dropped
             )
+            if self.params.rule == 2:
+                return (set(self.expected) <= self.posted or everything) and self._decode_openings()
             return everything or set(self.expected) <= self.posted
         if self.phase is Phase.REVEAL2:
             return all(i in a.own_b or len(a.b_shares.get(i, {})) >= self.t for i in a.awaited)
@@ -119,7 +125,8 @@ class ModelLedger:
             Phase.KEYS: m.KeysMessage, Phase.ACK: m.AckMessage, Phase.ANSWER: m.AnswerMessage,
             Phase.COMMIT: m.CommitMessage, Phase.ROSTER: m.RosterMessage, Phase.DIGEST: m.DigestMessage,
             Phase.SUMACK: m.SumAckMessage, Phase.REVEAL: m.RevealMessage, Phase.REVEAL2: m.RevealMessage,
-            Phase.RESULT: ResultVote,
+            Phase.RESULT: ResultVote, Phase.COIN: m.CoinMessage, Phase.SHARE: m.ShareRootMessage,
+            Phase.PROOF: m.ProofMessage,
         }
         if attempt != self.a.number or type(message) is not kinds[self.phase]:
             return "phase closed"
@@ -166,7 +173,7 @@ class ModelLedger:
         return None
 
     def _CommitMessage(self, sender: MemberId, message: m.CommitMessage) -> str | None:
-        if sender not in self.a.qualified or message.weight < 1:
+        if sender not in self.a.qualified or (message.weight > 0) != self.params.has_public_weights:
             return "not qualified"
         self.a.committed[sender] = m.CommitPosted(message.root, message.weight)
         return None
@@ -214,6 +221,8 @@ class ModelLedger:
         for shares, which in ((message.a_shares, "a_points"), (message.b_shares, "b_points")):
             if not all(self._fits(getattr(a.keys[dealer], which), sender, share) for dealer, share in shares):
                 return "wrong share"
+        if (reason := self._take_opening(sender, message.opening if first else None)) is not None:
+            return reason
         if message.own_b is not None:
             a.own_b[sender] = message.own_b
         for shares, store in ((message.a_shares, a.a_shares), (message.b_shares, a.b_shares)):
@@ -324,6 +333,8 @@ class ModelLedger:
 
     def _end_SUMACK(self) -> None:
         a = self.a
+        if len(a.acked) >= self.q and self.params.rule == 2:
+            return self._open_coin()
         if len(a.acked) >= self.q:
             self.is_unmasked = True
             owed = set(a.included) | (set(a.present) if a.dropped else set())
@@ -344,6 +355,8 @@ class ModelLedger:
             self.absent |= set(self.expected) - self.posted
         if not self._has_all_a():
             return self._fail("too few shares")
+        if self.params.rule == 2 and not self._decode_openings():
+            return self._fail("too few right shares of the summed sketch")
         a.awaited = [i for i in a.included if i not in a.own_b]
         if a.awaited:
             return self._open(Phase.REVEAL2, [i for i in a.present if i not in self.absent])
@@ -392,4 +405,7 @@ class ModelLedger:
             acked=tuple(sorted(a.acked)), is_unmasked=self.is_unmasked, own_b=dict(a.own_b),
             a_shares={j: dict(s) for j, s in a.a_shares.items()}, b_shares={i: dict(s) for i, s in a.b_shares.items()},
             awaited_b=tuple(a.awaited), pinned=self.pinned,
+            coin_index=self.coins, links=dict(a.checked.links), coin=a.checked.coin, share_roots=dict(a.checked.roots),
+            query_seed=a.checked.query_seed, sum_sketch=a.checked.sketch, sum_weight=a.checked.weight,
+            proof_parts={i: tuple(sorted(parts)) for i, parts in a.checked.parts.items()},
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.codec import encode
 from fednode.crypto import sha256
+from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
+from fednode.ledger.check_records import CoinHead, Coins
 from fednode.ledger.records import (
     ChainRecord,
     MemberList,
@@ -14,17 +17,30 @@ from fednode.ledger.records import (
     Phase,
     ReadyEntry,
     RoundRecord,
+    StudyList,
     StudyRecord,
     StudyStatus,
 )
 from fednode.ledger.round_life import open_round
 from fednode.ledger.round_rules import weight_of_sum
 from fednode.ledger.rules import BlockTime, apply_block
-from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, Draft, State, get_report, get_round, study_key
+from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, STUDIES_KEY, Draft, State, get_report, get_round, study_key
 from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import messages as m
 from tests.smpc.sim.model_ledger import ResultVote
+
+
+def _terms(params: m.SumParams, timeout_ms: int) -> tx.StudyTerms:
+    times = (timeout_ms, timeout_ms, timeout_ms)
+    if params.rule == 1:
+        return tx.StudyTerms(9, False, tx.Weights.PUBLIC, 100, *times)
+    assert params.statement is not None
+    hidden = (1 << params.statement(0).weight_bits) - 1 if not params.has_public_weights else 0
+    weights = tx.Weights.PUBLIC if not hidden else tx.Weights.EQUAL if hidden == 1 else tx.Weights.HIDDEN
+    bound = hidden or 7
+    proofs = tx.ProofTerms(params.length, 0, 0)
+    return tx.StudyTerms(9, False, weights, bound, *times, sum_rule=tx.SUM_RULE_V2, proofs=proofs)
 
 
 class RealLedger:
@@ -32,24 +48,28 @@ class RealLedger:
 
     def __init__(
         self, params: m.SumParams, seal_keys: dict[MemberId, bytes], timeout_ms: int,
-        pinned: tuple[MemberId, ...] | None = None,
+        pinned: tuple[MemberId, ...] | None = None, heads: dict[MemberId, bytes] | None = None, coins: int = 0,
     ) -> None:
         self.params, self.study = params, StudyId(params.study)
         self.height, self.nonce = 1, 0
         self.refused: list[tuple[MemberId, str]] = []
         self.reader = SnapshotReader(self.study)
-        terms = tx.StudyTerms(9, False, tx.Weights.PUBLIC, 100, timeout_ms, timeout_ms, timeout_ms)
+        terms = _terms(params, timeout_ms)
         members = tuple(
             MemberRecord(i, f"hospital {i}", sha256(b"sign", bytes([i])), sha256(b"net", bytes([i])), seal_keys[i], ())
             for i in params.members
         )
-        ready = tuple(ReadyEntry(i, seal_keys[i], None, 1) for i in params.members)
+        known = heads if heads is not None and terms.is_proven else {}
+        ready = tuple(ReadyEntry(i, seal_keys[i], known.get(i), 1) for i in params.members)
+        chains = Coins(coins, tuple(CoinHead(i, known[i], known[i], 0) for i in params.members)) if known else None
         study = StudyRecord(
             self.study, terms, 0, 1, StudyStatus.RUNNING, ready=ready, pin=pinned, next_round=params.round,
+            coins=chains,
         )
         draft = Draft(State.empty())
         draft.write(CHAIN_KEY, ChainRecord(params.chain_id, "test", 1, 0))
         draft.write(MEMBERS_KEY, MemberList(members))
+        draft.write(STUDIES_KEY, StudyList((self.study,)))
         draft.write(study_key(self.study), study)
         open_round(draft, BlockTime(1, 1), study)
         self.state, _ = draft.freeze()
@@ -68,6 +88,11 @@ class RealLedger:
         return [void.reason for void in (report.voids if report is not None else self._round().voids)]
 
     @property
+    def faulty(self) -> tuple[MemberId, ...]:
+        report = get_report(self.state, self.study, self.params.round)
+        return report.faulty if report is not None else self._round().faulty
+
+    @property
     def phase(self) -> Phase:
         return Phase(self._round().phase.kind)
 
@@ -77,7 +102,14 @@ class RealLedger:
         return current
 
     def apply(self, txs: list[tuple[MemberId, int, object]], expire: bool = False) -> None:
-        bodies = [(sender, self._body(attempt, message)) for sender, attempt, message in txs]
+        bodies = []
+        for sender, attempt, message in txs:
+            body = self._body(attempt, message)
+            try:
+                encode(body)
+                bodies.append((sender, body))
+            except Rejected as error:  # no node could send it
+                self.refused.append((sender, f"{type(body).__name__}: {error.reason}"))
         if expire:
             current = self._round()
             vote = tx.Expire(self.study, current.number, current.attempt.number, current.phase.number)
@@ -87,7 +119,8 @@ class RealLedger:
         for sender, body in bodies:
             self.nonce += 1
             signed.append(Transaction(sender, self.nonce, Height(self.height), body, bytes(64)))
-        applied = apply_block(self.state, BlockTime(self.height, self.height), signed)
+        parent = sha256(b"block", self.height.to_bytes(4, "big"))
+        applied = apply_block(self.state, BlockTime(self.height, self.height, parent), signed)
         self.state = applied.state
         for (sender, body), receipt in zip(bodies, applied.receipts, strict=True):
             if not receipt.ok:

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Secret, unseal, x25519_public
 from fednode.ids import MemberId
+from fednode.proofs.bounds import SCALE
+from fednode.proofs.coin import restore_chain
+from fednode.proofs.norm import Statement, statement_of
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
@@ -29,6 +32,7 @@ CHAIN, STUDY = b"c" * 32, b"s" * 32
 TIMEOUT_MS = 1000
 BLOCK_MS = 10
 END_MS = 120_000
+LINKS = 64
 
 
 class Stream:
@@ -81,6 +85,8 @@ class Node:
     crash_at: set[int] = field(default_factory=set)
     tamper: Callable[[m.Effect], list[m.Effect]] | None = None
     lie: Callable[[object], object] | None = None
+    work: Callable[[object], object] | None = None
+    """Does this member's jobs instead of `jobs.run`: a liar that deals or answers as it likes."""
 
 
 @dataclass
@@ -94,14 +100,16 @@ class Trace:
 
 
 class World:
-    """N members in one round."""
+    """N members in one round, under rule 1 or 2."""
 
     def __init__(
         self, count: int = 4, length: int = 37, seed: int = 0, *, round_number: int = 1, loss: float = 0.0,
         absences: tuple[Absence, ...] = (), pinned: tuple[MemberId, ...] | None = None, restart_ms: int = 50,
         vectors: dict[MemberId, NDArray[np.uint32]] | None = None, ledger: Callable[..., Ledger] = ModelLedger,
-        secrets: dict[MemberId, Secret[bytes]] | None = None,
+        secrets: dict[MemberId, Secret[bytes]] | None = None, rule: int = 1, weights: str = "public",
+        max_weight: int = 7, coins: int = 0,
     ) -> None:
+        self.rule, self.weights, self.max_weight = rule, weights, 1 if weights == "equal" else max_weight
         self.random, self.loss, self.restart_ms = random.Random(seed), loss, restart_ms
         self.members = tuple(MemberId(i) for i in range(1, count + 1))
         self.length, self.seed, self.round_number = length, seed, round_number
@@ -110,7 +118,10 @@ class World:
             for i in self.members
         }
         seal_keys = {i: x25519_public(node.secret) for i, node in self.nodes.items()}
-        self.ledger = ledger(self.params(self.members[0]), seal_keys, TIMEOUT_MS, pinned)
+        self.chains = {i: restore_chain(Stream("chain", node.secret.reveal()).random_bytes(32), LINKS)
+                       for i, node in self.nodes.items()}
+        heads = {i: chain.head for i, chain in self.chains.items()}
+        self.ledger = ledger(self.params(self.members[0]), seal_keys, TIMEOUT_MS, pinned, heads, coins)
         self.vectors = vectors or {}
         self.absences = list(absences)
         self.trace = Trace()
@@ -121,7 +132,15 @@ class World:
         self._opened_at, self._phase_no = 0, -1
 
     def params(self, member: MemberId) -> m.SumParams:
-        return m.SumParams(CHAIN, STUDY, self.round_number, member, self.members, self.length)
+        is_public = self.weights == "public"
+
+        def statement(weight: int) -> Statement:
+            return statement_of(self.length, 0, self.max_weight, weight if is_public else None)
+
+        return m.SumParams(
+            CHAIN, STUDY, self.round_number, member, self.members, self.length, self.rule,
+            self.rule == 1 or is_public, statement if self.rule == 2 else None,
+        )
 
     # --- running ------------------------------------------------------------------------------------------------
 
@@ -180,12 +199,16 @@ class World:
             return unseal(node.secret, box)
 
         if node.disk:
-            node.session = Session.restore(self.params(member), node.disk, entropy, open_box)
+            node.session = Session.restore(self.params(member), node.disk, entropy, open_box, self.chains[member].link)
         else:
-            node.session = Session(self.params(member), entropy, open_box)
+            node.session = Session(self.params(member), entropy, open_box, self.chains[member].link)
         if not node.session.has_input:
-            event = m.InputReady(self._train(node), 1 + member % 3)
+            event = m.InputReady(self._train(node), self.weight_of(member))
             self._at(self.random.randrange(1, 60), self._deliver(member, node.epoch, event))
+
+    def weight_of(self, member: MemberId) -> int:
+        """The weight a member brings."""
+        return 1 if self.weights == "equal" else 1 + member % 3
 
     def _train(self, node: Node) -> NDArray[np.uint32]:
         """A vector that is different each time a member trains, as after a crash."""
@@ -194,6 +217,9 @@ class World:
         node.trained += 1
         seed = Stream("x", node.member, node.trained, self.seed, self.round_number).random_bytes(8)
         values = np.random.default_rng(list(seed)).integers(-(2**23), 2**23, self.length)
+        if self.rule == 2:  # as long as a member's may be
+            longest = 5 * SCALE * self.weight_of(node.member) / (6 * self.max_weight)
+            values = (values * (longest / max(1.0, float(np.linalg.norm(values))))).astype(np.int64)
         return values.astype(np.int32).view(np.uint32)
 
     def stop(self, member: MemberId, down_ms: int) -> None:
@@ -258,7 +284,7 @@ class World:
             case m.StartTimer(name, delay_ms):
                 self._at(delay_ms, self._deliver(node.member, node.epoch, m.TimerFired(name)))
             case m.Compute(job_id, job):
-                result = jobs.run(job)
+                result = jobs.run(job) if node.work is None else node.work(job)
                 if node.lie is not None:
                     result = node.lie(result)  # type: ignore[assignment]
                 done = self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result))
@@ -294,7 +320,7 @@ class World:
             assert len({digest for digest, _, _ in node.opened}) <= 1
             for _, weight, values in node.opened:
                 assert (values.astype(np.int64) == self.expected_sum(view.included)).all()
-                assert weight == sum(view.committed[i].weight for i in view.included)
+                assert weight == sum(self.weight_of(i) for i in view.included)
                 assert len(view.included) >= max(len(self.members) - (len(self.members) - 1) // 3, 3)
         assert not (self.ledger.outcome is not None and self.ledger.outcome[0] == "ok") or any(
             node.opened for node in self.nodes.values()

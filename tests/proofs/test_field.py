@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.smpc import field
-from fednode.smpc.field import MODULUS
+from fednode.proofs import field
+from fednode.proofs.field import MODULUS
 
 EDGES = [0, 1, 2, 2**31, 2**32 - 2, 2**32 - 1, 2**32, 2**32 + 1, 2**63, MODULUS // 2, MODULUS // 2 + 1, MODULUS - 2**32,
          MODULUS - 2, MODULUS - 1]

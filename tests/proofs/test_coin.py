@@ -9,8 +9,8 @@ import pytest
 
 from fednode.codec import pack
 from fednode.ids import Hash
-from fednode.smpc.coin import Chain, draw_chain, draw_coin, is_link, restore_chain
-from fednode.smpc.prg import SumContext
+from fednode.proofs.coin import Chain, draw_chain, draw_coin, is_link, restore_chain
+from fednode.proofs.context import SumContext
 
 CONTEXT = SumContext(b"c" * 32, b"s" * 32, 3, 1)
 BLOCK = Hash(b"b" * 32)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.ids import fault_bound
-from fednode.smpc import shares
-from fednode.smpc.field import MODULUS, FieldVector, add
-from fednode.smpc.shares import answers_needed, decode, sharing_degree
+from fednode.proofs import shares
+from fednode.proofs.field import MODULUS, FieldVector, add
+from fednode.proofs.shares import answers_needed, decode, sharing_degree
 
 ELEMENTS = st.integers(0, MODULUS - 2)
 MEMBERS = st.integers(3, 13)

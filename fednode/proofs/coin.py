@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fednode.codec import pack
-from fednode.crypto import Domain, Entropy, tagged_hash
+from fednode.crypto import Domain, Entropy, Secret, hkdf_sha256, tagged_hash
 from fednode.ids import PROTOCOL_VERSION, Hash
-from fednode.smpc.prg import SumContext
+from fednode.proofs.context import SumContext
 
 LINK_BYTES: Final = 32
 MAX_LINKS: Final = 1 << 16
+MARK_STEPS: Final = 256
 SKETCH_LABEL: Final = "sketch"
 
 
@@ -29,12 +30,16 @@ class Chain:
     seed: bytes = field(repr=False)
     length: int
     head: Hash
+    marks: tuple[bytes, ...] = field(default=(), repr=False)
+    """The seed and every 256th value on the way to the head: no link is further than that from one of them."""
 
     def link(self, index: int) -> bytes:
         """Return the link of sum `index` of the term, 1..length; never call it before that sum is frozen."""
         if not 1 <= index <= self.length:
             raise ValueError(f"the chain has links 1 to {self.length}")
-        return _walk(self.seed, self.length - index)
+        steps = self.length - index
+        mark = min(steps // MARK_STEPS, len(self.marks) - 1)
+        return _walk(self.marks[mark], steps - mark * MARK_STEPS) if mark >= 0 else _walk(self.seed, steps)
 
 
 def draw_chain(length: int, entropy: Entropy) -> Chain:
@@ -46,7 +51,19 @@ def restore_chain(seed: bytes, length: int) -> Chain:
     """Return the chain of a seed read back from disk."""
     if len(seed) != LINK_BYTES or not 1 <= length <= MAX_LINKS:
         raise ValueError(f"a chain has a seed of {LINK_BYTES} bytes and 1 to {MAX_LINKS} links")
-    return Chain(seed, length, Hash(_walk(seed, length)))
+    marks = [seed]
+    for _ in range(length // MARK_STEPS):
+        marks.append(_walk(marks[-1], MARK_STEPS))
+    return Chain(seed, length, Hash(_walk(marks[-1], length % MARK_STEPS)), tuple(marks))
+
+
+def derive_chain(seal_secret: Secret[bytes], chain_id: bytes, study: bytes, length: int = MAX_LINKS) -> Chain:
+    """Return the chain that belongs to a member's seal key of the term: nothing else has to be kept.
+
+    Some tenths of a second for 65536 links: once per term and process, not once per sum.
+    """
+    info = pack(("fednode-coin-chain", PROTOCOL_VERSION, chain_id, study))
+    return restore_chain(hkdf_sha256(seal_secret.reveal(), info, LINK_BYTES), length)
 
 
 def is_link(known: bytes, known_index: int, link: bytes, index: int) -> bool:
@@ -75,3 +92,22 @@ def draw_coin(context: SumContext, label: str, freeze_block: Hash, links: Mappin
     revealed = tuple((member, links[member]) for member in sorted(links))
     place = (context.chain_id, context.study, context.round, context.attempt)
     return tagged_hash(Domain.ROUND, b"coin", pack((PROTOCOL_VERSION, *place, label, freeze_block, revealed)))
+
+
+def draw_joint_seed(context: SumContext, coin: bytes, dealer: int, bits_root: bytes) -> Hash:
+    """Return what a dealer's joint challenges are drawn from: fixed by the coin and the shares of its bits."""
+    place = (context.chain_id, context.study, context.round, context.attempt)
+    return tagged_hash(Domain.ROUND, b"joint", pack((PROTOCOL_VERSION, *place, coin, dealer, bits_root)))
+
+
+def draw_query_seed(
+    context: SumContext, coin: bytes, freeze_block: bytes, posted: Mapping[int, tuple[bytes, bytes, bytes]]
+) -> Hash:
+    """Return what the query challenges of all dealers are drawn from.
+
+    `posted` maps each member of U to its (sketch, root of bits, root of proofs). A random oracle over everything that
+    was dealt: no block has to come after it, and whoever posts last can only choose by dealing something else.
+    """
+    place = (context.chain_id, context.study, context.round, context.attempt)
+    bodies = tuple((member, *posted[member]) for member in sorted(posted))
+    return tagged_hash(Domain.ROUND, b"query", pack((PROTOCOL_VERSION, *place, coin, freeze_block, bodies)))

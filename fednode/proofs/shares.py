@@ -19,9 +19,9 @@ from typing import Final
 
 import numpy as np
 
-from fednode.crypto import Entropy
+from fednode.crypto import Entropy, sha256
 from fednode.ids import fault_bound
-from fednode.smpc.field import (
+from fednode.proofs.field import (
     FIELD,
     MODULUS,
     FieldVector,
@@ -36,9 +36,6 @@ from fednode.smpc.field import (
 )
 
 KEY_BYTES: Final = 16
-_MIXER: Final = 0x9E3779B97F4A7C15
-"""Mixes all coordinates into one that is decoded first and shows most liars at once. Any number would be right:
-whoever is off in it is off; whoever hides in it is found in the coordinates themselves."""
 Polynomial = list[int]
 """Coefficients modulo p, constant term first, without zeros at the end; [] is zero."""
 
@@ -124,7 +121,7 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     left = sorted(member for member, answer in answers.items() if is_canonical(answer))
     while len(left) >= needed:
         rows = np.stack([answers[member] for member in left])
-        matrix = np.column_stack([dot(rows, powers(_MIXER, rows.shape[1])), rows])
+        matrix = np.column_stack([dot(rows, powers(_mixer(rows), rows.shape[1])), rows])
         wrong = _find_conflict(matrix, left, degree)
         if wrong is None:
             weights = np.array(lagrange(tuple(left[: degree + 1]), 0), FIELD)
@@ -135,6 +132,15 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
             return None
         left = [member for member in left if evaluate(polynomial, member) == column[member]]
     return None
+
+
+def _mixer(rows: FieldVector) -> int:
+    """Return what mixes all coordinates into one, which is decoded first and shows all liars at once.
+
+    Any number would be right: whoever is off in the mixture is off, and whoever hides in it is found in the coordinates
+    themselves. But f liars that hid, each in another coordinate, would cost f decodings; so it depends on all answers.
+    """
+    return int.from_bytes(sha256(to_bytes(rows.reshape(-1)))[:8], "little") % MODULUS
 
 
 def _find_conflict(matrix: FieldVector, members: Sequence[int], degree: int) -> int | None:

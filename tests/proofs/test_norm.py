@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.ids import fault_bound
-from fednode.smpc import field, proofs, shares
-from fednode.smpc.field import MODULUS, FieldVector
-from fednode.smpc.proofs import ENTRY_BITS, SLACK_BITS, Statement
-from fednode.smpc.shares import decode, sharing_degree
+from fednode.proofs import field, shares
+from fednode.proofs import norm as proofs
+from fednode.proofs.field import MODULUS, FieldVector
+from fednode.proofs.norm import ENTRY_BITS, SLACK_BITS, Statement
+from fednode.proofs.shares import decode, sharing_degree
 
 SMALL = Statement(weight_bits=4, kappa2=1000, kappa0=50, entries=3)
 JOINT = proofs.draw_joint(b"j" * 32)
@@ -85,7 +86,7 @@ def test_the_real_statement_at_full_size_and_its_opened_sum() -> None:
 
 def test_both_sides_of_the_equation_stay_below_the_modulus() -> None:
     for weight in (1, 65535):
-        statement = proofs.norm_statement(1 << 30, weight)
+        statement = proofs.norm_statement(proofs.MAX_LENGTH, weight)
         assert statement.kappa2 * weight**2 + statement.kappa0 < 1 << SLACK_BITS
         assert 256 * 4 ** (ENTRY_BITS - 1) + (1 << SLACK_BITS) < MODULUS
         assert 25 * statement.kappa2 * weight**2 >= 36 * 1024 * 4**23

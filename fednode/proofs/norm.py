@@ -29,11 +29,10 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import Entropy, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.smpc import field
-from fednode.smpc.field import FIELD, MODULUS, FieldVector
-from fednode.smpc.quantise import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
-from fednode.smpc.shares import answers_needed, decode, sharing_degree
-from fednode.smpc.sketch import FOLD_ROWS, OUTPUTS
+from fednode.proofs import field
+from fednode.proofs.bounds import FOLD_ROWS, MAX_LANES, MAX_LENGTH, MAX_WEIGHT_BOUND, OUTPUTS, SCALE
+from fednode.proofs.field import FIELD, MODULUS, FieldVector
+from fednode.proofs.shares import answers_needed, decode, sharing_degree
 
 ENTRY_BITS: Final = 28
 SLACK_BITS: Final = 62
@@ -79,18 +78,35 @@ class Statement:
         return REPETITIONS * self.part_length
 
 
-def norm_statement(length: int, max_weight: int, scale: int = SCALE) -> Statement:
-    """Return the statement for d = `length`, W = `max_weight` (2^b - 1) and S = `scale`.
+def norm_statement(length: int, max_weight: int, lanes: int = 0, scale: int = SCALE) -> Statement:
+    """Return the statement for d = `length`, W = `max_weight` (2^b - 1), S = `scale` and `lanes` numbers below 2^8.
 
-    kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R d / 4 (what rounding adds), both rounded up.
+    kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R (d / 4 + 2^16 lanes), what rounding and lanes add; rounded up.
     """
     if not 1 <= max_weight <= MAX_WEIGHT_BOUND or max_weight & (max_weight + 1):
         raise ValueError("the largest weight of a proof is 2^b - 1, at most 65535")
-    if not 0 <= length <= MAX_LENGTH or not 1 <= scale <= SCALE:
-        raise ValueError("the vector or the scale is outside the range of the proof")
+    if not 0 <= length <= MAX_LENGTH or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
+        raise ValueError("the vector, its lanes or the scale are outside the range of the proof")
     gain = 36 * OUTPUTS * FOLD_ROWS
     kappa2 = -(-gain * scale**2 // (25 * max_weight**2))
-    return Statement(max_weight.bit_length(), kappa2, -(-gain * length // 100))
+    return Statement(max_weight.bit_length(), kappa2, -(-gain * (length + (lanes << 18)) // 100))
+
+
+def statement_of(length: int, lanes: int, max_weight: int, public_weight: int | None = None) -> Statement:
+    """Return what a dealer proves in a round that sums `length` parameters and `lanes` lanes.
+
+    Without parameters nobody has a weight but 1. A public weight enters as a number: nothing is left to hide, and the
+    one shared bit of the weight is without meaning.
+    """
+    if not length:
+        statement, public_weight = norm_statement(0, 1, lanes, 1), None if public_weight is None else 1
+    else:
+        statement = norm_statement(length, max_weight, lanes)
+    if public_weight is None:
+        return statement
+    if not 1 <= public_weight <= max_weight:
+        raise ValueError("the public weight is outside the range of the proof")
+    return Statement(1, 0, statement.kappa2 * public_weight**2 + statement.kappa0)
 
 
 def encode(statement: Statement, sketch: NDArray[np.int64], weight: int) -> FieldVector:

@@ -1,0 +1,170 @@
+"""The phases between the freeze block and the one Unmask: COIN, SHARE, PROOF; and the opening of what was proven.
+
+Security assumption: everything the sum depends on (Q, U, the roots, the digests of the masked sum, q acks) is on the
+ledger before the first link of the coin is revealed, and nothing recorded after the links enters the coin. Nothing of
+a sketch in the clear is opened before every dealer of U has proven its own: the end of PROOF is the one Unmask of the
+round. A member is `faulty` only if N - f holders' answers carry a false statement of its: of these at least N - 2 f
+are honest, so it did deal it. Whoever is only late, silent or cut off is left out of the next attempt, without blame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fednode.ids import Hash, MemberId
+from fednode.ledger.bodies import StudyTerms, Weights
+from fednode.ledger.check_bodies import SumCheck
+from fednode.ledger.check_records import ChecksRecord
+from fednode.ledger.check_rules import checks_of, coins_of, count_parts, dealers_of_part, with_checks
+from fednode.ledger.check_state import get_answers, get_share_root
+from fednode.ledger.phases import (
+    BlockTime,
+    Next,
+    awaited,
+    bar,
+    mark_absent,
+    open_phase,
+    silent_members,
+    void_attempt,
+)
+from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.state import Source, get_chain
+from fednode.ledger.verdicts import Judged, Verdict, judge_dealers, open_sums
+from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed
+from fednode.proofs.context import SumContext
+
+NO_COIN = "too few members revealed their link of the coin"
+NOT_SHARED = "a member of the sum did not share its sketch"
+FEW_ANSWERS = "too few right answers to the proofs"
+NOT_PROVEN = "a member of the sum did not prove its update"
+WRONG_SUM = "the sum is not that of the committed vectors"
+SUM_UNCHECKED = "too few members could check the sum"
+NOT_OPENED = "too few right shares of the summed sketch"
+
+
+def _context(source: Source, record: RoundRecord) -> SumContext:
+    return SumContext(get_chain(source).chain_id, record.study, record.number, record.attempt.number)
+
+
+# --- coin --------------------------------------------------------------------------------------------------------
+
+def open_coin(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Freeze: ask everybody present that has a chain for its next link. Link numbers are never used twice."""
+    coins = coins_of(record)
+    coins = replace(coins, opened=coins.opened + 1)
+    record = replace(record, coins=coins)
+    record = with_checks(record, ChecksRecord(at.height, coins.opened))
+    expected = awaited(record, coins.holders.intersection(record.attempt.present))
+    return open_phase(record, at, terms, Phase.COIN, expected)
+
+
+def after_coin(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Draw the coin, if at least one honest member had a part in it."""
+    record = mark_absent(record, silent_members(record))
+    checks = checks_of(record.attempt)
+    if len(checks.links) <= record.fault_bound or checks.freeze_block is None:
+        return void_attempt(record, at, terms, NO_COIN)
+    coin = draw_coin(_context(source, record), SKETCH_LABEL, Hash(checks.freeze_block), dict(checks.links))
+    record = with_checks(record, replace(checks, coin=coin))
+    return open_phase(record, at, terms, Phase.SHARE, awaited(record, record.attempt.included))
+
+
+# --- shares ------------------------------------------------------------------------------------------------------
+
+def after_share(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Draw the challenges from everything that was dealt. U is fixed: without one of it there is no sum."""
+    attempt = record.attempt
+    checks = checks_of(attempt)
+    missing = tuple(member for member in attempt.included if member not in checks.shared)
+    if missing:
+        return void_attempt(mark_absent(record, missing), at, terms, NOT_SHARED)
+    if checks.coin is None or checks.freeze_block is None:
+        raise AssertionError("SHARE follows the coin")
+    posted = {}
+    for member in attempt.included:
+        body = get_share_root(source, record.study, record.number, attempt.number, member)
+        if body is None:
+            raise AssertionError("the roots of a member that shared are on the ledger")
+        posted[int(member)] = (body.sketch, body.bits_root, body.proof_root)
+    seed = draw_query_seed(_context(source, record), checks.coin, checks.freeze_block, posted)
+    record = with_checks(record, replace(checks, query_seed=seed))
+    return open_phase(record, at, terms, Phase.PROOF, awaited(record, attempt.present))
+
+
+# --- proofs ------------------------------------------------------------------------------------------------------
+
+def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Unmask, once and for all, if every dealer of U is proven and the masked sum is that of the sketches."""
+    record = mark_absent(record, silent_members(record))
+    judged = _judge(source, record)
+    refused = [dealer for dealer, found in judged.items() if found.verdict is not Verdict.PROVEN]
+    if len(refused) == len(judged):  # then it is the answers that are short, not every dealer
+        return void_attempt(_blame(record, judged), at, terms, FEW_ANSWERS)
+    if refused:
+        return void_attempt(bar(_blame(record, judged), refused), at, terms, NOT_PROVEN)
+    openers = set(record.attempt.present).intersection(*(found.holders for found in judged.values()))
+    if len(openers) < record.threshold:  # the sum could be unmasked and never checked
+        return void_attempt(record, at, terms, FEW_ANSWERS)
+    said = [what for _, what, _ in checks_of(record.attempt).answered]
+    if said.count(SumCheck.WRONG) > record.fault_bound:
+        return void_attempt(record, at, terms, WRONG_SUM)
+    if said.count(SumCheck.RIGHT) < record.threshold:
+        return void_attempt(record, at, terms, SUM_UNCHECKED)
+    record = with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
+    record = replace(record, is_unmasked=True)
+    return open_phase(record, at, terms, Phase.REVEAL, awaited(record, record.attempt.present))
+
+
+def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
+    attempt = record.attempt
+    place = (record.study, record.number, attempt.number)
+    judged: dict[MemberId, Judged] = {}
+    for part in range(count_parts(attempt)):
+        dealers = dealers_of_part(attempt, part)
+        bodies = [
+            (member, get_answers(source, *place, member, part))
+            for member, _, parts in checks_of(attempt).answered if part in parts
+        ]
+        answers = [(member, body.data) for member, body in bodies if body is not None]
+        judged |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
+    return judged
+
+
+def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:
+    """Record who dealt a false statement, and bar it. The set that must be summed again goes on without it."""
+    liars = [dealer for dealer, found in judged.items() if found.verdict is Verdict.FALSE]
+    if not liars:
+        return record
+    faulty = tuple(sorted({*record.faulty, *liars}))
+    pinned = record.pinned
+    if pinned is not None:
+        pinned = tuple(member for member in pinned if member not in liars)
+    return bar(replace(record, faulty=faulty, pinned=pinned), liars)
+
+
+# --- opening what was proven -------------------------------------------------------------------------------------
+
+def open_sketch(record: RoundRecord, terms: StudyTerms) -> RoundRecord:
+    """Return the round with the summed sketch and weight, as soon as enough right shares of them are in."""
+    checks = record.attempt.checks
+    if checks is None or checks.sum_sketch is not None:
+        return record
+    opened = _open_sums(record, checks)
+    if opened is None:
+        return record
+    sketch, weight = opened
+    if terms.weights == Weights.PUBLIC:
+        included = record.attempt.included
+        weight = sum(weight for member, _, weight in record.attempt.committed if member in included)
+    return with_checks(record, replace(checks, sum_sketch=sketch, sum_weight=weight))
+
+
+def _open_sums(record: RoundRecord, checks: ChecksRecord) -> tuple[bytes, int] | None:
+    told = tuple(opening for opening in checks.openings if opening[0] in checks.openers)
+    return open_sums(told, len(record.members))
+
+
+def is_sketch_open(record: RoundRecord) -> bool:
+    """Whether what was proven is open, or would be with `open_sketch`; always so without proofs."""
+    checks = record.attempt.checks
+    return checks is None or _open_sums(record, checks) is not None

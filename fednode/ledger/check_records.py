@@ -1,0 +1,64 @@
+"""What the ledger remembers for sum rule 2: the members' hash chains, and an attempt's coin, sketches and answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fednode.codec import U8, U16, U32, U64, Bytes32, Size
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Member, Members
+from fednode.proofs.bounds import OPENING_BYTES, OUTPUTS
+
+
+@dataclass(frozen=True, slots=True)
+class CoinHead:
+    """How far a member's hash chain is known: `link` is link `index` of the chain of `head`, which is link 0."""
+
+    member: Member
+    head: Bytes32
+    link: Bytes32
+    index: U32
+
+
+@dataclass(frozen=True, slots=True)
+class Coins:
+    """The coins of a study: how many COIN phases it has opened (the number of the last link asked for), the chains,
+    and how many rounds in a row failed because the opened sum was not the proven one."""
+
+    opened: U32 = 0
+    heads: tuple[CoinHead, ...] = ()
+    mask_failures: U16 = 0
+
+    @property
+    def holders(self) -> frozenset[MemberId]:
+        """The members that have a chain."""
+        return frozenset(head.member for head in self.heads)
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksRecord:
+    """What came after the freeze block, in studies with proofs. The long bodies lie under their own keys of the state.
+
+    freeze_height  height of the freeze block (the q-th ack of the list of digests); freeze_block: its hash, known
+                   from the next block on
+    number         which link of every chain makes the coin; links: (member, link)
+    shared         posted sketch and roots; query_seed: what the challenges are drawn from, once all of U have
+    answered       (member, what it says of the sum, the parts that are in) of every member that answered
+    openers        members whose answers carried the verdict on every dealer of U: whose openings count
+    openings       (member, share of the summed sketch and weight)
+    sum_sketch     what they decode to: 256 int64, little endian; sum_weight likewise
+    """
+
+    freeze_height: U64
+    number: U32
+    freeze_block: Bytes32 | None = None
+    links: tuple[tuple[Member, Bytes32], ...] = ()
+    coin: Bytes32 | None = None
+    shared: Members = ()
+    query_seed: Bytes32 | None = None
+    answered: tuple[tuple[Member, U8, tuple[U8, ...]], ...] = ()
+    openers: Members = ()
+    openings: tuple[tuple[Member, Annotated[bytes, Size(OPENING_BYTES, OPENING_BYTES)]], ...] = ()
+    sum_sketch: Annotated[bytes, Size(8 * OUTPUTS, 8 * OUTPUTS)] | None = None
+    sum_weight: U64 | None = None

@@ -1,0 +1,111 @@
+"""What a member may post between the freeze block and the one Unmask: its link of the coin, its sketch and the roots
+of its shares, its answers to the proofs.
+
+Security assumption: as in `round_rules`. Nothing here says whether a sketch or an answer is right; that is decided
+when the phase ends, from what N - f members agree on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fednode.ids import MemberId
+from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_records import ChecksRecord, Coins
+from fednode.ledger.check_state import proof_key, share_key
+from fednode.ledger.opening_checks import is_next_link
+from fednode.ledger.records import AttemptRecord, RoundRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.round_rules import enter, post, with_item
+from fednode.ledger.state import Draft
+from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART
+
+
+def checks_of(attempt: AttemptRecord) -> ChecksRecord:
+    """Return what came after the freeze block; only for an attempt that has one."""
+    if attempt.checks is None:
+        raise AssertionError("the attempt has no freeze block")
+    return attempt.checks
+
+
+def coins_of(record: RoundRecord) -> Coins:
+    """Return the chains of a round with proofs."""
+    if record.coins is None:
+        raise AssertionError("the study's rule has no coins")
+    return record.coins
+
+
+def with_checks(record: RoundRecord, checks: ChecksRecord) -> RoundRecord:
+    """Return the round with these checks in its attempt."""
+    return replace(record, attempt=replace(record.attempt, checks=checks))
+
+
+def accept_coin(record: RoundRecord, sender: MemberId, body: Coin) -> RoundRecord:
+    """The next link of the sender's chain: nobody could know it before the freeze block, and there is only one."""
+    coins = coins_of(record)
+    enter(record, sender, body, coins.holders.intersection(record.attempt.present))
+    checks = checks_of(record.attempt)
+    head = next(head for head in coins.heads if head.member == sender)
+    if not is_next_link(head.link, head.index, body.preimage, checks.number):
+        raise refuse(Refusal.WRONG_LINK)
+    heads = tuple(
+        replace(known, link=body.preimage, index=checks.number) if known is head else known for known in coins.heads
+    )
+    checks = replace(checks, links=with_item(checks.links, (sender, body.preimage)))
+    record = replace(record, coins=replace(coins, heads=heads))
+    return post(record, sender, replace(record.attempt, checks=checks))
+
+
+def accept_share_root(draft: Draft, record: RoundRecord, sender: MemberId, body: ShareRoot) -> RoundRecord:
+    """A dealer's sketch of its masked vector and the roots of what it deals. Said once: there is no second thought."""
+    attempt = record.attempt
+    enter(record, sender, body, attempt.included)
+    checks = checks_of(attempt)
+    draft.write(share_key(record.study, record.number, attempt.number, sender), body)
+    return post(record, sender, replace(attempt, checks=replace(checks, shared=with_item(checks.shared, sender))))
+
+
+def count_parts(attempt: AttemptRecord) -> int:
+    """Return how many messages a holder's answers about all of U take."""
+    return -(-len(attempt.included) // DEALERS_A_PART)
+
+
+def dealers_of_part(attempt: AttemptRecord, part: int) -> tuple[MemberId, ...]:
+    """Return the dealers whose proofs part `part` answers, in order."""
+    return attempt.included[part * DEALERS_A_PART : (part + 1) * DEALERS_A_PART]
+
+
+def accept_proof(draft: Draft, record: RoundRecord, sender: MemberId, body: Proof) -> RoundRecord:
+    """One part of a holder's answers. The member has posted when all are in; all say the same of the sum."""
+    attempt = record.attempt
+    enter(record, sender, body, attempt.present)
+    checks = checks_of(attempt)
+    dealers = dealers_of_part(attempt, body.part)
+    if not dealers or len(body.data) != ANSWER_BYTES * len(dealers):
+        raise refuse(Refusal.WRONG_ANSWERS)
+    said, parts = next(((said, parts) for member, said, parts in checks.answered if member == sender), (None, ()))
+    if body.part in parts:
+        raise refuse(Refusal.ALREADY_POSTED)
+    if said not in (None, body.sum_ok):
+        raise refuse(Refusal.ANSWERS_DIFFER)
+    draft.write(proof_key(record.study, record.number, attempt.number, sender, body.part), body)
+    parts = with_item(parts, body.part)
+    others = tuple(answer for answer in checks.answered if answer[0] != sender)
+    checks = replace(checks, answered=tuple(sorted((*others, (sender, body.sum_ok, parts)))))
+    attempt = replace(attempt, checks=checks)
+    if len(parts) < count_parts(attempt):
+        return replace(record, attempt=attempt)
+    return post(record, sender, attempt)
+
+
+def forget_checks(draft: Draft, record: RoundRecord) -> None:
+    """Delete the long bodies of the record's attempt: it is void, or its round is over."""
+    attempt = record.attempt
+    if attempt.checks is None:
+        return
+    place = (record.study, record.number, attempt.number)
+    for member in attempt.checks.shared:
+        draft.write(share_key(*place, member), None)
+    for member, _, parts in attempt.checks.answered:
+        for part in parts:
+            draft.write(proof_key(*place, member, part), None)

@@ -1,0 +1,40 @@
+"""Where sum rule 2 keeps its long bodies in the state, and how they are read."""
+
+from __future__ import annotations
+
+from fednode.crypto import Domain, tagged_hash
+from fednode.ids import MemberId
+from fednode.ledger.check_bodies import Proof, ShareRoot
+from fednode.ledger.state import Source, seen_key
+
+
+def coin_seen_key(member: int, head: bytes) -> bytes:
+    """Key under which a member's hash chain is remembered.
+
+    Not the head alone: it could be copied from a message that waits in the pools, and its owner would be kept out.
+    """
+    return seen_key(tagged_hash(Domain.STATE, b"coin head", member.to_bytes(2, "big"), head))
+
+
+def share_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
+    """Key of the sketch and roots a member posted in an attempt."""
+    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+    return b"share/" + study + place
+
+
+def proof_key(study: bytes, number: int, attempt: int, member: int, part: int) -> bytes:
+    """Key of one part of a member's answers to the proofs of an attempt."""
+    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+    return b"proof/" + study + place + bytes([part])
+
+
+def get_share_root(source: Source, study: bytes, number: int, attempt: int, member: MemberId) -> ShareRoot | None:
+    """Return the sketch and roots a member posted in an attempt of the running round."""
+    return source.read(share_key(study, number, attempt, member), ShareRoot)
+
+
+def get_answers(
+    source: Source, study: bytes, number: int, attempt: int, member: MemberId, part: int
+) -> Proof | None:
+    """Return one part of the answers a member posted in an attempt of the running round."""
+    return source.read(proof_key(study, number, attempt, member, part), Proof)

@@ -1,0 +1,97 @@
+"""What the answers to the proofs, and the shares of the summed sketch, come to. Pure, and remembered.
+
+Security assumption: at most f of the N members lie. Then a value through which N - f answers pass is the only one
+(`proofs.shares`); for an honest dealer it is the true one, whatever f holders answer. So only a dealer whose shares
+decode to a false statement is at fault; one whose answers do not decode may have been kept from its holders.
+
+numpy is loaded on first use: nodes whose studies have no proofs, and every command that reads a ledger, start
+without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from fednode.ids import MemberId
+from fednode.proofs.bounds import ANSWER_BYTES, OUTPUTS
+
+Told = tuple[tuple[MemberId, bytes], ...]
+"""(member, the bytes it posted), ascending."""
+
+
+class Verdict(Enum):
+    """What the answers say of one dealer."""
+
+    PROVEN = 1
+    FALSE = 2
+    UNDECIDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, and the holders whose answers carry it: they hold shares of the one statement that counts."""
+
+    verdict: Verdict
+    holders: tuple[MemberId, ...] = ()
+
+
+def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, member_count: int) -> tuple[Judged, ...]:
+    """Return the verdict on each dealer of a part: `answers` are whole parts, 1072 bytes for each of `dealers`."""
+    verdicts = []
+    for at in range(dealers):
+        start = at * ANSWER_BYTES
+        told = tuple((member, data[start : start + ANSWER_BYTES]) for member, data in answers)
+        verdicts.append(judge(told, member_count))
+    return tuple(verdicts)
+
+
+@lru_cache(512)
+def judge(told: Told, member_count: int) -> Judged:
+    """Return the verdict on one dealer from what its holders answered, each 1072 bytes."""
+    from fednode.proofs import field, norm, shares
+
+    answers = {}
+    for member, data in told:
+        answer = field.from_bytes(data, ANSWER_BYTES // field.ELEMENT_BYTES)
+        if answer is not None:
+            answers[int(member)] = answer
+    degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
+    decoded = shares.decode(answers, degree, needed, member_count)
+    if decoded is None:
+        return Judged(Verdict.UNDECIDED)
+    is_true = all(norm.is_valid(part) for part in decoded.value.reshape(norm.REPETITIONS, -1))
+    holders = tuple(MemberId(member) for member in decoded.members)
+    return Judged(Verdict.PROVEN if is_true else Verdict.FALSE, holders)
+
+
+def is_opening(data: bytes) -> bool:
+    """Whether bytes are field elements, 8 little endian each."""
+    from fednode.proofs import field
+
+    return field.from_bytes(data, len(data) // field.ELEMENT_BYTES) is not None
+
+
+@lru_cache(64)
+def open_sums(told: Told, member_count: int) -> tuple[bytes, int] | None:
+    """Return the summed sketch (256 int64, little endian) and the summed weight, or None while too few are right.
+
+    Only what members told whose own answers carried the verdict on every dealer may come here: then the honest ones
+    of any N - f shares, N - 2 f at least, are shares of exactly what was proven. A holder that a dealer gave another
+    share would bring that into the sum, with liars that choose theirs to fit it.
+    """
+    from fednode.proofs import field, shares
+
+    degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
+    if len(told) < needed:
+        return None
+    answers = {int(member): field.from_bytes(data, OUTPUTS + 1) for member, data in told}
+    right = {member: answer for member, answer in answers.items() if answer is not None}
+    decoded = shares.decode(right, degree, needed, member_count)
+    if decoded is None:
+        return None
+    values = field.centre(decoded.value)
+    weight = int(values[OUTPUTS])
+    return (values[:OUTPUTS].astype("<i8").tobytes(), weight) if weight >= 0 else None

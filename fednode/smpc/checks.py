@@ -1,0 +1,196 @@
+"""Between the frozen sum and its opening (rule 2): the coin's link, the shares of the own sketch, answers to proofs.
+
+Security assumption: views are final. A link leaves only when q members hold the whole list of digests; the own sketch
+is computed for the coin of this attempt and shared once, under roots that are on record; holders answer one query per
+attempt, the same after a restart, and open no share that they did not answer for: only answers show that a share is
+on the proven polynomial. What must not go on is raised as `Unsafe`: the member falls silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fednode.ids import MemberId
+from fednode.proofs import field as f
+from fednode.proofs import norm
+from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART
+from fednode.proofs.context import SumContext
+from fednode.proofs.shares import sharing_degree
+from fednode.smpc.boxes import Boxes
+from fednode.smpc.exchange import Exchange
+from fednode.smpc.jobs import MaskedInput
+from fednode.smpc.keys import Unseal
+from fednode.smpc.messages import (
+    CoinMessage,
+    Effect,
+    Phase,
+    ProofMessage,
+    SumOk,
+    SumParams,
+    SumView,
+)
+from fednode.smpc.openings import Unsafe, refuse_unsafe
+from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.proof_jobs import (
+    Answered,
+    AnswerProofs,
+    NotProvable,
+    ProvenUpdate,
+    ProveUpdate,
+)
+from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
+from fednode.smpc.summing import Summing
+
+CoinLink = Callable[[int], bytes]
+"""Returns a link of this member's chain by its number."""
+
+
+class Checks:
+    """What a member owes in COIN, SHARE and PROOF of one attempt."""
+
+    def __init__(
+        self, params: SumParams, attempt: int, unseal: Unseal, coin_link: CoinLink | None, pace: Pace, jobs: Jobs,
+        summing: Summing, answered: SharesRecord | None,
+    ) -> None:
+        self._params = params
+        self._coin_link = coin_link
+        self._pace = pace
+        self._jobs = jobs
+        self._summing = summing
+        self._answered = answered if answered is not None and answered.attempt == attempt else None
+        self.boxes = Boxes(params, attempt, unseal)
+        if self._answered is not None:
+            self.boxes.close()
+
+    @property
+    def answered(self) -> SharesRecord | None:
+        """What is on record of this attempt's answers and the sum of shares."""
+        return self._answered
+
+    # --- COIN ---------------------------------------------------------------------------------------------------
+
+    def reveal_link(self, view: SumView) -> list[Effect]:
+        """Open this sum's link of the chain: the sum is frozen, so nobody can choose anything after seeing it."""
+        if self._params.me not in view.present or self._params.me in view.posted or self._coin_link is None:
+            return []
+        refuse_unsafe(self._params, view)
+        if len(view.acked) < self._params.threshold or len(view.digests) < len(view.qualified):
+            raise Unsafe("a coin is asked for before the sum is frozen")
+        return self._pace.submit(view, CoinMessage(self._coin_link(view.coin_index)))
+
+    # --- SHARE --------------------------------------------------------------------------------------------------
+
+    def share(self, view: SumView, mine: AttemptRecord, own: Input | None, masked: MaskedInput | None) -> list[Effect]:
+        """Sketch, prove and deal the own vector; post the roots; then hand the boxes out."""
+        me = self._params.me
+        if me not in view.included or own is None or masked is None or mine.committed is None or view.coin is None:
+            return []
+        if view.phase is not Phase.SHARE and me not in view.share_roots:
+            return []
+        if self.boxes.proven is None:
+            if self._jobs.is_running(Work.PROVE):
+                return []
+            refuse_unsafe(self._params, view)
+            return [self._jobs.start(Running(Work.PROVE), self._dealing(view, view.coin, mine, own, masked))]
+        if me in view.share_roots:
+            return self.boxes.push(view)
+        return self._pace.submit(view, self.boxes.proven.posted)
+
+    def _dealing(
+        self, view: SumView, coin: bytes, mine: AttemptRecord, own: Input, masked: MaskedInput
+    ) -> ProveUpdate:
+        if mine.sharing is None or mine.committed is None or self._params.statement is None:
+            raise Unsafe("this attempt's record holds no seed for shares")
+        is_public = self._params.has_public_weights
+        return ProveUpdate(
+            context=self._context(view), me=self._params.me, coin=coin,
+            statement=self._params.statement(view.committed[self._params.me].weight),
+            degree=sharing_degree(len(self._params.members)), seed=mine.sharing.seed, root=mine.committed.root,
+            holders=tuple((holder, view.seal_keys[holder]) for holder in view.present),
+            values=own.values, weight=0 if is_public else own.weight, masked=masked.data,
+        )
+
+    def on_proven(
+        self, view: SumView, mine: AttemptRecord, result: ProvenUpdate | NotProvable
+    ) -> AttemptRecord | None:
+        """Take in the dealing; return the record to keep before its roots are posted, None if there is nothing new."""
+        if isinstance(result, NotProvable):
+            raise Unsafe(f"this member's vector cannot be proven short: {result.reason}")
+        assert view.coin is not None and mine.sharing is not None
+        shared = Shared(view.coin, result.posted.bits_root, result.posted.proof_root)
+        promised = mine.sharing.shared
+        if promised is not None and promised != shared:
+            raise Unsafe("other shares than those on record")
+        if promised is None and view.phase is not Phase.SHARE:
+            return None
+        self.boxes.offer(result)
+        return replace(mine, sharing=Sharing(mine.sharing.seed, shared)) if promised is None else None
+
+    # --- PROOF --------------------------------------------------------------------------------------------------
+
+    def answer(self, view: SumView, exchange: Exchange) -> list[Effect]:
+        """Answer the proofs of all of U and say whether the masked sum has the posted sketches."""
+        if self._params.me not in view.present or view.query_seed is None or view.coin is None:
+            return []
+        if self._answered is not None:
+            return self._post_parts(view, self._answered)
+        if self._jobs.is_running(Work.ANSWER):
+            return []
+        lacks_sum = bool(exchange.missing_sums(view))
+        is_dealing = self.boxes.proven is None and self._params.me in view.share_roots
+        missing = self.boxes.missing(view)
+        waiting = self._pace.start(view, Timer.WANT, Timer.REPORT) if missing or lacks_sum or is_dealing else []
+        waiting += self._summing.sum(view) if lacks_sum else []
+        if (missing or lacks_sum or is_dealing) and not self._pace.is_report_due(view):
+            return waiting
+        chunks = [exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
+        whole = tuple(chunk for chunk in chunks if chunk is not None)
+        job = AnswerProofs(
+            context=self._context(view), coin=view.coin, query_seed=view.query_seed, is_key=self.boxes.is_key(view),
+            shares=tuple(self.boxes.held_share(view, dealer) for dealer in view.included),
+            sketches=tuple(view.share_roots[dealer].sketch for dealer in view.included),
+            chunks=None if lacks_sum else whole,
+        )
+        return [*waiting, self._jobs.start(Running(Work.ANSWER), job)]
+
+    def on_answered(self, view: SumView, result: Answered) -> list[Effect]:
+        """Keep the answers and the sum of shares before anything of them is posted."""
+        if view.phase is not Phase.PROOF or view.query_seed is None:
+            return []
+        place = (RECORD_FORMAT, self._params.chain_id, self._params.study, self._params.round, self._params.me)
+        self._answered = SharesRecord(
+            *place, view.attempt, view.query_seed, int(result.sum_ok), result.answers, result.covered, result.summed,
+        )
+        self.boxes.close()
+        return [persist_shares(self._answered)]
+
+    def _post_parts(self, view: SumView, answered: SharesRecord) -> list[Effect]:
+        effects: list[Effect] = []
+        posted = view.proof_parts.get(self._params.me, ())
+        size = DEALERS_A_PART * ANSWER_BYTES
+        for part in range(-(-len(answered.answers) // size)):
+            if part not in posted:
+                data = answered.answers[part * size : (part + 1) * size]
+                effects += self._pace.submit(view, ProofMessage(part, SumOk(answered.sum_ok), data), str(part))
+        return effects
+
+    # --- after the one unmasking --------------------------------------------------------------------------------
+
+    def opening(self, view: SumView, included: tuple[MemberId, ...]) -> bytes | None:
+        """Return this member's share of the sum over U of sketches and weights, if it holds every part of it.
+
+        To be called for the attempt that was unmasked, after its (Q, U) is on record, and never otherwise.
+        """
+        answered = self._answered
+        if not view.is_unmasked or answered is None or answered.covered != included:
+            return None
+        assert self._params.statement is not None
+        statement = self._params.statement(view.committed[included[0]].weight)
+        summed = f.from_bytes(answered.summed, statement.length)
+        if summed is None:
+            raise Unsafe("the saved sum of shares is damaged")
+        return f.to_bytes(norm.opening_of(statement, summed, len(included)))
+
+    def _context(self, view: SumView) -> SumContext:
+        return SumContext(self._params.chain_id, self._params.study, self._params.round, view.attempt)

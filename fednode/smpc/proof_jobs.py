@@ -1,0 +1,170 @@
+"""Long computations of rule 2: sketch, prove and deal a vector; answer what others dealt; check the masked sum.
+
+Security assumption: jobs carry the vector, its sketch and shares; they never leave the process and are not printed.
+A sketch of the vector is computed for a coin that was drawn when the vector was fixed, and for no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fednode.ids import MemberId
+from fednode.proofs import field as f
+from fednode.proofs import norm
+from fednode.proofs.bounds import ANSWER_BYTES
+from fednode.proofs.coin import draw_joint_seed
+from fednode.proofs.context import SumContext
+from fednode.proofs.field import FieldVector
+from fednode.proofs.norm import Statement
+from fednode.proofs.shares import deal_vector, open_box
+from fednode.smpc import ring
+from fednode.smpc.chunks import merkle_root
+from fednode.smpc.posts import ShareRootMessage, SumOk
+from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
+from fednode.smpc.sketch import sketch_integers, sketch_ring
+
+NO_ANSWER = b"\xff" * ANSWER_BYTES
+"""Not canonical, so no rule counts it: the holder has no share of this dealer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProveUpdate:
+    """Sketch a vector and its masked form, prove the sketch short and share it. Result: `ProvenUpdate`, `NotProvable`.
+
+    `root` is the committed root of the masked vector; `holders` are pairs (holder, seal key) in member order.
+    """
+
+    context: SumContext
+    me: MemberId
+    coin: bytes
+    statement: Statement
+    degree: int
+    seed: bytes = field(repr=False)
+    root: bytes
+    holders: tuple[tuple[MemberId, bytes], ...]
+    values: RingVector = field(repr=False)
+    weight: int
+    masked: memoryview = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProvenUpdate:
+    """What to post, the sealed boxes in the order of holders, and the contents of this member's own."""
+
+    posted: ShareRootMessage
+    bits_boxes: tuple[bytes, ...] = field(repr=False)
+    proof_boxes: tuple[bytes, ...] = field(repr=False)
+    bits_leaves: tuple[bytes, ...]
+    proof_leaves: tuple[bytes, ...]
+    own: tuple[bytes, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NotProvable:
+    """This member's own vector is longer than its weight allows: something before this is wrong."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldShare:
+    """One dealer's share as this holder opened it: contents of both boxes, or None."""
+
+    dealer: MemberId
+    statement: Statement
+    bits_root: bytes
+    contents: tuple[bytes, bytes] | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerProofs:
+    """Answer the proofs of U, sum the shares, hold the masked sum against the posted sketches. Result: `Answered`.
+
+    `shares` in the order of U; `chunks` of the masked sum, None if it is not at hand; `sketches` as posted.
+    """
+
+    context: SumContext
+    coin: bytes
+    query_seed: bytes
+    is_key: bool
+    shares: tuple[HeldShare, ...] = field(repr=False)
+    sketches: tuple[bytes, ...]
+    chunks: tuple[Buffer, ...] | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """The answers joined, the dealers that have one, the sum of the shares of their bits, and the masked sum's case."""
+
+    answers: bytes = field(repr=False)
+    covered: tuple[MemberId, ...]
+    summed: bytes = field(repr=False)
+    sum_ok: SumOk
+
+
+def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
+    """Do the dealer's part."""
+    def entropy(label: str) -> DerivedEntropy:
+        return DerivedEntropy(job.seed, job.context, label, job.me, job.coin, job.root)
+
+    masked = ring.from_bytes(job.masked)
+    try:
+        sketch = sketch_integers(job.coin, ring.lift(job.values))
+        bits = norm.encode(job.statement, sketch, job.weight)
+    except ValueError as error:
+        return NotProvable(str(error))
+    holders = [int(holder) for holder, _ in job.holders]
+    dealt = deal_vector(bits, job.degree, holders, entropy(BITS))
+    bits_boxes = seal_boxes(job.context, job.me, dealt, BITS, job.holders, entropy("seal bits"))
+    bits_leaves = leaves_of(bits_boxes)
+    bits_root = merkle_root(bits_leaves)
+    joint = norm.draw_joint(draw_joint_seed(job.context, job.coin, job.me, bits_root))
+    proof = norm.prove(job.statement, bits, joint, entropy("prove"))
+    dealt_proof = deal_vector(proof, job.degree, holders, entropy(PROOF))
+    proof_boxes = seal_boxes(job.context, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
+    proof_leaves = leaves_of(proof_boxes)
+    posted = ShareRootMessage(
+        sketch_ring(job.coin, masked).astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
+    )
+    own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
+    return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own)
+
+
+def answer_proofs(job: AnswerProofs) -> Answered:
+    """Do the holder's part."""
+    answers, covered = [], []
+    summed: FieldVector | None = None
+    for share in job.shares:
+        opened = open_shares(share, job.is_key)
+        if opened is None:
+            answers.append(NO_ANSWER)
+            continue
+        bits, proof = opened
+        joint = norm.draw_joint(draw_joint_seed(job.context, job.coin, share.dealer, share.bits_root))
+        challenges = norm.draw_query(share.statement, job.query_seed)
+        answers.append(f.to_bytes(norm.query(share.statement, bits, proof, joint, challenges)))
+        covered.append(share.dealer)
+        summed = bits if summed is None else f.add(summed, bits)
+    total = b"" if summed is None else f.to_bytes(summed)
+    return Answered(b"".join(answers), tuple(covered), total, _hold_against(job))
+
+
+def open_shares(share: HeldShare, is_key: bool) -> tuple[FieldVector, FieldVector] | None:
+    """Return a dealer's shares of bits and proof from the contents of its boxes, or None if they hold none."""
+    if share.contents is None:
+        return None
+    bits = open_box(share.contents[0], share.statement.length, is_key)
+    proof = open_box(share.contents[1], share.statement.proof_length, is_key)
+    return None if bits is None or proof is None else (bits, proof)
+
+
+def _hold_against(job: AnswerProofs) -> SumOk:
+    """Whether the sketch of the masked sum is the sum of the posted sketches, modulo 2^32."""
+    if job.chunks is None:
+        return SumOk.UNKNOWN
+    whole = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
+    is_equal = bool((sketch_ring(job.coin, whole) == ring.sum_buffers(job.sketches)).all())
+    return SumOk.EQUAL if is_equal else SumOk.DIFFERS

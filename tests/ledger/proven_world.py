@@ -1,0 +1,168 @@
+"""The ledger of `world` with a study of sum rule 2: hash chains, sketches, and answers to proofs.
+
+The rules decode what holders answer and never see a statement, so no proof is made here: the shares of an answer that
+holds (or of one that does not) are dealt as they would come out of one. What a member tells the others outside the
+ledger is scripted: false statements, boxes that did not arrive, sketches that do not add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fednode.crypto import Secret, x25519_public
+from fednode.ids import Hash
+from fednode.ledger import transaction as tx
+from fednode.ledger.check_records import ChecksRecord
+from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.rules import BlockTime
+from fednode.ledger.state import State
+from fednode.proofs import field as f
+from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, OUTPUTS
+from fednode.proofs.coin import Chain, restore_chain
+from fednode.proofs.shares import sharing_degree
+from tests.ledger.world import TERMS, World, seed_of
+
+LINKS = 40
+ANSWER = ANSWER_BYTES // f.ELEMENT_BYTES
+NOTHING = b"\xff" * ANSWER_BYTES
+PROVEN = tx.StudyTerms(
+    rounds=2, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=127,
+    start_after_ms=TERMS.start_after_ms, train_timeout_ms=TERMS.train_timeout_ms,
+    phase_timeout_ms=TERMS.phase_timeout_ms, sum_rule=2, proofs=tx.ProofTerms(1000, 0, 40),
+)
+_chains: dict[tuple[int, int], Chain] = {}
+
+
+def chain_of(member: int, term: int = 0) -> Chain:
+    if (member, term) not in _chains:
+        _chains[(member, term)] = restore_chain(seed_of("chain", member, term), LINKS)
+    return _chains[(member, term)]
+
+
+def shares_of(secrets: f.FieldVector, degree: int, holder: int, *seed: object) -> f.FieldVector:
+    """Return a holder's share of a vector on polynomials that the seed draws."""
+    value = secrets
+    for power in range(1, degree + 1):
+        random = f.expand(seed_of(*seed, power)[:16], secrets.size)
+        value = f.add(value, f.scale(random, holder**power))
+    return value
+
+
+@dataclass
+class ProvenWorld(World):
+    """`liars` prove something false; `cut_off` (dealer, holder): the box did not arrive; `garbled` (dealer, holder):
+    the holder answers another thing; `sum_check`: what a member says of the sum; `weights`: 10 where not named."""
+
+    terms: tx.StudyTerms = PROVEN
+    liars: set[int] = field(default_factory=set)
+    cut_off: set[tuple[int, int]] = field(default_factory=set)
+    garbled: set[tuple[int, int]] = field(default_factory=set)
+    sum_check: dict[int, int] = field(default_factory=dict)
+    weights: dict[int, int] = field(default_factory=dict)
+    bad_openings: set[int] = field(default_factory=set)
+    terms_of_keys: dict[int, int] = field(default_factory=dict)
+
+    def next_time(self) -> BlockTime:
+        height = self.at.height + 1
+        return BlockTime(height, self.at.time_ms + 100, Hash(seed_of("block", height - 1)))
+
+    @property
+    def checks(self) -> ChecksRecord:
+        checks = self.round.attempt.checks
+        assert checks is not None
+        return checks
+
+    def visible(self, state: State) -> RoundRecord | None:
+        record = super().visible(state)
+        if record is None or record.attempt.checks is None:
+            return record
+        checks = replace(record.attempt.checks, freeze_block=None)  # the next block notes it, whatever it holds
+        return replace(record, attempt=replace(record.attempt, checks=checks))
+
+    # --- what an honest member owes ---------------------------------------------------------------------------------
+
+    def ready(self, member: int, term: int | None = None) -> tx.Ready:
+        number = self.terms_of_keys.get(member, 0) if term is None else term
+        key = x25519_public(Secret(seed_of(member, number, "seal")))
+        return tx.Ready(self.study, key, chain_of(member, number).head)
+
+    def commit(self, member: int, weight: int = 10) -> tx.Commit:
+        is_public = self.terms.weights == tx.Weights.PUBLIC
+        return super().commit(member, weight if is_public else 0)
+
+    def link(self, member: int) -> tx.Coin:
+        chain = chain_of(member, self.terms_of_keys.get(member, 0))
+        return tx.Coin(*self.place(), chain.link(self.checks.number))
+
+    def share_root(self, member: int) -> tx.ShareRoot:
+        sketch = b"".join(seed_of("sketch", self.place(), member, i) for i in range(32))
+        return tx.ShareRoot(*self.place(), sketch, seed_of("bits", member), seed_of("proof", member))
+
+    def answer_to(self, dealer: int, holder: int) -> bytes:
+        if (dealer, holder) in self.cut_off:
+            return NOTHING
+        if (dealer, holder) in self.garbled:
+            return f.to_bytes(f.expand(seed_of("garbled", dealer, holder)[:16], ANSWER))
+        told = np.zeros(ANSWER, f.FIELD)
+        if dealer in self.liars:
+            told[-2] = 1  # the equation does not give zero
+        degree = sharing_degree(self.size)
+        return f.to_bytes(shares_of(told, degree, holder, "answer", self.place(), dealer))
+
+    def proofs(self, member: int) -> list[tx.Proof]:
+        included = self.round.attempt.included
+        bodies = []
+        for part, start in enumerate(range(0, len(included), DEALERS_A_PART)):
+            data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + DEALERS_A_PART])
+            said = self.sum_check.get(member, tx.SumCheck.RIGHT)
+            bodies.append(tx.Proof(*self.place(), part, said, data))
+        return bodies
+
+    def sums(self) -> f.FieldVector:
+        """The summed sketch and weight of U."""
+        included = self.round.attempt.included
+        weight = sum(self.weights.get(member, 10) for member in included)
+        return f.from_integers([*(sum(included) * (-1) ** k * k for k in range(OUTPUTS)), weight])
+
+    def opening(self, member: int) -> bytes:
+        if member in self.bad_openings:
+            return f.to_bytes(f.expand(seed_of("bad", member)[:16], OUTPUTS + 1))
+        return f.to_bytes(shares_of(self.sums(), sharing_degree(self.size), member, "opening", self.place()))
+
+    def reveal(self, member: int) -> tx.Reveal:
+        body = super().reveal(member)
+        if self.phase.kind == Phase.REVEAL2:
+            return body
+        return tx.Reveal(*self.place(), body.own_b, body.a_shares, (), self.opening(member))
+
+    def owed(self, member: int) -> tx.Body | None:
+        if not self.is_round_open:
+            return None
+        attempt, phase = self.round.attempt, self.round.phase
+        if member in phase.posted:
+            return None
+        if phase.kind == Phase.COIN:
+            return self.link(member) if member in attempt.present else None
+        if phase.kind == Phase.SHARE:
+            return self.share_root(member) if member in attempt.included else None
+        if phase.kind == Phase.PROOF:
+            parts = next((parts for known, _, parts in self.checks.answered if known == member), ())
+            return self.proofs(member)[len(parts)] if member in attempt.present else None
+        if phase.kind == Phase.REVEAL:
+            return self.reveal(member) if member in attempt.present else None
+        return super().owed(member)
+
+    def go(self, *absent: int) -> None:
+        """As in `World`; answers in several parts go one after the other."""
+        number = self.phase.number
+        for member in self.members:
+            while member not in absent and self.is_round_open and self.phase.number == number:
+                body = self.owed(member)
+                if body is None or (isinstance(body, tx.SumAck) and body.missing):
+                    if body is not None:
+                        self.post(member, body)
+                    break
+                receipt = self.post(member, body)
+                assert receipt.ok, (member, Phase(self.phase.kind), receipt.reason)

@@ -1,0 +1,200 @@
+"""Random scripts as in `test_rules_property`, in a study with proofs: whatever f members post, an honest one is never
+faulty, nothing that is not proven is opened, and what is opened is the true sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fednode.ids import fault_bound
+from fednode.ledger import transaction as tx
+from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.verdicts import Verdict, judge, open_sums
+from fednode.proofs import field as f
+from fednode.proofs.bounds import ANSWER_BYTES, OPENING_BYTES, OUTPUTS
+from fednode.proofs.shares import sharing_degree
+from tests.ledger.proven_world import NOTHING, PROVEN, ProvenWorld, chain_of, shares_of
+from tests.ledger.test_rules_property import Script, people
+from tests.ledger.world import World
+
+
+@dataclass
+class ProvenScript(Script):
+    """`is_bounded`: no more than f members are faulty, so everything that is promised must hold."""
+
+    is_bounded: bool = True
+    coin_of: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def make_world(self, changes: dict[str, Any]) -> World:
+        world = ProvenWorld(size=self.size, terms=replace(PROVEN, **changes))
+        for liar in self.liars:
+            if self.random.random() < 0.5:
+                world.liars.add(liar)
+            for other in world.members:
+                if self.random.random() < 0.4:
+                    world.garbled.add((int(other), liar))  # what it answers to others' proofs
+                if self.random.random() < 0.3:
+                    world.cut_off.add((liar, int(other)))  # whom its boxes do not reach
+                if self.random.random() < 0.3:
+                    world.cut_off.add((int(other), liar))
+            if self.random.random() < 0.5:
+                world.bad_openings.add(liar)
+            if self.random.random() < 0.5:
+                world.sum_check[liar] = self.random.randrange(3)
+        return world
+
+    def lie(self, member: int) -> tx.Body | None:
+        world, draw = self.world, self.random
+        assert isinstance(world, ProvenWorld)
+        if not world.is_round_open or draw.random() < 0.3:
+            return None
+        place = world.place()
+        match Phase(world.phase.kind):
+            case Phase.COIN:
+                chain = chain_of(draw.choice([member, draw.randint(1, self.size)]))
+                return tx.Coin(*place, chain.link(max(1, world.checks.number + draw.randint(-1, 1))))
+            case Phase.SHARE:
+                return tx.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
+            case Phase.PROOF:
+                count = len(world.round.attempt.included) + draw.choice([0, 0, 0, 1])
+                kinds = [NOTHING, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
+                data = b"".join(draw.choice(kinds) for _ in range(count))
+                return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
+            case Phase.REVEAL:
+                honest = world.owed(member)
+                if isinstance(honest, tx.Reveal) and draw.random() < 0.7:
+                    opening = draw.choice([None, bytes(OPENING_BYTES), draw.randbytes(OPENING_BYTES), honest.opening])
+                    return replace(honest, opening=opening)
+                return super().lie(member)
+            case _:
+                return super().lie(member)
+
+    def check_faulty(self, faulty: tuple[int, ...]) -> None:
+        if self.is_bounded:
+            assert isinstance(self.world, ProvenWorld)
+            assert set(faulty) <= self.world.liars, "an honest member is faulty"
+
+    def check_round(self, record: RoundRecord) -> None:
+        super().check_round(record)
+        world, checks = self.world, record.attempt.checks
+        assert isinstance(world, ProvenWorld)
+        if record.is_unmasked:
+            assert checks is not None and checks.coin is not None and checks.query_seed is not None
+            if self.is_bounded:
+                assert not world.liars.intersection(record.attempt.included), "what was not proven was unmasked"
+        if checks is None:
+            assert record.phase.kind in range(Phase.SUMACK + 1)
+            return
+        assert record.is_unmasked or not checks.openings, "a sketch was opened before the Unmask"
+        assert (checks.coin is None) == (record.phase.kind == Phase.COIN)
+        assert record.coins is not None and checks.number == record.coins.opened
+        place = (record.number, record.attempt.number)
+        assert self.coin_of.setdefault(checks.number, place) == place, "a link served two coins"
+        if checks.sum_sketch is not None and self.is_bounded:
+            wanted = f.centre(world.sums())
+            assert checks.sum_sketch == wanted[:OUTPUTS].astype("<i8").tobytes()
+            assert checks.sum_weight == int(wanted[OUTPUTS])
+
+    def honest_out(self) -> set[int]:
+        return {member for member in self.was_absent if member not in self.liars | self.slow}
+
+
+@st.composite
+def scripts(draw: st.DrawFn, is_bounded: bool) -> ProvenScript:
+    size = draw(st.sampled_from([3, 4, 4, 5, 7]))
+    most = fault_bound(size) if is_bounded else size
+    liars = draw(people(size, most))
+    slow = draw(people(size, most - len(liars)))
+    seed, rounds = draw(st.integers(0, 2**32)), draw(st.integers(1, 2))
+    return ProvenScript(seed, size, liars, slow - liars, rounds, is_bounded=is_bounded)
+
+
+def run_bounded(script: ProvenScript) -> None:
+    script.play()
+    assert not script.honest_out(), "a prompt honest member was recorded absent"
+
+
+@given(scripts(is_bounded=True))
+@settings(max_examples=6)
+def test_an_honest_member_is_never_faulty(script: ProvenScript) -> None:
+    run_bounded(script)
+
+
+@given(scripts(is_bounded=False))
+@settings(max_examples=4)
+def test_whatever_members_do_no_rule_is_broken(script: ProvenScript) -> None:
+    script.play()
+
+
+@pytest.mark.slow
+@given(scripts(is_bounded=True))
+@settings(max_examples=120)
+def test_an_honest_member_is_never_faulty_at_length(script: ProvenScript) -> None:
+    run_bounded(script)
+
+
+@pytest.mark.slow
+@given(scripts(is_bounded=False))
+@settings(max_examples=60)
+def test_whatever_members_do_no_rule_is_broken_at_length(script: ProvenScript) -> None:
+    script.play()
+
+
+# --- one verdict -------------------------------------------------------------------------------------------------
+
+@st.composite
+def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
+    """(N, answers about an honest dealer, how many honest holders did not get its boxes): up to f holders lie."""
+    size = draw(st.sampled_from([3, 4, 5, 6, 7, 10]))
+    liars = draw(people(size, fault_bound(size)))
+    late = draw(people(size, size)) - liars
+    true = f.from_integers([0] * (ANSWER_BYTES // 8))
+    answers = []
+    for holder in range(1, size + 1):
+        data = f.to_bytes(shares_of(true, sharing_degree(size), holder, draw(st.just("dealer"))))
+        if holder in liars:
+            lie = draw(st.sampled_from(["nothing", "random", "one word", "the truth", "another dealing"]))
+            if lie == "nothing":
+                data = NOTHING
+            elif lie == "random":
+                data = f.to_bytes(f.expand(holder.to_bytes(16, "big"), ANSWER_BYTES // 8))
+            elif lie == "one word":
+                at = 8 * draw(st.integers(0, ANSWER_BYTES // 8 - 1))
+                data = data[:at] + bytes(8) + data[at + 8 :]
+            elif lie == "another dealing":
+                false = f.from_integers([0] * (ANSWER_BYTES // 8 - 2) + [1, 0])
+                data = f.to_bytes(shares_of(false, sharing_degree(size), holder, "dealer"))
+        elif holder in late:
+            data = NOTHING
+        answers.append((holder, data))
+    return size, tuple(answers), len(late)
+
+
+@given(told())
+@settings(max_examples=150)
+def test_f_lying_holders_never_get_an_honest_dealer_out(case: tuple[int, tuple[tuple[int, bytes], ...], int]) -> None:
+    size, answers, late = case
+    judged = judge(answers, size)  # type: ignore[arg-type]
+    assert judged.verdict is not Verdict.FALSE
+    if not late:
+        assert judged.verdict is Verdict.PROVEN and len(judged.holders) >= size - fault_bound(size)
+
+
+@given(st.sampled_from([3, 4, 7, 10]), st.data())
+@settings(max_examples=60)
+def test_f_lying_holders_never_change_or_block_an_opening(size: int, data: st.DataObject) -> None:
+    liars = data.draw(people(size, fault_bound(size)))
+    values = f.from_integers([(-1) ** k * k for k in range(OUTPUTS)] + [77])
+    openings = []
+    for holder in range(1, size + 1):
+        if holder in liars and data.draw(st.booleans()):
+            continue
+        share = shares_of(values, sharing_degree(size), holder, "sums")
+        share = f.expand(bytes([holder]) * 16, OUTPUTS + 1) if holder in liars else share
+        openings.append((holder, f.to_bytes(share)))
+    opened = open_sums(tuple(openings), size)  # type: ignore[arg-type]
+    assert opened == (f.centre(values)[:OUTPUTS].astype("<i8").tobytes(), 77)

@@ -1,0 +1,388 @@
+"""SHARE, PROOF and the opening of what was proven: refusals, voids, who is dropped and who is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fednode.codec import encode
+from fednode.ledger import transaction as tx
+from fednode.ledger.check_phases import FEW_ANSWERS, NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED, WRONG_SUM
+from fednode.ledger.check_state import get_answers, get_share_root
+from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.refusals import Refusal
+from fednode.proofs import field as f
+from fednode.proofs.bounds import ANSWER_BYTES, MASKS_WRONG, OPENING_BYTES, OUTPUTS
+from fednode.proofs.coin import draw_query_seed
+from fednode.proofs.context import SumContext
+from tests.ledger.proven_world import PROVEN, ProvenWorld
+from tests.ledger.world import World, seed_of
+
+
+def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: object) -> ProvenWorld:
+    world = ProvenWorld(size=size, **scripts)  # type: ignore[arg-type]
+    world.ready_all()
+    world.go_to(phase, *absent)
+    return world
+
+
+def stored(world: ProvenWorld) -> int:
+    return sum(key.startswith((b"share/", b"proof/")) for key, _ in world.state.items())
+
+
+# --- shares ------------------------------------------------------------------------------------------------------
+
+def test_sketch_and_roots_are_said_once_and_before_nothing_is_known() -> None:
+    world = at(Phase.COIN)
+    assert world.refused(1, world.share_root(1)) == Refusal.PHASE_CLOSED
+    world.go_to(Phase.SHARE)
+    assert world.post(1, world.share_root(1)).ok
+    assert world.refused(1, replace(world.share_root(1), sketch=bytes(1024))) == Refusal.ALREADY_POSTED
+    assert get_share_root(world.state, *world.place(), world.members[0]) == world.share_root(1)
+
+
+def test_a_member_outside_the_sum_has_nothing_to_share() -> None:
+    world = at(Phase.SHARE, kept_chunks={(4, 1), (4, 2), (4, 3)}, size=4)
+    assert 4 not in world.round.attempt.included
+    assert world.refused(4, world.share_root(4)) == Refusal.NOT_IN_PHASE
+
+
+def test_who_does_not_share_is_left_out_of_the_next_attempt() -> None:
+    world = at(Phase.SHARE)
+    world.go(2)
+    world.expire()
+    void = world.round.voids[0]
+    assert (void.phase, void.reason, void.dropped) == (Phase.SHARE, NOT_SHARED, (2,))
+    assert world.round.attempt.holders == (1, 3, 4) and not world.round.faulty and stored(world) == 0
+    assert world.finish_round(2).counted == (1, 3, 4)
+
+
+def test_the_masked_sum_cannot_be_restated_after_the_coin() -> None:
+    world = at(Phase.COIN)
+    place = world.place()
+    for phase in (Phase.COIN, Phase.SHARE, Phase.PROOF, Phase.REVEAL):
+        world.go_to(phase)
+        for member in world.members:
+            digests = tuple((chunk, seed_of("other")) for chunk in world.owned(member))
+            assert world.refused(member, tx.Digest(*place, digests)) == Refusal.PHASE_CLOSED
+            assert world.refused(member, tx.Commit(*place, seed_of("other"), 0)) == Refusal.PHASE_CLOSED
+            assert world.refused(member, tx.SumAck(*place, None, (0,))) == Refusal.PHASE_CLOSED
+
+
+def test_the_challenges_follow_from_everything_that_was_dealt() -> None:
+    world = at(Phase.SHARE)
+    place = world.place()
+    bodies = {member: world.share_root(member) for member in world.members}
+    world.go()
+    posted = {int(member): (body.sketch, body.bits_root, body.proof_root) for member, body in bodies.items()}
+    context, checks = SumContext(world.chain_id, *place), world.checks
+    assert checks.coin is not None and checks.freeze_block is not None
+    assert checks.query_seed == draw_query_seed(context, checks.coin, checks.freeze_block, posted)
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+def test_answers_have_their_form() -> None:
+    world = at(Phase.PROOF)
+    body = world.proofs(1)[0]
+    assert world.refused(1, replace(body, part=1)) == Refusal.WRONG_ANSWERS
+    for data in (body.data[:-1], body.data + bytes(8), body.data[:ANSWER_BYTES]):
+        assert world.refused(1, replace(body, data=data)) == Refusal.WRONG_ANSWERS
+    assert world.post(1, body).ok
+    assert world.refused(1, body) == Refusal.ALREADY_POSTED
+
+
+def test_a_stranger_to_the_attempt_answers_nothing() -> None:
+    world = at(Phase.PROOF, absent=(4,))
+    assert 4 not in world.round.attempt.present
+    assert world.refused(4, world.proofs(4)[0]) == Refusal.NOT_IN_PHASE
+
+
+@pytest.mark.slow
+def test_long_answers_come_in_parts_that_say_the_same() -> None:
+    world = at(Phase.PROOF, size=31)
+    first, second = world.proofs(1)
+    assert len(second.data) == ANSWER_BYTES
+    assert world.post(1, second).ok and 1 not in world.phase.posted
+    assert world.refused(1, second) == Refusal.ALREADY_POSTED
+    assert world.refused(1, replace(first, sum_ok=tx.SumCheck.WRONG)) == Refusal.ANSWERS_DIFFER
+    assert world.refused(1, replace(first, part=2)) == Refusal.WRONG_ANSWERS
+    assert world.post(1, first).ok and 1 in world.phase.posted
+    assert world.finish_round().outcome == tx.Outcome.OK and stored(world) == 0
+
+
+def test_the_end_of_the_proofs_is_the_one_unmask() -> None:
+    world = at(Phase.PROOF)
+    assert not world.round.is_unmasked
+    for member in (1, 2, 3):
+        assert world.post(member, world.proofs(member)[0]).ok
+        assert not world.round.is_unmasked
+    assert world.post(4, world.proofs(4)[0]).ok
+    assert world.round.is_unmasked and world.phase.kind == Phase.REVEAL
+    assert get_answers(world.state, *world.place(), world.members[0], 0) is not None
+    assert world.finish_round().outcome == tx.Outcome.OK and stored(world) == 0
+
+
+def test_before_it_nothing_is_opened() -> None:
+    world = at(Phase.COIN)
+    reveal = tx.Reveal(*world.place(), bytes(32), (), (), bytes(OPENING_BYTES))
+    for phase in (Phase.COIN, Phase.SHARE, Phase.PROOF):
+        world.go_to(phase)
+        assert world.refused(1, reveal) == Refusal.PHASE_CLOSED
+
+
+def test_a_silent_holder_is_absent_and_the_rest_suffice() -> None:
+    world = at(Phase.PROOF)
+    world.go(3)
+    world.expire()
+    assert world.phase.kind == Phase.REVEAL and world.round.absent_members == {3}
+    assert world.finish_round().counted == (1, 2, 3, 4)
+
+
+def test_a_false_statement_bars_and_names() -> None:
+    world = at(Phase.PROOF, liars={2})
+    world.go()
+    void = world.round.voids[0]
+    assert (void.phase, void.reason, void.dropped) == (Phase.PROOF, NOT_PROVEN, (2,))
+    assert world.round.faulty == (2,) and not world.round.is_unmasked and stored(world) == 0
+    report = world.finish_round()
+    assert report.counted == (1, 3, 4) and report.faulty == (2,) and report.barred == (2,)
+
+
+def test_answers_that_do_not_decode_bar_and_do_not_name() -> None:
+    world = at(Phase.PROOF, cut_off={(2, 1), (2, 3)})
+    world.go()
+    assert world.round.voids[0].dropped == (2,) and world.round.faulty == ()
+    assert world.finish_round().counted == (1, 3, 4)
+
+
+def test_a_false_statement_that_does_not_decode_is_not_named() -> None:
+    world = at(Phase.PROOF, liars={2}, garbled={(2, 2), (2, 4)})
+    world.go()
+    assert world.round.voids[0].dropped == (2,) and world.round.faulty == ()
+
+
+def test_f_lying_holders_change_nothing() -> None:
+    world = at(Phase.PROOF, garbled={(dealer, 4) for dealer in (1, 2, 3, 4)})
+    world.go()
+    assert world.round.is_unmasked
+
+
+def test_too_few_answers_are_nobodys_proof_failing() -> None:
+    world = at(Phase.PROOF, cut_off={(dealer, 4) for dealer in (1, 2, 3, 4)})
+    world.go(3)
+    world.expire()
+    void = world.round.voids[0]
+    assert void.reason == FEW_ANSWERS and void.dropped == (3,) and world.round.barred == ()
+
+
+def test_a_wrong_sum_is_found_before_anything_opens() -> None:
+    wrong = tx.SumCheck.WRONG
+    world = at(Phase.PROOF, sum_check={1: wrong, 2: wrong})
+    world.go()
+    void = world.round.voids[0]
+    assert (void.reason, void.dropped) == (WRONG_SUM, ()) and world.round.faulty == world.round.barred == ()
+    assert world.round.attempt.number == 1 and not world.round.is_unmasked
+
+
+def test_f_members_cannot_call_a_right_sum_wrong() -> None:
+    world = at(Phase.PROOF, sum_check={4: tx.SumCheck.WRONG})
+    world.go()
+    assert world.round.is_unmasked
+
+
+def test_a_sum_that_too_few_could_check_is_not_opened() -> None:
+    world = at(Phase.PROOF, sum_check={1: tx.SumCheck.UNKNOWN, 4: tx.SumCheck.WRONG})
+    world.go()
+    assert world.round.voids[0].reason == SUM_UNCHECKED
+
+
+def test_attempts_end() -> None:
+    wrong = tx.SumCheck.WRONG
+    world = at(Phase.PROOF, sum_check=dict.fromkeys((1, 2, 3, 4), wrong))
+    report = world.finish_round()
+    assert report.outcome == tx.Outcome.FAILED and report.attempts == 2 and not report.is_unmasked
+    assert report.reason.startswith(WRONG_SUM) and world.life.pin is None
+
+
+# --- the opening -------------------------------------------------------------------------------------------------
+
+def test_the_summed_sketch_and_weight_are_opened() -> None:
+    world = at(Phase.REVEAL, weights={1: 0, 2: 127})
+    expected = f.centre(world.sums())
+    world.go()
+    assert world.phase.kind == Phase.RESULT
+    assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
+    assert world.checks.sum_weight == 0 + 127 + 10 + 10
+    assert world.refused(1, world.result(1, weight=148)) == Refusal.WEIGHT_SUM
+    assert world.finish_round().weight == 147
+
+
+def test_a_lying_holder_does_not_change_the_opening() -> None:
+    world = at(Phase.REVEAL, bad_openings={3})
+    expected = f.centre(world.sums())
+    world.go()
+    assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
+
+
+def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
+    """Liar 4 gave 3 another share than it proved, 2 is silent, and 4 opens the point that 1 and 3 lead to."""
+    world = at(Phase.PROOF, garbled={(4, 3)})
+    world.go()
+    assert world.checks.openers == (1, 2, 4)
+    offset = f.from_integers([12345] * (OUTPUTS + 1))
+    wrong = {1: f.from_bytes(world.opening(1), OUTPUTS + 1)}
+    wrong[3] = f.add(f.from_bytes(world.opening(3), OUTPUTS + 1), offset)  # type: ignore[arg-type]
+    slope = f.scale(f.subtract(wrong[3], wrong[1]), f.inverse(2))  # type: ignore[arg-type]
+    wrong[4] = f.add(wrong[3], slope)
+    for member, share in wrong.items():
+        assert world.post(member, replace(world.reveal(member), opening=f.to_bytes(share))).ok  # type: ignore[arg-type]
+    assert world.phase.kind == Phase.REVEAL and world.checks.sum_sketch is None
+    assert world.post(2, world.reveal(2)).ok
+    assert world.report(1).reason == NOT_OPENED
+
+
+def test_what_is_opened_is_what_was_proven_whoever_else_opens() -> None:
+    world = at(Phase.PROOF, garbled={(4, 3)}, bad_openings={3})
+    world.go()
+    expected = f.centre(world.sums())
+    world.go()
+    assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
+
+
+@pytest.mark.parametrize("garbled", [{(6, 1), (6, 2), (7, 3)}, {(6, 1), (7, 3)}])
+def test_too_few_that_could_open_are_found_before_anything_is_unmasked(garbled: set[tuple[int, int]]) -> None:
+    world = at(Phase.PROOF, size=7, garbled=garbled)
+    world.go()
+    if len(garbled) == 2:
+        assert world.round.is_unmasked and world.checks.openers == (2, 4, 5, 6, 7)
+    else:
+        assert world.round.voids[0].reason == FEW_ANSWERS and world.round.barred == ()
+
+
+def test_openings_have_their_form() -> None:
+    world = at(Phase.REVEAL)
+    body = world.reveal(1)
+    assert world.refused(1, replace(body, opening=b"\xff" * OPENING_BYTES)) == Refusal.OPENING_FORM
+    assert world.refused(1, replace(body, own_b=None)) == Refusal.OWN_B_MISSING
+    assert world.post(1, replace(body, opening=None)).ok
+    assert world.refused(1, body) == Refusal.ALREADY_POSTED
+
+
+def test_the_phase_waits_for_shares_of_the_sketch() -> None:
+    world = at(Phase.REVEAL)
+    for member in (1, 2):
+        assert world.post(member, replace(world.reveal(member), opening=None)).ok
+    assert world.post(3, world.reveal(3)).ok and world.phase.kind == Phase.REVEAL
+    assert world.post(4, world.reveal(4)).ok
+    report = world.report(1)
+    assert (report.outcome, report.reason, report.is_unmasked) == (tx.Outcome.FAILED, NOT_OPENED, True)
+    assert world.life.pin == (1, 2, 3, 4)
+
+
+def test_a_silent_opener_is_replaced_as_without_proofs() -> None:
+    world = at(Phase.REVEAL)
+    world.go(2)
+    world.expire()
+    assert world.phase.kind == Phase.REVEAL2 and world.checks.sum_weight == 40
+    body = world.reveal(1)
+    assert world.refused(1, replace(body, opening=world.opening(1))) == Refusal.WRONG_OPENINGS
+    assert world.finish_round(2).counted == (1, 2, 3, 4)
+
+
+def test_without_proofs_nobody_opens_a_sketch() -> None:
+    world = World()
+    world.ready_all()
+    world.go_to(Phase.REVEAL)
+    assert world.refused(1, replace(world.reveal(1), opening=bytes(OPENING_BYTES))) == Refusal.OPENING_FORM
+
+
+def test_public_weights_stay_those_committed() -> None:
+    world = at(Phase.RESULT, terms=replace(PROVEN, weights=tx.Weights.PUBLIC))
+    assert world.checks.sum_weight == 40
+    assert world.finish_round().weight == 40
+
+
+@pytest.mark.parametrize("weights", [tx.Weights.HIDDEN, tx.Weights.EQUAL])
+def test_a_proven_weight_is_not_said(weights: tx.Weights) -> None:
+    bound = 1 if weights == tx.Weights.EQUAL else 127
+    world = at(Phase.COMMIT, terms=replace(PROVEN, weights=weights, weight_bound=bound))
+    assert world.refused(1, replace(world.commit(1), weight=1)) == Refusal.WEIGHT_RANGE
+    assert world.post(1, world.commit(1)).ok
+
+
+# --- masks -------------------------------------------------------------------------------------------------------
+
+def fail_with(world: ProvenWorld, reason: str) -> None:
+    world.go_to(Phase.RESULT)
+    failed = {"outcome": tx.Outcome.FAILED, "reason": reason, "model_hash": bytes(32), "weight": 0, "metrics": None}
+    number = world.round.number
+    for member in world.members:
+        if world.is_round_open and world.round.number == number:
+            assert world.post(member, world.result(member, **failed)).ok
+
+
+def test_two_rounds_of_wrong_masks_pause_the_study_for_people() -> None:
+    world = at(Phase.COIN, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    fail_with(world, MASKS_WRONG)
+    assert world.life.status == StudyStatus.RUNNING and world.life.pin == (1, 2, 3, 4)
+    fail_with(world, MASKS_WRONG)
+    assert world.life.status == StudyStatus.PAUSED and MASKS_WRONG in world.life.reason
+    for member in (1, 2, 3):
+        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
+    assert world.life.status == StudyStatus.RUNNING
+
+
+def test_a_round_that_worked_forgets_wrong_masks_and_other_failures_do_not_count() -> None:
+    world = at(Phase.COIN, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    fail_with(world, MASKS_WRONG)
+    assert world.finish_round().outcome == tx.Outcome.OK
+    fail_with(world, MASKS_WRONG)
+    fail_with(world, "the merged model leaves its range")
+    assert world.life.status == StudyStatus.RUNNING and world.life.coins.mask_failures == 1  # type: ignore[union-attr]
+
+
+# --- pins and kinds ----------------------------------------------------------------------------------------------
+
+def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
+    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9))
+    fail_with(world, "for once")
+    assert world.life.pin == (1, 2, 3, 4, 5)
+    world.liars.add(5)
+    world.go_to(Phase.PROOF)
+    world.go()
+    assert world.round.faulty == (5,) and world.round.pinned == (1, 2, 3, 4)
+    report = world.finish_round()
+    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3, 4)
+
+
+def test_a_pin_shrinks_even_if_the_round_then_fails() -> None:
+    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9))
+    fail_with(world, "for once")
+    world.liars.add(5)
+    world.go_to(Phase.PROOF)
+    world.go()
+    world.sum_check = dict.fromkeys((1, 2, 3, 4), tx.SumCheck.WRONG)
+    assert world.finish_round().faulty == (5,)
+    assert world.life.pin == (1, 2, 3, 4)
+
+
+def test_a_study_with_proofs_runs_to_its_end() -> None:
+    world = ProvenWorld(terms=replace(PROVEN, has_statistics=True))
+    world.ready_all()
+    kinds = []
+    while world.is_round_open:
+        kinds.append(world.round.kind)
+        assert world.finish_round().outcome == tx.Outcome.OK
+    assert kinds == [RoundKind.STATISTICS, RoundKind.TRAINING, RoundKind.TRAINING, RoundKind.CLOSING]
+    assert world.life.status == StudyStatus.FINISHED and world.life.coins.opened == 4  # type: ignore[union-attr]
+    assert stored(world) == 0
+
+
+def test_records_without_proofs_keep_their_bytes() -> None:
+    world = World()
+    world.ready_all()
+    world.go_to(Phase.REVEAL)
+    assert world.round.coins is None and world.round.attempt.checks is None
+    assert encode(replace(world.reveal(1), opening=None)) == encode(world.reveal(1))

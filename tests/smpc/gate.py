@@ -1,0 +1,74 @@
+"""The gate of broken variants: a copy of the package in which one piece of source is replaced, and the test that fails.
+
+    python -m tests.smpc.gate            prints the table of all variants; the exit status is the number that lives
+    python -m tests.smpc.gate WORD...    only variants with one of the words in their names or tests
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.smpc.mutants import MUTANTS, Mutant
+from tests.smpc.mutants_bound import BOUND_MUTANTS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ALL = [*MUTANTS, *BOUND_MUTANTS]
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the package and the tests that may be broken."""
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "fednode", folder / "fednode", ignore=skip)
+    for name in ("smpc", "proofs", "property", "ledger"):
+        shutil.copytree(CHECKOUT / "tests" / name, folder / "tests" / name, ignore=skip)
+    for file in (CHECKOUT / "tests").glob("*.py"):
+        shutil.copy(file, folder / "tests")
+    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    return folder
+
+
+def find_fault(mutant: Mutant, copy: Path) -> str | None:
+    """Break the copy, run the test that must notice, mend the copy. Returns why the variant lives, or None."""
+    file = copy / "fednode" / mutant.file
+    source = file.read_text()
+    if source.count(mutant.old) != 1:
+        return "the piece of source this variant replaces has changed"
+    file.write_text(source.replace(mutant.old, mutant.new))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.killed_by],
+            cwd=copy, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy)},
+        )
+    finally:
+        file.write_text(source)
+    if done.returncode == 1 and "error" not in done.stdout.splitlines()[-1]:
+        return None
+    return f"pytest ended with {done.returncode}: {done.stdout[-2000:]}"
+
+
+def main(words: list[str]) -> int:
+    """Print who notices each variant; return how many live."""
+    living = 0
+    chosen = [mutant for mutant in ALL if not words or any(word in mutant.name + mutant.killed_by for word in words)]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_checkout(Path(folder))
+        for mutant in chosen:
+            begin = time.perf_counter()
+            fault = find_fault(mutant, copy)
+            living += fault is not None
+            verdict, by = ("killed", mutant.killed_by) if fault is None else ("LIVES ", fault.splitlines()[-1])
+            sys.stdout.write(f"{verdict}  {mutant.name:64} {time.perf_counter() - begin:5.1f} s  {by}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen)} broken variants, {living} live\n")
+    return living
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""Dealers that lie: like the honest job, with any bits, proof or boxes in the place of the right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from fednode.proofs import field as f
+from fednode.proofs import norm
+from fednode.proofs.coin import draw_joint_seed
+from fednode.proofs.context import SumContext
+from fednode.proofs.norm import Statement
+from fednode.proofs.shares import DealtVector, deal_vector
+from fednode.smpc import ring
+from fednode.smpc.chunks import merkle_root
+from fednode.smpc.messages import ShareRootMessage
+from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
+from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
+from fednode.smpc.sketch import sketch_integers, sketch_ring
+
+Bits = Callable[[ProveUpdate, f.FieldVector], f.FieldVector]
+Boxes = Callable[[dict[int, bytes]], dict[int, bytes]]
+
+
+def deal_as(
+    job: ProveUpdate, *, bits: Bits | None = None, boxes: Boxes | None = None, proofs: Boxes | None = None,
+    joint_context: SumContext | None = None, box_context: SumContext | None = None,
+) -> ProvenUpdate:
+    """Deal with the lies given; the proof is made for the lying bits and is right wherever it can be."""
+
+    def entropy(label: str) -> DerivedEntropy:
+        return DerivedEntropy(job.seed, job.context, "lie " + label, job.me)
+
+    def spoil(dealt: DealtVector, change: Boxes | None) -> DealtVector:
+        return dealt if change is None else replace(dealt, boxes=change(dict(dealt.boxes)))
+
+    sketch = sketch_integers(job.coin, ring.lift(job.values))
+    secret = encode_anything(job.statement, sketch, job.weight)
+    secret = secret if bits is None else bits(job, secret)
+    holders = [int(holder) for holder, _ in job.holders]
+    place = box_context or job.context
+    dealt = spoil(deal_vector(secret, job.degree, holders, entropy(BITS)), boxes)
+    bits_boxes = seal_boxes(place, job.me, dealt, BITS, job.holders, entropy("seal bits"))
+    bits_leaves = leaves_of(bits_boxes)
+    seed = draw_joint_seed(joint_context or job.context, job.coin, job.me, merkle_root(bits_leaves))
+    proof = norm.prove(job.statement, secret, norm.draw_joint(seed), entropy("prove"))
+    dealt_proof = spoil(deal_vector(proof, job.degree, holders, entropy(PROOF)), proofs)
+    proof_boxes = seal_boxes(place, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
+    proof_leaves = leaves_of(proof_boxes)
+    posted = ShareRootMessage(
+        sketch_ring(job.coin, ring.from_bytes(job.masked)).tobytes(), merkle_root(bits_leaves),
+        merkle_root(proof_leaves),
+    )
+    own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
+    return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own)
+
+
+def encode_anything(statement: Statement, sketch: np.ndarray, weight: int) -> f.FieldVector:
+    """The bits of a statement that may be false: entries and slack are cut to their room."""
+    roomy = Statement(statement.weight_bits, 0, (1 << 62) - 1)
+    bits = norm.encode(roomy, np.clip(sketch, -(2**26), 2**26), weight)
+    squares = sum(value * value for value in np.clip(sketch, -(2**26), 2**26).tolist())
+    slack = min(max(statement.kappa2 * weight**2 + statement.kappa0 - squares, 0), (1 << 62) - 1)
+    bits[-62:] = [slack >> k & 1 for k in range(62)]
+    return bits
+
+
+def set_bit(at: int, value: int) -> Bits:
+    """One shared bit is any number."""
+
+    def change(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+        bits = bits.copy()
+        bits[at] = value
+        return bits
+
+    return change
+
+
+def two_for_the_next_bit(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+    """The same sketch from numbers that are not bits: 2 and 0 instead of 0 and 1. Every equation holds."""
+    bits = bits.copy()
+    at = next(k for k in range(0, 256 * 28, 28) if not bits[k] and bits[k + 1])
+    bits[at], bits[at + 1] = 2, 0
+    return bits
+
+
+def weight_above_the_bound(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+    """w = W + 1 from a 'bit' that is 2, and a slack that makes the equation hold."""
+    statement, bits = job.statement, bits.copy()
+    start = 256 * norm.ENTRY_BITS
+    bits[start : start + statement.weight_bits] = 0
+    bits[start + statement.weight_bits - 1] = 2
+    squares = sum(int(v) ** 2 for v in f.centre(norm.entries_of(statement, bits)).tolist())
+    slack = statement.kappa2 * (1 << statement.weight_bits) ** 2 + statement.kappa0 - squares
+    bits[-62:] = [slack >> k & 1 for k in range(62)]
+    return bits
+
+
+def longer(factor: int) -> Bits:
+    """The sketch of a vector that is too long for its weight."""
+
+    def change(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+        sketch = sketch_integers(job.coin, ring.lift(job.values)) * factor
+        return encode_anything(job.statement, sketch, job.weight)
+
+    return change
+
+
+def other_statement(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+    """Right for a statement with more room than the study's."""
+    sketch = sketch_integers(job.coin, ring.lift(job.values))
+    wide = Statement(job.statement.weight_bits, job.statement.kappa2, 4 * job.statement.kappa0 + 12345)
+    return norm.encode(wide, sketch, job.weight)
+
+
+def spoil_boxes(holders: set[int], *, is_opening: bool = True) -> Boxes:
+    """Some holders are dealt other elements (or nothing a box could hold)."""
+
+    def change(boxes: dict[int, bytes]) -> dict[int, bytes]:
+        for holder in holders:
+            size = len(boxes[holder])
+            boxes[holder] = bytes(size - 8) + b"\x05" + bytes(7) if is_opening else b"\xff" * size
+        return boxes
+
+    return change

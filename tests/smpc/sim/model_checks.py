@@ -1,0 +1,178 @@
+"""COIN, SHARE, PROOF and the openings of rule 2, restated for the model ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fednode.crypto import sha256
+from fednode.ids import Hash, MemberId
+from fednode.proofs import field as f
+from fednode.proofs import norm, shares
+from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_link
+from fednode.proofs.context import SumContext
+from fednode.smpc import messages as m
+from fednode.smpc.messages import Phase
+
+if TYPE_CHECKING:
+    from tests.smpc.sim.model_ledger import Attempt
+
+ANSWER_BYTES = 1072
+PART = 30
+
+
+@dataclass
+class Checked:
+    """What an attempt has on the ledger between its freeze and its result."""
+
+    freeze: Hash | None = None
+    links: dict[MemberId, bytes] = field(default_factory=dict)
+    coin: bytes | None = None
+    roots: dict[MemberId, m.ShareRootMessage] = field(default_factory=dict)
+    query_seed: bytes | None = None
+    parts: dict[MemberId, dict[int, m.ProofMessage]] = field(default_factory=dict)
+    openings: dict[MemberId, bytes] = field(default_factory=dict)
+    openers: set[int] = field(default_factory=set)
+    sketch: tuple[int, ...] | None = None
+    weight: int | None = None
+
+
+class CheckPhases:
+    """Mixed into the model ledger."""
+
+    params: m.SumParams
+    a: Attempt
+    f: int
+    t: int
+    absent: set[MemberId]
+    barred: set[MemberId]
+    faulty: set[MemberId]
+    posted: set[MemberId]
+    expected: list[MemberId]
+    is_unmasked: bool
+    heads: dict[MemberId, bytes]
+    coins: int
+    blocks: int
+
+    def _open(self, phase: Phase, expected: Iterable[MemberId], step: int = 0) -> None: ...
+    def _void(self, reason: str) -> None: ...
+    def _fail(self, reason: str) -> None: ...
+
+    def _context(self) -> SumContext:
+        return SumContext(self.params.chain_id, self.params.study, self.params.round, self.a.number)
+
+    def _statement(self, dealer: MemberId) -> norm.Statement:
+        assert self.params.statement is not None
+        return self.params.statement(self.a.committed[dealer].weight)
+
+    def _open_coin(self) -> None:
+        self.coins += 1
+        self.a.checked.freeze = sha256(b"block", self.blocks.to_bytes(4, "big"), repr(sorted(self.a.digests)).encode())
+        self._open(Phase.COIN, [i for i in self.a.present if i not in self.absent])
+
+    def _CoinMessage(self, sender: MemberId, message: m.CoinMessage) -> str | None:
+        if sender not in self.a.present:
+            return "not present"
+        if not is_link(self.heads[sender], 0, message.preimage, self.coins):
+            return "link"
+        self.a.checked.links[sender] = message.preimage
+        return None
+
+    def _end_COIN(self) -> None:
+        checked = self.a.checked
+        if len(checked.links) < self.f + 1:
+            return self._void("too few links")
+        assert checked.freeze is not None
+        checked.coin = draw_coin(self._context(), SKETCH_LABEL, checked.freeze, checked.links)
+        return self._open(Phase.SHARE, [i for i in self.a.included if i not in self.absent])
+
+    def _ShareRootMessage(self, sender: MemberId, message: m.ShareRootMessage) -> str | None:
+        if sender not in self.a.included:
+            return "not included"
+        if len(message.sketch) != 1024 or len(message.bits_root) != 32 or len(message.proof_root) != 32:
+            return "size"
+        self.a.checked.roots[sender] = message
+        return None
+
+    def _end_SHARE(self) -> None:
+        checked = self.a.checked
+        silent = set(self.a.included) - set(checked.roots)
+        if silent:
+            self.absent |= silent
+            return self._void("no shares from a member of the sum")
+        assert checked.coin is not None and checked.freeze is not None
+        posted = {i: (r.sketch, r.bits_root, r.proof_root) for i, r in checked.roots.items()}
+        checked.query_seed = draw_query_seed(self._context(), checked.coin, checked.freeze, posted)
+        return self._open(Phase.PROOF, [i for i in self.a.present if i not in self.absent])
+
+    def _ProofMessage(self, sender: MemberId, message: m.ProofMessage) -> str | None:
+        if sender not in self.a.present:
+            return "not present"
+        dealers = len(self.a.included[PART * message.part : PART * (message.part + 1)])
+        parts = self.a.checked.parts.setdefault(sender, {})
+        if message.part in parts:
+            return "already posted"
+        if not dealers or len(message.data) != dealers * ANSWER_BYTES or message.sum_ok not in (0, 1, 2):
+            return "size"
+        parts[message.part] = message
+        if len(parts) < -(-len(self.a.included) // PART):
+            return "part"  # taken in; the sender has not posted everything yet
+        return None
+
+    def _answers(self, place: int) -> dict[int, f.FieldVector]:
+        found = {}
+        for member, parts in self.a.checked.parts.items():
+            if place // PART in parts:
+                at = place % PART * ANSWER_BYTES
+                found[int(member)] = np.frombuffer(parts[place // PART].data[at : at + ANSWER_BYTES], f.FIELD)
+        return found
+
+    def _end_PROOF(self) -> None:
+        checked, n = self.a.checked, len(self.params.members)
+        bad = []
+        openers = {int(i) for i in checked.parts}
+        for place, dealer in enumerate(self.a.included):
+            answers = self._answers(place)
+            carried = norm.decide(answers, n)
+            openers &= set(carried or ())
+            if carried is None:
+                bad.append(dealer)
+                if shares.decode(answers, shares.sharing_degree(n), n - self.f, n) is not None:
+                    self.faulty.add(dealer)
+        if len(bad) < len(self.a.included):
+            self.barred |= set(bad)
+        if bad:
+            return self._void(f"proofs of {bad}")
+        if len(openers) < self.t:
+            return self._void("too few hold right shares of everybody")
+        checked.openers = openers
+        verdicts = [parts[min(parts)].sum_ok for parts in checked.parts.values() if parts]
+        if verdicts.count(2) > self.f:
+            return self._void("the sum is not that of the committed vectors")
+        if verdicts.count(1) < self.t:
+            return self._void("too few hold the sum against its sketches")
+        self.is_unmasked = True
+        return self._open(Phase.REVEAL, [i for i in self.a.present if i not in self.absent])
+
+    def _take_opening(self, sender: MemberId, opening: bytes | None) -> str | None:
+        if opening is None:
+            return None
+        if self.params.rule != 2 or len(opening) != 257 * 8:
+            return "opening"
+        self.a.checked.openings[sender] = opening
+        return None
+
+    def _decode_openings(self) -> bool:
+        n, checked = len(self.params.members), self.a.checked
+        found = {int(i): np.frombuffer(data, f.FIELD) for i, data in checked.openings.items() if i in checked.openers}
+        decoded = shares.decode(found, shares.sharing_degree(n), n - self.f, n)
+        if decoded is None:
+            return False
+        values = f.centre(decoded.value).tolist()
+        checked.sketch, checked.weight = tuple(values[:-1]), values[-1]
+        if self.params.has_public_weights:
+            checked.weight = sum(self.a.committed[i].weight for i in self.a.included)
+        return True
