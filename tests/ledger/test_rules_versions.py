@@ -193,19 +193,26 @@ def test_a_block_of_another_version_than_the_one_before_names_is_refused() -> No
 # --- whatever members vote -----------------------------------------------------------------------------------------
 
 ALL = dict.fromkeys(range(1, 7), VERSIONS[1])
-VOTES = st.lists(
-    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 1), st.sampled_from(["a", "a", "b"])),
-    min_size=20, max_size=60,
+CAMPAIGNS = st.lists(
+    st.tuples(
+        st.integers(1, 3), st.integers(0, 1), st.sampled_from(["a", "a", "b"]),
+        st.lists(st.integers(1, 4), min_size=1, max_size=4, unique=True),
+    ),
+    min_size=4, max_size=16,
 )
+"""Somebody proposes a version, a height and a release, and some vote for it."""
 
 
 @pytest.mark.slow
 @settings(max_examples=60)
-@given(VOTES)
-def test_versions_only_go_up_and_only_by_a_quorum_that_agrees(votes: list[tuple[int, int, int, str]]) -> None:
+@given(CAMPAIGNS)
+def test_versions_only_go_up_and_only_by_a_quorum_that_agrees(
+    campaigns: list[tuple[int, int, str, list[int]]]
+) -> None:
     """An independent count of the latest vote of each member explains every plan; heights and versions only grow."""
     world = World(4)
     latest: dict[int, VersionPlan] = {}
+    votes = [(member, *what) for *what, members in campaigns for member in members]
     for member, version, ahead, release in votes:
         world.at = world.next_time()
         before = get_versions(world.state)
