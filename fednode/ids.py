@@ -32,7 +32,9 @@ StudyId = NewType("StudyId", bytes)
 """The 32-byte hash of a study's terms and specification: its only name on the ledger."""
 
 PROTOCOL_VERSION = 1
-"""Version of the wire, the ledger's rules and the secure sum; peers of another version are refused by name."""
+"""Version of the wire and the secure sum, and of the rules a chain begins with; peers of another one are refused by
+name. Which rules are in force at a height is decided on the chain (`ledger/versions.py`).
+"""
 
 NO_HASH = Hash(bytes(32))
 """Thirty-two zero bytes: 'nil' in votes, 'no parent' in the first block."""

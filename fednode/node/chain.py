@@ -121,9 +121,12 @@ class Chain:
         self._verified[data] = transaction
         self._verified_bytes += len(data)
         while self._verified_bytes > MAX_VERIFIED_BYTES:
-            forgotten, _ = self._verified.popitem(last=False)
-            self._verified_bytes -= len(forgotten)
+            self._forget(next(iter(self._verified)))
         return transaction
+
+    def _forget(self, data: bytes) -> None:
+        if self._verified.pop(data, None) is not None:
+            self._verified_bytes -= len(data)
 
     # --- what consensus asks ------------------------------------------------------------------------------------
 
@@ -192,6 +195,8 @@ class Chain:
         self._decided[block.height] = outcome
         self.state, self.height, self._tip_hash = outcome.applied.state, block.height, block.hash
         self.pool.apply_block(block.height, outcome.transactions)
+        for transaction in outcome.transactions:  # its nonce is used: nobody will look at its signature again
+            self._forget(transaction.data)
         self._follow_keys()
 
     def _follow_keys(self) -> None:

@@ -73,12 +73,12 @@ class Core:
         self.studies = studies
         self.models = Models()
         self.traffic = Traffic(chain, identity.chain_id, identity.member, identity.signer)
+        self.traffic.outbox.begin_after(get_nonce(chain.state, identity.member))
         self.up: set[MemberId] = set()
-        self.now_ms = 0
+        self.now_ms, self._held = 0, -1
         self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
         self._has_new_state = self.is_halted = False
         self._ranges: dict[MemberId, TokenBucket] = {}
-        self._held = -1
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
 
     def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:

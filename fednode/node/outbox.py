@@ -33,21 +33,22 @@ class _Pending:
 
 
 class Outbox:
-    """Signs bodies, remembers them until they are final. Nonces are microseconds of the clock, always rising.
+    """Signs bodies, remembers them until they are final. Nonces are microseconds of the clock, always rising."""
 
-    `last_nonce` is the one the ledger has seen: a clock that was set back must not make everything refused.
-    """
-
-    def __init__(self, chain_id: bytes, member: MemberId, signer: Signer, last_nonce: int = 0) -> None:
+    def __init__(self, chain_id: bytes, member: MemberId, signer: Signer) -> None:
         self._chain_id = chain_id
         self._member = member
         self._signer = signer
-        self._last_nonce = last_nonce
+        self._last_nonce = 0
         self._pending: dict[Hash, _Pending] = {}
         self._bodies: set[Body] = set()
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def begin_after(self, nonce: int) -> None:
+        """Go on from the nonce the ledger has seen: a clock that was set back must not make everything refused."""
+        self._last_nonce = max(self._last_nonce, nonce)
 
     def sign(self, body: Body, height: int, now_ms: int) -> Transaction | None:
         """Return a new transaction for `body`, or None if the same body is on its way or too much is."""

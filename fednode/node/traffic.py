@@ -15,7 +15,6 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
 from fednode.ledger.bodies import Body, Expire
 from fednode.ledger.round_rules import PHASES_OF
-from fednode.ledger.state import get_nonce
 from fednode.ledger.transaction import Transaction
 from fednode.node import effects as do
 from fednode.node import wire
@@ -39,7 +38,7 @@ class Traffic:
 
     def __init__(self, chain: Chain, chain_id: bytes, member: MemberId, signer: Signer) -> None:
         self._chain = chain
-        self.outbox = Outbox(chain_id, member, signer, get_nonce(chain.state, member))
+        self.outbox = Outbox(chain_id, member, signer)
         self._public_key = signer.public_key
         self._gathered: list[bytes] = []
         self._is_gathering = False

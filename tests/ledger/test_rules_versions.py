@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fednode.codec import decode, encode, pack
 from fednode.errors import Rejected
@@ -186,3 +188,49 @@ def test_a_block_of_another_version_than_the_one_before_names_is_refused() -> No
     for known in (VERSIONS, TWO):
         report = verify_chain([*entries, entry], maker.genesis, Level.LINKS, known)
         assert "version 1 is not the protocol version that the block before names" in report.problem
+
+
+# --- whatever members vote -----------------------------------------------------------------------------------------
+
+ALL = dict.fromkeys(range(1, 7), VERSIONS[1])
+CAMPAIGNS = st.lists(
+    st.tuples(
+        st.integers(1, 3), st.integers(0, 1), st.sampled_from(["a", "a", "b"]),
+        st.lists(st.integers(1, 4), min_size=1, max_size=4, unique=True),
+    ),
+    min_size=4, max_size=16,
+)
+"""Somebody proposes a version, a height and a release, and some vote for it."""
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(CAMPAIGNS)
+def test_versions_only_go_up_and_only_by_a_quorum_that_agrees(
+    campaigns: list[tuple[int, int, str, list[int]]]
+) -> None:
+    """An independent count of the latest vote of each member explains every plan; heights and versions only grow."""
+    world = World(4)
+    latest: dict[int, VersionPlan] = {}
+    votes = [(member, *what) for *what, members in campaigns for member in members]
+    for member, version, ahead, release in votes:
+        world.at = world.next_time()
+        before = get_versions(world.state)
+        in_force = version_at(world.state, world.at.height)
+        # heights in a few fixed places, so that votes meet
+        body = VersionVote(version, (world.at.height // 20) * 20 + 20 + ahead, release)
+        applied = apply_block(world.state, world.at, [world.sign(member, body)], (), ALL)
+        world.state, after = applied.state, get_versions(applied.state)
+        plan = VersionPlan(version, body.from_height, release)
+        if applied.receipts[0].ok:
+            latest[member] = plan
+        spans = [(span.version, span.from_height) for span in after.spans]
+        assert spans == sorted(set(spans)) and len({number for number, _ in spans}) == len(spans)
+        assert after.current == in_force == version_at(world.state, world.at.height)
+        if after.plan is not None:
+            assert after.plan.version > after.current and after.plan.from_height > world.at.height
+        if after.plan not in (None, before.plan):
+            assert sum(vote == after.plan for vote in latest.values()) >= 3, "nobody's plan"
+            assert after.plan.from_height >= world.at.height + NOTICE_BLOCKS
+        voters = [voter for vote in after.open for voter in vote.voters]
+        assert len(voters) == len(set(voters)), "one vote a member"

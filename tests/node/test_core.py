@@ -449,3 +449,14 @@ def test_pause_by_a_person_through_any_node() -> None:
         world.submit(number, StudyVote(world.study, StudyAction.RESUME))
     done = world.life().rounds_done
     world.run(lambda: world.life().rounds_done > done)
+
+
+def test_what_is_committed_is_kept_in_the_store_only() -> None:
+    """A decoded transaction takes five times its bytes; a hundred thousand of them would be most of a daemon."""
+    world = World().start().rest()
+    for number in range(20):
+        transaction = world.submit(1 + number % 4, memo(number))
+        world.run(lambda tx=transaction: all(tx.txid in node.receipts for node in world.nodes.values()))
+    for node in world.nodes.values():
+        chain = node.live().chain
+        assert (len(chain._verified), chain._verified_bytes) == (0, 0)

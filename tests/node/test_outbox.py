@@ -32,7 +32,8 @@ def test_nonces_rise_even_when_the_clock_stands_or_goes_back(outbox: Outbox) -> 
 
 def test_clock_that_was_set_back_before_the_start_does_not_make_everything_refused() -> None:
     seen = 1000 * NOW_MS
-    outbox = Outbox(bytes(32), MemberId(2), Ed25519Signer(Secret(b"k" * 32)), seen)
+    outbox = Outbox(bytes(32), MemberId(2), Ed25519Signer(Secret(b"k" * 32)))
+    outbox.begin_after(seen)
     transaction = outbox.sign(memo(1), 7, NOW_MS - 86_400_000)
     assert transaction is not None and transaction.nonce == seen + 1
 

@@ -8,6 +8,7 @@ from fednode.ledger.bodies import Memo, Ready, SumAck
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.rules import Receipt
+from fednode.ledger.state import State
 from fednode.ledger.transaction import decode_transaction
 from fednode.node import effects as do
 from fednode.node.outbox import MAX_PENDING
@@ -22,7 +23,7 @@ class FakeChain:
     """A tip whose rules refuse every body of a kind in `refused`."""
 
     def __init__(self, *refused):
-        self.height, self.refused = 5, refused
+        self.height, self.refused, self.state = 5, refused, State.empty()
         self.pool = Mempool(lambda transaction: True, self.height)
 
     def read(self, data):

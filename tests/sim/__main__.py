@@ -42,6 +42,12 @@ def write(line: str) -> None:
     sys.stdout.flush()
 
 
+def pace(count: int, begin: float) -> str:
+    """Return how long a run took since `begin`, in processor time: other work on the machine does not count."""
+    seconds = time.process_time() - begin
+    return f"{seconds:.1f} s of one core, {60 * count / seconds:.0f} seeds a minute"
+
+
 def is_held(plan: replay.AnyPlan, broken: str | None, faults: tuple[Timed, ...], folder: Path) -> bool:
     """Tell of a broken promise and write the scenario of it; return whether there was none."""
     if broken is None:
@@ -53,31 +59,26 @@ def is_held(plan: replay.AnyPlan, broken: str | None, faults: tuple[Timed, ...],
 
 def run_seeds(plans: Iterable[Plan], folder: Path) -> int:
     """Run every plan; return how many broke a promise."""
-    begin, count, failed, heights, events = time.perf_counter(), 0, 0, 0, 0
+    begin, count, failed, heights, events = time.process_time(), 0, 0, 0, 0
     for plan in plans:
         world = World(plan)
         failed += not is_held(plan, replay.find_broken(world), world.faults, folder)
         count, heights, events = count + 1, heights + len(world.checker.chain), events + world.events
-    seconds = time.perf_counter() - begin
-    write(
-        f"{count} seeds, {failed} failed, {heights} heights, {events} events, {seconds:.1f} s, "
-        f"{60 * count / seconds:.0f} seeds a minute"
-    )
+    write(f"{count} seeds, {failed} failed, {heights} heights, {events} events, {pace(count, begin)}")
     return failed
 
 
 def run_whole(plans: Iterable[whole.Plan], folder: Path) -> int:
     """Run every plan with whole nodes; return how many broke a promise."""
-    begin, count, failed, heights, sums, double = time.perf_counter(), 0, 0, 0, 0, 0
+    begin, count, failed, heights, sums, double = time.process_time(), 0, 0, 0, 0, 0
     for plan in plans:
         world = whole.World(plan)
         failed += not is_held(plan, replay.find_broken(world), world.faults, folder)
         count, heights, sums = count + 1, heights + len(world.checker.blocks), sums + world.checker.sums
         double += len(world.checker.double_votes)
-    seconds = time.perf_counter() - begin
     write(
         f"{count} seeds, {failed} failed, {heights} heights, {sums} sums opened and exact, {double} double votes of "
-        f"members whose disk lied or that ran twice, {seconds:.1f} s, {60 * count / seconds:.0f} seeds a minute"
+        f"members whose disk lied or that ran twice, {pace(count, begin)}"
     )
     return failed
 
