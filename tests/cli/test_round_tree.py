@@ -1,0 +1,48 @@
+"""What people see of a round with proofs: its phases, its coin, and who proved something false."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from fednode.cli.round import report_tree
+from fednode.cli.show import print_tree
+from fednode.ledger.records import Phase
+from fednode.node.views import kind_name, plain, report_view, round_view
+from tests.ledger.proven_world import ProvenWorld
+
+
+def make() -> ProvenWorld:
+    world = ProvenWorld(liars={2})
+    world.ready_all()
+    return world
+
+
+def test_a_liar_a_coin_and_the_phases_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    world = make()
+    world.go_to(Phase.SHARE)
+    running = round_view(world.round)
+    coin = world.checks.coin
+    assert coin is not None and running["coin"] == coin.hex() and running["faulty"] == []
+    report = report_view(world.finish_round())
+    assert report["coin"] not in (None, coin.hex()), "the coin of the last attempt"
+    print_tree(*report_tree(report))
+    text = click.unstyle(capsys.readouterr().out)
+    assert "FAULTY: members 2" in text and f"coin {str(report['coin'])[:12]}" in text
+    assert "attempt 0: void in proof, a member of the sum did not prove its update; goes on without 2" in text
+    for phase in ("coin", "share", "proof"):
+        assert text.count(f"─ {phase} ") == 2
+
+
+def test_new_messages_are_shown_as_json() -> None:
+    world = make()
+    world.go_to(Phase.COIN)
+    shown = [world.link(1)]
+    world.go_to(Phase.SHARE)
+    shown.append(world.share_root(1))  # type: ignore[arg-type]
+    world.go_to(Phase.PROOF)
+    shown += world.proofs(1)  # type: ignore[arg-type]
+    assert [kind_name(body) for body in shown] == ["coin", "share-root", "proof"]
+    views = [plain(body) for body in shown]
+    assert all(isinstance(view, dict) and view["study"] == world.study.hex() for view in views)
+    assert views[2]["sum_ok"] == 1 and len(views[1]["sketch"]) == 2048  # type: ignore[index,call-overload,arg-type]
