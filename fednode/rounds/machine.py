@@ -229,12 +229,12 @@ class StudyMachine:
         if self.data_check is None:
             self._check_number = self._number()
             return [self._start_work(self._check_number, work.CheckData(place.spec, place.data_path))]
-        return self._announce() if self.data_check.is_ok else []
+        return self._announce(place) if self.data_check.is_ok else []
 
-    def _announce(self) -> list[ev.Effect]:
-        place = self._place
+    def _announce(self, place: Place) -> list[ev.Effect]:
         if not place.spec.is_proven or self._chain is not None:
-            return [ev.Submit(Ready(place.study, place.seal_key, self._chain.head if self._chain is not None else None))]
+            head = None if self._chain is None else self._chain.head
+            return [ev.Submit(Ready(place.study, place.seal_key, head))]
         if self._chain_number is not None:
             return []  # under way
         self._chain_number = self._number()
