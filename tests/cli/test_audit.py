@@ -260,6 +260,7 @@ def test_an_empty_chain(fednode: Fednode, tmp_path: Path) -> None:
 
 # --- waiting ---------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_waiting_for_what_is_there(fednode: Fednode, world: RoundWorld, source) -> None:
     name, home, export = source
     if export:

@@ -82,6 +82,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_a_table_that_is_not_there_is_named_and_nothing_is_left_behind(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     tables = [word for name in ("anna", "berta", "clara") for word in ("--data", f"{name}.csv")]
@@ -112,6 +113,7 @@ def test_ports_are_free_different_and_not_given_to_outgoing_connections():
             probe.bind(("127.0.0.1", port))
 
 
+@pytest.mark.slow
 def test_an_error_of_the_process_that_splits_data_keeps_its_class(tmp_path):
     table = tmp_path / "empty.csv"
     table.write_text("")

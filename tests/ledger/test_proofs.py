@@ -235,6 +235,7 @@ def test_a_block_that_is_not_in_its_log(world: RoundWorld) -> None:
     refused(replace(good, log=prove_in_log(leaves(world, 20), 6)), "another root", world)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.data())
 def test_no_single_change_of_a_proof_survives(data: st.DataObject) -> None:

@@ -319,6 +319,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @example([  # the second candidate is admitted before the first
     (1, "invite", 0), (1, "invite", 1), (1, "report", 0), (1, "report", 1), (1, "approve", 1), (1, "approve", 0),

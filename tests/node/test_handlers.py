@@ -59,7 +59,8 @@ async def ask(found: Handlers, name: str, values: dict[str, Json]) -> None:
             assert str(error)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
 def test_no_question_ends_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(handlers, "FINAL_TIMEOUT_S", 0.1)
     monkeypatch.chdir(tmp_path)

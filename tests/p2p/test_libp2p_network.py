@@ -188,6 +188,7 @@ async def probe(loopback, author: Mesh, reader: Mesh) -> None:
             return
 
 
+@pytest.mark.slow
 def test_a_removed_member_is_disconnected_and_stays_out_until_it_is_back(loopback) -> None:
     async def main() -> None:
         a, b = loopback.create(), loopback.create()

@@ -57,6 +57,7 @@ def make(length: int, entries: list[tuple[int, int]]) -> np.ndarray:
     return values
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(SPARSE, st.binary(min_size=32, max_size=32))
 def test_both_sketches_are_the_slow_one(shape: tuple[int, list[tuple[int, int]]], coin: bytes) -> None:
@@ -66,6 +67,7 @@ def test_both_sketches_are_the_slow_one(shape: tuple[int, list[tuple[int, int]]]
     assert sketch_ring(coin, to_ring(values)).tolist() == slow_sketch(coin, values.tolist(), is_ring=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [2**31 - 1, -(2**31) + 1, 2**27])
 def test_nothing_wraps_when_every_value_is_large(value: int) -> None:
     values = np.full(65536 + 17, value, np.int32)
