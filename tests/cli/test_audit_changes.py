@@ -24,6 +24,7 @@ def root(changing: RoundWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
     return make_home(tmp_path_factory.mktemp("changing") / "home", changing, changing.blocks)
 
 
+@pytest.mark.slow
 def test_verify_export_import_and_compare_follow_the_members(
     fednode: Fednode, changing: RoundWorld, root: Path, tmp_path: Path
 ) -> None:

@@ -206,6 +206,7 @@ def test_a_removed_member_is_disconnected_and_stays_out_until_it_is_back(loopbac
     trio.run(main)
 
 
+@pytest.mark.slow
 def test_a_dropped_peer_is_kept_away(loopback) -> None:
     async def main() -> None:
         a, b = loopback.create(), loopback.create()

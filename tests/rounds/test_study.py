@@ -50,6 +50,7 @@ def skip_foreign(phase: Phase, sum_rule: int) -> None:
         pytest.skip("the rule has no such phase")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
 @pytest.mark.parametrize(
     "round_number", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]

@@ -51,6 +51,8 @@ from tests.ledger.chain import (
     write,
 )
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_export.py"
 OTHER = bytes(31) + b"\x01"
 LEVELS = ("file", "links", "certificates", "transactions", "state", "rounds")

@@ -36,6 +36,8 @@ from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import CHAIN, STUDY, Absence, Stream, World
 
+pytestmark = pytest.mark.slow
+
 PRIME = 2**61 - 1
 Scalars = dict[tuple[int, MemberId, str], int]  # (attempt, member, "a" or "b")
 Row = dict[object, int]

@@ -43,6 +43,7 @@ def test_short_vectors_have_empty_chunks(length: int) -> None:
     assert world.check().included == world.members and outcome(world) == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ledger", LEDGERS)
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("down_ms", [0, 300, 2500])
@@ -71,6 +72,7 @@ def _absences(draw: st.DrawFn) -> tuple[int, tuple[Absence, ...]]:
     return count, tuple(absences)
 
 
+@pytest.mark.slow
 @given(_absences(), st.integers(0, 2**16), st.sampled_from(LEDGERS))
 @settings(max_examples=20)
 def test_any_f_absences_at_any_phase_give_the_exact_sum(

@@ -83,6 +83,7 @@ def test_training_learns(spec: StudySpec, rows: Rows, scaling: Scaling) -> None:
     assert (after.auc_ppm or 0) > 950_000
 
 
+@pytest.mark.slow
 def test_divergence_is_a_numerical_failure(spec: StudySpec, rows: Rows, scaling: Scaling) -> None:
     wild = replace(spec, optimiser=Optimiser("sgd", 100_000_000, 999_999, 10_000_000, 1), local_epochs=100)
     with pytest.raises(NumericalFailure, match="lower the learning rate"):
