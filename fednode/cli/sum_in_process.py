@@ -13,16 +13,18 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import encode
-from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
+from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
 from fednode.errors import Unavailable
 from fednode.ids import Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
+from fednode.ledger.bodies import SUM_RULE_V2, ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.identity import make_identity_card
 from fednode.ledger.records import Phase, RoundRecord
@@ -30,6 +32,8 @@ from fednode.ledger.rules import BlockTime, apply_block
 from fednode.ledger.state import get_round
 from fednode.ledger.transaction import Transaction
 from fednode.node.keystore import SystemEntropy
+from fednode.proofs.coin import derive_chain
+from fednode.proofs.norm import statement_of
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import jobs
 from fednode.smpc import messages as sm
@@ -39,6 +43,9 @@ from fednode.smpc.session import Session
 
 CLIP = 4.0
 MAX_WEIGHT = 1023
+COIN_LINKS = 16
+"""Links of a member's chain: one round is used in each attempt."""
+
 ROUND = 1
 """Without a round of statistics the first round is number 1."""
 
@@ -78,8 +85,12 @@ class SumInProcess:
             sign, network = (Ed25519Signer(Secret(entropy.random_bytes(32))) for _ in range(2))
             address = f"/ip4/127.0.0.1/tcp/{10_000 + number}"
             cards.append(make_identity_card(f"member {number}", (address,), sign, network, secret, entropy))
-        spec = b"bench of the secure sum"
-        study = GenesisStudy(self._terms(), spec)
+        terms = StudyTerms(
+            rounds=1, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=MAX_WEIGHT, start_after_ms=1,
+            train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS, sum_rule=SUM_RULE_V2,
+            proofs=ProofTerms(length, 0, 0),
+        )
+        study = GenesisStudy(terms, b"bench of the secure sum")
         genesis = make_genesis("bench", cards, [study], 1)
         self._state = genesis_state(genesis)
         self._study = StudyId(study.study)
@@ -88,10 +99,19 @@ class SumInProcess:
         seal_of = {x25519_public(secret): secret for secret in secrets}
         self._seal = {MemberId(i): seal_of[card.seal_key] for i, card in enumerate(genesis.members, 1)}
         everyone = tuple(self._seal)
+        statement = partial(statement_of, length, 0, MAX_WEIGHT, None)
+        self._chains = {
+            number: derive_chain(secret, genesis.chain_id, self._study, COIN_LINKS)
+            for number, secret in self._seal.items()
+        }
         self._members = {}
         for number, secret in self._seal.items():
-            params = sm.SumParams(genesis.chain_id, self._study, ROUND, number, everyone, length)
-            self._members[number] = Member(number, Session(params, entropy, self._opener(secret)))
+            params = sm.SumParams(
+                genesis.chain_id, self._study, ROUND, number, everyone, length, SUM_RULE_V2, False,
+                lambda weight: statement(),
+            )
+            session = Session(params, entropy, self._opener(secret), self._chains[number].link)
+            self._members[number] = Member(number, session)
         self._nonce = 0
         self._pool: list[tuple[MemberId, tx.Body]] = []
         self._events: deque[tuple[MemberId, sm.Event]] = deque()
@@ -99,12 +119,6 @@ class SumInProcess:
         self._now_ms = 0
         self._phase = "keys"
         self.rules_cpu_s: dict[str, float] = defaultdict(float)
-
-    def _terms(self) -> tx.StudyTerms:
-        return tx.StudyTerms(
-            rounds=1, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=MAX_WEIGHT, start_after_ms=1,
-            train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS,
-        )
 
     @staticmethod
     def _opener(secret: Secret[bytes]) -> Callable[[bytes], bytes]:
@@ -128,7 +142,7 @@ class SumInProcess:
     def run(self) -> float:
         """Run until every member has the sum; return the largest error of the mean, relative to the clip."""
         for number, secret in self._seal.items():
-            self._pool.append((number, tx.Ready(self._study, x25519_public(secret))))
+            self._pool.append((number, tx.Ready(self._study, x25519_public(secret), self._chains[number].head)))
         self._apply()
         mean = self._train()
         while any(member.opened is None for member in self._members.values()):
@@ -177,7 +191,7 @@ class SumInProcess:
         for sender, body in pool:
             self._nonce += 1
             signed.append(Transaction(sender, self._nonce, Height(self._at.height + 50), body, bytes(64)))
-        self._at = BlockTime(self._at.height + 1, self._at.time_ms + 1)
+        self._at = BlockTime(self._at.height + 1, self._at.time_ms + 1, sha256(b"bench", bytes([len(signed) % 256])))
         begin = time.process_time()
         applied = apply_block(self._state, self._at, signed)
         self.rules_cpu_s[self._phase] += time.process_time() - begin
