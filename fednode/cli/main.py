@@ -120,11 +120,11 @@ def run(arguments: list[str]) -> int:
     except FednodeError as error:
         return _tell(str(error), error.exit_code)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            return _tell_environment(error)
-        # The reader (head, less) has gone; keep the interpreter from complaining about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if error.filename is None:
+            # Output was not taken: its reader (head, less) has gone, or the disk is full. What is still in the buffer
+            # would make the interpreter complain once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0 if isinstance(error, BrokenPipeError) else _tell_environment(error)
 
 
 def _tell_environment(error: OSError) -> int:

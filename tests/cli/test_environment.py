@@ -103,11 +103,12 @@ def test_passphrase_that_cannot_be_read(home: Path, tmp_path: Path) -> None:
         assert done.returncode in codes and says in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def test_output_to_a_full_disk(home: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_to_a_full_disk(home: Path, unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fednode.cli.main", "--home", str(home), "keys", "show"], check=False, text=True,
-            stdout=full, stderr=subprocess.PIPE, timeout=60,
+            stdout=full, stderr=subprocess.PIPE, timeout=60, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert "disk is full" in one_sentence(subprocess.CompletedProcess([], done.returncode, "", done.stderr), 8)
 
