@@ -100,7 +100,7 @@ def read_card(path: Path) -> IdentityCard:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_CARD_BYTES, "identity card", GenesisError)
-    return _named(path, lambda: parse_card(_text(data, path, GenesisError)))
+    return naming_file(path, lambda: parse_card(as_text(data, path, GenesisError)))
 
 
 def read_genesis(path: Path) -> Genesis:
@@ -109,7 +109,7 @@ def read_genesis(path: Path) -> Genesis:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_GENESIS_FILE_BYTES, "genesis file", GenesisError)
-    return _named(path, lambda: parse_genesis(_text(data, path, GenesisError)))
+    return naming_file(path, lambda: parse_genesis(as_text(data, path, GenesisError)))
 
 
 def read_study(path: Path) -> StudySpec:
@@ -118,17 +118,18 @@ def read_study(path: Path) -> StudySpec:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_STUDY_FILE_BYTES, "study file", ConfigError)
-    return parse_study(_text(data, path, ConfigError), str(path))
+    return parse_study(as_text(data, path, ConfigError), str(path))
 
 
-def _text(data: bytes, path: Path, kind: type[FednodeError]) -> str:
+def as_text(data: bytes, path: Path, kind: type[FednodeError]) -> str:
+    """Return a file's text; raise `kind`, naming the file, if it is none."""
     try:
         return data.decode()
     except UnicodeDecodeError:
         raise kind(f"{path} is not UTF-8 text; this is another file, check the path") from None
 
 
-def _named(path: Path, parse: Callable[[], T]) -> T:
+def naming_file(path: Path, parse: Callable[[], T]) -> T:
     """Put the file's name before an error about its content."""
     try:
         return parse()

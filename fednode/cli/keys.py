@@ -56,7 +56,7 @@ def show(site: Site, as_json: bool) -> None:
         print_fingerprint(public)
 
 
-@keys.command("card", example="fednode keys card\nfednode keys card --output /tmp/anna-card.toml --format json")
+@keys.command("card", example="fednode keys card\nfednode keys card --output anna-card.toml --format json")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
 @passphrase_option
 @format_option

@@ -347,7 +347,12 @@ def wait_connected(federation: LocalFederation, hospital: Hospital) -> None:
 def cpu_seconds(hospital: Hospital) -> float:
     """Return the processor time a daemon has used, read from outside so that asking costs it nothing."""
     assert hospital.process is not None, "only running daemons are measured"
-    fields = Path(f"/proc/{hospital.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return process_cpu_seconds(hospital.process.pid)
+
+
+def process_cpu_seconds(pid: int) -> float:
+    """Return the processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -60,7 +60,7 @@ def _list_stored(site: Site, as_json: bool) -> None:
     click.echo(f"from {source}; no daemon runs on this home")
 
 
-@member.command("request", example="fednode member request\nfednode member request --output /tmp/emma-card.toml")
+@member.command("request", example="fednode member request\nfednode member request --output emma-card.toml")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write the card.")
 @passphrase_option
 @format_option

@@ -36,17 +36,14 @@ class NetworkFile:
 
 def read_network(path: Path) -> NetworkFile:
     """Read and check a network definition; errors name the file and the key."""
+    from fednode.cli.genesis import as_text, naming_file
     from fednode.ledger.identity import check_keys, parse_toml
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_NETWORK_FILE_BYTES, "network definition", GenesisError)
-    try:
-        table = parse_toml(data.decode(), "network definition")
-        check_keys(table, {"format", "name", "hospitals", "studies"}, "network definition")
-    except UnicodeDecodeError:
-        raise GenesisError(f"{path} is not UTF-8 text; this is another file, check the path") from None
-    except GenesisError as error:
-        raise GenesisError(f"{path}: {error}") from None
+    text = as_text(data, path, GenesisError)
+    table = naming_file(path, lambda: parse_toml(text, "network definition"))
+    naming_file(path, lambda: check_keys(table, {"format", "name", "hospitals", "studies"}, "network definition"))
     if table["format"] != NETWORK_FORMAT:
         number = table["format"]
         raise GenesisError(f"{path}: network format {number} is not known; this version reads {NETWORK_FORMAT}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from fednode.cli.show import print_json, print_pairs, print_table
 from fednode.cli.site import Site as HomeSite
 from fednode.cli.site import command, format_option, pass_site
 from fednode.errors import UsageError
+
+if TYPE_CHECKING:
+    from fednode.cli.cost_model import CostModel
 
 CONSTANTS_FILE = "plan-constants.json"
 
@@ -41,8 +45,6 @@ def plan(
     Seconds of each phase, MB sent and received, and memory, for one member. The constants are measured on this machine
     the first time and kept in the home. Training is not part of the plan.
     """
-    import os
-
     from fednode.cli.cost_model import Site, memory_mb
 
     if study_path is None and params is None and not calibrate:
@@ -80,7 +82,7 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _constants(site: HomeSite, calibrate: bool) -> Any:
+def _constants(site: HomeSite, calibrate: bool) -> CostModel:
     """Return this machine's constants; measure them if there are none yet."""
     from fednode.cli.cost_model import CostModel, load_model, measure_samples, save_model
 

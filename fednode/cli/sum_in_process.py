@@ -13,7 +13,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -99,7 +98,6 @@ class SumInProcess:
         seal_of = {x25519_public(secret): secret for secret in secrets}
         self._seal = {MemberId(i): seal_of[card.seal_key] for i, card in enumerate(genesis.members, 1)}
         everyone = tuple(self._seal)
-        statement = partial(statement_of, length, 0, MAX_WEIGHT, None)
         self._chains = {
             number: derive_chain(secret, genesis.chain_id, self._study, COIN_LINKS)
             for number, secret in self._seal.items()
@@ -108,7 +106,7 @@ class SumInProcess:
         for number, secret in self._seal.items():
             params = sm.SumParams(
                 genesis.chain_id, self._study, ROUND, number, everyone, length, SUM_RULE_V2, False,
-                lambda weight: statement(),
+                lambda _: statement_of(length, 0, MAX_WEIGHT, None),
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fednode.cli.bench_chain import memo_text
+from fednode.cli.local_federation import process_cpu_seconds
 from tests.e2e.federation import Federation, Hospital, make_federation
 
 PACE_S = 0.25
@@ -44,8 +44,7 @@ class Usage:
 
 def cpu_seconds(hospital: Hospital) -> float:
     """Processor time of a daemon, from outside."""
-    fields = Path(f"/proc/{hospital.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return process_cpu_seconds(hospital.pid)
 
 
 def work(honest: list[Hospital], name: str, seconds: float) -> Usage:
