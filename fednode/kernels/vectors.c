@@ -1,0 +1,13 @@
+/* Vectors of a model's length: one pass over memory each. */
+#include "kernels.h"
+
+/* out[k] = model[k] + ((total[k] * factor + half) >> bits). Sums wrap as numpy's do; the caller bounds them. */
+KERNEL EACH_PROCESSOR void fednode_merge(int64_t *restrict out, const int64_t *restrict model,
+                                         const int32_t *restrict total, int64_t factor, int bits, size_t count)
+{
+    const uint64_t half = (uint64_t)1 << (bits - 1);
+    for (size_t k = 0; k < count; k++) {
+        const uint64_t scaled = (uint64_t)(int64_t)total[k] * (uint64_t)factor + half;
+        out[k] = (int64_t)((uint64_t)model[k] + (uint64_t)((int64_t)scaled >> bits));
+    }
+}

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from fednode.kernels import vectors
+
+BITS = 24
+
+
+@given(
+    st.integers(0, 70).flatmap(
+        lambda size: st.tuples(
+            arrays.arrays(np.int64, size, elements=st.integers(-(1 << 39), 1 << 39)),
+            arrays.arrays(np.int32, size, elements=st.integers(-(1 << 31), (1 << 31) - 1)),
+        )
+    ),
+    st.integers(0, (1 << 31) - 1),
+)
+def test_merge_is_that_of_integers(vectors_: tuple[np.ndarray, np.ndarray], factor: int) -> None:
+    model, total = vectors_
+    merged = vectors.merge(model, total, factor, BITS)
+    slow = [m + ((x * factor + (1 << (BITS - 1))) >> BITS) for m, x in zip(model.tolist(), total.tolist(), strict=True)]
+    assert merged.tolist() == slow
+
+
+def test_arrays_of_another_shape_or_layout_are_refused() -> None:
+    model, total = np.zeros(8, np.int64), np.zeros(8, np.int32)
+    with pytest.raises(ValueError, match="one length"):
+        vectors.merge(model, total[:7], 1, BITS)
+    with pytest.raises(Exception, match="flags"):
+        vectors.merge(model, np.zeros(16, np.int32)[::2], 1, BITS)
+    with pytest.raises(Exception, match="data type"):
+        vectors.merge(model, np.zeros(8, np.int64), 1, BITS)  # type: ignore[arg-type]
