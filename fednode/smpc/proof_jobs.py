@@ -13,7 +13,7 @@ import numpy as np
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
-from fednode.proofs.bounds import ANSWER_BYTES
+from fednode.proofs.bounds import ANSWER_BYTES, FOLD_ROWS
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
@@ -24,7 +24,7 @@ from fednode.smpc.chunks import merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk
 from fednode.smpc.ring import Buffer, RingVector
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
-from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.smpc.sketch import BUCKETS, fold_part, mix_folds, sketch_integers, sketch_ring
 
 NO_ANSWER = b"\xff" * ANSWER_BYTES
 """Not canonical, so no rule counts it: the holder has no share of this dealer."""
@@ -165,6 +165,10 @@ def _hold_against(job: AnswerProofs) -> SumOk:
     """Whether the sketch of the masked sum is the sum of the posted sketches, modulo 2^32."""
     if job.chunks is None:
         return SumOk.UNKNOWN
-    whole = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
-    is_equal = bool((sketch_ring(job.coin, whole) == ring.sum_buffers(job.sketches)).all())
+    folded, first = np.zeros(FOLD_ROWS * BUCKETS, ring.RING), 0
+    for chunk in job.chunks:  # one after the other: no second copy of the vector
+        part = ring.from_bytes(chunk)
+        folded += fold_part(job.coin, part, first)
+        first += part.size
+    is_equal = bool((mix_folds(job.coin, [folded])[0] == ring.sum_buffers(job.sketches)).all())
     return SumOk.EQUAL if is_equal else SumOk.DIFFERS

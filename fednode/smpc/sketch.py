@@ -18,7 +18,7 @@ Range: every result is a signed sum of 4 d coordinates below 2^31 in size, so fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -65,8 +65,47 @@ def _rows(coin: bytes, values: NDArray[np.int32] | RingVector) -> range:
     return range(FOLD_ROWS)
 
 
-def _stream(coin: bytes, part: str, row: int) -> AesCtr:
-    return AesCtr(hkdf_sha256(coin, pack(("fednode-sketch", PROTOCOL_VERSION, part, row)), 16))
+def fold_part(coin: bytes, values: RingVector, first: int) -> RingVector:
+    """Return what a part of a masked vector, its elements from `first` on, adds to the buckets: uint32 (16384,).
+
+    The buckets of all parts, added up modulo 2^32 and given to `mix_folds`, make the sketch of the whole.
+    """
+    skipped, block = first % BUCKETS, first // BUCKETS
+    padded = np.zeros(-(-(skipped + values.size) // BUCKETS) * BUCKETS, RING)
+    padded[skipped : skipped + values.size] = values
+    return np.concatenate([_fold_blocks(coin, row, padded, block) for row in range(FOLD_ROWS)])
+
+
+def mix_folds(coin: bytes, folds: Sequence[RingVector]) -> tuple[RingVector, ...]:
+    """Return the sketch modulo 2^32 of each vector whose buckets are given: what `sketch_ring` makes of the whole."""
+    stream, step = _stream(coin, "words", 0), 16
+    mixed = [np.empty(OUTPUTS, RING) for _ in folds]
+    size = FOLD_ROWS * BUCKETS
+    for start in range(0, OUTPUTS, step):
+        words = np.frombuffer(stream.read(step * size * ELEMENT_BYTES), RING).reshape(step, size)
+        for sketch, folded in zip(mixed, folds, strict=True):
+            sketch[start : start + step] = (words * folded).sum(axis=1, dtype=RING)
+    return tuple(mixed)
+
+
+def _fold_blocks(coin: bytes, row: int, values: RingVector, block: int) -> RingVector:
+    """Return the buckets of one row of whole blocks, the first of which is number `block` of the vector."""
+    count, words_a_step = values.size // BUCKETS, AES_BLOCK_BYTES // ELEMENT_BYTES
+    early = block % words_a_step
+    words = np.frombuffer(_stream(coin, "shifts", row, block // words_a_step).read(4 * (early + count)), RING)
+    shifts: list[int] = (words[early:] % BUCKETS).tolist()
+    signs = _stream(coin, "signs", row, block * BUCKETS // 8 // AES_BLOCK_BYTES)
+    total = np.zeros(2 * BUCKETS, RING)
+    for start in range(0, values.size, _PART):
+        part = values[start : start + _PART]
+        signed = part * _SIGNS.take(np.frombuffer(signs.read(part.size // 8), np.uint8)).view(RING)
+        for at, shift in zip(range(0, part.size, BUCKETS), shifts[start // BUCKETS :], strict=False):
+            total[shift : shift + BUCKETS] += signed[at : at + BUCKETS]
+    return total[:BUCKETS] + total[BUCKETS:]
+
+
+def _stream(coin: bytes, part: str, row: int, first_block: int = 0) -> AesCtr:
+    return AesCtr(hkdf_sha256(coin, pack(("fednode-sketch", PROTOCOL_VERSION, part, row)), 16), first_block)
 
 
 class _Row:

@@ -8,8 +8,9 @@ import pytest
 
 from fednode.codec import encode
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_phases import FEW_ANSWERS, NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED, WRONG_SUM
+from fednode.ledger.check_phases import FEW_ANSWERS, NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
 from fednode.ledger.check_state import get_answers, get_share_root
+from fednode.ledger.recheck_phase import WRONG_SUM
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
 from fednode.proofs import field as f

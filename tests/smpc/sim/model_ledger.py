@@ -126,7 +126,7 @@ class ModelLedger(CheckPhases):
             Phase.COMMIT: m.CommitMessage, Phase.ROSTER: m.RosterMessage, Phase.DIGEST: m.DigestMessage,
             Phase.SUMACK: m.SumAckMessage, Phase.REVEAL: m.RevealMessage, Phase.REVEAL2: m.RevealMessage,
             Phase.RESULT: ResultVote, Phase.COIN: m.CoinMessage, Phase.SHARE: m.ShareRootMessage,
-            Phase.PROOF: m.ProofMessage,
+            Phase.PROOF: m.ProofMessage, Phase.RECHECK: m.RecheckMessage,
         }
         if attempt != self.a.number or type(message) is not kinds[self.phase]:
             return "phase closed"
@@ -397,7 +397,7 @@ class ModelLedger(CheckPhases):
         a = self.a
         return m.SumView(
             attempt=a.number, phase=self.phase, phase_no=self.phase_no, step=self.step,
-            phase_timeout_ms=self.timeout_ms, holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
+            phase_timeout_ms=self.timeout_ms * (len(a.included) if self.phase is Phase.RECHECK else 1), holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
             posted=tuple(sorted(self.posted)), keys=dict(a.keys), complaints=dict(a.complaints),
             answers=dict(a.answers), present=tuple(a.present), qualified=tuple(a.qualified),
             committed=dict(a.committed), owners=tuple(a.owners), settled=tuple(sorted(a.settled)),
