@@ -162,6 +162,11 @@ def is_active(record: StudyRecord) -> bool:
     return record.status not in ended
 
 
+def may_join(record: StudyRecord, me: MemberId) -> bool:
+    """Whether the study would take this member in: people decide about one that was named faulty."""
+    return is_active(record) and me not in record.faulty_members
+
+
 def owes_result(current: RoundRecord, me: MemberId) -> bool:
     """Whether this member's vote on the round's result is due."""
     return (

@@ -395,9 +395,10 @@ class ModelLedger(CheckPhases):
     def view(self) -> m.SumView:
         """Return a copy of what the ledger says now."""
         a = self.a
+        vectors = len(a.included) if self.phase is Phase.RECHECK else 1
         return m.SumView(
             attempt=a.number, phase=self.phase, phase_no=self.phase_no, step=self.step,
-            phase_timeout_ms=self.timeout_ms * (len(a.included) if self.phase is Phase.RECHECK else 1), holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
+            phase_timeout_ms=self.timeout_ms * vectors, holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
             posted=tuple(sorted(self.posted)), keys=dict(a.keys), complaints=dict(a.complaints),
             answers=dict(a.answers), present=tuple(a.present), qualified=tuple(a.qualified),
             committed=dict(a.committed), owners=tuple(a.owners), settled=tuple(sorted(a.settled)),
