@@ -101,6 +101,16 @@ def test_f_alike_name_and_drop_nobody() -> None:
     assert world.round.attempt.holders == (1, 2, 3, 4, 5, 6, 7)
 
 
+def test_f_plus_one_that_find_different_things_name_nobody() -> None:
+    """An honest member finds one digest; what f liars say beside it does not add to its word."""
+    world = look(size=7, sum_check=dict.fromkeys((5, 6, 7), tx.SumCheck.WRONG))
+    for member in (1, 6, 7):
+        said = tx.Recheck(*world.place(), ((1, seed_of("found", member)),), ((3, seed_of("sketch", member)),))
+        assert world.post(member, said).ok
+    ended(world)
+    assert not world.round.faulty and world.round.barred == (2, 3), "accused by three, in whatever words"
+
+
 def test_different_words_of_f_plus_one_drop_without_blame() -> None:
     """Two honest members find the wrong sum, two others are kept from it by the same member."""
     world = ended(look(size=7, spoilers={2, 3}, kept_back={(3, 1), (3, 4), (3, 5)}))
