@@ -28,9 +28,7 @@ Share = tuple[Member, Bytes32]
 class Phase(IntEnum):
     """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt.
 
-    The numbers say nothing about the order: COIN, SHARE, PROOF and, where a sum is wrong, RECHECK come between
-    SUMACK and REVEAL, in studies whose sum rule has them.
-    """
+    The numbers say nothing about the order: under sum rule 2 COIN, SHARE, PROOF and at times RECHECK follow SUMACK."""
 
     JOIN = 0
     KEYS = 1
@@ -185,10 +183,8 @@ class KeptOut:
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded.
-
-    Whoever is `kept_out` is not expected in any round, whatever its entry in `ready` says.
-    """
+    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded. Whoever is
+    `kept_out` is not expected in any round, whatever its entry in `ready` says."""
 
     study: Bytes32
     terms: StudyTerms
@@ -224,8 +220,8 @@ class StudyRecord:
     @property
     def ready_members(self) -> tuple[MemberId, ...]:
         """Members expected in the next round that opens."""
-        faulty = self.faulty_members
-        return tuple(entry.member for entry in self.ready if entry.is_ready and entry.member not in faulty)
+        out = self.faulty_members
+        return tuple(entry.member for entry in self.ready if entry.is_ready and entry.member not in out)
 
 
 @dataclass(frozen=True, slots=True)

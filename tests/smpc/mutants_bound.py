@@ -209,7 +209,7 @@ BOUND_MUTANTS = [
            "gone = record.absent_members.union(record.barred)", "gone = record.absent_members",
            NAMED + "test_who_spoiled_the_sum_is_named_and_the_next_attempt_succeeds[spoilers]"),
     Mutant("who is faulty is in the next round", "ledger/records.py",
-           "if entry.is_ready and entry.member not in faulty)", "if entry.is_ready)",
+           "if entry.is_ready and entry.member not in out)", "if entry.is_ready)",
            NAMED + "test_a_member_named_faulty_is_not_in_the_next_rounds_and_nobody_waits_for_it"),
     Mutant("who is faulty is forgotten when the round ends", "ledger/round_life.py",
            "    if not record.faulty:\n        return study.kept_out", "    if True:\n        return study.kept_out",
