@@ -9,7 +9,8 @@ A chunk that a member could get neither from its dealer nor from its owner, who 
 both. Whoever f + 1 members hold something against, in whatever way, is out of the next attempt, without blame. Where
 sending works, honest members accuse only liars, so with f + 1 honest accusers nobody is dropped in error; and there
 are: each honest member either finds the wrong value of a liar or is kept from finding it by that same liar (who is the
-dealer of the vector, or the owner of the chunk). So an attempt that is void here is void without one of the liars.
+dealer of the vector, or the owner of the chunk). So an attempt that is void here is void without one of the liars, and
+N - f members that have spoken are enough: f + 1 of them are honest.
 
 Nothing is opened: the attempt is void whatever is found.
 """
@@ -25,7 +26,16 @@ from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_bodies import Recheck
 from fednode.ledger.check_state import get_recheck, get_share_root, recheck_key
-from fednode.ledger.phases import BlockTime, Next, bar, mark_absent, name_faulty, silent_members, void_attempt
+from fednode.ledger.phases import (
+    BlockTime,
+    Next,
+    are_all_posted,
+    bar,
+    mark_absent,
+    name_faulty,
+    silent_members,
+    void_attempt,
+)
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post
@@ -82,18 +92,30 @@ def find_spoilers(attempt: AttemptRecord, told: Mapping[MemberId, Recheck], faul
     return Spoilers(frozenset(faulty), frozenset(accused))
 
 
-def after_recheck(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
-    """Go on without whoever spoiled the sum, or kept others from finding out; with new keys and the same vectors."""
-    attempt = record.attempt
-    place = (record.study, record.number, attempt.number)
+def _found(source: Source, record: RoundRecord) -> Spoilers:
+    place = (record.study, record.number, record.attempt.number)
     told = {}
     for member in record.phase.posted:
         body = get_recheck(source, *place, member)
         if body is None:
             raise AssertionError("what a member found is on the ledger")
         told[member] = body
-    found = find_spoilers(attempt, told, record.fault_bound)
-    record = mark_absent(record, silent_members(record))
+    return find_spoilers(record.attempt, told, record.fault_bound)
+
+
+def is_recheck_complete(source: Source, record: RoundRecord) -> bool:
+    """Whether everybody has spoken, or N - f members and they agree on somebody: the silent hold up nobody."""
+    if are_all_posted(record):
+        return True
+    found = _found(source, record)
+    return len(record.phase.posted) >= record.threshold and bool(found.faulty | found.accused)
+
+
+def after_recheck(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Go on without whoever spoiled the sum, or kept others from finding out; with new keys and the same vectors."""
+    found = _found(source, record)
+    if not is_recheck_complete(source, record):
+        record = mark_absent(record, silent_members(record))
     record = bar(name_faulty(record, found.faulty), found.accused)
     reason = SPOILED if found.faulty else KEPT_BACK if found.accused else WRONG_SUM
     return void_attempt(record, at, terms, reason)

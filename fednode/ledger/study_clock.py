@@ -16,7 +16,7 @@ from fednode.ledger.check_phases import after_coin, after_proof, after_share
 from fednode.ledger.check_rules import forget_checks
 from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
 from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
-from fednode.ledger.recheck_phase import after_recheck
+from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord, StudyRecord, StudyStatus, min_included
 from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
 from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
@@ -158,6 +158,8 @@ def _step_round(draft: Draft, at: BlockTime, study: StudyRecord, current: RoundR
     """End the open phase if its messages are in or its time is over; return whether it ended."""
     phase = Phase(current.phase.kind)
     is_complete = _COMPLETE.get(phase, are_all_posted)(current)
+    if phase == Phase.RECHECK:
+        is_complete = is_recheck_complete(draft, current)
     if not is_complete and len(current.phase.expire_votes) < current.threshold:
         return False
     closed = close_span(current, at, not is_complete)

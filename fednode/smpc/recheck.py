@@ -217,7 +217,7 @@ class Recheck:
         order = [(at + turn) % count for at in range(count)]  # not everybody asks for the same chunk first
         places = [(source, chunk) for chunk in order] if self._start(view).get(source) else []
         places += [(dealer, c) for dealer in sorted(self._slow - {source}) for c in order if view.owners[c] == source]
-        on_way = set(self._on_way.values())
+        on_way = {place for place in self._on_way.values() if place[0] not in self._slow}
         return [p for p in places if self._is_missing(p) and p not in on_way and (source, p) not in self._useless]
 
 

@@ -129,12 +129,31 @@ def test_who_accuses_more_than_f_is_cut_off_and_keeps_nobody_out() -> None:
     assert world.round.barred == () and world.round.voids[0].dropped == ()
 
 
-def test_the_silent_are_absent_and_not_accused() -> None:
+def test_the_silent_hold_up_nobody_and_are_not_absent_when_enough_have_spoken() -> None:
+    world = look(spoilers={2})
+    world.go(2)
+    assert world.round.faulty == (2,) and world.round.attempt.number == 1, "three of four are enough"
     world = look(spoilers={2})
     world.go(4)
+    assert world.round.faulty == (2,) and not world.round.absent and world.round.attempt.holders == (1, 3, 4)
+
+
+def test_enough_must_have_spoken() -> None:
+    """Two of seven honest ones could be outdone by liars that come first: nothing ends before N - f have spoken."""
+    world = look(size=7, spoilers={2})
+    for member in (1, 3, 4, 5):
+        assert world.post(member, world.recheck(member)).ok
+        assert world.phase.kind == Phase.RECHECK
+    assert world.post(6, world.recheck(6)).ok
+    assert world.round.faulty == (2,) and world.phase.kind == Phase.KEYS
+
+
+def test_who_is_silent_until_the_time_is_over_is_absent() -> None:
+    world = look(size=7, spoilers={2})
+    world.go(4, 5, 6)
     world.expire()
-    assert world.report(1).reason.startswith(SPOILED), "two of four are left"
-    assert world.report(1).faulty == (2,) and [a.member for a in world.report(1).absent] == [4]
+    report = world.report(1)
+    assert report.faulty == (2,) and [absence.member for absence in report.absent] == [4, 5, 6]
 
 
 def test_a_sum_too_few_could_check_does_not_come_here() -> None:

@@ -256,6 +256,25 @@ def test_kept_back_from_everybody_nobody_says_what_it_did_not_compute(ledger: ty
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("liar", [1, 2, 3, 4])
+def test_what_a_dealer_keeps_back_comes_from_the_owners(liar: int) -> None:
+    """Whichever comes first in the list of members: all but the chunk that the liar owns itself."""
+    world = World(4, seed=1, rule=2, weights="hidden")
+    world.nodes[MemberId(liar)].lie = wrong_sum
+    world.nodes[MemberId(liar)].tamper = in_recheck(world, on_chunk(m.Lane.MASKED, lambda effect: None))
+    reader = MemberId(1 if liar != 1 else 4)
+
+    def has_spoken(world: World) -> bool:
+        return any(i == reader and isinstance(said, m.RecheckMessage) for i, _, said in world.trace.ledger)
+
+    world.run(has_spoken)
+    session = world.nodes[reader].session
+    assert session is not None and session._recheck._wanted is not None
+    missing = {dealer: chunks for dealer, chunks in session._recheck._wanted.items() if chunks}
+    assert missing == {liar: {liar - 1}}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
 @pytest.mark.parametrize(("kept_from", "lie"), [({1}, wrong_sum), ({1, 3}, wrong_sketch), ({1, 3}, wrong_sum)])
 def test_kept_back_from_some_it_is_out_all_the_same(ledger: type, lie: Lie, kept_from: set[int]) -> None:

@@ -175,9 +175,15 @@ class CheckPhases:
         return None
 
     def _end_RECHECK(self) -> None:
+        named, accused = self._find_spoilers()
+        self.faulty |= named
+        self.barred |= accused
+        self._void(f"spoiled by {sorted(named)}" if named else "the sum is not that of the committed vectors")
+
+    def _find_spoilers(self) -> tuple[set[MemberId], set[MemberId]]:
         """Of each member: who holds what against it. The same lie of f + 1 witnesses names, f + 1 accusers drop."""
         found = self.a.checked.found
-        named = set()
+        named, dropped = set(), set()
         for member in self.params.members:
             lies = [
                 [told for told in message.chunks if self.a.owners[told[0]] == member]
@@ -190,11 +196,10 @@ class CheckPhases:
                 accused |= set(message.withheld)
                 accusers += (bool(against) or member in message.withheld) and len(accused) <= self.f
             if any(sum(lie in others for others in lies) > self.f for against in lies for lie in against):
-                self.faulty.add(member)
                 named.add(member)
             if member in named or accusers > self.f:
-                self.barred.add(member)
-        self._void(f"spoiled by {sorted(named)}" if named else "the sum is not that of the committed vectors")
+                dropped.add(member)
+        return named, dropped
 
     def _take_opening(self, sender: MemberId, opening: bytes | None) -> str | None:
         if opening is None:

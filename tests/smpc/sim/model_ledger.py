@@ -110,6 +110,8 @@ class ModelLedger(CheckPhases):
             return everything or set(self.expected) <= self.posted
         if self.phase is Phase.REVEAL2:
             return all(i in a.own_b or len(a.b_shares.get(i, {})) >= self.t for i in a.awaited)
+        if self.phase is Phase.RECHECK and len(self.posted) >= self.t and self._find_spoilers()[1]:
+            return True
         if self.phase is Phase.RESULT:
             return self._winner() is not None
         return set(self.expected) <= self.posted
@@ -246,7 +248,8 @@ class ModelLedger(CheckPhases):
     # --- ends of phases -----------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        if self.phase not in (Phase.SUMACK, Phase.RESULT, Phase.REVEAL, Phase.REVEAL2):
+        waits_for_all = self.phase not in (Phase.SUMACK, Phase.RESULT, Phase.REVEAL, Phase.REVEAL2)
+        if waits_for_all and not (self.phase is Phase.RECHECK and self._is_complete()):
             self.absent |= set(self.expected) - self.posted
         getattr(self, "_end_" + self.phase.name)()
 
