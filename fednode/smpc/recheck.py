@@ -12,6 +12,7 @@ and what is on its way, one chunk from each member at a time. Nothing is on reco
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from fednode.crypto import sha256
 from fednode.ids import MemberId
@@ -38,6 +39,8 @@ Place = tuple[MemberId, int]
 """A dealer and the number of a chunk of its masked vector."""
 
 MAX_PATH_BYTES = 16 * HASH_BYTES
+PATIENCE = 2
+"""How often in a row a dealer's chunk may be waited for in vain before owners are asked for its chunks, too."""
 
 
 class Recheck:
@@ -57,6 +60,7 @@ class Recheck:
         self._asked: Counter[tuple[MemberId, Place]] = Counter()
         self._on_way: dict[MemberId, Place] = {}
         self._slow: set[MemberId] = set()
+        self._kept_waiting: Counter[MemberId] = Counter()
         self._useless: set[tuple[MemberId, Place]] = set()
         self._found: Recounted | None = None
 
@@ -74,7 +78,8 @@ class Recheck:
             self._forget()
             return []
         wanted = self._start(view)
-        effects = self._pace.start(view, Timer.WANT, Timer.REPORT)
+        tick = replace(view, phase_timeout_ms=view.phase_timeout_ms // max(1, len(view.included)))
+        effects = self._pace.start(view, Timer.REPORT) + self._pace.start(tick, Timer.WANT)  # as often as elsewhere
         if self._jobs.is_running(Work.RECHECK):
             return effects + self._ask(view)
         if self._found is not None:
@@ -182,6 +187,7 @@ class Recheck:
         place = (MemberId(event.ref.dealer), event.ref.chunk)
         if self._on_way.get(event.sender) == place:
             del self._on_way[event.sender]
+            self._kept_waiting[event.sender] = 0
         if len(event.proof) <= MAX_PATH_BYTES:
             root = view.committed[place[0]].root
             self._waiting[place] = MaskedPart(event.sender, *place, root, event.proof, event.data)
@@ -194,7 +200,9 @@ class Recheck:
         for source, (dealer, _) in list(self._on_way.items()):
             if only in (None, source):
                 del self._on_way[source]
-                self._slow |= {dealer} if only is None else set()
+            if only is None and source == dealer:
+                self._kept_waiting[dealer] += 1
+                self._slow |= {dealer} if self._kept_waiting[dealer] >= PATIENCE else set()
         return self._ask(view)
 
     def _ask(self, view: SumView) -> list[Effect]:

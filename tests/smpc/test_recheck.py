@@ -256,22 +256,13 @@ def test_kept_back_from_everybody_nobody_says_what_it_did_not_compute(ledger: ty
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("liar", [1, 2, 3, 4])
-def test_what_a_dealer_keeps_back_comes_from_the_owners(liar: int) -> None:
-    """Whichever comes first in the list of members: all but the chunk that the liar owns itself."""
-    world = World(4, seed=1, rule=2, weights="hidden")
-    world.nodes[MemberId(liar)].lie = wrong_sum
-    world.nodes[MemberId(liar)].tamper = in_recheck(world, on_chunk(m.Lane.MASKED, lambda effect: None))
-    reader = MemberId(1 if liar != 1 else 4)
-
-    def has_spoken(world: World) -> bool:
-        return any(i == reader and isinstance(said, m.RecheckMessage) for i, _, said in world.trace.ledger)
-
-    world.run(has_spoken)
-    session = world.nodes[reader].session
-    assert session is not None and session._recheck._wanted is not None
-    missing = {dealer: chunks for dealer, chunks in session._recheck._wanted.items() if chunks}
-    assert missing == {liar: {liar - 1}}
+@pytest.mark.parametrize(("liar", "kept"), [(1, {3}), (3, {0}), (2, {0, 2, 3}), (4, {0, 1, 2})])
+def test_what_a_dealer_keeps_back_comes_from_the_owners(liar: int, kept: set[int]) -> None:
+    """Whoever comes first in the list of members, be it one chunk or all but the one that the liar owns itself."""
+    keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.ref.chunk in kept else effect)
+    world = play(ModelLedger, wrong_sum, liars=(liar,), change=keep)
+    said = [message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage) and i != liar]
+    assert named(world) == {liar} and not any(message.withheld for message in said)
 
 
 @pytest.mark.slow
@@ -417,6 +408,19 @@ def test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other() -> No
     more = [bool(sent(session.handle(want))) for _ in range(20)]
     assert more.count(True) <= 8 and not more[-1], "not for ever"
     assert view.phase is Phase.RECHECK
+
+
+@pytest.mark.parametrize("liar", [1, 3])
+def test_the_last_chunk_a_dealer_keeps_back_is_asked_of_its_owner_too(liar: int) -> None:
+    """Asking its dealer again and again must not keep the owner from being asked, whoever comes first."""
+    world = at_recheck()
+    session, view = world.nodes[LIAR].session, world.trace.views[-1]
+    assert session is not None
+    recheck = session._recheck
+    recheck._wanted, recheck._slow = {MemberId(liar): {3}}, {MemberId(liar)}
+    recheck._on_way.clear()
+    asked = [effect.to for effect in recheck.wants(view, None) if isinstance(effect, m.WantChunk)]
+    assert asked == [liar, 4]
 
 
 def test_an_owner_shows_the_chunks_it_owns() -> None:
