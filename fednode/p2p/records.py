@@ -1,7 +1,8 @@
-"""Noise transport records: their sizes, their cipher, and who takes what is in them. No libp2p here."""
+"""Noise transport records: their sizes, their cipher, who takes what is in them, and their sum. No libp2p here."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -9,6 +10,14 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 MAX_RECORD_BYTES = 65_535
 TAG_BYTES = 16
 MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that went through sockets, encrypted and framed, on all connections together."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 class RecordSink(Protocol):

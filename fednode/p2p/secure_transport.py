@@ -37,7 +37,7 @@ from multiaddr import Multiaddr
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.records import MAX_PLAIN_BYTES, TAG_BYTES, RecordCipher, RecordSink
+from fednode.p2p.records import MAX_PLAIN_BYTES, TAG_BYTES, RecordCipher, RecordSink, Traffic
 
 SOCKET_READ_BYTES = 512 * 1024
 
@@ -92,7 +92,7 @@ class PeerDoesNotRead(ConnectionClosedError):
 class NoiseSession(BaseSession):
     """An encrypted connection whose reads and writes are buffered."""
 
-    def __init__(self, inner: SecureSession, raw: IRawConnection, spawn: Spawn) -> None:
+    def __init__(self, inner: SecureSession, raw: IRawConnection, spawn: Spawn, traffic: Traffic) -> None:
         super().__init__(
             local_peer=inner.local_peer,
             local_private_key=inner.local_private_key,
@@ -104,6 +104,7 @@ class NoiseSession(BaseSession):
         self._raw = raw
         self._socket = raw if isinstance(raw, SocketConnection) else None
         self._spawn = spawn
+        self._traffic = traffic
         self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
         self._opener = RecordCipher(keys.cipher_state_decrypt.k)
         self._part = b""
@@ -157,6 +158,7 @@ class NoiseSession(BaseSession):
         """Return what came in behind the part of a record that was there; None at the end of the connection."""
         if self._socket is None:
             data = await self._raw.read(SOCKET_READ_BYTES)
+            self._traffic.received_bytes += len(data)
             return memoryview(self._part + data) if data else None
         count = None
         while count is None:
@@ -165,6 +167,7 @@ class NoiseSession(BaseSession):
             scratch = _scratch.view
             scratch[:start] = self._part
             count = self._socket.read_into(scratch[start:])
+        self._traffic.received_bytes += count
         return scratch[: start + count] if count else None
 
     async def _pump(self) -> bool:
@@ -281,6 +284,7 @@ class NoiseSession(BaseSession):
             if not sent:
                 return
             self._unwritten_bytes -= sent
+            self._traffic.sent_bytes += sent
             while sent:
                 part = waiting[0]
                 if sent < len(part):
@@ -304,6 +308,7 @@ class NoiseSession(BaseSession):
                     self._unwritten.clear()
                     await self._raw.write(batch)
                     self._unwritten_bytes -= len(batch)
+                    self._traffic.sent_bytes += len(batch)
                 if self._unwritten_bytes < wire_limits.WRITE_MARK_BYTES:
                     self._wake_writers()
         except (ConnectionClosedError, RawConnError):
@@ -360,10 +365,13 @@ class NoiseSession(BaseSession):
 class MemberNoise(NoiseTransport):
     """Noise that admits only whom `why_refused` lets through, inbound and outbound."""
 
-    def __init__(self, key_pair: KeyPair, why_refused: WhyRefused, spawn: Spawn) -> None:
+    def __init__(
+        self, key_pair: KeyPair, why_refused: WhyRefused, spawn: Spawn, traffic: Traffic | None = None
+    ) -> None:
         super().__init__(key_pair, noise_privkey=create_x25519_key_pair().private_key)
         self._why_refused = why_refused
         self._spawn = spawn
+        self._traffic = Traffic() if traffic is None else traffic
 
     async def _admit(self, secured: ISecureConn, raw: IRawConnection) -> ISecureConn:
         inner = cast(SecureSession, secured)
@@ -371,7 +379,7 @@ class MemberNoise(NoiseTransport):
         if reason is not None:
             await raw.close()
             raise MemberRefused(reason)
-        return NoiseSession(inner, raw, self._spawn)
+        return NoiseSession(inner, raw, self._spawn, self._traffic)
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         """Answer a handshake, then admit or refuse its peer."""
