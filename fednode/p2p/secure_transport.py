@@ -12,7 +12,6 @@ waits while it holds the muxer's lock.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import islice
@@ -37,22 +36,12 @@ from multiaddr import Multiaddr
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.records import MAX_PLAIN_BYTES, TAG_BYTES, RecordCipher, RecordSink, Traffic
-
-SOCKET_READ_BYTES = 512 * 1024
+from fednode.p2p.records import MAX_PLAIN_BYTES, MAX_SEALED_BYTES, TAG_BYTES, RecordCipher, RecordSink, Scratch, Traffic
 
 MAX_PARTS = 64
 """Pieces handed to the kernel in one call; it takes 1024 at most."""
 
-
-class _Scratch(threading.local):
-    """Where all connections of an event loop receive: filled and decrypted without a turn of the loop between."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(SOCKET_READ_BYTES))
-
-
-_scratch = _Scratch()
+_scratch = Scratch()
 
 WhyRefused = Callable[[PeerId], str | None]
 Spawn = Callable[[Callable[[], Coroutine[object, object, None]]], None]
@@ -157,7 +146,7 @@ class NoiseSession(BaseSession):
     async def _read_socket(self) -> memoryview | None:
         """Return what came in behind the part of a record that was there; None at the end of the connection."""
         if self._socket is None:
-            data = await self._raw.read(SOCKET_READ_BYTES)
+            data = await self._raw.read(len(_scratch.view))
             self._traffic.received_bytes += len(data)
             return memoryview(self._part + data) if data else None
         count = None
@@ -261,18 +250,29 @@ class NoiseSession(BaseSession):
             raise ConnectionClosedError("connection closed")
         if body and len(data) + len(body) <= MAX_PLAIN_BYTES:
             data, body = b"".join((data, body)), b""
+        sealed, used = _scratch.sealed, 0
         for view in (memoryview(data), memoryview(body)):
             for start in range(0, len(view), MAX_PLAIN_BYTES):
-                record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
-                self._unwritten += (len(record).to_bytes(2, "big"), record)
-                self._unwritten_bytes += 2 + len(record)
-                self._queued_bytes += 2 + len(record)
-        if not self._is_flushing:
-            self._write_some()
+                if len(sealed) - used < MAX_SEALED_BYTES:
+                    self._hand_over(sealed[:used])
+                    used = 0
+                used += self._sealer.seal_into(view[start : start + MAX_PLAIN_BYTES], sealed[used:])
+        self._hand_over(sealed[:used])
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
             self._closed = True
             self._spawn(self.abort)
             raise PeerDoesNotRead("the peer does not read")
+
+    def _hand_over(self, text: memoryview) -> None:
+        """Write records at once, if none wait before them; keep a copy of what the kernel does not take."""
+        self._queued_bytes += len(text)
+        if self._socket is not None and not self._unwritten and not self._is_flushing:
+            sent = self._socket.try_write((text,))
+            self._traffic.sent_bytes += sent
+            text = text[sent:]
+        if text:
+            self._unwritten.append(bytes(text))
+            self._unwritten_bytes += len(text)
 
     def _write_some(self) -> None:
         """Hand the kernel what it takes at once."""
