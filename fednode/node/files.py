@@ -13,7 +13,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,12 +160,23 @@ def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 
     The temporary file lies in the same folder and is removed on failure. Raises `Unavailable`.
     """
+    write_stream(path, (data,), mode)
+
+
+def write_stream(path: Path, parts: Iterable[bytes | bytearray | memoryview], mode: int = PRIVATE_FILE) -> int:
+    """Replace `path` by `parts`, joined, as `write_atomic` does; return how many bytes that are.
+
+    What `parts` raises passes through, and leaves the old file.
+    """
+    size_bytes = 0
     with environment("write", path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         try:
             with open(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), mode)
-                file.write(data)
+                for part in parts:
+                    file.write(part)
+                    size_bytes += len(part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -174,6 +185,7 @@ def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
                 os.unlink(temporary)
             raise
         sync_folder(path.parent)
+    return size_bytes
 
 
 def sync_folder(folder: Path) -> None:

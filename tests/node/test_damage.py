@@ -22,10 +22,10 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import StoreDamaged
 from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL
-from fednode.node.blobs import RoundStore
 from fednode.node.files import Home
 from fednode.node.journal import Journal, is_line_whole
 from fednode.node.keystore import Keys, PublicKeys, SystemEntropy, create_keystore, unlock_keystore
+from fednode.node.round_store import RoundStore
 from fednode.node.sign_state import SLOT_NAMES
 from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from tests.contract.test_store import ChainMaker, fill

@@ -17,8 +17,9 @@ from fednode.learn.spec import Layout
 from fednode.learn.study_toml import parse_study
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.blobs import ModelStore
 from fednode.node.models import RETRY_MS, Models
+from fednode.node.round_store import RoundStore
 from tests.rounds.training import study_text
 
 SPEC = parse_study(study_text())
