@@ -21,6 +21,7 @@ from fednode.learn.model_file import Buffer, StoredModel, check_model, open_mode
 from fednode.node.files import (
     PRIVATE_FOLDER,
     PUBLIC_FILE,
+    SYNC_BYTES,
     environment,
     set_aside,
     sync_folder,
@@ -43,6 +44,7 @@ class FileDraft:
             descriptor, name = tempfile.mkstemp(prefix=DRAFT_PREFIX, dir=folder)
         self.path = Path(name)
         self._file = open(descriptor, "w+b", buffering=0)  # noqa: SIM115 (lives as long as the draft)
+        self._unsynced_bytes = 0
         self._remove = weakref.finalize(self, _remove, self._file, self.path)
 
     def append(self, data: Buffer) -> None:
@@ -50,7 +52,12 @@ class FileDraft:
         rest = memoryview(data).cast("B")
         with environment("write", self.path):
             while len(rest):
-                rest = rest[self._file.write(rest) :]
+                count = self._file.write(rest)
+                rest = rest[count:]
+                self._unsynced_bytes += count
+                if self._unsynced_bytes >= SYNC_BYTES:
+                    os.fdatasync(self._file.fileno())
+                    self._unsynced_bytes = 0
 
     def finish(self, head: bytes) -> None:
         """Write `head` over the beginning; on return everything is on the disk."""

@@ -23,6 +23,10 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 PUBLIC_FILE = 0o644
 
+SYNC_BYTES = 8 * 1024 * 1024
+"""A long file goes to the disk this much at a time: many file systems write what is waiting of one file before they
+call another one safe, and a block or a vote must not wait for a whole model."""
+
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota of this account is used up"}
 _DENIED = {errno.EACCES, errno.EPERM}
 
@@ -168,7 +172,7 @@ def write_stream(path: Path, parts: Iterable[bytes | bytearray | memoryview], mo
 
     What `parts` raises passes through, and leaves the old file.
     """
-    size_bytes = 0
+    size_bytes = unsynced_bytes = 0
     with environment("write", path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         try:
@@ -177,6 +181,11 @@ def write_stream(path: Path, parts: Iterable[bytes | bytearray | memoryview], mo
                 for part in parts:
                     file.write(part)
                     size_bytes += len(part)
+                    unsynced_bytes += len(part)
+                    if unsynced_bytes >= SYNC_BYTES:
+                        file.flush()
+                        os.fdatasync(file.fileno())
+                        unsynced_bytes = 0
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
