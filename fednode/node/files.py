@@ -23,7 +23,7 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 PUBLIC_FILE = 0o644
 
-SYNC_BYTES = 8 * 1024 * 1024
+SYNC_BYTES = 2 * 1024 * 1024
 """A long file goes to the disk this much at a time: many file systems write what is waiting of one file before they
 call another one safe, and a block or a vote must not wait for a whole model."""
 
