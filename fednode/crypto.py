@@ -112,6 +112,23 @@ def sha256(*parts: bytes | bytearray | memoryview) -> Hash:
     return Hash(digest.digest())
 
 
+class Sha256:
+    """SHA-256 of what comes part by part."""
+
+    __slots__ = ("_digest",)
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, part: bytes | bytearray | memoryview) -> None:
+        """Take the next part."""
+        self._digest.update(part)
+
+    def digest(self) -> Hash:
+        """Return the hash of all parts so far, joined."""
+        return Hash(self._digest.digest())
+
+
 def tagged_hash(domain: Domain, *parts: bytes | bytearray | memoryview) -> Hash:
     """Return SHA-256 over the length-prefixed domain tag and length-prefixed parts, so parts cannot be shifted."""
     digest = hashlib.sha256()

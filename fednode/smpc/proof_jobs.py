@@ -22,7 +22,7 @@ from fednode.proofs.shares import deal_vector, open_box
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
 
@@ -45,7 +45,7 @@ class ProveUpdate:
     seed: bytes = field(repr=False)
     root: bytes
     holders: tuple[tuple[MemberId, bytes], ...]
-    values: RingVector = field(repr=False)
+    values: ring.Vector = field(repr=False)
     weight: int
     masked: memoryview = field(repr=False)
 
@@ -112,7 +112,7 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
 
     masked = ring.from_bytes(job.masked)
     try:
-        sketch = sketch_integers(job.coin, ring.lift(job.values))
+        sketch = sketch_integers(job.coin, ring.lift(ring.load(job.values)))
         bits = norm.encode(job.statement, sketch, job.weight)
     except ValueError as error:
         return NotProvable(str(error))
