@@ -5,7 +5,7 @@
 #include "kernels.h"
 
 typedef unsigned __int128 wide;
-typedef struct { wide low; uint64_t high; } sum; /* of products: low + 2^128 high */
+typedef struct { uint64_t low, middle, high; } sum; /* of fewer than 2^32 - 1 products */
 
 #define P 0xffffffff00000001u
 #define EPSILON 0xffffffffu /* 2^64 modulo p */
@@ -38,13 +38,13 @@ static inline uint64_t multiply(uint64_t a, uint64_t b) { return reduce((wide)a 
 static inline void add_product(sum *s, uint64_t a, uint64_t b)
 {
     const wide product = (wide)a * b;
-    s->low += product;
-    s->high += s->low < product;
+    const uint64_t carry = __builtin_add_overflow(s->low, (uint64_t)product, &s->low);
+    s->high += __builtin_add_overflow(s->middle, (uint64_t)(product >> 64) + carry, &s->middle);
 }
 
-static inline uint64_t reduce_sum(sum s) /* of fewer than 2^32 - 1 products: 2^128 = -2^32 */
+static inline uint64_t reduce_sum(sum s) /* 2^128 = -2^32 */
 {
-    return subtract(reduce(s.low), s.high << 32);
+    return subtract(reduce((wide)s.middle << 64 | s.low), s.high << 32);
 }
 
 /* Pairwise, `count` elements; b_step 0 takes b[0] for all, 1 its own element for each. */
@@ -78,7 +78,7 @@ KERNEL void fednode_field_dot(uint64_t *restrict out, const uint64_t *matrix, co
                               size_t width)
 {
     for (size_t n = 0; n < rows; n++, matrix += width) {
-        sum s = {0, 0};
+        sum s = {0, 0, 0};
         for (size_t k = 0; k < width; k++) add_product(&s, matrix[k], vector[k]);
         out[n] = reduce_sum(s);
     }
@@ -91,7 +91,7 @@ KERNEL void fednode_field_combine(uint64_t *restrict out, const uint64_t *restri
     for (size_t at = 0; at < width; at += 4) {
         const size_t columns = width - at < 4 ? width - at : 4;
         for (size_t i = 0; i < n; i++) {
-            sum s[4] = {{0, 0}, {0, 0}, {0, 0}, {0, 0}};
+            sum s[4] = {{0, 0, 0}};
             if (columns == 4)
                 for (size_t k = 0; k < m; k++)
                     for (size_t c = 0; c < 4; c++) add_product(&s[c], weights[i * m + k], rows[k * width + at + c]);
