@@ -109,12 +109,12 @@ KERNEL void fednode_field_transform(uint64_t *restrict out, const uint64_t *rest
                                     size_t rows, unsigned bits)
 {
     const size_t size = (size_t)1 << bits;
-    for (size_t n = 0; n < rows; n++, out += size, in += size) {
-        for (size_t k = 0; k < size; k++) {
-            size_t turned = 0;
-            for (unsigned bit = 0; bit < bits; bit++) turned |= (k >> bit & 1) << (bits - 1 - bit);
-            out[turned] = in[k];
-        }
+    for (size_t k = 0; k < size; k++) {
+        size_t turned = 0;
+        for (unsigned bit = 0; bit < bits; bit++) turned |= (k >> bit & 1) << (bits - 1 - bit);
+        for (size_t n = 0; n < rows; n++) out[n * size + turned] = in[n * size + k];
+    }
+    for (size_t n = 0; n < rows; n++, out += size)
         for (size_t half = 1, step = size / 2; half < size; half *= 2, step /= 2)
             for (size_t start = 0; start < size; start += 2 * half)
                 for (size_t k = start; k < start + half; k++) {
@@ -122,5 +122,4 @@ KERNEL void fednode_field_transform(uint64_t *restrict out, const uint64_t *rest
                     out[k] = add(even, odd);
                     out[k + half] = subtract(even, odd);
                 }
-    }
 }

@@ -188,12 +188,12 @@ MUTANTS = [
            "if is_exact and spent >= _ROOM:", "if False:",
            SKETCH + "test_sums_that_outgrow_32_bits_are_kept"),
     Mutant("no range bits", "proofs/norm.py",
-           "weights = field.scale(field.powers(joint, bits.size), joint)", "weights = np.zeros_like(bits)",
+           "weights = field.powers(challenge, bits.size, challenge)", "weights = np.zeros_like(bits)",
            PROOFS + "test_a_vector_whose_squares_cancel_modulo_p_is_rejected_by_its_bits_alone"),
     Mutant("w = W + 1", "proofs/norm.py",
-           "weights = field.scale(field.powers(joint, bits.size), joint)",
-           "weights = field.scale(field.powers(joint, bits.size), joint)\n"
-           "    weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
+           "weights = field.powers(challenge, bits.size, challenge)",
+           "weights = field.powers(challenge, bits.size, challenge)\n"
+           "        weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
            PROOFS + "test_a_weight_of_w_plus_one_is_rejected"),
     Mutant("the gadget's polynomial is not held against its wires", "proofs/norm.py",
            "return int(product) == int(part[2 * PAIRS]) and not", "return not",
