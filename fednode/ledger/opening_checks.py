@@ -29,7 +29,7 @@ _PROBE = Secret(b"\x01" * 32)
 
 @lru_cache(_REMEMBERED)
 def are_points_valid(points: tuple[bytes, ...]) -> bool:
-    """Whether a dealer's commitments may be used: the first is a valid key point, see `crypto.are_commitments_valid`."""
+    """Whether a dealer's commitments may be used, the key point first; see `crypto.are_commitments_valid`."""
     return are_commitments_valid(points)
 
 

@@ -200,7 +200,7 @@ def _rest_of(statement: Statement, bits: FieldVector) -> FieldVector:
 
 
 def inputs_of(left: FieldVector, right: FieldVector, seeds: FieldVector) -> FieldVector:
-    """Return the values of all wires, left ones first, at the first roots: seeds, then the calls: (calls + 1, wires)."""
+    """Return the values of all wires, left ones first, at the first roots: seeds, then calls; (calls + 1, wires)."""
     return np.concatenate([seeds[None], np.concatenate([left, right], axis=1)])
 
 

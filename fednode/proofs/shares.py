@@ -19,7 +19,6 @@ from itertools import compress
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fednode.crypto import Entropy, sha256
 from fednode.ids import fault_bound
@@ -143,7 +142,7 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     if len(left) < needed:
         return None
     rows = np.stack([answers[member] for member in left])
-    left, rows = _select(left, rows, (rows < np.uint64(MODULUS)).all(axis=1))
+    left, rows = _select(left, rows, (rows < np.uint64(MODULUS)).all(axis=1).tolist())
     while len(left) >= needed:
         matrix = np.column_stack([dot(rows, powers(_mixer(rows), rows.shape[1])), rows])
         wrong = _find_conflict(matrix, left, degree)
@@ -158,11 +157,10 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
 
 
 def _select(
-    members: tuple[int, ...], rows: FieldVector, is_kept: Sequence[bool] | NDArray[np.bool_]
+    members: tuple[int, ...], rows: FieldVector, is_kept: list[bool]
 ) -> tuple[tuple[int, ...], FieldVector]:
     """Return the members that are kept and their rows."""
-    kept = np.asarray(is_kept, np.bool_)
-    return tuple(compress(members, kept.tolist())), rows if kept.all() else rows[kept]
+    return tuple(compress(members, is_kept)), rows if all(is_kept) else rows[is_kept]
 
 
 def _mixer(rows: FieldVector) -> int:
