@@ -26,7 +26,7 @@ from fednode.node.files import PUBLIC_FILE, read_bounded, write_atomic
 
 FORMAT = 2
 MAX_FILE_BYTES = 1 << 20
-SAMPLES = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
+SAMPLES = ((4, 1_000), (10, 1_000), (19, 1_000), (10, 1_000_000), (4, 4_000_000))
 """Members and parameters of the sums that are measured; N = 3 f + 1, as the degree of the sharing counts."""
 
 MESSAGE_DELAYS = 3
