@@ -18,9 +18,9 @@ from fednode.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class PlainFigures:
-    """Medians over the sums; processor seconds and bytes are means over the members."""
+    """What each sum took; processor seconds and bytes are means over sums and members."""
 
-    wall_s: float
+    walls_s: tuple[float, ...]
     cpu_s: float
     sent_bytes: int
 
@@ -92,4 +92,4 @@ def measure_plain(members: int, length: int, sums: int) -> PlainFigures:
         statistics.mean(late[key] - early[key] for early, late in zip(before, after, strict=True)) / sums
         for key in ("cpu_s", "sent_bytes")
     )
-    return PlainFigures(statistics.median(walls), used, round(sent))
+    return PlainFigures(tuple(walls), used, round(sent))
