@@ -6,8 +6,6 @@ import ctypes
 from importlib.util import find_spec
 from typing import Any, Final
 
-import numpy as np
-
 from fednode.errors import Unavailable
 
 COUNT: Final = ctypes.c_size_t
@@ -26,6 +24,8 @@ def load() -> ctypes.CDLL:
 
 def array(dtype: str, *, writable: bool = False) -> type[Any]:
     """Return the argument type of a C-contiguous array of `dtype`; anything else is refused with `ArgumentError`."""
+    import numpy as np  # here: whoever only reads a ledger starts without it
+
     if writable:
         return np.ctypeslib.ndpointer(dtype=np.dtype(dtype), flags=["C_CONTIGUOUS", "WRITEABLE"])
     return np.ctypeslib.ndpointer(dtype=np.dtype(dtype), flags=["C_CONTIGUOUS"])

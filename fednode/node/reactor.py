@@ -127,11 +127,13 @@ class Reactor:
         try:
             while self._queue:
                 name, ask = self._queue.popleft()
+                began_ns = monotonic_ns()
                 effects = ask()
                 for effect in effects:
                     self._perform(effect)
                 if self.parts.journal is not None:
-                    self.parts.journal.write(name, effects=tuple(type(effect).__name__ for effect in effects))
+                    made = tuple(type(effect).__name__ for effect in effects)
+                    self.parts.journal.write(name, effects=made, held_us=(monotonic_ns() - began_ns) // 1000)
         finally:
             self._is_busy = False
 
@@ -344,12 +346,12 @@ class Reactor:
                 self._nursery.start_soon(self._work, study, number, job)
             case do.ComputeSum(study, round_, number, sum_job):
                 self._compute(
-                    is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), "computed",
+                    is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), f"computed-{type(sum_job).__name__}",
                     lambda result: self.core.computed_sum(study, round_, number, result, now_ms()),
                 )
-            case do.ComputeRound(study, number, round_job):
+            case do.ComputeRound(study, number, inner):
                 self._compute(
-                    is_short_round(round_job), lambda: round_jobs.run(round_job), "computed",
+                    is_short_round(inner), lambda: round_jobs.run(inner), f"computed-{type(inner).__name__}",
                     lambda result: self.core.computed_round(study, number, result, now_ms()),
                 )
             case _:

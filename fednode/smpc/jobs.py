@@ -198,7 +198,7 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
     return tuple(
         pair.dealer
         for pair in job.dealt
-        if not all(is_point_valid(point) for point in pair.a_points + pair.b_points)
+        if not (is_point_valid(pair.a_points[0]) and is_point_valid(pair.b_points[0]))
         or not is_share_valid(pair.a_points, job.holder, pair.a_share)
         or not is_share_valid(pair.b_points, job.holder, pair.b_share)
     )
