@@ -142,7 +142,7 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     if len(left) < needed:
         return None
     rows = np.stack([answers[member] for member in left])
-    left, rows = _select(left, rows, (rows < np.uint64(MODULUS)).all(axis=1).tolist())
+    left, rows = _select(left, rows, np.less(rows, MODULUS).min(axis=1).tolist())
     while len(left) >= needed:
         matrix = np.column_stack([dot(rows, powers(_mixer(rows), rows.shape[1])), rows])
         wrong = _find_conflict(matrix, left, degree)
