@@ -29,6 +29,7 @@ from fednode.codec import encode
 from fednode.crypto import AesCtr, Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import Hash
+from fednode.kernels import vectors
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import (
     MAX_MEMBERS,
@@ -45,6 +46,10 @@ MODEL_LIMIT = 1 << 39
 
 PRODUCT_LIMIT = 1 << 62
 """Bound of |X_k r|: then no step of the merge leaves 64 bits."""
+
+
+PART_VALUES = 1 << 16
+"""Values merged at a time: 1 MiB of model, old and new, stays in cache while it is checked."""
 
 
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
@@ -75,9 +80,10 @@ def merge_factor(clip_q24: int, max_weight: int, weight_sum: int) -> int:
 
 
 def merge(
-    model: NDArray[np.int64], total: NDArray[np.int64], spec: StudySpec, weight_sum: int, members: int
+    model: NDArray[np.int64], total: NDArray[np.int32] | NDArray[np.int64], spec: StudySpec, weight_sum: int,
+    members: int,
 ) -> NDArray[np.int64]:
-    """Return the next model from the opened sum `total` (int64 (d,), centred) over `members` hospitals.
+    """Return the next model from the opened, centred sum `total`, (d,), over `members` hospitals.
 
     Raises `Rejected` if the weight sum is impossible (with proofs a member may have weight 0, but not all of them),
     a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or the merged model
@@ -87,18 +93,20 @@ def merge(
     lowest = 1 if spec.is_proven else members
     if not lowest <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
         raise Rejected(f"weight sum {weight_sum} is impossible for {members} members")
-    if total.shape != model.shape or total.dtype != np.int64 or model.dtype != np.int64:
+    if total.shape != model.shape or total.dtype not in (np.int32, np.int64) or model.dtype != np.int64:
         raise Rejected("the sum does not have the shape of the model")
     factor = merge_factor(spec.clip_q24, weight, weight_sum)
     bound = (PRODUCT_LIMIT - 1) // max(factor, 1) if spec.is_proven else sum_bound(weight_sum, weight, members)
-    if total.size and not (-bound <= int(total.min()) and int(total.max()) <= bound):
+    if total.size and not (max(-bound, -1 << 31) <= int(total.min()) and int(total.max()) <= min(bound, (1 << 31) - 1)):
         raise Rejected("a coordinate of the sum is beyond the clip")
     if bound * factor >= PRODUCT_LIMIT:  # excluded by the ranges of the study, see above
         raise ValueError("merge would overflow")
-    step = (total * np.int64(factor) + np.int64(UNIT // 2)) >> np.int64(UNIT_BITS)
-    merged: NDArray[np.int64] = model + step
-    if not is_model(merged, model.size):
-        raise Rejected("the merged model leaves its range")
+    merged = np.empty_like(model)
+    for start in range(0, model.size, PART_VALUES):
+        part = slice(start, start + PART_VALUES)
+        vectors.merge(model[part], total[part].astype(np.int32, copy=False), factor, UNIT_BITS, out=merged[part])
+        if not is_model(merged[part], model[part].size):
+            raise Rejected("the merged model leaves its range")
     return merged
 
 

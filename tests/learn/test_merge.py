@@ -179,7 +179,7 @@ def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec, is_proven: 
             continue
         with pytest.raises(Rejected, match="weight sum"):
             merge(model, total, spec, weight_sum, members)
-    for bad in (np.zeros(3, np.int64), np.zeros(2, np.int32), np.zeros((1, 2), np.int64)):
+    for bad in (np.zeros(3, np.int64), np.zeros(2, np.float64), np.zeros((1, 2), np.int64)):
         with pytest.raises(Rejected, match="shape"):
             merge(model, bad, spec, 4, 4)
 
