@@ -22,7 +22,7 @@ from fednode.codec import encode
 from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
 from fednode.errors import Unavailable
 from fednode.ids import Height, MemberId, StudyId
-from fednode.learn.merge import MODEL_LIMIT, merge
+from fednode.learn.merge import MODEL_LIMIT, PART_VALUES, merge
 from fednode.learn.spec import UNIT
 from fednode.learn.study_toml import parse_study
 from fednode.ledger import bodies as tx
@@ -186,7 +186,7 @@ class SumInProcess:
                 self._events.append((number, sm.TimerFired(name)))
             else:
                 raise Unavailable(f"the bench's round stands still in phase {self._phase}; run it again")
-        return self._error(mean)
+        return self._merge(mean)
 
     def _train(self) -> NDArray[np.float64]:
         """Give every member a vector as long as the clip allows; return the mean they should find."""
@@ -205,21 +205,25 @@ class SumInProcess:
             self._events.append((number, sm.InputReady(ring, weight)))
         return total / weights
 
-    def _error(self, mean: NDArray[np.float64]) -> float:
+    def _merge(self, mean: NDArray[np.float64]) -> float:
+        """Merge the sum into a model as daemons do, part by part; return the largest error of the mean."""
         member = self.members[0]
         opened = member.opened
         assert opened is not None
-        model = np.zeros(self._length, np.int64)
-        model[:] = MODEL_LIMIT >> 1
-        np.ones(self._length, np.int64)  # as in `_compute`
-        begin = time.process_time()
-        merged = merge(model, opened.values, STUDY, opened.weight, len(self._members))
-        for each in self._members.values():
-            each.cpu_s["apply"] += time.process_time() - begin
         if any(other.opened is None or other.opened.digest != opened.digest for other in self._members.values()):
             raise Unavailable("members of the bench opened different sums; this is a bug")
-        found = (merged - model) / UNIT
-        return float(np.abs(found - mean).max()) / CLIP
+        model = np.full(PART_VALUES, MODEL_LIMIT >> 1, np.int64)
+        apply_cpu_s = error = 0.0
+        for start in range(0, self._length, PART_VALUES):
+            total = opened.values[start : start + PART_VALUES]
+            begin = time.process_time()
+            merged = merge(model[: total.size], total, STUDY, opened.weight, len(self._members))
+            apply_cpu_s += time.process_time() - begin
+            found = (merged - model[: total.size]) / UNIT
+            error = max(error, float(np.abs(found - mean[start : start + PART_VALUES]).max()))
+        for each in self._members.values():
+            each.cpu_s["apply"] += apply_cpu_s
+        return error / CLIP
 
     def _apply(self) -> None:
         """Put everything that was submitted into a block."""
@@ -268,7 +272,7 @@ class SumInProcess:
         page reporting), each page of it costs an exit on its first touch: ten times the page's own fault, and no
         matter of the sum. So as much memory is touched, and given back to the kernel, before the clock starts.
         """
-        if isinstance(effect.job, jobs.MaskInput | jobs.Unmask):
+        if isinstance(effect.job, jobs.MaskInput | jobs.SumChunks | jobs.Unmask):
             np.ones(self._length, np.uint32)
         begin = time.process_time()
         result = jobs.run(effect.job)
