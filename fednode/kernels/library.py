@@ -5,16 +5,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Final, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fednode.errors import Unavailable
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 COUNT: Final = ctypes.c_size_t
 ADDRESS: Final = ctypes.c_void_p
-Element = TypeVar("Element", bound=np.generic)
+Element = TypeVar("Element", bound="np.generic")
 
 
 def load() -> ctypes.CDLL:
@@ -30,6 +31,8 @@ def load() -> ctypes.CDLL:
 
 def array(dtype: str, *, writable: bool = False) -> type[Any]:
     """Return the argument type of a C-contiguous array of `dtype`; anything else is refused with `ArgumentError`."""
+    import numpy as np  # here: whoever only reads a ledger starts without it
+
     if writable:
         return np.ctypeslib.ndpointer(dtype=np.dtype(dtype), flags=["C_CONTIGUOUS", "WRITEABLE"])
     return np.ctypeslib.ndpointer(dtype=np.dtype(dtype), flags=["C_CONTIGUOUS"])

@@ -8,6 +8,11 @@
 /* All ones where the bit of the sign is zero. */
 #define IS_NEGATIVE(type, word, bit) ((type)0 - (type)(~(word) >> (bit) & 1))
 
+/* The bit of each sign of a word: compared with these, not shifted, for the oldest processors shift all lanes alike. */
+#define FOUR_BITS(first) 1u << (first), 2u << (first), 4u << (first), 8u << (first)
+static const uint32_t BITS[WORD_BITS] = {FOUR_BITS(0),  FOUR_BITS(4),  FOUR_BITS(8),  FOUR_BITS(12),
+                                         FOUR_BITS(16), FOUR_BITS(20), FOUR_BITS(24), FOUR_BITS(28)};
+
 static inline __attribute__((always_inline)) uint32_t add_signed(uint32_t sum, uint32_t value, uint32_t negative)
 {
     return sum + ((value ^ negative) - negative);
@@ -47,7 +52,7 @@ KERNEL EACH_PROCESSOR void fednode_fold(uint32_t *restrict sums, const int32_t *
                 const uint32_t word = words[w];
                 for (size_t k = 0; k < WORD_BITS; k++)
                     place[w * WORD_BITS + k] = add_signed(place[w * WORD_BITS + k], (uint32_t)block[w * WORD_BITS + k],
-                                                          IS_NEGATIVE(uint32_t, word, k));
+                                                          0 - (uint32_t)((word & BITS[k]) == 0));
             }
             for (size_t k = whole * WORD_BITS; k < length; k++)
                 place[k] = add_signed(place[k], (uint32_t)block[k], IS_NEGATIVE(uint32_t, words[whole], k % WORD_BITS));

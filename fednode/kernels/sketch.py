@@ -28,16 +28,16 @@ class SignRoom:
     `signs` are memories of length / 8 bytes and 16 spare ones, to be filled; `shifts` is uint32 (rows, blocks).
     """
 
-    __slots__ = ("_shifts", "_signs", "length", "shifts", "signs")
+    __slots__ = ("_places", "_signs", "length", "shifts", "signs")
 
     def __init__(self, rows: int, length: int) -> None:
         if rows < 1 or length < 1 or length % BUCKETS:
             raise ValueError("signs are kept for whole blocks")
         self.length = length
         self._signs = np.empty((rows, length // 8 + 16), np.uint8)
-        self._shifts = np.zeros((rows, length // BUCKETS), np.uint32)
         self.signs: list[memoryview] = [row.data for row in self._signs]
-        self.shifts = self._shifts
+        self.shifts: Final = np.zeros((rows, length // BUCKETS), np.uint32)
+        self._places = address(self._signs, "u1"), address(self.shifts, "<u4")
 
     def fold(self, sums: NDArray[np.int32] | NDArray[np.int64], values: NDArray[np.int32]) -> None:
         """Add `values`, int32 (n,), to `sums`, int32 or int64 (rows, 2 * 4096), modulo 2^32 or 2^64.
@@ -47,14 +47,14 @@ class SignRoom:
         rows = len(self._signs)
         if values.ndim != 1 or values.size > self.length or sums.shape != (rows, 2 * BUCKETS):
             raise ValueError("a fold takes no more values than there are signs")
-        if self._shifts.max() >= BUCKETS:
+        if self.shifts.max() >= BUCKETS:
             raise ValueError("a shift is below 4096")
         values = settle(values)
         fold, kind = (_fold, "<i4") if sums.dtype == np.int32 else (_fold_wide, "<i8")
+        signs, shifts = self._places
         fold(
-            address(sums, kind, writable=True), address(values, "<i4"),
-            address(self._signs, "u1"), self._signs.shape[1] // 4,
-            address(self._shifts, "<u4"), self._shifts.shape[1], rows, values.size,
+            address(sums, kind, writable=True), address(values, "<i4"), signs, self._signs.shape[1] // 4,
+            shifts, self.length // BUCKETS, rows, values.size,
         )
 
 
