@@ -31,6 +31,7 @@ from fednode.codec import encode
 from fednode.crypto import AesCtr, Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import Hash
+from fednode.kernels import vectors
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import (
     MAX_MEMBERS,
@@ -128,8 +129,7 @@ def merge_part(model: NDArray[np.int64], total: NDArray[np.int32], rule: MergeRu
     """Return a part of the next model, int64 (n,); no |X_k| may be beyond the rule's bound."""
     if total.shape != model.shape or total.dtype != np.int32 or model.dtype != np.int64:
         raise Rejected("the sum does not have the shape of the model")
-    step = (total * np.int64(rule.factor) + np.int64(UNIT // 2)) >> np.int64(UNIT_BITS)
-    merged: NDArray[np.int64] = model + step
+    merged = vectors.merge(model, total, rule.factor, UNIT_BITS)
     if not is_model(merged, model.size):
         raise Rejected("the merged model leaves its range")
     return merged

@@ -48,6 +48,34 @@ def digest_chunk(data: Buffer) -> bytes:
     return blake3(data).digest()
 
 
+class ChunkDigests:
+    """The digests of all chunks of a vector whose bytes come part by part, in order."""
+
+    __slots__ = ("_at", "_chunk", "_ends", "_running")
+
+    def __init__(self, layout: Layout) -> None:
+        self._ends = [ELEMENT_BYTES * layout.bounds(chunk)[1] for chunk in range(layout.count)]
+        self._running = [blake3() for _ in self._ends]
+        self._at, self._chunk = 0, 0
+
+    def update(self, data: memoryview) -> None:
+        """Take the next bytes of the vector."""
+        while data:
+            missing = self._ends[self._chunk] - self._at
+            if missing == 0:
+                self._chunk += 1
+                continue
+            self._running[self._chunk].update(data[:missing])
+            self._at += min(missing, len(data))
+            data = data[missing:]
+
+    def finish(self) -> tuple[bytes, ...]:
+        """Return the digest of every chunk, 32 bytes each, once all bytes were taken."""
+        if self._at != self._ends[-1]:
+            raise ValueError("a part of the vector is missing")
+        return tuple(running.digest() for running in self._running)
+
+
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Return the root over at least one leaf."""
     return _root_of(tuple(leaves))
