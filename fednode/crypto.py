@@ -23,9 +23,16 @@ from nacl.public import PrivateKey, PublicKey, SealedBox
 
 from fednode.errors import KeystoreError, Rejected
 from fednode.ids import Hash
+from fednode.kernels import curve
+from fednode.kernels.processor import has_wide_aes
 
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 """Order of the prime-order subgroup of edwards25519 (RFC 8032, section 5.1)."""
+
+COFACTOR = 8
+"""Points of edwards25519 for each point of the subgroup."""
+
+_IDENTITY = b"\x01" + bytes(31)
 
 SIGNATURE_BYTES = 64
 SEALED_OVERHEAD_BYTES = 48
@@ -112,6 +119,23 @@ def sha256(*parts: bytes | bytearray | memoryview) -> Hash:
     return Hash(digest.digest())
 
 
+class Sha256:
+    """SHA-256 of what comes part by part."""
+
+    __slots__ = ("_digest",)
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, part: bytes | bytearray | memoryview) -> None:
+        """Take the next part."""
+        self._digest.update(part)
+
+    def digest(self) -> Hash:
+        """Return the hash of all parts so far, joined."""
+        return Hash(self._digest.digest())
+
+
 def tagged_hash(domain: Domain, *parts: bytes | bytearray | memoryview) -> Hash:
     """Return SHA-256 over the length-prefixed domain tag and length-prefixed parts, so parts cannot be shifted."""
     digest = hashlib.sha256()
@@ -119,6 +143,16 @@ def tagged_hash(domain: Domain, *parts: bytes | bytearray | memoryview) -> Hash:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return Hash(digest.digest())
+
+
+def begin_tagged_hash(domain: Domain, *parts: bytes, last_bytes: int) -> Sha256:
+    """Return a `tagged_hash` that lacks only its last part, of `last_bytes`, which the caller adds piece by piece."""
+    digest = Sha256()
+    for part in (domain.value, *parts):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    digest.update(last_bytes.to_bytes(8, "big"))
+    return digest
 
 
 def hkdf_sha256(key: bytes, context: bytes, length_bytes: int = 32, salt: bytes = b"") -> bytes:
@@ -295,21 +329,33 @@ def point_add(left: bytes, right: bytes) -> bytes:
     return bindings.crypto_core_ed25519_add(left, right)
 
 
-def is_share_valid(commitments: Sequence[bytes], index: int, share: int) -> bool:
-    """Check share * G == sum_k index^k * C_k (Feldman 1987): the share lies on the committed polynomial.
+def are_commitments_valid(commitments: Sequence[bytes]) -> bool:
+    """Whether a dealer's commitments may be used: C_0, a key, passes `is_point_valid`; the rest need a little less.
 
-    `commitments` must each have passed `is_point_valid`; `index` is the holder's MemberId, 1 or more. Horner's rule
-    may meet the identity only if a dealer arranged it; libsodium then raises and the share counts as invalid.
+    They are canonical points that are not of small order; a part of small order in them means nothing to anybody, for
+    every check of a share takes it away (`is_share_valid`). Ten times faster than the strict check of each.
     """
-    if not 0 < share < GROUP_ORDER or index < 1:
+    if not commitments or any(len(point) != curve.POINT_BYTES for point in commitments):
         return False
-    try:
-        value = commitments[-1]
-        for commitment in reversed(commitments[:-1]):
-            value = point_add(point_times(index, value), commitment)
-    except exceptions.RuntimeError:
+    return is_point_valid(commitments[0]) and curve.are_commitments(b"".join(commitments[1:]))
+
+
+def is_share_valid(commitments: Sequence[bytes], index: int, share: int) -> bool:
+    """Check 8 share * G == 8 sum_k index^k * C_k (Feldman 1987): the share lies on the committed polynomial.
+
+    Security assumption: `commitments` have passed `are_commitments_valid` (none that is not even a point comes
+    through here); `index` is the holder's MemberId, 1 or more. Write C_k = c_k G + t_k, c_k modulo GROUP_ORDER and t_k
+    of order 1, 2, 4 or 8: both are unique, and t_0 = 0. The factor 8 takes every t_k away, so the check holds exactly
+    if share = sum_k c_k index^k. It is the same for all who check: a holder, the rule for an answered complaint, and
+    whoever rebuilds a secret come to one verdict, and any T valid shares give c_0, the scalar of C_0 itself. Without
+    the factor the verdict would hang on index modulo 8, and a dealer could be right for some holders and, for the same
+    polynomial, wrong for others. `share` enters only in a multiplication by libsodium, in constant time.
+    """
+    if not 0 < share < GROUP_ORDER or not 1 <= index <= curve.MAX_INDEX:
         return False
-    return value == base_times(share)
+    if any(len(point) != curve.POINT_BYTES for point in commitments):
+        return False
+    return curve.evaluate_commitments(b"".join(commitments), index) == base_times(COFACTOR * share)
 
 
 def prove_knowledge(scalar: int, context: bytes, entropy: Entropy) -> bytes:
@@ -324,8 +370,11 @@ def prove_knowledge(scalar: int, context: bytes, entropy: Entropy) -> bytes:
 
 
 def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
-    """Check a proof of `prove_knowledge` for a point that passed `is_point_valid`."""
-    if len(proof) != 64 or not is_point_valid(proof[:32]):
+    """Check a proof of `prove_knowledge` for a point that passed `is_point_valid`.
+
+    R must be the encoding of s G - c P: a point of the prime-order group then, as G and P are; it is not the identity.
+    """
+    if len(proof) != 64 or proof[:32] == _IDENTITY:
         return False
     response = int.from_bytes(proof[32:], "little")
     if not 0 < response < GROUP_ORDER:
@@ -333,7 +382,7 @@ def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
     challenge = _schnorr_challenge(point, proof[:32], context)
     if challenge == 0:
         return False
-    return base_times(response) == point_add(proof[:32], point_times(challenge, point))
+    return curve.base_less(proof[32:], scalar_bytes(challenge), point) == proof[:32]
 
 
 def _schnorr_challenge(point: bytes, commitment: bytes, context: bytes) -> int:
@@ -347,21 +396,37 @@ AES_BLOCK_BYTES = 16
 _ZEROS = bytes(1 << 18)
 
 
-class AesCtr:
-    """AES-128-CTR keystream of one key, from any 16-byte block on: the pseudo-random generator of the protocol."""
+_LONG_READ_BYTES = 1 << 14
+_GCM_SKIPS_BYTES = 2 * AES_BLOCK_BYTES
+"""Galois/counter mode with a nonce of zeros encrypts from block 2 of our keystream on (NIST SP 800-38D, 7.1)."""
 
-    __slots__ = ("_encryptor",)
+
+class AesCtr:
+    """AES-128-CTR keystream of one key, from any 16-byte block on: the pseudo-random generator of the protocol.
+
+    A processor with wide AES instructions makes long streams in Galois/counter mode, which OpenSSL runs on them at
+    almost twice the speed of counter mode. Both are the same keystream; the authentication tag is never formed.
+    """
+
+    __slots__ = ("_encryptor", "_fresh_key")
 
     def __init__(self, key: bytes, first_block: int = 0) -> None:
         if len(key) != 16:
             raise ValueError("AES-128 takes a 16-byte key")
         counter = first_block.to_bytes(AES_BLOCK_BYTES, "big")
+        self._fresh_key = key if first_block == 0 else None
         self._encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
 
     def read(self, count: int) -> bytes:
         """Return the next `count` bytes of keystream."""
+        self._fresh_key = None
         return self._encryptor.update(bytes(count))
 
     def read_into(self, buffer: memoryview, count: int) -> None:
         """Write the next `count` bytes (at most 256 KiB) to `buffer`, which must be 15 bytes longer than `count`."""
+        key, self._fresh_key = self._fresh_key, None
+        if key is not None and count >= _LONG_READ_BYTES and has_wide_aes():
+            self._encryptor.update_into(_ZEROS[:_GCM_SKIPS_BYTES], buffer)
+            self._encryptor = Cipher(algorithms.AES(key), modes.GCM(bytes(12))).encryptor()
+            buffer, count = buffer[_GCM_SKIPS_BYTES:], count - _GCM_SKIPS_BYTES
         self._encryptor.update_into(_ZEROS[:count] if count != len(_ZEROS) else _ZEROS, buffer)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ class SystemEntropy:
 ENTROPY = SystemEntropy()
 WYCHEPROOF = "vectors/wycheproof/testvectors_v1"
 SCALARS = st.integers(1, GROUP_ORDER - 1)
+LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")  # order 8
 
 
 def test_wycheproof_ed25519(shared_dir: Path) -> None:
@@ -133,6 +135,33 @@ def test_shares_outside_the_field_and_index_zero_are_invalid() -> None:
         assert not crypto.is_share_valid(commitments, index, share)
 
 
+@pytest.mark.parametrize("times", range(1, 8))
+def test_a_part_of_small_order_in_a_commitment_changes_no_verdict(times: int) -> None:
+    """Its order is 8, 4 or 2: without the factor 8 the verdict would hang on the holder's number."""
+    coefficients = [3, 5, 7]
+    honest = [crypto.base_times(value) for value in coefficients]
+    for at in range(3):
+        twisted = list(honest)
+        for _ in range(times):
+            twisted[at] = crypto.point_add(twisted[at], LOW_ORDER)
+        assert not crypto.is_point_valid(twisted[at])
+        assert crypto.are_commitments_valid(twisted) == (at > 0), "a key itself has no such part"
+        for index in range(1, 17):
+            share = sum(value * index**power for power, value in enumerate(coefficients))
+            assert crypto.is_share_valid(twisted, index, share)
+            assert not crypto.is_share_valid(twisted, index, share + 1)
+            assert not crypto.is_share_valid(twisted, index, share + GROUP_ORDER)
+
+
+@pytest.mark.parametrize("bad", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32, b"\x02" + bytes(31), b"short", b""])
+def test_what_is_no_commitment_is_refused_anywhere(bad: bytes) -> None:
+    points = [crypto.base_times(value) for value in (3, 5, 7)]
+    assert crypto.are_commitments_valid(points) and not crypto.are_commitments_valid([])
+    for at in range(3):
+        assert not crypto.are_commitments_valid([*points[:at], bad, *points[at + 1 :]])
+        assert not crypto.is_share_valid([*points[:at], bad, *points[at + 1 :]], 1, 15)
+
+
 def test_rfc9591_share_vectors(shared_dir: Path) -> None:
     path = shared_dir / "vectors/rfc9591-frost/poc/frost-ed25519-sha512.json"
     vector = json.loads(path.read_text())
@@ -160,6 +189,20 @@ def test_knowledge_of_a_key_cannot_be_borrowed() -> None:
         assert not crypto.is_knowledge_proven(point, b"member 1", changed)
 
 
+@pytest.mark.parametrize(("nonce", "times"), [(0, 0), (7, 1), (7, 4), (0, 1)])
+def test_a_proof_by_a_point_outside_the_group_is_none(nonce: int, times: int) -> None:
+    """The identity, or a part of small order in R: also where the response fits everything else."""
+    scalar = 12345
+    point = crypto.base_times(scalar)
+    commitment = crypto.base_times(nonce) if nonce else b"\x01" + bytes(31)
+    for _ in range(times):
+        commitment = crypto.point_add(commitment, LOW_ORDER)
+    challenge = crypto._schnorr_challenge(point, commitment, b"here")
+    response = (nonce + challenge * scalar) % GROUP_ORDER
+    assert not crypto.is_point_valid(commitment)
+    assert not crypto.is_knowledge_proven(point, b"here", commitment + crypto.scalar_bytes(response))
+
+
 def test_zero_has_no_point() -> None:
     with pytest.raises(ValueError, match="identity"):
         crypto.base_times(0)
@@ -176,6 +219,34 @@ def test_keystream_from_any_block_is_the_same_stream() -> None:
     stream.read_into(memoryview(buffer), 300)
     assert bytes(buffer[:300]) == whole[:300]
     assert stream.read(10) == whole[300:310]
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+@pytest.mark.parametrize("first_block", [0, 1, 2])
+@pytest.mark.parametrize("counts", [(16384, 5, 40_000), (262_144, 262_144), (16_383, 16_384), (1, 70_000), (17_001, 7)])
+def test_both_ways_to_a_long_keystream_give_the_same_bytes(
+    is_wide: bool, first_block: int, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way is chosen by the processor; the stream of a member must not depend on it. Compared with AES itself."""
+    monkeypatch.setattr(crypto, "has_wide_aes", lambda: is_wide)
+    stream = AesCtr(b"k" * 16, first_block)
+    found = b""
+    for count in counts:
+        buffer = bytearray(count + 15)
+        stream.read_into(memoryview(buffer), count)
+        found += buffer[:count]
+    found += stream.read(33)
+    blocks = range(first_block, first_block + -(-len(found) // 16))
+    counters = b"".join(block.to_bytes(16, "big") for block in blocks)
+    slow = Cipher(algorithms.AES(b"k" * 16), modes.ECB()).encryptor().update(counters)
+    assert found == slow[: len(found)]
+
+
+def test_a_tagged_hash_may_end_piece_by_piece() -> None:
+    digest = crypto.begin_tagged_hash(Domain.ROUND, b"a", b"bc", last_bytes=5)
+    digest.update(b"de")
+    digest.update(memoryview(b"fgh"))
+    assert digest.digest() == crypto.tagged_hash(Domain.ROUND, b"a", b"bc", b"defgh")
 
 
 @given(st.binary(max_size=300), st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))

@@ -12,7 +12,7 @@
 #define KERNEL __attribute__((visibility("default")))
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) \
-    && !defined(__SANITIZE_ADDRESS__)
+    && !defined(__SANITIZE_ADDRESS__) && !defined(ONE_PROCESSOR)
 #define EACH_PROCESSOR __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
 #else
 #define EACH_PROCESSOR

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fednode.errors import Unavailable
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 COUNT: Final = ctypes.c_size_t
+ADDRESS: Final = ctypes.c_void_p
+Element = TypeVar("Element", bound="np.generic")
 
 
 def load() -> ctypes.CDLL:
@@ -26,9 +31,36 @@ def load() -> ctypes.CDLL:
 
 def array(dtype: str, *, writable: bool = False) -> type[Any]:
     """Return the argument type of a C-contiguous array of `dtype`; anything else is refused with `ArgumentError`."""
+    import numpy as np  # here: whoever only reads a ledger starts without it
+
     if writable:
         return np.ctypeslib.ndpointer(dtype=np.dtype(dtype), flags=["C_CONTIGUOUS", "WRITEABLE"])
     return np.ctypeslib.ndpointer(dtype=np.dtype(dtype), flags=["C_CONTIGUOUS"])
+
+
+def address(values: NDArray[Any], dtype: str, *, writable: bool = False) -> int:
+    """Return where the elements of a C-contiguous array of `dtype` begin; raise `ValueError` for any other.
+
+    For arrays that are handed over many times: checked once, by what keeps them alive. Reading or writing through the
+    address needs the array to live on.
+    """
+    flags = values.flags
+    if values.dtype != dtype or not flags.c_contiguous or not flags.aligned or (writable and not flags.writeable):
+        raise ValueError(f"a kernel takes a contiguous {'writable ' if writable else ''}array of {dtype}")
+    place: int = values.ctypes.data
+    return place
+
+
+def settle(values: NDArray[Element]) -> NDArray[Element]:
+    """Return the array itself, or a copy if it lies where its elements may not, as what is read from bytes does."""
+    return values if values.flags.c_contiguous and values.flags.aligned else values.copy()
+
+
+def bind(name: str, *types: type[Any], result: type[Any] | None = None) -> Callable[..., Any]:
+    """Return a function of the library with the types of its arguments."""
+    function = LIBRARY[name]
+    function.argtypes, function.restype = list(types), result
+    return function
 
 
 LIBRARY: Final = load()

@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import compress
 from typing import Final
 
 import numpy as np
 
 from fednode.crypto import Entropy, sha256
 from fednode.ids import fault_bound
+from fednode.kernels import field as kernels
 from fednode.proofs.field import (
     FIELD,
     MODULUS,
@@ -30,14 +32,11 @@ from fednode.proofs.field import (
     expand,
     from_bytes,
     inverse,
-    is_canonical,
     powers,
     to_bytes,
 )
 
 KEY_BYTES: Final = 16
-Polynomial = list[int]
-"""Coefficients modulo p, constant term first, without zeros at the end; [] is zero."""
 
 
 def sharing_degree(members: int) -> int:
@@ -69,7 +68,7 @@ def deal_vector(secrets: FieldVector, degree: int, holders: Sequence[int], entro
     known = np.stack([secrets, *(expand(key, secrets.size) for key in keys.values())])
     rest = order[degree:]
     points = (0, *order[:degree])
-    shares = combine(np.array([lagrange(points, holder) for holder in rest], FIELD), known)
+    shares = combine(_extension(points, tuple(rest)), known)
     return DealtVector(secrets.size, keys | {holder: to_bytes(row) for holder, row in zip(rest, shares, strict=True)})
 
 
@@ -88,15 +87,35 @@ def open_box(box: bytes, length: int, is_key: bool) -> FieldVector | None:
 @lru_cache(maxsize=4096)
 def lagrange(points: tuple[int, ...], at: int) -> tuple[int, ...]:
     """Return weights l_k with p(at) = sum l_k p(points[k]) for every polynomial of degree < len(points)."""
-    weights = []
+    if at in points:
+        return tuple(int(point == at) for point in points)
+    whole = 1
     for point in points:
-        above = below = 1
+        whole = whole * (at - point) % MODULUS
+    return tuple(
+        whole * inverse((at - point) * below) % MODULUS for point, below in zip(points, _gaps(points), strict=True)
+    )
+
+
+@lru_cache(maxsize=256)
+def _gaps(points: tuple[int, ...]) -> tuple[int, ...]:
+    """Return for each point the product of its differences to the others."""
+    products = []
+    for point in points:
+        product = 1
         for other in points:
             if other != point:
-                above = above * (at - other) % MODULUS
-                below = below * (point - other) % MODULUS
-        weights.append(above * inverse(below) % MODULUS)
-    return tuple(weights)
+                product = product * (point - other) % MODULUS
+        products.append(product)
+    return tuple(products)
+
+
+@lru_cache(maxsize=64)
+def _extension(points: tuple[int, ...], others: tuple[int, ...]) -> FieldVector:
+    """Return the matrix that takes values at `points` to those at `others`; all dealers of an attempt need the same."""
+    weights = np.array([lagrange(points, other) for other in others], FIELD).reshape(len(others), len(points))
+    weights.setflags(write=False)
+    return weights
 
 
 # --- the decoding rule ------------------------------------------------------------------------------------------
@@ -118,20 +137,28 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     """
     if 2 * needed - members <= degree or len(answers) > members:
         raise ValueError(f"{needed} of {members} answers do not determine a polynomial of degree {degree}")
-    left = sorted(member for member, answer in answers.items() if is_canonical(answer))
+    left = tuple(sorted(answers))
+    if len(left) < needed:
+        return None
+    rows = np.stack([answers[member] for member in left])
+    left, rows = _select(left, rows, np.less(rows, MODULUS).min(axis=1).tolist())
     while len(left) >= needed:
-        rows = np.stack([answers[member] for member in left])
         matrix = np.column_stack([dot(rows, powers(_mixer(rows), rows.shape[1])), rows])
         wrong = _find_conflict(matrix, left, degree)
         if wrong is None:
-            weights = np.array(lagrange(tuple(left[: degree + 1]), 0), FIELD)
-            return Decoded(combine(weights, rows[: degree + 1]), tuple(left))
-        column = {member: int(value) for member, value in zip(left, matrix[:, wrong], strict=True)}
-        polynomial = decode_values(column, degree, needed)
-        if polynomial is None:
+            return Decoded(combine(_extension(left[: degree + 1], (0,)), rows[: degree + 1])[0], left)
+        is_on = kernels.decode(np.array(left, FIELD), np.ascontiguousarray(matrix[:, wrong]), degree, needed)
+        if is_on is None:
             return None
-        left = [member for member in left if evaluate(polynomial, member) == column[member]]
+        left, rows = _select(left, rows, is_on.tolist())
     return None
+
+
+def _select(
+    members: tuple[int, ...], rows: FieldVector, is_kept: list[bool]
+) -> tuple[tuple[int, ...], FieldVector]:
+    """Return the members that are kept and their rows."""
+    return tuple(compress(members, is_kept)), rows if all(is_kept) else rows[is_kept]
 
 
 def _mixer(rows: FieldVector) -> int:
@@ -143,81 +170,9 @@ def _mixer(rows: FieldVector) -> int:
     return int.from_bytes(sha256(to_bytes(rows.reshape(-1)))[:8], "little") % MODULUS
 
 
-def _find_conflict(matrix: FieldVector, members: Sequence[int], degree: int) -> int | None:
+def _find_conflict(matrix: FieldVector, members: tuple[int, ...], degree: int) -> int | None:
     """Return the first coordinate in which the rows do not lie on one polynomial, or None."""
-    base = tuple(members[: degree + 1])
-    rest = members[degree + 1 :]
-    if not rest:
-        return None
-    expected = combine(np.array([lagrange(base, member) for member in rest], FIELD), matrix[: degree + 1])
+    base, rest = members[: degree + 1], members[degree + 1 :]
+    expected = combine(_extension(base, rest), matrix[: degree + 1])
     conflicts = (expected != matrix[degree + 1 :]).any(axis=0)
     return int(conflicts.argmax()) if conflicts.any() else None
-
-
-def decode_values(values: Mapping[int, int], degree: int, needed: int) -> Polynomial | None:
-    """Return the polynomial of `degree` through at least `needed` of the points (member -> value), or None.
-
-    Right whenever len(values) - needed <= (len(values) - degree - 1) / 2 errors can be told (Gao 2003, algorithm 1).
-    """
-    points = sorted(values)
-    product, through = _interpolate(points, [values[point] for point in points])
-    previous, current = product, through
-    previous_factor, factor = [], [1]
-    while 2 * (len(current) - 1) >= len(points) + degree + 1:
-        quotient, rest = _divide(previous, current)
-        previous, current = current, rest
-        previous_factor, factor = factor, _subtract(previous_factor, _times(quotient, factor))
-    found, rest = _divide(current, factor)
-    if rest or len(found) > degree + 1:
-        return None
-    return found if sum(evaluate(found, point) == values[point] for point in points) >= needed else None
-
-
-def evaluate(polynomial: Sequence[int], point: int) -> int:
-    """Return the value at `point` modulo p (Horner)."""
-    value = 0
-    for coefficient in reversed(polynomial):
-        value = (value * point + coefficient) % MODULUS
-    return value
-
-
-def _interpolate(points: Sequence[int], values: Sequence[int]) -> tuple[Polynomial, Polynomial]:
-    """Return prod (x - points[k]) and the polynomial through the points (Newton)."""
-    product: Polynomial = [1]
-    through: Polynomial = []
-    for point, value in zip(points, values, strict=True):
-        step = (value - evaluate(through, point)) * inverse(evaluate(product, point)) % MODULUS
-        through = _subtract(through, [-step * coefficient % MODULUS for coefficient in product])
-        product = _times(product, [-point % MODULUS, 1])
-    return product, through
-
-
-def _times(a: Polynomial, b: Polynomial) -> Polynomial:
-    result = [0] * (len(a) + len(b) - 1) if a and b else []
-    for i, left in enumerate(a):
-        for j, right in enumerate(b):
-            result[i + j] = (result[i + j] + left * right) % MODULUS
-    return result
-
-
-def _subtract(a: Polynomial, b: Polynomial) -> Polynomial:
-    size = max(len(a), len(b))
-    padded = zip(a + [0] * (size - len(a)), b + [0] * (size - len(b)), strict=True)
-    return _trim([(left - right) % MODULUS for left, right in padded])
-
-
-def _divide(a: Polynomial, b: Polynomial) -> tuple[Polynomial, Polynomial]:
-    """Return quotient and rest of a / b."""
-    rest, lead = list(a), inverse(b[-1])
-    quotient = [0] * max(len(a) - len(b) + 1, 0)
-    for shift in range(len(quotient) - 1, -1, -1):
-        quotient[shift] = rest[shift + len(b) - 1] * lead % MODULUS
-        for at, coefficient in enumerate(b):
-            rest[shift + at] = (rest[shift + at] - quotient[shift] * coefficient) % MODULUS
-    return _trim(quotient), _trim(rest)
-
-
-def _trim(values: Polynomial) -> Polynomial:
-    while values and values[-1] == 0:
-        values.pop()
-    return values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from blake3 import blake3
 
@@ -47,12 +48,46 @@ def digest_chunk(data: Buffer) -> bytes:
     return blake3(data).digest()
 
 
+class ChunkDigests:
+    """The digests of all chunks of a vector whose bytes come part by part, in order."""
+
+    __slots__ = ("_at", "_chunk", "_ends", "_running")
+
+    def __init__(self, layout: Layout) -> None:
+        self._ends = [ELEMENT_BYTES * layout.bounds(chunk)[1] for chunk in range(layout.count)]
+        self._running = [blake3() for _ in self._ends]
+        self._at, self._chunk = 0, 0
+
+    def update(self, data: memoryview) -> None:
+        """Take the next bytes of the vector."""
+        while data:
+            missing = self._ends[self._chunk] - self._at
+            if missing == 0:
+                self._chunk += 1
+                continue
+            self._running[self._chunk].update(data[:missing])
+            self._at += min(missing, len(data))
+            data = data[missing:]
+
+    def finish(self) -> tuple[bytes, ...]:
+        """Return the digest of every chunk, 32 bytes each, once all bytes were taken."""
+        if self._at != self._ends[-1]:
+            raise ValueError("a part of the vector is missing")
+        return tuple(running.digest() for running in self._running)
+
+
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Return the root over at least one leaf."""
+    return _root_of(tuple(leaves))
+
+
+@lru_cache(maxsize=1024)
+def _root_of(leaves: tuple[bytes, ...]) -> bytes:
+    """The same, remembered with its subtrees: a dealer sends every holder a path of one tree."""
     if len(leaves) == 1:
         return sha256(b"\x00", leaves[0])
     middle = _split(len(leaves))
-    return sha256(b"\x01", merkle_root(leaves[:middle]), merkle_root(leaves[middle:]))
+    return sha256(b"\x01", _root_of(leaves[:middle]), _root_of(leaves[middle:]))
 
 
 def merkle_path(leaves: Sequence[bytes], index: int) -> bytes:

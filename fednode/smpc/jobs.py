@@ -11,15 +11,16 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.crypto import Domain, is_point_valid, is_share_valid, tagged_hash
+from fednode.crypto import Domain, Sha256, begin_tagged_hash, is_point_valid, is_share_valid
+from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
 from fednode.proofs.bounds import MASKS_WRONG
 from fednode.proofs.context import SumContext
 from fednode.smpc import ring
-from fednode.smpc.chunks import Layout, digest_chunk
+from fednode.smpc.chunks import ChunkDigests, Layout, digest_chunk
 from fednode.smpc.feldman import is_key_of, reconstruct
 from fednode.smpc.masks import own_streams, removal_streams
-from fednode.smpc.prg import apply_streams
+from fednode.smpc.prg import STEP_ELEMENTS, Masks
 from fednode.smpc.proof_jobs import (
     Answered,
     AnswerProofs,
@@ -30,8 +31,8 @@ from fednode.smpc.proof_jobs import (
     prove_update,
 )
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, NameFindings, Recounted, add_parts, name_findings
-from fednode.smpc.ring import Buffer, RingVector
-from fednode.smpc.sketch import sketch_integers
+from fednode.smpc.ring import Buffer
+from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
 
@@ -61,7 +62,7 @@ class MaskInput:
 
     context: SumContext
     me: MemberId
-    values: RingVector = field(repr=False)
+    values: ring.Vector = field(repr=False)
     a_scalar: int = field(repr=False)
     b_scalar: int = field(repr=False)
     points: PointOf
@@ -152,15 +153,29 @@ class NotBound:
     reason: str = MASKS_WRONG
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The vector on record cannot be read any more."""
+
+    reason: str
+
+
 Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs | AddParts | NameFindings
 Result = (
     tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened | NotBound
-    | ProvenUpdate | NotProvable | Answered | AddedParts | Recounted
+    | ProvenUpdate | NotProvable | Answered | Unreadable | AddedParts | Recounted
 )
 
 
 def run(job: Job) -> Result:
-    """Do the work of a job; pure, deterministic, safe in a thread."""
+    """Do the work of a job; deterministic, safe in a thread."""
+    try:
+        return _run(job)
+    except StorageError as error:
+        return Unreadable(str(error))
+
+
+def _run(job: Job) -> Result:
     match job:
         case CheckShares():
             return _check_shares(job)
@@ -188,7 +203,7 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
     return tuple(
         pair.dealer
         for pair in job.dealt
-        if not all(is_point_valid(point) for point in pair.a_points + pair.b_points)
+        if not (is_point_valid(pair.a_points[0]) and is_point_valid(pair.b_points[0]))
         or not is_share_valid(pair.a_points, job.holder, pair.a_share)
         or not is_share_valid(pair.b_points, job.holder, pair.b_share)
     )
@@ -196,11 +211,17 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
 
 def _mask_input(job: MaskInput) -> MaskedInput:
     points = {int(member): point for member, point in job.points}
-    masked = job.values.copy()
-    apply_streams(masked, own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points))
+    values = ring.load(job.values)
+    masked = np.empty_like(values)
     data = ring.view_bytes(masked)
-    layout = Layout(masked.size, len(points))
-    return MaskedInput(data, tuple(digest_chunk(layout.cut(data, chunk)) for chunk in range(layout.count)))
+    masks = Masks(own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points))
+    digests = ChunkDigests(Layout(masked.size, len(points)))
+    for start in range(0, masked.size, STEP_ELEMENTS):
+        part = masked[start : start + STEP_ELEMENTS]
+        part[:] = values[start : start + STEP_ELEMENTS]
+        masks.add_to(part)
+        digests.update(ring.view_bytes(part))
+    return MaskedInput(data, digests.finish())
 
 
 def _sum_chunks(job: SumChunks) -> tuple[SummedChunk, ...]:
@@ -220,19 +241,33 @@ def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:
             if scalar is None:
                 return NotOpened(opened.member)
             found[opened.member] = scalar
-    b_scalars, a_scalars = scalars
-    total = np.concatenate([ring.from_bytes(chunk) for chunk in job.chunks])
-    apply_streams(total, removal_streams(job.context, b_scalars, a_scalars, points))
-    if job.coin is not None and not is_bound(job.coin, ring.lift(total), job.sketch):
+    return _open_sum(job, Masks(removal_streams(job.context, *scalars, points)))
+
+
+def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
+    """Unmask, sketch and digest the sum, part by part while each is in cache."""
+    length = sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES
+    total = np.empty(length, ring.RING)
+    sketch = None if job.coin is None else IntegerSketch(job.coin, length)
+    digest = begin_sum_digest(job.context, length)
+    start = 0
+    for chunk in ring.iterate_parts(job.chunks, PART_ELEMENTS):
+        part = total[start : start + chunk.size]
+        part[:] = chunk
+        masks.add_to(part)
+        if sketch is not None:
+            sketch.add(ring.lift(part))
+        digest.update(ring.view_bytes(part))
+        start += part.size
+    if sketch is not None and not is_bound(sketch, job.sketch):
         return NotBound()
-    return Unmasked(ring.lift(total), digest_sum(job.context, total))
+    return Unmasked(ring.lift(total), digest.digest())
 
 
-def is_bound(coin: bytes, total: NDArray[np.int32], sketch: tuple[int, ...] | None) -> bool:
+def is_bound(total: IntegerSketch, opened: tuple[int, ...] | None) -> bool:
     """Whether the sum has the opened sketch. -2^31 has no exact sketch; no sum of proven vectors comes near it."""
-    if total.size and int(total.min()) == -(1 << 31):
-        return False
-    return tuple(sketch_integers(coin, total).tolist()) == sketch
+    found = total.finish()
+    return found is not None and tuple(found.tolist()) == opened
 
 
 def open_secret(opened: OpenedSecret) -> int | None:
@@ -244,7 +279,8 @@ def open_secret(opened: OpenedSecret) -> int | None:
     return reconstruct(opened.points, shares)
 
 
-def digest_sum(context: SumContext, total: RingVector) -> Hash:
-    """Return the SHA-256 digest that names an opened sum, bound to its study and round."""
+def begin_sum_digest(context: SumContext, length: int) -> Sha256:
+    """Return the digest that names an opened sum of `length` elements, bound to its study and round; the bytes of the
+    sum are still to be added."""
     place = (context.study, context.round.to_bytes(4, "big"))
-    return tagged_hash(Domain.ROUND, b"sum", *place, ring.view_bytes(total))
+    return begin_tagged_hash(Domain.ROUND, b"sum", *place, last_bytes=length * ring.ELEMENT_BYTES)

@@ -14,18 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from fednode.codec import pack
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
+from fednode.kernels.streams import StreamRoom
 from fednode.proofs.context import SumContext
-from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
+from fednode.smpc.ring import ELEMENT_BYTES, RingVector
 
 KEY_BYTES: Final = 16
 ELEMENTS_PER_AES_BLOCK: Final = AES_BLOCK_BYTES // ELEMENT_BYTES
 STEP_ELEMENTS: Final = 1 << 16
-"""Elements expanded at a time (256 KiB): the stream and the part of the vector it is added to stay in cache."""
+"""Elements expanded at a time (256 KiB): the streams and the part of the vector they are added to stay in cache."""
+
+STREAMS_A_PASS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,30 @@ def apply_streams(values: RingVector, streams: Sequence[Stream], first_element: 
 
     `first_element` must be a multiple of 4. `values` must be one-dimensional and contiguous.
     """
-    if first_element % ELEMENTS_PER_AES_BLOCK:
-        raise ValueError("a stream can be entered only at a multiple of four elements")
-    first_block = first_element // ELEMENTS_PER_AES_BLOCK
-    readers = [(AesCtr(stream.key, first_block), stream.is_added) for stream in streams]
-    scratch = np.empty(STEP_ELEMENTS + ELEMENTS_PER_AES_BLOCK, RING)
-    room = scratch.data.cast("B")
+    masks = Masks(streams, first_element)
     for start in range(0, values.size, STEP_ELEMENTS):
-        part = values[start : start + STEP_ELEMENTS]
+        masks.add_to(values[start : start + STEP_ELEMENTS])
+
+
+class Masks:
+    """Streams read in order and added to one part of a vector after another."""
+
+    __slots__ = ("_readers", "_room")
+
+    def __init__(self, streams: Sequence[Stream], first_element: int = 0) -> None:
+        if first_element % ELEMENTS_PER_AES_BLOCK:
+            raise ValueError("a stream can be entered only at a multiple of four elements")
+        first_block = first_element // ELEMENTS_PER_AES_BLOCK
+        self._readers = [(AesCtr(stream.key, first_block), stream.is_added) for stream in streams]
+        self._room = StreamRoom(STREAMS_A_PASS, STEP_ELEMENTS * ELEMENT_BYTES + AES_BLOCK_BYTES)
+
+    def add_to(self, part: RingVector) -> None:
+        """Add or subtract the next elements of every stream to `part` in place, uint32 of at most STEP_ELEMENTS."""
         count = part.size * ELEMENT_BYTES
-        mask = scratch[: part.size]
-        for reader, is_added in readers:
-            reader.read_into(room[: count + AES_BLOCK_BYTES - 1], count)
-            (np.add if is_added else np.subtract)(part, mask, out=part)
+        for first in range(0, len(self._readers), STREAMS_A_PASS):
+            readers = self._readers[first : first + STREAMS_A_PASS]
+            subtracted = 0
+            for row, (reader, is_added) in enumerate(readers):
+                reader.read_into(self._room.rows[row][: count + AES_BLOCK_BYTES - 1], count)
+                subtracted |= (not is_added) << row
+            self._room.add_to(part, len(readers), subtracted)

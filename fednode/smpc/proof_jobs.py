@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
-from fednode.proofs.bounds import ANSWER_BYTES, FOLD_ROWS
+from fednode.proofs.bounds import ANSWER_BYTES
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
@@ -22,9 +20,9 @@ from fednode.proofs.shares import deal_vector, open_box
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
-from fednode.smpc.sketch import BUCKETS, fold_part, mix_folds, sketch_integers, sketch_ring
+from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
 
 NO_ANSWER = b"\xff" * ANSWER_BYTES
 """Not canonical, so no rule counts it: the holder has no share of this dealer."""
@@ -45,7 +43,7 @@ class ProveUpdate:
     seed: bytes = field(repr=False)
     root: bytes
     holders: tuple[tuple[MemberId, bytes], ...]
-    values: RingVector = field(repr=False)
+    values: ring.Vector = field(repr=False)
     weight: int
     masked: memoryview = field(repr=False)
 
@@ -110,9 +108,10 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     def entropy(label: str) -> DerivedEntropy:
         return DerivedEntropy(job.seed, job.context, label, job.me, job.coin, job.root)
 
-    masked = ring.from_bytes(job.masked)
     try:
-        sketch = sketch_integers(job.coin, ring.lift(job.values))
+        values = ring.lift(ring.load(job.values))
+        sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked))
+        del values  # another vector's worth of memory, if it was read for this
         bits = norm.encode(job.statement, sketch, job.weight)
     except ValueError as error:
         return NotProvable(str(error))
@@ -127,7 +126,7 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     proof_boxes = seal_boxes(job.context, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
     posted = ShareRootMessage(
-        sketch_ring(job.coin, masked).astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
+        masked_sketch.astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
     )
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
     return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own)
@@ -165,10 +164,8 @@ def _hold_against(job: AnswerProofs) -> SumOk:
     """Whether the sketch of the masked sum is the sum of the posted sketches, modulo 2^32."""
     if job.chunks is None:
         return SumOk.UNKNOWN
-    folded, first = np.zeros(FOLD_ROWS * BUCKETS, ring.RING), 0
-    for chunk in job.chunks:  # one after the other: no second copy of the vector
-        part = ring.from_bytes(chunk)
-        folded += fold_part(job.coin, part, first)
-        first += part.size
-    is_equal = bool((mix_folds(job.coin, [folded])[0] == ring.sum_buffers(job.sketches)).all())
+    sketch = RingSketch(job.coin, sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES)
+    for part in ring.iterate_parts(job.chunks, PART_ELEMENTS):
+        sketch.add(part)
+    is_equal = bool((sketch.finish() == ring.sum_buffers(job.sketches)).all())
     return SumOk.EQUAL if is_equal else SumOk.DIFFERS

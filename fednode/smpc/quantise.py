@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, Entropy
+from fednode.kernels.quantise import round_up_by_coins, sum_squares
 from fednode.proofs.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
 from fednode.smpc.prg import KEY_BYTES, STEP_ELEMENTS
 from fednode.smpc.ring import ELEMENT_BYTES
@@ -42,10 +43,12 @@ def refuse_unsafe(members: int, length: int, clip: float, max_weight: int, scale
 
 
 def quantise(
-    values: NDArray[np.float32], clip: float, weight: int, max_weight: int, entropy: Entropy, scale: int = SCALE
+    values: NDArray[np.float32], clip: float, weight: int, max_weight: int, entropy: Entropy, scale: int = SCALE,
+    out: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int32]:
     """Return the update as integers, int32 of the same shape (d,); bounds and formula at the top of the file.
 
+    They are written to `out` if it is given; that may be `values.view(np.int32)`, so that no second vector is needed.
     Raises `ValueError` for unsafe parameters, a weight outside 1..max_weight, or an update that is not finite.
     """
     refuse_unsafe(1, values.size, clip, max_weight, scale)
@@ -57,27 +60,22 @@ def quantise(
     if not isfinite(length):
         raise ValueError("the update holds numbers that are not finite; the training has diverged")
     factor = (5 * scale * weight / (6 * max_weight)) / max(length, clip) * 2.0**FRACTION_BITS
-    return _round(values, factor, AesCtr(entropy.random_bytes(KEY_BYTES)))
+    rounded = np.empty(values.size, np.int32) if out is None else out
+    _round(rounded, values, factor, AesCtr(entropy.random_bytes(KEY_BYTES)))
+    return rounded
 
 
-def _round(values: NDArray[np.float32], factor: float, coins: AesCtr) -> NDArray[np.int32]:
-    """Return floor(values * factor / 2^32 + u): the high words of 64-bit sums."""
-    rounded = np.empty(values.size, np.int32)
-    scaled = np.empty(STEP_ELEMENTS, np.float64)
-    fixed = np.empty(STEP_ELEMENTS, np.dtype("<i8"))
+def _round(rounded: NDArray[np.int32], values: NDArray[np.float32], factor: float, coins: AesCtr) -> None:
+    """Set `rounded` to floor(values * factor / 2^32 + u), u a 32-bit coin each; |values * factor| < 2^55."""
+    if rounded.shape != values.shape:
+        raise ValueError("there is not one place for every number")
     stream = np.empty(STEP_ELEMENTS + AES_BLOCK_BYTES // ELEMENT_BYTES, np.dtype("<u4"))
     room = stream.data.cast("B")
     for start in range(0, values.size, STEP_ELEMENTS):
         part = values[start : start + STEP_ELEMENTS]
         count = part.size * ELEMENT_BYTES
         coins.read_into(room[: count + AES_BLOCK_BYTES - 1], count)
-        product, integers = scaled[: part.size], fixed[: part.size]
-        np.multiply(part, factor, out=product, dtype=np.float64)
-        np.rint(product, out=product)
-        np.copyto(integers, product, casting="unsafe")  # |product| < 2^55
-        np.add(integers, stream[: part.size], out=integers)
-        rounded[start : start + part.size] = integers.view(np.dtype("<i4"))[1::2]
-    return rounded
+        round_up_by_coins(rounded[start : start + part.size], part, stream, factor)
 
 
 def dequantise(
@@ -90,12 +88,8 @@ def dequantise(
 
 
 def compute_norm(values: NDArray[np.float32]) -> float:
-    """Return the Euclidean norm, added up in float64."""
-    total = 0.0
-    for start in range(0, values.size, STEP_ELEMENTS):
-        part = values[start : start + STEP_ELEMENTS].astype(np.float64)
-        total += float(part @ part)
-    return sqrt(total)
+    """Return the Euclidean norm, added up in float64, in the same order on every machine."""
+    return sqrt(sum_squares(values))
 
 
 def compute_squared_norm(values: NDArray[np.int32]) -> int:

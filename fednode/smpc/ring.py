@@ -5,15 +5,25 @@ Elements are little endian wherever they become bytes, so every machine masks, h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.kernels.streams import sum_words
+
 RingVector = NDArray[np.uint32]
 RING: Final = np.dtype("<u4")
 ELEMENT_BYTES: Final = 4
 Buffer = bytes | bytearray | memoryview
+Vector = RingVector | Callable[[], RingVector]
+"""A vector at hand, or what reads it from where it is kept: only in a thread, for it may be long."""
+
+
+def load(vector: Vector) -> RingVector:
+    """Return a vector that may have to be read first; nobody changes what this returns."""
+    return vector() if callable(vector) else vector
 
 
 def to_ring(values: NDArray[np.int32] | NDArray[np.int64]) -> RingVector:
@@ -38,7 +48,28 @@ def from_bytes(data: Buffer) -> RingVector:
 
 def sum_buffers(buffers: tuple[Buffer, ...]) -> RingVector:
     """Return the sum of vectors given as equally long buffers; at least one is needed."""
-    total = from_bytes(buffers[0]).copy()
-    for buffer in buffers[1:]:
-        np.add(total, from_bytes(buffer), out=total)
-    return total
+    return sum_words([np.frombuffer(buffer, np.uint8) for buffer in buffers])
+
+
+def iterate_parts(buffers: Sequence[Buffer], size: int) -> Iterator[RingVector]:
+    """Yield the vector that the buffers make one after another in parts of `size` elements, the last maybe shorter.
+
+    A part is copied only where it lies in two buffers.
+    """
+    pieces: list[RingVector] = []
+    missing = size
+    for values in map(from_bytes, buffers):
+        at = 0
+        while at < values.size:
+            piece = values[at : at + missing]
+            pieces.append(piece)
+            at, missing = at + piece.size, missing - piece.size
+            if missing == 0:
+                yield _join(pieces)
+                pieces, missing = [], size
+    if pieces:
+        yield _join(pieces)
+
+
+def _join(pieces: list[RingVector]) -> RingVector:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -18,8 +18,8 @@ Range: every result is a signed sum of 4 d coordinates below 2^31 in size, so fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,42 +27,61 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
+from fednode.kernels.sketch import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
 from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, OUTPUTS
 from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
 
-BUCKETS: Final = 4096
 COIN_BYTES: Final = 32
 
 _BLOCKS: Final = 16
-"""Blocks of 4096 coordinates handled at a time (256 KiB)."""
-_PART: Final = _BLOCKS * BUCKETS
-_SIGNS: Final = (
-    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.int32) * 2 - 1
-).view("V32").reshape(256)
-"""The eight signs of a byte, lowest bit first: a one is +1."""
+PART_ELEMENTS: Final = _BLOCKS * BUCKETS
+"""Coordinates handled at a time (256 KiB): all rows are folded while they are in cache."""
 _ROOM: Final = 1 << 31
 """Sums of an int32 accumulator stay below this."""
+_MIXED_ROWS: Final = 4
+"""Outputs whose words are expanded at a time (256 KiB)."""
 
 IntVector = NDArray[np.int64]
+Integer = TypeVar("Integer", np.int64, np.uint32)
 
 
 def sketch_integers(coin: bytes, values: NDArray[np.int32]) -> IntVector:
     """Return A x exactly, int64 (256,), for integers (d,) below 2^31 in size: a lifted sum or a quantised update."""
-    folded = np.concatenate([_fold(_Row(coin, row, values.size), values, True) for row in _rows(coin, values)])
-    return _mix(coin, folded)
+    sketch = IntegerSketch(coin, _length_of(values))
+    for start in range(0, values.size, PART_ELEMENTS):
+        sketch.add(values[start : start + PART_ELEMENTS])
+    return _require_exact(sketch.finish())
 
 
 def sketch_ring(coin: bytes, values: RingVector) -> RingVector:
     """Return a sketch modulo 2^32, uint32 (256,), for a masked vector (d,): linear, and never compared with A x."""
-    signed = values.view(np.int32)
-    folded = np.concatenate([_fold(_Row(coin, row, values.size), signed, False) for row in _rows(coin, values)])
-    return _mix_ring(coin, folded.astype(RING))
+    sketch = RingSketch(coin, _length_of(values))
+    for start in range(0, values.size, PART_ELEMENTS):
+        sketch.add(values[start : start + PART_ELEMENTS])
+    return sketch.finish()
 
 
-def _rows(coin: bytes, values: NDArray[np.int32] | RingVector) -> range:
-    if len(coin) != COIN_BYTES or values.ndim != 1 or values.size > MAX_LENGTH:
-        raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_LENGTH} integers")
-    return range(FOLD_ROWS)
+def sketch_update(coin: bytes, values: NDArray[np.int32], masked: RingVector) -> tuple[IntVector, RingVector]:
+    """Return `sketch_integers` of an update and `sketch_ring` of its masked form; signs are drawn once for both."""
+    if values.shape != masked.shape:
+        raise ValueError("an update and its masked form are of one length")
+    exact, ring = IntegerSketch(coin, _length_of(values)), RingSketch(coin, values.size)
+    for start in range(0, values.size, PART_ELEMENTS):
+        exact.add(values[start : start + PART_ELEMENTS])
+        ring.fold(masked[start : start + PART_ELEMENTS], exact.signs)
+    return _require_exact(exact.finish()), ring.finish()
+
+
+def _length_of(values: NDArray[np.int32] | RingVector) -> int:
+    if values.ndim != 1:
+        raise ValueError("a sketch takes a flat vector")
+    return values.size
+
+
+def _require_exact(sketch: IntVector | None) -> IntVector:
+    if sketch is None:
+        raise ValueError("an integer of 2^31 or more in size has no exact sketch")
+    return sketch
 
 
 def fold_part(coin: bytes, values: RingVector, first: int) -> RingVector:
@@ -73,118 +92,133 @@ def fold_part(coin: bytes, values: RingVector, first: int) -> RingVector:
     skipped, block = first % BUCKETS, first // BUCKETS
     padded = np.zeros(-(-(skipped + values.size) // BUCKETS) * BUCKETS, RING)
     padded[skipped : skipped + values.size] = values
-    return np.concatenate([_fold_blocks(coin, row, padded, block) for row in range(FOLD_ROWS)])
+    signs, sums = Signs(coin, padded.size, block), np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+    for start in range(0, padded.size, PART_ELEMENTS):
+        part = padded[start : start + PART_ELEMENTS]
+        signs.read(part.size)
+        signs.room.fold(sums, part.view(np.int32))
+    return _overlay(sums.view(RING))
 
 
 def mix_folds(coin: bytes, folds: Sequence[RingVector]) -> tuple[RingVector, ...]:
     """Return the sketch modulo 2^32 of each vector whose buckets are given: what `sketch_ring` makes of the whole."""
-    stream, step = _stream(coin, "words", 0), 16
-    mixed = [np.empty(OUTPUTS, RING) for _ in folds]
-    size = FOLD_ROWS * BUCKETS
-    for start in range(0, OUTPUTS, step):
-        words = np.frombuffer(stream.read(step * size * ELEMENT_BYTES), RING).reshape(step, size)
-        for sketch, folded in zip(mixed, folds, strict=True):
-            sketch[start : start + step] = (words * folded).sum(axis=1, dtype=RING)
-    return tuple(mixed)
-
-
-def _fold_blocks(coin: bytes, row: int, values: RingVector, block: int) -> RingVector:
-    """Return the buckets of one row of whole blocks, the first of which is number `block` of the vector."""
-    count, words_a_step = values.size // BUCKETS, AES_BLOCK_BYTES // ELEMENT_BYTES
-    early = block % words_a_step
-    words = np.frombuffer(_stream(coin, "shifts", row, block // words_a_step).read(4 * (early + count)), RING)
-    shifts: list[int] = (words[early:] % BUCKETS).tolist()
-    signs = _stream(coin, "signs", row, block * BUCKETS // 8 // AES_BLOCK_BYTES)
-    total = np.zeros(2 * BUCKETS, RING)
-    for start in range(0, values.size, _PART):
-        part = values[start : start + _PART]
-        signed = part * _SIGNS.take(np.frombuffer(signs.read(part.size // 8), np.uint8)).view(RING)
-        for at, shift in zip(range(0, part.size, BUCKETS), shifts[start // BUCKETS :], strict=False):
-            total[shift : shift + BUCKETS] += signed[at : at + BUCKETS]
-    return total[:BUCKETS] + total[BUCKETS:]
+    return tuple(_mix_ring(coin, folded) for folded in folds)
 
 
 def _stream(coin: bytes, part: str, row: int, first_block: int = 0) -> AesCtr:
     return AesCtr(hkdf_sha256(coin, pack(("fednode-sketch", PROTOCOL_VERSION, part, row)), 16), first_block)
 
 
-class _Row:
-    """The signs and shifts of one fold, read in order."""
+class Signs:
+    """The signs and shifts of all rows for a vector of `length` coordinates, read part by part.
 
-    def __init__(self, coin: bytes, row: int, length: int) -> None:
-        blocks = -(-length // BUCKETS)
-        words = np.frombuffer(_stream(coin, "shifts", row).read(4 * blocks), RING)
-        self.shifts: list[int] = (words % BUCKETS).tolist()
-        self._signs = _stream(coin, "signs", row)
-        self._room = np.empty(_PART // 8 + AES_BLOCK_BYTES, np.uint8)
+    The first of them belongs to coordinate 0 of block `first_block` of a longer vector.
+    """
 
-    def read_signs(self) -> NDArray[np.int32]:
-        """Return the next 16 blocks of signs, int32 (65536,)."""
-        self._signs.read_into(self._room.data[: _PART // 8 + AES_BLOCK_BYTES - 1], _PART // 8)
-        return _SIGNS.take(self._room[: _PART // 8]).view(np.int32)
+    __slots__ = ("_left", "_next", "_shifts", "_streams", "room")
+
+    def __init__(self, coin: bytes, length: int, first_block: int = 0) -> None:
+        if len(coin) != COIN_BYTES or length > MAX_LENGTH:
+            raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_LENGTH} integers")
+        early = first_block % (AES_BLOCK_BYTES // ELEMENT_BYTES)
+        count, start = early - length // -BUCKETS, (first_block - early) * ELEMENT_BYTES // AES_BLOCK_BYTES
+        words = [np.frombuffer(_stream(coin, "shifts", row, start).read(4 * count), RING) for row in range(FOLD_ROWS)]
+        self._shifts = np.stack(words)[:, early:] % np.uint32(BUCKETS)
+        place = first_block * BUCKETS // 8 // AES_BLOCK_BYTES
+        self._streams = [_stream(coin, "signs", row, place) for row in range(FOLD_ROWS)]
+        self._next, self._left = 0, length
+        self.room = SignRoom(FOLD_ROWS, PART_ELEMENTS)
+
+    def read(self, size: int) -> None:
+        """Read signs and shifts of the next part, of `size` coordinates."""
+        if size != min(PART_ELEMENTS, self._left):
+            raise ValueError(f"a vector is sketched in parts of {PART_ELEMENTS} in order")
+        count = -(-size // 8)
+        for stream, row in zip(self._streams, self.room.signs, strict=True):
+            stream.read_into(row[: count + AES_BLOCK_BYTES - 1], count)
+        shifts = self._shifts[:, self._next : self._next + _BLOCKS]
+        self.room.shifts[:, : shifts.shape[1]] = shifts
+        self._next, self._left = self._next + _BLOCKS, self._left - size
 
 
-def _fold(row: _Row, values: NDArray[np.int32], is_exact: bool) -> IntVector:
-    """Return the buckets of one row, int64 (4096,); modulo 2^32 only unless `is_exact`.
+class IntegerSketch:
+    """A x of integers that come part by part.
 
     Two copies of the buckets lie side by side, so that a rotated block is one slice; they are laid over each other
-    at the end. Blocks add up in 32 bits for as long as the largest value allows.
+    at the end. Blocks add up in 32 bits for as long as the largest values allow.
     """
-    total = np.zeros(2 * BUCKETS, np.int64)
-    sums = np.zeros(2 * BUCKETS, np.int32)
-    spent = 0
-    for start, part in _parts(values):
-        signed = part * row.read_signs()[: part.size]
-        largest = max(int(part.max()), -int(part.min()))
-        if is_exact and largest >= _ROOM:
-            raise ValueError("an integer of 2^31 or more in size has no exact sketch")
-        if is_exact and largest * _BLOCKS >= _ROOM:
-            _add_blocks(total, signed, row.shifts[start // BUCKETS :])
-            continue
-        spent += largest * _BLOCKS
-        if is_exact and spent >= _ROOM:
-            total += sums
-            sums[:] = 0
-            spent = largest * _BLOCKS
-        _add_blocks(sums, signed, row.shifts[start // BUCKETS :])
-    total += sums
-    return total[:BUCKETS] + total[BUCKETS:]
+
+    __slots__ = ("_coin", "_is_exact", "_spent", "_sums", "_total", "signs")
+
+    def __init__(self, coin: bytes, length: int) -> None:
+        self._coin, self.signs = coin, Signs(coin, length)
+        self._total = np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int64)
+        self._sums = np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+        self._spent, self._is_exact = 0, True
+
+    def add(self, part: NDArray[np.int32]) -> None:
+        """Fold the next PART_ELEMENTS coordinates, or what is left of the vector."""
+        self.signs.read(part.size)
+        largest = find_largest(part)
+        self._is_exact = self._is_exact and largest < _ROOM
+        if largest * _BLOCKS >= _ROOM:
+            self.signs.room.fold(self._total, part)
+            return
+        self._spent += largest * _BLOCKS
+        if self._spent >= _ROOM:
+            self._total += self._sums
+            self._sums[:] = 0
+            self._spent = largest * _BLOCKS
+        self.signs.room.fold(self._sums, part)
+
+    def finish(self) -> IntVector | None:
+        """Return the sketch, int64 (256,), or None if a coordinate was -2^31, which has no exact one."""
+        return _mix(self._coin, _overlay(self._total + self._sums)) if self._is_exact else None
 
 
-def _parts(values: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int32]]]:
-    for start in range(0, values.size, _PART):
-        yield start, values[start : start + _PART]
+class RingSketch:
+    """A sketch modulo 2^32 of a vector that comes part by part."""
+
+    __slots__ = ("_coin", "_signs", "_sums")
+
+    def __init__(self, coin: bytes, length: int) -> None:
+        self._coin, self._signs = coin, Signs(coin, length)
+        self._sums = np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+
+    def add(self, part: RingVector) -> None:
+        """Fold the next PART_ELEMENTS coordinates, or what is left of the vector."""
+        self._signs.read(part.size)
+        self.fold(part, self._signs)
+
+    def fold(self, part: RingVector, signs: Signs) -> None:
+        """Fold a part under signs that another sketch of the same coin has just read for the same coordinates."""
+        signs.room.fold(self._sums, part.view(np.int32))
+
+    def finish(self) -> RingVector:
+        """Return the sketch, uint32 (256,)."""
+        return _mix_ring(self._coin, _overlay(self._sums.view(RING)))
 
 
-def _add_blocks(sums: NDArray[np.int32] | IntVector, signed: NDArray[np.int32], shifts: list[int]) -> None:
-    for at, shift in zip(range(0, signed.size, BUCKETS), shifts, strict=False):
-        block = signed[at : at + BUCKETS]
-        place = sums[shift : shift + block.size]
-        np.add(place, block, out=place)
+def _overlay(sums: NDArray[Integer]) -> NDArray[Integer]:
+    """Return the buckets of all rows, (4 * 4096,), of the type of the sums."""
+    buckets: NDArray[Integer] = sums[:, :BUCKETS] + sums[:, BUCKETS:]
+    return buckets.reshape(-1)
 
 
 def _mix_ring(coin: bytes, folded: RingVector) -> RingVector:
     """Return random words (256, 16384) times the buckets, modulo 2^32."""
     stream = _stream(coin, "words", 0)
+    count = _MIXED_ROWS * folded.size * ELEMENT_BYTES
+    room = np.empty(count + AES_BLOCK_BYTES, np.uint8)
+    words = room[:count].view(RING).reshape(_MIXED_ROWS, folded.size)
     mixed = np.empty(OUTPUTS, RING)
-    step = 16
-    for start in range(0, OUTPUTS, step):
-        words = np.frombuffer(stream.read(step * folded.size * ELEMENT_BYTES), RING).reshape(step, folded.size)
-        mixed[start : start + step] = (words * folded).sum(axis=1, dtype=RING)
+    for start in range(0, OUTPUTS, _MIXED_ROWS):
+        stream.read_into(room.data, count)
+        mixed[start : start + _MIXED_ROWS] = sum_products(folded, words)
     return mixed
 
 
 def _mix(coin: bytes, folded: IntVector) -> IntVector:
-    """Return the dense signs (256, 16384) times the buckets, exactly.
-
-    Halves of 32 bits go through float64: 2^14 terms of 2^32 stay below 2^53, so no order of adding rounds.
-    """
-    low, high = (folded & 0xFFFFFFFF).astype(np.float64), (folded >> 32).astype(np.float64)
-    stream = _stream(coin, "dense", 0)
-    mixed = np.empty(OUTPUTS, np.int64)
-    step = 16
-    for start in range(0, OUTPUTS, step):
-        bits = np.frombuffer(stream.read(step * folded.size // 8), np.uint8)
-        signs = _SIGNS.take(bits).view(np.int32).reshape(step, folded.size).astype(np.float64)
-        mixed[start : start + step] = ((signs @ high).astype(np.int64) << 32) + (signs @ low).astype(np.int64)
-    return mixed
+    """Return the dense signs (256, 16384) times the buckets, exactly."""
+    signs = np.frombuffer(_stream(coin, "dense", 0).read(OUTPUTS * folded.size // 8), np.uint8)
+    return sum_signed(folded, signs.reshape(OUTPUTS, folded.size // 8))

@@ -31,7 +31,10 @@ def test_arrays_of_another_shape_or_layout_are_refused() -> None:
     model, total = np.zeros(8, np.int64), np.zeros(8, np.int32)
     with pytest.raises(ValueError, match="one length"):
         vectors.merge(model, total[:7], 1, BITS)
-    with pytest.raises(Exception, match="flags"):
-        vectors.merge(model, np.zeros(16, np.int32)[::2], 1, BITS)
-    with pytest.raises(Exception, match="data type"):
+    with pytest.raises(ValueError, match="array of <i4"):
         vectors.merge(model, np.zeros(8, np.int64), 1, BITS)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="array of <i8"):
+        vectors.merge(model, total, 1, BITS, out=np.zeros(16, np.int64)[::2])
+    for out in (model, np.zeros(16, np.int64)[:7], total.view(np.int64)):
+        with pytest.raises(ValueError, match="of its own"):
+            vectors.merge(model, total, 1, BITS, out=out)

@@ -9,16 +9,20 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fednode.codec import encode
 from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected
+from fednode.learn import merge as merge_module
 from fednode.learn.merge import (
     MODEL_LIMIT,
     initial_model,
+    initial_parts,
     is_model,
-    merge,
     merge_factor,
+    merge_parts,
+    merge_rule,
     model_bytes,
     model_from_bytes,
     model_hash,
@@ -49,6 +53,17 @@ def test_initial_model_is_that_of_the_slow_twin(spec: StudySpec) -> None:
         assert initial_model(layout, study).tolist() == slow_initial(layout, study)
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 21, 22, 10_000])
+def test_initial_model_is_the_same_in_parts_of_any_size(
+    spec: StudySpec, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    layout = Layout.of(replace(spec, model=Mlp((7, 3))))
+    monkeypatch.setattr(merge_module, "PART_VALUES", length)
+    parts = list(initial_parts(layout, STUDY))
+    assert max(part.size for part in parts) <= length
+    assert np.concatenate(parts).tolist() == slow_initial(layout, STUDY)
+
+
 def test_initial_model_is_uniform_within_one_over_root_fan_in(spec: StudySpec) -> None:
     layout = Layout.of(replace(spec, model=Mlp((64, 32))))
     model = initial_model(layout, STUDY)
@@ -71,6 +86,16 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     assert name.hex() == "53c26c7e3d4c8d9f23c034b27d6af98d7cce673b71dbd5616b1df6f6439fa6bf"
 
 
+def merge(
+    model: NDArray[np.int64], total: NDArray[np.int64], spec: StudySpec, weight_sum: int, members: int, part: int = 2
+) -> NDArray[np.int64]:
+    """The whole next model, made in small parts."""
+    rule = merge_rule(spec, weight_sum, members)
+    assert total.size == 0 or np.abs(total).max() <= 2**31
+    pieces = (model[at : at + part] for at in range(0, model.size, part))
+    return np.concatenate([np.empty(0, np.int64), *merge_parts(pieces, total.astype(np.int32), rule)])
+
+
 def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: int, weight_sum: int) -> list[int]:
     """The formula in unbounded integers, with the division written as a floor."""
     factor = Fraction(6 * clip_q24 * max_weight * 2**24, 5 * SCALE * weight_sum).__floor__()
@@ -81,6 +106,7 @@ def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: in
 @given(data=st.data())
 def test_merge_is_that_of_the_slow_twin_up_to_every_bound(spec: StudySpec, data: st.DataObject) -> None:
     members = data.draw(st.integers(1, MAX_MEMBERS))
+    part = data.draw(st.integers(1, 7))
     max_weight = (1 << data.draw(st.integers(0, 16))) - 1 or 1
     clip_q24 = data.draw(st.one_of(st.integers(1, MAX_CLIP_Q24), st.just(MAX_CLIP_Q24)))
     weight_sum = data.draw(st.integers(members, members * max_weight))
@@ -95,7 +121,7 @@ def test_merge_is_that_of_the_slow_twin_up_to_every_bound(spec: StudySpec, data:
         with pytest.raises(Rejected, match="leaves its range"):
             merge(*vectors, study, weight_sum, members)
     else:
-        assert merge(*vectors, study, weight_sum, members).tolist() == expected
+        assert merge(*vectors, study, weight_sum, members, part).tolist() == expected
 
 
 def test_no_product_of_the_merge_reaches_63_bits() -> None:
@@ -179,9 +205,10 @@ def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec, is_proven: 
             continue
         with pytest.raises(Rejected, match="weight sum"):
             merge(model, total, spec, weight_sum, members)
-    for bad in (np.zeros(3, np.int64), np.zeros(2, np.int32), np.zeros((1, 2), np.int64)):
+    rule = merge_rule(spec, 4, 4)
+    for bad in (np.zeros(3, np.int32), np.zeros(1, np.int32), np.zeros(2, np.int64), np.zeros((1, 2), np.int32)):
         with pytest.raises(Rejected, match="shape"):
-            merge(model, bad, spec, 4, 4)
+            list(merge_parts([model[:1], model[1:]], bad, rule))
 
 
 def test_is_model_knows_its_range_and_the_smallest_integer() -> None:

@@ -74,6 +74,28 @@ def test_sums_wrap_and_lift_is_centred(rows: list[list[int]]) -> None:
     assert ring.to_ring(ring.lift(total)).tolist() == expected
 
 
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 7), st.integers(0, 3))
+def test_parts_of_joined_buffers_are_those_of_the_whole(sizes: list[int], size: int, skip: int) -> None:
+    """Wherever the bytes of a buffer lie."""
+    whole = np.arange(sum(sizes), dtype=np.uint32)
+    pieces = np.split(whole, np.cumsum(sizes)[:-1]) if sizes else []
+    buffers = [memoryview(bytes(skip) + piece.tobytes())[skip:] for piece in pieces]
+    parts = [part.tolist() for part in ring.iterate_parts(buffers, size)]
+    assert parts == [whole[start : start + size].tolist() for start in range(0, whole.size, size)]
+
+
+@given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 50))
+def test_digests_of_chunks_come_out_of_any_parts(length: int, count: int, part_bytes: int) -> None:
+    layout, data = chunks.Layout(length, count), memoryview(bytes(range(4 * length)))
+    digests = chunks.ChunkDigests(layout)
+    if length:
+        with pytest.raises(ValueError, match="missing"):
+            digests.finish()
+    for start in range(0, 4 * length, part_bytes):
+        digests.update(data[start : start + part_bytes])
+    assert digests.finish() == tuple(chunks.digest_chunk(layout.cut(data, chunk)) for chunk in range(count))
+
+
 def test_lift_is_centred_at_the_edges() -> None:
     words = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
     assert ring.lift(words).tolist() == [0, 1, 2**31 - 1, -(2**31), -1]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
+from fednode.smpc.jobs import is_bound
 from fednode.smpc.messages import Phase
-from fednode.smpc.sketch import sketch_integers
+from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch, sketch_integers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import Absence, World
@@ -238,7 +239,11 @@ def test_a_weight_is_opened_over_u_only_and_nobody_elses() -> None:
 
 def test_a_sum_with_a_number_that_has_no_sketch_is_not_bound() -> None:
     """-2^31 comes only from wrong masks or owners; it must end in a verdict, not in a crash."""
-    from fednode.smpc.jobs import is_bound
-
-    values = np.array([5, -(2**31)], np.int32)
-    assert not is_bound(bytes(32), values, tuple(range(256)))
+    for length in (2, PART_ELEMENTS + 2):
+        values = np.full(length, 5, np.int32)
+        values[1] = -(2**31)
+        sketch = IntegerSketch(bytes(32), length)
+        for start in range(0, length, PART_ELEMENTS):
+            sketch.add(values[start : start + PART_ELEMENTS])
+        assert sketch.finish() is None
+        assert not is_bound(sketch, tuple(range(256)))

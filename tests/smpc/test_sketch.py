@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
 from fednode.smpc.ring import lift, to_ring
-from fednode.smpc.sketch import BUCKETS, FOLD_ROWS, MAX_LENGTH, OUTPUTS, sketch_integers, sketch_ring
+from fednode.smpc.sketch import (
+    BUCKETS,
+    FOLD_ROWS,
+    MAX_LENGTH,
+    OUTPUTS,
+    PART_ELEMENTS,
+    RingSketch,
+    sketch_integers,
+    sketch_ring,
+    sketch_update,
+)
 
 COIN = bytes(range(32))
 
@@ -102,6 +112,25 @@ def test_coordinates_4096_apart_do_not_share_a_bucket_in_every_row() -> None:
         values[at] = values[at + BUCKETS] = 1
         seen += bool(sketch_integers(COIN, values).any())
     assert seen == 64
+
+
+@pytest.mark.parametrize("length", [0, 1, 4097, PART_ELEMENTS, PART_ELEMENTS + 33])
+def test_an_update_and_its_masked_form_are_sketched_together_as_alone(length: int) -> None:
+    generator = np.random.default_rng(length)
+    values = generator.integers(-(2**31) + 1, 2**31, length).astype(np.int32)
+    masked = generator.integers(0, 2**32, length, dtype=np.uint32)
+    exact, ring = sketch_update(COIN, values, masked)
+    assert exact.tolist() == sketch_integers(COIN, values).tolist()
+    assert ring.tolist() == sketch_ring(COIN, masked).tolist()
+
+
+def test_parts_come_in_order_and_whole() -> None:
+    sketch = RingSketch(COIN, PART_ELEMENTS + 5)
+    for size in (5, PART_ELEMENTS - 1, PART_ELEMENTS + 5):
+        with pytest.raises(ValueError, match="in order"):
+            sketch.add(np.zeros(size, np.uint32))
+    with pytest.raises(ValueError, match="one length"):
+        sketch_update(COIN, np.zeros(3, np.int32), np.zeros(4, np.uint32))
 
 
 def test_the_length_is_about_kept() -> None:
