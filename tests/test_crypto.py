@@ -25,6 +25,7 @@ class SystemEntropy:
 ENTROPY = SystemEntropy()
 WYCHEPROOF = "vectors/wycheproof/testvectors_v1"
 SCALARS = st.integers(1, GROUP_ORDER - 1)
+LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")  # order 8
 
 
 def test_wycheproof_ed25519(shared_dir: Path) -> None:
@@ -132,6 +133,33 @@ def test_shares_outside_the_field_and_index_zero_are_invalid() -> None:
     assert crypto.is_share_valid(commitments, 1, 5)
     for index, share in ((0, 5), (1, 0), (1, 5 + GROUP_ORDER), (-1, 5)):
         assert not crypto.is_share_valid(commitments, index, share)
+
+
+@pytest.mark.parametrize("times", range(1, 8))
+def test_a_part_of_small_order_in_a_commitment_changes_no_verdict(times: int) -> None:
+    """Its order is 8, 4 or 2: without the factor 8 the verdict would hang on the holder's number."""
+    coefficients = [3, 5, 7]
+    honest = [crypto.base_times(value) for value in coefficients]
+    for at in range(3):
+        twisted = list(honest)
+        for _ in range(times):
+            twisted[at] = crypto.point_add(twisted[at], LOW_ORDER)
+        assert not crypto.is_point_valid(twisted[at])
+        assert crypto.are_commitments_valid(twisted) == (at > 0), "a key itself has no such part"
+        for index in range(1, 17):
+            share = sum(value * index**power for power, value in enumerate(coefficients))
+            assert crypto.is_share_valid(twisted, index, share)
+            assert not crypto.is_share_valid(twisted, index, share + 1)
+            assert not crypto.is_share_valid(twisted, index, share + GROUP_ORDER)
+
+
+@pytest.mark.parametrize("bad", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32, b"\x02" + bytes(31), b"short", b""])
+def test_what_is_no_commitment_is_refused_anywhere(bad: bytes) -> None:
+    points = [crypto.base_times(value) for value in (3, 5, 7)]
+    assert crypto.are_commitments_valid(points) and not crypto.are_commitments_valid([])
+    for at in range(3):
+        assert not crypto.are_commitments_valid([*points[:at], bad, *points[at + 1 :]])
+        assert not crypto.is_share_valid([*points[:at], bad, *points[at + 1 :]], 1, 15)
 
 
 def test_rfc9591_share_vectors(shared_dir: Path) -> None:

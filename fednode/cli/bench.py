@@ -14,10 +14,12 @@ import click
 from fednode.cli.bench_transport import bench_transport
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Group, format_option
+from fednode.errors import UsageError
 
 T = TypeVar("T")
 
 ALL_SIZES = (4, 7, 10, 16)
+MAX_PROCESSES = 16
 
 
 @click.group("bench", cls=Group)
@@ -116,7 +118,8 @@ def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool
 @bench.command(
     "secure-sum",
     example="fednode bench secure-sum --members 10 --params 1000000\n"
-    "fednode bench secure-sum --members 4 --params 4161 --loss 0.1 --format json",
+    "fednode bench secure-sum --members 4 --params 4161 --loss 0.1 --format json\n"
+    "fednode bench secure-sum --members 4 --params 1000000 --processes --format json",
 )
 @click.option("--members", type=click.IntRange(3, 100), default=4, show_default=True, help="Number of members.")
 @click.option("--params", type=click.IntRange(1, 1 << 26), default=1_000_000, show_default=True,
@@ -124,13 +127,25 @@ def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool
 @click.option("--loss", type=click.FloatRange(0, 0.9), default=0.0, show_default=True,
               help="Share of chunks that get lost on their way.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the vectors and of the losses.")
+@click.option("--processes", is_flag=True, help="Real daemons on loopback that train and sum, up to 16 members.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True,
+              help="Rounds measured with --processes; the medians count.")
 @format_option
-def bench_secure_sum(members: int, params: int, loss: float, seed: int, as_json: bool) -> None:
+def bench_secure_sum(
+    members: int, params: int, loss: float, seed: int, processes: bool, rounds: int, as_json: bool
+) -> None:
     """Take one secure sum apart: processor time, bytes and memory of its phases.
 
     All members run in this process, one after another, over the real ledger rules and without a network; figures are
     those of one member. The same vectors are then summed in the plain by the same reduce-scatter and all-gather.
+
+    With --processes every member is a daemon with libp2p, a ledger and a worker that trains; wall_s counts from the
+    last update that is ready until the last daemon has the new model. The plain sum then runs among as many processes
+    over the same transport. The protocol's processor time is still that of one process, without transport.
     """
+    if processes:
+        _bench_processes(members, params, loss, rounds, as_json)
+        return
     from fednode.cli.bench_secure_sum import LINES as SUM_LINES
     from fednode.cli.bench_secure_sum import measure
 
@@ -141,6 +156,21 @@ def bench_secure_sum(members: int, params: int, loss: float, seed: int, as_json:
     _print_columns(SUM_LINES, [result])
     phases = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["phase_cpu_s"].items())
     click.echo(f"processor time of the phases, in seconds: {phases}")
+
+
+def _bench_processes(members: int, params: int, loss: float, rounds: int, as_json: bool) -> None:
+    from fednode.cli.bench_sum_processes import LINES as PROCESS_LINES
+    from fednode.cli.bench_sum_processes import measure
+
+    if loss or members > MAX_PROCESSES:
+        raise UsageError(f"--processes takes at most {MAX_PROCESSES} members and no --loss; leave out --processes")
+    result = _in_folder(lambda folder: measure(members, params, rounds, folder, _progress))
+    if as_json:
+        print_json(result)
+        return
+    _print_columns(PROCESS_LINES, [result])
+    phases = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["phase_wall_s"].items())
+    click.echo(f"phases by the ledger, medians in seconds (commit lasts until training is over): {phases}")
 
 
 def _in_folder(measure: Callable[[Path], T]) -> T:

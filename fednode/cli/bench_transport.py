@@ -72,6 +72,12 @@ def _transfer(receiver: _End, sender: _End) -> tuple[float, float]:
     return cast(float, sent["wall_s"]), cast(float, sent["cpu_s"]) + cast(float, received["cpu_s"])
 
 
+def measure_kind(kind: str, size_bytes: int, repeats: int) -> list[tuple[float, float]]:
+    """Return seconds and processor seconds of transfers of one kind; one transfer warms up."""
+    with _pair(kind, size_bytes) as pair:
+        return [_transfer(*pair) for _ in range(repeats + 1)][1:]
+
+
 def measure(size_bytes: int, repeats: int, progress: Callable[[str], None]) -> dict[str, float | int]:
     """Return medians over `repeats` transfers of each kind, the kinds taking turns; one transfer each warms up."""
     import statistics

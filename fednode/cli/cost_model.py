@@ -1,17 +1,21 @@
 """What a secure round costs, as a function of members and parameters, with constants measured on this machine.
 
-Per phase, processor seconds of one member are a sum of non-negative terms 1, N, N^2, d and N d, and bytes of 1, N, N^2,
-d and d / N (a reduce-scatter sends (N - 1) / N of the vector). Their factors come from small sums in this process
-(`measure_samples`); what is larger is extrapolated. Added are bytes over the line and blocks at the ledger's pace.
+Per phase, processor seconds of one member are a sum of non-negative terms 1, N, N^2, d and N d. Bytes are the terms
+N - 1 and N (N - 1), for every message goes to all others and some grow with N, and d (N - 1) / N, for a reduce-scatter
+keeps one chunk at home. Their factors come from small sums in this process (`measure_samples`); what is larger is
+extrapolated. Added are what the daemon does around the protocol (`Machine`: transport, small and large writes, the new
+model), blocks at the ledger's pace, and the line.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +24,9 @@ from numpy.typing import NDArray
 from fednode.errors import StorageError
 from fednode.node.files import PUBLIC_FILE, read_bounded, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 MAX_FILE_BYTES = 1 << 20
-SAMPLES = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
+SAMPLES = ((4, 1_000), (10, 1_000), (19, 1_000), (10, 1_000_000), (4, 4_000_000))
 """Members and parameters of the sums that are measured; N = 3 f + 1, as the degree of the sharing counts."""
 
 MESSAGE_DELAYS = 3
@@ -31,11 +35,32 @@ MESSAGE_DELAYS = 3
 BLOCK_CPU_S = 0.006
 """A member's work for one block (`fednode bench round`: about 5.5 ms)."""
 
-DAEMON_MB = 110
-"""A daemon at rest with a study."""
+BLOCKS_PER_PHASE = 1.4
+"""Some messages come in one block later than the others (`round show` of rounds on a quiet machine)."""
+
+BLOCK_KB = 1.3
+"""What each member sends each other for a block: votes, its share of proposals without what they carry."""
+
+BULK_PHASES = ("roster", "digest", "proof")
+"""What is sent there goes past the ledger; everything else is sent twice, once more in blocks."""
+
+BLOCK_WRITES = 3
+"""Durable writes of a block, one after another: two votes, the block itself."""
+
+MERGE_SHARE = 2.0
+"""Adding the sum to the old model costs as much as writing the new one."""
+
+DAEMON_MB = 135
+"""A daemon after a round of a small model."""
 
 VECTORS_IN_MEMORY = 4
 """Own vector, masked vector, others' chunks, the sum; see the session's bounds."""
+
+BEFORE_SUM = ("quantise", "record", "keys", "ack", "answer")
+"""What is done while some hospital still trains, or before its update is ready."""
+
+OFF_LEDGER = ("quantise", "record", "apply", "model")
+"""Parts of a round that wait for no block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +74,36 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What a daemon of this machine needs around the protocol, alone on its processor.
+
+    Transport: processor seconds of both ends. A million parameters: their vector put on record, encrypted; the new
+    model computed and stored.
+    """
+
+    transport_s_per_gb: float
+    small_write_s: float
+    record_s_per_million: float
+    model_s_per_million: float
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Where the round will run: the line of every hospital, and how many members share one machine's processors."""
 
-    mbit_per_s: float
-    latency_ms: float
+    mbit_per_s: float = inf
+    latency_ms: float = 0.0
     members_per_machine: int = 1
     cores: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseCost:
-    """One phase at one member."""
+    """One phase at one member. `cpu_s` is the protocol's, `around_cpu_s` that of transport, ledger and disk."""
 
     name: str
     cpu_s: float
+    around_cpu_s: float
     sent_mb: float
     received_mb: float
     wall_s: float
@@ -79,9 +119,9 @@ def cpu_terms(members: int, params: int) -> NDArray[np.float64]:
 
 
 def byte_terms(members: int, params: int) -> NDArray[np.float64]:
-    """Return what bytes are made of; the last may be taken off, the vector less what stays at home."""
-    d = params / 1e6
-    return np.array([1.0, members, members**2, d, -d / members])
+    """Return what bytes are made of."""
+    others = members - 1
+    return np.array([others, members * others, params / 1e6 * others / members])
 
 
 def fit(terms: Terms, points: Sequence[tuple[int, int]], values: Sequence[float]) -> tuple[float, ...]:
@@ -102,37 +142,57 @@ def fit(terms: Terms, points: Sequence[tuple[int, int]], values: Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Factors of the terms by phase; phases in the order they run."""
+    """Factors of the terms by phase, phases in the order they run; and the machine."""
 
     cpu: Mapping[str, tuple[float, ...]]
     sent: Mapping[str, tuple[float, ...]]
+    machine: Machine
 
     @staticmethod
-    def of(samples: Sequence[Sample]) -> CostModel:
+    def of(samples: Sequence[Sample], machine: Machine) -> CostModel:
         """Fit a model to measured sums."""
         points = [(sample.members, sample.params) for sample in samples]
         names = dict.fromkeys(name for sample in samples for name in sample.cpu_s)
         return CostModel(
             {name: fit(cpu_terms, points, [sample.cpu_s.get(name, 0.0) for sample in samples]) for name in names},
             {name: fit(byte_terms, points, [sample.sent_bytes.get(name, 0.0) for sample in samples]) for name in names},
+            machine,
         )
 
     def phases(self, members: int, params: int, site: Site) -> list[PhaseCost]:
         """Return what each phase of a round with `params` vector elements costs a member."""
+        costs = [self._phase(name, members, params, site) for name in self.cpu]
+        stored = {"record": self.machine.record_s_per_million, "model": self.machine.model_s_per_million}
+        share = site.members_per_machine / site.cores
+        record, model = (
+            PhaseCost(name, 0.0, per_million * params / 1e6, 0.0, 0.0, max(1.0, share) * per_million * params / 1e6)
+            for name, per_million in stored.items()
+        )
+        return [*costs[:1], record, *costs[1:], model]
+
+    def _phase(self, name: str, members: int, params: int, site: Site) -> PhaseCost:
         share = max(1.0, site.members_per_machine / site.cores)
-        costs = []
-        for name, factors in self.cpu.items():
-            cpu_s = float(np.dot(factors, cpu_terms(members, params)))
-            sent_mb = float(np.dot(self.sent[name], byte_terms(members, params))) / 1e6
-            is_phase = name not in ("quantise", "apply")
-            block_s = (MESSAGE_DELAYS + 1) * site.latency_ms / 1000 + BLOCK_CPU_S * share if is_phase else 0.0
-            line_s = 8 * sent_mb * site.members_per_machine / site.mbit_per_s
-            costs.append(PhaseCost(name, cpu_s, sent_mb, sent_mb, cpu_s * share + line_s + block_s))
-        return costs
+        cpu_s = float(np.dot(self.cpu[name], cpu_terms(members, params)))
+        sent_mb = float(np.dot(self.sent[name], byte_terms(members, params))) / 1e6
+        transport_s = self.machine.transport_s_per_gb * sent_mb / 1000
+        line_s = 8 * sent_mb * site.members_per_machine / site.mbit_per_s
+        wall_s, block_cpu_s = cpu_s * share + max(line_s, transport_s * share), 0.0
+        if name not in OFF_LEDGER:
+            block_cpu_s = BLOCKS_PER_PHASE * BLOCK_CPU_S
+            block_s = (BLOCK_CPU_S + BLOCK_WRITES * self.machine.small_write_s) * share
+            wall_s += BLOCKS_PER_PHASE * (block_s + (MESSAGE_DELAYS + 1) * site.latency_ms / 1000)
+        return PhaseCost(name, cpu_s, transport_s + block_cpu_s, sent_mb, sent_mb, wall_s)
+
+
+def ledger_mb(members: int, phases: Sequence[PhaseCost]) -> float:
+    """Return what a daemon sends besides: votes, and messages once more inside blocks."""
+    voted = [phase for phase in phases if phase.name not in OFF_LEDGER]
+    again_mb = sum(phase.sent_mb for phase in voted if phase.name not in BULK_PHASES)
+    return again_mb + len(voted) * BLOCKS_PER_PHASE * (members - 1) * BLOCK_KB / 1000
 
 
 def memory_mb(params: int) -> float:
-    """Return the memory of a daemon in a round."""
+    """Return the memory of a daemon in a round, at its peak; its worker is a process of its own."""
     return DAEMON_MB + VECTORS_IN_MEMORY * 4 * params / 1e6
 
 
@@ -152,27 +212,78 @@ def measure_samples(say: Callable[[str], None]) -> list[Sample]:
     return found
 
 
+def measure_machine(say: Callable[[str], None]) -> Machine:
+    """Measure one transfer between two processes, and what a daemon writes: with its own functions, small sizes."""
+    say("measuring a transfer and the disk")
+    with tempfile.TemporaryDirectory(prefix="fednode-plan-") as folder:
+        path = Path(folder) / "file"
+        small_s = _quickest(lambda: write_atomic(path, bytes(200)), 9)
+        record_s, model_s = _measure_storage(path)
+    return Machine(_measure_transport(), small_s, record_s, model_s)
+
+
+def _measure_transport() -> float:
+    from fednode.cli.bench_transport import MIB, measure_kind
+
+    return min(cpu_s * 1e9 / (32 * MIB) for _, cpu_s in measure_kind("ours", 32 * MIB, 3))
+
+
+def _measure_storage(path: Path) -> tuple[float, float]:
+    """Return the seconds to record a vector and to make a model, of a million parameters each."""
+    from fednode.cli.bench_sum_processes import study_of
+    from fednode.crypto import Secret, encrypt_at_rest
+    from fednode.learn.model_file import ModelFile, write_model
+    from fednode.learn.schema import Scaling
+    from fednode.learn.spec import UNIT, Layout, feature_count
+
+    spec = study_of(1_000_000, 1)
+    size, count = Layout.of(spec).size, feature_count(spec)
+    model = ModelFile(bytes(32), 1, spec, Scaling((0,) * count, (UNIT,) * count), np.arange(size, dtype=np.int64))
+    key, vector = Secret(bytes(32)), bytes(4 * size)
+    record_s = _quickest(lambda: write_atomic(path, encrypt_at_rest(key, vector)), 3)
+    made_s = _quickest(lambda: write_model(model), 3)
+    data = write_model(model)
+    stored_s = _quickest(lambda: write_atomic(path, data), 3)
+    return record_s * 1e6 / size, (MERGE_SHARE * made_s + stored_s) * 1e6 / size
+
+
+def _quickest(work: Callable[[], object], times: int) -> float:
+    """Return the seconds of the quickest run: the others were held up by something else."""
+    found = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin)
+    return min(found)
+
+
 def save_model(path: Path, model: CostModel) -> None:
     """Keep the factors for later plans."""
     kept = {"format": FORMAT, "made_ms": time.time_ns() // 1_000_000, "cpu_count": os.cpu_count() or 1,
-            "cpu": model.cpu, "sent": model.sent}
+            "cpu": model.cpu, "sent": model.sent, "machine": asdict(model.machine)}
     write_atomic(path, json.dumps(kept, indent=1).encode(), PUBLIC_FILE)
 
 
 def load_model(path: Path) -> CostModel | None:
-    """Return the kept factors, None if there are none; raise `StorageError` if the file is damaged."""
+    """Return the kept factors, None if there are none or an older version kept them; raise `StorageError` if the file
+    is damaged."""
     if not path.exists():
         return None
     data = read_bounded(path, MAX_FILE_BYTES, "file of measured constants", StorageError)
+    damaged = StorageError(f"{path} is damaged; run fednode plan --calibrate")
     try:
         kept = json.loads(data)
+        if int(kept["format"]) < FORMAT:
+            return None
         if kept["format"] != FORMAT:
             raise ValueError
         cpu, sent = (
             {str(name): tuple(map(float, row)) for name, row in kept[key].items()} for key in ("cpu", "sent")
         )
+        machine = Machine(**{field.name: float(kept["machine"][field.name]) for field in fields(Machine)})
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise StorageError(f"{path} is damaged or of another version; run fednode plan --calibrate") from None
-    if set(cpu) != set(sent) or any(len(row) != len(cpu_terms(1, 1)) for row in (*cpu.values(), *sent.values())):
-        raise StorageError(f"{path} is damaged or of another version; run fednode plan --calibrate")
-    return CostModel(cpu, sent)
+        raise damaged from None
+    is_whole = set(cpu) == set(sent) and all(len(row) == len(cpu_terms(4, 1)) for row in cpu.values())
+    if not is_whole or any(len(row) != len(byte_terms(4, 1)) for row in sent.values()):
+        raise damaged
+    return CostModel(cpu, sent, machine)

@@ -11,10 +11,11 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import members, print_json, print_pairs, print_table, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
-from fednode.errors import StorageError, UsageError
+from fednode.errors import Rejected, StorageError, UsageError
 from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
+    from fednode.learn.model_file import StoredModel
     from fednode.node.blobs import ModelStore
 
 
@@ -77,8 +78,6 @@ def show(site: Site, hash: str, as_json: bool) -> None:
 @pass_site
 def export(site: Site, hash: str, output: Path, yes: bool, as_json: bool) -> None:
     """Write a model as a safetensors file; 'fednode predict' needs nothing but this file."""
-    from fednode.node.files import PUBLIC_FILE, write_atomic
-
     path = output.expanduser().absolute()
     if path.exists():
         confirm(f"{path} exists; replace it?", yes)
@@ -87,9 +86,8 @@ def export(site: Site, hash: str, output: Path, yes: bool, as_json: bool) -> Non
     except NotRunning:
         store = _store(site)
         name = _pick(store, hash)
-        data = _read(store, name)
-        write_atomic(path, data, PUBLIC_FILE)
-        done = {"hash": name, "path": str(path), "bytes": len(data)}
+        _read(store, name)
+        done = {"hash": name, "path": str(path), "bytes": store.export(_digest(name), path)}
     if as_json:
         print_json(done)
     else:
@@ -97,14 +95,18 @@ def export(site: Site, hash: str, output: Path, yes: bool, as_json: bool) -> Non
         click.echo(f"next: fednode predict --model {output} --input CSV")
 
 
-def model_file(site: Site, wanted: str) -> bytes:
-    """Return a model file's bytes: `wanted` is a path, or a hash (or its first digits, or latest) of a file here."""
-    from fednode.learn.jobs import MAX_FRAME_BYTES
-    from fednode.node.files import read_bounded
+def model_file(site: Site, wanted: str) -> StoredModel:
+    """Return a model file, checked: `wanted` is a path, or a hash (or its first digits, or latest) of a file here."""
+    from fednode.learn.model_file import check_model
+    from fednode.node.files import environment
 
-    path = Path(wanted).expanduser()
+    path = Path(wanted).expanduser().absolute()
     if path.is_file():
-        return read_bounded(path, MAX_FRAME_BYTES, "model", StorageError)
+        try:
+            with environment("read the model", path, StorageError):
+                return check_model(lambda: path.open("rb"), str(path))
+        except Rejected as error:
+            raise StorageError(f"{wanted} is no usable model: {error.reason}; export it again") from None
     if "/" in wanted or path.suffix:
         raise UsageError(f"there is no model file {wanted}; 'fednode model export' writes one")
     store = _store(site)
@@ -116,12 +118,10 @@ def model_file(site: Site, wanted: str) -> bytes:
     return _read(store, _pick(store, wanted))
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(found: StoredModel) -> dict[str, Any]:
     """Return what a model file says of itself."""
-    from fednode.learn.model_file import read_model
     from fednode.learn.spec import Layout, feature_count, label_of
 
-    found = read_model(data)
     layout = Layout.of(found.spec)
     return {
         "hash": found.hash.hex(), "study": found.study.hex(), "study_name": found.spec.name,
@@ -155,10 +155,16 @@ def _pick(store: ModelStore, wanted: str) -> str:
     return found[0]
 
 
-def _read(store: ModelStore, name: str) -> bytes:
-    from fednode.node.blobs import check_model
+def _read(store: ModelStore, name: str) -> StoredModel:
+    from fednode.learn.model_file import check_model
+    from fednode.node.files import environment
 
-    data = store.read_bytes(_digest(name))
-    if check_model(_digest(name), data) is None:
+    path = store.path(_digest(name))
+    try:
+        with environment("read the model", path, StorageError):
+            found = check_model(lambda: path.open("rb"), str(path))
+    except Rejected:
+        found = None
+    if found is None or found.hash.hex() != name:
         raise StorageError(f"the file of model {name[:16]} is damaged; delete it, the daemon fetches it again")
-    return data
+    return found

@@ -13,9 +13,8 @@ from fednode.cli.model import model_file
 from fednode.cli.show import print_json, print_table, ratio
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.cli.worker_job import run_job
-from fednode.errors import Rejected, StorageError
 from fednode.learn import jobs
-from fednode.learn.model_file import ModelFile, read_model
+from fednode.learn.model_file import StoredModel
 from fednode.learn.spec import label_of
 
 SHOWN_ROWS = 20
@@ -34,13 +33,9 @@ SHOWN_ROWS = 20
 @pass_site
 def predict(site: Site, wanted: str, source: Path, output: Path | None, score: bool, as_json: bool) -> None:
     """Apply a model to a table. Schema and scaling come with the model; nothing else is needed."""
-    data = model_file(site, wanted)
-    try:
-        model = read_model(data)
-    except Rejected as error:
-        raise StorageError(f"{wanted} is no usable model: {error.reason}; export it again") from None
+    model = model_file(site, wanted)
     table = str(source.expanduser().absolute())
-    answer = run_job(jobs.Predict(data, table))
+    answer = run_job(jobs.Predict(jobs.ModelAt(model.path, model.hash), table))
     assert isinstance(answer, jobs.Predicted)
     shares = np.frombuffer(answer.probabilities, "<f4").reshape(answer.rows, answer.classes)
     classes = label_of(model.spec).levels
@@ -67,9 +62,9 @@ def predict(site: Site, wanted: str, source: Path, output: Path | None, score: b
         click.echo(f"accuracy {ratio(metrics['accuracy'])}: {metrics['correct']} of {metrics['rows']} rows right")
 
 
-def _score(model: ModelFile, table: str) -> dict[str, float | int]:
-    values = model.values.astype("<i8").tobytes()
-    answer = run_job(jobs.Evaluate(model.spec, model.scaling, values, table, all_rows=True))
+def _score(model: StoredModel, table: str) -> dict[str, float | int]:
+    place = jobs.ModelAt(model.path, model.hash)
+    answer = run_job(jobs.Evaluate(model.spec, model.scaling, place, table, all_rows=True))
     assert isinstance(answer, jobs.Evaluated)
     metrics = answer.metrics
     return {"rows": metrics.rows, "correct": metrics.correct, "accuracy": metrics.correct / max(1, metrics.rows)}

@@ -3,30 +3,40 @@
 Security assumption: the pipe is private to one daemon and its child. Still every record is bounded and
 decoded strictly, because training code is the part of the node most likely to be broken or hostile.
 
-A frame is a 4-byte big-endian length and the canonical encoding of `Job` (to the worker) or `Answer` (back);
-exactly one answer follows each job. Vectors are little-endian: models int64, updates float32, lanes uint32.
+A frame is a 4-byte big-endian length and the canonical encoding of `Job` (to the worker) or of an answer (back);
+exactly one answer follows each job. What is as long as a model is in no frame: models are read from their files, an
+update follows the frame of its answer as it is, so that it is read straight to where it is needed and never lies on a
+disk. Vectors are little-endian: updates float32, lanes uint32.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from fednode.codec import U32, U64, Bytes32, Size, decode, encode, tagged
+from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
 from fednode.learn.lanes import Metrics
-from fednode.learn.model_file import MAX_HEADER_BYTES
+from fednode.learn.model_file import Buffer
 from fednode.learn.schema import MAX_EXTRA_COLUMNS, Scaling, Verdict
 from fednode.learn.spec import MAX_COLUMNS, MAX_PARAMETERS, StudySpec
 
 LENGTH_BYTES = 4
-MAX_FRAME_BYTES = 8 * MAX_PARAMETERS + 4 * MAX_HEADER_BYTES
-"""The largest record: a model of MAX_PARAMETERS int64 values with its study and scaling."""
+MAX_FRAME_BYTES = 1 << 28
+"""The largest record: probabilities of MAX_PREDICTED_ROWS rows over all classes."""
 
 MAX_PREDICTED_ROWS = 1 << 20
 
 PathText = Annotated[str, Size(1, 4096)]
-ModelBytes = Annotated[bytes, Size(8, 8 * MAX_PARAMETERS)]
 LaneBytes = Annotated[bytes, Size(0, 1 << 24)]
+UPDATE_VALUE_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAt:
+    """A model file and the hash of the model that must be in it."""
+
+    path: PathText
+    hash: Bytes32
 
 
 @tagged(1)
@@ -60,7 +70,7 @@ class Train:
     round_number: U32
     member: U32
     scaling: Scaling
-    model: ModelBytes
+    model: ModelAt
     path: PathText
 
 
@@ -71,7 +81,7 @@ class Evaluate:
 
     spec: StudySpec
     scaling: Scaling
-    model: ModelBytes
+    model: ModelAt
     path: PathText
     all_rows: bool
 
@@ -81,7 +91,7 @@ class Evaluate:
 class Predict:
     """Apply a model file to a data file; the label column may be absent."""
 
-    model_file: Annotated[bytes, Size(8, MAX_FRAME_BYTES)]
+    model: ModelAt
     path: PathText
 
 
@@ -111,7 +121,6 @@ class StatisticsComputed:
     lanes: LaneBytes
 
 
-@tagged(3)
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A local update: `delta` float32 (d,) with L2 norm at most the clip.
@@ -120,11 +129,27 @@ class Trained:
     for this hospital's own log.
     """
 
-    delta: Annotated[bytes, Size(4, 4 * MAX_PARAMETERS)]
+    delta: Buffer = field(repr=False)
+    train_rows: int
+    metric_lanes: bytes = field(repr=False)
+    norm_ppm: int
+    milliseconds: int
+
+
+@tagged(7)
+@dataclass(frozen=True, slots=True)
+class TrainedHead:
+    """The frame of a `Trained`; `delta_bytes` follow it."""
+
+    delta_bytes: Annotated[int, Range(UPDATE_VALUE_BYTES, UPDATE_VALUE_BYTES * MAX_PARAMETERS)]
     train_rows: U32
     metric_lanes: LaneBytes
     norm_ppm: U64
     milliseconds: U32
+
+    def with_delta(self, delta: Buffer) -> Trained:
+        """Return the whole answer."""
+        return Trained(delta, self.train_rows, self.metric_lanes, self.norm_ppm, self.milliseconds)
 
 
 @tagged(4)
@@ -159,6 +184,8 @@ class Failed:
 
 
 Answer = DataChecked | StatisticsComputed | Trained | Evaluated | Predicted | Failed
+Framed = DataChecked | StatisticsComputed | TrainedHead | Evaluated | Predicted | Failed
+"""What is in the frame of an answer."""
 
 
 def encode_job(job: Job) -> bytes:
@@ -171,14 +198,18 @@ def decode_job(record: bytes) -> Job:
     return decode(Job, record, MAX_FRAME_BYTES)  # type: ignore[arg-type]
 
 
-def encode_answer(answer: Answer) -> bytes:
-    """Return an answer as one frame."""
-    return _frame(encode(answer, Answer))
+def encode_answer(answer: Answer) -> tuple[bytes, Buffer]:
+    """Return an answer as one frame and what follows it."""
+    if isinstance(answer, Trained):
+        lanes, size = answer.metric_lanes, memoryview(answer.delta).nbytes
+        head = TrainedHead(size, answer.train_rows, lanes, answer.norm_ppm, answer.milliseconds)
+        return _frame(encode(head, Framed)), answer.delta
+    return _frame(encode(answer, Framed)), b""
 
 
-def decode_answer(record: bytes) -> Answer:
+def decode_answer(record: bytes) -> Framed:
     """Decode the record of an answer frame; raise `Rejected` if it is not one."""
-    return decode(Answer, record, MAX_FRAME_BYTES)  # type: ignore[arg-type]
+    return decode(Framed, record, MAX_FRAME_BYTES)  # type: ignore[arg-type]
 
 
 def _frame(record: bytes) -> bytes:

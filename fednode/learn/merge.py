@@ -20,6 +20,8 @@ together, or the model already is at the edge of its range.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
@@ -47,26 +49,28 @@ MODEL_LIMIT = 1 << 39
 PRODUCT_LIMIT = 1 << 62
 """Bound of |X_k r|: then no step of the merge leaves 64 bits."""
 
-
-PART_VALUES = 1 << 16
-"""Values merged at a time: 1 MiB of model, old and new, stays in cache while it is checked."""
+PART_VALUES = 1 << 18
+"""How much of a large model is in memory at a time where it is read, merged or written: 2 MiB."""
 
 
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
-    """Return the model every member starts from, int64 (d,), from the study's 32-byte hash alone.
+    """Return the model every member starts from, int64 (d,); see `initial_parts`."""
+    return np.concatenate([np.empty(0, np.int64), *initial_parts(layout, study)])
+
+
+def initial_parts(layout: Layout, study: bytes) -> Iterator[NDArray[np.int64]]:
+    """Yield the model every member starts from, int64, in parts, from the study's 32-byte hash alone.
 
     Tensor by tensor from one AES-128-CTR stream: each value takes 8 bytes as a little-endian integer, reduced
     modulo 2 b + 1 and centred, b = isqrt(2^48 // fan_in): the uniform start of He et al. 2015 as torch
     applies it to linear layers. The bias of the reduction is below 2^-38.
     """
     stream = AesCtr(tagged_hash(Domain.MODEL, b"initial", study)[:16])
-    model = np.empty(layout.size, np.int64)
     for tensor in layout.tensors:
-        part = slice(tensor.offset, tensor.offset + tensor.size)
         bound = isqrt((1 << (2 * UNIT_BITS)) // tensor.fan_in)
-        words = np.frombuffer(stream.read(8 * tensor.size), "<u8")
-        model[part] = (words % np.uint64(2 * bound + 1)).astype(np.int64) - bound
-    return model
+        for start in range(0, tensor.size, PART_VALUES):
+            words = np.frombuffer(stream.read(8 * min(PART_VALUES, tensor.size - start)), "<u8")
+            yield (words % np.uint64(2 * bound + 1)).astype(np.int64) - bound
 
 
 def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:
@@ -79,34 +83,55 @@ def merge_factor(clip_q24: int, max_weight: int, weight_sum: int) -> int:
     return 6 * clip_q24 * max_weight * UNIT // (5 * SCALE * weight_sum)
 
 
-def merge(
-    model: NDArray[np.int64], total: NDArray[np.int32] | NDArray[np.int64], spec: StudySpec, weight_sum: int,
-    members: int,
-) -> NDArray[np.int64]:
-    """Return the next model from the opened, centred sum `total`, (d,), over `members` hospitals.
+@dataclass(frozen=True, slots=True)
+class MergeRule:
+    """What every part of one merge has in common: r, and the largest |X_k| that counts."""
 
-    Raises `Rejected` if the weight sum is impossible (with proofs a member may have weight 0, but not all of them),
-    a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or the merged model
-    would leave its range; the round then ends without a result and the old model stays.
+    factor: int
+    bound: int
+
+
+def merge_rule(spec: StudySpec, weight_sum: int, members: int) -> MergeRule:
+    """Return how a sum over `members` hospitals of total weight `weight_sum` moves a model of this study.
+
+    Raises `Rejected` if the weight sum is impossible (with proofs a member may have weight 0, but not all of them).
     """
     weight = spec.max_weight
     lowest = 1 if spec.is_proven else members
     if not lowest <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
         raise Rejected(f"weight sum {weight_sum} is impossible for {members} members")
-    if total.shape != model.shape or total.dtype not in (np.int32, np.int64) or model.dtype != np.int64:
-        raise Rejected("the sum does not have the shape of the model")
     factor = merge_factor(spec.clip_q24, weight, weight_sum)
     bound = (PRODUCT_LIMIT - 1) // max(factor, 1) if spec.is_proven else sum_bound(weight_sum, weight, members)
-    if total.size and not (max(-bound, -1 << 31) <= int(total.min()) and int(total.max()) <= min(bound, (1 << 31) - 1)):
-        raise Rejected("a coordinate of the sum is beyond the clip")
     if bound * factor >= PRODUCT_LIMIT:  # excluded by the ranges of the study, see above
         raise ValueError("merge would overflow")
-    merged = np.empty_like(model)
-    for start in range(0, model.size, PART_VALUES):
-        part = slice(start, start + PART_VALUES)
-        vectors.merge(model[part], total[part].astype(np.int32, copy=False), factor, UNIT_BITS, out=merged[part])
-        if not is_model(merged[part], model[part].size):
-            raise Rejected("the merged model leaves its range")
+    return MergeRule(factor, bound)
+
+
+def merge_parts(
+    model: Iterable[NDArray[np.int64]], total: NDArray[np.int32], rule: MergeRule
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the next model, part by part, from the parts of the model and the whole opened, centred sum, int32 (d,).
+
+    Raises `Rejected` if a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or
+    the merged model would leave its range; the round then ends without a result and the old model stays.
+    """
+    if total.size and not (-rule.bound <= int(total.min()) and int(total.max()) <= rule.bound):
+        raise Rejected("a coordinate of the sum is beyond the clip")
+    at = 0
+    for part in model:
+        yield merge_part(part, total[at : at + part.size], rule)
+        at += part.size
+    if at != total.size:
+        raise Rejected("the sum does not have the shape of the model")
+
+
+def merge_part(model: NDArray[np.int64], total: NDArray[np.int32], rule: MergeRule) -> NDArray[np.int64]:
+    """Return a part of the next model, int64 (n,); no |X_k| may be beyond the rule's bound."""
+    if total.shape != model.shape or total.dtype != np.int32 or model.dtype != np.int64:
+        raise Rejected("the sum does not have the shape of the model")
+    merged = vectors.merge(model, total, rule.factor, UNIT_BITS)
+    if not is_model(merged, model.size):
+        raise Rejected("the merged model leaves its range")
     return merged
 
 
@@ -135,9 +160,15 @@ def model_from_bytes(data: bytes, size: int) -> NDArray[np.int64]:
 def model_hash(
     study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]
 ) -> Hash:
-    """Return the name of a model: its study, its round, its specification, its input scaling, and its values.
+    """Return the name of a model whose values are at hand."""
+    return name_model(study, round_number, spec, scaling, sha256(model_bytes(values)))
+
+
+def name_model(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, digest: Hash) -> Hash:
+    """Return the name of a model: its study, its round, its specification, its input scaling, and its values, whose
+    little-endian int64 bytes have the SHA-256 `digest`.
 
     The whole specification, not the columns alone, so that the name covers every byte of a model file.
     """
-    number, digest = round_number.to_bytes(8, "big"), sha256(model_bytes(values))
+    number = round_number.to_bytes(8, "big")
     return tagged_hash(Domain.MODEL, b"state", study, number, study_bytes(spec), encode(scaling), digest)

@@ -6,26 +6,66 @@ the same bytes again, and only under the hash the ledger names. No pickle, no co
 Tensors are float64: a state is an integer below 2^39 in units of 2^-24, which float64 holds exactly, so the
 file carries the hashed integers and is directly usable as floats. Format: 8-byte little-endian length, JSON
 header, little-endian data (https://github.com/huggingface/safetensors, section Format).
+
+A large model is never whole in memory: `StoredModel` knows where its file is and reads it part by part, `write_parts`
+makes a file from parts. `ModelFile` holds the values of a model that fits.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import decode, encode
-from fednode.errors import Rejected
+from fednode.crypto import Sha256
+from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash
-from fednode.learn.merge import is_model, model_hash
+from fednode.learn.merge import PART_VALUES, is_model, model_hash, name_model
 from fednode.learn.schema import Scaling, is_scaling_of
-from fednode.learn.spec import UNIT, Layout, StudySpec, decode_study, study_bytes
+from fednode.learn.spec import MAX_PARAMETERS, UNIT, Layout, StudySpec, decode_study, study_bytes
 
 FILE_KIND = "fednode-model-1"
 MAX_HEADER_BYTES = 1 << 20
+VALUE_BYTES = 8
+MAX_FILE_BYTES = VALUE_BYTES * MAX_PARAMETERS + MAX_HEADER_BYTES + VALUE_BYTES
+"""The largest model file."""
+
 _METADATA_KEYS = {"format", "fednode", "study_id", "round", "model_hash", "spec", "scaling"}
+
+Buffer = bytes | bytearray | memoryview
+Opener = Callable[[], BinaryIO]
+"""Opens a file for one pass over it."""
+
+
+class Draft(Protocol):
+    """A file in the making, which has no name yet."""
+
+    def append(self, data: Buffer) -> None:
+        """Write behind what is there."""
+
+    def finish(self, head: bytes) -> None:
+        """Write `head` over the beginning; on return everything is on the disk."""
+
+
+class MemoryDraft:
+    """A draft in memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def append(self, data: Buffer) -> None:
+        """Write behind what is there."""
+        self.data += data
+
+    def finish(self, head: bytes) -> None:
+        """Write `head` over the beginning."""
+        self.data[: len(head)] = head
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,49 +84,170 @@ class ModelFile:
         return model_hash(self.study, self.round_number, self.spec, self.scaling, self.values)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredModel:
+    """A model in its file, which was checked against `hash`. `path` is empty where there is none on a disk."""
+
+    study: bytes
+    round_number: int
+    spec: StudySpec
+    scaling: Scaling
+    hash: Hash
+    opener: Opener = field(repr=False)
+    path: str = ""
+
+    def parts(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the values in order, `PART_VALUES` at a time; raise `StorageError` if the file is not what it was."""
+        try:
+            with self.opener() as file:
+                _read_head(file)
+                for part in _read_values(file, Layout.of(self.spec).size):
+                    yield _integers(part)
+        except (OSError, Rejected):
+            text = f"the file of model {self.hash.hex()[:16]} is damaged or gone; start the daemon again, it is fetched"
+            raise StorageError(f"{text} from a member") from None
+
+    def load(self) -> NDArray[np.int64]:
+        """Return all values, int64 (d,)."""
+        values = np.empty(Layout.of(self.spec).size, np.int64)
+        at = 0
+        for part in self.parts():
+            values[at : at + part.size] = part
+            at += part.size
+        return values
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
 def write_model(model: ModelFile) -> bytes:
     """Return the file's bytes; the same model always gives the same bytes."""
+    draft = MemoryDraft()
+    write_parts(draft, model.study, model.round_number, model.spec, model.scaling, [model.values])
+    return bytes(draft.data)
+
+
+def write_parts(
+    draft: Draft, study: bytes, round_number: int, spec: StudySpec, scaling: Scaling,
+    parts: Iterable[NDArray[np.int64]],
+) -> Hash:
+    """Write a model whose values come part by part; return its hash. The hash is in the header, which comes last."""
+    draft.append(bytes(len(_head(study, round_number, spec, scaling, Hash(bytes(32))))))
+    digest = Sha256()
+    for part in parts:
+        digest.update(part.astype("<i8", copy=False).data.cast("B"))
+        draft.append((part / UNIT).astype("<f8", copy=False).data.cast("B"))
+    name = name_model(study, round_number, spec, scaling, digest.digest())
+    draft.finish(_head(study, round_number, spec, scaling, name))
+    return name
+
+
+def _head(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, name: Hash) -> bytes:
+    """Return what precedes the values; its length does not depend on `name`."""
     metadata = {
         "fednode": FILE_KIND,
         "format": "pt",
-        "model_hash": model.hash.hex(),
-        "round": str(model.round_number),
-        "scaling": encode(model.scaling).hex(),
-        "spec": study_bytes(model.spec).hex(),
-        "study_id": model.study.hex(),
+        "model_hash": name.hex(),
+        "round": str(round_number),
+        "scaling": encode(scaling).hex(),
+        "spec": study_bytes(spec).hex(),
+        "study_id": study.hex(),
     }
     header: dict[str, object] = {"__metadata__": metadata}
-    for tensor in Layout.of(model.spec).tensors:
-        ends = [8 * tensor.offset, 8 * (tensor.offset + tensor.size)]
+    for tensor in Layout.of(spec).tensors:
+        ends = [VALUE_BYTES * tensor.offset, VALUE_BYTES * (tensor.offset + tensor.size)]
         header[tensor.name] = {"dtype": "F64", "shape": list(tensor.shape), "data_offsets": ends}
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + (model.values / UNIT).astype("<f8").tobytes()
+    return len(text).to_bytes(8, "little") + text
 
 
-def read_model(data: bytes) -> ModelFile:
+# --- reading --------------------------------------------------------------------------------------------------
+
+def read_model(data: Buffer) -> ModelFile:
     """Read a file made by `write_model`; raise `Rejected` for anything else, however similar."""
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > MAX_HEADER_BYTES or 8 + length > len(data):
-        raise Rejected("not a safetensors file")
+    model = check_model(lambda: BytesIO(data))
+    return ModelFile(model.study, model.round_number, model.spec, model.scaling, model.load())
+
+
+def check_model(opener: Opener, path: str = "") -> StoredModel:
+    """Read a whole file once; raise `Rejected` unless it is what `write_parts` makes of the model in it.
+
+    Raises `OSError` if it cannot be read.
+    """
+    with opener() as file:
+        model, head = _open(file, opener, path)
+        digest = Sha256()
+        for part in _read_values(file, Layout.of(model.spec).size):
+            digest.update(_checked(part).data.cast("B"))
+        if file.read(1):
+            raise Rejected("the model file does not have the size of its study")
+    name = name_model(model.study, model.round_number, model.spec, model.scaling, digest.digest())
+    if name != model.hash or head != _head(model.study, model.round_number, model.spec, model.scaling, name):
+        raise Rejected("the model file is not in canonical form")
+    return model
+
+
+def open_model(opener: Opener, path: str = "") -> StoredModel:
+    """Read the header alone of a file that was checked before; raise `Rejected` or `OSError` if there is none."""
+    with opener() as file:
+        return _open(file, opener, path)[0]
+
+
+def _open(file: BinaryIO, opener: Opener, path: str) -> tuple[StoredModel, bytes]:
+    head = _read_head(file)
     try:
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        metadata = json.loads(head[8:])["__metadata__"]
         if set(metadata) != _METADATA_KEYS or metadata["fednode"] != FILE_KIND:
             raise Rejected("a safetensors file, but not a fednode model")
         spec = decode_study(bytes.fromhex(metadata["spec"]))
         scaling = decode(Scaling, bytes.fromhex(metadata["scaling"]), 2 * MAX_HEADER_BYTES)
         study, round_number = bytes.fromhex(metadata["study_id"]), int(metadata["round"])
+        name = Hash(bytes.fromhex(metadata["model_hash"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Rejected("the header of the model file is damaged") from None
-    body = data[8 + length :]
-    if len(body) != 8 * Layout.of(spec).size or not is_scaling_of(spec, scaling):
+    if not is_scaling_of(spec, scaling):
         raise Rejected("the model file does not have the size of its study")
-    scaled = np.frombuffer(body, "<f8") * UNIT
-    if not np.isfinite(scaled).all() or float(np.abs(scaled).max(initial=0.0)) >= 2.0**62:
+    if len(study) != 32 or not 0 <= round_number < 1 << 32 or len(name) != 32:
         raise Rejected("model value out of range")
-    model = ModelFile(study, round_number, spec, scaling, scaled.astype(np.int64))
-    if len(study) != 32 or not 0 <= round_number < 1 << 32 or not is_model(model.values, len(scaled)):
+    return StoredModel(study, round_number, spec, scaling, name, opener, path), head
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > MAX_HEADER_BYTES:
+        raise Rejected("not a safetensors file")
+    text = file.read(length)
+    if len(text) < length:
+        raise Rejected("not a safetensors file")
+    return start + text
+
+
+def _read_values(file: BinaryIO, count: int) -> Iterator[NDArray[np.float64]]:
+    """Yield `count` values; each part is valid until the next one is asked for."""
+    room = np.empty(min(count, PART_VALUES), np.dtype("<f8"))
+    for start in range(0, count, PART_VALUES):
+        part = room[: min(PART_VALUES, count - start)]
+        view, filled = part.data.cast("B"), 0
+        while filled < len(view):
+            got = file.readinto(view[filled:])  # type: ignore[attr-defined]
+            if not got:
+                raise Rejected("the model file does not have the size of its study")
+            filled += got
+        yield part
+
+
+def _checked(part: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the integers of a part; raise `Rejected` unless they are values of a model, written as they must be."""
+    if not np.isfinite(part).all() or float(np.abs(part).max(initial=0.0)) * UNIT >= 2.0**62:
         raise Rejected("model value out of range")
-    if write_model(model) != data:
+    values = _integers(part)
+    if not is_model(values, part.size):
+        raise Rejected("model value out of range")
+    if (values / UNIT).tobytes() != part.tobytes():  # a fraction of a unit, or minus zero
         raise Rejected("the model file is not in canonical form")
-    return model
+    return values
+
+
+def _integers(part: NDArray[np.float64]) -> NDArray[np.int64]:
+    return (part * UNIT).astype("<i8")

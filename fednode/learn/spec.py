@@ -39,7 +39,7 @@ MAX_CLIP_Q24 = 1 << 34
 MAX_COLUMNS = 2048
 MAX_FEATURES = 8192
 MAX_CLASSES = 64
-MAX_PARAMETERS = 1 << 24
+MAX_PARAMETERS = 1 << 25
 MAX_STUDY_BYTES = 60_000
 """A study travels in one transaction of at most 64 KiB."""
 

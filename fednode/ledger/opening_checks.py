@@ -11,9 +11,9 @@ from functools import lru_cache
 from fednode.codec import pack
 from fednode.crypto import (
     Secret,
+    are_commitments_valid,
     base_times,
     is_knowledge_proven,
-    is_point_valid,
     is_share_valid,
     scalar_from_bytes,
     x25519,
@@ -29,8 +29,8 @@ _PROBE = Secret(b"\x01" * 32)
 
 @lru_cache(_REMEMBERED)
 def are_points_valid(points: tuple[bytes, ...]) -> bool:
-    """Whether all are canonical prime-order points other than the identity."""
-    return all(is_point_valid(point) for point in points)
+    """Whether a dealer's commitments may be used, the key point first; see `crypto.are_commitments_valid`."""
+    return are_commitments_valid(points)
 
 
 @lru_cache(_REMEMBERED)

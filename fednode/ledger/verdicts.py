@@ -51,13 +51,13 @@ def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, membe
 @lru_cache(512)
 def judge(told: Told, member_count: int) -> Judged:
     """Return the verdict on one dealer from what its holders answered, each 1072 bytes."""
+    import numpy as np
+
     from fednode.proofs import field, norm, shares
 
-    answers = {}
-    for member, data in told:
-        answer = field.from_bytes(data, ANSWER_BYTES // field.ELEMENT_BYTES)
-        if answer is not None:
-            answers[int(member)] = answer
+    whole = [(int(member), data) for member, data in told if len(data) == ANSWER_BYTES]
+    rows = np.frombuffer(b"".join(data for _, data in whole), field.FIELD).reshape(len(whole), -1)
+    answers = {member: row for (member, _), row in zip(whole, rows, strict=True)}
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
     decoded = shares.decode(answers, degree, needed, member_count)
     if decoded is None:

@@ -1,37 +1,96 @@
-"""Models by hash, and the encrypted records of running secure sums, as files.
+"""Models by hash, as files.
 
-Security assumption: a model is public to the members, and a file is believed only if it hashes to its name. A round
-record holds this hospital's update and mask keys: it is encrypted with the keystore's storage key before it touches
-the disk and deleted when its round has closed.
+Security assumption: a model is public to the members, and a file is believed only if it hashes to its name.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import re
+import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
-from fednode.crypto import Secret, decrypt_at_rest, encrypt_at_rest
-from fednode.errors import KeystoreError, Rejected, StorageError
-from fednode.ids import Hash, StudyId
-from fednode.learn.jobs import MAX_FRAME_BYTES
-from fednode.learn.model_file import ModelFile, read_model
-from fednode.node.files import PRIVATE_FOLDER, environment, read_bounded, set_aside, sync_folder, write_atomic
+from fednode.errors import Rejected, StorageError
+from fednode.ids import Hash
+from fednode.learn.model_file import Buffer, StoredModel, check_model, open_model
+from fednode.node.files import (
+    PRIVATE_FOLDER,
+    PUBLIC_FILE,
+    SYNC_BYTES,
+    environment,
+    set_aside,
+    sync_folder,
+    write_stream,
+)
 
 SUFFIX = ".safetensors"
-MAX_RECORD_BYTES = 1 << 29
-"""A round record: the vector of the largest model (uint32) and some kilobytes."""
+DRAFT_PREFIX = ".draft-"
+COPY_BYTES = 1 << 21
+"""How much of a file is in memory at a time where it is copied."""
+
+
+
+class FileDraft:
+    """A model file in the making, under a name nobody looks at; it is removed unless the store takes it."""
+
+    def __init__(self, folder: Path) -> None:
+        with environment("create the folder", folder):
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=DRAFT_PREFIX, dir=folder)
+        self.path = Path(name)
+        self._file = open(descriptor, "w+b", buffering=0)  # noqa: SIM115 (lives as long as the draft)
+        self._unsynced_bytes = 0
+        self._remove = weakref.finalize(self, _remove, self._file, self.path)
+
+    def append(self, data: Buffer) -> None:
+        """Write behind what is there; raise `Unavailable` if the disk does not take it."""
+        rest = memoryview(data).cast("B")
+        with environment("write", self.path):
+            while len(rest):
+                count = self._file.write(rest)
+                rest = rest[count:]
+                self._unsynced_bytes += count
+                if self._unsynced_bytes >= SYNC_BYTES:
+                    os.fdatasync(self._file.fileno())
+                    self._unsynced_bytes = 0
+
+    def finish(self, head: bytes) -> None:
+        """Write `head` over the beginning; on return everything is on the disk."""
+        with environment("write", self.path):
+            if os.pwrite(self._file.fileno(), head, 0) != len(head):
+                raise OSError(errno.ENOSPC, "")
+            os.fsync(self._file.fileno())
+
+    def name(self, path: Path) -> None:
+        """Become the file `path`, durably."""
+        with environment("write", path):
+            os.replace(self.path, path)
+            sync_folder(path.parent)
+        self._remove.detach()
+        self._file.close()
+
+
+def _remove(file: BinaryIO, path: Path) -> None:
+    file.close()
+    path.unlink(missing_ok=True)
 
 
 class ModelStore:
-    """Model files in one folder, named by their hash."""
+    """Model files in one folder, named by their hash. What takes long is safe in a thread."""
 
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        """`tell` gets a sentence when a damaged file was found."""
+        """`tell` gets a sentence when a damaged file was found. Drafts that a crash left are removed."""
         self._folder = folder
         self._tell = tell
         self._good: dict[Hash, tuple[int, int, int]] = {}
+        with environment("clear the folder", folder):
+            for left in folder.glob(f"{DRAFT_PREFIX}*"):
+                left.unlink(missing_ok=True)
 
     def path(self, name: Hash) -> Path:
         """Where the model with this hash lies, whether or not it is there."""
@@ -41,16 +100,38 @@ class ModelStore:
         """Whether the model is here."""
         return self.path(name).is_file()
 
-    def put(self, name: Hash, data: bytes) -> None:
-        """Keep a model file; on return it is on the disk."""
-        with environment("create the folder", self._folder):
-            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-        write_atomic(self.path(name), data)
+    def is_checked(self, name: Hash) -> bool:
+        """Whether the model is here and was read since it last changed: then nothing about it takes long."""
+        return self.has(name) and self._good.get(name) == self._stamp(name)
+
+    def new_draft(self) -> FileDraft:
+        """Begin a model file."""
+        return FileDraft(self._folder)
+
+    def adopt(self, name: Hash, draft: FileDraft) -> None:
+        """Keep a finished draft, whose hash was computed as it was written; on return it is on the disk."""
+        draft.name(self.path(name))
         self._good[name] = self._stamp(name)
 
-    def read_bytes(self, name: Hash) -> bytes:
-        """Return a model file's bytes, unchecked."""
-        return read_bounded(self.path(name), MAX_FRAME_BYTES, "model", StorageError)
+    def receive(self, name: Hash, data: memoryview) -> StoredModel | None:
+        """Keep what a member sent as this model; None if it is not."""
+        draft = self.new_draft()
+        for start in range(0, len(data), COPY_BYTES):
+            draft.append(data[start : start + COPY_BYTES])
+        try:
+            found = check_model(lambda: draft.path.open("rb"))
+        except Rejected:
+            return None
+        if found.hash != name:
+            return None
+        draft.finish(b"")
+        self.adopt(name, draft)
+        return self.load(name)
+
+    def export(self, name: Hash, path: Path) -> int:
+        """Copy a model file to `path`, for anybody to read; return its size. It was checked before."""
+        with environment("read", self.path(name), StorageError), self.path(name).open("rb") as source:
+            return write_stream(path, iter(lambda: source.read(COPY_BYTES), b""), PUBLIC_FILE)
 
     def map_file(self, name: Hash) -> memoryview | None:
         """Return a model file for sending, None if it is not here or cannot be read.
@@ -58,7 +139,7 @@ class ModelStore:
         Mapped, not read: members may ask again and again, and what waits for a slow one must not fill this memory. It
         is checked the first time after a start: members would cut off whoever sends them what they did not ask for.
         """
-        if self.has(name) and self._good.get(name) != self._stamp(name) and self.load(name) is None:
+        if not self.is_checked(name) and self.load(name) is None:
             return None
         try:
             with self.path(name).open("rb") as file:
@@ -66,20 +147,26 @@ class ModelStore:
         except (OSError, ValueError):  # ValueError: the file is empty
             return None
 
-    def load(self, name: Hash) -> ModelFile | None:
+    def load(self, name: Hash) -> StoredModel | None:
         """Return the model, or None if it is not here or damaged: a damaged one is fetched from a member again.
 
         The damaged file is kept under another name.
         """
         if not self.has(name):
             return None
-        model = check_model(name, self.read_bytes(name))
-        if model is None:
-            kept = set_aside(self.path(name)).name
-            self._tell(f"the file of model {name.hex()[:16]} is damaged; it is kept as {kept} and fetched again")
-        else:
-            self._good[name] = self._stamp(name)
-        return model
+        path, stamp = self.path(name), self._stamp(name)
+        with environment("read the model", path, StorageError):
+            try:
+                read = open_model if self._good.get(name) == stamp else check_model
+                found = read(lambda: path.open("rb"), str(path))
+                if found.hash == name:
+                    self._good[name] = stamp
+                    return found
+            except Rejected:
+                pass
+        kept = set_aside(path).name
+        self._tell(f"the file of model {name.hex()[:16]} is damaged; it is kept as {kept} and fetched again")
+        return None
 
     def _stamp(self, name: Hash) -> tuple[int, int, int]:
         """What changes when the file does."""
@@ -92,55 +179,3 @@ class ModelStore:
             return []
         names = sorted(path.name.removesuffix(SUFFIX) for path in self._folder.glob(f"*{SUFFIX}"))
         return [Hash(bytes.fromhex(name)) for name in names if re.fullmatch("[0-9a-f]{64}", name)]
-
-
-def check_model(name: Hash, data: bytes | memoryview) -> ModelFile | None:
-    """Return the model that `data` holds, or None unless it is the one called `name`."""
-    try:
-        model = read_model(bytes(data))
-    except Rejected:
-        return None
-    return model if model.hash == name else None
-
-
-class RoundStore:
-    """Encrypted round records: one file per study, round and part."""
-
-    def __init__(self, folder: Path, key: Secret[bytes]) -> None:
-        self._folder = folder
-        self._key = key
-
-    def put(self, study: StudyId, round_number: int, part: str, data: Secret[bytes]) -> None:
-        """Replace a part; on return it is on the disk, encrypted."""
-        with environment("create the folder", self._folder):
-            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-        write_atomic(self._path(study, round_number, part), encrypt_at_rest(self._key, data.reveal()))
-
-    def load(self, study: StudyId, round_number: int, part: str) -> bytes | None:
-        """Return a part in clear, None if there is none; raise `StorageError` if it does not open."""
-        path = self._path(study, round_number, part)
-        if not path.exists():
-            return None
-        box = read_bounded(path, MAX_RECORD_BYTES, "round record", StorageError)
-        try:
-            return decrypt_at_rest(self._key, box)
-        except KeystoreError:
-            raise StorageError(
-                f"the round record {path} is damaged or of another keystore; this hospital sits the round out"
-            ) from None
-
-    def forget(self, study: StudyId, up_to: int) -> None:
-        """Delete the records of a study's rounds up to and including `up_to`."""
-        if not self._folder.is_dir():
-            return
-        deleted = False
-        for path in self._folder.glob(f"{study.hex()}-*"):
-            number = path.name.split("-")[1]
-            if number.isdigit() and int(number) <= up_to:
-                path.unlink(missing_ok=True)
-                deleted = True
-        if deleted:
-            sync_folder(self._folder)
-
-    def _path(self, study: StudyId, round_number: int, part: str) -> Path:
-        return self._folder / f"{study.hex()}-{round_number:010d}-{part}"

@@ -17,7 +17,7 @@ from fednode.crypto import Signer
 from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId, View
 from fednode.learn import jobs as work
-from fednode.learn.model_file import ModelFile
+from fednode.learn.model_file import StoredModel
 from fednode.ledger import sync
 from fednode.ledger.bodies import Body
 from fednode.ledger.consensus import effects as ask
@@ -174,7 +174,7 @@ class Core:
         self.now_ms = now_ms
         match named := wire.decode_header(header):
             case wire.ModelHeader(name):
-                effects = self._on_model(sender, Hash(name), data)
+                effects = self.models.arrived(sender, Hash(name), data)
             case wire.ChunkHeader(study, number, ref, proof):
                 effects = self._sum_event(StudyId(study), number, sm.ChunkArrived(sender, ref, proof, data))
             case _:
@@ -223,12 +223,17 @@ class Core:
         self.now_ms = now_ms
         return self._settle(self._study_event(study, rounds.ComputeDone(number, result)))
 
-    def model_found(self, name: Hash, model: ModelFile | None, now_ms: int) -> list[do.Effect]:
+    def model_found(self, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
         """The local store was searched for a model."""
         self.now_ms = now_ms
-        if model is None:
-            return self.models.fetch(name, self.up)
-        return self._settle(self._have_model(name, model))
+        return self.models.fetch(name, self.up) if model is None else self._settle(self._have_model(name, model))
+
+    def model_arrived(self, sender: MemberId, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
+        """What a member sent as a model was looked at."""
+        if model is not None:
+            return self.model_found(name, model, now_ms)
+        self.models.spoilt(name)
+        return [do.DropPeer(sender, "a model file that is not what it is called")]
 
     def submit(self, body: Body, now_ms: int) -> tuple[Transaction, list[do.Effect]]:
         """Bring a person's body onto the ledger; raise `Refused` with the rule's reason if it would be refused."""
@@ -284,13 +289,7 @@ class Core:
         self._held = self.chain.height
         return [do.StartTimer(HOLD_TIMER, HOLD_MS)]
 
-    def _on_model(self, sender: MemberId, name: Hash, data: memoryview) -> list[do.Effect]:
-        model = self.models.arrived(name, data)
-        if model is None:
-            return [do.DropPeer(sender, "a model file that is not what it is called")]
-        return [do.SaveModel(name, bytes(data)), *self._have_model(name, model)]
-
-    def _have_model(self, name: Hash, model: ModelFile) -> list[do.Effect]:
+    def _have_model(self, name: Hash, model: StoredModel) -> list[do.Effect]:
         """A model is at hand: tell every study, whichever waits for it."""
         self.models.settled(name)
         effects: list[do.Effect] = []
@@ -383,8 +382,8 @@ class Core:
                 case rounds.NeedModel(name):
                     self.models.want(name)
                     out.append(do.LoadModel(name))
-                case rounds.StoreModel(name, data):
-                    out.append(do.SaveModel(name, data))
+                case rounds.StoreModel(name, draft):
+                    out.append(do.SaveModel(name, draft))
                 case rounds.StartTimer(name, delay_ms):
                     out.append(do.StartTimer(("study", study, name), delay_ms))
                 case rounds.Compute(number, round_job):

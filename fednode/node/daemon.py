@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -23,7 +23,7 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.member_state import find_member
 from fednode.ledger.store import StoreDamaged
-from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.blobs import ModelStore
 from fednode.node.chain import Chain
 from fednode.node.clock_check import ClockCheck
 from fednode.node.config import HospitalConfig
@@ -35,14 +35,16 @@ from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
 from fednode.node.membership import FOLLOWER, dial_map
 from fednode.node.reactor import Parts, Reactor, now_ms
+from fednode.node.round_store import RoundStore
 from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
 from fednode.proofs.coin import Chain as CoinChain
 from fednode.proofs.coin import derive_chain
-from fednode.rounds.machine import RecordParts
 from fednode.smpc.messages import RecordPart
+from fednode.smpc.record import RecordParts
+from fednode.smpc.ring import Buffer
 
 WORKER_LOG = "worker.log"
 
@@ -116,7 +118,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _make_core(
     config: HospitalConfig, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
-    signer: VoteSigner, records: RoundStore,
+    signer: VoteSigner, records: RoundStore, models: ModelStore,
 ) -> Core:
     chain_id = store.tip.chain_id
     certificate = store.get_certificate(store.tip.height) if store.tip.height else None
@@ -125,6 +127,9 @@ def _make_core(
     def load_record(study: StudyId, number: int) -> RecordParts:
         found = {part: records.load(study, number, part.value) for part in RecordPart}
         return {part: data for part, data in found.items() if data is not None}
+
+    def keep_input(study: StudyId, number: int, pieces: Sequence[Buffer]) -> None:
+        records.put_long(study, number, RecordPart.INPUT.value, pieces)
 
     def data_path(name: str, study: StudyId) -> str | None:
         path = config.data_path(name, study)
@@ -138,7 +143,8 @@ def _make_core(
 
     site = Site(
         chain_id, member, keys.public.seal, SystemEntropy(), open_box, data_path, config.is_auto_approved,
-        load_record, chain.holds_message, derive, lambda: core.catch_up.target is not None,
+        load_record, chain.holds_message, derive, keep_input, models.new_draft,
+        lambda: core.catch_up.target is not None,
     )
     core = Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
     return core
@@ -163,12 +169,12 @@ async def _serve(
     chain = Chain(genesis.chain_id, state, store.tip.height, Hash(store.tip.block_hash))
     if chain.unknown_version is not None:
         raise UpgradeNeeded(chain.unknown_version)
-    core = _make_core(config, keys, member, chain, store, signer, records)
+    models = ModelStore(home.blobs, warned.add)
+    core = _make_core(config, keys, member, chain, store, signer, records, models)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
     async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
-        models = ModelStore(home.blobs, warned.add)
         parts = Parts(store, sign_state, records, models, trainer, journal, own_peer, keys.public.sign)
         reactor = Reactor(core, parts)
         warned.follow(reactor)

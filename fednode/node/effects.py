@@ -14,6 +14,7 @@ from typing import assert_never
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
+from fednode.learn.model_file import Draft
 from fednode.ledger.block import Block, Tip
 from fednode.ledger.consensus import effects as ask
 from fednode.ledger.consensus.signing import SignRecord
@@ -69,10 +70,19 @@ class ForgetRecords:
 
 @dataclass(frozen=True, slots=True)
 class SaveModel:
-    """Keep a model file under its hash, durably."""
+    """Keep a finished model file under its hash, durably."""
 
     hash: Hash
-    data: bytes = field(repr=False)
+    draft: Draft = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepModel:
+    """Keep what `sender` sent if it is the model of this hash, and report `ModelArrived`, with None if it is not."""
+
+    sender: MemberId
+    hash: Hash
+    data: memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +193,9 @@ class Log:
 
 
 Effect = (
-    SaveSignState | StoreBlock | Halt | SaveRecord | ForgetRecords | SaveModel | LoadModel | SendFrame | SendToAll
-    | SendBlob | ServeBlocks | ServeModel | Announce | StartTimer | StartWork | ComputeSum | ComputeRound | DropPeer
-    | Log
+    SaveSignState | StoreBlock | Halt | SaveRecord | ForgetRecords | SaveModel | KeepModel | LoadModel | SendFrame
+    | SendToAll | SendBlob | ServeBlocks | ServeModel | Announce | StartTimer | StartWork | ComputeSum | ComputeRound
+    | DropPeer | Log
 )
 
 

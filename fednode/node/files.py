@@ -13,7 +13,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,10 @@ from fednode.errors import FednodeError, HomeInUse, Unavailable
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 PUBLIC_FILE = 0o644
+
+SYNC_BYTES = 2 * 1024 * 1024
+"""A long file goes to the disk this much at a time: many file systems write what is waiting of one file before they
+call another one safe, and a block or a vote must not wait for a whole model."""
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota of this account is used up"}
 _DENIED = {errno.EACCES, errno.EPERM}
@@ -160,12 +164,28 @@ def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 
     The temporary file lies in the same folder and is removed on failure. Raises `Unavailable`.
     """
+    write_stream(path, (data,), mode)
+
+
+def write_stream(path: Path, parts: Iterable[bytes | bytearray | memoryview], mode: int = PRIVATE_FILE) -> int:
+    """Replace `path` by `parts`, joined, as `write_atomic` does; return how many bytes that are.
+
+    What `parts` raises passes through, and leaves the old file.
+    """
+    size_bytes = unsynced_bytes = 0
     with environment("write", path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         try:
             with open(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), mode)
-                file.write(data)
+                for part in parts:
+                    file.write(part)
+                    size_bytes += len(part)
+                    unsynced_bytes += len(part)
+                    if unsynced_bytes >= SYNC_BYTES:
+                        file.flush()
+                        os.fdatasync(file.fileno())
+                        unsynced_bytes = 0
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -174,6 +194,7 @@ def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
                 os.unlink(temporary)
             raise
         sync_folder(path.parent)
+    return size_bytes
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,7 +17,6 @@ from fednode.ledger.state import get_studies
 from fednode.node import chain_query, status
 from fednode.node.audit_calls import AuditCalls
 from fednode.node.control import Arguments, Emit, Handlers, build
-from fednode.node.files import PUBLIC_FILE, write_atomic
 from fednode.node.member_calls import member_calls
 from fednode.node.status import Node
 from fednode.node.views import Json, report_view, reports_of
@@ -182,12 +181,11 @@ class _Calls:
 
     async def model_export(self, args: Arguments) -> Json:
         wanted, models = self._model(args), self._node.reactor.parts.models
-        if models.load(wanted) is None:
+        if await trio.to_thread.run_sync(models.load, wanted) is None:
             raise DataError(f"model {wanted.hex()[:16]} is not here yet; it is fetched from the members, try again")
         path = Path(args.text("path"))
-        data = models.read_bytes(wanted)
-        write_atomic(path, data, PUBLIC_FILE)
-        return {"hash": wanted.hex(), "path": str(path), "bytes": len(data)}
+        size_bytes = await trio.to_thread.run_sync(models.export, wanted, path)
+        return {"hash": wanted.hex(), "path": str(path), "bytes": size_bytes}
 
     def _model(self, args: Arguments) -> Hash:
         """Return the model named by the beginning of its hash; without one, the newest."""

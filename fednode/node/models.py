@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fednode.ids import Hash, MemberId
-from fednode.learn.jobs import MAX_FRAME_BYTES
-from fednode.learn.model_file import ModelFile
+from fednode.learn.model_file import MAX_FILE_BYTES
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.blobs import check_model
 
 RETRY_MS = 2_000
 """How long one member has before the next is asked; a large model keeps arriving meanwhile."""
@@ -20,6 +18,7 @@ class Models:
 
     def __init__(self) -> None:
         self._wanted: dict[Hash, MemberId] = {}
+        self._arriving: set[Hash] = set()
 
     def want(self, name: Hash) -> None:
         """Remember that somebody waits for a model."""
@@ -28,10 +27,11 @@ class Models:
     def settled(self, name: Hash) -> None:
         """The model is here."""
         self._wanted.pop(name, None)
+        self._arriving.discard(name)
 
     def expects(self, name: Hash, size_bytes: int) -> bool:
         """Whether to read a blob that says it is this model."""
-        return name in self._wanted and size_bytes <= MAX_FRAME_BYTES
+        return name in self._wanted and name not in self._arriving and size_bytes <= MAX_FILE_BYTES
 
     def fetch(self, name: Hash, members: Collection[MemberId]) -> list[do.Effect]:
         """Ask the next connected member, and another one after a while."""
@@ -53,6 +53,13 @@ class Models:
         """Ask a member that has just come for whatever is still wanted."""
         return [do.SendFrame(member, wire.encode_want(wire.WantModel(name))) for name in self._wanted]
 
-    def arrived(self, name: Hash, data: memoryview) -> ModelFile | None:
-        """Return the model in `data`, or None if it is not the one its header names."""
-        return check_model(name, data)
+    def arrived(self, sender: MemberId, name: Hash, data: memoryview) -> list[do.Effect]:
+        """Have what a member sent looked at, and kept if it is this model; `settled` or `spoilt` follows."""
+        if not self.expects(name, len(data)):
+            return []
+        self._arriving.add(name)
+        return [do.KeepModel(sender, name, data)]
+
+    def spoilt(self, name: Hash) -> None:
+        """What came was another thing."""
+        self._arriving.discard(name)

@@ -29,11 +29,13 @@ from fednode.ledger.store import DecidedBlock, LedgerStore
 from fednode.ledger.transaction import Transaction
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.blobs import ModelStore
 from fednode.node.core import Core
 from fednode.node.journal import Journal
 from fednode.node.membership import FOLLOWER, PARTING_S, PeerMap, dial_map, has_changed, peer_map, replaced_peers
+from fednode.node.model_desk import ModelDesk
 from fednode.node.quota import Quota
+from fednode.node.round_store import RoundStore
 from fednode.node.short_jobs import is_short_round, is_short_sum
 from fednode.node.sign_state import SignStateFile
 from fednode.node.submissions import Final, Submissions
@@ -92,6 +94,7 @@ class Reactor:
         self._sent_blobs: dict[tuple[MemberId, bytes], float] = {}
         self._submissions = Submissions()
         self._block_stored = trio.Event()
+        self._model_desk = ModelDesk(core, parts.models, self._compute, self._send_blob, now_ms)
 
     # --- running ------------------------------------------------------------------------------------------------
 
@@ -124,11 +127,13 @@ class Reactor:
         try:
             while self._queue:
                 name, ask = self._queue.popleft()
+                began_ns = monotonic_ns()
                 effects = ask()
                 for effect in effects:
                     self._perform(effect)
                 if self.parts.journal is not None:
-                    self.parts.journal.write(name, effects=tuple(type(effect).__name__ for effect in effects))
+                    made = tuple(type(effect).__name__ for effect in effects)
+                    self.parts.journal.write(name, effects=made, held_us=(monotonic_ns() - began_ns) // 1000)
         finally:
             self._is_busy = False
 
@@ -284,8 +289,8 @@ class Reactor:
 
     def _perform_stored(
         self,
-        effect: do.SaveSignState | do.StoreBlock | do.SaveRecord | do.ForgetRecords | do.SaveModel | do.LoadModel
-        | do.ServeBlocks | do.ServeModel | do.StartWork | do.ComputeSum | do.ComputeRound,
+        effect: do.SaveSignState | do.StoreBlock | do.SaveRecord | do.ForgetRecords | do.SaveModel | do.KeepModel
+        | do.LoadModel | do.ServeBlocks | do.ServeModel | do.StartWork | do.ComputeSum | do.ComputeRound,
     ) -> None:
         parts = self.parts
         match effect:
@@ -297,18 +302,11 @@ class Reactor:
                 parts.records.put(study, round_, part, secret)
             case do.ForgetRecords(study, round_):
                 parts.records.forget(study, round_)
-            case do.SaveModel(name, data):
-                parts.models.put(name, data)
-            case do.LoadModel(name):
-                model = parts.models.load(name)
-                self._dispatch("model-found", lambda: self.core.model_found(name, model, now_ms()))
+            case do.SaveModel() | do.KeepModel() | do.LoadModel() | do.ServeModel():
+                self._model_desk.perform(effect)
             case do.ServeBlocks(to, first, last):
                 response = sync.make_response(parts.store.blocks(first, last))
                 self._send(to, wire.encode_sync_frame(response))
-            case do.ServeModel(to, name):
-                model_data = parts.models.map_file(name)
-                if model_data is not None:
-                    self._send_blob(do.SendBlob(to, wire.encode_header(wire.ModelHeader(name)), model_data))
             case do.StartWork() | do.ComputeSum() | do.ComputeRound():
                 self._start_long(effect)
             case _:
@@ -348,12 +346,12 @@ class Reactor:
                 self._nursery.start_soon(self._work, study, number, job)
             case do.ComputeSum(study, round_, number, sum_job):
                 self._compute(
-                    is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), "computed",
+                    is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), f"computed-{type(sum_job).__name__}",
                     lambda result: self.core.computed_sum(study, round_, number, result, now_ms()),
                 )
-            case do.ComputeRound(study, number, round_job):
+            case do.ComputeRound(study, number, inner):
                 self._compute(
-                    is_short_round(round_job), lambda: round_jobs.run(round_job), "computed",
+                    is_short_round(inner), lambda: round_jobs.run(inner), f"computed-{type(inner).__name__}",
                     lambda result: self.core.computed_round(study, number, result, now_ms()),
                 )
             case _:

@@ -20,7 +20,7 @@ def is_short_sum(job: sum_jobs.Job) -> bool:
         case sum_jobs.CheckShares(_, dealt):
             return len(dealt) <= 8
         case sum_jobs.MaskInput():
-            return job.values.nbytes * len(job.points) <= SHORT_VECTOR_BYTES
+            return not callable(job.values) and job.values.nbytes * len(job.points) <= SHORT_VECTOR_BYTES
         case sum_jobs.SumChunks(chunks):
             return sum(len(part) for _, parts in chunks for part in parts) <= SHORT_VECTOR_BYTES
         case sum_jobs.Unmask():
@@ -35,7 +35,7 @@ def is_short_round(job: round_jobs.Job) -> bool:
     """Whether a job of a round is short."""
     match job:
         case round_jobs.MakeInput():
-            return len(job.delta or b"") <= SHORT_VECTOR_BYTES
+            return memoryview(job.delta or b"").nbytes <= SHORT_VECTOR_BYTES
         case round_jobs.Conclude():
             return job.total.nbytes <= SHORT_VECTOR_BYTES
         case round_jobs.DeriveChain():

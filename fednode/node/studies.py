@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.ids import MemberId, StudyId
+from fednode.learn.model_file import Draft
 from fednode.learn.spec import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.records import StudyStatus
@@ -16,8 +17,11 @@ from fednode.node.membership import due_report
 from fednode.proofs.coin import Chain
 from fednode.rounds.events import Effect, LedgerChanged, Note, Submit
 from fednode.rounds.ledger_view import SnapshotReader
-from fednode.rounds.machine import Place, RecordParts, StudyMachine
+from fednode.rounds.machine import StudyMachine
+from fednode.rounds.place import Place
 from fednode.rounds.terms import read_study
+from fednode.smpc.record import RecordParts
+from fednode.smpc.ring import Buffer
 
 NO_STUDY = StudyId(bytes(32))
 """Beside what a node submits for no study."""
@@ -39,6 +43,8 @@ class Site:
     load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
     derive_chain: Callable[[StudyId], Chain] = field(repr=False)
+    keep_input: Callable[[StudyId, int, Sequence[Buffer]], None] = field(repr=False)
+    new_draft: Callable[[], Draft] = field(repr=False)
     is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
 
 
@@ -109,7 +115,8 @@ class Studies:
         place = Place(
             site.chain_id, site.me, study, spec, site.data_path(spec.name, study), site.seal_key, site.entropy,
             site.unseal, lambda number: site.load_record(study, number), site.holds_message,
-            lambda: site.derive_chain(study),
+            lambda: site.derive_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
+            site.new_draft,
         )
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
         return []

@@ -12,10 +12,12 @@ Blobs are hashed by threads, in blocks, while the event loop goes on sending and
 from __future__ import annotations
 
 import mmap
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from time import thread_time_ns
 
 import trio
 from blake3 import blake3
@@ -33,24 +35,32 @@ class _Memory:
     """Memory for one blob, which costs nothing until it is about to be written.
 
     A `bytearray` would be filled with zeros first: 30 ms of the event loop for 100 MiB, and real memory for a blob
-    that is only promised. Pages are fetched many at a time, which takes a third of what the faults would; large pages
-    would be cheaper still on some machines, and cost twice as much where memory is fragmented.
+    that is only promised. Pages are fetched many at a time, which takes a third of what the faults would. Large pages
+    take half of that again on most machines, and twice as much where memory is fragmented: the first two blocks of a
+    blob try both, the others follow the cheaper one.
     """
 
-    __slots__ = ("_pages", "view")
+    __slots__ = ("_costs_ns", "_pages", "view")
 
     def __init__(self, size_bytes: int) -> None:
         self._pages: mmap.mmap | None = None
+        self._costs_ns: list[int] = []
         if size_bytes >= wire_limits.OFFERED_BLOB_BYTES:
             self._pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(bytearray(size_bytes) if self._pages is None else self._pages)
 
     def prepare(self, start: int, stop: int) -> None:
         """Fetch the pages between, if the system can; else each comes when it is written."""
-        if self._pages is not None:
-            start -= start % mmap.PAGESIZE
-            with suppress(OSError, ValueError):
-                self._pages.madvise(_MADV_POPULATE_WRITE, start, stop - start)
+        if self._pages is None or start == stop:
+            return
+        start -= start % mmap.PAGESIZE
+        has_tried_both, began_ns = len(self._costs_ns) == 2, thread_time_ns()
+        with suppress(OSError, ValueError):
+            if (self._costs_ns[0] < self._costs_ns[1]) if has_tried_both else not self._costs_ns:
+                self._pages.madvise(mmap.MADV_HUGEPAGE, start, stop - start)
+            self._pages.madvise(_MADV_POPULATE_WRITE, start, stop - start)
+        if not has_tried_both:
+            self._costs_ns.append((thread_time_ns() - began_ns) // (stop - start >> 12 or 1))
 
 
 _MADV_POPULATE_WRITE = 23
@@ -62,33 +72,39 @@ _threads = ThreadPoolExecutor(2, thread_name_prefix="blake3")
 
 
 class _Hash:
-    """A BLAKE3 that follows its data block by block, in a thread, while the caller goes on."""
+    """A BLAKE3 that follows its data, in a thread, while the caller goes on."""
 
-    __slots__ = ("_begun_bytes", "_digest", "_pending")
+    __slots__ = ("_begun_bytes", "_blocks", "_digest", "_drained")
 
     def __init__(self) -> None:
         self._digest = blake3()
         self._begun_bytes = 0
-        self._pending: Future[object] | None = None
+        self._blocks: deque[memoryview] = deque()
+        self._drained: Future[None] | None = None
 
-    async def advance(self, data: memoryview, end: int) -> None:
-        """Begin to hash up to `end`, once the block before is done; what is hashed must not change any more."""
-        await self._settle()
+    def advance(self, data: memoryview, end: int) -> None:
+        """Hash up to `end` as soon as what comes before is hashed; what is hashed must not change any more."""
         block = data[self._begun_bytes : end]
         self._begun_bytes = end
-        if len(block) < wire_limits.INLINE_HASH_BYTES:
+        is_idle = self._drained is None or (self._drained.done() and not self._blocks)
+        if is_idle and len(block) < wire_limits.INLINE_HASH_BYTES:
             self._digest.update(block)
-        else:
-            self._pending = _threads.submit(self._digest.update, block)
+            return
+        self._blocks.append(block)
+        if self._drained is None or self._drained.done():
+            self._drained = _threads.submit(self._drain)
 
-    async def _settle(self) -> None:
-        if self._pending is not None and not self._pending.done():
-            await trio.to_thread.run_sync(self._pending.result)
-        self._pending = None
+    def _drain(self) -> None:
+        """Hash in a thread what was put down so far; one thread at a time does."""
+        while self._blocks:
+            self._digest.update(self._blocks.popleft())
 
     async def digest(self) -> bytes:
         """Return the hash of everything up to the last `end`."""
-        await self._settle()
+        while self._drained is not None:
+            if not self._drained.done():
+                await trio.to_thread.run_sync(self._drained.result)
+            self._drained = _threads.submit(self._drain) if self._blocks else None
         return bytes(self._digest.digest())
 
 
@@ -104,16 +120,36 @@ class PartialBlob:
         self.hash = _Hash()
         self.received_bytes = 0
 
-    def next_block(self) -> memoryview:
-        """Return memory for the next data, a block at most; what of it was filled is added to `received_bytes`."""
+    def prepare(self) -> int:
+        """Make memory ready for a block of what comes next; return where the block ends."""
         stop = min(len(self.data), self.received_bytes + wire_limits.HASH_BLOCK_BYTES)
         self._memory.prepare(self.received_bytes, stop)
-        return self.data[self.received_bytes : stop]
+        return stop
 
     async def prefix_digest(self) -> bytes:
         """Return the hash of what is here."""
-        await self.hash.advance(self.data, self.received_bytes)
+        self.hash.advance(self.data, self.received_bytes)
         return await self.hash.digest()
+
+
+class _BlobTarget(Target):
+    """The memory of a blob from where it stands; block by block it is made ready before and hashed behind."""
+
+    __slots__ = ("_blob", "_stop")
+
+    def __init__(self, blob: PartialBlob) -> None:
+        super().__init__(blob.data[blob.received_bytes :])
+        self._blob = blob
+        self._stop = blob.prepare()
+
+    def advance(self, count: int) -> None:
+        """The next `count` bytes are there: no turn of the loop, so that what follows them finds its place too."""
+        blob = self._blob
+        blob.received_bytes += count
+        if blob.received_bytes >= self._stop:
+            blob.hash.advance(blob.data, blob.received_bytes)
+            self._stop = blob.prepare()
+        super().advance(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +214,9 @@ class BlobSender:
             return
         hashed = _Hash()
         if answer.have_bytes:
-            await hashed.advance(blob.data, answer.have_bytes)
+            hashed.advance(blob.data, answer.have_bytes)
         start = answer.have_bytes if await hashed.digest() == answer.digest else 0
-        await hashed.advance(blob.data, len(blob.data))
+        hashed.advance(blob.data, len(blob.data))
         await self._stream.write(framing.blob_start(start))
         await self._write(blob.data[start:])
         await self._stream.write(await hashed.digest())
@@ -252,13 +288,7 @@ class BlobReceiver:
         return header, data
 
     async def _receive_rest(self, blob: PartialBlob) -> memoryview | None:
-        while blob.received_bytes < len(blob.data):
-            target = Target(blob.next_block())
-            try:
-                await self._reader.fill(target)
-            finally:
-                blob.received_bytes += target.filled_bytes
-            await blob.hash.advance(blob.data, blob.received_bytes)
+        await self._reader.fill(_BlobTarget(blob))
         fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == await blob.hash.digest()
         return blob.data if fits else None
 

@@ -21,6 +21,9 @@ from fednode.p2p.stream import Target
 if TYPE_CHECKING:
     from fednode.p2p.libp2p_muxer import MemberYamux
 
+DEADLINE_STEPS = 64
+"""A writer's deadline is moved by such a part of its patience or not at all: for every piece it would cost too much."""
+
 GAVE_UP = "the peer takes too little of what it is sent"
 
 
@@ -121,7 +124,9 @@ class MemberStream(YamuxStream):
         with trio.CancelScope() as patience:
             async with self._turn:
                 while view:
-                    patience.deadline = trio.current_time() + wire_limits.WRITE_STALL_S
+                    latest = trio.current_time() + wire_limits.WRITE_STALL_S
+                    if abs(latest - patience.deadline) > wire_limits.WRITE_STALL_S / DEADLINE_STEPS:
+                        patience.deadline = latest
                     await self._wait_for_window()
                     count = min(len(view), self.send_window, wire_limits.LARGE_PIECE_BYTES)
                     self.send_window -= count

@@ -333,7 +333,7 @@ class _Libp2pHost:
     # --- construction
 
     def _build(self, writers: trio.Nursery) -> None:
-        noise = MemberNoise(self._key_pair, self.mesh.why_refused, writers.start_soon)
+        noise = MemberNoise(self._key_pair, self.mesh.why_refused, writers.start_soon, self.mesh.traffic)
         muxers = cast(
             TMuxerOptions,  # in the order in which we offer them; what the other side does not know is passed over
             {

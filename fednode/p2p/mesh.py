@@ -27,6 +27,7 @@ from fednode.p2p.network import (
     Refused,
 )
 from fednode.p2p.queues import Blob, BlobOutbox, Inbox, Outbox
+from fednode.p2p.records import Traffic
 from fednode.p2p.stream import Stream
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Mesh:
         self._announcements: deque[bytes] = deque()
         self._announced = trio.Event()
         self._counters: Counter[str] = Counter()
+        self.traffic = Traffic()
         self._nursery: trio.Nursery | None = None
         self._listening: tuple[str, ...] = ()
 
@@ -159,8 +161,9 @@ class Mesh:
         self._plans_changed.set()
 
     def counters(self) -> Mapping[str, int]:
-        """Return what was dropped and why."""
-        return dict(self._counters)
+        """Return what was dropped and why, and how much went over the line."""
+        traffic = self.traffic
+        return dict(self._counters, bytes_sent=traffic.sent_bytes, bytes_received=traffic.received_bytes)
 
     async def receive(self) -> NetworkEvent:
         """Return the next event, taking the peers in turn."""

@@ -138,6 +138,7 @@ class Network(Protocol):
     def counters(self) -> Mapping[str, int]:
         """Return what was dropped and why, since the start; a name appears with its first count, values only grow.
 
+        Always there: `bytes_sent` and `bytes_received`, of all connections, as they went through the sockets.
         Ours: `send_refused`, `outbox_full`, `blob_outbox_full`, `announcements_full`, `frames_lost_on_disconnect`,
         `blobs_lost_on_disconnect`, `dials_failed`. A peer's: `inbox_full`, `frames_over_quota`, `blobs_refused`,
         `blobs_broken`, `announcements_refused`, `misbehaviour`, `dropped_peers`, `connections_refused`,

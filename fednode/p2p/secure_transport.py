@@ -12,7 +12,6 @@ waits while it holds the muxer's lock.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import islice
@@ -37,22 +36,12 @@ from multiaddr import Multiaddr
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.records import MAX_PLAIN_BYTES, TAG_BYTES, RecordCipher, RecordSink
-
-SOCKET_READ_BYTES = 512 * 1024
+from fednode.p2p.records import MAX_PLAIN_BYTES, MAX_SEALED_BYTES, TAG_BYTES, RecordCipher, RecordSink, Scratch, Traffic
 
 MAX_PARTS = 64
 """Pieces handed to the kernel in one call; it takes 1024 at most."""
 
-
-class _Scratch(threading.local):
-    """Where all connections of an event loop receive: filled and decrypted without a turn of the loop between."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(SOCKET_READ_BYTES))
-
-
-_scratch = _Scratch()
+_scratch = Scratch()
 
 WhyRefused = Callable[[PeerId], str | None]
 Spawn = Callable[[Callable[[], Coroutine[object, object, None]]], None]
@@ -92,7 +81,7 @@ class PeerDoesNotRead(ConnectionClosedError):
 class NoiseSession(BaseSession):
     """An encrypted connection whose reads and writes are buffered."""
 
-    def __init__(self, inner: SecureSession, raw: IRawConnection, spawn: Spawn) -> None:
+    def __init__(self, inner: SecureSession, raw: IRawConnection, spawn: Spawn, traffic: Traffic) -> None:
         super().__init__(
             local_peer=inner.local_peer,
             local_private_key=inner.local_private_key,
@@ -104,6 +93,7 @@ class NoiseSession(BaseSession):
         self._raw = raw
         self._socket = raw if isinstance(raw, SocketConnection) else None
         self._spawn = spawn
+        self._traffic = traffic
         self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
         self._opener = RecordCipher(keys.cipher_state_decrypt.k)
         self._part = b""
@@ -156,7 +146,8 @@ class NoiseSession(BaseSession):
     async def _read_socket(self) -> memoryview | None:
         """Return what came in behind the part of a record that was there; None at the end of the connection."""
         if self._socket is None:
-            data = await self._raw.read(SOCKET_READ_BYTES)
+            data = await self._raw.read(len(_scratch.view))
+            self._traffic.received_bytes += len(data)
             return memoryview(self._part + data) if data else None
         count = None
         while count is None:
@@ -165,6 +156,7 @@ class NoiseSession(BaseSession):
             scratch = _scratch.view
             scratch[:start] = self._part
             count = self._socket.read_into(scratch[start:])
+        self._traffic.received_bytes += count
         return scratch[: start + count] if count else None
 
     async def _pump(self) -> bool:
@@ -258,18 +250,29 @@ class NoiseSession(BaseSession):
             raise ConnectionClosedError("connection closed")
         if body and len(data) + len(body) <= MAX_PLAIN_BYTES:
             data, body = b"".join((data, body)), b""
+        sealed, used = _scratch.sealed, 0
         for view in (memoryview(data), memoryview(body)):
             for start in range(0, len(view), MAX_PLAIN_BYTES):
-                record = self._sealer.seal(view[start : start + MAX_PLAIN_BYTES])
-                self._unwritten += (len(record).to_bytes(2, "big"), record)
-                self._unwritten_bytes += 2 + len(record)
-                self._queued_bytes += 2 + len(record)
-        if not self._is_flushing:
-            self._write_some()
+                if len(sealed) - used < MAX_SEALED_BYTES:
+                    self._hand_over(sealed[:used])
+                    used = 0
+                used += self._sealer.seal_into(view[start : start + MAX_PLAIN_BYTES], sealed[used:])
+        self._hand_over(sealed[:used])
         if self._unwritten_bytes > wire_limits.MAX_UNWRITTEN_BYTES_PER_LINK:
             self._closed = True
             self._spawn(self.abort)
             raise PeerDoesNotRead("the peer does not read")
+
+    def _hand_over(self, text: memoryview) -> None:
+        """Write records at once, if none wait before them; keep a copy of what the kernel does not take."""
+        self._queued_bytes += len(text)
+        if self._socket is not None and not self._unwritten and not self._is_flushing:
+            sent = self._socket.try_write((text,))
+            self._traffic.sent_bytes += sent
+            text = text[sent:]
+        if text:
+            self._unwritten.append(bytes(text))
+            self._unwritten_bytes += len(text)
 
     def _write_some(self) -> None:
         """Hand the kernel what it takes at once."""
@@ -281,6 +284,7 @@ class NoiseSession(BaseSession):
             if not sent:
                 return
             self._unwritten_bytes -= sent
+            self._traffic.sent_bytes += sent
             while sent:
                 part = waiting[0]
                 if sent < len(part):
@@ -304,6 +308,7 @@ class NoiseSession(BaseSession):
                     self._unwritten.clear()
                     await self._raw.write(batch)
                     self._unwritten_bytes -= len(batch)
+                    self._traffic.sent_bytes += len(batch)
                 if self._unwritten_bytes < wire_limits.WRITE_MARK_BYTES:
                     self._wake_writers()
         except (ConnectionClosedError, RawConnError):
@@ -360,10 +365,13 @@ class NoiseSession(BaseSession):
 class MemberNoise(NoiseTransport):
     """Noise that admits only whom `why_refused` lets through, inbound and outbound."""
 
-    def __init__(self, key_pair: KeyPair, why_refused: WhyRefused, spawn: Spawn) -> None:
+    def __init__(
+        self, key_pair: KeyPair, why_refused: WhyRefused, spawn: Spawn, traffic: Traffic | None = None
+    ) -> None:
         super().__init__(key_pair, noise_privkey=create_x25519_key_pair().private_key)
         self._why_refused = why_refused
         self._spawn = spawn
+        self._traffic = Traffic() if traffic is None else traffic
 
     async def _admit(self, secured: ISecureConn, raw: IRawConnection) -> ISecureConn:
         inner = cast(SecureSession, secured)
@@ -371,7 +379,7 @@ class MemberNoise(NoiseTransport):
         if reason is not None:
             await raw.close()
             raise MemberRefused(reason)
-        return NoiseSession(inner, raw, self._spawn)
+        return NoiseSession(inner, raw, self._spawn, self._traffic)
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         """Answer a handshake, then admit or refuse its peer."""

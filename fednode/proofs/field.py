@@ -1,8 +1,8 @@
 """The field F of p = 2^64 - 2^32 + 1 elements on numpy vectors (VDAF's Field64).
 
 Elements are uint64 arrays of any shape with values in [0, p); every function takes and returns such arrays. Scalars
-are Python integers. 2^64 = 2^32 - 1 and 2^96 = -1 modulo p make the reduction of a product three additions; 2^32
-divides p - 1, so there are roots of unity for polynomials of any length met here.
+are Python integers. 2^32 divides p - 1, so there are roots of unity for polynomials of any length met here. The
+arithmetic itself is `kernels.field`.
 Source: draft-irtf-cfrg-vdaf, section 6.1 (parameters and generator).
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import AesCtr
+from fednode.kernels import field as kernels
 
 FieldVector = NDArray[np.uint64]
 MODULUS: Final = 2**64 - 2**32 + 1
@@ -27,11 +28,8 @@ ROOT_ORDER_BITS: Final = 32
 
 _P: Final = np.uint64(MODULUS)
 _EPSILON: Final = np.uint64(2**32 - 1)
-"""2^64 modulo p; also the mask of the low half of a word."""
-_HALF: Final = np.uint64(32)
+"""2^64 modulo p."""
 _ONE: Final = np.uint64(1)
-_STEP: Final = 1 << 14
-"""Elements of a block (128 KiB): what is computed with it stays in cache."""
 
 
 def from_integers(values: Sequence[int] | NDArray[np.int64]) -> FieldVector:
@@ -54,9 +52,7 @@ def is_canonical(values: FieldVector) -> bool:
 
 def add(a: FieldVector, b: FieldVector) -> FieldVector:
     """Return a + b."""
-    total = a + b
-    total += _EPSILON * (total < a)  # 2^64 was lost; what is added cannot carry again as a, b < p
-    return _below(total)
+    return kernels.add(*_paired(a, b))
 
 
 def negate(a: FieldVector) -> FieldVector:
@@ -66,66 +62,43 @@ def negate(a: FieldVector) -> FieldVector:
 
 def subtract(a: FieldVector, b: FieldVector) -> FieldVector:
     """Return a - b."""
-    difference = a - b
-    difference -= _EPSILON * (a < b)  # 2^64 too much: take 2^32 - 1, so that p was added
-    return difference
+    return kernels.subtract(*_paired(a, b))
 
 
 def multiply(a: FieldVector, b: FieldVector) -> FieldVector:
     """Return a * b."""
-    a_low, a_high, b_low, b_high = a & _EPSILON, a >> _HALF, b & _EPSILON, b >> _HALF
-    low = a_low * b_low
-    middle = a_low * b_high + (low >> _HALF)
-    other = a_high * b_low + (middle & _EPSILON)
-    high = a_high * b_high + (middle >> _HALF) + (other >> _HALF)
-    return _reduce((other << _HALF) | (low & _EPSILON), high)
+    return kernels.multiply(*_paired(a, b))
 
 
 def scale(a: FieldVector, factor: int) -> FieldVector:
     """Return a times an integer of any size."""
-    return multiply(a, np.uint64(factor % MODULUS).reshape(1))
+    return kernels.multiply(np.ascontiguousarray(a), np.array([factor % MODULUS], FIELD))
 
 
-def _reduce(low: FieldVector, high: FieldVector) -> FieldVector:
-    """Return low + 2^64 high: 2^64 = 2^32 - 1 takes the lower half of `high`, 2^96 = -1 its upper half."""
-    top = high >> _HALF
-    kept = low - top
-    kept -= _EPSILON * (low < top)
-    middle = (high & _EPSILON) * _EPSILON
-    kept += middle
-    kept += _EPSILON * (kept < middle)
-    return _below(kept)
-
-
-def _below(values: FieldVector) -> FieldVector:
-    values -= _P * (values >= _P)
-    return values
+def _paired(a: FieldVector, b: FieldVector) -> tuple[FieldVector, FieldVector]:
+    """Return both in one shape, as the kernels take them; a single element stays one."""
+    if a.shape != b.shape and (b.size != 1 or b.ndim > a.ndim):
+        a, b = np.broadcast_arrays(a, b)
+    return np.ascontiguousarray(a), np.ascontiguousarray(b)
 
 
 def total(values: FieldVector, axis: int = -1) -> FieldVector:
-    """Return the sum along an axis of fewer than 2^32 elements."""
-    low = (values & _EPSILON).sum(axis=axis, dtype=FIELD, keepdims=True)
-    high = (values >> _HALF).sum(axis=axis, dtype=FIELD, keepdims=True) + (low >> _HALF)
-    summed = _reduce((high << _HALF) | (low & _EPSILON), high >> _HALF)
-    return summed.squeeze(axis)
+    """Return the sum along an axis of fewer than 2^31 elements."""
+    return dot(np.moveaxis(values, axis, -1), np.ones(values.shape[axis], FIELD))
 
 
 def dot(a: FieldVector, b: FieldVector, axis: int = -1) -> FieldVector:
     """Return the sum of products along an axis, shapes broadcast."""
-    return total(multiply(a, b), axis)
+    if b.ndim > 1 or axis != -1:
+        return total(multiply(a, b), axis)
+    rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
+    return kernels.dot(rows, np.ascontiguousarray(b)).reshape(a.shape[:-1])
 
 
 def combine(weights: FieldVector, rows: FieldVector) -> FieldVector:
-    """Return weights @ rows: weights (n, m) or (m,), rows (m, d); memory of the result and a few small blocks."""
-    if weights.ndim == 1:
-        return combine(weights[None], rows).reshape(-1)
-    combined = np.zeros((weights.shape[0], rows.shape[1]), FIELD)
-    width = max(1, _STEP // max(1, len(weights)))
-    for start in range(0, rows.shape[1], width):
-        block = combined[:, start : start + width]
-        for factors, row in zip(weights.T, rows, strict=True):
-            block[:] = add(block, multiply(factors[:, None], row[None, start : start + width]))
-    return combined
+    """Return weights @ rows: weights (n, m) or (m,), rows (m, d)."""
+    combined = kernels.combine(np.ascontiguousarray(np.atleast_2d(weights)), np.ascontiguousarray(rows))
+    return combined if weights.ndim == 2 else combined[0]
 
 
 def inverse(value: int) -> int:
@@ -133,15 +106,9 @@ def inverse(value: int) -> int:
     return pow(value, -1, MODULUS)
 
 
-def powers(base: int, count: int) -> FieldVector:
-    """Return 1, base, base^2, ... (count elements), by doubling."""
-    result = np.ones(count, FIELD)
-    done = 1
-    while done < count:
-        step = min(done, count - done)
-        result[done : done + step] = scale(result[:step], pow(base, done, MODULUS))
-        done += step
-    return result
+def powers(base: int, count: int, first: int = 1) -> FieldVector:
+    """Return first * (1, base, base^2, ...), count elements."""
+    return kernels.powers(first % MODULUS, base % MODULUS, count)
 
 
 def root_of_unity(order: int) -> int:
@@ -164,17 +131,18 @@ def interpolate_at_roots(values: FieldVector) -> FieldVector:
 
 
 def _transform(values: FieldVector, root: int) -> FieldVector:
-    """The number theoretic transform (Cooley and Tukey 1965), all transforms of one length at a time.
+    """The number theoretic transform (Cooley and Tukey 1965) along the last axis."""
+    size = values.shape[-1]
+    rows = np.ascontiguousarray(values).reshape(-1, size)
+    return kernels.transform(rows, _half_turn(size, root)).reshape(values.shape)
 
-    Column c of `work` holds the values of the polynomial of the coefficients c, c + columns, c + 2 columns, ...
-    """
-    work = values[..., None, :]
-    while work.shape[-1] > 1:
-        half = work.shape[-1] // 2
-        turns = powers(pow(root, half, MODULUS), work.shape[-2])[:, None]
-        even, odd = work[..., :half], multiply(work[..., half:], turns)
-        work = np.concatenate([add(even, odd), subtract(even, odd)], axis=-2)
-    return work[..., 0].copy()
+
+@lru_cache(maxsize=16)
+def _half_turn(size: int, root: int) -> FieldVector:
+    """Return the first half of the powers of a root of unity of order `size`."""
+    roots = powers(root, size // 2)
+    roots.setflags(write=False)
+    return roots
 
 
 @lru_cache(maxsize=16)
@@ -230,4 +198,6 @@ def from_bytes(data: bytes | memoryview, count: int) -> FieldVector | None:
     if len(data) != count * ELEMENT_BYTES:
         return None
     values = np.frombuffer(data, FIELD)
+    if not values.flags.aligned:
+        values = values.copy()
     return values if is_canonical(values) else None

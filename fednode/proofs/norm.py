@@ -179,15 +179,18 @@ def opening_of(statement: Statement, bits: FieldVector, dealers: int) -> FieldVe
     return np.concatenate([entries_of(statement, bits, dealers), weight_of(statement, bits)])
 
 
-def _pairs_of(statement: Statement, bits: FieldVector, joint: int) -> tuple[FieldVector, FieldVector]:
-    """Return the left and right factors of all products, (calls, PAIRS) each, filled up with zeros."""
+def _pairs_of(statement: Statement, bits: FieldVector, joint: tuple[int, ...]) -> list[tuple[FieldVector, FieldVector]]:
+    """Return the left and right factors of all products, (calls, PAIRS) each, filled up with zeros, per challenge."""
     entries, weight = entries_of(statement, bits), weight_of(statement, bits)
-    weights = field.scale(field.powers(joint, bits.size), joint)
-    left = [field.multiply(weights, bits), entries, field.scale(weight, -statement.kappa2)]
-    right = [field.subtract(bits, np.ones(1, FIELD)), entries, weight]
     spare = np.zeros(statement.calls * PAIRS - bits.size - entries.size - 1, FIELD)
     shape = (statement.calls, PAIRS)
-    return np.concatenate([*left, spare]).reshape(shape), np.concatenate([*right, spare]).reshape(shape)
+    right = np.concatenate([field.subtract(bits, np.ones(1, FIELD)), entries, weight, spare]).reshape(shape)
+    squares = [entries, field.scale(weight, -statement.kappa2), spare]
+    pairs = []
+    for challenge in joint:
+        weights = field.powers(challenge, bits.size, challenge)
+        pairs.append((np.concatenate([field.multiply(weights, bits), *squares]).reshape(shape), right))
+    return pairs
 
 
 def _rest_of(statement: Statement, bits: FieldVector) -> FieldVector:
@@ -196,11 +199,16 @@ def _rest_of(statement: Statement, bits: FieldVector) -> FieldVector:
     return field.subtract(slack, field.from_integers([statement.kappa0]))
 
 
-def wires_of(left: FieldVector, right: FieldVector, seeds: FieldVector, size: int) -> FieldVector:
-    """Return the values of all wires, left ones first, at all roots: (2 * pairs, size)."""
-    inputs = np.concatenate([left, right], axis=1)
-    spare = np.zeros((size - 1 - len(inputs), inputs.shape[1]), FIELD)
-    return np.ascontiguousarray(np.concatenate([seeds[None], inputs, spare]).T)
+def inputs_of(left: FieldVector, right: FieldVector, seeds: FieldVector) -> FieldVector:
+    """Return the values of all wires, left ones first, at the first roots: seeds, then calls; (calls + 1, wires)."""
+    return np.concatenate([seeds[None], np.concatenate([left, right], axis=1)])
+
+
+def wires_of(inputs: FieldVector, size: int) -> FieldVector:
+    """Return the values of all wires at all roots, zero behind the calls: (wires, size)."""
+    wires = np.zeros((inputs.shape[1], size), FIELD)
+    wires[:, : len(inputs)] = inputs.T
+    return wires
 
 
 def gadget_polynomial(wires: FieldVector) -> FieldVector:
@@ -212,13 +220,20 @@ def gadget_polynomial(wires: FieldVector) -> FieldVector:
 
 
 def query_gadget(
-    wires: FieldVector, coefficients: FieldVector, calls: int, point: int
+    inputs: FieldVector, coefficients: FieldVector, size: int, point: int
 ) -> tuple[FieldVector, FieldVector, FieldVector]:
     """Return the wires at the point, p at the point (1,) and the sum of p over the calls (1,)."""
-    size = wires.shape[1]
-    at_point = field.dot(wires, field.lagrange_at_roots(size, point))
-    value = field.dot(coefficients, field.powers(point, coefficients.size)).reshape(1)
-    return at_point, value, field.dot(coefficients, _call_sums(size, calls)).reshape(1)
+    at_point = field.combine(field.lagrange_at_roots(size, point)[: len(inputs)], inputs)
+    value = field.dot(coefficients, _powers_of(point, coefficients.size)).reshape(1)
+    return at_point, value, field.dot(coefficients, _call_sums(size, len(inputs) - 1)).reshape(1)
+
+
+@lru_cache(maxsize=8)
+def _powers_of(challenge: int, count: int) -> FieldVector:
+    """Return the powers of a query challenge, which is the same for all dealers."""
+    powers = field.powers(challenge, count)
+    powers.setflags(write=False)
+    return powers
 
 
 @lru_cache(maxsize=8)
@@ -236,9 +251,9 @@ def _call_sums(size: int, calls: int) -> FieldVector:
 def prove(statement: Statement, bits: FieldVector, joint: tuple[int, ...], entropy: Entropy) -> FieldVector:
     """Return the proof to share, (proof_length,). It is as secret as the bits."""
     parts = []
-    for challenge in joint:
+    for left, right in _pairs_of(statement, bits, joint):
         drawn = field.expand(entropy.random_bytes(16), 2 * PAIRS + 1)
-        wires = wires_of(*_pairs_of(statement, bits, challenge), drawn[:-1], statement.size)
+        wires = wires_of(inputs_of(left, right, drawn[:-1]), statement.size)
         parts += [drawn[:-1], gadget_polynomial(wires), drawn[-1:]]
     return np.concatenate(parts)
 
@@ -249,13 +264,13 @@ def query(
     """Return a holder's answer from its two shares: wires, p, the equation and the dealing, per repetition."""
     if bits.size != statement.length or proof.size != statement.proof_length:
         raise ValueError("the shares do not belong to the statement")
-    dealt, answer = np.concatenate([bits, proof]), []
-    for at, part in enumerate(proof.reshape(REPETITIONS, -1)):
+    dealt, rest, answer = np.concatenate([bits, proof]), _rest_of(statement, bits), []
+    parts, pairs = proof.reshape(REPETITIONS, -1), _pairs_of(statement, bits, joint)
+    for part, (left, right), point, factor in zip(parts, pairs, challenges.points, challenges.factors, strict=True):
         seeds, coefficients, blind = part[: 2 * PAIRS], part[2 * PAIRS : -1], part[-1:]
-        wires = wires_of(*_pairs_of(statement, bits, joint[at]), seeds, statement.size)
-        at_point, value, total = query_gadget(wires, coefficients, statement.calls, challenges.points[at])
-        mixed = field.dot(dealt, field.powers(challenges.factors[at], dealt.size)).reshape(1)
-        answer += [at_point, value, field.add(total, _rest_of(statement, bits)), field.add(mixed, blind)]
+        at_point, value, total = query_gadget(inputs_of(left, right, seeds), coefficients, statement.size, point)
+        mixed = field.dot(dealt, _powers_of(factor, dealt.size)).reshape(1)
+        answer += [at_point, value, field.add(total, rest), field.add(mixed, blind)]
     return np.concatenate(answer)
 
 

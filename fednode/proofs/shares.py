@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,6 @@ from fednode.proofs.field import (
     expand,
     from_bytes,
     inverse,
-    is_canonical,
     powers,
     to_bytes,
 )
@@ -69,7 +69,7 @@ def deal_vector(secrets: FieldVector, degree: int, holders: Sequence[int], entro
     known = np.stack([secrets, *(expand(key, secrets.size) for key in keys.values())])
     rest = order[degree:]
     points = (0, *order[:degree])
-    shares = combine(np.array([lagrange(points, holder) for holder in rest], FIELD), known)
+    shares = combine(_extension(points, tuple(rest)), known)
     return DealtVector(secrets.size, keys | {holder: to_bytes(row) for holder, row in zip(rest, shares, strict=True)})
 
 
@@ -88,15 +88,35 @@ def open_box(box: bytes, length: int, is_key: bool) -> FieldVector | None:
 @lru_cache(maxsize=4096)
 def lagrange(points: tuple[int, ...], at: int) -> tuple[int, ...]:
     """Return weights l_k with p(at) = sum l_k p(points[k]) for every polynomial of degree < len(points)."""
-    weights = []
+    if at in points:
+        return tuple(int(point == at) for point in points)
+    whole = 1
     for point in points:
-        above = below = 1
+        whole = whole * (at - point) % MODULUS
+    return tuple(
+        whole * inverse((at - point) * below) % MODULUS for point, below in zip(points, _gaps(points), strict=True)
+    )
+
+
+@lru_cache(maxsize=256)
+def _gaps(points: tuple[int, ...]) -> tuple[int, ...]:
+    """Return for each point the product of its differences to the others."""
+    products = []
+    for point in points:
+        product = 1
         for other in points:
             if other != point:
-                above = above * (at - other) % MODULUS
-                below = below * (point - other) % MODULUS
-        weights.append(above * inverse(below) % MODULUS)
-    return tuple(weights)
+                product = product * (point - other) % MODULUS
+        products.append(product)
+    return tuple(products)
+
+
+@lru_cache(maxsize=64)
+def _extension(points: tuple[int, ...], others: tuple[int, ...]) -> FieldVector:
+    """Return the matrix that takes values at `points` to those at `others`; all dealers of an attempt need the same."""
+    weights = np.array([lagrange(points, other) for other in others], FIELD).reshape(len(others), len(points))
+    weights.setflags(write=False)
+    return weights
 
 
 # --- the decoding rule ------------------------------------------------------------------------------------------
@@ -118,20 +138,29 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     """
     if 2 * needed - members <= degree or len(answers) > members:
         raise ValueError(f"{needed} of {members} answers do not determine a polynomial of degree {degree}")
-    left = sorted(member for member, answer in answers.items() if is_canonical(answer))
+    left = tuple(sorted(answers))
+    if len(left) < needed:
+        return None
+    rows = np.stack([answers[member] for member in left])
+    left, rows = _select(left, rows, (rows < np.uint64(MODULUS)).all(axis=1).tolist())
     while len(left) >= needed:
-        rows = np.stack([answers[member] for member in left])
         matrix = np.column_stack([dot(rows, powers(_mixer(rows), rows.shape[1])), rows])
         wrong = _find_conflict(matrix, left, degree)
         if wrong is None:
-            weights = np.array(lagrange(tuple(left[: degree + 1]), 0), FIELD)
-            return Decoded(combine(weights, rows[: degree + 1]), tuple(left))
-        column = {member: int(value) for member, value in zip(left, matrix[:, wrong], strict=True)}
+            return Decoded(combine(_extension(left[: degree + 1], (0,)), rows[: degree + 1])[0], left)
+        column = dict(zip(left, matrix[:, wrong].tolist(), strict=True))
         polynomial = decode_values(column, degree, needed)
         if polynomial is None:
             return None
-        left = [member for member in left if evaluate(polynomial, member) == column[member]]
+        left, rows = _select(left, rows, [evaluate(polynomial, member) == column[member] for member in left])
     return None
+
+
+def _select(
+    members: tuple[int, ...], rows: FieldVector, is_kept: list[bool]
+) -> tuple[tuple[int, ...], FieldVector]:
+    """Return the members that are kept and their rows."""
+    return tuple(compress(members, is_kept)), rows if all(is_kept) else rows[is_kept]
 
 
 def _mixer(rows: FieldVector) -> int:
@@ -143,13 +172,10 @@ def _mixer(rows: FieldVector) -> int:
     return int.from_bytes(sha256(to_bytes(rows.reshape(-1)))[:8], "little") % MODULUS
 
 
-def _find_conflict(matrix: FieldVector, members: Sequence[int], degree: int) -> int | None:
+def _find_conflict(matrix: FieldVector, members: tuple[int, ...], degree: int) -> int | None:
     """Return the first coordinate in which the rows do not lie on one polynomial, or None."""
-    base = tuple(members[: degree + 1])
-    rest = members[degree + 1 :]
-    if not rest:
-        return None
-    expected = combine(np.array([lagrange(base, member) for member in rest], FIELD), matrix[: degree + 1])
+    base, rest = members[: degree + 1], members[degree + 1 :]
+    expected = combine(_extension(base, rest), matrix[: degree + 1])
     conflicts = (expected != matrix[degree + 1 :]).any(axis=0)
     return int(conflicts.argmax()) if conflicts.any() else None
 

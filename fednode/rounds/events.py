@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fednode.ids import Hash
 from fednode.learn import jobs as work
-from fednode.learn.model_file import ModelFile
+from fednode.learn.model_file import Draft, StoredModel
 from fednode.ledger.bodies import Body
 from fednode.rounds.jobs import Job
 from fednode.rounds.ledger_view import Snapshot
@@ -40,7 +40,7 @@ class ModelLoaded:
     """A model asked for with `NeedModel` is in the local store."""
 
     hash: Hash
-    model: ModelFile = field(repr=False)
+    model: StoredModel = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,10 @@ class NeedModel:
 
 @dataclass(frozen=True, slots=True)
 class StoreModel:
-    """Keep a model file under its hash, durably, and serve it to members."""
+    """Give a finished model file the name of its hash, durably, and serve it to members."""
 
     hash: Hash
-    data: bytes = field(repr=False)
+    draft: Draft = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

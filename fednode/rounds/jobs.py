@@ -6,7 +6,7 @@ nor kept beyond the round's encrypted record. `Conclude` sees opened sums only, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -17,13 +17,15 @@ from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash
 from fednode.learn import lanes, merge
-from fednode.learn.model_file import ModelFile, write_model
+from fednode.learn.model_file import Draft, StoredModel, write_parts
+from fednode.learn.schema import Scaling
 from fednode.learn.spec import SCALE, UNIT, Layout, StudySpec
 from fednode.ledger.bodies import Metrics
 from fednode.ledger.records import RoundKind
 from fednode.proofs.coin import Chain
 from fednode.proofs.norm import Statement, statement_of
 from fednode.smpc.quantise import quantise
+from fednode.smpc.ring import Buffer, RingVector
 
 
 def vector_length(spec: StudySpec, kind: RoundKind) -> int:
@@ -43,16 +45,18 @@ def statement_for(spec: StudySpec, kind: RoundKind, weight_on_ledger: int) -> St
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MakeInput:
-    """Quantise a clipped update and append its metric lanes. Result: uint32 (vector_length,).
+    """Quantise a clipped update, append its metric lanes and put it on record. Result: uint32 (vector_length,).
 
     `delta`: float32 little-endian (d,), or None in rounds without an update; `lane_bytes`: uint32 little-endian.
+    `keep(values, weight)` returns when the vector is on the disk.
     """
 
     spec: StudySpec
     weight: int
-    delta: bytes | None = field(repr=False)
+    delta: Buffer | None = field(repr=False)
     lane_bytes: bytes = field(repr=False)
     entropy: Entropy = field(repr=False)
+    keep: Callable[[RingVector, int], None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,24 +64,26 @@ class Conclude:
     """Draw the conclusion from an opened sum. Result: `Conclusion`.
 
     `total` is int32 (vector_length,), `start` the model the round began with (None in the round of statistics).
+    A new model is written part by part into what `new_draft` returns; neither model is ever whole in memory.
     """
 
     spec: StudySpec
     study: bytes
     round_number: int
     kind: RoundKind
-    start: ModelFile | None = field(repr=False)
+    start: StoredModel | None = field(repr=False)
     total: NDArray[np.int32] = field(repr=False)
     weight: int
     members: int
+    new_draft: Callable[[], Draft] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Conclusion:
     """What this member votes for: a model (its file, if it is new) and metrics, or a reason why there is none."""
 
     model_hash: Hash
-    model_file: bytes | None = field(repr=False)
+    draft: Draft | None = field(repr=False)
     metrics: Metrics | None
     failure: str = ""
 
@@ -109,32 +115,34 @@ def run(job: Job) -> Result:
             assert_never(job)
 
 
-def _make_input(job: MakeInput) -> NDArray[np.uint32]:
-    metric_lanes = np.frombuffer(job.lane_bytes, "<u4").astype(np.uint32)
-    if job.delta is None:
-        return metric_lanes
-    update = np.frombuffer(job.delta, "<f4").astype(np.float32)
-    clip = job.spec.clip_q24 / UNIT
-    quantised = quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE)
-    return np.concatenate([quantised.view(np.uint32), metric_lanes])
+def _make_input(job: MakeInput) -> RingVector:
+    metric_lanes = np.frombuffer(job.lane_bytes, "<u4")
+    size = 0 if job.delta is None else memoryview(job.delta).nbytes // 4
+    values = np.empty(size + metric_lanes.size, np.uint32)
+    if job.delta is not None:
+        update = np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False)
+        clip = job.spec.clip_q24 / UNIT
+        quantised = quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE)
+        values[:size] = quantised.view(np.uint32)
+    values[size:] = metric_lanes
+    job.keep(values, job.weight)
+    return values
 
 
 def _conclude(job: Conclude) -> Conclusion:
     if job.kind is RoundKind.STATISTICS:
         statistics = lanes.decode_statistics(job.spec, job.total.view(np.uint32), job.members)
         scaling = lanes.scaling_from(statistics)
-        values = merge.initial_model(Layout.of(job.spec), job.study)
-        return _new_model(ModelFile(job.study, job.round_number, job.spec, scaling, values), None)
+        return _new_model(job, scaling, merge.initial_parts(Layout.of(job.spec), job.study), None)
     if job.start is None:
         raise AssertionError("a training round starts from a model")
     size = Layout.of(job.spec).size if job.kind is RoundKind.TRAINING else 0
     metrics = _read_metrics(job, size)
     if job.kind is RoundKind.CLOSING:
         return Conclusion(job.start.hash, None, metrics)
-    values = merge.merge(
-        job.start.values, job.total[:size].astype(np.int64), job.spec, job.weight, job.members
-    )
-    return _new_model(ModelFile(job.study, job.round_number, job.spec, job.start.scaling, values), metrics)
+    rule = merge.merge_rule(job.spec, job.weight, job.members)
+    parts = merge.merge_parts(job.start.parts(), job.total[:size], rule)
+    return _new_model(job, job.start.scaling, parts, metrics)
 
 
 def _read_metrics(job: Conclude, start: int) -> Metrics | None:
@@ -149,5 +157,9 @@ def _read_metrics(job: Conclude, start: int) -> Metrics | None:
     return Metrics(measured.rows, measured.correct, measured.loss_q16, measured.auc_ppm)
 
 
-def _new_model(model: ModelFile, metrics: Metrics | None) -> Conclusion:
-    return Conclusion(model.hash, write_model(model), metrics)
+def _new_model(
+    job: Conclude, scaling: Scaling, parts: Iterable[NDArray[np.int64]], metrics: Metrics | None
+) -> Conclusion:
+    draft = job.new_draft()
+    name = write_parts(draft, job.study, job.round_number, job.spec, scaling, parts)
+    return Conclusion(name, draft, metrics)

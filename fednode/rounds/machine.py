@@ -10,20 +10,17 @@ missing, so the first run, a restart in the middle of a round and a late return 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
 import numpy as np
 
-from fednode.crypto import Entropy
 from fednode.errors import StorageError
-from fednode.ids import NO_HASH, Hash, MemberId, StudyId
+from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import jobs as work
-from fednode.learn.merge import model_bytes
-from fednode.learn.model_file import ModelFile
-from fednode.learn.spec import StudySpec, weight_of
+from fednode.learn.model_file import StoredModel
+from fednode.learn.spec import weight_of
 from fednode.ledger.bodies import Outcome, Ready, Result
 from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.round_rules import weight_of_sum
@@ -32,38 +29,16 @@ from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, statement_for, vector_length
 from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, owes_result, sum_view
+from fednode.rounds.place import Place
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import messages as sm
+from fednode.smpc.record import Input, input_parts
+from fednode.smpc.ring import RingVector
 from fednode.smpc.session import Session
 
 MAX_WORK_FAILURES = 3
 """Rounds in a row in which the worker fails before this member stops announcing itself: it costs the others a timeout
 each time, and a restart after the cause is mended starts the count again."""
-
-RecordParts = Mapping[sm.RecordPart, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a machine is told about itself once. `data_path` is None where this hospital has no data for the study.
-
-    `load_record(round)` returns the decrypted parts of that round's record (empty if there is none);
-    `derive_chain()` makes this member's hash chain of the study from its seal secret, always the same one;
-    `holds_message(study)` says whether this node's pool holds a valid message of the study's open phase.
-    """
-
-    chain_id: bytes
-    me: MemberId
-    study: StudyId
-    spec: StudySpec
-    data_path: str | None
-    seal_key: bytes
-    entropy: Entropy = field(repr=False)
-    unseal: Callable[[bytes], bytes] = field(repr=False)
-    load_record: Callable[[int], RecordParts] = field(repr=False)
-    holds_message: Callable[[StudyId], bool] = field(repr=False)
-    derive_chain: Callable[[], Chain] = field(repr=False)
-
 
 @dataclass(slots=True)
 class Current:
@@ -71,6 +46,7 @@ class Current:
 
     number: int
     kind: RoundKind
+    params: sm.SumParams | None
     session: Session | None
     input_number: int | None = None
     train_rows: int = 0
@@ -89,13 +65,13 @@ class StudyMachine:
         self._snapshot: Snapshot | None = None
         self._current: Current | None = None
         self._next_number = 0
-        self._model: ModelFile | None = None
-        self._model_hash = NO_HASH  # as it came with the model: computing it again costs a millisecond a block
+        self._model: StoredModel | None = None
         self._wanted_model: Hash | None = None
         self._forgotten = -1
         self._check_number: int | None = None
         self._chain: Chain | None = None
         self._chain_number: int | None = None
+        self._concluding: int | None = None
         self._work_failures = 0
         self._working: set[int] = set()
         self.data_check: work.DataChecked | None = None
@@ -113,7 +89,7 @@ class StudyMachine:
                 return self._on_work(number, answer)
             case ev.ModelLoaded(hash_, model):
                 if hash_ == self._wanted_model:
-                    self._model, self._model_hash, self._wanted_model = model, hash_, None
+                    self._model, self._wanted_model = model, None
                 return self._advance()
             case ev.ComputeDone(number, result):
                 return self._on_computed(number, result)
@@ -185,11 +161,11 @@ class StudyMachine:
 
     def _open(self, ledger_round: RoundRecord) -> tuple[Current, list[ev.Effect]]:
         kind, place = kind_of(ledger_round), self._place
-        current = Current(ledger_round.number, kind, None)
+        current = Current(ledger_round.number, kind, None, None)
         if place.me not in ledger_round.expected or place.data_path is None:
             return current, []
         spec, number = place.spec, ledger_round.number
-        params = sm.SumParams(
+        params = current.params = sm.SumParams(
             place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
             terms_from_spec(spec).sum_rule, spec.weights == "public", partial(statement_for, spec, kind),
         )
@@ -207,8 +183,8 @@ class StudyMachine:
     def _fetch_model(self, snapshot: Snapshot) -> list[ev.Effect]:
         """Ask for the study's current model unless it is at hand: every member ends with the model."""
         wanted = Hash(snapshot.record.model_hash)
-        if wanted in (NO_HASH, self._wanted_model, self._model_hash):
-            return []
+        if wanted in (NO_HASH, self._wanted_model, self._model and self._model.hash) or self._concluding is not None:
+            return []  # what is being concluded is most likely this model
         self._wanted_model = wanted
         return [ev.NeedModel(wanted)]
 
@@ -259,14 +235,14 @@ class StudyMachine:
             job: work.Job = work.ComputeStatistics(place.spec, place.data_path)
         else:
             start = self._model
-            if start is None or self._model_hash != ledger_round.start_model:
+            if start is None or start.hash != ledger_round.start_model:
                 return []
-            values = model_bytes(start.values)
+            model = work.ModelAt(start.path, start.hash)
             if current.kind is RoundKind.CLOSING:
-                job = work.Evaluate(place.spec, start.scaling, values, place.data_path, False)
+                job = work.Evaluate(place.spec, start.scaling, model, place.data_path, False)
             else:
                 job = work.Train(
-                    place.spec, place.study, current.number, place.me, start.scaling, values, place.data_path
+                    place.spec, place.study, current.number, place.me, start.scaling, model, place.data_path
                 )
         current.input_number = self._number()
         return [self._start_work(current.input_number, job)]
@@ -277,12 +253,12 @@ class StudyMachine:
         if opened is None or current.concluding is not None or current.result is not None:
             return []
         start = self._model if current.kind is not RoundKind.STATISTICS else None
-        if current.kind is not RoundKind.STATISTICS and (start is None or self._model_hash != ledger_round.start_model):
+        if current.kind is not RoundKind.STATISTICS and (start is None or start.hash != ledger_round.start_model):
             return []
-        current.concluding = self._number()
+        current.concluding = self._concluding = self._number()
         job = Conclude(
             self._place.spec, self._place.study, current.number, current.kind, start, opened.values,
-            weight_of_sum(ledger_round.attempt), len(ledger_round.attempt.included),
+            weight_of_sum(ledger_round.attempt), len(ledger_round.attempt.included), self._place.new_draft,
         )
         return [ev.Compute(current.concluding, job)]
 
@@ -302,22 +278,27 @@ class StudyMachine:
             return self._on_failed_work("the worker took longer than the round waited; raise train_timeout_s") + (
                 self._advance()
             )
-        place = self._place
+        assert current.params is not None, "it came with the session"
+        place, keep = self._place, partial(self._keep_input, current.params)
         match answer:
             case work.StatisticsComputed(lanes):
-                job = MakeInput(place.spec, 1, None, lanes, place.entropy)
+                job = MakeInput(place.spec, 1, None, lanes, place.entropy, keep)
             case work.Evaluated(_, lanes):
-                job = MakeInput(place.spec, 1, None, lanes, place.entropy)
+                job = MakeInput(place.spec, 1, None, lanes, place.entropy, keep)
             case work.Trained() as trained:
                 current.train_rows = trained.train_rows
                 weight = weight_of(place.spec, trained.train_rows)
-                job = MakeInput(place.spec, weight, trained.delta, trained.metric_lanes, place.entropy)
+                job = MakeInput(place.spec, weight, trained.delta, trained.metric_lanes, place.entropy, keep)
             case _:
                 text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
                 return self._on_failed_work(f"round {current.number}: the worker failed: {text}")
         self._work_failures, self.problem = 0, None
         current.input_number = self._number()
         return [ev.Compute(current.input_number, job)]
+
+    def _keep_input(self, params: sm.SumParams, values: RingVector, weight: int) -> None:
+        """Put this round's vector on record; called from a thread."""
+        self._place.keep_input(params.round, input_parts(params, Input(values, weight)))
 
     def _on_data_checked(self, answer: work.Answer) -> list[ev.Effect]:
         if not isinstance(answer, work.DataChecked):
@@ -342,20 +323,23 @@ class StudyMachine:
             self._chain = result
             return self._advance()
         current = self._current
+        if number == self._concluding and isinstance(result, Conclusion):
+            return self._on_conclusion(current, number, result)
         if current is None or current.session is None:
             return []
         if number == current.input_number and isinstance(result, np.ndarray):
             weight = weight_of(self._place.spec, current.train_rows) if current.kind is RoundKind.TRAINING else 1
-            return self._perform(current, current.session.handle(sm.InputReady(result, weight)))
-        if number == current.concluding and isinstance(result, Conclusion):
-            return self._on_conclusion(current, result)
+            return self._perform(current, current.session.handle(sm.InputReady(result, weight, True)))
         return []
 
-    def _on_conclusion(self, current: Current, found: Conclusion) -> list[ev.Effect]:
+    def _on_conclusion(self, current: Current | None, number: int, found: Conclusion) -> list[ev.Effect]:
+        self._concluding = None
+        kept: list[ev.Effect] = [] if found.draft is None else [ev.StoreModel(found.model_hash, found.draft)]
         ledger_round = self._snapshot.round if self._snapshot is not None else None
+        if current is None or current.concluding != number or ledger_round is None or current.opened is None:
+            is_current = self._snapshot is not None and found.model_hash == self._snapshot.record.model_hash
+            return (kept if is_current else []) + self._advance()  # the others were faster, and this is their model
         opened = current.opened
-        if ledger_round is None or opened is None:
-            return []
         if found.failure:
             current.result = self._failed(current, ledger_round, found.failure, opened.digest)
             return self._vote(current, ledger_round)
@@ -363,9 +347,6 @@ class StudyMachine:
             self._place.study, current.number, ledger_round.attempt.number, Outcome.OK, "", opened.digest,
             found.model_hash, weight_of_sum(ledger_round.attempt), found.metrics,
         )
-        kept: list[ev.Effect] = []
-        if found.model_file is not None:
-            kept.append(ev.StoreModel(found.model_hash, found.model_file))
         return kept + self._vote(current, ledger_round)
 
     def _failed(self, current: Current, ledger_round: RoundRecord, reason: str, digest: bytes) -> Result:

@@ -60,6 +60,7 @@ class Checks:
         self._summing = summing
         self._answered = answered if answered is not None and answered.attempt == attempt else None
         self.boxes = Boxes(params, attempt, unseal)
+        self._has_sum = False
         if self._answered is not None:
             self.boxes.close()
 
@@ -137,7 +138,8 @@ class Checks:
             return self._post_parts(view, self._answered)
         if self._jobs.is_running(Work.ANSWER):
             return []
-        lacks_sum = bool(exchange.missing_sums(view))
+        lacks_sum = not self._has_sum and bool(exchange.missing_sums(view))
+        self._has_sum = not lacks_sum
         is_dealing = self.boxes.proven is None and self._params.me in view.share_roots
         missing = self.boxes.missing(view)
         waiting = self._pace.start(view, Timer.WANT, Timer.REPORT) if missing or lacks_sum or is_dealing else []
@@ -150,7 +152,7 @@ class Checks:
             context=self._context(view), coin=view.coin, query_seed=view.query_seed, is_key=self.boxes.is_key(view),
             shares=tuple(self.boxes.held_share(view, dealer) for dealer in view.included),
             sketches=tuple(view.share_roots[dealer].sketch for dealer in view.included),
-            chunks=None if lacks_sum else whole,
+            chunks=None if len(whole) < len(chunks) else whole,
         )
         return [*waiting, self._jobs.start(Running(Work.ANSWER), job)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from blake3 import blake3
 
@@ -77,10 +78,16 @@ class ChunkDigests:
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Return the root over at least one leaf."""
+    return _root_of(tuple(leaves))
+
+
+@lru_cache(maxsize=1024)
+def _root_of(leaves: tuple[bytes, ...]) -> bytes:
+    """The same, remembered with its subtrees: a dealer sends every holder a path of one tree."""
     if len(leaves) == 1:
         return sha256(b"\x00", leaves[0])
     middle = _split(len(leaves))
-    return sha256(b"\x01", merkle_root(leaves[:middle]), merkle_root(leaves[middle:]))
+    return sha256(b"\x01", _root_of(leaves[:middle]), _root_of(leaves[middle:]))
 
 
 def merkle_path(leaves: Sequence[bytes], index: int) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Domain, Sha256, begin_tagged_hash, is_point_valid, is_share_valid
+from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
 from fednode.proofs.bounds import MASKS_WRONG
 from fednode.proofs.context import SumContext
@@ -60,7 +61,7 @@ class MaskInput:
 
     context: SumContext
     me: MemberId
-    values: RingVector = field(repr=False)
+    values: ring.Vector = field(repr=False)
     a_scalar: int = field(repr=False)
     b_scalar: int = field(repr=False)
     points: PointOf
@@ -151,15 +152,29 @@ class NotBound:
     reason: str = MASKS_WRONG
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The vector on record cannot be read any more."""
+
+    reason: str
+
+
 Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs
 Result = (
     tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened | NotBound
-    | ProvenUpdate | NotProvable | Answered
+    | ProvenUpdate | NotProvable | Answered | Unreadable
 )
 
 
 def run(job: Job) -> Result:
-    """Do the work of a job; pure, deterministic, safe in a thread."""
+    """Do the work of a job; deterministic, safe in a thread."""
+    try:
+        return _run(job)
+    except StorageError as error:
+        return Unreadable(str(error))
+
+
+def _run(job: Job) -> Result:
     match job:
         case CheckShares():
             return _check_shares(job)
@@ -183,7 +198,7 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
     return tuple(
         pair.dealer
         for pair in job.dealt
-        if not all(is_point_valid(point) for point in pair.a_points + pair.b_points)
+        if not (is_point_valid(pair.a_points[0]) and is_point_valid(pair.b_points[0]))
         or not is_share_valid(pair.a_points, job.holder, pair.a_share)
         or not is_share_valid(pair.b_points, job.holder, pair.b_share)
     )
@@ -191,13 +206,14 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
 
 def _mask_input(job: MaskInput) -> MaskedInput:
     points = {int(member): point for member, point in job.points}
-    masked = np.empty_like(job.values)
+    values = ring.load(job.values)
+    masked = np.empty_like(values)
     data = ring.view_bytes(masked)
     masks = Masks(own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points))
     digests = ChunkDigests(Layout(masked.size, len(points)))
     for start in range(0, masked.size, STEP_ELEMENTS):
         part = masked[start : start + STEP_ELEMENTS]
-        part[:] = job.values[start : start + STEP_ELEMENTS]
+        part[:] = values[start : start + STEP_ELEMENTS]
         masks.add_to(part)
         digests.update(ring.view_bytes(part))
     return MaskedInput(data, digests.finish())

@@ -158,11 +158,13 @@ class ViewChanged:
 class InputReady:
     """This member's vector: uint32 ring elements, shape (length,), and its weight, at least 1.
 
-    The session keeps the array itself: nobody may change it any more.
+    The session keeps the array itself: nobody may change it any more. `is_recorded`: it is on the disk already, as
+    the part INPUT of the round's record.
     """
 
     values: NDArray[np.uint32] = field(repr=False)
     weight: int
+    is_recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

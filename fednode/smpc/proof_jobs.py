@@ -20,7 +20,7 @@ from fednode.proofs.shares import deal_vector, open_box
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
 
@@ -43,7 +43,7 @@ class ProveUpdate:
     seed: bytes = field(repr=False)
     root: bytes
     holders: tuple[tuple[MemberId, bytes], ...]
-    values: RingVector = field(repr=False)
+    values: ring.Vector = field(repr=False)
     weight: int
     masked: memoryview = field(repr=False)
 
@@ -109,7 +109,8 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
         return DerivedEntropy(job.seed, job.context, label, job.me, job.coin, job.root)
 
     try:
-        sketch, masked_sketch = sketch_update(job.coin, ring.lift(job.values), ring.from_bytes(job.masked))
+        values = ring.lift(ring.load(job.values))
+        sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked))
         bits = norm.encode(job.statement, sketch, job.weight)
     except ValueError as error:
         return NotProvable(str(error))

@@ -9,8 +9,9 @@ them, and with them the sum of the shares this member holds. Only the current at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Final
 
 from fednode.codec import U8, U16, U32, Bytes32, Later, Size, decode, encode
@@ -30,6 +31,8 @@ MAX_SHARES_BYTES: Final = 1 << 19
 
 INPUT_HEADER_BYTES: Final = 128
 """The encoded `InputRecord` is padded to this, so that a long vector follows it without another encoding."""
+
+INPUT_START: Final = 1 + INPUT_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +163,23 @@ class InputRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
-    """The vector in use."""
+    """The vector in use, at hand or to be read again where it is needed."""
 
-    values: ring.RingVector = field(repr=False)
+    values: ring.Vector = field(repr=False)
     weight: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LongPart:
+    """A part too long to be read by the way: its first piece, and `read(size_bytes)`, which returns all the rest of it
+    from a thread and raises `StorageError` if that is damaged or of another size."""
+
+    head: bytes = field(repr=False)
+    read: Callable[[int], ring.Buffer] = field(repr=False)
+
+
+RecordParts = Mapping[RecordPart, bytes | LongPart]
+"""What is on disk of a round's record, in clear."""
 
 
 def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist:
@@ -174,10 +190,16 @@ def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist:
 
 def persist_input(params: SumParams, own: Input) -> Persist:
     """Return the effect that writes INPUT."""
+    return Persist(RecordPart.INPUT, Secret(b"".join(input_parts(params, own))))
+
+
+def input_parts(params: SumParams, own: Input) -> tuple[bytes, memoryview]:
+    """Return what INPUT consists of: a head of `INPUT_START` bytes, and the vector itself."""
     place = (RECORD_FORMAT, params.chain_id, params.study, params.round, params.me)
-    head = encode(InputRecord(*place, own.weight, own.values.size))
-    vector = ring.view_bytes(own.values.astype(ring.RING, copy=False))
-    return Persist(RecordPart.INPUT, Secret(b"".join((bytes([len(head)]), head.ljust(INPUT_HEADER_BYTES), vector))))
+    values = ring.load(own.values)
+    head = encode(InputRecord(*place, own.weight, values.size))
+    vector = ring.view_bytes(values.astype(ring.RING, copy=False))
+    return bytes([len(head)]) + head.ljust(INPUT_HEADER_BYTES), vector
 
 
 def persist_shares(shares: SharesRecord) -> Persist:
@@ -185,10 +207,10 @@ def persist_shares(shares: SharesRecord) -> Persist:
     return Persist(RecordPart.SHARES, Secret(encode(shares)))
 
 
-def restore_state(params: SumParams, parts: Mapping[RecordPart, bytes]) -> AttemptRecord | None:
+def restore_state(params: SumParams, parts: RecordParts) -> AttemptRecord | None:
     """Read STATE, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
     data = parts.get(RecordPart.STATE)
-    if data is None:
+    if not isinstance(data, bytes):
         return None
     try:
         record = decode(StateRecord, data, MAX_STATE_BYTES)
@@ -199,10 +221,10 @@ def restore_state(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Attem
     return record.attempt
 
 
-def restore_shares(params: SumParams, parts: Mapping[RecordPart, bytes]) -> SharesRecord | None:
+def restore_shares(params: SumParams, parts: RecordParts) -> SharesRecord | None:
     """Read SHARES, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
     data = parts.get(RecordPart.SHARES)
-    if data is None:
+    if not isinstance(data, bytes):
         return None
     try:
         record = decode(SharesRecord, data, 2 * MAX_SHARES_BYTES)
@@ -213,22 +235,33 @@ def restore_shares(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Shar
     return record
 
 
-def restore_input(params: SumParams, parts: Mapping[RecordPart, bytes]) -> Input | None:
-    """Read INPUT, if there is one; raise `StorageError` if it is damaged or belongs to another round."""
+def restore_input(params: SumParams, parts: RecordParts) -> Input | None:
+    """Read INPUT, if there is one; raise `StorageError` if it is damaged or belongs to another round.
+
+    Of a `LongPart` the beginning is read here, the vector each time it is needed.
+    """
     data = parts.get(RecordPart.INPUT)
     if data is None:
         return None
-    start = 1 + INPUT_HEADER_BYTES
+    head = data.head if isinstance(data, LongPart) else data[:INPUT_START]
     try:
-        record = decode(InputRecord, data[1 : 1 + data[0]] if data else b"", INPUT_HEADER_BYTES)
+        record = decode(InputRecord, head[1 : 1 + head[0]] if head else b"", INPUT_HEADER_BYTES)
     except Rejected as error:
         raise StorageError(f"the saved update of round {params.round} is damaged ({error.reason}); delete it, the "
                            "hospital sits this round out") from None
     _check_place(params, record)
-    if record.length != params.length or len(data) != start + params.length * ring.ELEMENT_BYTES:
+    size_bytes = params.length * ring.ELEMENT_BYTES
+    is_whole = isinstance(data, LongPart) or len(data) == INPUT_START + size_bytes
+    if record.length != params.length or len(head) != INPUT_START or not is_whole:
         raise StorageError(f"the saved update of round {params.round} has the wrong length; delete it, the hospital "
                            "sits this round out")
-    return Input(ring.from_bytes(memoryview(data)[start:]), record.weight)
+    if isinstance(data, LongPart):
+        return Input(partial(_read_vector, data, size_bytes), record.weight)
+    return Input(ring.from_bytes(memoryview(data)[INPUT_START:]), record.weight)
+
+
+def _read_vector(part: LongPart, size_bytes: int) -> ring.RingVector:
+    return ring.from_bytes(part.read(size_bytes))
 
 
 def _check_place(params: SumParams, record: StateRecord | InputRecord | SharesRecord) -> None:

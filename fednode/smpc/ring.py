@@ -5,7 +5,7 @@ Elements are little endian wherever they become bytes, so every machine masks, h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,13 @@ RingVector = NDArray[np.uint32]
 RING: Final = np.dtype("<u4")
 ELEMENT_BYTES: Final = 4
 Buffer = bytes | bytearray | memoryview
+Vector = RingVector | Callable[[], RingVector]
+"""A vector at hand, or what reads it from where it is kept: only in a thread, for it may be long."""
+
+
+def load(vector: Vector) -> RingVector:
+    """Return a vector that may have to be read first; nobody changes what this returns."""
+    return vector() if callable(vector) else vector
 
 
 def to_ring(values: NDArray[np.int32] | NDArray[np.int64]) -> RingVector:

@@ -11,7 +11,6 @@ same code serves the first run, a restart and a retry. Nothing here reads a cloc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -37,7 +36,6 @@ from fednode.smpc.messages import (
     Note,
     PeerUp,
     Phase,
-    RecordPart,
     SumFailed,
     SumOpened,
     SumParams,
@@ -74,7 +72,7 @@ class Session:
 
     @classmethod
     def restore(
-        cls, params: SumParams, parts: Mapping[RecordPart, bytes], entropy: Entropy, unseal: Unseal,
+        cls, params: SumParams, parts: record.RecordParts, entropy: Entropy, unseal: Unseal,
         coin_link: CoinLink | None = None,
     ) -> Session:
         """Continue from the parts of the record found on disk; raise `StorageError` if they are damaged or foreign."""
@@ -177,7 +175,8 @@ class Session:
         if event.values.shape != (self._params.length,) or event.values.dtype != ring.RING or event.weight < 1:
             raise ValueError("the input of a secure sum is uint32, of the round's length, with a weight of 1 or more")
         self._input = Input(event.values, event.weight)
-        return [record.persist_input(self._params, self._input), *self._advance()]
+        kept = [] if event.is_recorded else [record.persist_input(self._params, self._input)]
+        return kept + self._advance()
 
     def _on_chunk(self, event: ChunkArrived) -> list[Effect]:
         if not self.is_chunk_expected(event.ref, len(event.data), event.sender):
@@ -219,6 +218,8 @@ class Session:
             case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
                 return [SumFailed(failed.reason)]
+            case _, jobs.Unreadable(reason):
+                return self._fall_silent(reason)
             case _:
                 raise TypeError(f"job {running.work.value} returned {type(event.result).__name__}")
 

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
 from fednode.learn.lanes import encode_metrics, encode_statistics
-from fednode.learn.merge import model_from_bytes
-from fednode.learn.model_file import read_model
-from fednode.learn.schema import Scaling, check_table, is_scaling_of
-from fednode.learn.spec import Layout, StudySpec, label_of
+from fednode.learn.model_file import StoredModel, check_model
+from fednode.learn.schema import Scaling, check_table
+from fednode.learn.spec import StudySpec, label_of
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
 from fednode.worker.prepared import DataCache, Prepared, usable_rows
@@ -83,7 +82,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
     update = train(job.spec, model, job.scaling, prepared.training, seed)
     metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
     return jobs.Trained(
-        delta=update.delta.astype("<f4").tobytes(),
+        delta=update.delta.astype("<f4", copy=False).data.cast("B"),
         train_rows=update.train_rows,
         metric_lanes=_lane_bytes(encode_metrics(metrics)),
         norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
@@ -92,17 +91,31 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
 
 
 def _predict(job: jobs.Predict) -> jobs.Predicted:
-    model = read_model(job.model_file)
+    model = _open(job.model)
     path = Path(job.path)
     rows = usable_rows(check_table(model.spec, read_table(model.spec, path), label_needed=False), path)
-    shares = probabilities(compute_logits(model.spec, model.values, model.scaling, rows))
+    shares = probabilities(compute_logits(model.spec, model.load(), model.scaling, rows))
     return jobs.Predicted(len(shares), len(label_of(model.spec).levels), shares.astype("<f4").tobytes())
 
 
-def _model(spec: StudySpec, scaling: Scaling, data: bytes) -> NDArray[np.int64]:
-    if not is_scaling_of(spec, scaling):
-        raise Rejected("the scaling does not belong to this study")
-    return model_from_bytes(data, Layout.of(spec).size)
+def _model(spec: StudySpec, scaling: Scaling, place: jobs.ModelAt) -> NDArray[np.int64]:
+    model = _open(place)
+    if model.spec != spec or model.scaling != scaling:
+        raise Rejected("the model does not belong to this study")
+    return model.load()
+
+
+def _open(place: jobs.ModelAt) -> StoredModel:
+    """Check a model file; raise `Rejected` unless it holds the model asked for."""
+    path = Path(place.path)
+    try:
+        model = check_model(lambda: path.open("rb"), place.path)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Rejected(f"the model file {path} cannot be read ({reason})") from None
+    if model.hash != place.hash:
+        raise Rejected("the model file holds another model")
+    return model
 
 
 def _lane_bytes(lanes: NDArray[np.uint32]) -> bytes:

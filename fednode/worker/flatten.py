@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fednode.learn.merge import PART_VALUES
 from fednode.learn.spec import UNIT, Layout, StudySpec
 from fednode.worker.models import build_model
 
@@ -33,4 +34,6 @@ class FlatModel:
 
     def load(self, model: NDArray[np.int64]) -> None:
         """Set the parameters from a model state in units of 2^-24."""
-        self.values.copy_(torch.from_numpy((model / UNIT).astype(np.float32)))
+        for start in range(0, model.size, PART_VALUES):
+            part = model[start : start + PART_VALUES]
+            self.values[start : start + part.size] = torch.from_numpy((part / UNIT).astype(np.float32))

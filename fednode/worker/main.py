@@ -67,8 +67,11 @@ def main() -> None:
     warm_up()
     cache = DataCache()
     while (record := read_frame(frames_in)) is not None:
-        frames_out.write(encode_answer(answer(decode_job(record), cache)))
+        frame, tail = encode_answer(answer(decode_job(record), cache))
+        frames_out.write(frame)
+        frames_out.write(tail)
         frames_out.flush()
+        del frame, tail  # an update is not kept until the next one
 
 
 if __name__ == "__main__":

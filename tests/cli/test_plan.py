@@ -7,17 +7,32 @@ import json
 import pytest
 
 from fednode.cli import cost_model
-from fednode.cli.cost_model import CostModel, Site, byte_terms, cpu_terms, fit, load_model, save_model
+from fednode.cli.cost_model import (
+    BEFORE_SUM,
+    OFF_LEDGER,
+    CostModel,
+    Machine,
+    Site,
+    byte_terms,
+    cpu_terms,
+    fit,
+    ledger_mb,
+    load_model,
+    save_model,
+)
 from fednode.cli.main import run
 from fednode.errors import StorageError
 
 POINTS = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
+MACHINE = Machine(transport_s_per_gb=2.5, small_write_s=0.001, record_s_per_million=0.02, model_s_per_million=0.05)
 MODEL = CostModel({"keys": (0.0, 0.0, 0.001, 0.0, 0.0), "roster": (0.1, 0.0, 0.0, 0.0, 0.02)},
-                  {"keys": (0.0, 100.0, 0.0, 0.0, 0.0), "roster": (0.0, 0.0, 0.0, 4e6, 4e6)})
+                  {"keys": (100.0, 0.0, 0.0), "roster": (0.0, 0.0, 4e6)}, MACHINE)
 
 
-@pytest.mark.parametrize("terms", [cpu_terms, byte_terms])
-@pytest.mark.parametrize("factors", [(0.01, 0.002, 0.0003, 0.04, 0.0), (1.0, 0.0, 0.0, 4.0, 4.0)])
+@pytest.mark.parametrize(("terms", "factors"), [
+    (cpu_terms, (0.01, 0.002, 0.0003, 0.04, 0.0)), (cpu_terms, (1.0, 0.0, 0.0, 4.0, 4.0)),
+    (byte_terms, (45_000.0, 1085.0, 4e6)), (byte_terms, (100.0, 0.0, 0.0)),
+])
 def test_a_fit_finds_the_factors_of_what_follows_the_terms(terms, factors):
     values = [float(terms(*point) @ factors) for point in POINTS]
     found = fit(terms, POINTS, values)
@@ -35,7 +50,8 @@ def test_a_slower_line_a_longer_cable_and_a_shared_machine_cost_time_and_nothing
         for site in (Site(1000, 0), Site(100, 0), Site(1000, 50), Site(1000, 0, 10, 2))
     )
     assert [phase.cpu_s for phase in fast] == [phase.cpu_s for phase in slow] == [phase.cpu_s for phase in shared]
-    assert [phase.sent_mb for phase in fast] == pytest.approx([0.001, 3.6])
+    assert [phase.sent_mb for phase in fast] == pytest.approx([0.0009, 0.0, 3.6, 0.0])
+    assert [phase.around_cpu_s for phase in fast][1::2] == pytest.approx([0.02, 0.05])
     for other in (slow, far, shared):
         assert sum(phase.wall_s for phase in other) > sum(phase.wall_s for phase in fast)
 
@@ -45,11 +61,24 @@ def test_constants_are_kept_and_damage_is_named(tmp_path):
     assert load_model(path) is None
     save_model(path, MODEL)
     assert load_model(path) == MODEL
-    for damage in ("", "[]", '{"format": 2}', '{"format": 1, "cpu": {"keys": [1]}, "sent": {"keys": [1]}}',
-                   '{"format": 1, "cpu": {"keys": "x"}, "sent": {}}'):
+    for damage in ("", "[]", '{"format": 2}', '{"format": 2, "cpu": {"keys": [1]}, "sent": {"keys": [1]}}',
+                   '{"format": 2, "cpu": {"keys": "x"}, "sent": {}, "machine": {}}',
+                   path.read_text().replace("0.05", '"x"'), path.read_text().replace("45000", "")[:-9]):
         path.write_text(damage)
         with pytest.raises(StorageError, match="--calibrate"):
             load_model(path)
+
+
+def test_what_an_older_version_measured_is_measured_again(tmp_path):
+    path = tmp_path / "constants.json"
+    path.write_text('{"format": 1, "cpu": {}, "sent": {}}')
+    assert load_model(path) is None
+
+
+def test_blocks_carry_what_is_said_on_the_ledger_once_more():
+    phases = MODEL.phases(4, 1_000_000, Site())
+    assert ledger_mb(4, phases) == pytest.approx(0.0003 + 2 * 1.4 * 3 * 1.3 / 1000)
+    assert {phase.name for phase in phases} & set(OFF_LEDGER) == {"record", "model"}
 
 
 def test_there_must_be_something_to_plan(capsys):
@@ -68,7 +97,11 @@ def test_planned_bytes_are_those_of_a_sum_that_is_run(capsys, tmp_path, monkeypa
     assert run(["bench", "secure-sum", "--members", "13", "--params", "100000", "--format", "json"]) == 0
     measured = json.loads(capsys.readouterr().out)
     assert planned["sent_mb"] * 1e6 == pytest.approx(measured["bytes_sent_per_member"], rel=0.1)
-    assert [phase["name"] for phase in planned["phases"]] == list(measured["phase_cpu_s"])
+    names = [phase["name"] for phase in planned["phases"] if phase["name"] not in ("record", "model")]
+    assert names == list(measured["phase_cpu_s"])
+    assert planned["cpu_s"] < planned["daemon_cpu_s"]
+    assert planned["sum_wall_s"] < planned["wall_s"]
+    assert set(BEFORE_SUM) - {"answer"} <= {phase["name"] for phase in planned["phases"]}
     monkeypatch.setattr(cost_model, "measure_samples", lambda say: pytest.fail("the constants are kept"))
     assert run(args) == 0
     assert json.loads(capsys.readouterr().out) == planned

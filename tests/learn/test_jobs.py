@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fednode.codec import pack
@@ -10,18 +11,19 @@ from fednode.errors import Rejected
 from fednode.learn import jobs
 from fednode.learn.lanes import Metrics
 from fednode.learn.schema import Scaling, Verdict
-from fednode.learn.spec import StudySpec
+from fednode.learn.spec import MAX_PARAMETERS, StudySpec
 
 SCALING = Scaling((1,), (2,))
+MODEL = jobs.ModelAt("/var/blobs/a.safetensors", b"h" * 32)
 
 
 def test_every_job_comes_back_from_its_frame(spec: StudySpec) -> None:
     for job in (
         jobs.CheckData(spec, "/data/a.csv"),
         jobs.ComputeStatistics(spec, "/data/a.csv"),
-        jobs.Train(spec, bytes(32), 3, 2, SCALING, bytes(16), "/data/a.csv"),
-        jobs.Evaluate(spec, SCALING, bytes(8), "/data/a.csv", True),
-        jobs.Predict(bytes(100), "/data/ü.csv"),
+        jobs.Train(spec, bytes(32), 3, 2, SCALING, MODEL, "/data/a.csv"),
+        jobs.Evaluate(spec, SCALING, MODEL, "/data/a.csv", True),
+        jobs.Predict(MODEL, "/data/ü.csv"),
     ):
         frame = jobs.encode_job(job)
         assert int.from_bytes(frame[:4], "big") == len(frame) - 4
@@ -32,16 +34,27 @@ def test_every_answer_comes_back_from_its_frame() -> None:
     for answer in (
         jobs.DataChecked((Verdict("age", "ok", "", 0, 0),), 5, 4),
         jobs.StatisticsComputed(bytes(8)),
-        jobs.Trained(bytes(8), 4, bytes(8), 10**9, 12),
         jobs.Evaluated(Metrics(1, 1, 5, (), ()), bytes(4)),
         jobs.Predicted(1, 2, bytes(8)),
         jobs.Failed("data", "why"),
     ):
-        assert jobs.decode_answer(jobs.encode_answer(answer)[4:]) == answer
+        frame, tail = jobs.encode_answer(answer)
+        assert jobs.decode_answer(frame[4:]) == answer and tail == b""
+
+
+def test_an_update_follows_the_frame_of_its_answer() -> None:
+    update = np.array([1, 2], "<f4").data.cast("B")
+    frame, tail = jobs.encode_answer(jobs.Trained(update, 4, bytes(8), 10**9, 12))
+    head = jobs.decode_answer(frame[4:])
+    assert head == jobs.TrainedHead(8, 4, bytes(8), 10**9, 12) and bytes(tail) == bytes(update)
+    assert isinstance(head, jobs.TrainedHead) and head.with_delta(tail).delta == update
+    for size in (0, 3, 4 * MAX_PARAMETERS + 4):
+        with pytest.raises(Rejected):
+            jobs.decode_answer(pack((7, size, 4, bytes(8), 1, 1)))
 
 
 def test_foreign_records_are_rejected(spec: StudySpec) -> None:
-    for record in (b"", b"\x90", pack((99, 1)), jobs.encode_answer(jobs.Failed("data", "x"))[4:]):
+    for record in (b"", b"\x90", pack((99, 1)), jobs.encode_answer(jobs.Failed("data", "x"))[0][4:]):
         with pytest.raises(Rejected):
             jobs.decode_job(record)
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fednode.codec import encode
 from fednode.crypto import Domain, sha256, tagged_hash
@@ -17,8 +18,9 @@ from fednode.learn.merge import (
     MODEL_LIMIT,
     initial_model,
     is_model,
-    merge,
     merge_factor,
+    merge_parts,
+    merge_rule,
     model_bytes,
     model_from_bytes,
     model_hash,
@@ -69,6 +71,16 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     first = replace(spec, sum_rule=None, weights="public")  # as specifications were before there was a choice
     name = model_hash(STUDY, 7, first, scaling, model)
     assert name.hex() == "53c26c7e3d4c8d9f23c034b27d6af98d7cce673b71dbd5616b1df6f6439fa6bf"
+
+
+def merge(
+    model: NDArray[np.int64], total: NDArray[np.int64], spec: StudySpec, weight_sum: int, members: int, part: int = 2
+) -> NDArray[np.int64]:
+    """The whole next model, made in small parts."""
+    rule = merge_rule(spec, weight_sum, members)
+    assert total.size == 0 or np.abs(total).max() <= 2**31
+    pieces = (model[at : at + part] for at in range(0, model.size, part))
+    return np.concatenate([np.empty(0, np.int64), *merge_parts(pieces, total.astype(np.int32), rule)])
 
 
 def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: int, weight_sum: int) -> list[int]:
@@ -179,9 +191,10 @@ def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec, is_proven: 
             continue
         with pytest.raises(Rejected, match="weight sum"):
             merge(model, total, spec, weight_sum, members)
-    for bad in (np.zeros(3, np.int64), np.zeros(2, np.float64), np.zeros((1, 2), np.int64)):
+    rule = merge_rule(spec, 4, 4)
+    for bad in (np.zeros(3, np.int32), np.zeros(1, np.int32), np.zeros(2, np.int64), np.zeros((1, 2), np.int32)):
         with pytest.raises(Rejected, match="shape"):
-            merge(model, bad, spec, 4, 4)
+            list(merge_parts([model[:1], model[1:]], bad, rule))
 
 
 def test_is_model_knows_its_range_and_the_smallest_integer() -> None:

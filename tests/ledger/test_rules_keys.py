@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fednode.crypto import GROUP_ORDER, base_times, prove_knowledge, scalar_bytes
+from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, scalar_bytes
 from fednode.ledger import transaction as tx
 from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.records import Phase
@@ -36,7 +36,7 @@ def test_a_dealing_has_exactly_t_commitments(count: int) -> None:
 
 
 @pytest.mark.parametrize("point", [IDENTITY, SMALL_ORDER, bytes(32), b"\xff" * 32])
-def test_every_commitment_is_a_point_of_the_prime_order_group_R(point: bytes) -> None:
+def test_no_commitment_is_a_point_of_small_order_or_none_R(point: bytes) -> None:
     world = started()
     body = world.keys(1)
     for place in range(3):
@@ -44,6 +44,16 @@ def test_every_commitment_is_a_point_of_the_prime_order_group_R(point: bytes) ->
         b = (*body.b_points[:place], point, *body.b_points[place + 1 :])
         assert world.refused(1, replace(body, a_points=a)) == Refusal.BAD_POINT
         assert world.refused(1, replace(body, b_points=b)) == Refusal.BAD_POINT
+
+
+def test_a_part_of_small_order_is_refused_in_key_points_and_means_nothing_elsewhere_R() -> None:
+    world = started()
+    body = world.keys(1)
+    for name in ("a_points", "b_points"):
+        points = getattr(body, name)
+        twisted = [point_add(point, SMALL_ORDER) for point in points]
+        assert world.refused(1, replace(body, **{name: (twisted[0], *points[1:])})) == Refusal.BAD_POINT
+    world.post(1, replace(body, a_points=(body.a_points[0], *(point_add(p, SMALL_ORDER) for p in body.a_points[1:]))))
 
 
 def test_a_key_point_is_never_used_again_R() -> None:

@@ -22,12 +22,13 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import StoreDamaged
 from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL
-from fednode.node.blobs import RoundStore
 from fednode.node.files import Home
 from fednode.node.journal import Journal, is_line_whole
 from fednode.node.keystore import Keys, PublicKeys, SystemEntropy, create_keystore, unlock_keystore
+from fednode.node.round_store import RoundStore
 from fednode.node.sign_state import SLOT_NAMES
 from fednode.node.start_checks import load_signer, open_chain, remember_damage
+from fednode.smpc.record import LongPart
 from tests.contract.test_store import ChainMaker, fill
 from tests.ledger.test_store_damage import DAMAGES
 from tests.ledger.world import seed_of
@@ -250,6 +251,22 @@ def test_round_record(tmp_path: Path, kind: str, seed: int) -> None:
         assert changed and str(path) in str(error) and "sits the round out" in str(error)
     else:
         assert found == (None if kind == "missing" else b"a promise" * 100)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", sorted(DAMAGES))
+def test_long_part_of_a_round_record(tmp_path: Path, kind: str, seed: int) -> None:
+    study, records, vector = StudyId(b"s" * 32), RoundStore(tmp_path, Secret(b"k" * 32)), bytes(range(250)) * 20
+    records.put_long(study, 4, "input", (b"head", vector))
+    [path] = tmp_path.iterdir()
+    changed = spoil(path, kind, seed)
+    try:
+        found = records.load(study, 4, "input")
+        data = None if found is None else bytes(found.read(len(vector))) if isinstance(found, LongPart) else found
+    except StorageError as error:
+        assert changed and str(path) in str(error) and "sits the round out" in str(error)
+    else:
+        assert data == (None if kind == "missing" else vector)
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +12,18 @@ import pytest
 from fednode.crypto import Secret
 from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.learn.jobs import MAX_FRAME_BYTES
 from fednode.learn.merge import initial_model
-from fednode.learn.model_file import ModelFile, write_model
+from fednode.learn.model_file import MAX_FILE_BYTES, ModelFile, write_model
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import Layout
 from fednode.learn.study_toml import parse_study
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.blobs import ModelStore
 from fednode.node.models import RETRY_MS, Models
+from fednode.node.round_store import LONG_MARK, RoundStore
+from fednode.node.sealed_parts import SEALED_PART_BYTES
+from fednode.smpc.record import LongPart
 from tests.rounds.training import study_text
 
 SPEC = parse_study(study_text())
@@ -31,12 +36,20 @@ OTHER = Hash(b"o" * 32)
 KEY = Secret(b"k" * 32)
 
 
+def put(store: ModelStore, name: Hash, data: bytes) -> None:
+    """Keep a file whatever is in it."""
+    draft = store.new_draft()
+    draft.append(data)
+    draft.finish(b"")
+    store.adopt(name, draft)
+
+
 # --- on disk ----------------------------------------------------------------------------------------------------
 
 def test_model_comes_back_and_is_listed(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "blobs")
     assert store.list() == [] and store.load(MODEL.hash) is None and store.map_file(MODEL.hash) is None
-    store.put(MODEL.hash, DATA)
+    put(store, MODEL.hash, DATA)
     found = store.load(MODEL.hash)
     assert found is not None and found.hash == MODEL.hash
     assert store.has(MODEL.hash) and store.list() == [MODEL.hash]
@@ -59,15 +72,118 @@ def test_damaged_foreign_or_empty_file_is_no_model(tmp_path: Path) -> None:
     assert store.map_file(OTHER) is None
     store.path(MODEL.hash).write_bytes(b"")
     assert store.map_file(MODEL.hash) is None
-    store.put(OTHER, DATA)
+    store.path(OTHER).write_bytes(DATA)
     assert store.load(OTHER) is None, "it is a model, but not the one its name says"
+
+
+def test_model_that_was_checked_is_not_read_again_until_it_changes(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.path(MODEL.hash).write_bytes(DATA)
+    assert not store.is_checked(MODEL.hash)
+    first = store.load(MODEL.hash)
+    assert first is not None and store.is_checked(MODEL.hash) and first.path == str(store.path(MODEL.hash))
+    assert (first.load() == MODEL.values).all() and first.scaling == MODEL.scaling
+    store.path(MODEL.hash).write_bytes(DATA[:-8] + bytes(8))
+    os.utime(store.path(MODEL.hash), ns=(1, 1))
+    assert not store.is_checked(MODEL.hash) and store.load(MODEL.hash) is None
+    store.path(MODEL.hash).unlink(missing_ok=True)
+    with pytest.raises(StorageError, match="damaged or gone; start the daemon again, it is fetched from a member"):
+        first.load()
+
+
+def test_draft_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    draft = store.new_draft()
+    draft.append(b"half a model")
+    assert list(tmp_path.iterdir()) == [draft.path] and draft.path.stat().st_mode & 0o077 == 0
+    del draft
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".draft-of-an-earlier-life").write_bytes(b"power cut")
+    ModelStore(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_member_sends_is_kept_only_as_what_it_is(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    for sent in (b"", DATA[:-1], DATA + b"x", DATA[:-8] + bytes(8), os.urandom(5000)):
+        assert store.receive(MODEL.hash, memoryview(sent)) is None
+    assert store.receive(OTHER, memoryview(DATA)) is None
+    assert list(tmp_path.iterdir()) == []
+    found = store.receive(MODEL.hash, memoryview(DATA))
+    assert found is not None and found.hash == MODEL.hash and store.is_checked(MODEL.hash)
+    assert store.path(MODEL.hash).read_bytes() == DATA
+    target = tmp_path / "for anybody"
+    assert store.export(MODEL.hash, target) == len(DATA) and target.read_bytes() == DATA
+    assert target.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("count", [0, 1, SEALED_PART_BYTES - 1, SEALED_PART_BYTES, SEALED_PART_BYTES + 1])
+def test_long_part_comes_back_at_every_size(tmp_path: Path, count: int) -> None:
+    store, data = RoundStore(tmp_path, KEY), os.urandom(count)
+    store.put_long(STUDY, 3, "input", (b"head", memoryview(data)))
+    [path] = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o077 == 0 and (not count or data[:32] not in path.read_bytes() or count < 32)
+    found = store.load(STUDY, 3, "input")
+    assert isinstance(found, LongPart) and found.head == b"head" and bytes(found.read(count)) == data
+    for wrong in (count + 1, count - 1) if count else (1,):
+        with pytest.raises(StorageError, match="damaged"):
+            found.read(wrong)
+    with pytest.raises(StorageError, match="sits the round out"):
+        RoundStore(tmp_path, Secret(b"x" * 32)).load(STUDY, 3, "input")
+
+
+def test_long_part_whose_pieces_are_changed_moved_or_cut_off_is_damaged(tmp_path: Path) -> None:
+    store, data = RoundStore(tmp_path, KEY), os.urandom(3 * SEALED_PART_BYTES)
+    store.put_long(STUDY, 3, "input", (b"head", memoryview(data)))
+    [path] = tmp_path.iterdir()
+    whole = path.read_bytes()
+    start, box = len(LONG_MARK) + 32 + 4 + 4 + 16, SEALED_PART_BYTES + 20
+    first, second, third = (whole[start + number * box : start + (number + 1) * box] for number in range(3))
+    assert whole[:start] + first + second + third == whole
+    flipped = bytearray(whole)
+    flipped[start + box + 100] ^= 1
+    for spoilt in (
+        whole[:start] + second + first + third, whole[:start] + first + third, whole[:start] + first + second,
+        whole[:start], whole[:-1], whole + b"\0", whole + third, bytes(flipped), whole[: start + 5],
+    ):
+        path.write_bytes(spoilt)
+        with pytest.raises(StorageError, match="damaged"):
+            found = store.load(STUDY, 3, "input")
+            assert isinstance(found, LongPart)
+            found.read(len(data))
+
+
+def test_nothing_is_left_of_a_round_that_was_forgotten_while_its_vector_was_written(tmp_path: Path) -> None:
+    store = RoundStore(tmp_path, KEY)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"head"
+        store.forget(STUDY, 3)
+        yield b"vector"
+
+    store.put_long(STUDY, 3, "input", pieces())  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_crash_between_pieces_leaves_no_record(tmp_path: Path) -> None:
+    store = RoundStore(tmp_path, KEY)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"head"
+        yield b"vector"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.put_long(STUDY, 3, "input", pieces())  # type: ignore[arg-type]
+    assert store.load(STUDY, 3, "input") is None and list(tmp_path.iterdir()) == []
 
 
 def test_file_being_sent_survives_being_replaced(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
-    store.put(MODEL.hash, DATA)
+    put(store, MODEL.hash, DATA)
     mapped = store.map_file(MODEL.hash)
-    store.put(MODEL.hash, DATA)
+    put(store, MODEL.hash, DATA)
     assert mapped is not None and bytes(mapped) == DATA
 
 
@@ -135,7 +251,12 @@ def test_only_wanted_models_of_possible_size_are_read() -> None:
     assert not models.expects(MODEL.hash, 100)
     models.want(MODEL.hash)
     assert models.expects(MODEL.hash, 100) and not models.expects(OTHER, 100)
-    assert not models.expects(MODEL.hash, MAX_FRAME_BYTES + 1)
-    assert models.arrived(OTHER, memoryview(DATA)) is None
-    found = models.arrived(MODEL.hash, memoryview(DATA))
-    assert found is not None and found.hash == MODEL.hash
+    assert not models.expects(MODEL.hash, MAX_FILE_BYTES + 1)
+    assert models.arrived(MemberId(2), OTHER, memoryview(DATA)) == []
+    [keep] = models.arrived(MemberId(2), MODEL.hash, memoryview(DATA))
+    assert keep == do.KeepModel(MemberId(2), MODEL.hash, memoryview(DATA))
+    assert not models.expects(MODEL.hash, 100), "one is looked at"
+    models.spoilt(MODEL.hash)
+    assert models.expects(MODEL.hash, 100)
+    models.settled(MODEL.hash)
+    assert not models.expects(MODEL.hash, 100)

@@ -22,11 +22,12 @@ from fednode.ledger.genesis import make_genesis
 from fednode.ledger.leveldb import open_store
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.blobs import ModelStore, RoundStore
+from fednode.node.blobs import ModelStore
 from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
 from fednode.node.journal import Journal
 from fednode.node.reactor import MAX_REJECTED, Parts, Reactor
+from fednode.node.round_store import RoundStore
 from fednode.node.sign_state import SignStateFile
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
@@ -97,17 +98,19 @@ class Stage:
         self.store = open_store(root / "chain", genesis)
         chain = Chain(self.chain_id, self.store.load_state(), 0, self.store.tip.block_hash)
         member = MemberId(1)
+        self.models = ModelStore(root / "blobs")
+        records = RoundStore(root / "rounds", Secret(b"k" * 32))
         site = Site(
             self.chain_id, member, bytes(32), None, lambda box: box, lambda name, study: None,  # type: ignore[arg-type]
             lambda study: False, lambda study, number: {}, chain.holds_message,
             lambda study: derive_chain(Secret(bytes(32)), self.chain_id, study, 64),
+            lambda study, number, pieces: records.put_long(study, number, "input", pieces), self.models.new_draft,
         )
         replica = Replica(self.store.tip, None, chain, VoteSigner(self.chain_id, member, signer, record))
         self.core = Core(Identity(self.chain_id, member, signer), chain, replica, Studies(site))
-        self.models = ModelStore(root / "blobs")
         self.journal = journal or root / "journal.jsonl"
         parts = Parts(
-            self.store, sign_state, RoundStore(root / "rounds", Secret(b"k" * 32)), self.models,
+            self.store, sign_state, records, self.models,
             cast(WorkerTrainer, FakeTrainer()), Journal(self.journal, member, lambda: 1),
             peer_id_of(genesis.members[0].network_key), signer.public_key,
         )
@@ -227,7 +230,10 @@ def test_drop_of_a_member_that_is_none_any_more_is_no_mistake(tmp_path: Path) ->
 def test_model_that_is_asked_for_again_and_again_is_sent_once_in_a_while(tmp_path: Path) -> None:
     async def body(stage: Stage) -> None:
         name = Hash(b"m" * 32)
-        stage.models.put(name, b"a model, as far as serving goes")
+        draft = stage.models.new_draft()
+        draft.append(b"a model, as far as serving goes")
+        draft.finish(b"")
+        stage.models.adopt(name, draft)
         peer = stage.peer(2)
         stage.network.tell(net.PeerUp(peer, "address"))
         for _ in range(50):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.learn.model_file import read_model
+from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
 from fednode.learn.spec import study_bytes
 from fednode.learn.study_toml import parse_study
 from fednode.ledger import sync
@@ -36,10 +37,10 @@ from fednode.node.core import Core, Identity
 from fednode.node.studies import Site, Studies
 from fednode.proofs.coin import derive_chain
 from fednode.rounds import jobs as round_jobs
-from fednode.rounds.machine import RecordParts
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.messages import RecordPart
+from fednode.smpc.record import RecordParts
 from tests.contract.test_store import MemoryStore
 from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
@@ -91,6 +92,15 @@ class Node:
         return self.core
 
 
+def look_at_model(name: Hash, data: bytes) -> StoredModel | None:
+    """The model in `data`, if it is the one of this name."""
+    try:
+        model = check_model(lambda: BytesIO(data))
+    except Rejected:
+        return None
+    return model if model.hash == name else None
+
+
 class World:
     """N nodes of one federation, with one approved study or none."""
 
@@ -110,7 +120,7 @@ class World:
             signer = Ed25519Signer(Secret(seed_of(card.name, "sign")))
             disk = Disk(MemoryStore(self.genesis), initial_record(self.genesis.chain_id, signer.public_key))
             secret = Secret(seed_of(card.name, "seal"))
-            self.nodes[number] = Node(MemberId(number), disk, signer, secret, FakeWorker(points(number)))
+            self.nodes[number] = Node(MemberId(number), disk, signer, secret, FakeWorker(points(number), disk.models))
         self.links: set[frozenset[int]] = set()
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
@@ -168,11 +178,14 @@ class World:
             found = {part: disk.records.get((study, number, part.value)) for part in RecordPart}
             return {part: data for part, data in found.items() if data is not None}
 
+        def keep_input(study: StudyId, number: int, pieces: Sequence[bytes | memoryview]) -> None:
+            disk.records[study, number, RecordPart.INPUT.value] = b"".join(pieces)
+
         site = Site(
             chain_id, node.number, x25519_public(node.seal_secret), Stream("node", node.number, node.epoch, self.seed),
             lambda box: unseal(node.seal_secret, box), lambda name, study: "t.csv" if node.worker else None,
             lambda study: node.auto_approve, load, chain.holds_message,
-            lambda study: derive_chain(node.seal_secret, chain_id, study, LINKS),
+            lambda study: derive_chain(node.seal_secret, chain_id, study, LINKS), keep_input, MemoryDraft,
         )
         node.core = Core(Identity(chain_id, node.number, node.signer), chain, replica, Studies(site))
         node.timers.clear()
@@ -294,10 +307,16 @@ class World:
                 disk.records[study, round_, part] = data.reveal()
             case do.ForgetRecords(study, round_):
                 disk.records = {k: v for k, v in disk.records.items() if k[0] != study or k[1] > round_}
-            case do.SaveModel(name, data):
-                disk.models[name] = data
+            case do.SaveModel(name, draft):
+                assert isinstance(draft, MemoryDraft)
+                disk.models[name] = bytes(draft.data)
+            case do.KeepModel(sender, name, data):
+                sent = look_at_model(name, bytes(data))
+                if sent is not None:
+                    disk.models[name] = bytes(data)
+                self.tell_later(node, 1, lambda core: core.model_arrived(sender, name, sent, self.now_ms))
             case do.LoadModel(name):
-                found = read_model(disk.models[name]) if name in disk.models else None
+                found = look_at_model(name, disk.models[name]) if name in disk.models else None
                 self.tell_later(node, 1, lambda core: core.model_found(name, found, self.now_ms))
             case do.ServeBlocks(to, first, last):
                 self._frame(node, to, wire.encode_sync_frame(sync.make_response(disk.store.blocks(first, last))))

@@ -199,9 +199,9 @@ def test_the_gadget_is_that_of_published_prio3_count(shared_dir: Path, name: str
     # wire(t) = (s + x) / 2 + t (s - x) / 2, from which t follows
     at_wire = int(posted[0][1])
     point = (2 * at_wire - seed - x) * field.inverse(seed - x) % MODULUS
-    wires = proofs.wires_of(given_share[:1, None], given_share[:1, None], np.array([seed, other], np.uint64), 2)
+    inputs = proofs.inputs_of(given_share[:1, None], given_share[:1, None], np.array([seed, other], np.uint64))
     coefficients = proof_coefficients(given_share[3:])
-    at_point, value, total = proofs.query_gadget(wires, coefficients, 1, point)
+    at_point, value, total = proofs.query_gadget(inputs, coefficients, 2, point)
     equation = field.subtract(total, given_share[:1])
     assert [int(equation[0]), *at_point.tolist(), int(value[0])] == posted[0].tolist()
     whole = field.total(np.stack(posted), axis=0)

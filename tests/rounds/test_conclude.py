@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from fednode.learn.lanes import Statistics as Sums
 from fednode.learn.lanes import encode_limbs, metric_lane_count, scaling_from, statistics_lane_count
 from fednode.learn.merge import initial_model
-from fednode.learn.model_file import ModelFile, read_model
+from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_model, write_model
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import Layout, StudySpec
 from fednode.learn.study_toml import parse_study
@@ -22,7 +24,8 @@ SPEC = parse_study(study_text(sum_rule=1))
 PROVEN = parse_study(study_text())
 STUDY = b"s" * 32
 SCALING = Scaling((1 << 23, 1 << 23), (1 << 22, 1 << 22))
-START = ModelFile(STUDY, 3, SPEC, SCALING, initial_model(Layout.of(SPEC), STUDY))
+FILE = write_model(ModelFile(STUDY, 3, SPEC, SCALING, initial_model(Layout.of(SPEC), STUDY)))
+START = check_model(lambda: BytesIO(FILE))
 EDGES = [0, 1, -1, 2**31 - 1, -(2**31), 255, 256, 4 * 255, 5 * 255]
 
 
@@ -30,15 +33,15 @@ def conclude(
     kind: RoundKind, total: NDArray[np.int32], weight: int = 4, members: int = 4, spec: StudySpec = SPEC
 ) -> Conclusion:
     start = None if kind is RoundKind.STATISTICS else START
-    found = run(Conclude(spec, STUDY, 4, kind, start, total, weight, members))
+    found = run(Conclude(spec, STUDY, 4, kind, start, total, weight, members, MemoryDraft))
     assert isinstance(found, Conclusion)
     return found
 
 
 def check(found: Conclusion) -> None:
     assert bool(found.failure) != any(found.model_hash)
-    if found.model_file is not None:
-        assert read_model(found.model_file).hash == found.model_hash
+    if found.draft is not None:
+        assert isinstance(found.draft, MemoryDraft) and read_model(found.draft.data).hash == found.model_hash
     assert len(found.failure) <= 100
 
 
@@ -93,5 +96,5 @@ def test_with_proofs_a_liar_among_the_measures_ends_no_round() -> None:
         closing = conclude(RoundKind.CLOSING, total, spec=PROVEN)
         assert not closing.failure and closing.metrics is None and closing.model_hash == START.hash
         training = conclude(RoundKind.TRAINING, np.concatenate([np.zeros(size, np.int32), total]), spec=PROVEN)
-        assert not training.failure and training.metrics is None and training.model_file is not None
+        assert not training.failure and training.metrics is None and training.draft is not None
         assert conclude(RoundKind.CLOSING, total).failure

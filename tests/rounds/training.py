@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.ids import Hash
 from fednode.learn import jobs as work
 from fednode.learn.lanes import encode_metrics, encode_statistics, measure
-from fednode.learn.merge import model_from_bytes
+from fednode.learn.model_file import read_model
 from fednode.learn.schema import Rows, Scaling, Table, check_table, standardise
-from fednode.learn.spec import UNIT, Layout, StudySpec
+from fednode.learn.spec import UNIT, StudySpec
 
 STUDY = """
 format = 1
@@ -72,8 +74,10 @@ def strange_table() -> Table:
 class FakeWorker:
     """Answers jobs about one table. Whoever wants it to fail puts answers into `failures`: they are given first."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, models: Mapping[Hash, bytes]) -> None:
+        """`models` are the model files of its hospital, by hash."""
         self.table = table
+        self.models = models
         self.failures: list[work.Failed] = []
         self.check_failures: list[work.Failed] = []
         self.delay_ms = 0
@@ -94,7 +98,7 @@ class FakeWorker:
         assert checked.rows is not None
         if isinstance(job, work.ComputeStatistics):
             return work.StatisticsComputed(encode_statistics(job.spec, checked.rows).astype("<u4").tobytes())
-        values = model_from_bytes(job.model, Layout.of(job.spec).size)
+        values = read_model(self.models[Hash(job.model.hash)]).values
         inputs, logits = _logits(checked.rows, job.scaling, values)
         metrics = measure(logits, checked.rows.labels)
         lanes = encode_metrics(metrics).astype("<u4").tobytes()

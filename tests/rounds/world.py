@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from fednode.crypto import Secret, unseal, x25519_public
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height, MemberId, StudyId
 from fednode.learn import jobs as work
-from fednode.learn.model_file import ModelFile, read_model
+from fednode.learn.model_file import MemoryDraft, check_model, read_model
 from fednode.learn.schema import Table
 from fednode.learn.spec import study_bytes
 from fednode.learn.study_toml import parse_study
@@ -34,10 +35,12 @@ from fednode.proofs.coin import derive_chain
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
-from fednode.rounds.machine import Place, RecordParts, StudyMachine
+from fednode.rounds.machine import StudyMachine
+from fednode.rounds.place import Place
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
+from fednode.smpc.record import RecordParts
 from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
 
@@ -124,8 +127,9 @@ class World:
         for number in range(1, count + 1):
             table = (tables or {}).get(number, points(number))
             secret = Secret(seed_of(genesis.members[number - 1].name, "seal"))
-            worker = FakeWorker(table) if table is not None else None
-            self.members[number] = Member(MemberId(number), secret, worker)
+            disk = Disk()
+            worker = FakeWorker(table, disk.models) if table is not None else None
+            self.members[number] = Member(MemberId(number), secret, worker, disk)
         self.absences, self.asleep = list(absences), asleep
         self.pool: list[tuple[int, tx.Body]] = []
         self.refused: list[tuple[int, tx.Body, str]] = []
@@ -209,11 +213,14 @@ class World:
             found = {part: member.disk.records.get((round_number, part.value)) for part in sm.RecordPart}
             return {part: data for part, data in found.items() if data is not None}
 
+        def keep_input(round_number: int, pieces: Sequence[bytes | memoryview]) -> None:
+            member.disk.records[round_number, sm.RecordPart.INPUT.value] = b"".join(pieces)
+
         path = "table.csv" if member.worker is not None else None
         place = Place(
             self.chain_id, member.number, self.study, self.spec, path, x25519_public(member.seal_secret), entropy,
             open_box, load, self._holds_message,
-            lambda: derive_chain(member.seal_secret, self.chain_id, self.study, LINKS),
+            lambda: derive_chain(member.seal_secret, self.chain_id, self.study, LINKS), keep_input, MemoryDraft,
         )
         member.machine, member.height = StudyMachine(place), -1
         member.wanted.clear()
@@ -349,9 +356,9 @@ class World:
             case ev.NeedModel(name):
                 member.wanted.add(name)
                 self._fetch(member, name)
-            case ev.StoreModel(name, data):
-                assert read_model(data).hash == name
-                member.disk.models[name] = data
+            case ev.StoreModel(name, draft):
+                assert isinstance(draft, MemoryDraft) and read_model(draft.data).hash == name
+                member.disk.models[name] = bytes(draft.data)
             case ev.StartTimer(name, delay_ms):
                 self._start_timer(member, name, ev.TimerFired(name), delay_ms)
             case ev.Compute(number, job):
@@ -408,7 +415,7 @@ class World:
                 return
             member.disk.models[name] = data
             member.wanted.discard(name)
-            self._perform(member, member.machine.handle(ev.ModelLoaded(name, read_model(data))))
+            self._perform(member, member.machine.handle(ev.ModelLoaded(name, check_model(lambda: BytesIO(data)))))
 
         self._at(3, act)
 
@@ -429,7 +436,7 @@ def check_models(world: World) -> None:
     for member in world.members.values():
         if member.is_up:
             model = read_model(member.disk.models[wanted])
-            assert isinstance(model, ModelFile) and model.hash == wanted
+            assert model.hash == wanted
 
 
 def values_of(world: World, member: int) -> np.ndarray:

@@ -15,6 +15,7 @@ SHARES = "tests/proofs/test_shares.py::"
 COIN = "tests/proofs/test_coin.py::"
 SKETCH = "tests/smpc/test_sketch.py::"
 PROOFS = "tests/proofs/test_norm.py::"
+KEY_RULES = "tests/ledger/test_rules_keys.py::"
 TWINS = "tests/property/test_smpc_twins.py::"
 
 
@@ -91,6 +92,28 @@ MUTANTS = [
            "        or not is_share_valid(pair.a_points, job.holder, pair.a_share)\n"
            "        or not is_share_valid(pair.b_points, job.holder, pair.b_share)\n", "",
            LIARS + "test_a_share_off_the_polynomial_is_complained_about"),
+    Mutant("shares are checked without the factor 8", "crypto.py",
+           "    return curve.evaluate_commitments(b\"\".join(commitments), index) == base_times(COFACTOR * share)",
+           "    try:\n"
+           "        value = commitments[-1]\n"
+           "        for point in reversed(commitments[:-1]):\n"
+           "            value = point_add(point_times(index, value), point)\n"
+           "    except exceptions.RuntimeError:\n"
+           "        return False\n"
+           "    return value == base_times(share)",
+           LIARS + "test_a_part_of_small_order_in_commitments_splits_nobody[4-ModelLedger]"),
+    Mutant("a share is checked for another holder", "crypto.py",
+           "curve.evaluate_commitments(b\"\".join(commitments), index)",
+           "curve.evaluate_commitments(b\"\".join(commitments), index % 8 or 8)",
+           "tests/test_crypto.py::test_a_part_of_small_order_in_a_commitment_changes_no_verdict[1]"),
+    Mutant("a key point with a part of small order", "crypto.py",
+           "return is_point_valid(commitments[0]) and curve.are_commitments(b\"\".join(commitments[1:]))",
+           "return curve.are_commitments(b\"\".join(commitments))",
+           KEY_RULES + "test_a_part_of_small_order_is_refused_in_key_points_and_means_nothing_elsewhere_R"),
+    Mutant("a commitment that is no point", "crypto.py",
+           "return is_point_valid(commitments[0]) and curve.are_commitments(b\"\".join(commitments[1:]))",
+           "return is_point_valid(commitments[0])",
+           KEY_RULES + "test_no_commitment_is_a_point_of_small_order_or_none_R"),
     Mutant("no subgroup check", "smpc/session.py",
            "if not all(is_point_valid(view.keys[member].a_points[0]) for member in view.qualified):", "if False:",
            RULES + "test_nothing_is_masked_towards_a_point_outside_the_group"),
@@ -188,12 +211,12 @@ MUTANTS = [
            "if self._spent >= _ROOM:", "if False:",
            SKETCH + "test_sums_that_outgrow_32_bits_are_kept"),
     Mutant("no range bits", "proofs/norm.py",
-           "weights = field.scale(field.powers(joint, bits.size), joint)", "weights = np.zeros_like(bits)",
+           "weights = field.powers(challenge, bits.size, challenge)", "weights = np.zeros_like(bits)",
            PROOFS + "test_a_vector_whose_squares_cancel_modulo_p_is_rejected_by_its_bits_alone"),
     Mutant("w = W + 1", "proofs/norm.py",
-           "weights = field.scale(field.powers(joint, bits.size), joint)",
-           "weights = field.scale(field.powers(joint, bits.size), joint)\n"
-           "    weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
+           "weights = field.powers(challenge, bits.size, challenge)",
+           "weights = field.powers(challenge, bits.size, challenge)\n"
+           "        weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
            PROOFS + "test_a_weight_of_w_plus_one_is_rejected"),
     Mutant("the gadget's polynomial is not held against its wires", "proofs/norm.py",
            "return int(product) == int(part[2 * PAIRS]) and not", "return not",

@@ -109,13 +109,13 @@ BOUND_MUTANTS = [
            "if said.count(SumCheck.WRONG) > record.fault_bound:", "if SumCheck.WRONG in said:",
            LIARS + "test_false_words_on_the_sum_by_f_members_change_nothing[4-2-RealLedger]"),
     Mutant("no range bits: a member proves what it likes", "proofs/norm.py",
-           "weights = field.scale(field.powers(joint, bits.size), joint)", "weights = np.zeros_like(bits)",
+           "weights = field.powers(challenge, bits.size, challenge)", "weights = np.zeros_like(bits)",
            LIARS + "test_a_false_statement_names_its_dealer_and_the_next_attempt_goes_on_without"
            "[a bit is two and the next none-RealLedger]"),
     Mutant("w = W + 1 of a member", "proofs/norm.py",
-           "weights = field.scale(field.powers(joint, bits.size), joint)",
-           "weights = field.scale(field.powers(joint, bits.size), joint)\n"
-           "    weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
+           "weights = field.powers(challenge, bits.size, challenge)",
+           "weights = field.powers(challenge, bits.size, challenge)\n"
+           "        weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
            LIARS + "test_a_false_statement_names_its_dealer_and_the_next_attempt_goes_on_without"
            "[w = W + 1-RealLedger]"),
     Mutant("a proof for another attempt is taken", "proofs/coin.py",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fednode.crypto import scalar_bytes
+from fednode.crypto import Entropy, point_add, scalar_bytes
 from fednode.ids import MemberId
-from fednode.smpc import jobs
+from fednode.smpc import jobs, session
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import digest_chunk
+from fednode.smpc.record import AttemptRecord
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import World
 
+LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")  # order 8
 LEDGERS = [ModelLedger, RealLedger]
 Change = Callable[[m.Effect], list[m.Effect]]
 pytestmark = pytest.mark.parametrize("ledger", LEDGERS)
@@ -110,6 +112,61 @@ def test_a_share_off_the_polynomial_is_complained_about(ledger: type) -> None:
     world.run()
     view = succeeded(world)
     assert view.complaints[MemberId(4)] == (2,) and view.included == world.members
+
+
+def deal_otherwise(
+    monkeypatch: pytest.MonkeyPatch, liars: Collection[int], change: Callable[[m.KeysMessage], m.KeysMessage]
+) -> None:
+    """Members that commit to something else than they deal, and stand by it."""
+    deal_keys = session.deal_keys
+
+    def deal(params: m.SumParams, view: m.SumView, entropy: Entropy) -> AttemptRecord:
+        dealt = deal_keys(params, view, entropy)
+        return replace(dealt, keys=change(dealt.keys)) if params.me in liars else dealt
+
+    monkeypatch.setattr(session, "deal_keys", deal)
+
+
+def twist(keys: m.KeysMessage) -> m.KeysMessage:
+    """Add a point of order 8 to every commitment but the key point, and of order 4 to the last."""
+    a, b = ([points[0], *(point_add(point, LOW_ORDER) for point in points[1:])]
+            for points in (keys.a_points, keys.b_points))
+    a[-1] = point_add(a[-1], LOW_ORDER)
+    return replace(keys, a_points=tuple(a), b_points=tuple(b))
+
+
+def double(keys: m.KeysMessage) -> m.KeysMessage:
+    """Commit to another polynomial with the same secret: every share is wrong."""
+    return replace(keys, a_points=(keys.a_points[0], *(point_add(point, point) for point in keys.a_points[1:])))
+
+
+@pytest.mark.parametrize("count", [4, 7])
+def test_a_part_of_small_order_in_commitments_splits_nobody(
+    ledger: type, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the holders, not the rule for answers, not those who rebuild the secret of a dealer that was left out."""
+    liars = range(1, (count - 1) // 3 + 1)
+    deal_otherwise(monkeypatch, liars, twist)
+    lies = dict.fromkeys(liars, on_chunk(m.Lane.MASKED, lambda effect: None))
+    accuse = on_message(m.AckMessage, lambda message: m.AckMessage((MemberId(1),)))
+    world = run(count, ledger, {**lies, count: accuse})
+    view = succeeded(world)
+    assert all(not named for holder, named in view.complaints.items() if holder != count), "all shares are right"
+    assert [holder for holder, _, _ in view.answers[MemberId(1)]] == [count], "the rule says so too"
+    assert view.qualified == world.members and view.included == world.members[len(liars):]
+    assert set(view.a_shares) == set(liars), "their secrets were rebuilt"
+
+
+@pytest.mark.parametrize("is_twisted", [False, True])
+def test_f_dealers_with_wrong_shares_for_all_are_each_found(
+    ledger: type, is_twisted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deal_otherwise(monkeypatch, (2, 5), lambda keys: twist(double(keys)) if is_twisted else double(keys))
+    world = run(7, ledger, {})
+    view = succeeded(world)
+    honest = tuple(member for member in world.members if member not in (2, 5))
+    assert all(view.complaints[member] == (2, 5) for member in honest)
+    assert view.qualified == view.included == honest
 
 
 @pytest.mark.parametrize("count", [4, 7])

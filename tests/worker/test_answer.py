@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fednode.learn import jobs, lanes
-from fednode.learn.merge import initial_model, model_bytes
+from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import UNIT, Layout, Optimiser, StudySpec
@@ -19,8 +19,13 @@ SCALING = Scaling((UNIT // 2,) * 2, (UNIT // 4,) * 2)
 
 
 @pytest.fixture
-def start(spec: StudySpec) -> bytes:
-    return model_bytes(initial_model(Layout.of(spec), STUDY))
+def start(spec: StudySpec, tmp_path: Path) -> jobs.ModelAt:
+    return put(ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY)), tmp_path / "start")
+
+
+def put(model: ModelFile, path: Path) -> jobs.ModelAt:
+    path.write_bytes(write_model(model))
+    return jobs.ModelAt(str(path), model.hash)
 
 
 def test_a_good_file_is_checked_and_counted(spec: StudySpec, data_file: Path) -> None:
@@ -47,7 +52,7 @@ def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
 
 
 def test_training_answers_with_update_and_metrics_of_the_start(
-    spec: StudySpec, data_file: Path, start: bytes
+    spec: StudySpec, data_file: Path, start: jobs.ModelAt
 ) -> None:
     cache = DataCache()
     trained = answer(jobs.Train(spec, STUDY, 1, 1, SCALING, start, str(data_file)), cache)
@@ -57,7 +62,7 @@ def test_training_answers_with_update_and_metrics_of_the_start(
     assert isinstance(measured, jobs.Evaluated)
     assert isinstance(whole, jobs.Evaluated)
     assert trained.train_rows == 48
-    assert len(trained.delta) == 4 * Layout.of(spec).size
+    assert memoryview(trained.delta).nbytes == 4 * Layout.of(spec).size
     assert trained.metric_lanes == measured.lanes
     assert (measured.metrics.rows, whole.metrics.rows) == (12, 60)
     decoded = lanes.decode_metrics(spec, np.frombuffer(measured.lanes, "<u4").astype(np.uint32), 1)
@@ -68,23 +73,27 @@ def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) 
     model = ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY))
     path = tmp_path / "new.csv"
     path.write_text("y,x\n1,2\n?,3\n")
-    found = answer(jobs.Predict(write_model(model), str(path)), DataCache())
+    found = answer(jobs.Predict(put(model, tmp_path / "model"), str(path)), DataCache())
     assert isinstance(found, jobs.Predicted)
     shares = np.frombuffer(found.probabilities, "<f4").reshape(found.rows, found.classes)
     assert shares.shape == (2, 2)
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_each_fault_has_its_kind(spec: StudySpec, data_file: Path, start: bytes, tmp_path: Path) -> None:
+def test_each_fault_has_its_kind(spec: StudySpec, data_file: Path, start: jobs.ModelAt, tmp_path: Path) -> None:
     path = str(data_file)
     wild = replace(spec, optimiser=Optimiser("sgd", 100_000_000, 999_999, 10_000_000, 1), local_epochs=100)
+    hot = put(ModelFile(STUDY, 1, wild, SCALING, initial_model(Layout.of(wild), STUDY)), tmp_path / "hot")
     for job, kind in (
         (jobs.ComputeStatistics(spec, str(tmp_path / "none.csv")), "data"),
         (jobs.CheckData(spec, str(tmp_path)), "data"),
-        (jobs.Train(wild, STUDY, 1, 1, SCALING, start, path), "numerical"),
-        (jobs.Train(spec, STUDY, 1, 1, SCALING, start[:-8], path), "input"),
+        (jobs.Train(wild, STUDY, 1, 1, SCALING, hot, path), "numerical"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, hash=bytes(32)), path), "input"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, path=str(tmp_path / "none")), path), "input"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, path=path), path), "input"),
+        (jobs.Train(replace(spec, seed=9), STUDY, 1, 1, SCALING, start, path), "input"),
         (jobs.Evaluate(spec, Scaling((1,), (1,)), start, path, False), "input"),
-        (jobs.Predict(bytes(100), path), "input"),
+        (jobs.Predict(replace(start, path=path), path), "input"),
     ):
         found = answer(job, DataCache())
         assert isinstance(found, jobs.Failed)

@@ -14,7 +14,8 @@ import trio
 
 from fednode.errors import TrainingError
 from fednode.learn import jobs
-from fednode.learn.merge import initial_model, model_bytes
+from fednode.learn.merge import initial_model
+from fednode.learn.model_file import ModelFile, write_model
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import UNIT, Layout, StudySpec
 from fednode.node.trainer import WorkerTrainer
@@ -39,7 +40,9 @@ def with_trainer(trainer: WorkerTrainer, act: Callable[[WorkerTrainer], Awaitabl
 def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
     spec: StudySpec, data_file: Path, tmp_path: Path
 ) -> None:
-    start = model_bytes(initial_model(Layout.of(spec), STUDY))
+    model = ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY))
+    (tmp_path / "model").write_bytes(write_model(model))
+    start = jobs.ModelAt(str(tmp_path / "model"), model.hash)
     train = jobs.Train(spec, STUDY, 1, 2, SCALING, start, str(data_file))
     here = answer(train, DataCache())
     assert isinstance(here, jobs.Trained)
@@ -49,7 +52,8 @@ def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
         assert isinstance(first, jobs.Trained)
         assert (first.delta, first.metric_lanes) == (here.delta, here.metric_lanes)
         pid = trainer.pid
-        assert isinstance(await trainer.run(jobs.Predict(bytes(9), str(data_file)), TIMEOUT_S), jobs.Failed)
+        no_model = jobs.ModelAt(str(data_file), bytes(32))
+        assert isinstance(await trainer.run(jobs.Predict(no_model, str(data_file)), TIMEOUT_S), jobs.Failed)
         assert trainer.pid == pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -102,6 +106,10 @@ sys.stdin.buffer.read(int.from_bytes(head, "big"))
 """
 
 
+UNASKED_UPDATE = "[sys.stdout.buffer.write(part) for part in encode_answer(Trained(bytes(8), 1, b'', 1, 1))]; "\
+    "sys.stdout.flush(); time.sleep(60)"
+
+
 def bad_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> WorkerTrainer:
     (tmp_path / "bad_worker.py").write_text(PREFACE + code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -118,6 +126,7 @@ def bad_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Wo
         ("sys.stdout.buffer.write(b'\\0\\0\\0\\1\\x90'); sys.stdout.flush(); time.sleep(60)", "answered nonsense"),
         ("sys.stdout.buffer.write(b'\\0\\0\\0\\x09ab'); sys.stdout.flush(); os._exit(0)", "ended with code 0"),
         ("print('hello', flush=True); time.sleep(60)", "answered nonsense"),
+        (UNASKED_UPDATE, "answered nonsense \\(update of 8 bytes, 0 expected"),
     ],
 )
 def test_a_broken_worker_is_a_training_error_with_its_cause(
@@ -128,6 +137,29 @@ def test_a_broken_worker_is_a_training_error_with_its_cause(
             await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
         assert trainer.pid is None
         assert "\n" not in str(caught.value)
+
+    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
+
+
+@pytest.mark.parametrize(
+    ("size", "sent", "message"),
+    [
+        (-4, -4, "answered nonsense \\(update of"), (4, 4, "answered nonsense \\(update of"),
+        (0, -1, "ended with code 3"), (0, -4, "ended with code 3"),
+    ],
+)
+def test_an_update_of_another_length_or_cut_off_is_a_training_error(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sent: int, message: str
+) -> None:
+    """`size` and `sent`: how many bytes more than the model has the worker announces and sends."""
+    whole = 4 * Layout.of(spec).size
+    code = f"frame, _ = encode_answer(Trained(bytes({whole + size}), 1, b'', 1, 1))\n" \
+        f"sys.stdout.buffer.write(frame + bytes({whole + sent})); sys.stdout.flush(); os._exit(3)"
+    train = jobs.Train(spec, STUDY, 1, 2, SCALING, jobs.ModelAt("/none", bytes(32)), "/x.csv")
+
+    async def act(trainer: WorkerTrainer) -> None:
+        with pytest.raises(TrainingError, match=message):
+            await trainer.run(train, TIMEOUT_S)
 
     with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
 
@@ -157,7 +189,8 @@ def test_the_worker_sees_no_secrets_of_the_daemon(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEDNODE_PASSPHRASE", "hunter2")
-    code = "sys.stdout.buffer.write(encode_answer(Failed('input', ' '.join(sorted(os.environ))))); sys.stdout.flush()"
+    code = "frame, _ = encode_answer(Failed('input', ' '.join(sorted(os.environ))))\n" \
+        "sys.stdout.buffer.write(frame); sys.stdout.flush()"
 
     async def act(trainer: WorkerTrainer) -> None:
         found = await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
@@ -174,7 +207,7 @@ def test_one_job_at_a_time(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.
 count = 0
 while True:
     count += 1
-    sys.stdout.buffer.write(encode_answer(Failed("input", str(count)))); sys.stdout.flush()
+    sys.stdout.buffer.write(encode_answer(Failed("input", str(count)))[0]); sys.stdout.flush()
     head = sys.stdin.buffer.read(4)
     if not head: break
     sys.stdin.buffer.read(int.from_bytes(head, "big"))

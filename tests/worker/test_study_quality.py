@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fednode.learn.lanes import decode_statistics, encode_statistics, scaling_from
-from fednode.learn.merge import initial_model, merge
+from fednode.learn.merge import initial_model, merge_part, merge_rule
 from fednode.learn.schema import Rows
 from fednode.learn.spec import UNIT, Layout, StudySpec, spec_hash, weight_of
 from fednode.learn.study_toml import parse_study
@@ -56,7 +56,7 @@ def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int
             weight = weight_of(spec, update.train_rows)
             total += quantise(update.delta, spec.clip_q24 / UNIT, weight, spec.max_weight, entropy).view(np.uint32)
             weights.append(weight)
-        model = merge(model, total.view(np.int32).astype(np.int64), spec, sum(weights), len(weights))
+        model = merge_part(model, total.view(np.int32), merge_rule(spec, sum(weights), len(weights)))
     metrics = evaluate(spec, model, scaling, test)
     return metrics.correct / metrics.rows
 

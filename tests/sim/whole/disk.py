@@ -13,17 +13,17 @@ from pathlib import Path
 
 from fednode.errors import StorageError
 from fednode.ids import Hash, StudyId
-from fednode.learn.model_file import ModelFile
+from fednode.learn.model_file import StoredModel
 from fednode.ledger.block import Block, Tip, genesis_tip
 from fednode.ledger.consensus.signing import SignRecord
 from fednode.ledger.genesis import Genesis, genesis_state
 from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, block_batch
 from fednode.ledger.vote import Certificate
-from fednode.node.blobs import check_model
 from fednode.node.sign_state import SLOT_NAMES, SignStateFile
-from fednode.rounds.machine import RecordParts
 from fednode.smpc.messages import RecordPart
+from fednode.smpc.record import RecordParts
+from tests.node.world import look_at_model
 
 KEPT_WRITES = 32
 SIGN_STATE, CHAIN, RECORDS, MODELS = "sign-state", "chain", "records", "models"
@@ -189,7 +189,7 @@ class Disk:
         found = {part: self.records.get((study, number, part.value)) for part in RecordPart}
         return {part: data for part, data in found.items() if data is not None}
 
-    def load_model(self, name: Hash) -> ModelFile | None:
+    def load_model(self, name: Hash) -> StoredModel | None:
         """Return a model that is here."""
         data = self.models.get(name)
-        return None if data is None else check_model(name, data)
+        return None if data is None else look_at_model(name, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
 from fednode.errors import FednodeError, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId
+from fednode.learn.model_file import MemoryDraft
 from fednode.ledger import sync
 from fednode.ledger.bodies import Body
 from fednode.ledger.consensus.replica import Replica
@@ -26,6 +27,8 @@ from fednode.node.studies import Site, Studies
 from fednode.proofs.coin import derive_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
+from fednode.smpc.messages import RecordPart
+from tests.node.world import look_at_model
 from tests.sim.whole.disk import Disk
 from tests.sim.whole.parts import Stream, do_work
 
@@ -103,7 +106,7 @@ class WholeNode:
             chain_id, self.number, x25519_public(seal_secret), Stream(world.key, self.slot, self.life),
             lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
             disk.load_parts, chain.holds_message,
-            lambda study: derive_chain(seal_secret, chain_id, study, LINKS),
+            lambda study: derive_chain(seal_secret, chain_id, study, LINKS), self._keep_input, MemoryDraft,
             lambda: self.core.catch_up.target is not None,
         )
         self.core = Core(Identity(chain_id, self.number, signer), chain, replica, Studies(site))
@@ -221,8 +224,14 @@ class WholeNode:
                 world.checker.on_record(self, study, round_, part, secret.reveal())
             case do.ForgetRecords(study, round_):
                 disk.forget_records(study, round_)
-            case do.SaveModel(name, data):
-                disk.save_model(name, data)
+            case do.SaveModel(name, draft):
+                assert isinstance(draft, MemoryDraft)
+                disk.save_model(name, bytes(draft.data))
+            case do.KeepModel(sender, name, data):
+                if look_at_model(name, bytes(data)) is not None:
+                    disk.save_model(name, bytes(data))
+                sent = disk.load_model(name)
+                self.dispatch(lambda: self.core.model_arrived(sender, name, sent, self.now_ms()))
             case do.LoadModel(name):
                 found = disk.load_model(name)
                 self.dispatch(lambda: self.core.model_found(name, found, self.now_ms()))
@@ -273,6 +282,11 @@ class WholeNode:
                 self._later(
                     draw.randrange(4), lambda: self.core.computed_round(study, number, made, self.now_ms())
                 )
+
+    def _keep_input(self, study: StudyId, number: int, pieces: Sequence[bytes | memoryview]) -> None:
+        part, data = RecordPart.INPUT.value, b"".join(pieces)
+        self.disk.save_record((study, number, part), data)
+        self.world.checker.on_record(self, study, number, part, data)
 
     def _store(self, effect: do.StoreBlock) -> None:
         applied = effect.outcome.applied

@@ -91,7 +91,7 @@ def do_work(job: work.Job, member: int) -> work.Answer:
             return work.Evaluated(metrics, _lane_bytes(lanes.encode_metrics(metrics)))
         case work.Train() as train:
             size = Layout.of(train.spec).size
-            draw = np.random.default_rng([train.round_number, member, *train.model[:64]])
+            draw = np.random.default_rng([train.round_number, member, *train.model.hash])
             delta = (draw.uniform(-0.3, 0.3, size)).astype("<f4")
             metrics = lanes.Metrics(ROWS, member, ROWS << 16, (), ())
             lane_bytes = _lane_bytes(lanes.encode_metrics(metrics))

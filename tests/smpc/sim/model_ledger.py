@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fednode.crypto import base_times, is_knowledge_proven, is_point_valid, is_share_valid
+from fednode.crypto import are_commitments_valid, base_times, is_knowledge_proven, is_share_valid
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
@@ -144,7 +144,7 @@ class ModelLedger(CheckPhases):
         dealt = ((message.a_points, message.a_proof, "a"), (message.b_points, message.b_proof, "b"))
         for points, proof, which in dealt:
             context = m.key_proof_context(self.params, self.a.number, sender, which)
-            if len(points) != self.t or not all(is_point_valid(point) for point in points):
+            if len(points) != self.t or not are_commitments_valid(points):
                 return "points"
             if not is_knowledge_proven(points[0], context, proof):
                 return "proof"

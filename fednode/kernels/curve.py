@@ -1,0 +1,41 @@
+"""Commitments to a polynomial, points of edwards25519, evaluated in public.
+
+Security assumption: everything here is known to everybody, so it may take other time for other points. A commitment is
+32 bytes that are the one encoding of a point (RFC 8032, section 5.1.3) not of order 1, 2, 4 or 8. Its point may still
+have a part of small order, so results are multiplied by 8, which takes that part away: see `crypto.is_share_valid`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+from fednode.kernels.library import COUNT, LIBRARY
+
+POINT_BYTES: Final = 32
+MAX_INDEX: Final = 2**32 - 1
+
+_are_commitments = LIBRARY.fednode_are_commitments
+_are_commitments.restype = ctypes.c_int
+_are_commitments.argtypes = [ctypes.c_char_p, COUNT]
+_evaluate = LIBRARY.fednode_evaluate_commitments
+_evaluate.restype = ctypes.c_int
+_evaluate.argtypes = [ctypes.c_char_p, ctypes.c_char_p, COUNT, ctypes.c_uint32]
+
+
+def are_commitments(points: bytes) -> bool:
+    """Whether `points`, 32 bytes each, joined, are all commitments."""
+    return len(points) % POINT_BYTES == 0 and bool(_are_commitments(points, len(points) // POINT_BYTES))
+
+
+def evaluate_commitments(points: bytes, index: int) -> bytes | None:
+    """Return 8 (C_0 + index C_1 + index^2 C_2 + ...), encoded; None if some C_k is no commitment, or there is none.
+
+    `points`: C_0, C_1, ... joined. 1 <= index < 2^32. The identity is encoded like any other point.
+    """
+    if not 1 <= index <= MAX_INDEX:
+        raise ValueError("holders are numbered from 1")
+    if not points or len(points) % POINT_BYTES:
+        return None
+    out = ctypes.create_string_buffer(POINT_BYTES)
+    return out.raw if _evaluate(out, points, len(points) // POINT_BYTES, index) else None

@@ -1,0 +1,40 @@
+"""What the machine of a study is told about itself, and what it may ask of the node without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fednode.crypto import Entropy
+from fednode.ids import MemberId, StudyId
+from fednode.learn.model_file import Draft
+from fednode.learn.spec import StudySpec
+from fednode.proofs.coin import Chain
+from fednode.smpc.record import RecordParts
+from fednode.smpc.ring import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a machine is told about itself once. `data_path` is None where this hospital has no data for the study.
+
+    `load_record(round)` returns the decrypted parts of that round's record (empty if there is none);
+    `keep_input(round, parts)` writes the part INPUT, joined from `parts`, and returns when it is on the disk; it is
+    called from a thread, as is `new_draft()`, which begins a model file;
+    `derive_chain()` makes this member's hash chain of the study from its seal secret, always the same one;
+    `holds_message(study)` says whether this node's pool holds a valid message of the study's open phase.
+    """
+
+    chain_id: bytes
+    me: MemberId
+    study: StudyId
+    spec: StudySpec
+    data_path: str | None
+    seal_key: bytes
+    entropy: Entropy = field(repr=False)
+    unseal: Callable[[bytes], bytes] = field(repr=False)
+    load_record: Callable[[int], RecordParts] = field(repr=False)
+    holds_message: Callable[[StudyId], bool] = field(repr=False)
+    derive_chain: Callable[[], Chain] = field(repr=False)
+    keep_input: Callable[[int, Sequence[Buffer]], None] = field(repr=False)
+    new_draft: Callable[[], Draft] = field(repr=False)
