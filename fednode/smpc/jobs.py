@@ -30,7 +30,7 @@ from fednode.smpc.proof_jobs import (
     answer_proofs,
     prove_update,
 )
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.ring import Buffer
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
