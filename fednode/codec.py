@@ -295,6 +295,8 @@ def _sequence(item: object) -> tuple[Encoder, Decoder]:
 
 def _fixed(items: tuple[object, ...]) -> tuple[Encoder, Decoder]:
     plans = [_plan(item) for item in items]
+    if len(plans) == 2:
+        return _pair(*plans)
 
     def back(plain: Plain) -> typing.Any:
         if type(plain) is not tuple or len(plain) != len(plans):
@@ -302,6 +304,22 @@ def _fixed(items: tuple[object, ...]) -> tuple[Encoder, Decoder]:
         return tuple(plan[1](part) for plan, part in zip(plans, plain, strict=True))
 
     return lambda value: tuple(plan[0](part) for plan, part in zip(plans, value, strict=True)), back
+
+
+def _pair(left: tuple[Encoder, Decoder], right: tuple[Encoder, Decoder]) -> tuple[Encoder, Decoder]:
+    """The same for two items, of which large messages hold many: a third of the time."""
+    (encode_left, decode_left), (encode_right, decode_right) = left, right
+
+    def to(value: typing.Any) -> Plain:
+        first, second = value
+        return encode_left(first), encode_right(second)
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not tuple or len(plain) != 2:
+            raise Rejected("expected an array of 2")
+        return decode_left(plain[0]), decode_right(plain[1])
+
+    return to, back
 
 
 def is_later_field(form: object) -> bool:

@@ -32,6 +32,8 @@ GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 COFACTOR = 8
 """Points of edwards25519 for each point of the subgroup."""
 
+_IDENTITY = b"\x01" + bytes(31)
+
 SIGNATURE_BYTES = 64
 SEALED_OVERHEAD_BYTES = 48
 """Bytes a sealed box adds: an ephemeral X25519 key and a Poly1305 tag."""
@@ -368,8 +370,11 @@ def prove_knowledge(scalar: int, context: bytes, entropy: Entropy) -> bytes:
 
 
 def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
-    """Check a proof of `prove_knowledge` for a point that passed `is_point_valid`."""
-    if len(proof) != 64 or not is_point_valid(proof[:32]):
+    """Check a proof of `prove_knowledge` for a point that passed `is_point_valid`.
+
+    R must be the encoding of s G - c P: a point of the prime-order group then, as G and P are; it is not the identity.
+    """
+    if len(proof) != 64 or proof[:32] == _IDENTITY:
         return False
     response = int.from_bytes(proof[32:], "little")
     if not 0 < response < GROUP_ORDER:
@@ -377,7 +382,7 @@ def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
     challenge = _schnorr_challenge(point, proof[:32], context)
     if challenge == 0:
         return False
-    return base_times(response) == point_add(proof[:32], point_times(challenge, point))
+    return curve.base_less(proof[32:], scalar_bytes(challenge), point) == proof[:32]
 
 
 def _schnorr_challenge(point: bytes, commitment: bytes, context: bytes) -> int:

@@ -189,6 +189,20 @@ def test_knowledge_of_a_key_cannot_be_borrowed() -> None:
         assert not crypto.is_knowledge_proven(point, b"member 1", changed)
 
 
+@pytest.mark.parametrize(("nonce", "times"), [(0, 0), (7, 1), (7, 4), (0, 1)])
+def test_a_proof_by_a_point_outside_the_group_is_none(nonce: int, times: int) -> None:
+    """The identity, or a part of small order in R: also where the response fits everything else."""
+    scalar = 12345
+    point = crypto.base_times(scalar)
+    commitment = crypto.base_times(nonce) if nonce else b"\x01" + bytes(31)
+    for _ in range(times):
+        commitment = crypto.point_add(commitment, LOW_ORDER)
+    challenge = crypto._schnorr_challenge(point, commitment, b"here")
+    response = (nonce + challenge * scalar) % GROUP_ORDER
+    assert not crypto.is_point_valid(commitment)
+    assert not crypto.is_knowledge_proven(point, b"here", commitment + crypto.scalar_bytes(response))
+
+
 def test_zero_has_no_point() -> None:
     with pytest.raises(ValueError, match="identity"):
         crypto.base_times(0)

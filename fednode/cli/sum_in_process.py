@@ -202,7 +202,7 @@ class SumInProcess:
                 values, CLIP, weight, MAX_WEIGHT, SystemEntropy(), out=values.view(np.int32)
             ).view(np.uint32)
             member.cpu_s["quantise"] += time.process_time() - begin
-            self._events.append((number, sm.InputReady(ring, weight)))
+            self._events.append((number, sm.InputReady(ring, weight, is_recorded=True)))
         return total / weights
 
     def _merge(self, mean: NDArray[np.float64]) -> float:

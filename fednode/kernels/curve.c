@@ -1,4 +1,4 @@
-/* Points of edwards25519 that everybody may see: commitments of dealers.
+/* Points of edwards25519 that everybody may see: commitments of dealers, proofs of knowledge.
  *
  * Public inputs only: time depends on them. Secret scalars are multiplied by libsodium and never come here.
  *
@@ -167,6 +167,12 @@ static point plus_affine(point p, affine q)
                       multiply(p.t, q.t2d), add(p.z, p.z));
 }
 
+static point plus(point p, point q)
+{
+    return finish_sum(multiply(subtract(p.y, p.x), subtract(q.y, q.x)), multiply(add(p.y, p.x), add(q.y, q.x)),
+                      multiply(multiply(p.t, q.t), D2), multiply(add(p.z, p.z), q.z));
+}
+
 static point times(point p, uint32_t factor) /* factor > 0 */
 {
     const fe sum = add(p.y, p.x), difference = subtract(p.y, p.x), t2d = multiply(p.t, D2), z2 = add(p.z, p.z);
@@ -208,6 +214,15 @@ static int decompress(point *out, const uint8_t bytes[32])
     return 1;
 }
 
+static void compress(uint8_t bytes[32], point p)
+{
+    const fe inverse = invert(p.z);
+    uint8_t x_bytes[32];
+    to_bytes(x_bytes, multiply(p.x, inverse));
+    to_bytes(bytes, multiply(p.y, inverse));
+    bytes[31] |= (uint8_t)(x_bytes[0] << 7);
+}
+
 static point eight_times(point p) { return twice(twice(twice(p))); }
 
 /* Take a commitment: a point as above that is not of order 1, 2, 4 or 8. Eight times it has prime order or is zero. */
@@ -236,11 +251,30 @@ KERNEL int fednode_evaluate_commitments(uint8_t out[32], const uint8_t *points, 
         const affine q = {add(next.y, next.x), subtract(next.y, next.x), multiply(next.t, D2)};
         sum = plus_affine(times(sum, index), q);
     }
-    sum = eight_times(sum);
-    const fe inverse = invert(sum.z);
-    uint8_t x_bytes[32];
-    to_bytes(x_bytes, multiply(sum.x, inverse));
-    to_bytes(out, multiply(sum.y, inverse));
-    out[31] |= (uint8_t)(x_bytes[0] << 7);
+    compress(out, eight_times(sum));
+    return 1;
+}
+
+/* out = s G - c P for numbers s and c of 32 bytes, lowest first; 0 if P is no commitment. Four bits at a time. */
+KERNEL int fednode_base_less(uint8_t out[32], const uint8_t s[32], const uint8_t c[32], const uint8_t p[32])
+{
+    static const uint8_t base[32] = {0x58, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+                                     0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+                                     0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66};
+    const point zero = {ZERO, ONE, ONE, ZERO};
+    point of_base[16] = {zero}, of_p[16] = {zero}, sum = zero;
+    if (!take_commitment(&of_p[1], p) || !take_commitment(&of_base[1], base)) return 0;
+    of_p[1].x = multiply(subtract(ZERO, of_p[1].x), ONE);
+    of_p[1].t = multiply(subtract(ZERO, of_p[1].t), ONE);
+    for (int k = 2; k < 16; k++) {
+        of_base[k] = plus(of_base[k - 1], of_base[1]);
+        of_p[k] = plus(of_p[k - 1], of_p[1]);
+    }
+    for (int at = 63; at >= 0; at--) {
+        sum = twice(twice(twice(twice(sum))));
+        sum = plus(sum, of_base[s[at / 2] >> 4 * (at & 1) & 15]);
+        sum = plus(sum, of_p[c[at / 2] >> 4 * (at & 1) & 15]);
+    }
+    compress(out, sum);
     return 1;
 }

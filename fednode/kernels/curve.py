@@ -1,4 +1,4 @@
-"""Commitments to a polynomial, points of edwards25519, evaluated in public.
+"""Points of edwards25519 that everybody may see: commitments to a polynomial, evaluated, and proofs of knowledge.
 
 Security assumption: everything here is known to everybody, so it may take other time for other points. A commitment is
 32 bytes that are the one encoding of a point (RFC 8032, section 5.1.3) not of order 1, 2, 4 or 8. Its point may still
@@ -22,6 +22,10 @@ _evaluate = LIBRARY.fednode_evaluate_commitments
 _evaluate.restype = ctypes.c_int
 _evaluate.argtypes = [ctypes.c_char_p, ctypes.c_char_p, COUNT, ctypes.c_uint32]
 
+_base_less = LIBRARY.fednode_base_less
+_base_less.restype = ctypes.c_int
+_base_less.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p]
+
 
 def are_commitments(points: bytes) -> bool:
     """Whether `points`, 32 bytes each, joined, are all commitments."""
@@ -39,3 +43,14 @@ def evaluate_commitments(points: bytes, index: int) -> bytes | None:
         return None
     out = ctypes.create_string_buffer(POINT_BYTES)
     return out.raw if _evaluate(out, points, len(points) // POINT_BYTES, index) else None
+
+
+def base_less(response: bytes, challenge: bytes, point: bytes) -> bytes | None:
+    """Return response * G - challenge * point, encoded, for numbers of 32 bytes (lowest first) that are no secret.
+
+    None if the point is no commitment.
+    """
+    if not len(response) == len(challenge) == len(point) == POINT_BYTES:
+        raise ValueError("numbers and points have 32 bytes")
+    out = ctypes.create_string_buffer(POINT_BYTES)
+    return out.raw if _base_less(out, response, challenge, point) else None

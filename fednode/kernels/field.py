@@ -1,13 +1,13 @@
 """Arithmetic in the field of p = 2^64 - 2^32 + 1 elements.
 
-Security assumption: elements are secret; nothing here takes another path or another address for other values. All are
-below p (the caller checks what comes from outside), in C-contiguous uint64 arrays.
+Security assumption: elements are secret; nothing but `decode` takes another path or another address for other values.
+All are below p (the caller checks what comes from outside), in C-contiguous uint64 arrays.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from fednode.kernels.library import COUNT, LIBRARY, array
 
 Elements = NDArray[np.uint64]
+MAX_POINTS: Final = 256
+"""Of a polynomial that is decoded."""
+
 _MAX_TERMS = 1 << 31
 _READ, _WRITE, _WORD = array("<u8"), array("<u8", writable=True), ctypes.c_uint64
 
@@ -31,6 +34,9 @@ _powers = _kernel("powers", _WORD, _WORD, COUNT)
 _dot = _kernel("dot", _READ, _READ, COUNT, COUNT)
 _combine = _kernel("combine", _READ, _READ, COUNT, COUNT, COUNT)
 _transform = _kernel("transform", _READ, _READ, COUNT, ctypes.c_uint)
+_decode = LIBRARY.fednode_field_decode
+_decode.restype = ctypes.c_int
+_decode.argtypes = [array("|b1", writable=True), _READ, _READ, COUNT, COUNT, COUNT]
 
 
 def add(a: Elements, b: Elements) -> Elements:
@@ -91,3 +97,16 @@ def transform(rows: Elements, roots: Elements) -> Elements:
     out = np.empty_like(rows)
     _transform(out, rows, roots, count, size.bit_length() - 1)
     return out
+
+
+def decode(points: Elements, values: Elements, degree: int, needed: int) -> NDArray[np.bool_] | None:
+    """Return which of the public points (at most 256) lie on the polynomial of `degree` through `needed` of them.
+
+    None if there is none. `points` are distinct and not zero. Right whenever count - needed is at most
+    (count - degree - 1) / 2. Source: Gao 2003, algorithm 1.
+    """
+    count = points.size
+    if points.shape != (count,) or values.shape != (count,) or count > MAX_POINTS or degree < 0 or needed < 1:
+        raise ValueError(f"a polynomial is decoded from at most {MAX_POINTS} points, each with a value")
+    is_on = np.zeros(count, np.bool_)
+    return is_on if _decode(is_on, points, values, count, degree, needed) else None

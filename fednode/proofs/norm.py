@@ -141,6 +141,7 @@ def draw_joint(seed: bytes) -> tuple[int, ...]:
     return _draw(seed, "joint", REPETITIONS)
 
 
+@lru_cache(maxsize=16)
 def draw_query(statement: Statement, seed: bytes) -> Query:
     """Return the query challenges from 32 bytes fixed after all shares; no point is a root of unity of P."""
     drawn = _draw(seed, "query", 64)

@@ -22,6 +22,7 @@ import numpy as np
 
 from fednode.crypto import Entropy, sha256
 from fednode.ids import fault_bound
+from fednode.kernels import field as kernels
 from fednode.proofs.field import (
     FIELD,
     MODULUS,
@@ -36,8 +37,6 @@ from fednode.proofs.field import (
 )
 
 KEY_BYTES: Final = 16
-Polynomial = list[int]
-"""Coefficients modulo p, constant term first, without zeros at the end; [] is zero."""
 
 
 def sharing_degree(members: int) -> int:
@@ -142,17 +141,16 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     if len(left) < needed:
         return None
     rows = np.stack([answers[member] for member in left])
-    left, rows = _select(left, rows, (rows < np.uint64(MODULUS)).all(axis=1).tolist())
+    left, rows = _select(left, rows, np.less(rows, MODULUS).min(axis=1).tolist())
     while len(left) >= needed:
         matrix = np.column_stack([dot(rows, powers(_mixer(rows), rows.shape[1])), rows])
         wrong = _find_conflict(matrix, left, degree)
         if wrong is None:
             return Decoded(combine(_extension(left[: degree + 1], (0,)), rows[: degree + 1])[0], left)
-        column = dict(zip(left, matrix[:, wrong].tolist(), strict=True))
-        polynomial = decode_values(column, degree, needed)
-        if polynomial is None:
+        is_on = kernels.decode(np.array(left, FIELD), np.ascontiguousarray(matrix[:, wrong]), degree, needed)
+        if is_on is None:
             return None
-        left, rows = _select(left, rows, [evaluate(polynomial, member) == column[member] for member in left])
+        left, rows = _select(left, rows, is_on.tolist())
     return None
 
 
@@ -178,72 +176,3 @@ def _find_conflict(matrix: FieldVector, members: tuple[int, ...], degree: int) -
     expected = combine(_extension(base, rest), matrix[: degree + 1])
     conflicts = (expected != matrix[degree + 1 :]).any(axis=0)
     return int(conflicts.argmax()) if conflicts.any() else None
-
-
-def decode_values(values: Mapping[int, int], degree: int, needed: int) -> Polynomial | None:
-    """Return the polynomial of `degree` through at least `needed` of the points (member -> value), or None.
-
-    Right whenever len(values) - needed <= (len(values) - degree - 1) / 2 errors can be told (Gao 2003, algorithm 1).
-    """
-    points = sorted(values)
-    product, through = _interpolate(points, [values[point] for point in points])
-    previous, current = product, through
-    previous_factor, factor = [], [1]
-    while 2 * (len(current) - 1) >= len(points) + degree + 1:
-        quotient, rest = _divide(previous, current)
-        previous, current = current, rest
-        previous_factor, factor = factor, _subtract(previous_factor, _times(quotient, factor))
-    found, rest = _divide(current, factor)
-    if rest or len(found) > degree + 1:
-        return None
-    return found if sum(evaluate(found, point) == values[point] for point in points) >= needed else None
-
-
-def evaluate(polynomial: Sequence[int], point: int) -> int:
-    """Return the value at `point` modulo p (Horner)."""
-    value = 0
-    for coefficient in reversed(polynomial):
-        value = (value * point + coefficient) % MODULUS
-    return value
-
-
-def _interpolate(points: Sequence[int], values: Sequence[int]) -> tuple[Polynomial, Polynomial]:
-    """Return prod (x - points[k]) and the polynomial through the points (Newton)."""
-    product: Polynomial = [1]
-    through: Polynomial = []
-    for point, value in zip(points, values, strict=True):
-        step = (value - evaluate(through, point)) * inverse(evaluate(product, point)) % MODULUS
-        through = _subtract(through, [-step * coefficient % MODULUS for coefficient in product])
-        product = _times(product, [-point % MODULUS, 1])
-    return product, through
-
-
-def _times(a: Polynomial, b: Polynomial) -> Polynomial:
-    result = [0] * (len(a) + len(b) - 1) if a and b else []
-    for i, left in enumerate(a):
-        for j, right in enumerate(b):
-            result[i + j] = (result[i + j] + left * right) % MODULUS
-    return result
-
-
-def _subtract(a: Polynomial, b: Polynomial) -> Polynomial:
-    size = max(len(a), len(b))
-    padded = zip(a + [0] * (size - len(a)), b + [0] * (size - len(b)), strict=True)
-    return _trim([(left - right) % MODULUS for left, right in padded])
-
-
-def _divide(a: Polynomial, b: Polynomial) -> tuple[Polynomial, Polynomial]:
-    """Return quotient and rest of a / b."""
-    rest, lead = list(a), inverse(b[-1])
-    quotient = [0] * max(len(a) - len(b) + 1, 0)
-    for shift in range(len(quotient) - 1, -1, -1):
-        quotient[shift] = rest[shift + len(b) - 1] * lead % MODULUS
-        for at, coefficient in enumerate(b):
-            rest[shift + at] = (rest[shift + at] - quotient[shift] * coefficient) % MODULUS
-    return _trim(quotient), _trim(rest)
-
-
-def _trim(values: Polynomial) -> Polynomial:
-    while values and values[-1] == 0:
-        values.pop()
-    return values

@@ -111,6 +111,7 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     try:
         values = ring.lift(ring.load(job.values))
         sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked))
+        del values  # another vector's worth of memory, if it was read for this
         bits = norm.encode(job.statement, sketch, job.weight)
     except ValueError as error:
         return NotProvable(str(error))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.crypto import GROUP_ORDER, base_times, is_point_valid
-from fednode.kernels.curve import MAX_INDEX, are_commitments, evaluate_commitments
+from fednode.kernels.curve import MAX_INDEX, are_commitments, base_less, evaluate_commitments
 
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P
@@ -176,3 +176,25 @@ def test_sums_that_meet_the_identity_on_the_way_or_at_the_end() -> None:
         for index in (1, 2, 5):
             joined = b"".join(encoded[sign] for sign in word)
             assert evaluate_commitments(joined, index) == slow_evaluate(points, index)
+
+
+# --- what a proof of knowledge is held against -----------------------------------------------------------------
+
+NUMBERS = st.one_of(st.sampled_from([0, 1, 15, 16, GROUP_ORDER - 1, GROUP_ORDER, 2**255 - 1, 2**256 - 1]),
+                    st.integers(0, 2**256 - 1))
+
+
+@settings(max_examples=20, deadline=None)
+@given(NUMBERS, NUMBERS, POINTS)
+def test_differences_of_multiples_are_those_of_the_twin(response: int, challenge: int, point: Point) -> None:
+    numbers = [number.to_bytes(32, "little") for number in (response, challenge)]
+    less = slow_times(challenge, (P - point[0], point[1]))
+    assert base_less(*numbers, slow_encode(point)) == slow_encode(slow_add(slow_times(response, BASE), less))
+
+
+def test_a_difference_may_be_nothing_and_none_is_taken_from_what_is_no_point() -> None:
+    one, five = (k.to_bytes(32, "little") for k in (1, 5))
+    assert base_less(five, one, base_times(5)) == slow_encode(IDENTITY)
+    assert base_less(five, one, slow_encode(SMALL[3])) is None and base_less(five, one, b"\xff" * 32) is None
+    with pytest.raises(ValueError, match="32 bytes"):
+        base_less(five, one[1:], base_times(5))

@@ -98,3 +98,53 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         field.add(four[::2], four[::2])
     with pytest.raises(Exception, match="data type"):
         field.add(four.view(np.int64), four)  # type: ignore[arg-type]
+
+
+# --- which points lie on a polynomial -----------------------------------------------------------------------------
+
+def value_of(coefficients: list[int], point: int) -> int:
+    return sum(c * pow(point, k, P) for k, c in enumerate(coefficients)) % P
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 24), st.integers(0, 8), st.data())
+def test_errors_that_can_be_told_are_told(count: int, degree: int, data: st.DataObject) -> None:
+    points = data.draw(st.lists(st.integers(1, P - 1), min_size=count, max_size=count, unique=True))
+    coefficients = data.draw(st.sampled_from([[], [5], [0, 1]])) or [data.draw(ELEMENTS) for _ in range(degree + 1)]
+    coefficients = coefficients[: degree + 1]
+    most = max(0, (count - degree - 1) // 2)
+    wrong = data.draw(st.sets(st.integers(0, count - 1), max_size=most))
+    values = [(value_of(coefficients, x) + (k in wrong) * (1 + k)) % P for k, x in enumerate(points)]
+    if degree < count:
+        found = field.decode(vector(points), vector(values), degree, count - most)
+        assert found is not None and found.tolist() == [k not in wrong for k in range(count)]
+        if wrong:
+            assert field.decode(vector(points), vector(values), degree, count - len(wrong) + 1) is None
+
+
+@pytest.mark.parametrize("count", [4, 100, 256])
+def test_the_largest_sets_with_as_many_errors_as_can_be_told(count: int) -> None:
+    faults = (count - 1) // 3
+    coefficients = field.powers(7, 11, faults + 1).tolist()
+    values = [value_of(coefficients, x) for x in range(1, count + 1)]
+    points = vector(list(range(1, count + 1)))
+    wrong = range(3, 3 + faults)
+    for k in wrong:
+        values[k] = (values[k] * 3 + 1) % P
+    found = field.decode(points, vector(values), faults, count - faults)
+    assert found is not None and [k for k, is_on in enumerate(found.tolist()) if not is_on] == list(wrong)
+    values[0] ^= 1
+    assert field.decode(points, vector(values), faults, count - faults) is None, "one error more than can be told"
+
+
+def test_points_on_no_polynomial_or_too_many() -> None:
+    points = vector(list(range(1, 8)))
+    halves = vector([value_of([1, 2], x) if x < 4 else value_of([9, 7], x) for x in range(1, 8)])
+    assert field.decode(points, halves, 1, 5) is None
+    assert field.decode(points, np.zeros(7, np.uint64), 1, 7) is not None, "zero is a polynomial"
+    for call in (
+        lambda: field.decode(points, halves[:3], 1, 5),
+        lambda: field.decode(vector(list(range(1, 258))), vector([0] * 257), 1, 5),
+    ):
+        with pytest.raises(ValueError, match="at most 256"):
+            call()

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from fednode.codec import encode
 from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected
+from fednode.learn import merge as merge_module
 from fednode.learn.merge import (
     MODEL_LIMIT,
     initial_model,
+    initial_parts,
     is_model,
     merge_factor,
     merge_parts,
@@ -49,6 +51,17 @@ def test_initial_model_is_that_of_the_slow_twin(spec: StudySpec) -> None:
     for study in (STUDY, bytes(32)):
         layout = Layout.of(replace(spec, model=Mlp((7, 3))))
         assert initial_model(layout, study).tolist() == slow_initial(layout, study)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 20, 21, 22, 10_000])
+def test_initial_model_is_the_same_in_parts_of_any_size(
+    spec: StudySpec, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    layout = Layout.of(replace(spec, model=Mlp((7, 3))))
+    monkeypatch.setattr(merge_module, "PART_VALUES", length)
+    parts = list(initial_parts(layout, STUDY))
+    assert max(part.size for part in parts) <= length
+    assert np.concatenate(parts).tolist() == slow_initial(layout, STUDY)
 
 
 def test_initial_model_is_uniform_within_one_over_root_fan_in(spec: StudySpec) -> None:
@@ -93,6 +106,7 @@ def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: in
 @given(data=st.data())
 def test_merge_is_that_of_the_slow_twin_up_to_every_bound(spec: StudySpec, data: st.DataObject) -> None:
     members = data.draw(st.integers(1, MAX_MEMBERS))
+    part = data.draw(st.integers(1, 7))
     max_weight = (1 << data.draw(st.integers(0, 16))) - 1 or 1
     clip_q24 = data.draw(st.one_of(st.integers(1, MAX_CLIP_Q24), st.just(MAX_CLIP_Q24)))
     weight_sum = data.draw(st.integers(members, members * max_weight))
@@ -107,7 +121,7 @@ def test_merge_is_that_of_the_slow_twin_up_to_every_bound(spec: StudySpec, data:
         with pytest.raises(Rejected, match="leaves its range"):
             merge(*vectors, study, weight_sum, members)
     else:
-        assert merge(*vectors, study, weight_sum, members).tolist() == expected
+        assert merge(*vectors, study, weight_sum, members, part).tolist() == expected
 
 
 def test_no_product_of_the_merge_reaches_63_bits() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -9,9 +10,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
-from fednode.errors import Rejected
+from fednode.errors import Rejected, StorageError
+from fednode.learn import model_file
 from fednode.learn.merge import MODEL_LIMIT, initial_model
-from fednode.learn.model_file import ModelFile, read_model, write_model
+from fednode.learn.model_file import (
+    Buffer,
+    MemoryDraft,
+    ModelFile,
+    check_model,
+    open_model,
+    read_model,
+    write_model,
+    write_parts,
+)
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import UNIT, Layout, StudySpec
 
@@ -35,6 +46,54 @@ def test_a_model_comes_back_exactly_with_its_hash(model: ModelFile) -> None:
 
 def test_the_same_model_gives_the_same_bytes(model: ModelFile) -> None:
     assert write_model(model) == write_model(replace(model, values=model.values.copy()))
+
+
+class Pieces(MemoryDraft):
+    """A draft that notes how much it was given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def append(self, data: Buffer) -> None:
+        self.sizes.append(len(data))
+        super().append(data)
+
+
+@pytest.mark.parametrize("beside", [-1, 0, 1])
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_parts_of_any_size_are_the_same_file(
+    model: ModelFile, monkeypatch: pytest.MonkeyPatch, parts: int, beside: int
+) -> None:
+    size = model.values.size
+    length = max(1, size // parts + beside)
+    monkeypatch.setattr(model_file, "PART_VALUES", length)
+    draft = Pieces()
+    pieces = [model.values[at : at + length] for at in range(0, size, length)]
+    name = write_parts(draft, model.study, model.round_number, model.spec, model.scaling, pieces)
+    assert bytes(draft.data) == write_model(model) and name == model.hash
+    assert max(draft.sizes[1:]) == 8 * min(length, size)
+    stored = check_model(lambda: BytesIO(draft.data), "here")
+    assert (stored.hash, stored.path, stored.scaling) == (model.hash, "here", SCALING)
+    assert [part.size for part in stored.parts()] == [piece.size for piece in pieces]
+    assert (stored.load() == model.values).all() and (stored.load() == model.values).all()
+    assert open_model(lambda: BytesIO(draft.data)).hash == model.hash
+
+
+def test_file_that_changes_after_it_was_checked_is_named(model: ModelFile) -> None:
+    data = write_model(model)
+    shown = [data]
+    stored = check_model(lambda: BytesIO(shown[0]))
+    for spoilt in (b"", data[:-1], data[:100], data[: -8 * model.values.size]):
+        shown[0] = spoilt
+        with pytest.raises(StorageError, match=f"{model.hash.hex()[:16]} is damaged or gone; start the daemon again"):
+            stored.load()
+
+    def gone() -> BytesIO:
+        raise FileNotFoundError
+
+    with pytest.raises(StorageError, match="damaged or gone"):
+        replace(stored, opener=gone).load()
 
 
 def test_other_programs_read_it_as_safetensors(model: ModelFile) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fednode.ids import Hash, MemberId
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.rounds import events as ev
+from fednode.rounds import jobs as round_jobs
 from tests.rounds.training import points, strange_table
-from tests.rounds.world import Absence, World, check_models, check_sums, failed
+from tests.rounds.world import Absence, Member, World, check_models, check_sums, failed
 
 pytestmark = pytest.mark.usefixtures("sum_rule")
 
@@ -157,6 +161,43 @@ def test_latecomer_joins_at_a_later_round_with_the_model() -> None:
 
 
 # --- worker -----------------------------------------------------------------------------------------------------
+
+def test_member_that_concludes_last_keeps_its_own_model_instead_of_fetching_it() -> None:
+    world = World(rounds=1)
+    slow, asked = world.members[4], []
+
+    def late(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.NeedModel):
+            asked.append((world.now, effect.hash, effect.hash in member.disk.models))
+        if isinstance(effect, ev.Compute) and isinstance(effect.job, round_jobs.Conclude):
+            world._deliver(member, ev.ComputeDone(effect.number, round_jobs.run(effect.job)), 400)
+            return []
+        return [effect]
+
+    slow.tamper = late
+    world.run().settle()
+    check_models(world)
+    assert asked and all(is_here for _, _, is_here in asked), "a model it was about to have was fetched"
+    assert [report.outcome for report in world.reports] == [Outcome.OK] * 3
+
+
+def test_model_that_is_not_what_the_others_have_is_fetched() -> None:
+    world = World(rounds=1)
+    odd = world.members[4]
+
+    def spoil(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.Compute) and isinstance(effect.job, round_jobs.Conclude):
+            job = replace(effect.job, study=b"x" * 32)
+            world._deliver(member, ev.ComputeDone(effect.number, round_jobs.run(job)), 400)
+            return []
+        return [effect]
+
+    odd.tamper = spoil
+    world.run().settle()
+    check_models(world)
+    wanted = world.model_of(1)
+    assert set(odd.disk.models) <= {wanted, *world.members[1].disk.models}
+
 
 def test_worker_that_fails_once_costs_one_round() -> None:
     world = World(rounds=5)

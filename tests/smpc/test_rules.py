@@ -20,6 +20,7 @@ from fednode.smpc import feldman, jobs
 from fednode.smpc import messages as m
 from fednode.smpc.keys import SharePair, open_shares, share_context
 from fednode.smpc.messages import Phase
+from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.world import Absence, Node, Stream, World
@@ -314,6 +315,36 @@ def test_a_member_that_lost_its_committed_vector_stays_silent() -> None:
     effects = settle(session, session.handle(m.ViewChanged(view)))
     effects += settle(session, session.handle(m.InputReady(np.zeros(world.length, np.uint32), 1)))
     assert not submitted(effects) and not sent(effects) and session.silent_reason is not None
+
+
+def test_a_vector_that_cannot_be_read_any_more_means_silence() -> None:
+    world, view = reach(Phase.COMMIT)
+    node, whole = world.nodes[ME], world.nodes[ME].disk[m.RecordPart.INPUT]
+
+    def fail(size_bytes: int) -> bytes:
+        assert size_bytes == len(whole) - INPUT_START
+        raise StorageError("the round record is damaged; this hospital sits the round out")
+
+    parts = {**node.disk, m.RecordPart.INPUT: LongPart(whole[:INPUT_START], fail)}
+    session = Session.restore(
+        world.params(ME), parts, Stream("y"), lambda box: unseal(node.secret, box), world.chains[ME].link
+    )
+    assert session.has_input
+    effects = settle(session, session.handle(m.ViewChanged(view)))
+    assert not sent(effects) and not any(isinstance(x, m.CommitMessage) for x in submitted(effects))
+    assert session.silent_reason == "the round record is damaged; this hospital sits the round out"
+
+
+def test_a_long_record_of_another_length_is_refused_where_it_is_found() -> None:
+    world, _ = reach(Phase.COMMIT)
+    whole = world.nodes[ME].disk[m.RecordPart.INPUT]
+    for head in (b"", whole[: INPUT_START - 1], whole[: INPUT_START + 1]):
+        with pytest.raises(StorageError):
+            restore_input(world.params(ME), {m.RecordPart.INPUT: LongPart(head, lambda size_bytes: whole)})
+    with pytest.raises(StorageError, match="wrong length"):
+        restore_input(
+            replace(world.params(ME), length=36), {m.RecordPart.INPUT: LongPart(whole[:INPUT_START], lambda n: whole)}
+        )
 
 
 def test_an_older_record_stays_silent() -> None:

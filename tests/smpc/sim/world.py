@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from fednode.proofs.norm import Statement, statement_of
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
-from fednode.smpc.record import restore_input
+from fednode.smpc.record import INPUT_START, LongPart, RecordParts, restore_input
 from fednode.smpc.session import Session
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
 
@@ -33,6 +33,15 @@ TIMEOUT_MS = 1000
 BLOCK_MS = 10
 END_MS = 120_000
 LINKS = 64
+
+
+def with_long_input(disk: Mapping[m.RecordPart, bytes]) -> RecordParts:
+    """The same record, its vector to be read when it is needed."""
+    parts: dict[m.RecordPart, bytes | LongPart] = dict(disk)
+    whole = disk.get(m.RecordPart.INPUT)
+    if whole is not None:
+        parts[m.RecordPart.INPUT] = LongPart(whole[:INPUT_START], lambda size_bytes: whole[INPUT_START:][:size_bytes])
+    return parts
 
 
 class Stream:
@@ -199,7 +208,8 @@ class World:
             return unseal(node.secret, box)
 
         if node.disk:
-            node.session = Session.restore(self.params(member), node.disk, entropy, open_box, self.chains[member].link)
+            parts = node.disk if node.epoch % 2 else with_long_input(node.disk)
+            node.session = Session.restore(self.params(member), parts, entropy, open_box, self.chains[member].link)
         else:
             node.session = Session(self.params(member), entropy, open_box, self.chains[member].link)
         if not node.session.has_input:
