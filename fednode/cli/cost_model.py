@@ -1,8 +1,9 @@
 """What a secure round costs, as a function of members and parameters, with constants measured on this machine.
 
-Per phase, processor seconds of one member are a sum of non-negative terms 1, N, N^2, d and N d, and bytes of 1, N, N^2,
-d and d / N (a reduce-scatter sends (N - 1) / N of the vector). Their factors come from small sums in this process
-(`measure_samples`); what is larger is extrapolated. Added are bytes over the line and blocks at the ledger's pace.
+Per phase, processor seconds of one member are a sum of non-negative terms 1, N, N^2, d and N d, and bytes of 1, N - 1,
+(N - 1)^2, d and -d / N (a reduce-scatter sends (N - 1) / N of the vector). Their factors come from small sums in this
+process (`measure_samples`); what is larger is extrapolated. Added are bytes over the line and blocks at the ledger's
+pace.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 from fednode.errors import StorageError
 from fednode.node.files import PUBLIC_FILE, read_bounded, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 MAX_FILE_BYTES = 1 << 20
-SAMPLES = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
+SAMPLES = ((4, 1_000), (10, 1_000), (31, 1_000), (4, 1_000_000), (10, 1_000_000))
 """Members and parameters of the sums that are measured; N = 3 f + 1, as the degree of the sharing counts."""
 
 MESSAGE_DELAYS = 3
@@ -79,9 +80,9 @@ def cpu_terms(members: int, params: int) -> NDArray[np.float64]:
 
 
 def byte_terms(members: int, params: int) -> NDArray[np.float64]:
-    """Return what bytes are made of; the last may be taken off, the vector less what stays at home."""
-    d = params / 1e6
-    return np.array([1.0, members, members**2, d, -d / members])
+    """Return what bytes are made of: others to send to, and of the vector what does not stay at home."""
+    d, others = params / 1e6, members - 1
+    return np.array([1.0, others, others**2, d, -d / members])
 
 
 def fit(terms: Terms, points: Sequence[tuple[int, int]], values: Sequence[float]) -> tuple[float, ...]:
