@@ -267,14 +267,7 @@ class SumInProcess:
                 self._perform(member, effect)
 
     def _compute(self, member: Member, effect: sm.Compute) -> sm.ComputeDone:
-        """Do the work of a job on the member's account.
-
-        The result of some is a vector. Under a hypervisor that takes back memory nobody used for some seconds (free
-        page reporting), each page of it costs an exit on its first touch: ten times the page's own fault, and no
-        matter of the sum. So as much memory is touched, and given back to the kernel, before the clock starts.
-        """
-        if isinstance(effect.job, jobs.MaskInput | jobs.SumChunks | jobs.Unmask):
-            np.ones(self._length, np.uint32)
+        """Do the work of a job on the member's account."""
         begin = time.process_time()
         result = jobs.run(effect.job)
         member.cpu_s[self._phase] += time.process_time() - begin

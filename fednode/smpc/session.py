@@ -389,7 +389,8 @@ class Session:
         bound = (view.coin, view.sum_sketch) if self._params.rule == RULE_BOUND else (None, None)
         if self._params.rule == RULE_BOUND and None in bound:
             return self._fall_silent("a result is asked for before the sketch of the sum is open")
-        job = jobs.Unmask(self._context(view), whole, b, a, points, *bound)
+        room = None if self._input is None else self._input.spend()
+        job = jobs.Unmask(self._context(view), whole, b, a, points, *bound, room)
         return [self._jobs.start(Running(Work.UNMASK), job)]
 
     def _context(self, view: SumView) -> SumContext:
