@@ -49,8 +49,8 @@ MODEL_LIMIT = 1 << 39
 PRODUCT_LIMIT = 1 << 62
 """Bound of |X_k r|: then no step of the merge leaves 64 bits."""
 
-PART_VALUES = 1 << 18
-"""How much of a large model is in memory at a time where it is read, merged or written: 2 MiB."""
+PART_VALUES = 1 << 16
+"""How much of a large model is in memory at a time where it is read, merged or written: half a MiB stays in cache."""
 
 
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
