@@ -50,8 +50,8 @@ BLOCK_WRITES = 3
 MERGE_SHARE = 2.0
 """Adding the sum to the old model costs as much as writing the new one."""
 
-DAEMON_MB = 135
-"""A daemon after a round of a small model."""
+DAEMON_MB = 130
+"""A daemon at its peak in a round of a small model."""
 
 VECTORS_IN_MEMORY = 4
 """Own vector, masked vector, others' chunks, the sum; see the session's bounds."""
