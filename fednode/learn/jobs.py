@@ -16,15 +16,14 @@ from typing import Annotated
 
 from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
 from fednode.learn.lanes import Metrics
-from fednode.learn.model_file import Buffer
+from fednode.learn.model_file import MAX_HEADER_BYTES, Buffer
 from fednode.learn.schema import MAX_EXTRA_COLUMNS, Scaling, Verdict
-from fednode.learn.spec import MAX_COLUMNS, MAX_PARAMETERS, StudySpec
+from fednode.learn.spec import MAX_CLASSES, MAX_COLUMNS, MAX_PARAMETERS, StudySpec
 
 LENGTH_BYTES = 4
-MAX_FRAME_BYTES = 1 << 28
-"""The largest record: probabilities of MAX_PREDICTED_ROWS rows over all classes."""
-
 MAX_PREDICTED_ROWS = 1 << 20
+MAX_FRAME_BYTES = 4 * MAX_PREDICTED_ROWS * MAX_CLASSES + MAX_HEADER_BYTES
+"""The largest record: probabilities of all rows over all classes."""
 
 PathText = Annotated[str, Size(1, 4096)]
 LaneBytes = Annotated[bytes, Size(0, 1 << 24)]

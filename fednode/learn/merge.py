@@ -49,8 +49,8 @@ MODEL_LIMIT = 1 << 39
 PRODUCT_LIMIT = 1 << 62
 """Bound of |X_k r|: then no step of the merge leaves 64 bits."""
 
-PART_VALUES = 1 << 18
-"""How much of a large model is in memory at a time where it is read, merged or written: 2 MiB."""
+PART_VALUES = 1 << 16
+"""How much of a large model is in memory at a time where it is read, merged or written: half a MiB stays in cache."""
 
 
 def initial_model(layout: Layout, study: bytes) -> NDArray[np.int64]:
@@ -115,7 +115,9 @@ def merge_parts(
     Raises `Rejected` if a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or
     the merged model would leave its range; the round then ends without a result and the old model stays.
     """
-    if total.size and not (-rule.bound <= int(total.min()) and int(total.max()) <= rule.bound):
+    if total.dtype != np.int32:
+        raise Rejected("the sum does not have the shape of the model")
+    if vectors.find_largest(total) > rule.bound:
         raise Rejected("a coordinate of the sum is beyond the clip")
     at = 0
     for part in model:

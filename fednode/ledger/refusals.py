@@ -70,7 +70,7 @@ _SENTENCES = {
     Refusal.ALREADY_VOTED: "this member has already cast this vote",
     Refusal.ANSWERS_DIFFER: "the parts of a member's answers say different things of the sum",
     Refusal.BAD_CARD: "the identity card or the signature with it does not prove that its maker holds the keys",
-    Refusal.BAD_POINT: "a commitment is not a canonical point of the prime-order group",
+    Refusal.BAD_POINT: "a commitment is no canonical point, or a key point is outside the prime-order group",
     Refusal.BAD_PROOF: "the proof that the dealer knows its scalar does not hold",
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
     Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",

@@ -39,7 +39,11 @@ class RoundStore:
     """Encrypted round records: one file per study, round and part."""
 
     def __init__(self, folder: Path, key: Secret[bytes]) -> None:
+        """What a crash left half written is removed."""
         self._folder = folder
+        with environment("clear the folder", folder):
+            for left in folder.glob(".*.new"):
+                left.unlink(missing_ok=True)
         self._key = key
         self._forgotten: dict[StudyId, int] = {}
 

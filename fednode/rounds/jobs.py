@@ -122,8 +122,8 @@ def _make_input(job: MakeInput) -> RingVector:
     if job.delta is not None:
         update = np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False)
         clip = job.spec.clip_q24 / UNIT
-        quantised = quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE)
-        values[:size] = quantised.view(np.uint32)
+        place = values[:size].view(np.int32)
+        quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE, out=place)
     values[size:] = metric_lanes
     job.keep(values, job.weight)
     return values

@@ -31,7 +31,7 @@ from fednode.smpc.proof_jobs import (
     prove_update,
 )
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, NameFindings, Recounted, add_parts, name_findings
-from fednode.smpc.ring import Buffer
+from fednode.smpc.ring import Buffer, RingVector
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
@@ -114,7 +114,7 @@ class Unmask:
     """Remove all masks from the masked sum over U. Result: `Unmasked`, `NotOpened`, or `NotBound`.
 
     `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. With a `coin` the sum must have
-    the opened `sketch`, as integers.
+    the opened `sketch`, as integers. `room`: a vector nobody reads any more, which the sum is written over.
     """
 
     context: SumContext
@@ -124,6 +124,7 @@ class Unmask:
     points: PointOf
     coin: bytes | None = None
     sketch: tuple[int, ...] | None = None
+    room: RingVector | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,7 +248,7 @@ def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:
 def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
     """Unmask, sketch and digest the sum, part by part while each is in cache."""
     length = sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES
-    total = np.empty(length, ring.RING)
+    total = np.empty(length, ring.RING) if job.room is None else job.room
     sketch = None if job.coin is None else IntegerSketch(job.coin, length)
     digest = begin_sum_digest(job.context, length)
     start = 0

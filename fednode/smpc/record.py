@@ -161,12 +161,20 @@ class InputRecord:
     length: U32
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Input:
     """The vector in use, at hand or to be read again where it is needed."""
 
     values: ring.Vector = field(repr=False)
     weight: int
+
+    def spend(self) -> ring.RingVector | None:
+        """Give the vector's memory away, if it may be written over: after Unmask no attempt masks it again."""
+        values = self.values
+        if callable(values) or not values.flags.writeable:
+            return None
+        self.values = _read_spent
+        return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,6 +266,10 @@ def restore_input(params: SumParams, parts: RecordParts) -> Input | None:
     if isinstance(data, LongPart):
         return Input(partial(_read_vector, data, size_bytes), record.weight)
     return Input(ring.from_bytes(memoryview(data)[INPUT_START:]), record.weight)
+
+
+def _read_spent() -> ring.RingVector:
+    raise AssertionError("a vector is asked for after the Unmask of its round")
 
 
 def _read_vector(part: LongPart, size_bytes: int) -> ring.RingVector:

@@ -54,9 +54,7 @@ from fednode.smpc.summing import Summing
 class Session:
     """The secure sum of one round for one member. One thread at a time; never blocks."""
 
-    def __init__(
-        self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None,
-    ) -> None:
+    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None) -> None:
         if params.rule == RULE_BOUND and (coin_link is None or params.statement is None):
             raise ValueError("a sum under rule 2 needs a chain of links and a statement")
         self._params = params
@@ -396,5 +394,6 @@ class Session:
         bound = (view.coin, view.sum_sketch) if self._params.rule == RULE_BOUND else (None, None)
         if self._params.rule == RULE_BOUND and None in bound:
             return self._fall_silent("a result is asked for before the sketch of the sum is open")
-        job = jobs.Unmask(self._params.context(view.attempt), whole, b, a, points, *bound)
+        room = None if self._input is None else self._input.spend()
+        job = jobs.Unmask(self._params.context(view.attempt), whole, b, a, points, *bound, room)
         return [self._jobs.start(Running(Work.UNMASK), job)]

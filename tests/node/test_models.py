@@ -166,6 +166,13 @@ def test_nothing_is_left_of_a_round_that_was_forgotten_while_its_vector_was_writ
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_crash_left_half_written_is_removed_at_the_start(tmp_path: Path) -> None:
+    RoundStore(tmp_path, KEY).put(STUDY, 1, "state", Secret(b"kept"))
+    (tmp_path / f".{STUDY.hex()}-0000000003-input.abc.new").write_bytes(b"half a vector")
+    store = RoundStore(tmp_path, KEY)
+    assert len(list(tmp_path.iterdir())) == 1 and store.load(STUDY, 1, "state") == b"kept"
+
+
 def test_crash_between_pieces_leaves_no_record(tmp_path: Path) -> None:
     store = RoundStore(tmp_path, KEY)
 
