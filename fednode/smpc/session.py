@@ -54,9 +54,7 @@ from fednode.smpc.summing import Summing
 class Session:
     """The secure sum of one round for one member. One thread at a time; never blocks."""
 
-    def __init__(
-        self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None,
-    ) -> None:
+    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None) -> None:
         if params.rule == RULE_BOUND and (coin_link is None or params.statement is None):
             raise ValueError("a sum under rule 2 needs a chain of links and a statement")
         self._params = params
