@@ -101,6 +101,8 @@ def test_draft_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".draft-of-an-earlier-life").write_bytes(b"power cut")
     ModelStore(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1, "a command that only looks at a home must not touch what a daemon makes"
+    ModelStore(tmp_path).clear_drafts()
     assert list(tmp_path.iterdir()) == []
 
 
