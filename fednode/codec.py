@@ -48,9 +48,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Marks the last field of a record that exists longer than the field: `Annotated[X | None, Later()] = None`.
+    """Marks the last fields of a record that exists longer than they do: `Annotated[X | None, Later()] = None`.
 
-    Without a value the field is not encoded at all: every record made before it keeps its bytes and its hash.
+    Without a value, and with none after it, such a field is not encoded at all: every record made before it keeps its
+    bytes and its hash.
     """
 
 
@@ -333,18 +334,22 @@ def _record(cls: type) -> tuple[Encoder, Decoder]:
     plans = [_plan(hints[name]) for name in names]
     encoders = [(name, plan[0]) for name, plan in zip(names, plans, strict=True)]
     decoders = [plan[1] for plan in plans]
-    is_later = bool(names) and is_later_field(hints[names[-1]])
+    fewest = len(names)
+    while fewest and is_later_field(hints[names[fewest - 1]]):
+        fewest -= 1
 
     def to(value: typing.Any) -> Plain:
         if type(value) is not cls:
             raise Rejected(f"expected {cls.__name__}, got {type(value).__name__}")
         plain = tuple([plan(getattr(value, name)) for name, plan in encoders])
-        return plain[:-1] if is_later and plain[-1] is None else plain
+        while len(plain) > fewest and plain[-1] is None:
+            plain = plain[:-1]
+        return plain
 
     def back(plain: Plain) -> typing.Any:
-        if type(plain) is not tuple or not len(decoders) - is_later <= len(plain) <= len(decoders):
+        if type(plain) is not tuple or not fewest <= len(plain) <= len(decoders):
             raise Rejected(f"{cls.__name__} has {len(decoders)} fields")
-        if is_later and len(plain) == len(decoders) and plain[-1] is None:
+        if len(plain) > fewest and plain[-1] is None:
             raise Rejected(f"the last field of {cls.__name__} is left out where it is empty")
         try:
             return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=False)])

@@ -393,7 +393,7 @@ def _schnorr_challenge(point: bytes, commitment: bytes, context: bytes) -> int:
 # --- keystream ------------------------------------------------------------------------------------------------
 
 AES_BLOCK_BYTES = 16
-_ZEROS = bytes(1 << 18)
+_ZEROS = memoryview(bytes(1 << 18))
 
 
 _LONG_READ_BYTES = 1 << 14
@@ -429,4 +429,4 @@ class AesCtr:
             self._encryptor.update_into(_ZEROS[:_GCM_SKIPS_BYTES], buffer)
             self._encryptor = Cipher(algorithms.AES(key), modes.GCM(bytes(12))).encryptor()
             buffer, count = buffer[_GCM_SKIPS_BYTES:], count - _GCM_SKIPS_BYTES
-        self._encryptor.update_into(_ZEROS[:count] if count != len(_ZEROS) else _ZEROS, buffer)
+        self._encryptor.update_into(_ZEROS[:count], buffer)

@@ -127,6 +127,26 @@ class Grown:
     extra: Annotated[Ping | None, Later()] = None
 
 
+@dataclass(frozen=True, slots=True)
+class GrownTwice:
+    """A record whose last two fields came one after the other."""
+
+    number: U8
+    extra: Annotated[Ping | None, Later()] = None
+    more: Annotated[Ping | None, Later()] = None
+
+
+def test_of_several_fields_that_came_later_those_at_the_end_are_left_out() -> None:
+    both, second = GrownTwice(7, Ping(9), Ping(8)), GrownTwice(7, None, Ping(8))
+    assert encode(GrownTwice(7)) == encode(Grown(7)) and encode(GrownTwice(7, Ping(9))) == encode(Grown(7, Ping(9)))
+    for value in (GrownTwice(7), GrownTwice(7, Ping(9)), second, both):
+        assert decode(GrownTwice, encode(value), 100) == value == from_json(GrownTwice, to_json(value))
+    assert encode(second) == pack((7, None, (8,)))
+    for data in (pack((7, None)), pack((7, None, None)), pack((7, (9,), None)), pack((7, (9,), (8,), None)), pack(())):
+        with pytest.raises(Rejected):
+            decode(GrownTwice, data, 100)
+
+
 def test_a_field_that_came_later_changes_no_bytes_where_it_is_empty() -> None:
     assert encode(Grown(7)) == pack((7,))
     full = Grown(7, Ping(9))

@@ -47,11 +47,15 @@ BULK_PHASES = ("roster", "digest", "proof")
 BLOCK_WRITES = 3
 """Durable writes of a block, one after another: two votes, the block itself."""
 
+DISK_SAMPLE_BYTES = 16_000_000
 MERGE_SHARE = 2.0
 """Adding the sum to the old model costs as much as writing the new one."""
 
-DAEMON_MB = 135
-"""A daemon after a round of a small model."""
+RECORD_BYTES, MODEL_BYTES = 4, 8
+"""Of a parameter in the record of a round and in a model file."""
+
+DAEMON_MB = 130
+"""A daemon at its peak in a round of a small model."""
 
 VECTORS_IN_MEMORY = 4
 """Own vector, masked vector, others' chunks, the sum; see the session's bounds."""
@@ -75,14 +79,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a daemon of this machine needs around the protocol, alone on its processor.
+    """What a daemon of this machine needs around the protocol, alone on its processor and its disk.
 
-    Transport: processor seconds of both ends. A million parameters: their vector put on record, encrypted; the new
-    model computed and stored.
+    Transport: processor seconds of both ends. A million parameters, processor seconds: to put their vector on record,
+    encrypted; to compute and write the new model.
     """
 
     transport_s_per_gb: float
     small_write_s: float
+    disk_s_per_gb: float
     record_s_per_million: float
     model_s_per_million: float
 
@@ -162,13 +167,15 @@ class CostModel:
     def phases(self, members: int, params: int, site: Site) -> list[PhaseCost]:
         """Return what each phase of a round with `params` vector elements costs a member."""
         costs = [self._phase(name, members, params, site) for name in self.cpu]
-        stored = {"record": self.machine.record_s_per_million, "model": self.machine.model_s_per_million}
-        share = site.members_per_machine / site.cores
-        record, model = (
-            PhaseCost(name, 0.0, per_million * params / 1e6, 0.0, 0.0, max(1.0, share) * per_million * params / 1e6)
-            for name, per_million in stored.items()
-        )
+        record = self._stored("record", self.machine.record_s_per_million * params / 1e6, RECORD_BYTES * params, site)
+        model = self._stored("model", self.machine.model_s_per_million * params / 1e6, MODEL_BYTES * params, site)
         return [*costs[:1], record, *costs[1:], model]
+
+    def _stored(self, name: str, cpu_s: float, size_bytes: int, site: Site) -> PhaseCost:
+        """Return what it takes to compute and write a file; members of one machine write to one disk."""
+        disk_s = self.machine.disk_s_per_gb * size_bytes / 1e9 * site.members_per_machine
+        share = max(1.0, site.members_per_machine / site.cores)
+        return PhaseCost(name, 0.0, cpu_s, 0.0, 0.0, max(cpu_s * share, disk_s))
 
     def _phase(self, name: str, members: int, params: int, site: Site) -> PhaseCost:
         share = max(1.0, site.members_per_machine / site.cores)
@@ -217,9 +224,11 @@ def measure_machine(say: Callable[[str], None]) -> Machine:
     say("measuring a transfer and the disk")
     with tempfile.TemporaryDirectory(prefix="fednode-plan-") as folder:
         path = Path(folder) / "file"
-        small_s = _quickest(lambda: write_atomic(path, bytes(200)), 9)
+        small = _quickest(lambda: write_atomic(path, bytes(200)), 9)
+        large = _quickest(lambda: write_atomic(path, bytes(DISK_SAMPLE_BYTES)), 3)
         record_s, model_s = _measure_storage(path)
-    return Machine(_measure_transport(), small_s, record_s, model_s)
+    disk_s_per_gb = max(0.0, large.wall_s - small.wall_s) * 1e9 / DISK_SAMPLE_BYTES
+    return Machine(_measure_transport(), small.wall_s, disk_s_per_gb, record_s, model_s)
 
 
 def _measure_transport() -> float:
@@ -229,7 +238,7 @@ def _measure_transport() -> float:
 
 
 def _measure_storage(path: Path) -> tuple[float, float]:
-    """Return the seconds to record a vector and to make a model, of a million parameters each."""
+    """Return the processor seconds to record a vector and to make a model, of a million parameters each."""
     from fednode.cli.bench_sum_processes import study_of
     from fednode.crypto import Secret, encrypt_at_rest
     from fednode.learn.model_file import ModelFile, write_model
@@ -239,22 +248,29 @@ def _measure_storage(path: Path) -> tuple[float, float]:
     spec = study_of(1_000_000, 1)
     size, count = Layout.of(spec).size, feature_count(spec)
     model = ModelFile(bytes(32), 1, spec, Scaling((0,) * count, (UNIT,) * count), np.arange(size, dtype=np.int64))
-    key, vector = Secret(bytes(32)), bytes(4 * size)
-    record_s = _quickest(lambda: write_atomic(path, encrypt_at_rest(key, vector)), 3)
-    made_s = _quickest(lambda: write_model(model), 3)
+    key, vector = Secret(bytes(32)), bytes(RECORD_BYTES * size)
+    record = _quickest(lambda: write_atomic(path, encrypt_at_rest(key, vector)), 3)
+    made = _quickest(lambda: write_model(model), 3)
     data = write_model(model)
-    stored_s = _quickest(lambda: write_atomic(path, data), 3)
-    return record_s * 1e6 / size, (MERGE_SHARE * made_s + stored_s) * 1e6 / size
+    stored = _quickest(lambda: write_atomic(path, data), 3)
+    return record.cpu_s * 1e6 / size, (MERGE_SHARE * made.cpu_s + stored.cpu_s) * 1e6 / size
 
 
-def _quickest(work: Callable[[], object], times: int) -> float:
-    """Return the seconds of the quickest run: the others were held up by something else."""
-    found = []
+@dataclass(frozen=True, slots=True)
+class _Run:
+    wall_s: float
+    cpu_s: float
+
+
+def _quickest(work: Callable[[], object], times: int) -> _Run:
+    """Return the least seconds of several runs: the others were held up by something else."""
+    walls, cpus = [], []
     for _ in range(times):
-        begin = time.perf_counter()
+        begin, cpu_s = time.perf_counter(), time.process_time()
         work()
-        found.append(time.perf_counter() - begin)
-    return min(found)
+        walls.append(time.perf_counter() - begin)
+        cpus.append(time.process_time() - cpu_s)
+    return _Run(min(walls), min(cpus))
 
 
 def save_model(path: Path, model: CostModel) -> None:

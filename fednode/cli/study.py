@@ -152,8 +152,24 @@ def pause(site: Site, study: str | None, reason: str, as_json: bool) -> None:
 @site_options
 @pass_site
 def resume(site: Site, study: str | None, as_json: bool) -> None:
-    """Vote to go on with a paused study."""
+    """Vote to go on with a paused study. Members named faulty stay out of it; see 'fednode study readmit'."""
     _vote(site, study, "resume", as_json, "voted to resume")
+
+
+@study.command("readmit", example="fednode study readmit heart --yes")
+@click.argument("study", required=False)
+@yes_option
+@format_option
+@site_options
+@pass_site
+def readmit(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
+    """Vote to let members named faulty take part in a study's rounds again, all that are kept out now.
+
+    A quorum decides; 'fednode study show' names them under "faulty", and who has voted. Find out what happened first:
+    a member is named only on evidence, so its program or its machine is broken, or somebody there lies.
+    """
+    confirm(f"Let members named faulty back into {study or 'the study'}?", yes)
+    _vote(site, study, "readmit", as_json, "voted to readmit into")
 
 
 @study.command("stop", example="fednode study stop heart --yes")

@@ -22,7 +22,7 @@ from fednode.codec import encode
 from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
 from fednode.errors import Unavailable
 from fednode.ids import Height, MemberId, StudyId
-from fednode.learn.merge import MODEL_LIMIT, PART_VALUES, merge_part, merge_rule
+from fednode.learn.merge import MODEL_LIMIT, PART_VALUES, merge_parts, merge_rule
 from fednode.learn.spec import UNIT
 from fednode.learn.study_toml import parse_study
 from fednode.ledger import bodies as tx
@@ -202,7 +202,7 @@ class SumInProcess:
                 values, CLIP, weight, MAX_WEIGHT, SystemEntropy(), out=values.view(np.int32)
             ).view(np.uint32)
             member.cpu_s["quantise"] += time.process_time() - begin
-            self._events.append((number, sm.InputReady(ring, weight)))
+            self._events.append((number, sm.InputReady(ring, weight, is_recorded=True)))
         return total / weights
 
     def _merge(self, mean: NDArray[np.float64]) -> float:
@@ -213,14 +213,17 @@ class SumInProcess:
         if any(other.opened is None or other.opened.digest != opened.digest for other in self._members.values()):
             raise Unavailable("members of the bench opened different sums; this is a bug")
         model = np.full(PART_VALUES, MODEL_LIMIT >> 1, np.int64)
-        rule = merge_rule(STUDY, opened.weight, len(self._members))
+        starts = range(0, self._length, PART_VALUES)
+        merging = merge_parts(
+            (model[: self._length - start] for start in starts), opened.values,
+            merge_rule(STUDY, opened.weight, len(self._members)),
+        )
         apply_cpu_s = error = 0.0
-        for start in range(0, self._length, PART_VALUES):
-            total = opened.values[start : start + PART_VALUES]
+        for start in starts:
             begin = time.process_time()
-            merged = merge_part(model[: total.size], total, rule)
+            merged = next(merging)
             apply_cpu_s += time.process_time() - begin
-            found = (merged - model[: total.size]) / UNIT
+            found = (merged - model[: merged.size]) / UNIT
             error = max(error, float(np.abs(found - mean[start : start + PART_VALUES]).max()))
         for each in self._members.values():
             each.cpu_s["apply"] += apply_cpu_s

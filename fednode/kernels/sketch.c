@@ -23,18 +23,6 @@ static inline __attribute__((always_inline)) uint64_t add_signed_wide(uint64_t s
     return sum + ((value ^ negative) - negative);
 }
 
-/* Return the largest size of a value; 2^31 for -2^31. */
-KERNEL EACH_PROCESSOR uint32_t fednode_largest(const int32_t *restrict values, size_t count)
-{
-    int32_t least = 0, most = 0;
-    for (size_t k = 0; k < count; k++) {
-        least = values[k] < least ? values[k] : least;
-        most = values[k] > most ? values[k] : most;
-    }
-    const uint32_t below = 0 - (uint32_t)least, above = (uint32_t)most;
-    return below > above ? below : above;
-}
-
 /* Add blocks of 4096 values, each under its own signs, to the 4096 sums that begin at its shift (below 4096), in every
  * row. A row has 2 * 4096 sums, `sign_stride` words of signs and `shift_stride` shifts. */
 KERNEL EACH_PROCESSOR void fednode_fold(uint32_t *restrict sums, const int32_t *restrict values,

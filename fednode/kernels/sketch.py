@@ -5,7 +5,6 @@ Signs are bits, lowest first in each byte; a one is +1.
 
 from __future__ import annotations
 
-import ctypes
 from typing import Final
 
 import numpy as np
@@ -15,7 +14,6 @@ from fednode.kernels.library import ADDRESS, COUNT, address, array, bind, settle
 
 BUCKETS: Final = 4096
 
-_largest = bind("fednode_largest", ADDRESS, COUNT, result=ctypes.c_uint32)
 _fold = bind("fednode_fold", ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS, COUNT, COUNT, COUNT)
 _fold_wide = bind("fednode_fold_wide", ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS, COUNT, COUNT, COUNT)
 _sum_signed = bind("fednode_sum_signed", array("<i8", writable=True), array("<i8"), array("u1"), COUNT, COUNT)
@@ -56,13 +54,6 @@ class SignRoom:
             address(sums, kind, writable=True), address(values, "<i4"), signs, self._signs.shape[1] // 4,
             shifts, self.length // BUCKETS, rows, values.size,
         )
-
-
-def find_largest(values: NDArray[np.int32]) -> int:
-    """Return the largest size of `values`, int32 (n,); 2^31 for -2^31, 0 if there are none."""
-    values = settle(values)
-    largest: int = _largest(address(values, "<i4"), values.size)
-    return largest
 
 
 def sum_signed(values: NDArray[np.int64], signs: NDArray[np.uint8]) -> NDArray[np.int64]:

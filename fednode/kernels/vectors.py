@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from fednode.kernels.library import ADDRESS, COUNT, address, bind, settle
 
+_largest = bind("fednode_largest", ADDRESS, COUNT, result=ctypes.c_uint32)
 _merge = bind("fednode_merge", ADDRESS, ADDRESS, ADDRESS, ctypes.c_int64, ctypes.c_int, COUNT)
+
+
+def find_largest(values: NDArray[np.int32]) -> int:
+    """Return the largest size of `values`, int32 (n,); 2^31 for -2^31, 0 if there are none."""
+    values = settle(values)
+    largest: int = _largest(address(values, "<i4"), values.size)
+    return largest
 
 
 def merge(

@@ -115,7 +115,9 @@ def merge_parts(
     Raises `Rejected` if a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or
     the merged model would leave its range; the round then ends without a result and the old model stays.
     """
-    if total.size and not (-rule.bound <= int(total.min()) and int(total.max()) <= rule.bound):
+    if total.dtype != np.int32:
+        raise Rejected("the sum does not have the shape of the model")
+    if vectors.find_largest(total) > rule.bound:
         raise Rejected("a coordinate of the sum is beyond the clip")
     at = 0
     for part in model:

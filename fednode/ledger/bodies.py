@@ -15,7 +15,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.proofs.bounds import MAX_LANES, MAX_LENGTH, OPENING_BYTES
 
@@ -41,6 +41,7 @@ class StudyAction(IntEnum):
     REJECT = 2
     RESUME = 3
     STOP = 4
+    READMIT = 5
 
 
 class Weights(IntEnum):
@@ -147,7 +148,7 @@ class StudyVote:
     """Vote on a study's life."""
 
     study: Bytes32
-    action: Annotated[int, Range(1, 4)]
+    action: Annotated[int, Range(1, 5)]
 
 
 @tagged(3)
@@ -386,5 +387,5 @@ class Memo:
 
 Body = (
     StudyCreate | StudyVote | StudyPause | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck
-    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Verdict | Memo | MembershipBody
+    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Verdict | Memo | MembershipBody
 )

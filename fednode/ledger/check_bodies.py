@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Annotated
 
 from fednode.codec import U8, U16, U32, Bytes32, Range, Size, tagged
+from fednode.ids import MemberId
 from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, SKETCH_BYTES
+
+MAX_FOUND = 256
+"""Chunks or members one message names: there are no more of either."""
+
+_Member = Annotated[MemberId, Range(1, 2**16 - 1)]
 
 
 @tagged(21)
@@ -57,3 +65,31 @@ class Proof:
     part: U8
     sum_ok: Annotated[int, Range(0, 2)]
     data: Annotated[bytes, Size(ANSWER_BYTES, ANSWER_BYTES * DEALERS_A_PART)]
+
+
+@tagged(25)
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """What a member found when it fetched every masked chunk of U itself and added them up again.
+
+    `chunks`: (chunk, BLAKE3 of the sum it finds) where that is not the posted digest; `sketches`: (dealer, SHA-256 of
+    the sketch it finds) where that is not the posted sketch; `withheld`: members that must have a chunk, as its dealer
+    or its owner, and did not give it out. Empty throughout: everything is as posted.
+    """
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    chunks: Annotated[tuple[tuple[U16, Bytes32], ...], Size(0, MAX_FOUND)] = ()
+    sketches: Annotated[tuple[tuple[_Member, Bytes32], ...], Size(0, MAX_FOUND)] = ()
+    withheld: Annotated[tuple[_Member, ...], Size(0, MAX_FOUND)] = ()
+
+    def __post_init__(self) -> None:
+        _check_ascending([chunk for chunk, _ in self.chunks], "chunks")
+        _check_ascending([dealer for dealer, _ in self.sketches], "dealers")
+        _check_ascending(self.withheld, "members")
+
+
+def _check_ascending(values: Sequence[int], what: str) -> None:
+    if any(left >= right for left, right in pairwise(values)):
+        raise ValueError(f"{what} must be distinct and ascending")

@@ -4,7 +4,8 @@ Security assumption: everything the sum depends on (Q, U, the roots, the digests
 ledger before the first link of the coin is revealed, and nothing recorded after the links enters the coin. Nothing of
 a sketch in the clear is opened before every dealer of U has proven its own: the end of PROOF is the one Unmask of the
 round. A member is `faulty` only if N - f holders' answers carry a false statement of its: of these at least N - 2 f
-are honest, so it did deal it. Whoever is only late, silent or cut off is left out of the next attempt, without blame.
+are honest, so it did deal it (what else names a member: `recheck_phase`). Whoever is only late, silent or cut off is
+left out of the next attempt, without blame.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fednode.ledger.phases import (
     awaited,
     bar,
     mark_absent,
+    name_faulty,
     open_phase,
     silent_members,
     void_attempt,
@@ -37,7 +39,6 @@ NO_COIN = "too few members revealed their link of the coin"
 NOT_SHARED = "a member of the sum did not share its sketch"
 FEW_ANSWERS = "too few right answers to the proofs"
 NOT_PROVEN = "a member of the sum did not prove its update"
-WRONG_SUM = "the sum is not that of the committed vectors"
 SUM_UNCHECKED = "too few members could check the sum"
 NOT_OPENED = "too few right shares of the summed sketch"
 
@@ -94,7 +95,10 @@ def after_share(source: Source, record: RoundRecord, at: BlockTime, terms: Study
 # --- proofs ------------------------------------------------------------------------------------------------------
 
 def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
-    """Unmask, once and for all, if every dealer of U is proven and the masked sum is that of the sketches."""
+    """Unmask, once and for all, if every dealer of U is proven and the masked sum is that of the sketches.
+
+    Where f + 1 members say that it is not, an honest one does, and everybody looks who spoiled it.
+    """
     record = mark_absent(record, silent_members(record))
     judged = _judge(source, record)
     refused = [dealer for dealer, found in judged.items() if found.verdict is not Verdict.PROVEN]
@@ -107,7 +111,7 @@ def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: Study
         return void_attempt(record, at, terms, FEW_ANSWERS)
     said = [what for _, what, _ in checks_of(record.attempt).answered]
     if said.count(SumCheck.WRONG) > record.fault_bound:
-        return void_attempt(record, at, terms, WRONG_SUM)
+        return open_phase(record, at, terms, Phase.RECHECK, awaited(record, record.attempt.present))
     if said.count(SumCheck.RIGHT) < record.threshold:
         return void_attempt(record, at, terms, SUM_UNCHECKED)
     record = with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
@@ -131,15 +135,8 @@ def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
 
 
 def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:
-    """Record who dealt a false statement, and bar it. The set that must be summed again goes on without it."""
-    liars = [dealer for dealer, found in judged.items() if found.verdict is Verdict.FALSE]
-    if not liars:
-        return record
-    faulty = tuple(sorted({*record.faulty, *liars}))
-    pinned = record.pinned
-    if pinned is not None:
-        pinned = tuple(member for member in pinned if member not in liars)
-    return bar(replace(record, faulty=faulty, pinned=pinned), liars)
+    """Record who dealt a false statement, and bar it."""
+    return name_faulty(record, (dealer for dealer, found in judged.items() if found.verdict is Verdict.FALSE))
 
 
 # --- opening what was proven -------------------------------------------------------------------------------------

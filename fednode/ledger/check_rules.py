@@ -12,9 +12,9 @@ from dataclasses import replace
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.check_records import ChecksRecord, Coins
-from fednode.ledger.check_state import proof_key, share_key
+from fednode.ledger.check_state import proof_key, recheck_key, share_key
 from fednode.ledger.opening_checks import is_next_link
-from fednode.ledger.records import AttemptRecord, RoundRecord
+from fednode.ledger.records import AttemptRecord, Phase, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft
@@ -109,3 +109,6 @@ def forget_checks(draft: Draft, record: RoundRecord) -> None:
     for member, _, parts in attempt.checks.answered:
         for part in parts:
             draft.write(proof_key(*place, member, part), None)
+    if record.phase.kind == Phase.RECHECK:
+        for member in record.phase.posted:
+            draft.write(recheck_key(*place, member), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import MemberId
-from fednode.ledger.check_bodies import Proof, ShareRoot
+from fednode.ledger.check_bodies import Proof, Recheck, ShareRoot
 from fednode.ledger.state import Source, seen_key
 
 
@@ -26,6 +26,17 @@ def proof_key(study: bytes, number: int, attempt: int, member: int, part: int) -
     """Key of one part of a member's answers to the proofs of an attempt."""
     place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
     return b"proof/" + study + place + bytes([part])
+
+
+def recheck_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
+    """Key of what a member found when it added up all masked chunks of an attempt itself."""
+    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+    return b"recheck/" + study + place
+
+
+def get_recheck(source: Source, study: bytes, number: int, attempt: int, member: MemberId) -> Recheck | None:
+    """Return what a member found in RECHECK of an attempt of the running round."""
+    return source.read(recheck_key(study, number, attempt, member), Recheck)
 
 
 def get_share_root(source: Source, study: bytes, number: int, attempt: int, member: MemberId) -> ShareRoot | None:

@@ -91,15 +91,19 @@ def _record(form: type, value: object, where: str) -> Plain:
     fields = _fields(form)
     if unknown := sorted(set(value).difference(fields)):
         raise Rejected(f"{where} has an unknown field '{unknown[0][:40]}'")
-    items = []
+    items: list[Plain] = []
+    later = 0
     for name, field in fields.items():
         inner = typing.get_args(field)[0] if is_later_field(field) else field
         if is_later_field(field) and value.get(name) is None:
-            continue  # the last one, which has no place in the encoding
+            items.append(None)  # has no place in the encoding, unless another follows that has a value
+            later += 1
+            continue
         if name not in value and types.NoneType not in typing.get_args(inner):
             raise Rejected(f"{where} has no field '{name}'")
         items.append(_plain(inner, value.get(name), f"{where}.{name}"))
-    return tuple(items)
+        later = 0
+    return tuple(items[: len(items) - later])
 
 
 def _bytes(value: object, where: str) -> bytes:

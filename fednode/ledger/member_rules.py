@@ -48,7 +48,7 @@ from fednode.ledger.member_records import (
 )
 from fednode.ledger.member_state import get_flag, get_followers, get_membership, get_roles, is_key_used, member_of_card
 from fednode.ledger.phases import BlockTime
-from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
+from fednode.ledger.records import KeptOut, MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
 from fednode.ledger.state import (
@@ -320,4 +320,12 @@ def _without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
         study, ready=tuple(entry for entry in study.ready if entry.member != gone),
         approvals=without(study.approvals), rejects=without(study.rejects),
         resume_votes=without(study.resume_votes), stop_votes=without(study.stop_votes),
+        kept_out=_kept_out_without(study.kept_out, gone),
     )
+
+
+def _kept_out_without(kept_out: KeptOut | None, gone: MemberId) -> KeptOut | None:
+    if kept_out is None or kept_out.members == (gone,):
+        return None
+    members, votes = (tuple(m for m in found if m != gone) for found in (kept_out.members, kept_out.readmit_votes))
+    return KeptOut(members, votes)

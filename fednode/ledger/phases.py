@@ -49,6 +49,8 @@ class RoundEnd:
 
 Next = RoundRecord | RoundEnd
 
+MAX_TIMEOUT_MS = 2**32 - 1
+
 PIN_LOST = "a member is missing of the set that may be summed again"
 
 
@@ -70,6 +72,8 @@ def open_phase(
     timeout_ms = terms.phase_timeout_ms
     if kind == Phase.COMMIT and record.kind == RoundKind.TRAINING and record.attempt.number == 0:
         timeout_ms = terms.train_timeout_ms  # later attempts follow a commit: the update is there
+    if kind == Phase.RECHECK:  # everybody fetches a vector from each member of U, in other phases one in all
+        timeout_ms = min(timeout_ms * len(record.attempt.included), MAX_TIMEOUT_MS)
     number = record.phase.number + 1
     return replace(record, phase=OpenPhase(number, kind, step, at.height, at.time_ms, timeout_ms, expected))
 
@@ -103,6 +107,17 @@ def mark_absent(record: RoundRecord, members: Iterable[MemberId]) -> RoundRecord
 def bar(record: RoundRecord, members: Iterable[MemberId]) -> RoundRecord:
     """Keep members out of later attempts of this round."""
     return replace(record, barred=tuple(sorted({*record.barred, *members})))
+
+
+def name_faulty(record: RoundRecord, liars: Iterable[MemberId]) -> RoundRecord:
+    """Record who lied, and bar it. The set that must be summed again goes on without it."""
+    named = set(liars)
+    if not named:
+        return record
+    pinned = record.pinned
+    if pinned is not None:
+        pinned = tuple(member for member in pinned if member not in named)
+    return bar(replace(record, faulty=tuple(sorted({*record.faulty, *named})), pinned=pinned), named)
 
 
 def _lost_holders(record: RoundRecord) -> tuple[MemberId, ...]:

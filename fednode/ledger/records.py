@@ -28,9 +28,7 @@ Share = tuple[Member, Bytes32]
 class Phase(IntEnum):
     """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt.
 
-    The numbers say nothing about the order: COIN, SHARE and PROOF come between SUMACK and REVEAL, in studies whose
-    sum rule has them.
-    """
+    The numbers say nothing about the order: under sum rule 2 COIN, SHARE, PROOF and at times RECHECK follow SUMACK."""
 
     JOIN = 0
     KEYS = 1
@@ -46,6 +44,7 @@ class Phase(IntEnum):
     COIN = 11
     SHARE = 12
     PROOF = 13
+    RECHECK = 14
 
 
 class RoundKind(IntEnum):
@@ -175,8 +174,17 @@ class ReadyEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptOut:
+    """Members that a round of the study named `faulty`, and who votes to let them take part again."""
+
+    members: Members
+    readmit_votes: Members = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded."""
+    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded. Whoever is
+    `kept_out` is not expected in any round, whatever its entry in `ready` says."""
 
     study: Bytes32
     terms: StudyTerms
@@ -202,11 +210,18 @@ class StudyRecord:
     best: Metrics | None = None
     stale_rounds: U16 = 0
     coins: Annotated[Coins | None, Later()] = None
+    kept_out: Annotated[KeptOut | None, Later()] = None
+
+    @property
+    def faulty_members(self) -> tuple[MemberId, ...]:
+        """Members named `faulty` that people have not readmitted."""
+        return () if self.kept_out is None else self.kept_out.members
 
     @property
     def ready_members(self) -> tuple[MemberId, ...]:
         """Members expected in the next round that opens."""
-        return tuple(entry.member for entry in self.ready if entry.is_ready)
+        out = self.faulty_members
+        return tuple(entry.member for entry in self.ready if entry.is_ready and entry.member not in out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     KIND_NOT_IN_RULE = "kind-not-in-rule"
     LIST_DIGEST_DIFFERS = "list-digest-differs"
     MEMBERS_CHANGE_DUE = "members-change-due"
+    NAMED_FAULTY = "named-faulty"
     NOTHING_CHANGES = "nothing-changes"
     NOT_A_MEMBER = "not-a-member"
     NOT_IN_PHASE = "not-in-phase"
@@ -52,6 +53,7 @@ class Refusal(StrEnum):
     VERSION_TOO_SOON = "version-too-soon"
     WEIGHT_RANGE = "weight-range"
     WEIGHT_SUM = "weight-sum"
+    WRONG_ACCUSATION = "wrong-accusation"
     WRONG_ANSWERS = "wrong-answers"
     WRONG_CHUNKS = "wrong-chunks"
     WRONG_HOLDERS = "wrong-holders"
@@ -68,7 +70,7 @@ _SENTENCES = {
     Refusal.ALREADY_VOTED: "this member has already cast this vote",
     Refusal.ANSWERS_DIFFER: "the parts of a member's answers say different things of the sum",
     Refusal.BAD_CARD: "the identity card or the signature with it does not prove that its maker holds the keys",
-    Refusal.BAD_POINT: "a commitment is not a canonical point of the prime-order group",
+    Refusal.BAD_POINT: "a commitment is no canonical point, or a key point is outside the prime-order group",
     Refusal.BAD_PROOF: "the proof that the dealer knows its scalar does not hold",
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
     Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
@@ -78,6 +80,10 @@ _SENTENCES = {
     Refusal.KIND_NOT_IN_RULE: "this kind of message is not part of this study's rule",
     Refusal.LIST_DIGEST_DIFFERS: "the digest is not that of the list of chunk digests on the ledger",
     Refusal.MEMBERS_CHANGE_DUE: "the members change at the next height already, at most once per block",
+    Refusal.NAMED_FAULTY: (
+        "this member was named faulty in the study and takes no part in its rounds until a quorum readmits it: "
+        "'fednode study readmit'"
+    ),
     Refusal.NOTHING_CHANGES: "this is so already",
     Refusal.NOT_A_MEMBER: "there is no such member",
     Refusal.NOT_IN_PHASE: "this member has no part in the phase",
@@ -105,6 +111,7 @@ _SENTENCES = {
     Refusal.VERSION_TOO_SOON: "a version needs notice: its first block must be at least 10 blocks away",
     Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
     Refusal.WEIGHT_SUM: "the weight is not the sum of the weights committed by the members of the sum",
+    Refusal.WRONG_ACCUSATION: "the message finds what was posted, or names itself or who has no part in the sum",
     Refusal.WRONG_ANSWERS: "the part does not hold one answer for each of its dealers",
     Refusal.WRONG_CHUNKS: "the message names other chunks than those the member owns or may name",
     Refusal.WRONG_HOLDERS: "the shares are not for exactly the holders they must be for",

@@ -16,6 +16,7 @@ from fednode.ledger.check_records import Coins
 from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
+    KeptOut,
     RoundKind,
     RoundRecord,
     RoundReport,
@@ -33,11 +34,15 @@ study pauses for people to decide."""
 
 def members_to_wait_for(study: StudyRecord, members: Iterable[MemberId]) -> str:
     """Return who of the pinned set, or else of `members`, is not ready, for people to read."""
-    ready = set(study.ready_members)
+    ready = {*study.ready_members, *study.faulty_members}
     wanted = members if study.pin is None else study.pin
-    names = [str(member) for member in wanted if member not in ready]
-    shown = names[:40] + (["..."] if len(names) > 40 else [])
-    return ", ".join(shown) or "nobody"
+    missing = _list_members(member for member in wanted if member not in ready)
+    return missing + (f"; kept out as faulty: {_list_members(study.faulty_members)}" if study.faulty_members else "")
+
+
+def _list_members(members: Iterable[int]) -> str:
+    names = [str(member) for member in members]
+    return ", ".join(names[:20] + (["..."] if len(names) > 20 else [])) or "nobody"
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
@@ -86,9 +91,16 @@ def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) 
                 draft.write(keys_key(record.study, record.number, attempt, member), None)
     draft.write(round_key(study.study), None)
     study = replace(study, next_round=record.number + 1, next_phase=record.phase.number + 1)
-    study = replace(study, coins=_coins_after(study, end))
+    study = replace(study, coins=_coins_after(study, end), kept_out=_kept_out_after(study, record))
     study = _after_failure(study, end) if result is None else _after_success(study, record, result)
     draft.write(study_key(study.study), study)
+
+
+def _kept_out_after(study: StudyRecord, record: RoundRecord) -> KeptOut | None:
+    """Keep whom the round named out of those to come, until people decide; votes cast before do not cover it."""
+    if not record.faulty:
+        return study.kept_out
+    return KeptOut(tuple(sorted({*study.faulty_members, *record.faulty})))
 
 
 def _coins_after(study: StudyRecord, end: RoundEnd) -> Coins | None:

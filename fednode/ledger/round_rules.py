@@ -30,7 +30,7 @@ from fednode.ledger.bodies import (
     Weights,
     compute_list_digest,
 )
-from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
 from fednode.ledger.opening_checks import (
     are_points_valid,
     is_key_proven,
@@ -44,8 +44,8 @@ from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_
 from fednode.ledger.verdicts import is_opening
 
 RoundBody = (
-    Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Reveal | Result
-    | Expire
+    Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Recheck | Reveal
+    | Result | Expire
 )
 V = TypeVar("V")
 
@@ -60,6 +60,7 @@ PHASES_OF: dict[type, tuple[Phase, ...]] = {
     Coin: (Phase.COIN,),
     ShareRoot: (Phase.SHARE,),
     Proof: (Phase.PROOF,),
+    Recheck: (Phase.RECHECK,),
     Reveal: (Phase.REVEAL, Phase.REVEAL2),
     Result: (Phase.RESULT,),
 }

@@ -35,12 +35,13 @@ from fednode.ledger.bodies import (
     SumAck,
     Verdict,
 )
-from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.member_bodies import MemberReport, MembershipBody
 from fednode.ledger.member_rules import apply_membership, begin_membership, flag_members, settle_membership
 from fednode.ledger.member_state import get_candidates
 from fednode.ledger.phases import BlockTime
+from fednode.ledger.recheck_phase import accept_recheck
 from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import (
@@ -199,13 +200,15 @@ def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> byte
 
 def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: RoundBody) -> None:
     current = get_round(draft, body.study)
-    if isinstance(body, Coin | ShareRoot | Proof) and not study.terms.is_proven:
+    if isinstance(body, Coin | ShareRoot | Proof | Recheck) and not study.terms.is_proven:
         raise refuse(Refusal.KIND_NOT_IN_RULE)
     if current is None:
         if not isinstance(body, Expire):
             raise refuse(Refusal.PHASE_CLOSED)
         draft.write(study_key(body.study), accept_join_expire(study, sender, body))
         return
+    if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire):
+        raise refuse(Refusal.NAMED_FAULTY)
     draft.write(round_key(body.study), _accept(draft, study, current, sender, body))
 
 
@@ -233,6 +236,8 @@ def _accept(
             return accept_share_root(draft, current, sender, body)
         case Proof():
             return accept_proof(draft, current, sender, body)
+        case Recheck():
+            return accept_recheck(draft, current, sender, body)
         case Reveal():
             return accept_reveal(draft, current, sender, body)
         case Result():

@@ -16,6 +16,7 @@ from fednode.ledger.check_phases import after_coin, after_proof, after_share
 from fednode.ledger.check_rules import forget_checks
 from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
 from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
+from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord, StudyRecord, StudyStatus, min_included
 from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
 from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
@@ -49,6 +50,7 @@ _CHECKS: dict[Phase, Callable[[Source, RoundRecord, BlockTime, StudyTerms], Next
     Phase.COIN: after_coin,
     Phase.SHARE: after_share,
     Phase.PROOF: after_proof,
+    Phase.RECHECK: after_recheck,
 }
 """Phases whose end looks at bodies that lie under their own keys."""
 
@@ -102,6 +104,8 @@ def _count_votes(study: StudyRecord, member_count: int, is_round_open: bool) -> 
     if len(study.stop_votes) >= needed:
         status = StudyStatus.STOPPING if is_round_open else StudyStatus.STOPPED
         return replace(study, status=status, reason="stopped by vote", join=None)
+    if study.kept_out is not None and len(study.kept_out.readmit_votes) >= needed:
+        study = replace(study, kept_out=None)
     if len(study.resume_votes) >= needed:
         return replace(study, status=StudyStatus.RUNNING, reason="", resume_votes=(), failures_in_row=0)
     return study
@@ -128,7 +132,7 @@ def _open_join(draft: Draft, at: BlockTime, study: StudyRecord) -> StudyRecord:
         return study
     join = OpenPhase(
         study.next_phase, Phase.JOIN, 0, at.height, at.time_ms, study.terms.start_after_ms,
-        tuple(record.member for record in members), study.ready_members,
+        tuple(r.member for r in members if r.member not in study.faulty_members), study.ready_members,
     )
     return replace(study, join=join, next_phase=study.next_phase + 1)
 
@@ -154,6 +158,8 @@ def _step_round(draft: Draft, at: BlockTime, study: StudyRecord, current: RoundR
     """End the open phase if its messages are in or its time is over; return whether it ended."""
     phase = Phase(current.phase.kind)
     is_complete = _COMPLETE.get(phase, are_all_posted)(current)
+    if phase == Phase.RECHECK:
+        is_complete = is_recheck_complete(draft, current)
     if not is_complete and len(current.phase.expire_votes) < current.threshold:
         return False
     closed = close_span(current, at, not is_complete)

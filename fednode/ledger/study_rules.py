@@ -105,6 +105,19 @@ def accept_vote(record: StudyRecord, sender: MemberId, body: StudyVote) -> Study
             _check_new(sender, record.stop_votes)
             resume = _without(record.resume_votes, sender)
             return replace(record, stop_votes=with_item(record.stop_votes, sender), resume_votes=resume)
+        case StudyAction.READMIT:
+            return _accept_readmission(record, sender)
+
+
+def _accept_readmission(record: StudyRecord, sender: MemberId) -> StudyRecord:
+    """A vote to let everybody that is kept out now take part again; who is named later needs new votes."""
+    if record.status not in ACTIVE:
+        raise refuse(Refusal.STUDY_STATUS)
+    kept_out = record.kept_out
+    if kept_out is None:
+        raise refuse(Refusal.NOTHING_CHANGES)
+    _check_new(sender, kept_out.readmit_votes)
+    return replace(record, kept_out=replace(kept_out, readmit_votes=with_item(kept_out.readmit_votes, sender)))
 
 
 def _accept_approval(record: StudyRecord, sender: MemberId, is_approval: bool) -> StudyRecord:
@@ -141,6 +154,8 @@ def accept_ready(draft: Draft, record: StudyRecord, at: BlockTime, sender: Membe
     """Join or rejoin from the next round that opens; a round already running keeps the seal keys it opened with."""
     if record.status not in ACTIVE:
         raise refuse(Refusal.STUDY_STATUS)
+    if sender in record.faulty_members:
+        raise refuse(Refusal.NAMED_FAULTY)
     if not is_seal_key_valid(body.seal_key):
         raise refuse(Refusal.BAD_SEAL_KEY)
     entries = {entry.member: entry for entry in record.ready}

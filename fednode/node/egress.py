@@ -15,6 +15,7 @@ from typing import Annotated, Union
 
 from fednode.codec import Range, Size
 from fednode.ledger import bodies
+from fednode.ledger.check_bodies import Recheck
 from fednode.ledger.consensus.messages import ConsensusMessage, Status
 from fednode.ledger.sync import SyncMessage
 from fednode.ledger.transaction import Transaction
@@ -35,6 +36,7 @@ _SOURCES: dict[type, str] = {
     bodies.Commit: f"{MASKED}: only its Merkle root; the public weight, the number of rows up to a bound of the study",
     bodies.Digest: SUMS,
     bodies.SumAck: SUMS,
+    Recheck: SUMS,
     bodies.Result: "the opened sum of all members counted: federation-wide metrics and the hash of the new model",
     bodies.StudyCreate: "the study file a person of this hospital proposed",
     bodies.Memo: "a line that a person of this hospital wrote for auditors",

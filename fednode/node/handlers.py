@@ -146,6 +146,9 @@ class _Calls:
         if action is None:
             raise UsageError(f"a vote is one of {', '.join(ACTIONS)}")
         study = self._study(args)
+        stuck = status.study_summary(self._node, study)["stuck"]
+        if action is StudyAction.RESUME and isinstance(stuck, str):
+            raise Refused(stuck)
         done = await self.final(StudyVote(study, action))
         return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
 

@@ -10,6 +10,7 @@ from fednode.ledger.records import RoundKind
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.proof_jobs import AnswerProofs, ProveUpdate
+from fednode.smpc.recheck_jobs import AddParts, NameFindings
 
 SHORT_VECTOR_BYTES = 1 << 18
 """Jobs on vectors up to this size take about a millisecond, not worth a thread's round trip."""
@@ -28,7 +29,7 @@ def is_short_sum(job: sum_jobs.Job) -> bool:
             return sum(len(part) for _, parts in chunks for part in parts) <= SHORT_VECTOR_BYTES
         case sum_jobs.Unmask():
             return sum(map(len, job.chunks)) * len(job.points) <= SHORT_VECTOR_BYTES
-        case ProveUpdate() | AnswerProofs():
+        case ProveUpdate() | AnswerProofs() | AddParts() | NameFindings():
             return False
         case _:
             assert_never(job)

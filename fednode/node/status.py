@@ -170,12 +170,22 @@ def study_name(node: Node, study: StudyId) -> str:
     return "" if spec is None else spec.name
 
 
+NAMED_FAULTY = (
+    "this hospital was named faulty in this study and is kept out of its rounds: find out why ('fednode round list'), "
+    "and ask the others to vote 'fednode study readmit'"
+)
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
 def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
     """Return where a study stands, seen from this hospital."""
     studies = node.reactor.core.studies
     view = study_view(node.state, study, study_name(node, study))
     machine = studies.get(study)
-    view["problem"] = studies.problem_of(study)
+    view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
     view["has_data"] = machine is not None and machine.has_data
     view["has_model"] = (
         isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))

@@ -22,6 +22,7 @@ from fednode.ledger.records import (
     RoundReport,
     StudyRecord,
     StudyStatus,
+    min_included,
 )
 from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
 from fednode.ledger.transaction import Transaction
@@ -126,6 +127,9 @@ def study_view(state: State, study: StudyId, name: str) -> dict[str, Json]:
         "model_hash": record.model_hash.hex() if any(record.model_hash) else None,
         "metrics": metrics_view(record.metrics),
         "pinned": plain(record.pin),
+        "faulty": plain(record.faulty_members),
+        "readmit_votes": plain(() if record.kept_out is None else record.kept_out.readmit_votes),
+        "stuck": why_stuck(record, tuple(m.member for m in get_members(state))),
         "round": round_view(current) if current is not None else None,
         "waiting_for": waiting_for(record, current, tuple(m.member for m in get_members(state))),
     }
@@ -138,8 +142,25 @@ def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple
     if phase is not None and current is not None:
         return [int(member) for member in phase.expected if member not in phase.posted]
     if record.status == StudyStatus.WAITING:
-        return [member for member in members if member not in record.ready_members]
+        return [m for m in members if m not in record.ready_members and m not in record.faulty_members]
     return None
+
+
+def why_stuck(record: StudyRecord, members: tuple[int, ...]) -> str | None:
+    """Return why no vote to resume can help a study, and what does; None if it can go on.
+
+    A set that was unmasked may only be summed again as it is, and a number that was voted out never comes back.
+    """
+    if record.pin is None:
+        return None
+    gone, needed = [str(int(member)) for member in record.pin if member not in members], min_included(len(members))
+    if not gone and len(record.pin) >= needed:
+        return None
+    why = f"of which voted out: {', '.join(gone[:20])}" if gone else f"fewer than the {needed} a sum needs"
+    return (
+        f"the last round may only be repeated over the members {', '.join(map(str, record.pin[:20]))}, {why}; this "
+        "study cannot go on: end it with 'fednode study stop' and propose it anew with 'fednode study create'"
+    )
 
 
 def terms_view(terms: StudyTerms) -> dict[str, Json]:

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
-from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
+from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
 from fednode.ledger.check_state import get_share_root
 from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.state import State, get_keys, get_round, get_study
@@ -148,6 +148,8 @@ def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message
             return ShareRoot(*place, sketch, bits_root, proof_root)
         case sm.ProofMessage(part, sum_ok, data):
             return Proof(*place, part, sum_ok, data)
+        case sm.RecheckMessage(chunks, sketches, withheld):
+            return Recheck(*place, chunks, sketches, withheld)
         case sm.RevealMessage(own_b, a_shares, b_shares, opening):
             return tx.Reveal(*place, own_b, a_shares, b_shares, opening)
         case _:
@@ -158,6 +160,11 @@ def is_active(record: StudyRecord) -> bool:
     """Whether members take part in the study: it is approved and not at its end."""
     ended = (StudyStatus.CREATED, StudyStatus.REJECTED, StudyStatus.STOPPED, StudyStatus.FINISHED)
     return record.status not in ended
+
+
+def may_join(record: StudyRecord, me: MemberId) -> bool:
+    """Whether the study would take this member in: people decide about one that was named faulty."""
+    return is_active(record) and me not in record.faulty_members
 
 
 def owes_result(current: RoundRecord, me: MemberId) -> bool:

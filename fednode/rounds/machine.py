@@ -28,7 +28,7 @@ from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, NoInput, statement_for, vector_length
-from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, owes_result, sum_view
+from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import messages as sm
@@ -195,7 +195,7 @@ class StudyMachine:
         sent twice, and what was signed for a height long past (by a node that had just come back) is not lost for good.
         """
         record, place = snapshot.record, self._place
-        if place.data_path is None or not is_active(record) or self._work_failures >= MAX_WORK_FAILURES:
+        if place.data_path is None or not may_join(record, place.me) or self._work_failures >= MAX_WORK_FAILURES:
             return []
         mine = next((entry for entry in record.ready if entry.member == place.me), None)
         if mine is not None and mine.is_ready and mine.seal_key == place.seal_key:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from fednode.errors import Rejected
 from fednode.ids import MemberId
-from fednode.proofs.context import SumContext
 from fednode.proofs.norm import Statement
 from fednode.proofs.shares import holds_key, sharing_degree
 from fednode.smpc.chunks import HASH_BYTES
@@ -97,7 +96,7 @@ class Boxes:
     def _open(self, dealer: MemberId, bits_box: bytes, proof_box: bytes) -> tuple[bytes, bytes] | None:
         contents = []
         for box, kind in ((bits_box, BITS), (proof_box, PROOF)):
-            place = box_context(self._context(), dealer, self._params.me, kind)
+            place = box_context(self._params.context(self._attempt), dealer, self._params.me, kind)
             try:
                 message = self._unseal(box)
             except Rejected:
@@ -106,9 +105,6 @@ class Boxes:
                 return None
             contents.append(message[len(place) :])
         return contents[0], contents[1]
-
-    def _context(self) -> SumContext:
-        return SumContext(self._params.chain_id, self._params.study, self._params.round, self._attempt)
 
     # --- what is at hand ----------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
 from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART
-from fednode.proofs.context import SumContext
 from fednode.proofs.shares import sharing_degree
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.exchange import Exchange
@@ -105,7 +104,7 @@ class Checks:
             raise Unsafe("this attempt's record holds no seed for shares")
         is_public = self._params.has_public_weights
         return ProveUpdate(
-            context=self._context(view), me=self._params.me, coin=coin,
+            context=self._params.context(view.attempt), me=self._params.me, coin=coin,
             statement=self._params.statement(view.committed[self._params.me].weight),
             degree=sharing_degree(len(self._params.members)), seed=mine.sharing.seed, root=mine.committed.root,
             holders=tuple((holder, view.seal_keys[holder]) for holder in view.present),
@@ -149,7 +148,8 @@ class Checks:
         chunks = [exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
         whole = tuple(chunk for chunk in chunks if chunk is not None)
         job = AnswerProofs(
-            context=self._context(view), coin=view.coin, query_seed=view.query_seed, is_key=self.boxes.is_key(view),
+            context=self._params.context(view.attempt), coin=view.coin, query_seed=view.query_seed,
+            is_key=self.boxes.is_key(view),
             shares=tuple(self.boxes.held_share(view, dealer) for dealer in view.included),
             sketches=tuple(view.share_roots[dealer].sketch for dealer in view.included),
             chunks=None if len(whole) < len(chunks) else whole,
@@ -193,6 +193,3 @@ class Checks:
         if summed is None:
             raise Unsafe("the saved sum of shares is damaged")
         return f.to_bytes(norm.opening_of(statement, summed, len(included)))
-
-    def _context(self, view: SumView) -> SumContext:
-        return SumContext(self._params.chain_id, self._params.study, self._params.round, view.attempt)

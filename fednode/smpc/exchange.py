@@ -68,8 +68,8 @@ class Exchange:
         """Whether a chunk of this name and size from `sender` is of use now and not at hand or being digested."""
         if ref.attempt != self._attempt or not view.qualified or ref.chunk >= len(view.qualified):
             return False
-        if ref.lane not in (Lane.MASKED, Lane.SUM):
-            return False
+        if ref.lane not in (Lane.MASKED, Lane.SUM) or view.phase is Phase.RECHECK:
+            return False  # of a sum that is wrong nobody needs anything (and see `recheck`)
         if size_bytes == 0 or size_bytes != self.layout(view).size_bytes(ref.chunk):
             return False
         if self._params.me not in view.present or ref in self._held or ref in self._hashing:
@@ -218,7 +218,7 @@ class Exchange:
         return None if held is None else held.digest
 
     def drop_masked(self, view: SumView) -> None:
-        """Forget other members' masked chunks: the sum is frozen, and no chunk of it has to be summed again."""
+        """Forget other members' masked chunks: no chunk of the sum has to be made or looked at again."""
         if self.owned_open(view):
             return
         for ref in [ref for ref in self._held if ref.lane == Lane.MASKED]:
@@ -227,6 +227,8 @@ class Exchange:
     def wants(self, view: SumView, only: MemberId | None) -> list[Effect]:
         """Ask for what is lacked now: of everyone who should have it, in turn, or of `only` one member."""
         wants: list[Effect] = []
+        if view.phase is Phase.RECHECK:
+            return wants
         for chunk, dealer in self.missing_masked(view):
             ref = self.masked_ref(dealer, chunk)
             if only in (None, dealer) and ref not in self._hashing:
@@ -293,6 +295,41 @@ class Exchange:
         if effects:
             self._served[to, ref] = count + 1
         return effects
+
+    # --- when the sum is wrong ----------------------------------------------------------------------------------
+
+    def drop_sums(self) -> None:
+        """Forget the chunks of a sum that is wrong."""
+        for ref in [ref for ref in self._held if ref.lane == Lane.SUM]:
+            del self._held[ref]
+
+    def get_with_path(self, view: SumView, dealer: MemberId, chunk: int) -> tuple[Buffer, bytes] | None:
+        """Return a masked chunk that is at hand and its Merkle path, or None."""
+        if dealer == self._params.me and self._masked is not None:
+            return self.layout(view).cut(self._masked.data, chunk), merkle_path(self._masked.leaves, chunk)
+        held = self._held.get(self.masked_ref(dealer, chunk))
+        return (held.data, held.proof) if held is not None and held.is_checked else None
+
+    def keep_masked(self, view: SumView, place: tuple[MemberId, int], data: Buffer, digest: bytes, path: bytes) -> None:
+        """Keep a chunk under its root again that this member owns and lost in a crash: others may need it."""
+        dealer, chunk = place
+        if self._owner(view, chunk) == self._params.me != dealer:
+            self._held[self.masked_ref(dealer, chunk)] = Held(data, digest, path, True)
+
+    def show(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
+        """Give any present member a masked chunk of U, own or owned: only in RECHECK, where nothing is ever opened."""
+        if view.phase is not Phase.RECHECK or view.is_unmasked or ref.attempt != self._attempt:
+            return []
+        if ref.lane != Lane.MASKED or ref.dealer not in view.included or to not in view.present:
+            return []
+        count = self._served.get((to, ref), 0)
+        if ref.chunk >= len(view.qualified) or count >= MAX_SERVED or not self.layout(view).size_bytes(ref.chunk):
+            return []
+        found = self.get_with_path(view, MemberId(ref.dealer), ref.chunk)
+        if found is None:
+            return []
+        self._served[to, ref] = count + 1
+        return [SendChunk(to, ref, found[1], memoryview(found[0]))]
 
     def _send_once(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
         if (to, ref) in self._sent:

@@ -2,6 +2,8 @@
 
 Security assumption: discrete logarithms in the prime-order subgroup of edwards25519 are hard; the constant term is
 uniform, so its commitment C_0 = secret * G tells nothing useful about it. A wrong share does not fit the commitments.
+Foreign commitments have passed `crypto.are_commitments_valid`; why a part of small order in some of them splits nobody
+is told at `crypto.is_share_valid`.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from fednode.smpc.proof_jobs import (
     answer_proofs,
     prove_update,
 )
+from fednode.smpc.recheck_jobs import AddedParts, AddParts, NameFindings, Recounted, add_parts, name_findings
 from fednode.smpc.ring import Buffer, RingVector
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
 
@@ -160,10 +161,10 @@ class Unreadable:
     reason: str
 
 
-Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs
+Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs | AddParts | NameFindings
 Result = (
     tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened | NotBound
-    | ProvenUpdate | NotProvable | Answered | Unreadable
+    | ProvenUpdate | NotProvable | Answered | Unreadable | AddedParts | Recounted
 )
 
 
@@ -191,6 +192,10 @@ def _run(job: Job) -> Result:
             return prove_update(job)
         case AnswerProofs():
             return answer_proofs(job)
+        case AddParts():
+            return add_parts(job)
+        case NameFindings():
+            return name_findings(job)
         case _:
             assert_never(job)
 

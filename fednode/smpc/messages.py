@@ -38,6 +38,7 @@ from fednode.smpc.posts import (
     Message,
     Phase,
     ProofMessage,
+    RecheckMessage,
     RevealMessage,
     RosterMessage,
     ShareRootMessage,
@@ -50,8 +51,8 @@ from fednode.smpc.posts import (
 
 __all__ = [  # names of `posts` that are used from here too
     "MIN_INCLUDED", "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
-    "CommitMessage", "DigestMessage", "KeysMessage", "Message", "Phase", "ProofMessage", "RevealMessage",
-    "RosterMessage", "ShareRootMessage", "SumAckMessage", "SumOk", "SumParams", "compute_list_digest",
+    "CommitMessage", "DigestMessage", "KeysMessage", "Message", "Phase", "ProofMessage", "RecheckMessage",
+    "RevealMessage", "RosterMessage", "ShareRootMessage", "SumAckMessage", "SumOk", "SumParams", "compute_list_digest",
     "key_proof_context",
 ]
 

@@ -86,6 +86,7 @@ class Work(Enum):
     SUM = "sum"
     PROVE = "prove"
     ANSWER = "answer"
+    RECHECK = "recheck"
     UNMASK = "unmask"
 
 

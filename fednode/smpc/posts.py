@@ -13,6 +13,7 @@ from typing import Final
 from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, fault_bound
+from fednode.proofs.context import SumContext
 from fednode.proofs.norm import Statement
 
 MIN_INCLUDED = 3
@@ -38,6 +39,7 @@ class Phase(IntEnum):
     COIN = 11
     SHARE = 12
     PROOF = 13
+    RECHECK = 14
 
     @property
     def order(self) -> int:
@@ -49,7 +51,7 @@ _ORDER: Final = {
     phase: place
     for place, phase in enumerate((
         Phase.KEYS, Phase.ACK, Phase.ANSWER, Phase.COMMIT, Phase.ROSTER, Phase.DIGEST, Phase.SUMACK, Phase.COIN,
-        Phase.SHARE, Phase.PROOF, Phase.REVEAL, Phase.REVEAL2, Phase.RESULT,
+        Phase.SHARE, Phase.PROOF, Phase.RECHECK, Phase.REVEAL, Phase.REVEAL2, Phase.RESULT,
     ))
 }
 
@@ -72,6 +74,10 @@ class SumParams:
     rule: int = 1
     has_public_weights: bool = True
     statement: Callable[[int], Statement] | None = None
+
+    def context(self, attempt: int) -> SumContext:
+        """Return what every derivation of an attempt is bound to."""
+        return SumContext(self.chain_id, self.study, self.round, attempt)
 
     @property
     def faults(self) -> int:
@@ -197,9 +203,19 @@ class ProofMessage:
     data: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class RecheckMessage:
+    """What a member found that added up all masked chunks itself: sums (chunk, digest) and sketches (dealer, SHA-256)
+    other than those posted, and members that have a chunk, as its dealer or owner, and did not give it out."""
+
+    chunks: tuple[tuple[int, bytes], ...]
+    sketches: tuple[tuple[MemberId, bytes], ...]
+    withheld: tuple[MemberId, ...]
+
+
 Message = (
     KeysMessage | AckMessage | AnswerMessage | CommitMessage | RosterMessage | DigestMessage | SumAckMessage
-    | RevealMessage | CoinMessage | ShareRootMessage | ProofMessage
+    | RevealMessage | CoinMessage | ShareRootMessage | ProofMessage | RecheckMessage
 )
 
 

@@ -16,8 +16,8 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
-from fednode.proofs.context import SumContext
-from fednode.smpc import jobs, proof_jobs, record, ring
+from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
+from fednode.smpc.boxes import Boxes
 from fednode.smpc.checks import Checks, CoinLink
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
@@ -46,6 +46,7 @@ from fednode.smpc.messages import (
 )
 from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_of_sum
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
 from fednode.smpc.summing import Summing
 
@@ -53,9 +54,7 @@ from fednode.smpc.summing import Summing
 class Session:
     """The secure sum of one round for one member. One thread at a time; never blocks."""
 
-    def __init__(
-        self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None,
-    ) -> None:
+    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None) -> None:
         if params.rule == RULE_BOUND and (coin_link is None or params.statement is None):
             raise ValueError("a sum under rule 2 needs a chain of links and a statement")
         self._params = params
@@ -90,6 +89,7 @@ class Session:
         self._checks = Checks(
             self._params, attempt, self._unseal, self._coin_link, self._pace, self._jobs, self._summing, self._answered
         )
+        self._recheck = Recheck(self._params, attempt, self._exchange, self._pace, self._jobs)
         self._masked: jobs.MaskedInput | None = None
         self._is_opened = False
 
@@ -107,8 +107,12 @@ class Session:
         """Whether to read a chunk from the network: right attempt, size and sender, of use, not at hand."""
         if self._view is None or self._silent is not None:
             return False
-        lane = self._checks.boxes if ref.lane == Lane.SHARES else self._exchange
-        return lane.is_expected(self._view, ref, size_bytes, sender)
+        return self._lane(self._view, ref).is_expected(self._view, ref, size_bytes, sender)
+
+    def _lane(self, view: SumView, ref: ChunkRef) -> Boxes | Recheck | Exchange:
+        if ref.lane == Lane.SHARES:
+            return self._checks.boxes
+        return self._recheck if view.phase is Phase.RECHECK else self._exchange
 
     def handle(self, event: Event) -> list[Effect]:
         """Take one event and return what to do, in order."""
@@ -157,9 +161,7 @@ class Session:
         view, mine = self._view, self._record
         if view is None:
             return []
-        if event.ref.lane == Lane.SHARES:
-            return self._checks.boxes.serve(view, event.sender, event.ref)
-        effects = self._exchange.serve(view, event.sender, event.ref)
+        effects = self._lane(view, event.ref).serve(view, event.sender, event.ref)
         if self._exchange.is_asked_again(view, event.ref) and mine is not None and mine.attempt == view.attempt:
             effects += self._offer(view, mine)  # lost in a crash, and an owner sums again
         return effects
@@ -167,7 +169,7 @@ class Session:
     def _wants(self, only: MemberId | None) -> list[Effect]:
         if self._view is None:
             return []
-        return self._exchange.wants(self._view, only) + self._checks.boxes.wants(self._view, only)
+        return [e for lane in (self._exchange, self._checks.boxes, self._recheck) for e in lane.wants(self._view, only)]
 
     def _on_input(self, event: InputReady) -> list[Effect]:
         if self._input is not None:
@@ -179,19 +181,20 @@ class Session:
         return kept + self._advance()
 
     def _on_chunk(self, event: ChunkArrived) -> list[Effect]:
-        if not self.is_chunk_expected(event.ref, len(event.data), event.sender):
+        view = self._view
+        if view is None or not self.is_chunk_expected(event.ref, len(event.data), event.sender):
             return [Note(f"dropped an unexpected chunk from member {event.sender}")]
-        if event.ref.lane == Lane.SHARES and self._view is not None:
-            return self._checks.boxes.arrived(self._view, event) + self._advance()
-        self._exchange.arriving(event)
+        lane = self._lane(view, event.ref)
+        if not isinstance(lane, Exchange):
+            return lane.arrived(view, event) + self._advance()
+        lane.arriving(event)
         return [self._jobs.start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
 
     def _on_timer(self, name: str) -> list[Effect]:
         if self._view is None:
             return []
         timer = self._pace.fire(self._view, name)
-        wants = self._wants(None) if timer is Timer.WANT else []
-        return wants + self._advance() if timer is not None else []
+        return [] if timer is None else (self._wants(None) if timer is Timer.WANT else []) + self._advance()
 
     def _on_result(self, event: ComputeDone) -> list[Effect]:
         running, view = self._jobs.finish(event.job_id), self._view
@@ -212,6 +215,8 @@ class Session:
                 return ([] if shared is None else [self._keep(shared)]) + self._advance()
             case Work.ANSWER, proof_jobs.Answered() as answered:
                 return self._checks.on_answered(view, answered) + self._advance()
+            case Work.RECHECK, recheck_jobs.AddedParts() | recheck_jobs.Recounted() as found:
+                return self._recheck.on_done(view, found) + self._advance()
             case Work.UNMASK, jobs.Unmasked() as unmasked:
                 self._is_opened = True
                 return [SumOpened(unmasked.values, weight_of_sum(self._params, view), unmasked.digest)]
@@ -256,14 +261,14 @@ class Session:
             case Phase.SUMACK:
                 return self._offer(view, mine) + self._summing.sum(view) + self._summing.acknowledge(view)
             case Phase.COIN:
-                self._exchange.drop_masked(view)
                 return self._offer(view, mine) + self._checks.reveal_link(view)
-            case Phase.SHARE:
-                return self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
-            case Phase.PROOF:
+            case Phase.SHARE | Phase.PROOF:
                 dealing = self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
                 return dealing + self._checks.answer(view, self._exchange)
+            case Phase.RECHECK:
+                return self._offer(view, mine) + self._recheck.work(view)
             case Phase.REVEAL | Phase.REVEAL2:
+                self._exchange.drop_masked(view)
                 return self._reveal(view, mine)
             case Phase.RESULT:
                 return self._open(view, mine)
@@ -337,7 +342,7 @@ class Session:
                 return []
             points = tuple((member, view.keys[member].a_points[0]) for member in view.qualified)
             secrets = (mine.a_scalar, mine.b_scalar)
-            job = jobs.MaskInput(self._context(view), me, self._input.values, *secrets, points)
+            job = jobs.MaskInput(self._params.context(view.attempt), me, self._input.values, *secrets, points)
             return [self._jobs.start(Running(Work.MASK), job)]
         if not is_final:
             return []
@@ -390,8 +395,5 @@ class Session:
         if self._params.rule == RULE_BOUND and None in bound:
             return self._fall_silent("a result is asked for before the sketch of the sum is open")
         room = None if self._input is None else self._input.spend()
-        job = jobs.Unmask(self._context(view), whole, b, a, points, *bound, room)
+        job = jobs.Unmask(self._params.context(view.attempt), whole, b, a, points, *bound, room)
         return [self._jobs.start(Running(Work.UNMASK), job)]
-
-    def _context(self, view: SumView) -> SumContext:
-        return SumContext(self._params.chain_id, self._params.study, self._params.round, view.attempt)

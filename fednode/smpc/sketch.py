@@ -18,6 +18,7 @@ Range: every result is a signed sum of 4 d coordinates below 2^31 in size, so fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.kernels.sketch import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
+from fednode.kernels.sketch import BUCKETS, SignRoom, sum_products, sum_signed
+from fednode.kernels.vectors import find_largest
 from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, OUTPUTS
 from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
 
@@ -83,22 +85,48 @@ def _require_exact(sketch: IntVector | None) -> IntVector:
     return sketch
 
 
-def _stream(coin: bytes, part: str, row: int) -> AesCtr:
-    return AesCtr(hkdf_sha256(coin, pack(("fednode-sketch", PROTOCOL_VERSION, part, row)), 16))
+def fold_part(coin: bytes, values: RingVector, first: int) -> RingVector:
+    """Return what a part of a masked vector, its elements from `first` on, adds to the buckets: uint32 (16384,).
+
+    The buckets of all parts, added up modulo 2^32 and given to `mix_folds`, make the sketch of the whole.
+    """
+    skipped, block = first % BUCKETS, first // BUCKETS
+    padded = np.zeros(-(-(skipped + values.size) // BUCKETS) * BUCKETS, RING)
+    padded[skipped : skipped + values.size] = values
+    signs, sums = Signs(coin, padded.size, block), np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+    for start in range(0, padded.size, PART_ELEMENTS):
+        part = padded[start : start + PART_ELEMENTS]
+        signs.read(part.size)
+        signs.room.fold(sums, part.view(np.int32))
+    return _overlay(sums.view(RING))
+
+
+def mix_folds(coin: bytes, folds: Sequence[RingVector]) -> tuple[RingVector, ...]:
+    """Return the sketch modulo 2^32 of each vector whose buckets are given: what `sketch_ring` makes of the whole."""
+    return tuple(_mix_ring(coin, folded) for folded in folds)
+
+
+def _stream(coin: bytes, part: str, row: int, first_block: int = 0) -> AesCtr:
+    return AesCtr(hkdf_sha256(coin, pack(("fednode-sketch", PROTOCOL_VERSION, part, row)), 16), first_block)
 
 
 class Signs:
-    """The signs and shifts of all rows for a vector of `length` coordinates, read part by part."""
+    """The signs and shifts of all rows for a vector of `length` coordinates, read part by part.
+
+    The first of them belongs to coordinate 0 of block `first_block` of a longer vector.
+    """
 
     __slots__ = ("_left", "_next", "_shifts", "_streams", "room")
 
-    def __init__(self, coin: bytes, length: int) -> None:
+    def __init__(self, coin: bytes, length: int, first_block: int = 0) -> None:
         if len(coin) != COIN_BYTES or length > MAX_LENGTH:
             raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_LENGTH} integers")
-        blocks = -(-length // BUCKETS)
-        words = [np.frombuffer(_stream(coin, "shifts", row).read(4 * blocks), RING) for row in range(FOLD_ROWS)]
-        self._shifts = np.stack(words) % np.uint32(BUCKETS)
-        self._streams = [_stream(coin, "signs", row) for row in range(FOLD_ROWS)]
+        early = first_block % (AES_BLOCK_BYTES // ELEMENT_BYTES)
+        count, start = early - length // -BUCKETS, (first_block - early) * ELEMENT_BYTES // AES_BLOCK_BYTES
+        words = [np.frombuffer(_stream(coin, "shifts", row, start).read(4 * count), RING) for row in range(FOLD_ROWS)]
+        self._shifts = np.stack(words)[:, early:] % np.uint32(BUCKETS)
+        place = first_block * BUCKETS // 8 // AES_BLOCK_BYTES
+        self._streams = [_stream(coin, "signs", row, place) for row in range(FOLD_ROWS)]
         self._next, self._left = 0, length
         self.room = SignRoom(FOLD_ROWS, PART_ELEMENTS)
 

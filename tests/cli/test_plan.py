@@ -24,7 +24,7 @@ from fednode.cli.main import run
 from fednode.errors import StorageError
 
 POINTS = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
-MACHINE = Machine(transport_s_per_gb=2.5, small_write_s=0.001, record_s_per_million=0.02, model_s_per_million=0.05)
+MACHINE = Machine(2.5, small_write_s=0.001, disk_s_per_gb=2.0, record_s_per_million=0.02, model_s_per_million=0.05)
 MODEL = CostModel({"keys": (0.0, 0.0, 0.001, 0.0, 0.0), "roster": (0.1, 0.0, 0.0, 0.0, 0.02)},
                   {"keys": (100.0, 0.0, 0.0), "roster": (0.0, 0.0, 4e6)}, MACHINE)
 
@@ -54,6 +54,11 @@ def test_a_slower_line_a_longer_cable_and_a_shared_machine_cost_time_and_nothing
     assert [phase.around_cpu_s for phase in fast][1::2] == pytest.approx([0.02, 0.05])
     for other in (slow, far, shared):
         assert sum(phase.wall_s for phase in other) > sum(phase.wall_s for phase in fast)
+
+
+def test_members_of_one_machine_write_to_one_disk():
+    alone, together = (MODEL.phases(4, 25_000_000, Site(members_per_machine=count, cores=8)) for count in (1, 8))
+    assert [alone[-1].wall_s, together[-1].wall_s] == pytest.approx([1.25, 3.2])
 
 
 def test_constants_are_kept_and_damage_is_named(tmp_path):

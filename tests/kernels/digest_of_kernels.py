@@ -32,7 +32,7 @@ def main() -> None:
         masks.add_to(words, 5, 11)
         digest.update(words.tobytes() + streams.sum_words([values.view(np.uint8)] * 3).tobytes())
         floats = (random.standard_normal(size) * 10.0 ** random.integers(-20, 12, size)).astype(np.float32)
-        digest.update(f"{sketch.find_largest(values)} {quantise.sum_squares(floats).hex()}".encode())
+        digest.update(f"{vectors.find_largest(values)} {quantise.sum_squares(floats).hex()}".encode())
         floats = random.uniform(-4, 4, size).astype(np.float32)
         for factor in (2.0**53, 1e15 / 3, 0.5):
             rounded = np.empty(size, np.int32)

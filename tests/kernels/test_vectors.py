@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fednode.kernels import vectors
 
 BITS = 24
+EXTREMES = [-(2**31), -(2**31) + 1, -1, 0, 1, 2**31 - 1]
 
 
 @given(
@@ -25,6 +26,12 @@ def test_merge_is_that_of_integers(vectors_: tuple[np.ndarray, np.ndarray], fact
     merged = vectors.merge(model, total, factor, BITS)
     slow = [m + ((x * factor + (1 << (BITS - 1))) >> BITS) for m, x in zip(model.tolist(), total.tolist(), strict=True)]
     assert merged.tolist() == slow
+
+
+@settings(max_examples=50)
+@given(st.lists(st.one_of(st.sampled_from(EXTREMES), st.integers(-(2**31), 2**31 - 1)), max_size=70))
+def test_the_largest_is_found(values: list[int]) -> None:
+    assert vectors.find_largest(np.array(values, np.int32)) == max(map(abs, values), default=0)
 
 
 def test_arrays_of_another_shape_or_layout_are_refused() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fednode.crypto import Secret, x25519_public
-from fednode.ids import Hash
+from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.records import Phase, RoundRecord
@@ -53,13 +53,18 @@ def shares_of(secrets: f.FieldVector, degree: int, holder: int, *seed: object) -
 @dataclass
 class ProvenWorld(World):
     """`liars` prove something false; `cut_off` (dealer, holder): the box did not arrive; `garbled` (dealer, holder):
-    the holder answers another thing; `sum_check`: what a member says of the sum; `weights`: 10 where not named."""
+    the holder answers another thing; `sum_check`: what a member says of the sum; `weights`: 10 where not named;
+    `spoilers` post wrong sums of chunks they own, `sketchers` wrong sketches of their masked vectors, and everybody
+    else sees it; `kept_back` (haver, member): a member that cannot get from a haver what it needs."""
 
     terms: tx.StudyTerms = PROVEN
     liars: set[int] = field(default_factory=set)
     cut_off: set[tuple[int, int]] = field(default_factory=set)
     garbled: set[tuple[int, int]] = field(default_factory=set)
     sum_check: dict[int, int] = field(default_factory=dict)
+    spoilers: set[int] = field(default_factory=set)
+    sketchers: set[int] = field(default_factory=set)
+    kept_back: set[tuple[int, int]] = field(default_factory=set)
     weights: dict[int, int] = field(default_factory=dict)
     bad_openings: set[int] = field(default_factory=set)
     terms_of_keys: dict[int, int] = field(default_factory=dict)
@@ -116,9 +121,27 @@ class ProvenWorld(World):
         bodies = []
         for part, start in enumerate(range(0, len(included), DEALERS_A_PART)):
             data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + DEALERS_A_PART])
-            said = self.sum_check.get(member, tx.SumCheck.RIGHT)
+            said = self.sum_check.get(member, tx.SumCheck.WRONG if self.is_spoilt() else tx.SumCheck.RIGHT)
             bodies.append(tx.Proof(*self.place(), part, said, data))
         return bodies
+
+    def is_spoilt(self) -> bool:
+        attempt = self.round.attempt
+        owners = {chunk.owner for chunk in attempt.chunks}
+        return bool(self.spoilers.intersection(owners) or self.sketchers.intersection(attempt.included))
+
+    def recheck(self, member: int) -> tx.Recheck:
+        """What a member finds: of a vector or sum it could not get every part of, nothing."""
+        attempt, place = self.round.attempt, self.place()
+        if member in self.spoilers | self.sketchers:
+            return tx.Recheck(*place)
+        withheld = {haver for haver, kept in self.kept_back if kept == member and haver != member}
+        withheld.intersection_update({*attempt.included, *(chunk.owner for chunk in attempt.chunks)})
+        owned = [(n, chunk.owner) for n, chunk in enumerate(attempt.chunks)]
+        chunks = tuple((n, seed_of(place, "true sum", n)) for n, owner in owned if owner in self.spoilers - withheld)
+        dealers = [dealer for dealer in attempt.included if dealer in self.sketchers - withheld]
+        sketches = tuple((dealer, seed_of(place, "true sketch", dealer)) for dealer in dealers)
+        return tx.Recheck(*place, chunks, sketches, tuple(sorted(MemberId(haver) for haver in withheld)))
 
     def sums(self) -> f.FieldVector:
         """The summed sketch and weight of U."""
@@ -150,6 +173,8 @@ class ProvenWorld(World):
         if phase.kind == Phase.PROOF:
             parts = next((parts for known, _, parts in self.checks.answered if known == member), ())
             return self.proofs(member)[len(parts)] if member in attempt.present else None
+        if phase.kind == Phase.RECHECK:
+            return self.recheck(member) if member in attempt.present else None
         if phase.kind == Phase.REVEAL:
             return self.reveal(member) if member in attempt.present else None
         return super().owed(member)

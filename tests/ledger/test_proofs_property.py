@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from fednode.ids import fault_bound
 from fednode.ledger import transaction as tx
-from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, judge, open_sums
 from fednode.proofs import field as f
 from fednode.proofs.bounds import ANSWER_BYTES, OPENING_BYTES, OUTPUTS
 from fednode.proofs.shares import sharing_degree
 from tests.ledger.proven_world import NOTHING, PROVEN, ProvenWorld, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
-from tests.ledger.world import World
+from tests.ledger.world import World, seed_of
 
 
 @dataclass
@@ -45,6 +45,9 @@ class ProvenScript(Script):
                 world.bad_openings.add(liar)
             if self.random.random() < 0.5:
                 world.sum_check[liar] = self.random.randrange(3)
+            if self.random.random() < 0.4:
+                self.random.choice([world.spoilers, world.sketchers]).add(liar)
+                world.kept_back |= {(liar, int(m)) for m in world.members if self.random.random() < 0.4}
         return world
 
     def lie(self, member: int) -> tx.Body | None:
@@ -64,6 +67,8 @@ class ProvenScript(Script):
                 kinds = [NOTHING, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
                 data = b"".join(draw.choice(kinds) for _ in range(count))
                 return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
+            case Phase.RECHECK:
+                return self.accuse(world)
             case Phase.REVEAL:
                 honest = world.owed(member)
                 if isinstance(honest, tx.Reveal) and draw.random() < 0.7:
@@ -73,13 +78,36 @@ class ProvenScript(Script):
             case _:
                 return super().lie(member)
 
+    def accuse(self, world: ProvenWorld) -> tx.Recheck:
+        """All liars find the same, which is not so, or accuse whom they like."""
+        attempt, draw = world.round.attempt, self.random
+        victims = draw.sample(world.members, draw.randint(0, max(1, world.round.fault_bound)))
+        chunks = tuple((n, seed_of("lie", n)) for n, chunk in enumerate(attempt.chunks) if chunk.owner in victims)
+        sketches = tuple((m, seed_of("lie", m)) for m in sorted(victims) if draw.random() < 0.5)
+        withheld = tuple(sorted(victims)) if draw.random() < 0.5 else ()
+        return tx.Recheck(*world.place(), chunks, sketches, withheld)
+
+    def is_explained(self, void: VoidAttempt) -> bool:
+        """In RECHECK, too, somebody is lost, as long as nobody lies but f."""
+        return bool(void.dropped) or void.phase == Phase.PROOF or (void.phase == Phase.RECHECK and not self.is_bounded)
+
+    def rejoin(self, member: int) -> tx.Body | None:
+        """Where more are kept out than there may be liars, people must let them back in."""
+        life = self.world.life
+        kept_out = life.kept_out if life.status == StudyStatus.WAITING and not self.is_bounded else None
+        if kept_out is not None and member not in kept_out.readmit_votes:
+            return tx.StudyVote(self.world.study, tx.StudyAction.READMIT)
+        return super().rejoin(member)
+
     def check_faulty(self, faulty: tuple[int, ...]) -> None:
         if self.is_bounded:
             assert isinstance(self.world, ProvenWorld)
-            assert set(faulty) <= self.world.liars, "an honest member is faulty"
+            liars = self.world.liars | self.world.spoilers | self.world.sketchers
+            assert set(faulty) <= liars, "an honest member is faulty"
 
     def check_round(self, record: RoundRecord) -> None:
         super().check_round(record)
+        assert not set(self.world.life.faulty_members).intersection(record.attempt.holders), "faulty, and still in"
         world, checks = self.world, record.attempt.checks
         assert isinstance(world, ProvenWorld)
         if record.is_unmasked:

@@ -8,8 +8,9 @@ import pytest
 
 from fednode.codec import encode
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_phases import FEW_ANSWERS, NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED, WRONG_SUM
+from fednode.ledger.check_phases import FEW_ANSWERS, NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
 from fednode.ledger.check_state import get_answers, get_share_root
+from fednode.ledger.recheck_phase import WRONG_SUM
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
 from fednode.proofs import field as f
@@ -28,7 +29,7 @@ def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: obj
 
 
 def stored(world: ProvenWorld) -> int:
-    return sum(key.startswith((b"share/", b"proof/")) for key, _ in world.state.items())
+    return sum(key.startswith((b"share/", b"proof/", b"recheck/")) for key, _ in world.state.items())
 
 
 # --- shares ------------------------------------------------------------------------------------------------------
@@ -181,6 +182,8 @@ def test_a_wrong_sum_is_found_before_anything_opens() -> None:
     wrong = tx.SumCheck.WRONG
     world = at(Phase.PROOF, sum_check={1: wrong, 2: wrong})
     world.go()
+    assert world.phase.kind == Phase.RECHECK and not world.round.voids
+    world.go()  # nobody finds anything
     void = world.round.voids[0]
     assert (void.reason, void.dropped) == (WRONG_SUM, ()) and world.round.faulty == world.round.barred == ()
     assert world.round.attempt.number == 1 and not world.round.is_unmasked

@@ -16,7 +16,7 @@ from fednode.crypto import scalar_bytes
 from fednode.ids import fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.phase_view import pending_phase
-from fednode.ledger.records import Phase, RoundRecord, StudyStatus, min_included
+from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt, min_included
 from fednode.ledger.rules import apply_block
 from fednode.ledger.state import State, get_report, get_round
 from tests.ledger.world import TERMS, Dealing, World
@@ -163,6 +163,9 @@ class Script:
     def check_faulty(self, faulty: tuple[int, ...]) -> None:
         assert faulty == ()
 
+    def is_explained(self, void: VoidAttempt) -> bool:
+        return bool(void.dropped)
+
     def check_end(self) -> None:
         world = self.world
         last_failed_set = None
@@ -170,7 +173,7 @@ class Script:
         while (report := get_report(world.state, world.study, number)) is not None:
             assert report.attempts <= fault_bound(self.size) + 1
             self.check_faulty(report.faulty)
-            assert all(void.dropped or void.phase == Phase.PROOF for void in report.voids), "nobody was lost"
+            assert all(map(self.is_explained, report.voids)), "nobody was lost"
             self.was_absent.update(absence.member for absence in report.absent)
             if report.is_unmasked:
                 assert last_failed_set in (None, report.counted), "another set after a failed Unmask"

@@ -38,6 +38,9 @@ BODIES: list[tx.Body] = [
     tx.Coin(S, 1, 0, H),
     tx.ShareRoot(S, 1, 0, bytes(1024), H, H),
     tx.Proof(S, 1, 0, 0, tx.SumCheck.RIGHT, bytes(1072)),
+    tx.Recheck(S, 1, 0, ((0, H), (3, H)), ((MemberId(2), H),), (MemberId(1), MemberId(4))),
+    tx.Recheck(S, 1, 0),
+    tx.StudyVote(S, tx.StudyAction.READMIT),
     tx.Verdict(S, 1, 0, b"verdict"),
     Memo("ethics vote 17/2026"),
 ]
@@ -140,7 +143,7 @@ def test_a_body_without_its_form_cannot_be_built(make) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        tx.StudyVote(S, 5),
+        tx.StudyVote(S, 6),
         tx.StudyVote(S[:31], 1),
         tx.StudyPause(S, "x" * 201),
         tx.Commit(S, 1, 0, H, 2**16),

@@ -11,15 +11,17 @@ from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger import sync
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
-from fednode.ledger.bodies import Memo, StudyAction, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.bodies import Memo, Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.consensus.messages import BlockRequest, VoteSummary
 from fednode.ledger.records import StudyStatus
+from fednode.ledger.state import get_report
 from fednode.ledger.transaction import sign_transaction
 from fednode.node import effects as do
 from fednode.node import wire
 from fednode.node.chain import MAX_VERIFIED_BYTES
 from fednode.node.traffic import _frames
 from fednode.p2p.wire_limits import MAX_FRAME_BYTES
+from fednode.smpc.jobs import SumChunks
 from fednode.smpc.messages import ChunkRef
 from tests.ledger.world import TERMS
 from tests.node.world import Node, World, transactions_in
@@ -449,6 +451,33 @@ def test_pause_by_a_person_through_any_node() -> None:
         world.submit(number, StudyVote(world.study, StudyAction.RESUME))
     done = world.life().rounds_done
     world.run(lambda: world.life().rounds_done > done)
+
+
+@pytest.mark.slow
+def test_who_spoils_a_sum_is_named_and_kept_out_until_it_is_readmitted() -> None:
+    """Through the daemon's own frames and blobs: every masked vector goes to everybody, in void attempts only."""
+    def spoil(effect: do.Effect) -> list[do.Effect]:
+        if isinstance(effect, do.ComputeSum) and isinstance(effect.job, SumChunks) and world.life(1).next_round == 1:
+            parts = tuple((chunk, (*data, b"\x01" + bytes(len(data[0]) - 1))) for chunk, data in effect.job.chunks)
+            return [replace(effect, job=SumChunks(parts))]
+        return [effect]
+
+    world = World(rounds=4)
+    world[3].tamper = spoil
+    world.start()
+    world.run(lambda: world.life(1).next_round > 2, 600_000)
+    state, study = world[1].live().chain.state, world.study
+    report, later = get_report(state, study, 1), get_report(state, study, 2)
+    assert report is not None and later is not None
+    assert (report.outcome, report.faulty, report.counted) == (Outcome.OK, (3,), (1, 2, 4))
+    assert (later.outcome, later.expected, later.absent, later.attempts) == (Outcome.OK, (1, 2, 4), (), 1)
+    assert world.life(1).faulty_members == (3,)
+    for number in (1, 2, 4):
+        world.submit(number, StudyVote(study, StudyAction.READMIT))
+    world.run(lambda: world.life(1).status == StudyStatus.FINISHED, 600_000)
+    last = get_report(world[1].live().chain.state, study, world.life(1).next_round - 1)
+    assert last is not None and last.counted == (1, 2, 3, 4) and world.life(1).kept_out is None
+    assert not any(node.dropped for node in world.nodes.values()), "somebody was taken for hostile"
 
 
 def test_what_is_committed_is_kept_in_the_store_only() -> None:

@@ -89,6 +89,23 @@ def test_no_question_ends_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not ended, "\n".join(ended)
 
 
+def test_a_vote_to_resume_that_cannot_help_is_refused_with_what_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    monkeypatch.setattr(handlers.status, "find_study", lambda node, text: bytes(32))
+    monkeypatch.setattr(handlers.status, "study_summary", lambda node, study: {"stuck": "end it and begin anew"})
+
+    async def body(stage: Stage) -> None:
+        found = make_handlers(make_node(stage, tmp_path), lambda: None).calls
+        with pytest.raises(FednodeError, match="end it and begin anew"):
+            await found["study_vote"](Arguments({"study": "heart", "action": "resume"}))
+        with pytest.raises(FednodeError, match="the ledger would refuse"):
+            await found["study_vote"](Arguments({"study": "heart", "action": "stop"}))
+
+    stage.play(body)
+
+
 def test_several_lines_are_final_together_and_each_is_a_transaction(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import random
 
 import pytest
 import trio
@@ -10,8 +12,8 @@ from blake3 import blake3
 
 from fednode.errors import Rejected
 from fednode.ids import PeerId
-from fednode.p2p import framing, wire_limits
-from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlob, PartialBlobs
+from fednode.p2p import blobs, framing, wire_limits
+from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlob, PartialBlobs, _Hash, _Memory
 from fednode.p2p.framing import Answer
 from fednode.p2p.queues import Blob
 from fednode.p2p.stream import StreamEnded, StreamReader, Target
@@ -283,3 +285,44 @@ def test_announcing_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
                 await receiving.receive()
 
     trio.run(main)
+
+
+def test_a_hash_follows_pieces_of_any_size_in_order() -> None:
+    data = memoryview(os.urandom(20_000_000))
+    draw = random.Random(1)
+
+    async def main() -> None:
+        for _ in range(2):
+            follower, end = _Hash(), 0
+            while end < len(data):
+                end = min(len(data), end + draw.choice((1, 1000, 300_000, 4_000_000)) * draw.randint(1, 3))
+                follower.advance(data, end)
+                if draw.random() < 0.2:
+                    assert await follower.digest() == blake3(data[:end]).digest()
+            assert await follower.digest() == blake3(data).digest()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(("costs_ns", "is_large"), [((1_000, 9_000), True), ((9_000, 1_000), False)])
+def test_pages_of_both_sizes_are_tried_and_the_cheaper_ones_used(
+    monkeypatch: pytest.MonkeyPatch, costs_ns: tuple[int, int], is_large: bool
+) -> None:
+    class Pages:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def madvise(self, advice: int, start: int, size_bytes: int) -> None:
+            self.asked.append(advice)
+
+    block_bytes = 1 << 22
+    memory, pages = _Memory(8 * block_bytes), Pages()
+    memory._pages = pages  # type: ignore[assignment]
+    now = iter([0, costs_ns[0], 0, costs_ns[1], 0, 0, 0, 0])
+    monkeypatch.setattr(blobs, "thread_time_ns", lambda: 1024 * next(now))
+    for number in range(3):
+        memory.prepare(number * block_bytes, (number + 1) * block_bytes)
+    assert pages.asked.count(mmap.MADV_HUGEPAGE) == (2 if is_large else 1)
+    assert len(pages.asked) - pages.asked.count(mmap.MADV_HUGEPAGE) == 3
+    memory.prepare(8 * block_bytes, 8 * block_bytes)
+    assert len(pages.asked) == 3 + pages.asked.count(mmap.MADV_HUGEPAGE)

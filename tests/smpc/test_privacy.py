@@ -154,7 +154,7 @@ def check_is_what_was_sent(world: World, view: m.SumView, member: MemberId, reco
     masked = jobs.run(job)
     assert isinstance(masked, jobs.MaskedInput) and merkle_root(masked.leaves) == view.committed[member].root
     sent = {e.ref.chunk: bytes(e.data) for sender, e in world.trace.wire
-            if sender == member and e.ref.lane == m.Lane.MASKED and e.ref.attempt == view.attempt}
+            if sender == e.ref.dealer == member and e.ref.lane == m.Lane.MASKED and e.ref.attempt == view.attempt}
     assert all(bytes(masked.data).find(data) >= 0 for data in sent.values())
 
 

@@ -38,6 +38,7 @@ class Checked:
     openers: set[int] = field(default_factory=set)
     sketch: tuple[int, ...] | None = None
     weight: int | None = None
+    found: dict[MemberId, m.RecheckMessage] = field(default_factory=dict)
 
 
 class CheckPhases:
@@ -151,11 +152,54 @@ class CheckPhases:
         checked.openers = openers
         verdicts = [parts[min(parts)].sum_ok for parts in checked.parts.values() if parts]
         if verdicts.count(2) > self.f:
-            return self._void("the sum is not that of the committed vectors")
+            return self._open(Phase.RECHECK, [i for i in self.a.present if i not in self.absent])
         if verdicts.count(1) < self.t:
             return self._void("too few hold the sum against its sketches")
         self.is_unmasked = True
         return self._open(Phase.REVEAL, [i for i in self.a.present if i not in self.absent])
+
+    def _RecheckMessage(self, sender: MemberId, message: m.RecheckMessage) -> str | None:
+        if sender not in self.a.present:
+            return "not present"
+        for named in (message.chunks, message.sketches):
+            if list(dict(named)) != sorted(dict(named)) or len(dict(named)) != len(named):
+                return "order"
+        if any(self.a.digests.get(chunk, digest) == digest for chunk, digest in message.chunks):
+            return "nothing wrong with this chunk"
+        for dealer, found in message.sketches:
+            if dealer not in self.a.included or found == sha256(self.a.checked.roots[dealer].sketch):
+                return "nothing wrong with this sketch"
+        if sender in message.withheld or not set(message.withheld) <= {*self.a.included, *self.a.owners}:
+            return "nothing to withhold"
+        self.a.checked.found[sender] = message
+        return None
+
+    def _end_RECHECK(self) -> None:
+        named, accused = self._find_spoilers()
+        self.faulty |= named
+        self.barred |= accused
+        self._void(f"spoiled by {sorted(named)}" if named else "the sum is not that of the committed vectors")
+
+    def _find_spoilers(self) -> tuple[set[MemberId], set[MemberId]]:
+        """Of each member: who holds what against it. The same lie of f + 1 witnesses names, f + 1 accusers drop."""
+        found = self.a.checked.found
+        named, dropped = set(), set()
+        for member in self.params.members:
+            lies = [
+                [told for told in message.chunks if self.a.owners[told[0]] == member]
+                + [("sketch", told) for told in message.sketches if told[0] == member]
+                for message in found.values()
+            ]
+            accusers = 0
+            for message, against in zip(found.values(), lies, strict=True):
+                accused = {self.a.owners[c] for c, _ in message.chunks} | {i for i, _ in message.sketches}
+                accused |= set(message.withheld)
+                accusers += (bool(against) or member in message.withheld) and len(accused) <= self.f
+            if any(sum(lie in others for others in lies) > self.f for against in lies for lie in against):
+                named.add(member)
+            if member in named or accusers > self.f:
+                dropped.add(member)
+        return named, dropped
 
     def _take_opening(self, sender: MemberId, opening: bytes | None) -> str | None:
         if opening is None:

@@ -110,6 +110,8 @@ class ModelLedger(CheckPhases):
             return everything or set(self.expected) <= self.posted
         if self.phase is Phase.REVEAL2:
             return all(i in a.own_b or len(a.b_shares.get(i, {})) >= self.t for i in a.awaited)
+        if self.phase is Phase.RECHECK and len(self.posted) >= self.t and self._find_spoilers()[1]:
+            return True
         if self.phase is Phase.RESULT:
             return self._winner() is not None
         return set(self.expected) <= self.posted
@@ -126,7 +128,7 @@ class ModelLedger(CheckPhases):
             Phase.COMMIT: m.CommitMessage, Phase.ROSTER: m.RosterMessage, Phase.DIGEST: m.DigestMessage,
             Phase.SUMACK: m.SumAckMessage, Phase.REVEAL: m.RevealMessage, Phase.REVEAL2: m.RevealMessage,
             Phase.RESULT: ResultVote, Phase.COIN: m.CoinMessage, Phase.SHARE: m.ShareRootMessage,
-            Phase.PROOF: m.ProofMessage,
+            Phase.PROOF: m.ProofMessage, Phase.RECHECK: m.RecheckMessage,
         }
         if attempt != self.a.number or type(message) is not kinds[self.phase]:
             return "phase closed"
@@ -246,7 +248,8 @@ class ModelLedger(CheckPhases):
     # --- ends of phases -----------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        if self.phase not in (Phase.SUMACK, Phase.RESULT, Phase.REVEAL, Phase.REVEAL2):
+        waits_for_all = self.phase not in (Phase.SUMACK, Phase.RESULT, Phase.REVEAL, Phase.REVEAL2)
+        if waits_for_all and not (self.phase is Phase.RECHECK and self._is_complete()):
             self.absent |= set(self.expected) - self.posted
         getattr(self, "_end_" + self.phase.name)()
 
@@ -395,9 +398,10 @@ class ModelLedger(CheckPhases):
     def view(self) -> m.SumView:
         """Return a copy of what the ledger says now."""
         a = self.a
+        vectors = len(a.included) if self.phase is Phase.RECHECK else 1
         return m.SumView(
             attempt=a.number, phase=self.phase, phase_no=self.phase_no, step=self.step,
-            phase_timeout_ms=self.timeout_ms, holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
+            phase_timeout_ms=self.timeout_ms * vectors, holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
             posted=tuple(sorted(self.posted)), keys=dict(a.keys), complaints=dict(a.complaints),
             answers=dict(a.answers), present=tuple(a.present), qualified=tuple(a.qualified),
             committed=dict(a.committed), owners=tuple(a.owners), settled=tuple(sorted(a.settled)),

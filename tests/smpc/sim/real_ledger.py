@@ -104,12 +104,12 @@ class RealLedger:
     def apply(self, txs: list[tuple[MemberId, int, object]], expire: bool = False) -> None:
         bodies = []
         for sender, attempt, message in txs:
-            body = self._body(attempt, message)
             try:
+                body = self._body(attempt, message)
                 encode(body)
                 bodies.append((sender, body))
-            except Rejected as error:  # no node could send it
-                self.refused.append((sender, f"{type(body).__name__}: {error.reason}"))
+            except (Rejected, ValueError) as error:  # no node could send it
+                self.refused.append((sender, f"{type(message).__name__}: {error}"))
         if expire:
             current = self._round()
             vote = tx.Expire(self.study, current.number, current.attempt.number, current.phase.number)

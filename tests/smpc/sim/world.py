@@ -138,7 +138,7 @@ class World:
         self.now = 0
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
-        self._opened_at, self._phase_no = 0, -1
+        self._opened_at, self._phase_no, self._timeout_ms = 0, -1, TIMEOUT_MS
 
     def params(self, member: MemberId) -> m.SumParams:
         is_public = self.weights == "public"
@@ -173,7 +173,7 @@ class World:
     def _block(self) -> None:
         self._at(BLOCK_MS, self._block)
         txs, self.pool = self.pool, []
-        timed_out = not txs and self.now - self._opened_at > TIMEOUT_MS
+        timed_out = not txs and self.now - self._opened_at > self._timeout_ms
         up = sum(node.session is not None for node in self.nodes.values())
         if not txs and not (timed_out and up >= 2 * len(self.members) // 3 + 1):
             return
@@ -188,7 +188,7 @@ class World:
         view = self.ledger.view()
         self.trace.views.append(view)
         if view.phase_no != self._phase_no:
-            self._phase_no, self._opened_at = view.phase_no, self.now
+            self._phase_no, self._opened_at, self._timeout_ms = view.phase_no, self.now, view.phase_timeout_ms
         for absence in list(self.absences):
             if view.phase is absence.phase and view.attempt == absence.attempt:
                 if absence.after:

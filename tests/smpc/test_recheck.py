@@ -1,0 +1,492 @@
+"""Who spoils a masked sum: found before anything opens, named, and the next attempt gives the exact sum without it.
+
+Liars spoil a chunk sum or a sketch, lie about what they find, keep chunks back or send wrong ones, from all or from a
+few; members vanish and restart in the middle. In every test an honest member is never named, and every opened sum is
+the exact sum over U.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fednode.crypto import sha256
+from fednode.ids import MemberId
+from fednode.smpc import jobs
+from fednode.smpc import messages as m
+from fednode.smpc.chunks import Layout, digest_chunk
+from fednode.smpc.messages import Phase
+from fednode.smpc.openings import Unsafe
+from fednode.smpc.proof_jobs import ProvenUpdate
+from fednode.smpc.recheck_jobs import AddedParts
+from fednode.smpc.sketch import fold_part, mix_folds, sketch_ring
+from tests.smpc.sim.model_ledger import ModelLedger
+from tests.smpc.sim.real_ledger import RealLedger
+from tests.smpc.sim.world import Absence, World
+from tests.smpc.test_liars import Change, on_chunk, on_message
+
+LIAR = MemberId(2)
+Lie = Callable[[object], object]
+LEDGERS = [ModelLedger, pytest.param(RealLedger, marks=pytest.mark.slow)]
+both = pytest.mark.parametrize("ledger", LEDGERS)
+
+
+def wrong_sum(result: object) -> object:
+    """An owner adds to its chunks, and everybody agrees on them."""
+    if isinstance(result, tuple) and result and isinstance(result[0], jobs.SummedChunk):
+        spoiled = []
+        for summed in result:
+            data = memoryview(np.frombuffer(summed.data, np.uint32) + np.uint32(1000)).cast("B")
+            spoiled.append(jobs.SummedChunk(summed.chunk, data, digest_chunk(data)))
+        return tuple(spoiled)
+    return result
+
+
+def wrong_sketch(result: object) -> object:
+    """A dealer posts the sketch of another vector than it committed."""
+    if isinstance(result, ProvenUpdate):
+        sketch = bytes([(result.posted.sketch[0] + 1) % 256]) + result.posted.sketch[1:]
+        return replace(result, posted=replace(result.posted, sketch=sketch))
+    return result
+
+
+LIES = {"sum": wrong_sum, "sketch": wrong_sketch}
+every_lie = pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+
+
+def in_recheck(world: World, change: Change) -> Change:
+    """Tamper only while the ledger is in RECHECK."""
+    return lambda effect: change(effect) if world.trace.views[-1].phase is Phase.RECHECK else [effect]
+
+
+def play(
+    ledger: type, lie: Lie, *, count: int = 4, liars: tuple[int, ...] = (LIAR,), seed: int = 1,
+    change: Change | None = None, changers: tuple[int, ...] | None = None, **more: object,
+) -> World:
+    """`liars` tell the lie; they, or `changers`, also tamper with what they send in RECHECK."""
+    world = World(count, seed=seed, ledger=ledger, rule=2, weights="hidden", **more)  # type: ignore[arg-type]
+    for liar in liars:
+        world.nodes[MemberId(liar)].lie = lie
+    for liar in liars if changers is None else changers:
+        if change is not None:
+            world.nodes[MemberId(liar)].tamper = in_recheck(world, change)
+    world.run()
+    assert named(world) <= {*liars, *(changers or ())}, "an honest member is called faulty"
+    return world
+
+
+def named(world: World) -> set[int]:
+    return {int(member) for member in world.ledger.faulty}  # type: ignore[attr-defined]
+
+
+def succeeded(world: World, included: tuple[int, ...], voids: int = 1) -> m.SumView:
+    view = world.check()
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok", world.ledger.outcome
+    assert len(world.ledger.voids) == voids, world.ledger.voids  # type: ignore[attr-defined]
+    assert view.included == included
+    void = next(view for view in world.trace.views if view.phase is Phase.RECHECK)
+    assert not any(v.is_unmasked for v in world.trace.views if v.attempt == void.attempt), "a void attempt was opened"
+    return view
+
+
+# --- the lie itself ------------------------------------------------------------------------------------------------
+
+@both
+@every_lie
+def test_who_spoils_the_sum_is_named_and_the_next_attempt_is_exact(ledger: type, lie: Lie) -> None:
+    world = play(ledger, lie)
+    succeeded(world, (1, 3, 4))
+    assert named(world) == {LIAR} and not world.ledger.refused  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@every_lie
+def test_two_of_seven_are_named_at_once(ledger: type, lie: Lie) -> None:
+    world = play(ledger, lie, count=7, liars=(2, 5))
+    succeeded(world, (1, 3, 4, 6, 7))
+    assert named(world) == {2, 5}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+def test_one_lies_in_each_way(ledger: type) -> None:
+    world = World(7, seed=3, ledger=ledger, rule=2, weights="hidden")
+    world.nodes[MemberId(2)].lie, world.nodes[MemberId(6)].lie = wrong_sum, wrong_sketch
+    world.run()
+    succeeded(world, (1, 3, 4, 5, 7))
+    assert named(world) == {2, 6}
+
+
+@both
+def test_the_owner_that_summed_is_named_not_the_one_the_chunk_was_taken_from(ledger: type) -> None:
+    """Dealer 4 keeps its chunk from owner 1 alone; owner 2 takes over, has it, and spoils the sum."""
+    world = World(5, seed=2, ledger=ledger, rule=2, weights="hidden")
+
+    def keep(effect: m.Effect) -> list[m.Effect]:
+        is_kept = isinstance(effect, m.SendChunk) and effect.ref.lane == m.Lane.MASKED and effect.to == 1
+        return [] if is_kept and effect.ref.attempt == 0 else [effect]
+
+    world.nodes[MemberId(4)].tamper = keep
+    world.nodes[LIAR].lie = wrong_sum
+    world.run()
+    handed = next(view for view in world.trace.views if view.phase is Phase.RECHECK)
+    assert handed.qualified[0] == 1 and handed.owners[0] == 2
+    assert named(world) == {LIAR}
+    assert 1 in world.check().included
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [1, 3, 5, 9000])
+@every_lie
+def test_any_length(length: int, lie: Lie) -> None:
+    """Short vectors have empty chunks: the liar may own one, then there is nothing to spoil."""
+    world = play(ModelLedger, lie, length=length)
+    view = world.check()
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
+    assert view.included == ((1, 3, 4) if named(world) else (1, 2, 3, 4))
+
+
+# --- lies in RECHECK -----------------------------------------------------------------------------------------------
+
+def findings(change: Callable[[m.RecheckMessage], object]) -> Change:
+    return on_message(m.RecheckMessage, change)  # type: ignore[arg-type]
+
+
+LYING = {
+    "nothing": lambda said: m.RecheckMessage((), (), ()),
+    "another digest": lambda said: replace(said, chunks=((1, sha256(b"x")),)),
+    "another chunk": lambda said: m.RecheckMessage(((0, sha256(b"x")),), (), ()),
+    "all chunks": lambda said: m.RecheckMessage(tuple((c, sha256(bytes([c]))) for c in range(4)), (), ()),
+    "another sketch": lambda said: m.RecheckMessage((), ((MemberId(1), sha256(b"x")),), ()),
+    "all sketches": lambda said: m.RecheckMessage((), tuple((MemberId(i), sha256(b"x")) for i in (1, 3, 4)), ()),
+    "withheld": lambda said: m.RecheckMessage((), (), (MemberId(1),)),
+    "all withheld": lambda said: m.RecheckMessage((), (), (MemberId(1), MemberId(3), MemberId(4))),
+    "itself": lambda said: m.RecheckMessage((), (), (LIAR,)),
+    "a stranger": lambda said: m.RecheckMessage((), (), (MemberId(9),)),
+    "a dealer that is none": lambda said: m.RecheckMessage((), ((MemberId(9), sha256(b"x")),), ()),
+    "a chunk that is none": lambda said: m.RecheckMessage(((9, sha256(b"x")),), (), ()),
+    "twice": lambda said: m.RecheckMessage(((0, sha256(b"x")), (0, sha256(b"y"))), (), ()),
+    "not in order": lambda said: m.RecheckMessage((), (), (MemberId(3), MemberId(1))),
+    "silence": lambda said: None,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@pytest.mark.parametrize("change", LYING.values(), ids=LYING.keys())
+def test_any_false_word_of_the_liar_in_any_field_changes_nothing(ledger: type, change: Callable) -> None:
+    world = play(ledger, wrong_sum, change=findings(change))
+    succeeded(world, (1, 3, 4))
+    assert named(world) == {LIAR}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@pytest.mark.parametrize("said", [
+    m.RecheckMessage(((0, sha256(b"x")),), (), ()), m.RecheckMessage((), ((MemberId(1), sha256(b"x")),), ()),
+    m.RecheckMessage((), (), (MemberId(1),)), m.RecheckMessage(((0, sha256(b"x")),), (), (MemberId(1),)),
+], ids=["digest", "sketch", "withheld", "both"])
+def test_f_that_say_the_same_name_and_drop_nobody_but_themselves(ledger: type, said: m.RecheckMessage) -> None:
+    """Of seven, one spoils the sum and another swears with it that member 1 did."""
+    world = play(ledger, wrong_sum, count=7, liars=(2,), changers=(2, 5), change=findings(lambda _: said))
+    view = succeeded(world, (1, 3, 4, 5, 6, 7))
+    assert named(world) == {2} and 1 in view.included
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+def test_findings_of_another_attempt_count_for_nothing(ledger: type) -> None:
+    world = World(7, seed=1, ledger=ledger, rule=2, weights="hidden")
+    kept: list[m.Submit] = []
+
+    def replay(effect: m.Effect) -> list[m.Effect]:
+        if isinstance(effect, m.Submit) and isinstance(effect.message, m.RecheckMessage):
+            kept.append(effect)
+            return [effect, effect]
+        return [effect, *kept] if isinstance(effect, m.Submit) else [effect]
+
+    world.nodes[MemberId(2)].lie = wrong_sum
+    world.nodes[MemberId(5)].tamper = replay
+    world.run()
+    succeeded(world, (1, 3, 4, 5, 6, 7))
+    assert named(world) == {2} and kept
+    assert all(refused[0] == 5 for refused in world.ledger.refused)  # type: ignore[attr-defined]
+
+
+# --- chunks kept back ----------------------------------------------------------------------------------------------
+
+def spoiled(effect: m.SendChunk) -> m.SendChunk:
+    return replace(effect, data=memoryview(bytes([effect.data[0] ^ 1]) + bytes(effect.data[1:])))
+
+
+KEEPING = {
+    "none": lambda effect: None, "garbage": spoiled, "no path": lambda effect: replace(effect, proof=b""),
+    "a long path": lambda effect: replace(effect, proof=bytes(32 * 17)),
+    "size": lambda effect: replace(effect, data=effect.data[:-4]),
+    "another chunk": lambda effect: replace(effect, ref=replace(effect.ref, chunk=(effect.ref.chunk + 1) % 4)),
+    "another dealer's": lambda effect: replace(effect, ref=replace(effect.ref, dealer=1)),
+    "another attempt's": lambda effect: replace(effect, ref=replace(effect.ref, attempt=1)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ledger", "lie"), [(ModelLedger, wrong_sketch), (RealLedger, wrong_sum)])
+@pytest.mark.parametrize("keep", KEEPING.values(), ids=KEEPING.keys())
+def test_who_keeps_its_chunks_back_is_out_without_blame(ledger: type, lie: Lie, keep: Callable) -> None:
+    """Neither sketch nor sum can be checked without the chunk of its vector that the liar owns itself."""
+    world = play(ledger, lie, change=on_chunk(m.Lane.MASKED, keep))
+    succeeded(world, (1, 3, 4))
+    assert named(world) == set()
+
+
+@both
+def test_kept_back_from_everybody_nobody_says_what_it_did_not_compute(ledger: type) -> None:
+    world = play(ledger, wrong_sum, change=on_chunk(m.Lane.MASKED, lambda effect: None))
+    succeeded(world, (1, 3, 4))
+    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
+    assert all(said[MemberId(i)] == m.RecheckMessage((), (), (LIAR,)) for i in (1, 3, 4))
+    assert named(world) == set(), "what is only kept back is no evidence"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("liar", "kept"), [(1, {3}), (3, {0}), (2, {0, 2, 3}), (4, {0, 1, 2})])
+def test_what_a_dealer_keeps_back_comes_from_the_owners(liar: int, kept: set[int]) -> None:
+    """Whoever comes first in the list of members, be it one chunk or all but the one that the liar owns itself."""
+    keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.ref.chunk in kept else effect)
+    world = play(ModelLedger, wrong_sum, liars=(liar,), change=keep)
+    said = [message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage) and i != liar]
+    assert named(world) == {liar} and not any(message.withheld for message in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@pytest.mark.parametrize(("kept_from", "lie"), [({1}, wrong_sum), ({1, 3}, wrong_sketch), ({1, 3}, wrong_sum)])
+def test_kept_back_from_some_it_is_out_all_the_same(ledger: type, lie: Lie, kept_from: set[int]) -> None:
+    keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.to in kept_from else effect)
+    succeeded(play(ledger, lie, change=keep), (1, 3, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+def test_an_accomplice_that_keeps_its_vector_back_saves_nobody(ledger: type) -> None:
+    """Owner 2 spoils, dealer 5 gives its vector to two of five only: the others have it from owners."""
+    keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.to not in (1, 3) else effect)
+    world = play(ledger, wrong_sum, count=7, liars=(2,), changers=(2, 5), change=keep)
+    view = world.check()
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok" and 2 not in view.included
+    assert {1, 3, 4, 6, 7} <= set(view.included) and len(world.ledger.voids) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+def test_three_of_ten_that_keep_back_from_different_members(ledger: type) -> None:
+    """All spoil, and keep back so that few agree on anything. Each attempt loses one all the same."""
+    def keep(dealer: int, kept_from: set[int]) -> Change:
+        return on_chunk(m.Lane.MASKED, lambda effect: None if effect.to in kept_from else effect)
+
+    world = World(10, seed=1, ledger=ledger, rule=2, weights="hidden")
+    for dealer, kept_from in ((2, set()), (5, {1, 3}), (8, {4, 6})):
+        node = world.nodes[MemberId(dealer)]
+        node.lie, node.tamper = wrong_sum, in_recheck(world, keep(dealer, kept_from))
+    world.run()
+    view = world.check()
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
+    assert {1, 3, 4, 6, 7, 9, 10} <= set(view.included) and named(world) <= {2, 5, 8}
+
+
+# --- absences, restarts, and lies at once --------------------------------------------------------------------------
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@pytest.mark.parametrize(("down_ms", "after"), [(50, 0), (300, 2), (2000, 5), (50, 5), (2000, 0), (300, 8)])
+def test_a_member_restarts_in_the_middle(ledger: type, down_ms: int, after: int) -> None:
+    world = play(ledger, wrong_sum, absences=(Absence(3, Phase.RECHECK, 0, down_ms, after),))
+    succeeded(world, (1, 3, 4))
+    assert named(world) == {LIAR}
+
+
+@both
+def test_everybody_restarts_in_the_middle(ledger: type) -> None:
+    absences = tuple(Absence(member, Phase.RECHECK, 0, 200, member % 3) for member in range(1, 5))
+    world = play(ledger, wrong_sketch, absences=absences)
+    succeeded(world, (1, 3, 4))
+    assert named(world) == {LIAR}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@pytest.mark.parametrize("after", [0, 3])
+def test_one_is_lost_beside_the_liar(ledger: type, after: int) -> None:
+    """Of seven, one more vanishes in RECHECK for good: what its vector adds to chunks their owners still have."""
+    world = play(ledger, wrong_sum, count=7, absences=(Absence(6, Phase.RECHECK, 0, 0, after),))
+    view = world.check()
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok" and named(world) <= {LIAR}
+    assert {1, 3, 4, 5, 7} <= set(view.included)
+
+
+@st.composite
+def trouble(draw: st.DrawFn) -> tuple[int, int, Lie, dict[int, Change], set[int]]:
+    """(N, who spoils, how, what each liar does in RECHECK, whom it keeps chunks from)."""
+    count = draw(st.sampled_from([4, 4, 7]))
+    liars = draw(st.lists(st.integers(1, count), min_size=1, max_size=(count - 1) // 3, unique=True))
+    victims = draw(st.sets(st.integers(1, count)))
+    changes: dict[int, Change] = {}
+    for liar in liars:
+        if draw(st.booleans()):
+            changes[liar] = on_chunk(m.Lane.MASKED, lambda effect: None if effect.to in victims else effect)
+        else:
+            changes[liar] = findings(draw(st.sampled_from(list(LYING.values()))))
+    return count, liars[0], draw(st.sampled_from(list(LIES.values()))), changes, victims
+
+
+def trouble_comes_to_nothing(case: tuple, seed: int, ledger: type) -> None:
+    count, spoiler, lie, changes, _ = case
+    world = World(count, seed=seed, ledger=ledger, rule=2, weights="hidden")
+    world.nodes[MemberId(spoiler)].lie = lie
+    for liar, change in changes.items():
+        world.nodes[MemberId(liar)].tamper = in_recheck(world, change)
+    world.run()
+    view = world.check()
+    assert named(world) <= {spoiler} and spoiler not in view.included
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok", world.ledger.outcome
+    assert set(world.members) - set(changes) <= set(view.included), "an honest member was left out"
+
+
+@pytest.mark.slow
+@given(trouble(), st.integers(0, 2**16), st.sampled_from([ModelLedger, RealLedger]))
+@settings(max_examples=12)
+def test_whatever_f_liars_do_the_round_succeeds_without_who_spoils_it(case: tuple, seed: int, ledger: type) -> None:
+    trouble_comes_to_nothing(case, seed, ledger)
+
+
+@pytest.mark.soak
+@given(trouble(), st.integers(0, 2**16), st.sampled_from([ModelLedger, RealLedger]))
+@settings(max_examples=200)
+def test_whatever_f_liars_do_at_length(case: tuple, seed: int, ledger: type) -> None:
+    trouble_comes_to_nothing(case, seed, ledger)
+
+
+# --- what a session does --------------------------------------------------------------------------------------------
+
+def at_recheck(seed: int = 1) -> World:
+    world = World(4, seed=seed, rule=2, weights="hidden")
+    world.nodes[LIAR].lie = wrong_sum
+    return world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK and w.now > w._opened_at + 12)
+
+
+def masked_ref(world: World, dealer: int, chunk: int) -> m.ChunkRef:
+    return m.ChunkRef(world.trace.views[-1].attempt, m.Lane.MASKED, dealer, chunk)
+
+
+def sent(effects: list[m.Effect]) -> list[m.SendChunk]:
+    return [effect for effect in effects if isinstance(effect, m.SendChunk)]
+
+
+@pytest.mark.slow
+def test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other() -> None:
+    world = at_recheck()
+    session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
+    assert session is not None
+    want = m.WantArrived(MemberId(3), masked_ref(world, 1, 3))  # chunk 3 belongs to member 4
+    assert sent(session.handle(want))
+    for phase in (Phase.ROSTER, Phase.SUMACK, Phase.COIN, Phase.SHARE, Phase.PROOF, Phase.REVEAL, Phase.RESULT):
+        other = World(4, seed=1, rule=2, weights="hidden")
+        other.run(lambda w, phase=phase: w.trace.views[-1].phase is phase and w.now > w._opened_at + 12)
+        asked = other.nodes[MemberId(1)].session
+        assert asked is not None and other.trace.views[-1].phase is phase
+        assert not sent(asked.handle(m.WantArrived(MemberId(3), masked_ref(other, 1, 3)))), phase
+    assert not sent(session.handle(m.WantArrived(MemberId(3), replace(want.ref, attempt=1))))
+    assert not sent(session.handle(m.WantArrived(MemberId(9), want.ref))), "a stranger"
+    assert not sent(session.handle(m.WantArrived(MemberId(3), replace(want.ref, dealer=3)))), "not at hand"
+    more = [bool(sent(session.handle(want))) for _ in range(20)]
+    assert more.count(True) <= 8 and not more[-1], "not for ever"
+    assert view.phase is Phase.RECHECK
+
+
+@pytest.mark.parametrize("liar", [1, 3])
+def test_the_last_chunk_a_dealer_keeps_back_is_asked_of_its_owner_too(liar: int) -> None:
+    """Asking its dealer again and again must not keep the owner from being asked, whoever comes first."""
+    world = at_recheck()
+    session, view = world.nodes[LIAR].session, world.trace.views[-1]
+    assert session is not None
+    recheck = session._recheck
+    recheck._wanted, recheck._slow = {MemberId(liar): {3}}, {MemberId(liar)}
+    recheck._on_way.clear()
+    asked = [effect.to for effect in recheck.wants(view, None) if isinstance(effect, m.WantChunk)]
+    assert asked == [liar, 4]
+
+
+def test_an_owner_shows_the_chunks_it_owns() -> None:
+    world = at_recheck()
+    session = world.nodes[MemberId(1)].session
+    assert session is not None
+    for dealer in (2, 3, 4):
+        assert sent(session.handle(m.WantArrived(MemberId(3), masked_ref(world, dealer, 0)))), dealer
+
+
+def test_after_the_unmasking_it_falls_silent_rather_than_show_anything() -> None:
+    world = at_recheck()
+    session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
+    assert session is not None
+    effects = session.handle(m.ViewChanged(replace(view, is_unmasked=True)))
+    assert not sent(effects) and session.silent_reason == "masked vectors are asked for after the unmasking"
+    assert issubclass(Unsafe, Exception)
+
+
+def test_a_chunk_nobody_asked_for_is_not_read() -> None:
+    world = at_recheck()
+    session, view = world.nodes[MemberId(3)].session, world.trace.views[-1]
+    assert session is not None
+    layout = Layout(world.length, len(view.qualified))
+    size = layout.size_bytes(1)
+    assert not session.is_chunk_expected(masked_ref(world, 1, 1), size, MemberId(4)), "neither dealer nor owner"
+    assert not session.is_chunk_expected(masked_ref(world, 3, 1), size, MemberId(1)), "its own"
+    assert not session.is_chunk_expected(m.ChunkRef(0, m.Lane.SUM, 0, 1), size, MemberId(2)), "of a sum that is wrong"
+
+
+@pytest.mark.slow
+def test_memory_is_one_vector_and_what_is_on_its_way() -> None:
+    """From every member at most one chunk is asked for at a time, however fast they answer."""
+    world = World(7, seed=1, rule=2, weights="hidden", length=400)
+    world.nodes[LIAR].lie = wrong_sum
+    most = 0
+
+    def look(world: World) -> bool:
+        nonlocal most
+        session = world.nodes[MemberId(1)].session
+        if session is not None:
+            recheck = session._recheck
+            most = max(most, len(recheck._waiting) + len(recheck._on_way))
+            assert sum(total.size for total in recheck._totals.values()) <= world.length
+        return False
+
+    world.run(look)
+    assert 0 < most <= 7 + 6 + 7, "the first step holds what was at hand"
+
+
+# --- sums of folds --------------------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+@given(st.integers(1, 20_000), st.lists(st.integers(0, 20_000), max_size=6), st.integers(0, 2**32 - 1))
+@settings(max_examples=25)
+def test_folds_of_parts_add_up_to_the_sketch_of_the_whole(length: int, cuts: list[int], seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, 2**32, length, dtype=np.uint32)
+    coin = sha256(seed.to_bytes(8, "big"))
+    places = sorted({0, length, *(cut // 4 * 4 for cut in cuts if cut < length)})
+    folds = [fold_part(coin, values[a:b], a) for a, b in pairwise(places)]
+    total = np.sum(folds, axis=0, dtype=np.uint32)
+    assert (mix_folds(coin, [total, total])[1] == sketch_ring(coin, values)).all()
+
+
+def test_results_of_the_wrong_attempt_are_nothing() -> None:
+    world = at_recheck()
+    session = world.nodes[MemberId(1)].session
+    assert session is not None
+    assert session.handle(m.ComputeDone(10_000, AddedParts((), (), ()))) == []
