@@ -106,7 +106,8 @@ def _missing(report: Mapping[str, Any]) -> list[str]:
     if report.get("barred"):
         lines.append(f"barred from later attempts: members {members(report['barred'])}")
     if report.get("faulty"):
-        lines.append(click.style(f"FAULTY: members {members(report['faulty'])}", fg="red", bold=True))
+        named = click.style(f"FAULTY: members {members(report['faulty'])}", fg="red", bold=True)
+        lines.append(f"{named}; kept out of later rounds until a quorum votes 'fednode study readmit'")
     return lines
 
 
