@@ -8,12 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode import crypto
-from fednode.crypto import GROUP_ORDER, AesCtr, Domain, Ed25519Signer, Secret
+from fednode.crypto import GROUP_ORDER, Domain, Ed25519Signer, Secret
 from fednode.errors import KeystoreError, Rejected
 
 
@@ -208,38 +207,6 @@ def test_zero_has_no_point() -> None:
         crypto.base_times(0)
     with pytest.raises(Rejected):
         crypto.scalar_from_bytes(GROUP_ORDER.to_bytes(32, "little"))
-
-
-def test_keystream_from_any_block_is_the_same_stream() -> None:
-    key = os.urandom(16)
-    whole = AesCtr(key).read(1000)
-    assert AesCtr(key, 10).read(840) == whole[160:]
-    buffer = bytearray(300 + 15)
-    stream = AesCtr(key)
-    stream.read_into(memoryview(buffer), 300)
-    assert bytes(buffer[:300]) == whole[:300]
-    assert stream.read(10) == whole[300:310]
-
-
-@pytest.mark.parametrize("is_wide", [False, True])
-@pytest.mark.parametrize("first_block", [0, 1, 2])
-@pytest.mark.parametrize("counts", [(16384, 5, 40_000), (262_144, 262_144), (16_383, 16_384), (1, 70_000), (17_001, 7)])
-def test_both_ways_to_a_long_keystream_give_the_same_bytes(
-    is_wide: bool, first_block: int, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The way is chosen by the processor; the stream of a member must not depend on it. Compared with AES itself."""
-    monkeypatch.setattr(crypto, "has_wide_aes", lambda: is_wide)
-    stream = AesCtr(b"k" * 16, first_block)
-    found = b""
-    for count in counts:
-        buffer = bytearray(count + 15)
-        stream.read_into(memoryview(buffer), count)
-        found += buffer[:count]
-    found += stream.read(33)
-    blocks = range(first_block, first_block + -(-len(found) // 16))
-    counters = b"".join(block.to_bytes(16, "big") for block in blocks)
-    slow = Cipher(algorithms.AES(b"k" * 16), modes.ECB()).encryptor().update(counters)
-    assert found == slow[: len(found)]
 
 
 def test_a_tagged_hash_may_end_piece_by_piece() -> None:

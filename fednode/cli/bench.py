@@ -140,7 +140,7 @@ def bench_secure_sum(
     those of one member. The same vectors are then summed in the plain by the same reduce-scatter and all-gather.
 
     With --processes every member is a daemon with libp2p, a ledger and a worker that trains; wall_s counts from the
-    last update that is ready until the last daemon has the new model. The plain sum then runs among as many processes
+    last update that is trained until the last daemon knows the sum. The plain sum then runs among as many processes
     over the same transport. The protocol's processor time is still that of one process, without transport.
     """
     if processes:

@@ -1,7 +1,7 @@
 """The measurements of `fednode bench secure-sum --processes`: the sum among real daemons, and the plain one beside it.
 
 A federation on loopback trains a network whose hidden widths bring it as near to the wanted size as they can. What the
-daemons do is read from outside: their journals (when an input was ready, when the sum was known, when the round was
+daemons do is read from outside: their journals (when an update was trained, its input ready, the sum known, the round
 concluded), the reports on the ledger (how long each phase took) and the system (processor time and memory). Times of
 different processes are compared by the one clock of this machine.
 """
@@ -51,8 +51,9 @@ POLL_S = 0.05
 
 LINES = (
     ("params", "", "parameters of the model"),
-    ("wall_s", "s", "the sum: from the last input that is ready to the last daemon that has concluded"),
-    ("sum_known_s", "s", "of which until the last daemon knows the sum; the rest makes the new model"),
+    ("wall_s", "s", "the sum: from the last update that is trained to the last daemon that knows the sum"),
+    ("input_s", "s", "of which until the last update is rounded and encrypted on the disk"),
+    ("concluded_s", "s", "and until the last daemon has the new model on the disk"),
     ("plain_wall_s", "s", "an unprotected sum by as many processes over the same transport"),
     ("keys_s", "s", "keys and acknowledgements, while training runs"),
     ("cpu_s_per_member", "s", "processor time of the protocol, without transport (one process for all)"),
@@ -279,23 +280,35 @@ def round_times(reports: Sequence[Record], steps: Sequence[Sequence[Step]]) -> d
         [[step for step in lines if step.kind == f"computed-{job}"] for lines in steps]
         for job in ("MakeInput", "Unmask", "Conclude")
     )
-    if any(len(lines) != len(reports) for found in (ready, known, concluded) for lines in found):
+    trained = [_before(lines, "worked", ready[index]) for index, lines in enumerate(steps)]
+    if any(len(lines) != len(reports) for found in (trained, ready, known, concluded) for lines in found):
         raise Unavailable("a daemon's journal does not have every round; run the benchmark again")
-    walls, sums = [], []
+    walls: list[float] = []
+    inputs: list[float] = []
+    ends: list[float] = []
     chosen = [index for index, report in enumerate(reports) if report["kind"] == "training"][1:]
     for index in chosen:
-        begun_ms = max(lines[index].begun_ms for lines in ready)
-        walls.append((max(lines[index].ended_ms for lines in concluded) - begun_ms) / 1000)
-        sums.append((max(lines[index].begun_ms for lines in known) - begun_ms) / 1000)
+        begun_ms = max(lines[index].begun_ms for lines in trained)
+        for found, last in ((inputs, ready), (walls, known), (ends, concluded)):
+            found.append((max(lines[index].begun_ms for lines in last) - begun_ms) / 1000)
     phases = _phases([reports[index] for index in chosen])
     return {
         "wall_s": round(statistics.median(walls), 3),
-        "sum_known_s": round(statistics.median(sums), 3),
+        "input_s": round(statistics.median(inputs), 3),
+        "concluded_s": round(statistics.median(ends), 3),
         "keys_s": round(sum(phases.get(name, 0.0) for name in ("keys", "ack", "answer")), 3),
         "phase_wall_s": phases,
         "round_wall_s": round(statistics.median(float(reports[index]["seconds"]) for index in chosen), 3),
         "walls_s": [round(wall_s, 3) for wall_s in walls],
     }
+
+
+def _before(steps: Sequence[Step], kind: str, marks: Sequence[Step]) -> list[Step]:
+    """Return the last step of a kind before each mark."""
+    return [
+        max((step for step in steps if step.kind == kind and step.begun_ms <= mark.begun_ms), key=lambda s: s.begun_ms)
+        for mark in marks
+    ]
 
 
 def _phases(reports: Sequence[Record]) -> dict[str, float]:

@@ -28,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import encode
-from fednode.crypto import AesCtr, Domain, sha256, tagged_hash
+from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import Hash
 from fednode.kernels import vectors
+from fednode.keystream import AesCtr
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import (
     MAX_MEMBERS,

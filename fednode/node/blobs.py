@@ -84,12 +84,15 @@ class ModelStore:
     """Model files in one folder, named by their hash. What takes long is safe in a thread."""
 
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        """`tell` gets a sentence when a damaged file was found. Drafts that a crash left are removed."""
+        """`tell` gets a sentence when a damaged file was found."""
         self._folder = folder
         self._tell = tell
         self._good: dict[Hash, tuple[int, int, int]] = {}
-        with environment("clear the folder", folder):
-            for left in folder.glob(f"{DRAFT_PREFIX}*"):
+
+    def clear_drafts(self) -> None:
+        """Remove what a crash left half made; only for the process that holds the home."""
+        with environment("clear the folder", self._folder):
+            for left in self._folder.glob(f"{DRAFT_PREFIX}*"):
                 left.unlink(missing_ok=True)
 
     def path(self, name: Hash) -> Path:

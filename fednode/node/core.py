@@ -110,7 +110,7 @@ class Core:
         self.up.add(member)
         effects = self._sync(self.catch_up.handle(sync.PeerConnected(member)))
         effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
-        effects += self.traffic.greet(member) + self.models.peer_up(member)
+        effects += self.traffic.greet(member) + self.models.peer_up(member, now_ms)
         for study, machine in self.studies.running():
             number = machine.current_round
             if number is not None:
@@ -122,6 +122,7 @@ class Core:
         """A member cannot be reached any more."""
         self.now_ms = now_ms
         self.up.discard(member)
+        self.models.peer_down(member)
         return self._settle(self._sync(self.catch_up.handle(sync.PeerLost(member))))
 
     def frame(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
@@ -162,7 +163,7 @@ class Core:
             return False
         match named:
             case wire.ModelHeader(name):
-                return self.models.expects(Hash(name), size_bytes)
+                return self.models.accepts(sender, Hash(name), size_bytes, self.now_ms)
             case wire.ChunkHeader(study, number, ref, _):
                 machine = self.studies.get(StudyId(study))
                 return machine is not None and machine.is_chunk_expected(number, ref, size_bytes, sender)
@@ -200,7 +201,7 @@ class Core:
                 self.chain.release()
                 return self._wake()
             case ("model", bytes(name)):
-                return self.models.retry(Hash(name), self.up)
+                return self.models.fetch(Hash(name), self.up, self.now_ms)
             case ("study", bytes(study), str(name)):
                 return self._study_event(StudyId(study), rounds.TimerFired(name))
             case ("sum", bytes(study), int(number), str(name)):
@@ -226,14 +227,14 @@ class Core:
     def model_found(self, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
         """The local store was searched for a model."""
         self.now_ms = now_ms
-        return self.models.fetch(name, self.up) if model is None else self._settle(self._have_model(name, model))
+        found = self.models.fetch(name, self.up, now_ms) if model is None else self._have_model(name, model)
+        return self._settle(found)
 
     def model_arrived(self, sender: MemberId, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
         """What a member sent as a model was looked at."""
         if model is not None:
             return self.model_found(name, model, now_ms)
-        self.models.spoilt(name)
-        return [do.DropPeer(sender, "a model file that is not what it is called")]
+        return self.models.spoilt(sender, name)
 
     def submit(self, body: Body, now_ms: int) -> tuple[Transaction, list[do.Effect]]:
         """Bring a person's body onto the ledger; raise `Refused` with the rule's reason if it would be refused."""

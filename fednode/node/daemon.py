@@ -170,6 +170,7 @@ async def _serve(
     if chain.unknown_version is not None:
         raise UpgradeNeeded(chain.unknown_version)
     models = ModelStore(home.blobs, warned.add)
+    models.clear_drafts()
     core = _make_core(config, keys, member, chain, store, signer, records, models)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None

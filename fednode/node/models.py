@@ -10,7 +10,10 @@ from fednode.node import effects as do
 from fednode.node import wire
 
 RETRY_MS = 2_000
-"""How long one member has before the next is asked; a large model keeps arriving meanwhile."""
+"""How long a member has to begin before the next is asked."""
+
+SLOWEST_BYTES_PER_MS = 2_000
+"""16 Mbit/s: a model that comes more slowly is taken from another member as well. Until then one copy is enough."""
 
 
 class Models:
@@ -18,6 +21,7 @@ class Models:
 
     def __init__(self) -> None:
         self._wanted: dict[Hash, MemberId] = {}
+        self._coming: dict[Hash, tuple[MemberId, int]] = {}
         self._arriving: set[Hash] = set()
 
     def want(self, name: Hash) -> None:
@@ -27,17 +31,30 @@ class Models:
     def settled(self, name: Hash) -> None:
         """The model is here."""
         self._wanted.pop(name, None)
+        self._coming.pop(name, None)
         self._arriving.discard(name)
 
-    def expects(self, name: Hash, size_bytes: int) -> bool:
-        """Whether to read a blob that says it is this model."""
+    def accepts(self, sender: MemberId, name: Hash, size_bytes: int, now_ms: int) -> bool:
+        """Whether to read a blob that says it is this model: from one member at a time, however large it is."""
+        if not self._is_of_use(name, size_bytes) or self._is_coming(name, now_ms, sender):
+            return False
+        self._coming[name] = (sender, now_ms + RETRY_MS + size_bytes // SLOWEST_BYTES_PER_MS)
+        return True
+
+    def _is_of_use(self, name: Hash, size_bytes: int) -> bool:
         return name in self._wanted and name not in self._arriving and size_bytes <= MAX_FILE_BYTES
 
-    def fetch(self, name: Hash, members: Collection[MemberId]) -> list[do.Effect]:
-        """Ask the next connected member, and another one after a while."""
+    def _is_coming(self, name: Hash, now_ms: int, besides: MemberId | None = None) -> bool:
+        sender, deadline_ms = self._coming.get(name, (besides, now_ms))
+        return sender != besides and now_ms < deadline_ms
+
+    def fetch(self, name: Hash, members: Collection[MemberId], now_ms: int) -> list[do.Effect]:
+        """Ask the next connected member unless it is on its way, and another one after a while."""
         if name not in self._wanted:
             return []
         effects: list[do.Effect] = [do.StartTimer(("model", bytes(name)), RETRY_MS)]
+        if self._is_coming(name, now_ms):
+            return effects
         last = self._wanted[name]
         peer = min((m for m in members if m > last), default=min(members, default=None))
         if peer is not None:
@@ -45,21 +62,24 @@ class Models:
             effects.append(do.SendFrame(peer, wire.encode_want(wire.WantModel(name))))
         return effects
 
-    def retry(self, name: Hash, members: Collection[MemberId]) -> list[do.Effect]:
-        """The member asked last has had its time."""
-        return self.fetch(name, members)
-
-    def peer_up(self, member: MemberId) -> list[do.Effect]:
+    def peer_up(self, member: MemberId, now_ms: int) -> list[do.Effect]:
         """Ask a member that has just come for whatever is still wanted."""
-        return [do.SendFrame(member, wire.encode_want(wire.WantModel(name))) for name in self._wanted]
+        wanted = [name for name in self._wanted if not self._is_coming(name, now_ms)]
+        return [do.SendFrame(member, wire.encode_want(wire.WantModel(name))) for name in wanted]
+
+    def peer_down(self, member: MemberId) -> None:
+        """What was on its way from a member is not any more."""
+        self._coming = {name: coming for name, coming in self._coming.items() if coming[0] != member}
 
     def arrived(self, sender: MemberId, name: Hash, data: memoryview) -> list[do.Effect]:
         """Have what a member sent looked at, and kept if it is this model; `settled` or `spoilt` follows."""
-        if not self.expects(name, len(data)):
+        if not self._is_of_use(name, len(data)):
             return []
         self._arriving.add(name)
         return [do.KeepModel(sender, name, data)]
 
-    def spoilt(self, name: Hash) -> None:
+    def spoilt(self, sender: MemberId, name: Hash) -> list[do.Effect]:
         """What came was another thing."""
+        self._coming.pop(name, None)
         self._arriving.discard(name)
+        return [do.DropPeer(sender, "a model file that is not what it is called")]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from fednode.learn.model_file import VALUE_BYTES
+from fednode.learn.spec import Layout
+from fednode.ledger.records import RoundKind
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.proof_jobs import AnswerProofs, ProveUpdate
@@ -38,7 +41,7 @@ def is_short_round(job: round_jobs.Job) -> bool:
         case round_jobs.MakeInput():
             return memoryview(job.delta or b"").nbytes <= SHORT_VECTOR_BYTES
         case round_jobs.Conclude():
-            return job.total.nbytes <= SHORT_VECTOR_BYTES
+            return job.kind is RoundKind.CLOSING or VALUE_BYTES * Layout.of(job.spec).size <= SHORT_VECTOR_BYTES
         case round_jobs.DeriveChain():
             return False
         case _:

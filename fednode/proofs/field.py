@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.crypto import AesCtr
 from fednode.kernels import field as kernels
+from fednode.keystream import AesCtr
 
 FieldVector = NDArray[np.uint64]
 MODULUS: Final = 2**64 - 2**32 + 1

@@ -45,7 +45,7 @@ def statement_for(spec: StudySpec, kind: RoundKind, weight_on_ledger: int) -> St
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MakeInput:
-    """Quantise a clipped update, append its metric lanes and put it on record. Result: uint32 (vector_length,).
+    """Quantise a clipped update, append its metric lanes, put it on record. Result: uint32 (vector_length,), `NoInput`.
 
     `delta`: float32 little-endian (d,), or None in rounds without an update; `lane_bytes`: uint32 little-endian.
     `keep(values, weight)` returns when the vector is on the disk.
@@ -95,8 +95,15 @@ class DeriveChain:
     derive: Callable[[], Chain] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class NoInput:
+    """The update is of no use."""
+
+    reason: str
+
+
 Job = MakeInput | Conclude | DeriveChain
-Result = NDArray[np.uint32] | Conclusion | Chain
+Result = NDArray[np.uint32] | NoInput | Conclusion | Chain
 
 
 def run(job: Job) -> Result:
@@ -115,7 +122,7 @@ def run(job: Job) -> Result:
             assert_never(job)
 
 
-def _make_input(job: MakeInput) -> RingVector:
+def _make_input(job: MakeInput) -> RingVector | NoInput:
     metric_lanes = np.frombuffer(job.lane_bytes, "<u4")
     size = 0 if job.delta is None else memoryview(job.delta).nbytes // 4
     values = np.empty(size + metric_lanes.size, np.uint32)
@@ -123,7 +130,10 @@ def _make_input(job: MakeInput) -> RingVector:
         update = np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False)
         clip = job.spec.clip_q24 / UNIT
         place = values[:size].view(np.int32)
-        quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE, out=place)
+        try:
+            quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE, out=place)
+        except ValueError as error:  # the worker is believed in nothing, numbers included
+            return NoInput(str(error))
     values[size:] = metric_lanes
     job.keep(values, job.weight)
     return values

@@ -27,7 +27,7 @@ from fednode.ledger.round_rules import weight_of_sum
 from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
-from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, statement_for, vector_length
+from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, NoInput, statement_for, vector_length
 from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
 from fednode.rounds.terms import terms_from_spec
@@ -292,7 +292,6 @@ class StudyMachine:
             case _:
                 text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
                 return self._on_failed_work(f"round {current.number}: the worker failed: {text}")
-        self._work_failures, self.problem = 0, None
         current.input_number = self._number()
         return [ev.Compute(current.input_number, job)]
 
@@ -327,7 +326,10 @@ class StudyMachine:
             return self._on_conclusion(current, number, result)
         if current is None or current.session is None:
             return []
+        if number == current.input_number and isinstance(result, NoInput):
+            return self._on_failed_work(f"round {current.number}: {result.reason}")
         if number == current.input_number and isinstance(result, np.ndarray):
+            self._work_failures, self.problem = 0, None
             weight = weight_of(self._place.spec, current.train_rows) if current.kind is RoundKind.TRAINING else 1
             return self._perform(current, current.session.handle(sm.InputReady(result, weight, True)))
         return []

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fednode.codec import pack
-from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
+from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.streams import StreamRoom
+from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.proofs.context import SumContext
 from fednode.smpc.ring import ELEMENT_BYTES, RingVector
 

@@ -20,8 +20,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.crypto import AES_BLOCK_BYTES, AesCtr, Entropy
+from fednode.crypto import Entropy
 from fednode.kernels.quantise import round_up_by_coins, sum_squares
+from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.proofs.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
 from fednode.smpc.prg import KEY_BYTES, STEP_ELEMENTS
 from fednode.smpc.ring import ELEMENT_BYTES

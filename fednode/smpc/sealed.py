@@ -15,7 +15,6 @@ from typing import Final
 from fednode.codec import pack
 from fednode.crypto import (
     SEALED_OVERHEAD_BYTES,
-    AesCtr,
     Domain,
     Secret,
     hkdf_sha256,
@@ -25,6 +24,7 @@ from fednode.crypto import (
 )
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash
+from fednode.keystream import AesCtr
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import ELEMENT_BYTES
 from fednode.proofs.norm import Statement

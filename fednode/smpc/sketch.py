@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import pack
-from fednode.crypto import AES_BLOCK_BYTES, AesCtr, hkdf_sha256
+from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.sketch import BUCKETS, SignRoom, sum_products, sum_signed
 from fednode.kernels.vectors import find_largest
+from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, OUTPUTS
 from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
 

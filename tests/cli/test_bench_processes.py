@@ -20,26 +20,28 @@ REPORTS = [
 ]
 
 
-def journal_of(path, ready_ms, known_ms, concluded_ms):
-    """Write a journal whose rounds are 10 s apart; input, sum and conclusion come that long after a round's start."""
+def journal_of(path, trained_ms, ready_ms, known_ms, concluded_ms):
+    """Write a journal whose rounds are 10 s apart; its steps come that long after a round's start."""
     lines = [{"t": 0, "kind": "start"}]
     for number in range(len(REPORTS)):
-        for kind, after_ms in (("MakeInput", ready_ms), ("Unmask", known_ms), ("Conclude", concluded_ms)):
-            lines.append({"t": 10_000 * number + after_ms, "kind": f"computed-{kind}", "held_us": 100_000})
+        steps = (("computed-MakeInput", ready_ms), ("computed-Unmask", known_ms), ("computed-Conclude", concluded_ms))
+        for kind, after_ms in (("worked", trained_ms), *steps, ("worked", concluded_ms + 1000)):
+            lines.append({"t": 10_000 * number + after_ms, "kind": kind, "held_us": 100_000})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return bench.read_steps(path)
 
 
-def test_a_sum_counts_from_the_last_input_to_the_last_conclusion(tmp_path):
-    steps = [journal_of(tmp_path / "a.jsonl", 1100, 3100, 4000), journal_of(tmp_path / "b.jsonl", 2100, 3600, 3900)]
+def test_a_sum_counts_from_the_last_update_to_the_last_daemon_that_knows(tmp_path):
+    times = (600, 1100, 3100, 4000), (1600, 2100, 3600, 3900)
+    steps = [journal_of(tmp_path / f"{index}.jsonl", *each) for index, each in enumerate(times)]
     found = bench.round_times(REPORTS, steps)
     assert found["walls_s"] == [2.0, 2.0]
-    assert (found["wall_s"], found["sum_known_s"], found["keys_s"]) == (2.0, 1.5, 0.5)
+    assert [found[name] for name in ("input_s", "wall_s", "concluded_s", "keys_s")] == [0.5, 2.0, 2.4, 0.5]
     assert found["phase_wall_s"]["commit"] == 4.5
 
 
 def test_rounds_that_went_wrong_are_not_measured(tmp_path):
-    steps = [journal_of(tmp_path / "a.jsonl", 1, 2, 3)]
+    steps = [journal_of(tmp_path / "a.jsonl", 1, 2, 3, 4)]
     with pytest.raises(Unavailable, match="journal"):
         bench.round_times(REPORTS[:4], steps)
     failed = [*REPORTS[:4], {**REPORTS[4], "outcome": "failed", "reason": "no quorum"}]
@@ -85,7 +87,7 @@ def test_a_small_sum_among_daemons(capsys, tmp_path, monkeypatch):
     assert {key for key, _, _ in bench.LINES} <= set(result)
     assert result["members"] == 4
     assert abs(result["params"] - 50_000) < 500
-    assert 0 < result["sum_known_s"] <= result["wall_s"] < result["round_wall_s"] + 1
+    assert 0 < result["input_s"] <= result["wall_s"] <= result["concluded_s"] < result["round_wall_s"] + 1
     assert len(result["walls_s"]) == 2
     assert {"keys", "ack", "commit", "roster", "share", "proof", "reveal", "result"} <= set(result["phase_wall_s"])
     vector_bytes = 2 * 3 * result["params"]

@@ -20,7 +20,7 @@ from fednode.learn.study_toml import parse_study
 from fednode.node import effects as do
 from fednode.node import wire
 from fednode.node.blobs import ModelStore
-from fednode.node.models import RETRY_MS, Models
+from fednode.node.models import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
 from fednode.node.round_store import LONG_MARK, RoundStore
 from fednode.node.sealed_parts import SEALED_PART_BYTES
 from fednode.smpc.record import LongPart
@@ -101,6 +101,8 @@ def test_draft_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".draft-of-an-earlier-life").write_bytes(b"power cut")
     ModelStore(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1, "a command that only looks at a home must not touch what a daemon makes"
+    ModelStore(tmp_path).clear_drafts()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,36 +236,55 @@ def asked(effects: list[do.Effect]) -> list[int]:
 
 def test_members_are_asked_in_turn_until_it_is_here() -> None:
     models, members = Models(), [MemberId(1), MemberId(3), MemberId(4)]
-    assert models.fetch(MODEL.hash, members) == [], "nobody wants it"
+    assert models.fetch(MODEL.hash, members, 0) == [], "nobody wants it"
     models.want(MODEL.hash)
-    first = models.fetch(MODEL.hash, members)
+    first = models.fetch(MODEL.hash, members, 0)
     assert do.StartTimer(("model", bytes(MODEL.hash)), RETRY_MS) in first
     order = asked(first)
     for _ in range(4):
-        order += asked(models.retry(MODEL.hash, members))
+        order += asked(models.fetch(MODEL.hash, members, 0))
     assert order == [1, 3, 4, 1, 3]
     models.settled(MODEL.hash)
-    assert models.retry(MODEL.hash, members) == []
+    assert models.fetch(MODEL.hash, members, 0) == []
 
 
 def test_nobody_there_means_waiting_and_whoever_comes_is_asked() -> None:
     models = Models()
     models.want(MODEL.hash)
-    assert asked(models.fetch(MODEL.hash, [])) == []
-    assert asked(models.peer_up(MemberId(4))) == [4]
+    assert asked(models.fetch(MODEL.hash, [], 0)) == []
+    assert asked(models.peer_up(MemberId(4), 0)) == [4]
 
 
 def test_only_wanted_models_of_possible_size_are_read() -> None:
     models = Models()
-    assert not models.expects(MODEL.hash, 100)
+    assert not models.accepts(MemberId(2), MODEL.hash, 100, 0)
     models.want(MODEL.hash)
-    assert models.expects(MODEL.hash, 100) and not models.expects(OTHER, 100)
-    assert not models.expects(MODEL.hash, MAX_FILE_BYTES + 1)
+    assert models.accepts(MemberId(2), MODEL.hash, 100, 0) and not models.accepts(MemberId(2), OTHER, 100, 0)
+    assert not models.accepts(MemberId(2), MODEL.hash, MAX_FILE_BYTES + 1, 0)
     assert models.arrived(MemberId(2), OTHER, memoryview(DATA)) == []
     [keep] = models.arrived(MemberId(2), MODEL.hash, memoryview(DATA))
     assert keep == do.KeepModel(MemberId(2), MODEL.hash, memoryview(DATA))
-    assert not models.expects(MODEL.hash, 100), "one is looked at"
-    models.spoilt(MODEL.hash)
-    assert models.expects(MODEL.hash, 100)
+    assert not models.accepts(MemberId(2), MODEL.hash, 100, 0), "one is looked at"
+    assert [type(effect) for effect in models.spoilt(MemberId(2), MODEL.hash)] == [do.DropPeer]
+    assert models.accepts(MemberId(3), MODEL.hash, 100, 0)
     models.settled(MODEL.hash)
-    assert not models.expects(MODEL.hash, 100)
+    assert not models.accepts(MemberId(3), MODEL.hash, 100, 0)
+
+
+def test_large_model_comes_from_one_member_at_a_time() -> None:
+    models, members, size = Models(), [MemberId(1), MemberId(3), MemberId(4)], 200 << 20
+    models.want(MODEL.hash)
+    assert asked(models.fetch(MODEL.hash, members, 0)) == [1]
+    assert models.accepts(MemberId(1), MODEL.hash, size, 100)
+    waiting = models.fetch(MODEL.hash, members, RETRY_MS)
+    assert waiting == [do.StartTimer(("model", bytes(MODEL.hash)), RETRY_MS)], "it is on its way"
+    assert asked(models.peer_up(MemberId(4), RETRY_MS)) == []
+    assert not models.accepts(MemberId(3), MODEL.hash, size, RETRY_MS), "a second copy would only take memory"
+    assert models.accepts(MemberId(1), MODEL.hash, size, RETRY_MS), "the same one may begin again"
+    late = RETRY_MS + RETRY_MS + size // SLOWEST_BYTES_PER_MS
+    assert not models.accepts(MemberId(3), MODEL.hash, size, late - 1)
+    assert asked(models.fetch(MODEL.hash, members, late)) == [3] and models.accepts(MemberId(3), MODEL.hash, size, late)
+    models.peer_down(MemberId(1))
+    assert asked(models.fetch(MODEL.hash, members, late + 1)) == []
+    models.peer_down(MemberId(3))
+    assert asked(models.fetch(MODEL.hash, members, late + 2)) == [4]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fednode.ids import Hash, MemberId
+from fednode.learn import jobs as work
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
@@ -227,6 +229,26 @@ def test_worker_that_always_fails_stops_costing_the_others_time() -> None:
     assert sum(1 in report.expected for report in world.reports[1:]) <= 3
     machine = world.members[1].machine
     assert machine is not None and machine.problem is not None and "out of memory" in machine.problem
+    check_models(world)
+
+
+def test_update_that_is_no_number_costs_its_sender_alone() -> None:
+    world = World(rounds=4)
+    sick = world.members[4]
+    honest = sick.worker.answer if sick.worker is not None else None
+    assert sick.worker is not None and honest is not None
+
+    def answer(job: work.Job) -> work.Answer:
+        found = honest(job)
+        if isinstance(found, work.Trained):
+            return replace(found, delta=np.full(len(found.delta) // 4, np.nan, "<f4").tobytes())
+        return found
+
+    sick.worker.answer = answer  # type: ignore[method-assign]
+    world.run().settle()
+    assert [report.counted for report in world.reports] == [ALL, (1, 2, 3), (1, 2, 3), (1, 2, 3), (1, 2, 3), (1, 2, 3)]
+    assert sum("not finite" in text for text in sick.problems) == 3, "it no longer announces itself after that"
+    assert sick.is_up
     check_models(world)
 
 

@@ -161,7 +161,7 @@ BOUND_MUTANTS = [
            "sketch.add(ring.lift(part))", "sketch.add((part >> np.uint32(1)).view(np.int32))",
            BOUND + "test_everyone_present[hidden-ModelLedger]"),
     Mutant("fold without random shift under the second rule", "smpc/sketch.py",
-           "np.stack(words)[:, early:] % np.uint32(BUCKETS)", "np.stack(words) * np.uint32(0)",
+           "[:, early:] % np.uint32(BUCKETS)", "[:, early:] * np.uint32(0)",
            SKETCH + "test_coordinates_4096_apart_do_not_share_a_bucket_in_every_row"),
     Mutant("a link of the next sum is taken", "proofs/coin.py",
            "return _walk(link, index - known_index) == known",
