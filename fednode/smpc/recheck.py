@@ -3,7 +3,8 @@
 Security assumption: views are final, so an attempt that comes here is void: neither secret of any honest member is ever
 opened, and masked vectors may be shown to everybody (README, "Shown to every member"). This member says only what it
 computed from chunks under their dealers' roots, of chunks and vectors it has every part of; what it could get neither
-from the dealer nor from the owner, it holds against both, for both have said that they have it.
+from the dealer nor from the owner, it holds against both, for both have said that they have it; or, where that would
+be more than f, against the dealer alone: a crash takes from an owner what it owned, a dealer makes its vector again.
 
 A chunk is added to its sum and its dealer's sketch as it comes and then forgotten: in memory are the sums (one vector)
 and what is on its way, one chunk from each member at a time. Nothing is on record: after a restart it begins anew.
@@ -158,6 +159,9 @@ class Recheck:
         )
         lacking = {dealer: chunks for dealer, chunks in self._start(view).items() if chunks}
         havers = set(lacking).union(view.owners[chunk] for chunks in lacking.values() for chunk in chunks)
+        accused = havers.union((view.owners[chunk] for chunk, _ in chunks), (dealer for dealer, _ in sketches))
+        if len(accused - {self._params.me}) > self._params.faults:  # would not be heard; only owners forget in a crash
+            havers = set(lacking)
         return RecheckMessage(chunks, sketches, tuple(sorted(havers - {self._params.me})))
 
     def _forget(self) -> None:

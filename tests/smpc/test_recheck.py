@@ -329,6 +329,20 @@ def test_everybody_restarts_in_the_middle(ledger: type) -> None:
     assert named(world) == {LIAR}
 
 
+@both
+def test_an_owner_that_lost_its_chunks_in_a_crash_does_not_shield_who_keeps_them_back(ledger: type) -> None:
+    """With f = 1 its dealer and its owner are one too many to be accused: then it is the dealer, which lost nothing."""
+    nothing = on_message(m.RecheckMessage, lambda message: m.RecheckMessage((), (), ()))
+    keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.ref.chunk == 2 else effect)
+    world = play(
+        ledger, wrong_sketch, absences=(Absence(3, Phase.RECHECK, 0, 50, 0),),
+        change=lambda effect: [kept for told in nothing(effect) for kept in keep(told)],
+    )
+    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
+    assert said[MemberId(1)] == said[MemberId(4)] == m.RecheckMessage((), (), (LIAR,))
+    succeeded(world, (1, 3, 4))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
 @pytest.mark.parametrize("after", [0, 3])
