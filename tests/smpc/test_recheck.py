@@ -23,6 +23,7 @@ from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.messages import Phase
 from fednode.smpc.openings import Unsafe
+from fednode.smpc.pacing import Work
 from fednode.smpc.proof_jobs import ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts
 from fednode.smpc.sketch import fold_part, mix_folds, sketch_ring
@@ -398,8 +399,8 @@ def test_whatever_f_liars_do_at_length(case: tuple, seed: int, ledger: type) -> 
 
 # --- what a session does --------------------------------------------------------------------------------------------
 
-def at_recheck(seed: int = 1) -> World:
-    world = World(4, seed=seed, rule=2, weights="hidden")
+def at_recheck(count: int = 4) -> World:
+    world = World(count, seed=1, rule=2, weights="hidden")
     world.nodes[LIAR].lie = wrong_sum
     return world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK and w.now > w._opened_at + 12)
 
@@ -472,6 +473,23 @@ def test_a_chunk_nobody_asked_for_is_not_read() -> None:
     assert not session.is_chunk_expected(masked_ref(world, 1, 1), size, MemberId(4)), "neither dealer nor owner"
     assert not session.is_chunk_expected(masked_ref(world, 3, 1), size, MemberId(1)), "its own"
     assert not session.is_chunk_expected(m.ChunkRef(0, m.Lane.SUM, 0, 1), size, MemberId(2)), "of a sum that is wrong"
+
+
+def test_who_lets_chunks_be_asked_for_one_by_one_and_sends_all_at_once_is_heard_once() -> None:
+    world = at_recheck(count=7)
+    session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
+    assert session is not None
+    recheck, size = session._recheck, Layout(world.length, 7).size_bytes
+    asked: list[m.ChunkRef] = []
+    for _ in range(6):
+        asked += [e.ref for e in recheck.wants(view, None) if isinstance(e, m.WantChunk) and e.to == 3]
+    expected = [ref for ref in asked if session.is_chunk_expected(ref, size(ref.chunk), MemberId(3))]
+    assert len(set(expected)) > 3, "late is not too late"
+    for ref in expected:
+        session.handle(m.ChunkArrived(MemberId(3), ref, b"", memoryview(bytes(size(ref.chunk)))))
+    assert session._jobs.is_running(Work.RECHECK)
+    assert sum(part.source == 3 for part in recheck._waiting.values()) == 1
+    assert not [e for e in recheck.wants(view, None) if isinstance(e, m.WantChunk) and e.to == 3]
 
 
 @pytest.mark.slow
