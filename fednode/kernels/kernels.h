@@ -13,7 +13,11 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) \
     && !defined(__SANITIZE_ADDRESS__) && !defined(ONE_PROCESSOR)
+#if __GNUC__ >= 12 /* knows the levels of x86-64 */
 #define EACH_PROCESSOR __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#else
+#define EACH_PROCESSOR __attribute__((target_clones("default", "avx2")))
+#endif
 #else
 #define EACH_PROCESSOR
 #endif

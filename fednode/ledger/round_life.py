@@ -7,7 +7,7 @@ hospital's update.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fednode.ids import NO_HASH, MemberId
@@ -27,6 +27,12 @@ from fednode.ledger.records import (
 from fednode.ledger.state import Draft, get_keys, get_members, keys_key, report_key, round_key, study_key
 from fednode.proofs.bounds import MASKS_WRONG
 
+_LONGEST_LIST, _FEW_NAMES = 232, 12
+"""Characters that a list of members may have, and how many are named in a longer one or beside another: so the sentence
+fits a record's reason of 300, whatever the numbers. What does not would stop every node at the same block, for ever."""
+
+_MOST_WAITED_FOR = 40
+
 MAX_MASK_FAILURES = 2
 """Rounds without a success between them whose opened sum was not the proven one: nobody can be named for it, so the
 study pauses for people to decide."""
@@ -36,13 +42,15 @@ def members_to_wait_for(study: StudyRecord, members: Iterable[MemberId]) -> str:
     """Return who of the pinned set, or else of `members`, is not ready, for people to read."""
     ready = {*study.ready_members, *study.faulty_members}
     wanted = members if study.pin is None else study.pin
-    missing = _list_members(member for member in wanted if member not in ready)
-    return missing + (f"; kept out as faulty: {_list_members(study.faulty_members)}" if study.faulty_members else "")
+    out = study.faulty_members
+    most = _FEW_NAMES if out else _MOST_WAITED_FOR
+    missing = _list_members([member for member in wanted if member not in ready], most)
+    return missing + (f"; kept out as faulty: {_list_members(out, most)}" if out else "")
 
 
-def _list_members(members: Iterable[int]) -> str:
-    names = [str(member) for member in members]
-    return ", ".join(names[:20] + (["..."] if len(names) > 20 else [])) or "nobody"
+def _list_members(members: Sequence[int], most: int) -> str:
+    text = ", ".join([str(member) for member in members[:most]] + ["..."] * (len(members) > most))
+    return _list_members(members, _FEW_NAMES) if len(text) > _LONGEST_LIST else text or "nobody"
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
@@ -175,7 +183,7 @@ def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
         study = replace(study, pin=pin)
     elif record.pinned is not None and study.status == StudyStatus.RUNNING:
         lost = record.absent_members.union(record.barred)
-        missing = ", ".join(str(member) for member in record.pinned if member in lost) or "nobody"
+        missing = _list_members([member for member in record.pinned if member in lost], len(record.pinned))
         reason = f"the last round may only be repeated over the same members; missing: {missing}"
         return replace(study, status=StudyStatus.PAUSED, reason=reason)
     mask_failures = 0 if study.coins is None else study.coins.mask_failures

@@ -56,7 +56,8 @@ def judge(told: Told, member_count: int) -> Judged:
     from fednode.proofs import field, norm, shares
 
     whole = [(int(member), data) for member, data in told if len(data) == ANSWER_BYTES]
-    rows = np.frombuffer(b"".join(data for _, data in whole), field.FIELD).reshape(len(whole), -1)
+    words = np.frombuffer(b"".join(data for _, data in whole), field.FIELD)
+    rows = words.reshape(len(whole), ANSWER_BYTES // field.ELEMENT_BYTES)  # of nobody's answer, too
     answers = {member: row for (member, _), row in zip(whole, rows, strict=True)}
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
     decoded = shares.decode(answers, degree, needed, member_count)

@@ -22,6 +22,7 @@ class Models:
     def __init__(self) -> None:
         self._wanted: dict[Hash, MemberId] = {}
         self._coming: dict[Hash, tuple[MemberId, int]] = {}
+        self._had_turn: set[tuple[Hash, MemberId]] = set()
         self._arriving: set[Hash] = set()
 
     def want(self, name: Hash) -> None:
@@ -32,12 +33,19 @@ class Models:
         """The model is here."""
         self._wanted.pop(name, None)
         self._coming.pop(name, None)
+        self._had_turn = {turn for turn in self._had_turn if turn[0] != name}
         self._arriving.discard(name)
 
     def accepts(self, sender: MemberId, name: Hash, size_bytes: int, now_ms: int) -> bool:
-        """Whether to read a blob that says it is this model: from one member at a time, however large it is."""
+        """Whether to read a blob that says it is this model: from one member at a time, however large it is.
+
+        A member keeps the others away once. What it begins again is read, but who only ever begins holds up nobody.
+        """
         if not self._is_of_use(name, size_bytes) or self._is_coming(name, now_ms, sender):
             return False
+        if (name, sender) in self._had_turn:
+            return True
+        self._had_turn.add((name, sender))
         self._coming[name] = (sender, now_ms + RETRY_MS + size_bytes // SLOWEST_BYTES_PER_MS)
         return True
 

@@ -3,10 +3,11 @@
 Security assumption: views are final, so an attempt that comes here is void: neither secret of any honest member is ever
 opened, and masked vectors may be shown to everybody (README, "Shown to every member"). This member says only what it
 computed from chunks under their dealers' roots, of chunks and vectors it has every part of; what it could get neither
-from the dealer nor from the owner, it holds against both, for both have said that they have it.
+from the dealer nor from the owner, it holds against both, for both have said that they have it; or, where that would
+be more than f, against the dealer alone: a crash takes from an owner what it owned, a dealer makes its vector again.
 
 A chunk is added to its sum and its dealer's sketch as it comes and then forgotten: in memory are the sums (one vector)
-and what is on its way, one chunk from each member at a time. Nothing is on record: after a restart it begins anew.
+and what is on its way or waits, one chunk from each member at a time. Nothing is on record: a restart begins anew.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ class Recheck:
         is_wanted = self._wanted is not None and place[1] in self._wanted.get(place[0], ())
         return is_wanted and place not in self._waiting and place not in self._being_added
 
+    def _has_waiting(self, source: MemberId) -> bool:
+        return any(part.source == source for part in self._waiting.values())
+
     def _take_local(self, view: SumView) -> None:
         """Use what is at hand: the own vector, and chunks this member owns."""
         me = self._params.me
@@ -158,6 +162,9 @@ class Recheck:
         )
         lacking = {dealer: chunks for dealer, chunks in self._start(view).items() if chunks}
         havers = set(lacking).union(view.owners[chunk] for chunks in lacking.values() for chunk in chunks)
+        accused = havers.union((view.owners[chunk] for chunk, _ in chunks), (dealer for dealer, _ in sketches))
+        if len(accused - {self._params.me}) > self._params.faults:  # would not be heard; only owners forget in a crash
+            havers = set(lacking)
         return RecheckMessage(chunks, sketches, tuple(sorted(havers - {self._params.me})))
 
     def _forget(self) -> None:
@@ -175,6 +182,8 @@ class Recheck:
         if not self._is_missing(place):
             return False
         if not self._asked[sender, place] or (sender, place) in self._useless or self._params.me in view.posted:
+            return False
+        if self._has_waiting(sender):  # it let chunks be asked for one after the other, and sends all at once
             return False
         return self._found is None and size_bytes == self._exchange.layout(view).size_bytes(ref.chunk)
 
@@ -206,11 +215,13 @@ class Recheck:
         return self._ask(view)
 
     def _ask(self, view: SumView) -> list[Effect]:
-        """Have one chunk on its way from every member."""
+        """Have one chunk on its way from every member of which none waits to be added up."""
         effects: list[Effect] = []
         for source in view.present:
             if source == self._params.me or source in self._on_way or self._found is not None:
                 continue
+            if self._has_waiting(source):
+                continue  # no faster than they are added up
             places = self._places_of(view, source)
             if places:
                 place = min(places, key=lambda known: self._asked[source, known])

@@ -13,6 +13,7 @@ from fednode.ledger.check_state import get_answers, get_share_root
 from fednode.ledger.recheck_phase import WRONG_SUM
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
 from fednode.proofs import field as f
 from fednode.proofs.bounds import ANSWER_BYTES, MASKS_WRONG, OPENING_BYTES, OUTPUTS
 from fednode.proofs.coin import draw_query_seed
@@ -176,6 +177,19 @@ def test_too_few_answers_are_nobodys_proof_failing() -> None:
     world.expire()
     void = world.round.voids[0]
     assert void.reason == FEW_ANSWERS and void.dropped == (3,) and world.round.barred == ()
+
+
+def test_nobody_answers_in_time() -> None:
+    world = at(Phase.PROOF)
+    world.expire()
+    report = world.report(1)
+    assert report.reason.startswith(FEW_ANSWERS) and not report.is_unmasked and not report.faulty
+    assert [absence.member for absence in report.absent] == [1, 2, 3, 4]
+
+
+def test_what_nobody_answered_is_undecided() -> None:
+    """Answers to many dealers come in parts, and one of the parts may come from nobody."""
+    assert judge_dealers([], 2, 31) == (Judged(Verdict.UNDECIDED),) * 2
 
 
 def test_a_wrong_sum_is_found_before_anything_opens() -> None:

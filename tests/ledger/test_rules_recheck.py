@@ -6,14 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.codec import encode
 from fednode.crypto import sha256
-from fednode.ids import fault_bound
+from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_phases import SUM_UNCHECKED
 from fednode.ledger.check_state import get_share_root
+from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
-from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.records import Absence, KeptOut, OpenPhase, Phase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
+from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
+from fednode.ledger.state import Draft, get_study, round_key, study_key
+from fednode.ledger.study_clock import settle_study
 from tests.ledger.proven_world import PROVEN, ProvenWorld
 from tests.ledger.test_rules_proofs import at, fail_with, stored
 from tests.ledger.world import seed_of
@@ -280,3 +285,35 @@ def test_who_is_voted_out_of_the_federation_is_not_kept_on_the_list() -> None:
     readmit(world, 3)
     kept_out = _without_member(world.life, world.members[2]).kept_out
     assert kept_out is not None and (kept_out.members, kept_out.readmit_votes) == ((2,), ())
+
+
+def test_reasons_that_name_members_fit_their_record_however_many_there_are() -> None:
+    """What does not fit would stop every node at the same block, for ever."""
+    world = at(Phase.KEYS)
+    many = tuple(MemberId(60_000 + at) for at in range(256))
+    gone = tuple(Absence(member, Phase.COMMIT, 0) for member in many)
+    study = replace(world.life, pin=many, kept_out=KeptOut(many))
+    failed = RoundEnd(replace(world.round, pinned=many, absent=gone), "too few")
+    draft = Draft(world.state)
+    close_round(draft, BlockTime(9, 9), study, failed)
+    closed = get_study(draft, study.study)
+    assert closed is not None and closed.status == StudyStatus.PAUSED and closed.reason.endswith("60011, ...")
+    for waiting in (replace(study, pin=None, ready=()), study):
+        open_round(draft, BlockTime(9, 9), waiting)
+        opened = get_study(draft, study.study)
+        assert opened is not None and opened.reason.endswith("kept out as faulty: " + closed.reason[-87:])
+    join = OpenPhase(1, Phase.JOIN, 0, 9, 9, 9, many, expire_votes=(1, 2, 3))  # type: ignore[arg-type]
+    draft.write(round_key(study.study), None)
+    draft.write(study_key(study.study), replace(study, status=StudyStatus.WAITING, join=join))
+    settle_study(draft, BlockTime(9, 9), study.study)
+    paused = get_study(draft, study.study)
+    assert paused is not None and paused.status == StudyStatus.PAUSED
+    for record in (closed, opened, paused):
+        assert encode(record)
+
+
+def test_reasons_of_chains_in_which_nobody_was_named_keep_their_bytes() -> None:
+    study = replace(at(Phase.KEYS).life, ready=())
+    members = tuple(map(MemberId, range(100, 200)))
+    assert members_to_wait_for(study, members) == ", ".join(map(str, range(100, 140))) + ", ..."
+    assert members_to_wait_for(study, ()) == "nobody"

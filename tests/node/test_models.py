@@ -281,10 +281,28 @@ def test_large_model_comes_from_one_member_at_a_time() -> None:
     assert asked(models.peer_up(MemberId(4), RETRY_MS)) == []
     assert not models.accepts(MemberId(3), MODEL.hash, size, RETRY_MS), "a second copy would only take memory"
     assert models.accepts(MemberId(1), MODEL.hash, size, RETRY_MS), "the same one may begin again"
-    late = RETRY_MS + RETRY_MS + size // SLOWEST_BYTES_PER_MS
+    late = 100 + RETRY_MS + size // SLOWEST_BYTES_PER_MS
     assert not models.accepts(MemberId(3), MODEL.hash, size, late - 1)
     assert asked(models.fetch(MODEL.hash, members, late)) == [3] and models.accepts(MemberId(3), MODEL.hash, size, late)
     models.peer_down(MemberId(1))
     assert asked(models.fetch(MODEL.hash, members, late + 1)) == []
     models.peer_down(MemberId(3))
     assert asked(models.fetch(MODEL.hash, members, late + 2)) == [4]
+
+
+def test_who_begins_a_model_again_and_again_keeps_the_others_away_once() -> None:
+    models, size = Models(), MAX_FILE_BYTES
+    models.want(MODEL.hash)
+    window_ms = RETRY_MS + size // SLOWEST_BYTES_PER_MS
+    for now_ms in range(0, 3 * window_ms, window_ms // 10):
+        assert models.accepts(MemberId(2), MODEL.hash, size, now_ms) or now_ms >= window_ms
+        if now_ms >= window_ms:
+            break
+    assert asked(models.fetch(MODEL.hash, [MemberId(2), MemberId(3)], now_ms)) == [2]
+    assert asked(models.fetch(MODEL.hash, [MemberId(2), MemberId(3)], now_ms)) == [3]
+    assert models.accepts(MemberId(3), MODEL.hash, size, now_ms)
+    models.settled(MODEL.hash)
+    models.want(MODEL.hash)
+    assert models.accepts(MemberId(2), MODEL.hash, size, now_ms)
+    models.peer_down(MemberId(2))
+    assert models.accepts(MemberId(2), MODEL.hash, size, now_ms) and models.accepts(MemberId(3), MODEL.hash, size, 0)

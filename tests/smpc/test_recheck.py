@@ -23,6 +23,7 @@ from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.messages import Phase
 from fednode.smpc.openings import Unsafe
+from fednode.smpc.pacing import Work
 from fednode.smpc.proof_jobs import ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts
 from fednode.smpc.sketch import fold_part, mix_folds, sketch_ring
@@ -329,6 +330,20 @@ def test_everybody_restarts_in_the_middle(ledger: type) -> None:
     assert named(world) == {LIAR}
 
 
+@both
+def test_an_owner_that_lost_its_chunks_in_a_crash_does_not_shield_who_keeps_them_back(ledger: type) -> None:
+    """With f = 1 its dealer and its owner are one too many to be accused: then it is the dealer, which lost nothing."""
+    nothing = on_message(m.RecheckMessage, lambda message: m.RecheckMessage((), (), ()))
+    keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.ref.chunk == 2 else effect)
+    world = play(
+        ledger, wrong_sketch, absences=(Absence(3, Phase.RECHECK, 0, 50, 0),),
+        change=lambda effect: [kept for told in nothing(effect) for kept in keep(told)],
+    )
+    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
+    assert said[MemberId(1)] == said[MemberId(4)] == m.RecheckMessage((), (), (LIAR,))
+    succeeded(world, (1, 3, 4))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
 @pytest.mark.parametrize("after", [0, 3])
@@ -384,8 +399,8 @@ def test_whatever_f_liars_do_at_length(case: tuple, seed: int, ledger: type) -> 
 
 # --- what a session does --------------------------------------------------------------------------------------------
 
-def at_recheck(seed: int = 1) -> World:
-    world = World(4, seed=seed, rule=2, weights="hidden")
+def at_recheck(count: int = 4) -> World:
+    world = World(count, seed=1, rule=2, weights="hidden")
     world.nodes[LIAR].lie = wrong_sum
     return world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK and w.now > w._opened_at + 12)
 
@@ -458,6 +473,23 @@ def test_a_chunk_nobody_asked_for_is_not_read() -> None:
     assert not session.is_chunk_expected(masked_ref(world, 1, 1), size, MemberId(4)), "neither dealer nor owner"
     assert not session.is_chunk_expected(masked_ref(world, 3, 1), size, MemberId(1)), "its own"
     assert not session.is_chunk_expected(m.ChunkRef(0, m.Lane.SUM, 0, 1), size, MemberId(2)), "of a sum that is wrong"
+
+
+def test_who_lets_chunks_be_asked_for_one_by_one_and_sends_all_at_once_is_heard_once() -> None:
+    world = at_recheck(count=7)
+    session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
+    assert session is not None
+    recheck, size = session._recheck, Layout(world.length, 7).size_bytes
+    asked: list[m.ChunkRef] = []
+    for _ in range(6):
+        asked += [e.ref for e in recheck.wants(view, None) if isinstance(e, m.WantChunk) and e.to == 3]
+    expected = [ref for ref in asked if session.is_chunk_expected(ref, size(ref.chunk), MemberId(3))]
+    assert len(set(expected)) > 3, "late is not too late"
+    for ref in expected:
+        session.handle(m.ChunkArrived(MemberId(3), ref, b"", memoryview(bytes(size(ref.chunk)))))
+    assert session._jobs.is_running(Work.RECHECK)
+    assert sum(part.source == 3 for part in recheck._waiting.values()) == 1
+    assert not [e for e in recheck.wants(view, None) if isinstance(e, m.WantChunk) and e.to == 3]
 
 
 @pytest.mark.slow
