@@ -274,6 +274,7 @@ def test_more_than_a_third_holds_an_honest_member(size: int) -> None:
     assert 3 * one_third(size) > size
 
 
+@pytest.mark.slow
 @given(st.lists(st.sets(st.integers(1, 9), min_size=4), min_size=1, max_size=12))
 def test_halving_finds_a_way_through_any_change_of_members(sets: list[set[int]]) -> None:
     chain = Chain()

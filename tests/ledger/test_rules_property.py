@@ -225,12 +225,14 @@ def run_bounded(script: Script) -> None:
     assert not prompt & script.was_absent, "a prompt honest member was recorded absent"
 
 
+@pytest.mark.slow
 @given(scripts(is_bounded=False))
 @settings(max_examples=25)
 def test_whatever_members_do_no_rule_is_broken(script: Script) -> None:
     run_any(script)
 
 
+@pytest.mark.slow
 @given(scripts(is_bounded=True))
 @settings(max_examples=25)
 def test_up_to_f_faulty_members_never_cost_a_prompt_honest_one_its_place(script: Script) -> None:

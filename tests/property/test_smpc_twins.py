@@ -256,6 +256,7 @@ def test_published_shares_of_rfc_9591(shared_dir: Path) -> None:
 
 # --- masks ------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 @given(st.integers(2, 6), st.integers(0, 2**32), st.data())
 @settings(max_examples=20)
 def test_masked_sums_open_to_the_sum_over_any_set(count: int, seed: int, data: st.DataObject) -> None:

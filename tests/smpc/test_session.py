@@ -110,6 +110,7 @@ def test_a_network_that_loses_messages_costs_time_only(seed: int, count: int, lo
 @pytest.mark.parametrize(("member", "seed"), [
     (1, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(3, 1), (1, 2), (3, 2)])
 ])
+@pytest.mark.slow
 def test_a_member_restarted_between_any_two_effects_sends_the_same_bytes(member: int, seed: int) -> None:
     total = World(4, seed=seed).run().nodes[MemberId(member)].effects_done
     assert total > 20
