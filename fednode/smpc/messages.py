@@ -159,8 +159,8 @@ class ViewChanged:
 class InputReady:
     """This member's vector: uint32 ring elements, shape (length,), and its weight, at least 1.
 
-    The session keeps the array itself: nobody may change it any more. `is_recorded`: it is on the disk already, as
-    the part INPUT of the round's record.
+    The array is the session's from here on: nobody else may change it, and the opened sum is written over it.
+    `is_recorded`: it is on the disk already, as the part INPUT of the round's record.
     """
 
     values: NDArray[np.uint32] = field(repr=False)

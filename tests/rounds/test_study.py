@@ -51,13 +51,17 @@ def test_target_accuracy_ends_training_early() -> None:
     assert world.reports[-1].kind == RoundKind.CLOSING
 
 
+TROUBLE_FREE_PHASES = [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.RECHECK, Phase.REVEAL2)]
+"""The phases that honest members go through when nobody is missing."""
+
+
 def skip_foreign(phase: Phase, sum_rule: int) -> None:
     if sum_rule == 1 and phase in (Phase.COIN, Phase.SHARE, Phase.PROOF):
         pytest.skip("the rule has no such phase")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
+@pytest.mark.parametrize("phase", TROUBLE_FREE_PHASES)
 @pytest.mark.parametrize(
     "round_number", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
@@ -76,7 +80,7 @@ def test_one_member_gone_for_good(phase: Phase, round_number: int, sum_rule: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.REVEAL2)])
+@pytest.mark.parametrize("phase", TROUBLE_FREE_PHASES)
 def test_one_member_gone_for_a_while_is_counted_again(phase: Phase, sum_rule: int) -> None:
     """Gone for longer than any phase: absent in this round, ready again, counted in a later one."""
     skip_foreign(phase, sum_rule)
@@ -89,7 +93,7 @@ def test_one_member_gone_for_a_while_is_counted_again(phase: Phase, sum_rule: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [p for p in Phase if p not in (Phase.JOIN, Phase.ACK, Phase.ANSWER, Phase.REVEAL2)])
+@pytest.mark.parametrize("phase", [p for p in TROUBLE_FREE_PHASES if p is not Phase.ACK])
 def test_short_absence_costs_nothing(phase: Phase, sum_rule: int) -> None:
     skip_foreign(phase, sum_rule)
     world = World(rounds=1, absences=(Absence(4, phase, 1, down_ms=150),)).run().settle()

@@ -213,7 +213,7 @@ class World:
         else:
             node.session = Session(self.params(member), entropy, open_box, self.chains[member].link)
         if not node.session.has_input:
-            event = m.InputReady(self._train(node), self.weight_of(member))
+            event = m.InputReady(self._train(node).copy(), self.weight_of(member))
             self._at(self.random.randrange(1, 60), self._deliver(member, node.epoch, event))
 
     def weight_of(self, member: MemberId) -> int:
