@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.errors import StorageError
-from fednode.node.files import PUBLIC_FILE, read_bounded, write_atomic
+from fednode.node.files import PRIVATE_FOLDER, PUBLIC_FILE, environment, read_bounded, write_atomic
 
 FORMAT = 2
 MAX_FILE_BYTES = 1 << 20
-SAMPLES = ((4, 1_000), (10, 1_000), (19, 1_000), (10, 1_000_000), (4, 4_000_000))
+SAMPLES = ((4, 1_000), (10, 1_000), (31, 1_000), (10, 1_000_000), (4, 4_000_000))
 """Members and parameters of the sums that are measured; N = 3 f + 1, as the degree of the sharing counts."""
 
 MESSAGE_DELAYS = 3
@@ -277,6 +277,8 @@ def save_model(path: Path, model: CostModel) -> None:
     """Keep the factors for later plans."""
     kept = {"format": FORMAT, "made_ms": time.time_ns() // 1_000_000, "cpu_count": os.cpu_count() or 1,
             "cpu": model.cpu, "sent": model.sent, "machine": asdict(model.machine)}
+    with environment("create the folder", path.parent):
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     write_atomic(path, json.dumps(kept, indent=1).encode(), PUBLIC_FILE)
 
 

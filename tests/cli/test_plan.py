@@ -23,7 +23,7 @@ from fednode.cli.cost_model import (
 from fednode.cli.main import run
 from fednode.errors import StorageError
 
-POINTS = ((4, 1_000), (10, 1_000), (19, 1_000), (4, 1_000_000), (10, 1_000_000))
+POINTS = ((4, 1_000), (10, 1_000), (31, 1_000), (4, 1_000_000), (10, 1_000_000))
 MACHINE = Machine(2.5, small_write_s=0.001, disk_s_per_gb=2.0, record_s_per_million=0.02, model_s_per_million=0.05)
 MODEL = CostModel({"keys": (0.0, 0.0, 0.001, 0.0, 0.0), "roster": (0.1, 0.0, 0.0, 0.0, 0.02)},
                   {"keys": (100.0, 0.0, 0.0), "roster": (0.0, 0.0, 4e6)}, MACHINE)
