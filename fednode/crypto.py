@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
@@ -122,8 +122,8 @@ class Sha256:
 
     __slots__ = ("_digest",)
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+    def __init__(self, begun: hashlib._Hash | None = None) -> None:
+        self._digest = hashlib.sha256() if begun is None else begun
 
     def update(self, part: bytes | bytearray | memoryview) -> None:
         """Take the next part."""
@@ -136,20 +136,21 @@ class Sha256:
 
 def tagged_hash(domain: Domain, *parts: bytes | bytearray | memoryview) -> Hash:
     """Return SHA-256 over the length-prefixed domain tag and length-prefixed parts, so parts cannot be shifted."""
-    digest = hashlib.sha256()
-    for part in (domain.value, *parts):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return Hash(digest.digest())
+    return Hash(_prefixed(domain, parts).digest())
 
 
 def begin_tagged_hash(domain: Domain, *parts: bytes, last_bytes: int) -> Sha256:
     """Return a `tagged_hash` that lacks only its last part, of `last_bytes`, which the caller adds piece by piece."""
-    digest = Sha256()
+    digest = _prefixed(domain, parts)
+    digest.update(last_bytes.to_bytes(8, "big"))
+    return Sha256(digest)
+
+
+def _prefixed(domain: Domain, parts: Iterable[bytes | bytearray | memoryview]) -> hashlib._Hash:
+    digest = hashlib.sha256()
     for part in (domain.value, *parts):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
-    digest.update(last_bytes.to_bytes(8, "big"))
     return digest
 
 

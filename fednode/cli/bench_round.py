@@ -16,12 +16,12 @@ from typing import Any
 from fednode.cli.demo_run import sum_seconds
 from fednode.cli.genesis import read_study
 from fednode.cli.local_federation import (
+    BENCH_DATASET,
     LocalFederation,
     Record,
+    bench_federation,
     cpu_seconds,
-    found_federation,
     percentile,
-    run_demo_data,
     shipped_study,
     wait_connected,
     wait_until,
@@ -29,7 +29,6 @@ from fednode.cli.local_federation import (
 from fednode.errors import Refused, Unavailable
 
 STEP_TIMEOUT_S = 120.0
-DATASET = "breast-cancer"
 QUIET_S = 2.0
 """Rest before a measurement of idleness: what the last block left behind is done by then."""
 
@@ -50,12 +49,8 @@ def measure(sizes: Sizes, folder: Path, say: Say) -> dict[str, Any]:
     """Return every figure; raise `Unavailable` if the federation does not get as far."""
     from fednode.learn.study_toml import to_toml
 
-    say("splitting the data and making keys")
-    found = run_demo_data(
-        "split", "--dataset", DATASET, "--members", str(sizes.members), "--seed", "1", "--out", folder / "data"
-    )
-    federation = found_federation(folder, "bench", [Path(path) for path in found["members"]], [])
-    study = dataclasses.replace(read_study(shipped_study(DATASET)), local_epochs=1, rounds=sizes.rounds + 1)
+    federation = bench_federation(folder, sizes.members, say)
+    study = dataclasses.replace(read_study(shipped_study(BENCH_DATASET)), local_epochs=1, rounds=sizes.rounds + 1)
     result: dict[str, Any] = {"members": sizes.members, "rounds": sizes.rounds, "cpu_count": os.cpu_count() or 1}
     with federation:
         say("starting the daemons")

@@ -13,35 +13,30 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fednode.cli.ask import as_record
 from fednode.cli.bench_sum_plain import measure_plain
 from fednode.cli.genesis import read_study
 from fednode.cli.local_federation import (
+    BENCH_DATASET,
     Hospital,
     LocalFederation,
     Record,
-    clean_environment,
+    bench_federation,
     cpu_seconds,
-    found_federation,
-    run_demo_data,
+    run_module,
     shipped_study,
     wait_connected,
     wait_until,
 )
 from fednode.errors import Refused, Unavailable, UsageError
-from fednode.node.control_client import error_of
 
 if TYPE_CHECKING:
     from fednode.learn.spec import StudySpec
 
-DATASET = "breast-cancer"
 MAX_LAYERS, MAX_WIDTH = 8, 4096
 PHASE_TIMEOUT_S = 600
 """No phase is to end by votes, however busy the machine is."""
@@ -133,7 +128,7 @@ def study_of(params: int, rounds: int) -> StudySpec:
 
     if params > MAX_PARAMETERS:
         raise UsageError(f"a model has at most {MAX_PARAMETERS} parameters; choose fewer --params")
-    shipped = read_study(shipped_study(DATASET))
+    shipped = read_study(shipped_study(BENCH_DATASET))
     patient = dataclasses.replace(shipped.timeouts, train_timeout_s=PHASE_TIMEOUT_S, phase_timeout_s=PHASE_TIMEOUT_S)
     base = dataclasses.replace(shipped, local_epochs=1, rounds=rounds + 1, timeouts=patient)
 
@@ -173,23 +168,13 @@ def _largest(fits: Callable[[int], bool]) -> int:
 def _measure_in_process(members: int, params: int) -> Record:
     """Run the same sum with all members in one process, whose memory is gone afterwards."""
     command = ["bench", "secure-sum", "--members", str(members), "--params", str(params), "--format", "json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fednode.cli.main", *command],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=clean_environment(), check=False,
-    )
-    if done.returncode != 0:
-        raise error_of((done.stderr.strip().splitlines() or ["the sum in one process ended"])[-1], done.returncode)
-    return as_record(json.loads(done.stdout))
+    return run_module("fednode.cli.main", *command, purpose="sums for all members")
 
 
 # --- the daemons ----------------------------------------------------------------------------------------------
 
 def _measure_daemons(members: int, study: StudySpec, folder: Path, say: Say) -> dict[str, Any]:
-    say("splitting the data and making keys")
-    found = run_demo_data(
-        "split", "--dataset", DATASET, "--members", str(members), "--seed", "1", "--out", folder / "data"
-    )
-    federation = found_federation(folder, "bench", [Path(path) for path in found["members"]], [])
+    federation = bench_federation(folder, members, say)
     with federation:
         say("starting the daemons")
         federation.start(federation.hospitals)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 T = TypeVar("T")
 
+BENCH_DATASET = "breast-cancer"
+"""What daemons train on in a benchmark."""
+
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
 END_TIMEOUT_S = 1.0
@@ -288,15 +291,29 @@ def shipped_study(dataset: str) -> Path:
 
 def run_demo_data(*arguments: str | Path) -> Record:
     """Run the command of the worker that splits and measures data; relay its error in the class of its exit code."""
+    return run_module("fednode.worker.demo_data", *arguments, purpose="prepares the data")
+
+
+def run_module(module: str, *arguments: str | Path, purpose: str) -> Record:
+    """Return what a module prints as JSON in a process of its own; relay its error in the class of its exit code."""
     done = subprocess.run(
-        [sys.executable, "-m", "fednode.worker.demo_data", *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, env=clean_environment(), check=False,
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        text = lines[-1] if lines else f"the process that prepares the data ended with code {done.returncode}"
+        text = lines[-1] if lines else f"the process that {purpose} ended with code {done.returncode}"
         raise error_of(text, done.returncode)
     return as_record(json.loads(done.stdout))
+
+
+def bench_federation(folder: Path, members: int, say: Callable[[str], None]) -> LocalFederation:
+    """Return a federation of hospitals that share out the data set benchmarks train on; nothing is started."""
+    say("splitting the data and making keys")
+    found = run_demo_data(
+        "split", "--dataset", BENCH_DATASET, "--members", str(members), "--seed", "1", "--out", folder / "data"
+    )
+    return found_federation(folder, "bench", [Path(path) for path in found["members"]], [])
 
 
 @contextlib.contextmanager

@@ -10,21 +10,15 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-from fednode.kernels.library import COUNT, LIBRARY
+from fednode.kernels.library import COUNT, bind
 
 POINT_BYTES: Final = 32
 MAX_INDEX: Final = 2**32 - 1
 
-_are_commitments = LIBRARY.fednode_are_commitments
-_are_commitments.restype = ctypes.c_int
-_are_commitments.argtypes = [ctypes.c_char_p, COUNT]
-_evaluate = LIBRARY.fednode_evaluate_commitments
-_evaluate.restype = ctypes.c_int
-_evaluate.argtypes = [ctypes.c_char_p, ctypes.c_char_p, COUNT, ctypes.c_uint32]
-
-_base_less = LIBRARY.fednode_base_less
-_base_less.restype = ctypes.c_int
-_base_less.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p]
+_BYTES, _INT = ctypes.c_char_p, ctypes.c_int
+_are_commitments = bind("fednode_are_commitments", _BYTES, COUNT, result=_INT)
+_evaluate = bind("fednode_evaluate_commitments", _BYTES, _BYTES, COUNT, ctypes.c_uint32, result=_INT)
+_base_less = bind("fednode_base_less", _BYTES, _BYTES, _BYTES, _BYTES, result=_INT)
 
 
 def are_commitments(points: bytes) -> bool:

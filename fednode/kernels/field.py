@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.kernels.library import COUNT, LIBRARY, array
+from fednode.kernels.library import COUNT, array, bind
 
 Elements = NDArray[np.uint64]
 MAX_POINTS: Final = 256
@@ -23,10 +23,7 @@ _READ, _WRITE, _WORD = array("<u8"), array("<u8", writable=True), ctypes.c_uint6
 
 
 def _kernel(name: str, *arguments: Any) -> Any:
-    function = getattr(LIBRARY, f"fednode_field_{name}")
-    function.restype = None
-    function.argtypes = [_WRITE, *arguments]
-    return function
+    return bind(f"fednode_field_{name}", _WRITE, *arguments)
 
 
 _add, _subtract, _multiply = (_kernel(name, _READ, _READ, COUNT, COUNT) for name in ("add", "subtract", "multiply"))
@@ -34,9 +31,9 @@ _powers = _kernel("powers", _WORD, _WORD, COUNT)
 _dot = _kernel("dot", _READ, _READ, COUNT, COUNT)
 _combine = _kernel("combine", _READ, _READ, COUNT, COUNT, COUNT)
 _transform = _kernel("transform", _READ, _READ, COUNT, ctypes.c_uint)
-_decode = LIBRARY.fednode_field_decode
-_decode.restype = ctypes.c_int
-_decode.argtypes = [array("|b1", writable=True), _READ, _READ, COUNT, COUNT, COUNT]
+_decode = bind(
+    "fednode_field_decode", array("|b1", writable=True), _READ, _READ, COUNT, COUNT, COUNT, result=ctypes.c_int
+)
 
 
 def add(a: Elements, b: Elements) -> Elements:

@@ -250,11 +250,6 @@ class Exchange:
         """Give this member's masked vector, whose root the ledger holds, to owners from now on."""
         self._masked = masked
 
-    @property
-    def is_offering(self) -> bool:
-        """Whether `offer` was called."""
-        return self._masked is not None
-
     def is_asked_again(self, view: SumView, ref: ChunkRef) -> bool:
         """Whether a request is for this member's masked vector, which it has to make again first."""
         is_mine = ref.lane == Lane.MASKED and ref.dealer == self._params.me and ref.attempt == self._attempt
