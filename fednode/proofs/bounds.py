@@ -21,6 +21,12 @@ FOLD_ROWS: Final = 4
 ANSWER_BYTES: Final = 1072
 """A holder's answer about one dealer's proof: 134 elements of 8 bytes."""
 
+HELD_BYTES: Final = 8 * (OUTPUTS + 1 + 2)
+"""What a holder keeps of a dealer: its share of the sketch and the weight, and a blind for each repetition."""
+
+CONFIRM_BYTES: Final = 16
+"""A holder's answer about what it keeps of one dealer: an element of 8 bytes for each repetition."""
+
 DEALERS_A_PART: Final = 30
 """Dealers whose answers travel in one message."""
 

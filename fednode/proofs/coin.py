@@ -111,3 +111,13 @@ def draw_query_seed(
     place = (context.chain_id, context.study, context.round, context.attempt)
     bodies = tuple((member, *posted[member]) for member in sorted(posted))
     return tagged_hash(Domain.ROUND, b"query", pack((PROTOCOL_VERSION, *place, coin, freeze_block, bodies)))
+
+
+def draw_confirm_seed(context: SumContext, query_seed: bytes, boxes: Mapping[tuple[int, int], bytes]) -> Hash:
+    """Return what the confirm challenges are drawn from: fixed by all shares that were dealt again.
+
+    `boxes` maps (dealer, holder) to the box. Whoever deals last can only choose by dealing something else.
+    """
+    place = (context.chain_id, context.study, context.round, context.attempt)
+    dealt = tuple((dealer, holder, boxes[dealer, holder]) for dealer, holder in sorted(boxes))
+    return tagged_hash(Domain.ROUND, b"confirm", pack((PROTOCOL_VERSION, *place, query_seed, dealt)))

@@ -68,14 +68,24 @@ class Statement:
         return 1 << self.calls.bit_length()
 
     @property
+    def repetitions(self) -> int:
+        """Independent repetitions of the proof."""
+        return REPETITIONS
+
+    @property
     def part_length(self) -> int:
-        """Elements of one repetition's proof: wire seeds, the coefficients of p and a blinding value."""
-        return 2 * PAIRS + 2 * self.size - 1 + 1
+        """Elements of one repetition's proof: wire seeds, the coefficients of p, a blind and a confirm blind."""
+        return 2 * PAIRS + 2 * self.size - 1 + 2
 
     @property
     def proof_length(self) -> int:
         """Elements of a proof."""
-        return REPETITIONS * self.part_length
+        return self.repetitions * self.part_length
+
+    @property
+    def held_length(self) -> int:
+        """Elements of what a holder keeps of a dealer: see `held_of`."""
+        return self.entries + 1 + self.repetitions
 
 
 def norm_statement(length: int, max_weight: int, lanes: int = 0, scale: int = SCALE) -> Statement:
@@ -253,9 +263,10 @@ def prove(statement: Statement, bits: FieldVector, joint: tuple[int, ...], entro
     """Return the proof to share, (proof_length,). It is as secret as the bits."""
     parts = []
     for left, right in _pairs_of(statement, bits, joint):
-        drawn = field.expand(entropy.random_bytes(16), 2 * PAIRS + 1)
-        wires = wires_of(inputs_of(left, right, drawn[:-1]), statement.size)
-        parts += [drawn[:-1], gadget_polynomial(wires), drawn[-1:]]
+        drawn = field.expand(entropy.random_bytes(16), 2 * PAIRS + 2)
+        seeds, blinds = drawn[: 2 * PAIRS], drawn[2 * PAIRS :]
+        wires = wires_of(inputs_of(left, right, seeds), statement.size)
+        parts += [seeds, gadget_polynomial(wires), blinds]
     return np.concatenate(parts)
 
 
@@ -266,9 +277,9 @@ def query(
     if bits.size != statement.length or proof.size != statement.proof_length:
         raise ValueError("the shares do not belong to the statement")
     dealt, rest, answer = np.concatenate([bits, proof]), _rest_of(statement, bits), []
-    parts, pairs = proof.reshape(REPETITIONS, -1), _pairs_of(statement, bits, joint)
+    parts, pairs = proof.reshape(statement.repetitions, -1), _pairs_of(statement, bits, joint)
     for part, (left, right), point, factor in zip(parts, pairs, challenges.points, challenges.factors, strict=True):
-        seeds, coefficients, blind = part[: 2 * PAIRS], part[2 * PAIRS : -1], part[-1:]
+        seeds, coefficients, blind = part[: 2 * PAIRS], part[2 * PAIRS : -2], part[-2:-1]
         at_point, value, total = query_gadget(inputs_of(left, right, seeds), coefficients, statement.size, point)
         mixed = field.dot(dealt, _powers_of(factor, dealt.size)).reshape(1)
         answer += [at_point, value, field.add(total, rest), field.add(mixed, blind)]
@@ -292,3 +303,30 @@ def is_valid(part: FieldVector) -> bool:
     """Whether one repetition's decoded answer holds: p is the product of its wires and the equation gives zero."""
     product = field.dot(part[:PAIRS], part[PAIRS : 2 * PAIRS])
     return int(product) == int(part[2 * PAIRS]) and not part[2 * PAIRS + 1]
+
+
+# --- what a holder keeps, and whether it is what was proven ---------------------------------------------------------
+
+def held_of(statement: Statement, bits: FieldVector, proof: FieldVector) -> FieldVector:
+    """Return (held_length,): what a holder keeps of its two shares, or the dealer's own from what it shared.
+
+    The part to be opened (`opening_of` one dealer), then one confirm blind for each repetition.
+    """
+    blinds = proof.reshape(statement.repetitions, -1)[:, -1]
+    return np.concatenate([opening_of(statement, bits, 1), blinds])
+
+
+def draw_confirm(seed: bytes, repetitions: int = REPETITIONS) -> tuple[int, ...]:
+    """Return the challenges of the confirm query from 32 bytes fixed after everything that is held."""
+    return _draw(seed, "confirm", repetitions)
+
+
+def confirm(held: FieldVector, challenges: tuple[int, ...]) -> FieldVector:
+    """Return (len(challenges),): for each rho the sum of rho^(k+1) held_k over the part to be opened, and its blind.
+
+    Linear, so a holder's answer is a share of the dealer's, and the blinds hide it: for one query in an attempt. Two
+    vectors give the same answer with chance (held_length / p) a challenge, if they were fixed before it.
+    """
+    opened, blinds = held[: -len(challenges)], held[-len(challenges) :]
+    mixed = [field.dot(opened, field.powers(rho, opened.size, rho)).reshape(1) for rho in challenges]
+    return field.add(np.concatenate(mixed), blinds)

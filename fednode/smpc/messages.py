@@ -33,12 +33,15 @@ from fednode.smpc.posts import (
     AnswerMessage,
     CoinMessage,
     CommitMessage,
+    ConfirmMessage,
     DigestMessage,
+    ExposeMessage,
     KeysMessage,
     Message,
     Phase,
     ProofMessage,
     RecheckMessage,
+    RedealMessage,
     RevealMessage,
     RosterMessage,
     ShareRootMessage,
@@ -51,9 +54,9 @@ from fednode.smpc.posts import (
 
 __all__ = [  # names of `posts` that are used from here too
     "MIN_INCLUDED", "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
-    "CommitMessage", "DigestMessage", "KeysMessage", "Message", "Phase", "ProofMessage", "RecheckMessage",
-    "RevealMessage", "RosterMessage", "ShareRootMessage", "SumAckMessage", "SumOk", "SumParams", "compute_list_digest",
-    "key_proof_context",
+    "CommitMessage", "ConfirmMessage", "DigestMessage", "ExposeMessage", "KeysMessage", "Message", "Phase",
+    "ProofMessage", "RecheckMessage", "RedealMessage", "RevealMessage", "RosterMessage", "ShareRootMessage",
+    "SumAckMessage", "SumOk", "SumParams", "compute_list_digest", "key_proof_context",
 ]
 
 # --- the ledger's view -----------------------------------------------------------------------------------------
@@ -84,6 +87,10 @@ class SumView:
     those revealed, `coin` follows from them when COIN closes; `query_seed` is fixed when SHARE closes;
     `proof_parts[m]` are the parts m has posted in PROOF; `sum_sketch` (256 integers) and `sum_weight` are decoded from
     the openings when REVEAL closes (`sum_weight` with public weights is the sum of those committed).
+
+    Disputes, from the end of PROOF: `disputes` are pairs (dealer, holder), ascending, of shares that are to be dealt
+    again; `redealt` the boxes posted; `confirm_seed` is fixed when REDEAL closes; `confirmed` are those that posted in
+    CONFIRM; `unconfirmed` the disputes whose holder posted and is off; `exposed` those of which it showed the box.
     """
 
     attempt: int
@@ -120,6 +127,12 @@ class SumView:
     proof_parts: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
     sum_sketch: tuple[int, ...] | None = None
     sum_weight: int | None = None
+    disputes: tuple[tuple[MemberId, MemberId], ...] = ()
+    redealt: Mapping[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
+    confirm_seed: bytes | None = None
+    confirmed: tuple[MemberId, ...] = ()
+    unconfirmed: tuple[tuple[MemberId, MemberId], ...] = ()
+    exposed: tuple[tuple[MemberId, MemberId], ...] = ()
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------

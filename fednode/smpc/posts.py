@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Annotated, Final
 
-from fednode.codec import pack
+from fednode.codec import Later, pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, fault_bound
 from fednode.proofs.context import SumContext
@@ -40,6 +40,9 @@ class Phase(IntEnum):
     SHARE = 12
     PROOF = 13
     RECHECK = 14
+    REDEAL = 15
+    CONFIRM = 16
+    EXPOSE = 17
 
     @property
     def order(self) -> int:
@@ -51,7 +54,8 @@ _ORDER: Final = {
     phase: place
     for place, phase in enumerate((
         Phase.KEYS, Phase.ACK, Phase.ANSWER, Phase.COMMIT, Phase.ROSTER, Phase.DIGEST, Phase.SUMACK, Phase.COIN,
-        Phase.SHARE, Phase.PROOF, Phase.RECHECK, Phase.REVEAL, Phase.REVEAL2, Phase.RESULT,
+        Phase.SHARE, Phase.PROOF, Phase.RECHECK, Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL,
+        Phase.REVEAL2, Phase.RESULT,
     ))
 }
 
@@ -99,13 +103,18 @@ class SumParams:
 
 @dataclass(frozen=True, slots=True)
 class KeysMessage:
-    """Feldman commitments to a (pair masks) and b (self mask), and every holder's two shares sealed to it."""
+    """Feldman commitments to a (pair masks) and b (self mask), and every holder's two shares sealed to it.
+
+    Under rule 2 also the dispute point, c times the base point, of a scalar c that only this member knows.
+    """
 
     a_points: tuple[bytes, ...]
     b_points: tuple[bytes, ...]
     a_proof: bytes
     b_proof: bytes
     sealed: tuple[tuple[MemberId, bytes], ...]
+    c_point: Annotated[bytes | None, Later()] = None
+    c_proof: Annotated[bytes | None, Later()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +222,40 @@ class RecheckMessage:
     withheld: tuple[MemberId, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RedealMessage:
+    """What `holder`, which disputes its share, is to hold of this dealer, hidden from the others (`proofs.redeal`)."""
+
+    holder: MemberId
+    box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmMessage:
+    """Answers to the confirm query about the disputed dealers, ascending, joined: 8 bytes a repetition; 0xff throughout
+    for one of which this member holds nothing."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExposeMessage:
+    """The point with which everybody can open the box `dealer` redealt to this member, and a proof that it is."""
+
+    dealer: MemberId
+    shared: bytes
+    proof: bytes
+
+
 Message = (
     KeysMessage | AckMessage | AnswerMessage | CommitMessage | RosterMessage | DigestMessage | SumAckMessage
-    | RevealMessage | CoinMessage | ShareRootMessage | ProofMessage | RecheckMessage
+    | RevealMessage | CoinMessage | ShareRootMessage | ProofMessage | RecheckMessage | RedealMessage | ConfirmMessage
+    | ExposeMessage
 )
 
 
 def key_proof_context(params: SumParams, attempt: int, member: MemberId, which: str) -> bytes:
-    """Return the context of the proof that `member` knows its scalar `which` ("a" or "b")."""
+    """Return the context of the proof that `member` knows its scalar `which` ("a", "b" or "c")."""
     return pack(("fednode-keys", params.chain_id, params.study, params.round, attempt, member, which))
 
 
