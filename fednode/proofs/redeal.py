@@ -3,8 +3,8 @@
 Security assumption: Diffie-Hellman in the prime-order group is hard; every member's dispute key of the attempt was
 drawn by itself (it proved that it knows the scalar) and serves nothing else. The key of a box follows from the common
 point of dealer and holder and from the place of both, so a dealer hides one vector under it: what it dealt in this
-attempt. A box has no tag: it lies on the ledger under its dealer's name, and what it says is held against the proven shares. Who
-shows the point, with a proof that it is the right one (`crypto.prove_equal_logs`), lets everybody open the box.
+attempt. A box has no tag: it lies on the ledger under its dealer's name, and what it says is held against the proven
+shares. Who shows the point, with a proof that it is the right one (`equal_logs`), lets everybody open the box.
 """
 
 from __future__ import annotations
