@@ -15,7 +15,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
+from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.proofs.bounds import MAX_LANES, MAX_LENGTH, OPENING_BYTES
 
@@ -181,7 +181,7 @@ class Keys:
     """Feldman commitments of the scalars a and b, proofs that the dealer knows them, and every holder's sealed shares.
 
     `a_points[0]` is the key point A = a G, `b_points[0]` the key point B; `sealed` lists every member expected in
-    this attempt except the dealer, ascending.
+    this attempt except the dealer, ascending. `c_point` = c G is the dispute key of sum rule 2, proven like the others.
     """
 
     study: Bytes32
@@ -194,9 +194,13 @@ class Keys:
     sealed: Annotated[
         tuple[tuple[Member, Annotated[bytes, Size(1, MAX_SEALED_BYTES)]], ...], Size(0, MAX_TERM_SHARES)
     ]
+    c_point: Annotated[Bytes32 | None, Later()] = None
+    c_proof: Annotated[Bytes64 | None, Later()] = None
 
     def __post_init__(self) -> None:
         _check_ascending([holder for holder, _ in self.sealed], "holders")
+        if (self.c_point is None) != (self.c_proof is None):
+            raise ValueError("a dispute key comes with its proof")
 
 
 @tagged(12)
@@ -387,5 +391,6 @@ class Memo:
 
 Body = (
     StudyCreate | StudyVote | StudyPause | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck
-    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Verdict | Memo | MembershipBody
+    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose | Verdict | Memo
+    | MembershipBody
 )

@@ -1,4 +1,5 @@
-"""The bodies of sum rule 2: the coin, the sketches of the masked vectors, and answers to the proofs."""
+"""The bodies of sum rule 2: the coin, the sketches of the masked vectors, answers to the proofs, and what settles
+disputes about shares."""
 
 from __future__ import annotations
 
@@ -8,12 +9,18 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, Bytes32, Range, Size, tagged
+from fednode.codec import U8, U16, U32, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ids import MemberId
-from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, SKETCH_BYTES
+from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, OPENING_BYTES, SKETCH_BYTES
 
 MAX_FOUND = 256
 """Chunks or members one message names: there are no more of either."""
+
+MAX_HELD_BYTES = OPENING_BYTES + 64
+"""What a holder keeps of a dealer: its share of the sketch and the weight, and a blind for each repetition."""
+
+MAX_CONFIRM_BYTES = 64 * MAX_FOUND
+"""An element for each repetition and disputed dealer."""
 
 _Member = Annotated[MemberId, Range(1, 2**16 - 1)]
 
@@ -88,6 +95,45 @@ class Recheck:
         _check_ascending([chunk for chunk, _ in self.chunks], "chunks")
         _check_ascending([dealer for dealer, _ in self.sketches], "dealers")
         _check_ascending(self.withheld, "members")
+
+
+@tagged(26)
+@dataclass(frozen=True, slots=True)
+class Redeal:
+    """A dealer deals `holder` once more what it says that it did not get: field elements of 8 bytes, encrypted with a
+    key that follows from both members' dispute keys."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    holder: _Member
+    box: Annotated[bytes, Size(1, MAX_HELD_BYTES)]
+
+
+@tagged(27)
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """A member's answer to one more query of its shares of each disputed dealer, ascending: an element of 8 bytes per
+    repetition. Bytes that are no elements stand for "I hold no right share of this dealer"."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    data: Annotated[bytes, Size(8, MAX_CONFIRM_BYTES)]
+
+
+@tagged(28)
+@dataclass(frozen=True, slots=True)
+class Expose:
+    """The sender opens a box that was dealt again to it and is wrong: `shared` is its dispute scalar times the dealer's
+    point, with a proof that it is."""
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    dealer: _Member
+    shared: Bytes32
+    proof: Bytes64
 
 
 def _check_ascending(values: Sequence[int], what: str) -> None:

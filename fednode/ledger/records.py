@@ -28,7 +28,8 @@ Share = tuple[Member, Bytes32]
 class Phase(IntEnum):
     """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt.
 
-    The numbers say nothing about the order: under sum rule 2 COIN, SHARE, PROOF and at times RECHECK follow SUMACK."""
+    The numbers say nothing about the order: under sum rule 2 COIN, SHARE, PROOF follow SUMACK, and at times
+    RECHECK, or REDEAL, CONFIRM and EXPOSE."""
 
     JOIN = 0
     KEYS = 1
@@ -45,6 +46,9 @@ class Phase(IntEnum):
     SHARE = 12
     PROOF = 13
     RECHECK = 14
+    REDEAL = 15
+    CONFIRM = 16
+    EXPOSE = 17
 
 
 class RoundKind(IntEnum):

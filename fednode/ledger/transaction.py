@@ -43,14 +43,14 @@ from fednode.ledger.bodies import (
     compute_list_digest,
     compute_study_id,
 )
-from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot, SumCheck
+from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, SumCheck
 from fednode.ledger.member_bodies import MemberReport
 
 __all__ = [
-    "Acknowledge", "Answer", "Body", "Coin", "Commit", "Digest", "Expire", "Keys", "Member", "Metrics", "Outcome",
-    "Proof", "ProofTerms", "Ready", "Recheck", "Result", "Reveal", "Roster", "ShareRoot", "StudyAction", "StudyCreate",
-    "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck", "Verdict", "Weights", "compute_list_digest",
-    "compute_study_id",
+    "Acknowledge", "Answer", "Body", "Coin", "Commit", "Confirm", "Digest", "Expire", "Expose", "Keys", "Member",
+    "Metrics", "Outcome", "Proof", "ProofTerms", "Ready", "Recheck", "Redeal", "Result", "Reveal", "Roster", "ShareRoot",
+    "StudyAction", "StudyCreate", "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck", "Verdict", "Weights",
+    "compute_list_digest", "compute_study_id",
     "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
     "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "find_sign_key",
     "sign_transaction", "verify_transaction",

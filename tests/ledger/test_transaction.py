@@ -11,6 +11,7 @@ from fednode.crypto import Domain, Ed25519Signer, Secret, is_signature_valid, sh
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import MAX_SPEC_BYTES, Memo
+from fednode.ledger.check_bodies import MAX_CONFIRM_BYTES, MAX_HELD_BYTES
 from tests.ledger.world import TERMS
 
 CHAIN, OTHER_CHAIN = bytes(32), bytes([1]) * 32
@@ -40,6 +41,10 @@ BODIES: list[tx.Body] = [
     tx.Proof(S, 1, 0, 0, tx.SumCheck.RIGHT, bytes(1072)),
     tx.Recheck(S, 1, 0, ((0, H), (3, H)), ((MemberId(2), H),), (MemberId(1), MemberId(4))),
     tx.Recheck(S, 1, 0),
+    tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), ((MemberId(2), b"box"),), H, bytes(64)),
+    tx.Redeal(S, 1, 0, MemberId(2), bytes(2072)),
+    tx.Confirm(S, 1, 0, bytes(16)),
+    tx.Expose(S, 1, 0, MemberId(2), H, bytes(64)),
     tx.StudyVote(S, tx.StudyAction.READMIT),
     tx.Verdict(S, 1, 0, b"verdict"),
     Memo("ethics vote 17/2026"),
@@ -98,11 +103,13 @@ def test_too_large_a_transaction_is_refused_at_both_ends() -> None:
     "body",
     [
         tx.Keys(S, 1, 0, (H,) * 100, (H,) * 100, bytes(64), bytes(64),
-                tuple((MemberId(65_000 + m), bytes(160)) for m in range(256))),
+                tuple((MemberId(65_000 + m), bytes(160)) for m in range(256)), H, bytes(64)),
         tx.Roster(S, 1, 0, 0, tuple((60_000 + n, MemberId(65_000)) for n in range(5000))),
         tx.Reveal(S, 1, 0, H, *[tuple((MemberId(65_000 + m), H) for m in range(256))] * 2),
         tx.Answer(S, 1, 0, tuple((MemberId(65_000 + m), H, H) for m in range(256))),
         tx.Proof(S, 1, 0, 0, tx.SumCheck.RIGHT, bytes(1072)),
+        tx.Redeal(S, 1, 0, MemberId(65_000), bytes(MAX_HELD_BYTES)),
+        tx.Confirm(S, 1, 0, bytes(MAX_CONFIRM_BYTES)),
     ],
     ids=lambda body: type(body).__name__,
 )
@@ -126,6 +133,8 @@ def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: tx.Body) -> Non
         lambda: tx.Result(S, 1, 0, tx.Outcome.OK, "but", H, H, 3),
         lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, H, 0),
         lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, bytes(32), 3),
+        lambda: tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), (), H),
+        lambda: tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), (), None, bytes(64)),
         lambda: tx.Metrics(5, 6, 0),
         lambda: tx.StudyPause(S, "red\x1b[31m"),
         lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "two\nlines", H, bytes(32), 0),
