@@ -125,7 +125,7 @@ def spoil_boxes(holders: set[int], *, is_opening: bool = True) -> Boxes:
     """Some holders are dealt other elements (or nothing a box could hold)."""
 
     def change(boxes: dict[int, bytes]) -> dict[int, bytes]:
-        for holder in holders:
+        for holder in holders & set(boxes):
             size = len(boxes[holder])
             boxes[holder] = bytes(size - 8) + b"\x05" + bytes(7) if is_opening else b"\xff" * size
         return boxes

@@ -94,7 +94,7 @@ class DisputePhases:
         checked, n = self.a.checked, len(self.params.members)
         if len(checked.told) < self.t:
             return self._void("too few answers")
-        undecided = set()
+        undecided, blamed = set(), set()
         for place, dealer in enumerate(self._disputed()):
             size = 8 * REPETITIONS
             said = {j: np.frombuffer(data[place * size :][:size], f.FIELD) for j, data in checked.told.items()}
@@ -102,11 +102,11 @@ class DisputePhases:
             decoded = shares.decode(proven, shares.sharing_degree(n), n - self.f, n)
             if decoded is None:
                 undecided.add(MemberId(dealer))
+                blamed |= {MemberId(dealer)} if len(proven) >= self.t else set()  # or who carried it is silent
                 continue
-            checked.true[dealer] = shares.Decoded(decoded.value, decoded.members)
             self._hold_against(dealer, said, {j: proven[j] for j in decoded.members})
         if undecided:
-            self.barred |= undecided
+            self.barred |= blamed
             return self._void(f"not confirmed: {sorted(undecided)}")
         checked.off.sort()
         if checked.off:
