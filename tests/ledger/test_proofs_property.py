@@ -167,14 +167,38 @@ class ProvenScript(Script):
         return {member for member in self.was_absent if member not in self.liars | self.slow}
 
 
+@dataclass
+class DisputeScript(ProvenScript):
+    """Liars behave until the proofs, so that every attempt comes to what they deal, dispute, confirm and expose."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        world = self.world
+        assert isinstance(world, ProvenWorld)
+        scripts = (world.wrong_shares, world.kept_chunks, world.kept_sums, world.liars, world.spoilers, world.sketchers)
+        for script in (*scripts, world.kept_back, world.sum_check, world.cut_off, world.garbled):
+            script.clear()
+        for liar in self.liars:
+            for other in self.random.sample(world.members, fault_bound(self.size)):
+                self.random.choice([world.cut_off, world.garbled]).add((liar, int(other)))
+            for other in self.random.sample(world.members, self.random.randint(0, fault_bound(self.size))):
+                world.garbled.add((int(other), liar))
+
+    def lie(self, member: int) -> tx.Body | None:
+        late = (Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL)
+        if self.world.is_round_open and self.world.phase.kind in late:
+            return super().lie(member)
+        return self.world.owed(member)
+
+
 @st.composite
-def scripts(draw: st.DrawFn, is_bounded: bool) -> ProvenScript:
+def scripts(draw: st.DrawFn, is_bounded: bool, kind: type[ProvenScript] = ProvenScript) -> ProvenScript:
     size = draw(st.sampled_from([3, 4, 4, 5, 7]))
     most = fault_bound(size) if is_bounded else size
     liars = draw(people(size, most))
     slow = draw(people(size, most - len(liars)))
     seed, rounds = draw(st.integers(0, 2**32)), draw(st.integers(1, 2))
-    return ProvenScript(seed, size, liars, slow - liars, rounds, is_bounded=is_bounded)
+    return kind(seed, size, liars, slow - liars, rounds, is_bounded=is_bounded)
 
 
 def run_bounded(script: ProvenScript) -> None:
@@ -185,6 +209,12 @@ def run_bounded(script: ProvenScript) -> None:
 @given(scripts(is_bounded=True))
 @settings(max_examples=6)
 def test_an_honest_member_is_never_faulty(script: ProvenScript) -> None:
+    run_bounded(script)
+
+
+@given(scripts(is_bounded=True, kind=DisputeScript))
+@settings(max_examples=6)
+def test_who_dealt_rightly_is_never_exposed_and_all_honest_open(script: ProvenScript) -> None:
     run_bounded(script)
 
 
@@ -199,6 +229,20 @@ def test_whatever_members_do_no_rule_is_broken(script: ProvenScript) -> None:
 @settings(max_examples=120)
 def test_an_honest_member_is_never_faulty_at_length(script: ProvenScript) -> None:
     run_bounded(script)
+
+
+@pytest.mark.slow
+@given(scripts(is_bounded=True, kind=DisputeScript))
+@settings(max_examples=120)
+def test_who_dealt_rightly_is_never_exposed_and_all_honest_open_at_length(script: ProvenScript) -> None:
+    run_bounded(script)
+
+
+@pytest.mark.slow
+@given(scripts(is_bounded=False, kind=DisputeScript))
+@settings(max_examples=60)
+def test_whatever_members_do_in_disputes_no_rule_is_broken_at_length(script: ProvenScript) -> None:
+    script.play()
 
 
 @pytest.mark.slow
