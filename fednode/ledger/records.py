@@ -26,7 +26,7 @@ Share = tuple[Member, Bytes32]
 
 
 class Phase(IntEnum):
-    """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt. The numbers are no
+    """Phases of a study's round clock; JOIN precedes a round, the others are steps of one attempt. The numbers are no
     order: under sum rule 2 COIN, SHARE, PROOF follow SUMACK, and at times RECHECK, or REDEAL, CONFIRM and EXPOSE."""
 
     JOIN = 0
