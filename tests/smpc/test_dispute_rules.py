@@ -32,6 +32,7 @@ from tests.smpc.test_bound_rules import is_silent, restored, session_of, show, s
 from tests.smpc.test_disputes import WRONG_BOXES, chain, keep_back, noise_about, redeal
 
 DEALER, LIAR, HOLDER = MemberId(1), MemberId(2), MemberId(3)
+pytestmark = pytest.mark.slow
 
 
 @cache
