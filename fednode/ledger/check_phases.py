@@ -123,8 +123,8 @@ def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
     attempt = record.attempt
     place = (record.study, record.number, attempt.number)
     judged: dict[MemberId, Judged] = {}
-    for part in range(count_parts(attempt)):
-        dealers = dealers_of_part(attempt, part)
+    for part in range(count_parts(record)):
+        dealers = dealers_of_part(record, part)
         bodies = [
             (member, get_answers(source, *place, member, part))
             for member, _, parts in checks_of(attempt).answered if part in parts

@@ -167,7 +167,7 @@ class StudyMachine:
         spec, number = place.spec, ledger_round.number
         params = current.params = sm.SumParams(
             place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
-            terms_from_spec(spec).sum_rule, spec.weights == "public", partial(statement_for, spec, kind),
+            terms_from_spec(spec).sum_rule, spec.weights == "public", partial(statement_for, spec, kind, len(ledger_round.members)),
         )
         if (place.me, place.seal_key) not in ledger_round.seal_keys:
             text = f"round {number} was opened for an earlier seal key of this hospital, which sits it out"

@@ -19,14 +19,12 @@ from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, OUTPUTS
+from fednode.proofs.bounds import OUTPUTS, strength_of
 from fednode.proofs.coin import Chain, restore_chain
 from fednode.proofs.shares import sharing_degree
 from tests.ledger.world import TERMS, World, seed_of
 
 LINKS = 40
-ANSWER = ANSWER_BYTES // f.ELEMENT_BYTES
-NOTHING = b"\xff" * ANSWER_BYTES
 PROVEN = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=127,
     start_after_ms=TERMS.start_after_ms, train_timeout_ms=TERMS.train_timeout_ms,
@@ -106,21 +104,22 @@ class ProvenWorld(World):
         return tx.ShareRoot(*self.place(), sketch, seed_of("bits", member), seed_of("proof", member))
 
     def answer_to(self, dealer: int, holder: int) -> bytes:
+        size_bytes = strength_of(self.size).answer_bytes
         if (dealer, holder) in self.cut_off:
-            return NOTHING
+            return b"\xff" * size_bytes
         if (dealer, holder) in self.garbled:
-            return f.to_bytes(f.expand(seed_of("garbled", dealer, holder)[:16], ANSWER))
-        told = np.zeros(ANSWER, f.FIELD)
+            return f.to_bytes(f.expand(seed_of("garbled", dealer, holder)[:16], size_bytes // f.ELEMENT_BYTES))
+        told = np.zeros(size_bytes // f.ELEMENT_BYTES, f.FIELD)
         if dealer in self.liars:
             told[-2] = 1  # the equation does not give zero
         degree = sharing_degree(self.size)
         return f.to_bytes(shares_of(told, degree, holder, "answer", self.place(), dealer))
 
     def proofs(self, member: int) -> list[tx.Proof]:
-        included = self.round.attempt.included
+        included, size = self.round.attempt.included, strength_of(self.size).dealers_a_part
         bodies = []
-        for part, start in enumerate(range(0, len(included), DEALERS_A_PART)):
-            data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + DEALERS_A_PART])
+        for part, start in enumerate(range(0, len(included), size)):
+            data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + size])
             said = self.sum_check.get(member, tx.SumCheck.WRONG if self.is_spoilt() else tx.SumCheck.RIGHT)
             bodies.append(tx.Proof(*self.place(), part, said, data))
         return bodies

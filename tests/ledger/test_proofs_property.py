@@ -17,7 +17,7 @@ from fednode.ledger.verdicts import Verdict, judge, open_sums
 from fednode.proofs import field as f
 from fednode.proofs.bounds import ANSWER_BYTES, OPENING_BYTES, OUTPUTS
 from fednode.proofs.shares import sharing_degree
-from tests.ledger.proven_world import NOTHING, PROVEN, ProvenWorld, chain_of, shares_of
+from tests.ledger.proven_world import PROVEN, ProvenWorld, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
 from tests.ledger.world import World, seed_of
 
@@ -64,7 +64,7 @@ class ProvenScript(Script):
                 return tx.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
             case Phase.PROOF:
                 count = len(world.round.attempt.included) + draw.choice([0, 0, 0, 1])
-                kinds = [NOTHING, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
+                kinds = [b"\xff" * ANSWER_BYTES, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
                 data = b"".join(draw.choice(kinds) for _ in range(count))
                 return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
             case Phase.RECHECK:

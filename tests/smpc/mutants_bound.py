@@ -127,7 +127,7 @@ BOUND_MUTANTS = [
            "    return tagged_hash(Domain.ROUND, b\"joint\"",
            LIARS + "test_a_proof_for_another_attempt_is_false[ModelLedger]"),
     Mutant("a false statement is accepted by the rules", "ledger/verdicts.py",
-           "is_true = all(norm.is_valid(part) for part in decoded.value.reshape(norm.REPETITIONS, -1))",
+           "is_true = all(norm.is_valid(part) for part in decoded.value.reshape(strength.repetitions, -1))",
            "is_true = True",
            LIARS + "test_a_false_statement_names_its_dealer_and_the_next_attempt_goes_on_without"
            "[too long for its weight-RealLedger]"),

@@ -360,7 +360,7 @@ def blinded(seeds: list[bytes]) -> tuple[int, int]:
 
     Of 67 numbers a repetition 65 say something: 64 wires and the mixed dealing; p is their product, the equation zero.
     """
-    statement = norm.statement_of(37, 0, 7)
+    statement = norm.statement_of(37, 0, 7, members=4)
     part, wires = statement.part_length, 2 * norm.PAIRS
     random = [r * part + k for r in range(norm.REPETITIONS) for k in (*range(wires), part - 1)]
     matrix = functionals(statement, norm.draw_joint(b"\x01" * 32), seeds, random)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
+from fednode.proofs.bounds import MAX_LENGTH, strength_of
 from fednode.smpc.ring import lift, to_ring
 from fednode.smpc.sketch import (
     BUCKETS,
     FOLD_ROWS,
-    MAX_LENGTH,
     OUTPUTS,
     PART_ELEMENTS,
     RingSketch,
@@ -36,9 +36,9 @@ def slow_sign(data: bytes, at: int) -> int:
     return 1 if data[at // 8] >> (at % 8) & 1 else -1
 
 
-def slow_sketch(coin: bytes, values: list[int], is_ring: bool = False) -> list[int]:
-    buckets = [0] * (FOLD_ROWS * BUCKETS)
-    for row in range(FOLD_ROWS):
+def slow_sketch(coin: bytes, values: list[int], is_ring: bool = False, rows: int = FOLD_ROWS) -> list[int]:
+    buckets = [0] * (rows * BUCKETS)
+    for row in range(rows):
         signs = slow_bytes(coin, "signs", row, len(values) // 8 + 1)
         shifts = slow_bytes(coin, "shifts", row, 4 * (len(values) // BUCKETS + 1))
         for at, value in enumerate(values):
