@@ -46,7 +46,7 @@ class Strength:
 
 
 FEW: Final = Strength(4, 28, 2)
-_MANY: Final = ((31, FEW), (127, Strength(8, 29, 3)), (256, Strength(16, 29, 5)))
+_MANY: Final = ((31, FEW), (127, Strength(8, 29, 3)), (256, Strength(12, 29, 5)))
 """For ledgers of up to so many members; there are none of more than 256."""
 
 

@@ -6,8 +6,8 @@ random oracle or a coin would). Proven over F:
     every shared bit is 0 or 1;  u_j = sum 2^l bit_jl - 2^27 (28 bits; above 31 members a further one that
     counts 2^27, and 3 * 2^26 is taken off), w and slack (62 bits) likewise from their bits;
     |u|^2 + slack = kappa2 w^2 + kappa0.
-The bits bound both sides by 2^63 (with 29 bits an entry by 13 * 2^60) < p, so the equation holds over the integers; without them vectors exist whose
-squares add up to anything modulo p. Weights end at W = 2^b - 1.
+The bits bound both sides by 2^63 (with 29 bits an entry by 13 * 2^60) < p, so the equation holds over the integers;
+without them vectors exist whose squares add up to anything modulo p. Weights end at W = 2^b - 1.
 
 One polynomial identity checks all products (Corrigan-Gibbs and Boneh 2017; VDAF section 7.3). With r the joint
 challenge the products are r^(m+1) x_m * (x_m - 1), u_j * u_j and -kappa2 w * w; they are cut into calls of 32. Wire j
@@ -35,7 +35,6 @@ from fednode.proofs import field
 from fednode.proofs.bounds import (
     FEW,
     MAX_LANES,
-    MAX_LENGTH,
     MAX_WEIGHT_BOUND,
     OUTPUTS,
     SCALE,
@@ -120,7 +119,7 @@ def norm_statement(
     """
     if not 1 <= max_weight <= MAX_WEIGHT_BOUND or max_weight & (max_weight + 1):
         raise ValueError("the largest weight of a proof is 2^b - 1, at most 65535")
-    if not 0 <= length <= min(MAX_LENGTH, strength.max_length) or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
+    if not 0 <= length <= strength.max_length or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
         raise ValueError("the vector, its lanes or the scale are outside the range of the proof")
     gain = 36 * OUTPUTS * strength.rows
     kappa2 = -(-gain * scale**2 // (25 * max_weight**2))

@@ -114,7 +114,7 @@ class Unmask:
     """Remove all masks from the masked sum over U. Result: `Unmasked`, `NotOpened`, or `NotBound`.
 
     `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. With a `coin` the sum must have
-    the opened `sketch` (of `rows` folds), as integers. `room`: a vector nobody reads any more, which the sum is written over.
+    the opened `sketch` (of `rows` folds), as integers. `room`: a vector nobody reads any more, which is written over.
     """
 
     context: SumContext

@@ -3,10 +3,11 @@
 Security assumption: the coin was unknown when the vectors were fixed, and AES-128 in counter mode is a pseudo-random
 generator. A is linear over the integers and exact, so A (x + y) = A x + A y, also modulo 2^32.
 
-R independent rows (`bounds.strength_of`; four up to 31 members) fold the vector into 4096 buckets: block m of 4096 coordinates is multiplied by random signs
-and added to the row's buckets, rotated by a shift drawn for that row and block. Without the shifts coordinates 4096
-apart would share a bucket in all rows, and pairs that cancel there would be found by looking for them. A dense
-matrix of signs then takes the R * 4096 buckets to 256 numbers. E |A x|^2 = 256 * R * |x|^2.
+R independent rows (`bounds.strength_of`; four up to 31 members) fold the vector into 4096 buckets: block m of 4096
+coordinates is multiplied by random signs and added to the row's buckets, rotated by a shift drawn for that row and
+block. Without the shifts coordinates 4096 apart would share a bucket in all rows, and pairs that cancel there would be
+found by looking for them. A dense matrix of signs then takes the R * 4096 buckets to 256 numbers.
+E |A x|^2 = 256 * R * |x|^2.
 
 Masked vectors are sketched modulo 2^32 with words instead of signs in the dense matrix: signs would lose 2^31, of
 which every bucket's R multiples cancel. With words any difference that is left in one bucket is missed with 2^-256,

@@ -187,7 +187,7 @@ def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
         if holder in liars:
             lie = draw(st.sampled_from(["nothing", "random", "one word", "the truth", "another dealing"]))
             if lie == "nothing":
-                data = NOTHING
+                data = b"\xff" * ANSWER_BYTES
             elif lie == "random":
                 data = f.to_bytes(f.expand(holder.to_bytes(16, "big"), ANSWER_BYTES // 8))
             elif lie == "one word":
@@ -197,7 +197,7 @@ def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
                 false = f.from_integers([0] * (ANSWER_BYTES // 8 - 2) + [1, 0])
                 data = f.to_bytes(shares_of(false, sharing_degree(size), holder, "dealer"))
         elif holder in late:
-            data = NOTHING
+            data = b"\xff" * ANSWER_BYTES
         answers.append((holder, data))
     return size, tuple(answers), len(late)
 

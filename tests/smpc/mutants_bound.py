@@ -10,6 +10,7 @@ LIARS = "tests/smpc/test_bound_liars.py::"
 PRIVACY = "tests/smpc/test_bound_privacy.py::"
 RECHECK = "tests/smpc/test_recheck.py::"
 NAMED = "tests/ledger/test_rules_recheck.py::"
+ANSWERS = "tests/ledger/test_rules_proofs.py::"
 
 BOUND_MUTANTS = [
     Mutant("coin before everyone has acknowledged", "smpc/checks.py",
@@ -261,6 +262,9 @@ BOUND_MUTANTS = [
     Mutant("masked chunks are shown after the unmasking", "smpc/recheck.py",
            "        if view.is_unmasked:\n", "        if False:\n",
            RECHECK + "test_after_the_unmasking_it_falls_silent_rather_than_show_anything"),
+    Mutant("a third repetition is answered and not looked at", "ledger/verdicts.py",
+           "decoded.value.reshape(strength.repetitions, -1))", "decoded.value.reshape(strength.repetitions, -1)[:2])",
+           ANSWERS + "test_every_repetition_must_hold[32]"),
     Mutant("an owner forgets its chunks before they may be asked for", "smpc/session.py",
            "                return self._offer(view, mine) + self._checks.reveal_link(view)\n",
            "                self._exchange.drop_masked(view)\n"
