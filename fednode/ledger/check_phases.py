@@ -2,10 +2,11 @@
 
 Security assumption: everything the sum depends on (Q, U, the roots, the digests of the masked sum, q acks) is on the
 ledger before the first link of the coin is revealed, and nothing recorded after the links enters the coin. Nothing of
-a sketch in the clear is opened before every dealer of U has proven its own: the end of PROOF is the one Unmask of the
-round. A member is `faulty` only if N - f holders' answers carry a false statement of its: of these at least N - 2 f
-are honest, so it did deal it (what else names a member: `recheck_phase`). Whoever is only late, silent or cut off is
-left out of the next attempt, without blame.
+a sketch in the clear is opened before every dealer of U has proven its own: the one Unmask of the round is at the end
+of PROOF, or of what settles disputes about shares after it (`redeal_phases`). A member is `faulty` only if N - f
+holders' answers carry a false statement of its: of these at least N - 2 f are honest, so it did deal it (what else
+names a member: `recheck_phase`, `redeal_phases`). Whoever is only late, silent or cut off is left out of the next
+attempt, without blame.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger.bodies import StudyTerms, Weights
 from fednode.ledger.check_bodies import SumCheck
 from fednode.ledger.check_records import ChecksRecord
-from fednode.ledger.check_rules import checks_of, coins_of, count_parts, dealers_of_part, with_checks
-from fednode.ledger.check_state import get_answers, get_share_root
+from fednode.ledger.check_rules import checks_of, coins_of, with_checks
+from fednode.ledger.check_state import get_share_root
 from fednode.ledger.phases import (
     BlockTime,
     Next,
@@ -30,21 +31,17 @@ from fednode.ledger.phases import (
     void_attempt,
 )
 from fednode.ledger.records import Phase, RoundRecord
-from fednode.ledger.state import Source, get_chain
-from fednode.ledger.verdicts import Judged, Verdict, judge_dealers, open_sums
+from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
+from fednode.ledger.redeal_rules import sum_context
+from fednode.ledger.state import Source
+from fednode.ledger.verdicts import Judged, Verdict, open_sums
 from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed
-from fednode.proofs.context import SumContext
 
 NO_COIN = "too few members revealed their link of the coin"
 NOT_SHARED = "a member of the sum did not share its sketch"
-FEW_ANSWERS = "too few right answers to the proofs"
 NOT_PROVEN = "a member of the sum did not prove its update"
 SUM_UNCHECKED = "too few members could check the sum"
 NOT_OPENED = "too few right shares of the summed sketch"
-
-
-def _context(source: Source, record: RoundRecord) -> SumContext:
-    return SumContext(get_chain(source).chain_id, record.study, record.number, record.attempt.number)
 
 
 # --- coin --------------------------------------------------------------------------------------------------------
@@ -65,7 +62,7 @@ def after_coin(source: Source, record: RoundRecord, at: BlockTime, terms: StudyT
     checks = checks_of(record.attempt)
     if len(checks.links) <= record.fault_bound or checks.freeze_block is None:
         return void_attempt(record, at, terms, NO_COIN)
-    coin = draw_coin(_context(source, record), SKETCH_LABEL, Hash(checks.freeze_block), dict(checks.links))
+    coin = draw_coin(sum_context(source, record), SKETCH_LABEL, Hash(checks.freeze_block), dict(checks.links))
     record = with_checks(record, replace(checks, coin=coin))
     return open_phase(record, at, terms, Phase.SHARE, awaited(record, record.attempt.included))
 
@@ -87,7 +84,7 @@ def after_share(source: Source, record: RoundRecord, at: BlockTime, terms: Study
         if body is None:
             raise AssertionError("the roots of a member that shared are on the ledger")
         posted[int(member)] = (body.sketch, body.bits_root, body.proof_root)
-    seed = draw_query_seed(_context(source, record), checks.coin, checks.freeze_block, posted)
+    seed = draw_query_seed(sum_context(source, record), checks.coin, checks.freeze_block, posted)
     record = with_checks(record, replace(checks, query_seed=seed))
     return open_phase(record, at, terms, Phase.PROOF, awaited(record, attempt.present))
 
@@ -100,38 +97,18 @@ def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: Study
     Where f + 1 members say that it is not, an honest one does, and everybody looks who spoiled it.
     """
     record = mark_absent(record, silent_members(record))
-    judged = _judge(source, record)
+    judged = judge_included(source, record)
     refused = [dealer for dealer, found in judged.items() if found.verdict is not Verdict.PROVEN]
     if len(refused) == len(judged):  # then it is the answers that are short, not every dealer
         return void_attempt(_blame(record, judged), at, terms, FEW_ANSWERS)
     if refused:
         return void_attempt(bar(_blame(record, judged), refused), at, terms, NOT_PROVEN)
-    openers = set(record.attempt.present).intersection(*(found.holders for found in judged.values()))
-    if len(openers) < record.threshold:  # the sum could be unmasked and never checked
-        return void_attempt(record, at, terms, FEW_ANSWERS)
     said = [what for _, what, _ in checks_of(record.attempt).answered]
     if said.count(SumCheck.WRONG) > record.fault_bound:
         return open_phase(record, at, terms, Phase.RECHECK, awaited(record, record.attempt.present))
     if said.count(SumCheck.RIGHT) < record.threshold:
         return void_attempt(record, at, terms, SUM_UNCHECKED)
-    record = with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
-    record = replace(record, is_unmasked=True)
-    return open_phase(record, at, terms, Phase.REVEAL, awaited(record, record.attempt.present))
-
-
-def _judge(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
-    attempt = record.attempt
-    place = (record.study, record.number, attempt.number)
-    judged: dict[MemberId, Judged] = {}
-    for part in range(count_parts(record)):
-        dealers = dealers_of_part(record, part)
-        bodies = [
-            (member, get_answers(source, *place, member, part))
-            for member, _, parts in checks_of(attempt).answered if part in parts
-        ]
-        answers = [(member, body.data) for member, body in bodies if body is not None]
-        judged |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
-    return judged
+    return settle_shares(record, at, terms, judged)
 
 
 def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:

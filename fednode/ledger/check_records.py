@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Size
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Member, Members
 from fednode.proofs.bounds import OPENING_BYTES, OUTPUTS
@@ -36,6 +36,29 @@ class Coins:
         return frozenset(head.member for head in self.heads)
 
 
+Pair = tuple[Member, Member]
+"""(dealer, holder)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisputesRecord:
+    """Holders that have not the share of a dealer that was proven, from the end of PROOF on; pairs ascending.
+
+    redealt        what was dealt again (the boxes lie under their own keys); confirm_seed: what the challenges of the
+                   confirm query are drawn from, once all is
+    confirmed      who answered the query
+    unconfirmed    (dealer, holder, the answer that the holder's proven share gives) where the holder gave another one
+    exposed        of these, boxes that their holder has opened to everybody, and that are wrong
+    """
+
+    pairs: tuple[Pair, ...]
+    redealt: tuple[Pair, ...] = ()
+    confirm_seed: Bytes32 | None = None
+    confirmed: Members = ()
+    unconfirmed: tuple[tuple[Member, Member, Annotated[bytes, Size(8, 64)]], ...] = ()
+    exposed: tuple[Pair, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ChecksRecord:
     """What came after the freeze block, in studies with proofs. The long bodies lie under their own keys of the state.
@@ -45,9 +68,11 @@ class ChecksRecord:
     number         which link of every chain makes the coin; links: (member, link)
     shared         posted sketch and roots; query_seed: what the challenges are drawn from, once all of U have
     answered       (member, what it says of the sum, the parts that are in) of every member that answered
-    openers        members whose answers carried the verdict on every dealer of U: whose openings count
+    openers        members whose answers carried the verdict on every dealer of U, or that confirmed what was dealt
+                   again to them: whose openings count
     openings       (member, share of the summed sketch and weight)
     sum_sketch     what they decode to: 256 int64, little endian; sum_weight likewise
+    disputes       about shares, if there are any
     """
 
     freeze_height: U64
@@ -62,3 +87,4 @@ class ChecksRecord:
     openings: tuple[tuple[Member, Annotated[bytes, Size(OPENING_BYTES, OPENING_BYTES)]], ...] = ()
     sum_sketch: Annotated[bytes, Size(8 * OUTPUTS, 8 * OUTPUTS)] | None = None
     sum_weight: U64 | None = None
+    disputes: Annotated[DisputesRecord | None, Later()] = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.check_records import ChecksRecord, Coins
-from fednode.ledger.check_state import proof_key, recheck_key, share_key
+from fednode.ledger.check_state import confirm_key, proof_key, recheck_key, redeal_key, share_key
 from fednode.ledger.opening_checks import is_next_link
 from fednode.ledger.records import AttemptRecord, Phase, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
@@ -110,6 +110,11 @@ def forget_checks(draft: Draft, record: RoundRecord) -> None:
     for member, _, parts in attempt.checks.answered:
         for part in parts:
             draft.write(proof_key(*place, member, part), None)
+    if attempt.checks.disputes is not None:
+        for dealer, holder in attempt.checks.disputes.redealt:
+            draft.write(redeal_key(*place, dealer, holder), None)
+        for member in attempt.checks.disputes.confirmed:
+            draft.write(confirm_key(*place, member), None)
     if record.phase.kind == Phase.RECHECK:
         for member in record.phase.posted:
             draft.write(recheck_key(*place, member), None)

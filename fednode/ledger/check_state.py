@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import MemberId
-from fednode.ledger.check_bodies import Proof, Recheck, ShareRoot
+from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.state import Source, seen_key
 
 
@@ -32,6 +32,30 @@ def recheck_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
     """Key of what a member found when it added up all masked chunks of an attempt itself."""
     place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
     return b"recheck/" + study + place
+
+
+def redeal_key(study: bytes, number: int, attempt: int, dealer: int, holder: int) -> bytes:
+    """Key of what a dealer dealt again to a holder in an attempt."""
+    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + dealer.to_bytes(2, "big")
+    return b"redeal/" + study + place + holder.to_bytes(2, "big")
+
+
+def confirm_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
+    """Key of a member's answers to the confirm query of an attempt."""
+    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+    return b"confirm/" + study + place
+
+
+def get_redeal(
+    source: Source, study: bytes, number: int, attempt: int, dealer: MemberId, holder: MemberId
+) -> Redeal | None:
+    """Return what a dealer dealt again to a holder in an attempt of the running round."""
+    return source.read(redeal_key(study, number, attempt, dealer, holder), Redeal)
+
+
+def get_confirm(source: Source, study: bytes, number: int, attempt: int, member: MemberId) -> Confirm | None:
+    """Return a member's answers to the confirm query of an attempt of the running round."""
+    return source.read(confirm_key(study, number, attempt, member), Confirm)
 
 
 def get_recheck(source: Source, study: bytes, number: int, attempt: int, member: MemberId) -> Recheck | None:

@@ -20,6 +20,7 @@ from fednode.crypto import (
 )
 from fednode.errors import Rejected
 from fednode.proofs.coin import is_link
+from fednode.proofs.equal_logs import are_logs_equal
 
 _REMEMBERED = 2048
 
@@ -50,6 +51,12 @@ def is_opened_share_valid(points: tuple[bytes, ...], holder: int, share: bytes) 
 
 
 @lru_cache(_REMEMBERED)
+def is_shared_point(holder_point: bytes, dealer_point: bytes, shared: bytes, context: bytes, proof: bytes) -> bool:
+    """Whether `shared` is proven to be the holder's scalar times the dealer's point: the key of what was redealt."""
+    return are_logs_equal(holder_point, dealer_point, shared, context, proof)
+
+
+@lru_cache(_REMEMBERED)
 def is_opened_scalar(point: bytes, scalar: bytes) -> bool:
     """Whether `scalar` is canonical and `scalar` * G is `point`."""
     try:
@@ -70,7 +77,7 @@ def is_seal_key_valid(key: bytes) -> bool:
 
 
 def key_proof_context(chain_id: bytes, study: bytes, number: int, attempt: int, member: int, which: str) -> bytes:
-    """Return what a proof for scalar `which` ("a" or "b") is bound to: it fits no other member, round or attempt."""
+    """Return what a proof for scalar `which` ("a", "b" or "c") is bound to: it fits no other member, round, attempt."""
     return pack(("fednode-keys", chain_id, study, number, attempt, member, which))
 
 

@@ -26,10 +26,8 @@ Share = tuple[Member, Bytes32]
 
 
 class Phase(IntEnum):
-    """Phases of a study's round clock; JOIN precedes a round, the others are the steps of one attempt.
-
-    The numbers say nothing about the order: under sum rule 2 COIN, SHARE, PROOF follow SUMACK, and at times
-    RECHECK, or REDEAL, CONFIRM and EXPOSE."""
+    """Phases of a study's round clock; JOIN precedes a round, the others are steps of one attempt. The numbers are no
+    order: under sum rule 2 COIN, SHARE, PROOF follow SUMACK, and at times RECHECK, or REDEAL, CONFIRM and EXPOSE."""
 
     JOIN = 0
     KEYS = 1
@@ -370,11 +368,9 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """What the block says of a closed round.
-
-    Metrics of a training round measure `start_model`; those of a closing round measure the last model, which is
-    then both `start_model` and `model_hash`. After a failed round `model_hash` equals `start_model`. `coin` is that
-    of the last attempt, if it came to one.
+    """What the block says of a closed round. Metrics of a training round measure `start_model`; those of a closing
+    round measure the last model, which is then both `start_model` and `model_hash`. After a failed round `model_hash`
+    equals `start_model`. `coin` is that of the last attempt, if it came to one.
     """
 
     study: Bytes32

@@ -18,6 +18,7 @@ class Refusal(StrEnum):
     BAD_POINT = "bad-point"
     BAD_PROOF = "bad-proof"
     BAD_SEAL_KEY = "bad-seal-key"
+    BOX_SIZE = "box-size"
     COIN_HEAD_MISSING = "coin-head-missing"
     COIN_HEAD_SEEN = "coin-head-seen"
     FEW_MEMBERS_LEFT = "few-members-left"
@@ -71,8 +72,9 @@ _SENTENCES = {
     Refusal.ANSWERS_DIFFER: "the parts of a member's answers say different things of the sum",
     Refusal.BAD_CARD: "the identity card or the signature with it does not prove that its maker holds the keys",
     Refusal.BAD_POINT: "a commitment is no canonical point, or a key point is outside the prime-order group",
-    Refusal.BAD_PROOF: "the proof that the dealer knows its scalar does not hold",
+    Refusal.BAD_PROOF: "the proof that the dealer knows its scalar, or that a box opens like this, does not hold",
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
+    Refusal.BOX_SIZE: "the box has not the size of what a holder keeps of a dealer",
     Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
     Refusal.COIN_HEAD_SEEN: "this member has used this hash chain before and then another",
     Refusal.FEW_MEMBERS_LEFT: "a vote never leaves fewer than four members",
@@ -96,7 +98,7 @@ _SENTENCES = {
     Refusal.OWN_B_NOT_INCLUDED: "a member that is not in the sum must never open its own b",
     Refusal.OWN_B_WRONG: "the opened scalar does not belong to the member's key point",
     Refusal.PHASE_CLOSED: "the message is for a round, attempt, phase or step that is not open",
-    Refusal.POINT_COUNT: "the dealing has not exactly T commitments each for a and b",
+    Refusal.POINT_COUNT: "the dealing has not T commitments each for a and b, or not the dispute key the rule asks for",
     Refusal.POINT_SEEN: "a key point was used before on this chain",
     Refusal.STUDY_EXISTS: "this study is on the ledger already",
     Refusal.STUDY_STATUS: "the study is not at a point of its life where this is possible",
@@ -111,8 +113,10 @@ _SENTENCES = {
     Refusal.VERSION_TOO_SOON: "a version needs notice: its first block must be at least 10 blocks away",
     Refusal.WEIGHT_RANGE: "the weight is outside what the study allows",
     Refusal.WEIGHT_SUM: "the weight is not the sum of the weights committed by the members of the sum",
-    Refusal.WRONG_ACCUSATION: "the message finds what was posted, or names itself or who has no part in the sum",
-    Refusal.WRONG_ANSWERS: "the part does not hold one answer for each of its dealers",
+    Refusal.WRONG_ACCUSATION: (
+        "the message finds what was posted or was dealt rightly, or names itself or who has no part in the sum"
+    ),
+    Refusal.WRONG_ANSWERS: "the message does not hold one answer for each of its dealers",
     Refusal.WRONG_CHUNKS: "the message names other chunks than those the member owns or may name",
     Refusal.WRONG_HOLDERS: "the shares are not for exactly the holders they must be for",
     Refusal.WRONG_LINK: "the link is not the one of the member's hash chain that this coin asks for",

@@ -30,7 +30,7 @@ from fednode.ledger.bodies import (
     Weights,
     compute_list_digest,
 )
-from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
+from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.opening_checks import (
     are_points_valid,
     is_key_proven,
@@ -44,8 +44,8 @@ from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_
 from fednode.ledger.verdicts import is_opening
 
 RoundBody = (
-    Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Recheck | Reveal
-    | Result | Expire
+    Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Recheck | Redeal
+    | Confirm | Expose | Reveal | Result | Expire
 )
 V = TypeVar("V")
 
@@ -61,6 +61,9 @@ PHASES_OF: dict[type, tuple[Phase, ...]] = {
     ShareRoot: (Phase.SHARE,),
     Proof: (Phase.PROOF,),
     Recheck: (Phase.RECHECK,),
+    Redeal: (Phase.REDEAL,),
+    Confirm: (Phase.CONFIRM,),
+    Expose: (Phase.EXPOSE,),
     Reveal: (Phase.REVEAL, Phase.REVEAL2),
     Result: (Phase.RESULT,),
 }
@@ -107,20 +110,29 @@ def _keys_of(draft: Draft, record: RoundRecord, dealer: MemberId) -> Keys:
 
 # --- keys, acknowledgements, answers ---------------------------------------------------------------------------
 
-def accept_keys(draft: Draft, record: RoundRecord, chain_id: bytes, sender: MemberId, body: Keys) -> RoundRecord:
-    """A dealing: T valid commitments each, both scalars known to the dealer, key points never used before."""
+def accept_keys(
+    draft: Draft, record: RoundRecord, chain_id: bytes, terms: StudyTerms, sender: MemberId, body: Keys
+) -> RoundRecord:
+    """A dealing: T valid commitments each, the scalars known to the dealer, key points never used before.
+
+    With proofs a dispute key comes with it: a point of the prime-order group, or boxes hidden by it would not be.
+    """
     attempt = record.attempt
     enter(record, sender, body, attempt.holders)
     if not len(body.a_points) == len(body.b_points) == record.threshold:
         raise refuse(Refusal.POINT_COUNT)
+    disputes = () if body.c_point is None or body.c_proof is None else (("c", body.c_point, body.c_proof),)
+    if bool(disputes) != terms.is_proven:
+        raise refuse(Refusal.POINT_COUNT)
     if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
         raise refuse(Refusal.WRONG_HOLDERS)
-    heads = (body.a_points[0], body.b_points[0])
-    if heads[0] == heads[1] or any(is_point_seen(draft, point) for point in heads):
+    keys = (("a", body.a_points[0], body.a_proof), ("b", body.b_points[0], body.b_proof), *disputes)
+    heads = [point for _, point, _ in keys]
+    if len(set(heads)) < len(heads) or any(is_point_seen(draft, point) for point in heads):
         raise refuse(Refusal.POINT_SEEN)
-    if not (are_points_valid(body.a_points) and are_points_valid(body.b_points)):
+    if not all(are_points_valid(points) for points in (body.a_points, body.b_points, *((p,) for _, p, _ in disputes))):
         raise refuse(Refusal.BAD_POINT)
-    for which, point, proof in (("a", heads[0], body.a_proof), ("b", heads[1], body.b_proof)):
+    for which, point, proof in keys:
         context = key_proof_context(chain_id, record.study, record.number, attempt.number, sender, which)
         if not is_key_proven(point, context, proof):
             raise refuse(Refusal.BAD_PROOF)

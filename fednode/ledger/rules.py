@@ -35,7 +35,7 @@ from fednode.ledger.bodies import (
     SumAck,
     Verdict,
 )
-from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
+from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.member_bodies import MemberReport, MembershipBody
 from fednode.ledger.member_rules import apply_membership, begin_membership, flag_members, settle_membership
@@ -43,6 +43,7 @@ from fednode.ledger.member_state import get_candidates
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.recheck_phase import accept_recheck
 from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
+from fednode.ledger.redeal_rules import accept_confirm, accept_expose, accept_redeal
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import (
     RoundBody,
@@ -198,9 +199,12 @@ def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> byte
     return body.study
 
 
+_OF_PROOFS = Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose
+
+
 def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: RoundBody) -> None:
     current = get_round(draft, body.study)
-    if isinstance(body, Coin | ShareRoot | Proof | Recheck) and not study.terms.is_proven:
+    if isinstance(body, _OF_PROOFS) and not study.terms.is_proven:
         raise refuse(Refusal.KIND_NOT_IN_RULE)
     if current is None:
         if not isinstance(body, Expire):
@@ -217,7 +221,7 @@ def _accept(
 ) -> RoundRecord:
     match body:
         case Keys():
-            return accept_keys(draft, current, get_chain(draft).chain_id, sender, body)
+            return accept_keys(draft, current, get_chain(draft).chain_id, study.terms, sender, body)
         case Acknowledge():
             return accept_acknowledge(current, sender, body)
         case Answer():
@@ -238,6 +242,12 @@ def _accept(
             return accept_proof(draft, current, sender, body)
         case Recheck():
             return accept_recheck(draft, current, sender, body)
+        case Redeal():
+            return accept_redeal(draft, current, sender, body)
+        case Confirm():
+            return accept_confirm(draft, current, sender, body)
+        case Expose():
+            return accept_expose(draft, current, sender, body)
         case Reveal():
             return accept_reveal(draft, current, sender, body)
         case Result():

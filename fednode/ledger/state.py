@@ -20,7 +20,7 @@ from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.bodies import Keys
-from fednode.ledger.check_bodies import Proof, Recheck, ShareRoot
+from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.member_records import FlagRecord, Membership, RoleList, UsedKey, VersionRecord
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import hash_leaf, hash_node
@@ -61,6 +61,8 @@ _FORMS: dict[bytes, tuple[int, type]] = {
     b"share": (15, ShareRoot),
     b"proof": (16, Proof),
     b"recheck": (17, Recheck),
+    b"redeal": (18, Redeal),
+    b"confirm": (19, Confirm),
     b"versions": (20, VersionRecord),
 }
 """Kind and form of the records under each prefix of keys; the numbers are hashed, never reuse one."""

@@ -18,6 +18,7 @@ from fednode.ledger.key_phases import after_acknowledge, after_answer, after_com
 from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
 from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord, StudyRecord, StudyStatus, min_included
+from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
 from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
 from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.sum_phases import (
@@ -51,6 +52,9 @@ _CHECKS: dict[Phase, Callable[[Source, RoundRecord, BlockTime, StudyTerms], Next
     Phase.SHARE: after_share,
     Phase.PROOF: after_proof,
     Phase.RECHECK: after_recheck,
+    Phase.REDEAL: after_redeal,
+    Phase.CONFIRM: after_confirm,
+    Phase.EXPOSE: after_expose,
 }
 """Phases whose end looks at bodies that lie under their own keys."""
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from fednode.ids import MemberId
 from fednode.proofs.bounds import OUTPUTS, strength_of
+from fednode.proofs.context import SumContext
 
 Told = tuple[tuple[MemberId, bytes], ...]
 """(member, the bytes it posted), ascending."""
@@ -67,6 +68,47 @@ def judge(told: Told, member_count: int) -> Judged:
     is_true = all(norm.is_valid(part) for part in decoded.value.reshape(strength.repetitions, -1))
     holders = tuple(MemberId(member) for member in decoded.members)
     return Judged(Verdict.PROVEN if is_true else Verdict.FALSE, holders)
+
+
+@lru_cache(512)
+def confirm_shares(told: Told, places: tuple[MemberId, ...], member_count: int) -> tuple[bytes, ...] | None:
+    """Return what the proven shares of one dealer at `places` answer to the confirm query; None if that is undecided.
+
+    `told` are answers of the size they must have. Only what members told whose answers carried the dealer's proof may
+    come here. What was dealt again may lie on another polynomial: with liars of those whose shares are proven, on as
+    many points as count.
+    """
+    import numpy as np
+
+    from fednode.proofs import field, shares
+
+    answers = {int(member): np.frombuffer(data, field.FIELD) for member, data in told}
+    degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
+    decoded = shares.decode(answers, degree, needed, member_count)
+    if decoded is None:
+        return None
+    return tuple(field.to_bytes(shares.evaluate(decoded, answers, degree, int(place))) for place in places)
+
+
+def dispute_context(context: SumContext, dealer: MemberId, holder: MemberId) -> bytes:
+    """Return what a box that was dealt again, and the proof of the point that opens it, are bound to."""
+    from fednode.proofs import redeal
+
+    return redeal.dispute_context(context, dealer, holder)
+
+
+@lru_cache(512)
+def is_box_right(
+    box: bytes, shared: bytes, context: SumContext, pair: tuple[MemberId, MemberId], seed: bytes, answer: bytes
+) -> bool:
+    """Whether a box of `pair` (dealer, holder), opened with its shared point, holds a share that gives this answer."""
+    from fednode.proofs import field, norm, redeal
+
+    held = redeal.show_held(box, shared, context, *pair, len(box) // field.ELEMENT_BYTES)
+    if held is None:
+        return False
+    challenges = norm.draw_confirm(seed, len(answer) // field.ELEMENT_BYTES)
+    return field.to_bytes(norm.confirm(held, challenges)) == answer
 
 
 def is_opening(data: bytes) -> bool:

@@ -40,6 +40,16 @@ class Strength:
         return _ANSWER_BYTES * self.repetitions
 
     @property
+    def held_bytes(self) -> int:
+        """Return the size of what a holder keeps of a dealer: its share of the sketch and the weight, and blinds."""
+        return 8 * (OUTPUTS + 1) + self.confirm_bytes
+
+    @property
+    def confirm_bytes(self) -> int:
+        """Return the size of a holder's answer about what it keeps of one dealer: an element for each repetition."""
+        return 8 * self.repetitions
+
+    @property
     def dealers_a_part(self) -> int:
         """Return the number of dealers whose answers travel in one message."""
         return PART_BYTES // self.answer_bytes
@@ -68,11 +78,11 @@ FOLD_ROWS: Final = FEW.rows
 ANSWER_BYTES: Final = FEW.answer_bytes
 """A holder's answer about one dealer's proof where there are few members: 134 elements of 8 bytes."""
 
-HELD_BYTES: Final = 8 * (OUTPUTS + 1 + 2)
-"""What a holder keeps of a dealer: its share of the sketch and the weight, and a blind for each repetition."""
+HELD_BYTES: Final = FEW.held_bytes
+"""What a holder keeps of a dealer where there are few members."""
 
-CONFIRM_BYTES: Final = 16
-"""A holder's answer about what it keeps of one dealer: an element of 8 bytes for each repetition."""
+CONFIRM_BYTES: Final = FEW.confirm_bytes
+"""A holder's answer about what it keeps of one dealer where there are few members: 16 bytes."""
 
 DEALERS_A_PART: Final = FEW.dealers_a_part
 """Dealers whose answers travel in one message where there are few members: 30."""

@@ -154,6 +154,13 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     return None
 
 
+def evaluate(decoded: Decoded, answers: Mapping[int, FieldVector], degree: int, at: int) -> FieldVector:
+    """Return what the polynomials of a decoded value give at a member's place: what its share would have to answer."""
+    base = decoded.members[: degree + 1]
+    values: FieldVector = combine(_extension(base, (at,)), np.stack([answers[member] for member in base]))[0]
+    return values
+
+
 def _select(
     members: tuple[int, ...], rows: FieldVector, is_kept: list[bool]
 ) -> tuple[tuple[int, ...], FieldVector]:

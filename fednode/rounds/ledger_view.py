@@ -11,8 +11,9 @@ from typing import assert_never
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
-from fednode.ledger.check_bodies import Coin, Proof, Recheck, ShareRoot
-from fednode.ledger.check_state import get_share_root
+from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
+from fednode.ledger.check_records import DisputesRecord
+from fednode.ledger.check_state import get_redeal, get_share_root
 from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.state import State, get_keys, get_round, get_study
 from fednode.smpc import messages as sm
@@ -26,6 +27,7 @@ class Snapshot:
     round: RoundRecord | None
     keys: dict[MemberId, sm.KeysMessage] = field(repr=False)
     share_roots: dict[MemberId, sm.ShareRootMessage] = field(default_factory=dict, repr=False)
+    redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict, repr=False)
 
     @property
     def open_phase(self) -> OpenPhase | None:
@@ -41,6 +43,7 @@ class SnapshotReader:
     _attempt: tuple[int, int] = (-1, -1)
     _keys: dict[MemberId, sm.KeysMessage] = field(default_factory=dict)
     _share_roots: dict[MemberId, sm.ShareRootMessage] = field(default_factory=dict)
+    _redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
 
     def read(self, state: State) -> Snapshot | None:
         """Return the study's snapshot, or None while the ledger does not know it."""
@@ -49,18 +52,18 @@ class SnapshotReader:
             return None
         current = get_round(state, self.study)
         if current is None:
-            self._attempt, self._keys, self._share_roots = (-1, -1), {}, {}
+            self._forget((-1, -1))
             return Snapshot(record, None, {})
         place = (current.number, current.attempt.number)
         if place != self._attempt:
-            self._attempt, self._keys, self._share_roots = place, {}, {}
+            self._forget(place)
         for dealer in current.attempt.dealers:
             if dealer not in self._keys:
                 body = get_keys(state, self.study, current.number, current.attempt.number, dealer)
                 if body is None:
                     raise AssertionError("the ledger lists a dealer whose keys it does not hold")
                 self._keys[dealer] = sm.KeysMessage(
-                    body.a_points, body.b_points, body.a_proof, body.b_proof, body.sealed
+                    body.a_points, body.b_points, body.a_proof, body.b_proof, body.sealed, body.c_point, body.c_proof
                 )
         checks = current.attempt.checks
         for dealer in checks.shared if checks is not None else ():
@@ -69,7 +72,18 @@ class SnapshotReader:
                 if posted is None:
                     raise AssertionError("the ledger lists a dealer whose roots it does not hold")
                 self._share_roots[dealer] = sm.ShareRootMessage(posted.sketch, posted.bits_root, posted.proof_root)
-        return Snapshot(record, current, dict(self._keys), dict(self._share_roots))
+        disputes = checks.disputes if checks is not None else None
+        for pair in disputes.redealt if disputes is not None else ():
+            if pair not in self._redealt:
+                redealt = get_redeal(state, self.study, current.number, current.attempt.number, *pair)
+                if redealt is None:
+                    raise AssertionError("the ledger lists a share dealt again that it does not hold")
+                self._redealt[pair] = redealt.box
+        return Snapshot(record, current, dict(self._keys), dict(self._share_roots), dict(self._redealt))
+
+    def _forget(self, attempt: tuple[int, int]) -> None:
+        self._attempt = attempt
+        self._keys, self._share_roots, self._redealt = {}, {}, {}
 
 
 def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
@@ -106,6 +120,7 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
     checks = attempt.checks
     if checks is None:
         return view
+    disputes = checks.disputes or DisputesRecord(())
     return replace(
         view,
         coin_index=checks.number,
@@ -116,6 +131,12 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
         proof_parts={member: parts for member, _, parts in checks.answered},
         sum_sketch=None if checks.sum_sketch is None else unpack_sketch(checks.sum_sketch),
         sum_weight=checks.sum_weight,
+        disputes=disputes.pairs,
+        redealt=snapshot.redealt,
+        confirm_seed=disputes.confirm_seed,
+        confirmed=disputes.confirmed,
+        unconfirmed=tuple((dealer, holder) for dealer, holder, _ in disputes.unconfirmed),
+        exposed=disputes.exposed,
     )
 
 
@@ -128,8 +149,8 @@ def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message
     """Return the transaction body of a secure-sum message."""
     place = (study, round_number, attempt)
     match message:
-        case sm.KeysMessage(a_points, b_points, a_proof, b_proof, sealed):
-            return tx.Keys(*place, a_points, b_points, a_proof, b_proof, sealed)
+        case sm.KeysMessage(a_points, b_points, a_proof, b_proof, sealed, c_point, c_proof):
+            return tx.Keys(*place, a_points, b_points, a_proof, b_proof, sealed, c_point, c_proof)
         case sm.AckMessage(wrong):
             return tx.Acknowledge(*place, wrong)
         case sm.AnswerMessage(shares):
@@ -150,6 +171,12 @@ def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message
             return Proof(*place, part, sum_ok, data)
         case sm.RecheckMessage(chunks, sketches, withheld):
             return Recheck(*place, chunks, sketches, withheld)
+        case sm.RedealMessage(holder, box):
+            return Redeal(*place, holder, box)
+        case sm.ConfirmMessage(data):
+            return Confirm(*place, data)
+        case sm.ExposeMessage(dealer, shared, proof):
+            return Expose(*place, dealer, shared, proof)
         case sm.RevealMessage(own_b, a_shares, b_shares, opening):
             return tx.Reveal(*place, own_b, a_shares, b_shares, opening)
         case _:

@@ -3,7 +3,8 @@
 Security assumption: views are final. A link leaves only when q members hold the whole list of digests; the own sketch
 is computed for the coin of this attempt and shared once, under roots that are on record; holders answer one query per
 attempt, the same after a restart, and open no share that they did not answer for: only answers show that a share is
-on the proven polynomial. What must not go on is raised as `Unsafe`: the member falls silent.
+on the proven polynomial. What must not go on is raised as `Unsafe`: the member falls silent. Disputes about shares,
+in the phases after PROOF, are in `disputes`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm
 from fednode.proofs.shares import sharing_degree
 from fednode.smpc.boxes import Boxes
+from fednode.smpc.disputes import Disputes
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.jobs import MaskedInput
 from fednode.smpc.keys import Unseal
 from fednode.smpc.messages import (
     CoinMessage,
+    ConfirmMessage,
     Effect,
     Phase,
     ProofMessage,
@@ -45,7 +46,7 @@ CoinLink = Callable[[int], bytes]
 
 
 class Checks:
-    """What a member owes in COIN, SHARE and PROOF of one attempt."""
+    """What a member owes from COIN to the openings of one attempt."""
 
     def __init__(
         self, params: SumParams, attempt: int, unseal: Unseal, coin_link: CoinLink | None, pace: Pace, jobs: Jobs,
@@ -58,14 +59,31 @@ class Checks:
         self._summing = summing
         self._answered = answered if answered is not None and answered.attempt == attempt else None
         self.boxes = Boxes(params, attempt, unseal)
+        self._disputes = Disputes(params, pace)
         self._has_sum = False
         if self._answered is not None:
             self.boxes.close()
 
     @property
     def answered(self) -> SharesRecord | None:
-        """What is on record of this attempt's answers and the sum of shares."""
+        """What is on record of this attempt's answers and what is held."""
         return self._answered
+
+    def work(
+        self, view: SumView, mine: AttemptRecord, own: Input | None, masked: MaskedInput | None, exchange: Exchange
+    ) -> list[Effect]:
+        """Do what is owed in the current phase, from COIN to EXPOSE."""
+        match view.phase:
+            case Phase.COIN:
+                return self.reveal_link(view)
+            case Phase.REDEAL:
+                return self._redeal(view, mine, own, masked)
+            case Phase.CONFIRM:
+                return self._confirm(view, mine)
+            case Phase.EXPOSE:
+                return [] if self._answered is None else self._disputes.expose(view, mine, self._answered)
+            case _:
+                return self.share(view, mine, own, masked) + self.answer(view, exchange)
 
     # --- COIN ---------------------------------------------------------------------------------------------------
 
@@ -88,13 +106,18 @@ class Checks:
         if view.phase is not Phase.SHARE and me not in view.share_roots:
             return []
         if self.boxes.proven is None:
-            if self._jobs.is_running(Work.PROVE):
-                return []
-            refuse_unsafe(self._params, view)
-            return [self._jobs.start(Running(Work.PROVE), self._dealing(view, view.coin, mine, own, masked))]
+            return self._prove(view, view.coin, mine, own, masked)
         if me in view.share_roots:
             return self.boxes.push(view)
         return self._pace.submit(view, self.boxes.proven.posted)
+
+    def _prove(
+        self, view: SumView, coin: bytes, mine: AttemptRecord, own: Input, masked: MaskedInput
+    ) -> list[Effect]:
+        if self._jobs.is_running(Work.PROVE):
+            return []
+        refuse_unsafe(self._params, view)
+        return [self._jobs.start(Running(Work.PROVE), self._dealing(view, coin, mine, own, masked))]
 
     def _dealing(
         self, view: SumView, coin: bytes, mine: AttemptRecord, own: Input, masked: MaskedInput
@@ -157,12 +180,13 @@ class Checks:
         return [*waiting, self._jobs.start(Running(Work.ANSWER), job)]
 
     def on_answered(self, view: SumView, result: Answered) -> list[Effect]:
-        """Keep the answers and the sum of shares before anything of them is posted."""
+        """Keep the answers and what is held before anything of them is posted."""
         if view.phase is not Phase.PROOF or view.query_seed is None:
             return []
         place = (RECORD_FORMAT, self._params.chain_id, self._params.study, self._params.round, self._params.me)
         self._answered = SharesRecord(
-            *place, view.attempt, view.query_seed, int(result.sum_ok), result.answers, result.covered, result.summed,
+            *place, view.attempt, view.query_seed, int(result.sum_ok), result.answers, view.included, result.covered,
+            result.held,
         )
         self.boxes.close()
         return [persist_shares(self._answered)]
@@ -177,6 +201,33 @@ class Checks:
                 effects += self._pace.submit(view, ProofMessage(part, SumOk(answered.sum_ok), data), str(part))
         return effects
 
+    # --- disputes -----------------------------------------------------------------------------------------------
+
+    def _redeal(
+        self, view: SumView, mine: AttemptRecord, own: Input | None, masked: MaskedInput | None
+    ) -> list[Effect]:
+        """Deal again what is disputed; after a restart prove first, which gives the same dealing."""
+        if not self._disputes.due_to(view):
+            return []
+        if self.boxes.proven is not None:
+            return self._disputes.redeal(view, mine, self.boxes.proven)
+        if own is None or masked is None or view.coin is None:
+            return []
+        return self._prove(view, view.coin, mine, own, masked)
+
+    def _confirm(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        """Answer the confirm query; what is answered, and on what it rests, is on the disk first."""
+        answered, seed, me = self._answered, view.confirm_seed, self._params.me
+        if answered is None or seed is None or me not in view.proof_parts or me in view.posted:
+            return []
+        effects: list[Effect] = []
+        if answered.confirmed is None:
+            answered = replace(answered, confirmed=self._disputes.answer(view, mine, answered, seed))
+            self._answered = answered
+            effects.append(persist_shares(answered))
+        assert answered.confirmed is not None
+        return effects + self._pace.submit(view, ConfirmMessage(answered.confirmed.answers))
+
     # --- after the one unmasking --------------------------------------------------------------------------------
 
     def opening(self, view: SumView, included: tuple[MemberId, ...]) -> bytes | None:
@@ -184,12 +235,6 @@ class Checks:
 
         To be called for the attempt that was unmasked, after its (Q, U) is on record, and never otherwise.
         """
-        answered = self._answered
-        if not view.is_unmasked or answered is None or answered.covered != included:
+        if not view.is_unmasked or self._answered is None or self._answered.included != included:
             return None
-        assert self._params.statement is not None
-        statement = self._params.statement(view.committed[included[0]].weight)
-        summed = f.from_bytes(answered.summed, statement.length)
-        if summed is None:
-            raise Unsafe("the saved sum of shares is damaged")
-        return f.to_bytes(norm.opening_of(statement, summed, len(included)))
+        return self._disputes.opening(view, self._answered, included)

@@ -7,7 +7,7 @@ was copied from another place is worthless. The ledger has checked points, proof
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fednode.codec import Bytes32, decode, encode, pack
 from fednode.crypto import (
@@ -15,8 +15,10 @@ from fednode.crypto import (
     Domain,
     Entropy,
     Secret,
+    base_times,
     is_share_valid,
     prove_knowledge,
+    random_scalar,
     scalar_bytes,
     scalar_from_bytes,
     seal,
@@ -29,6 +31,7 @@ from fednode.smpc.feldman import Dealing, deal
 from fednode.smpc.jobs import DealtPair
 from fednode.smpc.messages import RULE_BOUND, KeysMessage, SumParams, SumView, key_proof_context
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
+from fednode.smpc.sealed import DerivedEntropy
 from fednode.smpc.shamir import evaluate
 
 SHARE_PAIR_BYTES = 103
@@ -70,8 +73,18 @@ def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptReco
     others = [holder for holder in view.holders if holder != params.me]
     sealed = tuple((holder, _seal_shares(params, view, holder, a, b, entropy)) for holder in others)
     keys = KeysMessage(a.points, b.points, proofs[0], proofs[1], sealed)
-    sharing = Sharing(entropy.random_bytes(SEED_BYTES)) if params.rule == RULE_BOUND else None
+    sharing = None
+    if params.rule == RULE_BOUND:
+        sharing = Sharing(entropy.random_bytes(SEED_BYTES))
+        c = dispute_scalar(params, view.attempt, sharing.seed)
+        proof = prove_knowledge(c, key_proof_context(params, view.attempt, params.me, "c"), entropy)
+        keys = replace(keys, c_point=base_times(c), c_proof=proof)
     return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing=sharing)
+
+
+def dispute_scalar(params: SumParams, attempt: int, seed: bytes) -> int:
+    """Return this member's dispute scalar c of an attempt, from the seed of its shares: the same after a restart."""
+    return random_scalar(DerivedEntropy(seed, params.context(attempt), "dispute key", params.me))
 
 
 def _encoded(scalars: Iterable[int]) -> tuple[bytes, ...]:

@@ -6,7 +6,10 @@ A sketch of the vector is computed for a coin that was drawn when the vector was
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from fednode.ids import MemberId
 from fednode.proofs import field as f
@@ -16,7 +19,7 @@ from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
 from fednode.proofs.norm import Statement
-from fednode.proofs.shares import deal_vector, open_box
+from fednode.proofs.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk
@@ -49,8 +52,40 @@ class ProveUpdate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """From which what every holder is to hold of a dealer can be computed again: the same of the dealt vectors
+    themselves, and the keys of the holders that were dealt keys, (bits, proof)."""
+
+    statement: Statement
+    secret: FieldVector = field(repr=False)
+    keys: Mapping[int, tuple[bytes, bytes]] = field(repr=False)
+
+    def held_by(self, holder: int) -> FieldVector:
+        """Return what a holder keeps (`norm.held_of`) if it was dealt right."""
+        if holder in self.keys:
+            return self._expanded(holder)
+        points = (0, *sorted(self.keys))
+        rows = np.stack([self.secret, *(self._expanded(point) for point in points[1:])])
+        return f.combine(np.array(lagrange(points, holder), f.FIELD), rows)
+
+    def _expanded(self, holder: int) -> FieldVector:
+        bits, proof = self.keys[holder]
+        shares = f.expand(bits, self.statement.length), f.expand(proof, self.statement.proof_length)
+        return norm.held_of(self.statement, *shares)
+
+
+def keep_dealing(
+    statement: Statement, secrets: tuple[FieldVector, FieldVector], dealt: tuple[DealtVector, DealtVector], degree: int
+) -> Kept:
+    """Return what to keep of the dealing of bits and proof."""
+    bits, proof = dealt[0].boxes, dealt[1].boxes
+    keys = {holder: (bits[holder], proof[holder]) for holder in bits if holds_key(holder, tuple(bits), degree)}
+    return Kept(statement, norm.held_of(statement, *secrets), keys)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ProvenUpdate:
-    """What to post, the sealed boxes in the order of holders, and the contents of this member's own."""
+    """What to post, the sealed boxes in the order of holders, the contents of this member's own, and what to keep."""
 
     posted: ShareRootMessage
     bits_boxes: tuple[bytes, ...] = field(repr=False)
@@ -58,6 +93,7 @@ class ProvenUpdate:
     bits_leaves: tuple[bytes, ...]
     proof_leaves: tuple[bytes, ...]
     own: tuple[bytes, bytes] = field(repr=False)
+    kept: Kept = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +115,8 @@ class HeldShare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerProofs:
-    """Answer the proofs of U, sum the shares, hold the masked sum against the posted sketches. Result: `Answered`.
+    """Answer the proofs of U, keep what is held of each, hold the masked sum against the posted sketches. Result:
+    `Answered`.
 
     `shares` in the order of U; `chunks` of the masked sum, None if it is not at hand; `sketches` as posted.
     """
@@ -96,11 +133,11 @@ class AnswerProofs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """The answers joined, the dealers that have one, the sum of the shares of their bits, and the masked sum's case."""
+    """The answers joined, the dealers that have one, what is held of them joined, and the masked sum's case."""
 
     answers: bytes = field(repr=False)
     covered: tuple[MemberId, ...]
-    summed: bytes = field(repr=False)
+    held: bytes = field(repr=False)
     sum_ok: SumOk
 
 
@@ -132,13 +169,13 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
         masked_sketch.astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
     )
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
-    return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own)
+    kept = keep_dealing(job.statement, (bits, proof), (dealt, dealt_proof), job.degree)
+    return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own, kept)
 
 
 def answer_proofs(job: AnswerProofs) -> Answered:
     """Do the holder's part."""
-    answers, covered = [], []
-    summed: FieldVector | None = None
+    answers, covered, held = [], [], []
     for share in job.shares:
         opened = open_shares(share, job.is_key)
         if opened is None:
@@ -150,9 +187,8 @@ def answer_proofs(job: AnswerProofs) -> Answered:
         challenges = norm.draw_query(share.statement, job.query_seed)
         answers.append(f.to_bytes(norm.query(share.statement, bits, proof, joint, challenges)))
         covered.append(share.dealer)
-        summed = bits if summed is None else f.add(summed, bits)
-    total = b"" if summed is None else f.to_bytes(summed)
-    return Answered(b"".join(answers), tuple(covered), total, _hold_against(job))
+        held.append(f.to_bytes(norm.held_of(share.statement, bits, proof)))
+    return Answered(b"".join(answers), tuple(covered), b"".join(held), _hold_against(job))
 
 
 def open_shares(share: HeldShare, is_key: bool) -> tuple[FieldVector, FieldVector] | None:

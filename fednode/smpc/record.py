@@ -4,7 +4,8 @@ Security assumption: the performer encrypts both parts with the keystore key and
 Each promise is recorded before it is made: scalars before their points, received shares before the acknowledgement,
 the vector and its chunk digests before the root, (Q, U) before anything is opened. Under rule 2 also the seed of all
 shares before the keys, the roots of the shares before they are posted, the answers to proofs before the first of
-them, and with them the sum of the shares this member holds. Only the current attempt is kept.
+them, with them what this member holds of every dealer, and its one answer to the confirm query. Only the current
+attempt is kept.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ RECORD_FORMAT: Final = 1
 MAX_STATE_BYTES: Final = 1 << 20
 """256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
 
-MAX_SHARES_BYTES: Final = 1 << 19
-"""256 dealers: their answers are 270 KB, a share of the bits 58 KB."""
+MAX_SHARES_BYTES: Final = 1 << 20
+"""256 dealers, five repetitions: what is held of them is 540 KB, their answers are 690."""
 
 INPUT_HEADER_BYTES: Final = 128
 """The encoded `InputRecord` is padded to this, so that a long vector follows it without another encoding."""
@@ -132,8 +133,26 @@ class StateRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RedealtShare:
+    """What a dealer dealt this member again (`norm.held_of`)."""
+
+    dealer: U16
+    held: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The one confirm query this member answers in an attempt, and the shares among those it rests on that came in
+    REDEAL."""
+
+    seed: Bytes32
+    answers: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
+    redealt: tuple[RedealtShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SharesRecord:
-    """File SHARES: what this member answers to the proofs of U, and the sum of its shares of the bits of `covered`."""
+    """File SHARES: what this member answers to the proofs of U = `included`, and what it holds of those `covered`."""
 
     format: U8
     chain_id: bytes
@@ -144,8 +163,10 @@ class SharesRecord:
     query_seed: Bytes32
     sum_ok: U8
     answers: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
+    included: tuple[MemberId, ...]
     covered: tuple[MemberId, ...]
-    summed: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
+    held: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
+    confirmed: Annotated[Confirmed | None, Later()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +256,7 @@ def restore_shares(params: SumParams, parts: RecordParts) -> SharesRecord | None
     if not isinstance(data, bytes):
         return None
     try:
-        record = decode(SharesRecord, data, 2 * MAX_SHARES_BYTES)
+        record = decode(SharesRecord, data, 3 * MAX_SHARES_BYTES)
     except Rejected as error:
         raise StorageError(f"the saved shares of round {params.round} are damaged ({error.reason}); delete them, the "
                            "hospital sits this round out") from None
@@ -300,8 +321,8 @@ def find_contradiction(
             return "a second attempt after the round's unmasking"
         mine = None
     if keys is not None:
-        points = None if mine is None else (mine.keys.a_points, mine.keys.b_points)
-        if points != (keys.a_points, keys.b_points):
+        points = None if mine is None else (mine.keys.a_points, mine.keys.b_points, mine.keys.c_point)
+        if points != (keys.a_points, keys.b_points, keys.c_point):
             return "the ledger holds keys of this member that are not on record"
     if commit is not None:
         promised = None if mine is None or not has_input else mine.committed
@@ -329,4 +350,9 @@ def _find_other_shares(
         return "the ledger holds answers of this member that are not on record"
     if shares is not None and shares.attempt == view.attempt and view.query_seed not in (None, shares.query_seed):
         return "another query than the one answered on record"
+    confirmed = None if shares is None or shares.attempt != view.attempt else shares.confirmed
+    if params.me in view.confirmed and confirmed is None:
+        return "the ledger holds a second answer of this member that is not on record"
+    if confirmed is not None and view.confirm_seed not in (None, confirmed.seed):
+        return "another confirm query than the one answered on record"
     return None

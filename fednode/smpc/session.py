@@ -260,11 +260,9 @@ class Session:
                 return self._offer(view, mine) + self._summing.sum(view)
             case Phase.SUMACK:
                 return self._offer(view, mine) + self._summing.sum(view) + self._summing.acknowledge(view)
-            case Phase.COIN:
-                return self._offer(view, mine) + self._checks.reveal_link(view)
-            case Phase.SHARE | Phase.PROOF:
-                dealing = self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
-                return dealing + self._checks.answer(view, self._exchange)
+            case Phase.COIN | Phase.SHARE | Phase.PROOF | Phase.REDEAL | Phase.CONFIRM | Phase.EXPOSE:
+                owed = self._offer(view, mine)
+                return owed + self._checks.work(view, mine, self._input, self._masked, self._exchange)
             case Phase.RECHECK:
                 return self._offer(view, mine) + self._recheck.work(view)
             case Phase.REVEAL | Phase.REVEAL2:

@@ -11,18 +11,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fednode.crypto import Secret, x25519_public
+from fednode.crypto import GROUP_ORDER, Secret, base_times, point_times, prove_knowledge, x25519_public
 from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_records import ChecksRecord
+from fednode.ledger.check_records import ChecksRecord, DisputesRecord
+from fednode.ledger.check_state import get_redeal
+from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
 from fednode.proofs import field as f
-from fednode.proofs.bounds import OUTPUTS, strength_of
+from fednode.proofs.bounds import OUTPUTS, Strength, strength_of
 from fednode.proofs.coin import Chain, restore_chain
+from fednode.proofs.context import SumContext
+from fednode.proofs.equal_logs import prove_equal_logs
+from fednode.proofs.norm import confirm, draw_confirm
+from fednode.proofs.redeal import dispute_context, hide_held, show_held
 from fednode.proofs.shares import sharing_degree
-from tests.ledger.world import TERMS, World, seed_of
+from tests.ledger.world import TERMS, SeededEntropy, World, seed_of
 
 LINKS = 40
 PROVEN = tx.StudyTerms(
@@ -53,7 +59,9 @@ class ProvenWorld(World):
     """`liars` prove something false; `cut_off` (dealer, holder): the box did not arrive; `garbled` (dealer, holder):
     the holder answers another thing; `sum_check`: what a member says of the sum; `weights`: 10 where not named;
     `spoilers` post wrong sums of chunks they own, `sketchers` wrong sketches of their masked vectors, and everybody
-    else sees it; `kept_back` (haver, member): a member that cannot get from a haver what it needs."""
+    else sees it; `kept_back` (haver, member): a member that cannot get from a haver what it needs. What a holder was
+    not dealt, or says so, is dealt again: `off` (dealer, holder) wrongly, `unreadable` as no elements, `kept` not at
+    all; `unsure` (dealer, holder): the holder answers the second query with nothing; `silent_witness` shows none."""
 
     terms: tx.StudyTerms = PROVEN
     liars: set[int] = field(default_factory=set)
@@ -63,6 +71,11 @@ class ProvenWorld(World):
     spoilers: set[int] = field(default_factory=set)
     sketchers: set[int] = field(default_factory=set)
     kept_back: set[tuple[int, int]] = field(default_factory=set)
+    off: set[tuple[int, int]] = field(default_factory=set)
+    unreadable: set[tuple[int, int]] = field(default_factory=set)
+    kept: set[tuple[int, int]] = field(default_factory=set)
+    unsure: set[tuple[int, int]] = field(default_factory=set)
+    silent_witness: set[int] = field(default_factory=set)
     weights: dict[int, int] = field(default_factory=dict)
     bad_openings: set[int] = field(default_factory=set)
     terms_of_keys: dict[int, int] = field(default_factory=dict)
@@ -91,6 +104,16 @@ class ProvenWorld(World):
         key = x25519_public(Secret(seed_of(member, number, "seal")))
         return tx.Ready(self.study, key, chain_of(member, number).head)
 
+    def scalar(self, member: int) -> int:
+        """The member's dispute key of the attempt."""
+        return int.from_bytes(seed_of("dispute", self.place()[1:], member), "big") % GROUP_ORDER
+
+    def keys(self, member: int) -> tx.Keys:
+        scalar, (study, number, attempt) = self.scalar(member), self.place()
+        context = key_proof_context(self.chain_id, study, number, attempt, member, "c")
+        proof = prove_knowledge(scalar, context, SeededEntropy(f"{number}.{attempt}.{member}.c"))
+        return replace(super().keys(member), c_point=base_times(scalar), c_proof=proof)
+
     def commit(self, member: int, weight: int = 10) -> tx.Commit:
         is_public = self.terms.weights == tx.Weights.PUBLIC
         return super().commit(member, weight if is_public else 0)
@@ -104,7 +127,7 @@ class ProvenWorld(World):
         return tx.ShareRoot(*self.place(), sketch, seed_of("bits", member), seed_of("proof", member))
 
     def answer_to(self, dealer: int, holder: int) -> bytes:
-        size_bytes = strength_of(self.size).answer_bytes
+        size_bytes = self.strength.answer_bytes
         if (dealer, holder) in self.cut_off:
             return b"\xff" * size_bytes
         if (dealer, holder) in self.garbled:
@@ -116,7 +139,7 @@ class ProvenWorld(World):
         return f.to_bytes(shares_of(told, degree, holder, "answer", self.place(), dealer))
 
     def proofs(self, member: int) -> list[tx.Proof]:
-        included, size = self.round.attempt.included, strength_of(self.size).dealers_a_part
+        included, size = self.round.attempt.included, self.strength.dealers_a_part
         bodies = []
         for part, start in enumerate(range(0, len(included), size)):
             data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + size])
@@ -141,6 +164,83 @@ class ProvenWorld(World):
         dealers = [dealer for dealer in attempt.included if dealer in self.sketchers - withheld]
         sketches = tuple((dealer, seed_of(place, "true sketch", dealer)) for dealer in dealers)
         return tx.Recheck(*place, chunks, sketches, tuple(sorted(MemberId(haver) for haver in withheld)))
+
+    # --- disputes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def strength(self) -> Strength:
+        return strength_of(self.size)
+
+    @property
+    def disputes(self) -> DisputesRecord:
+        return self.checks.disputes or DisputesRecord(())
+
+    @property
+    def context(self) -> SumContext:
+        return SumContext(self.chain_id, *self.place())
+
+    def shared_point(self, one: int, other: int) -> bytes:
+        return point_times(self.scalar(one), base_times(self.scalar(other)))
+
+    def held(self, dealer: int, holder: int) -> f.FieldVector:
+        """The share that was proven."""
+        values = f.expand(seed_of("held", self.place(), dealer)[:16], self.strength.held_bytes // f.ELEMENT_BYTES)
+        return shares_of(values, sharing_degree(self.size), holder, "held", self.place(), dealer)
+
+    def redealt(self, dealer: int, holder: int) -> f.FieldVector:
+        """What the dealer deals the holder again."""
+        held = self.held(dealer, holder)
+        if (dealer, holder) in self.off:
+            held = held.copy()
+            held[7] = (int(held[7]) + 1) % f.MODULUS
+        return held
+
+    def redeal(self, dealer: int, holder: int) -> tx.Redeal:
+        shared = self.shared_point(dealer, holder)
+        box = hide_held(self.redealt(dealer, holder), shared, self.context, dealer, holder)
+        if (dealer, holder) in self.unreadable:  # 0xff throughout
+            nothing = np.zeros(self.strength.held_bytes // f.ELEMENT_BYTES, f.FIELD)
+            stream = hide_held(nothing, shared, self.context, dealer, holder)
+            box = bytes(byte ^ 0xFF for byte in stream)
+        return tx.Redeal(*self.place(), MemberId(holder), box)
+
+    def confirmation(self, dealer: int, holder: int) -> bytes:
+        """What the holder answers to the second query about one dealer."""
+        held: f.FieldVector | None = self.held(dealer, holder)
+        if (dealer, holder) in self.disputes.pairs:
+            body = get_redeal(self.state, *self.place(), MemberId(dealer), MemberId(holder))
+            assert body is not None
+            length = self.strength.held_bytes // f.ELEMENT_BYTES
+            held = show_held(body.box, self.shared_point(holder, dealer), self.context, dealer, holder, length)
+        elif (dealer, holder) in self.cut_off | self.garbled:
+            held = None
+        if held is None or (dealer, holder) in self.unsure or self.disputes.confirm_seed is None:
+            return b"\xff" * self.strength.confirm_bytes
+        return f.to_bytes(confirm(held, draw_confirm(self.disputes.confirm_seed, self.strength.repetitions)))
+
+    def confirm(self, member: int) -> tx.Confirm:
+        dealers = sorted({dealer for dealer, _ in self.disputes.pairs})
+        return tx.Confirm(*self.place(), b"".join(self.confirmation(dealer, member) for dealer in dealers))
+
+    def expose(self, dealer: int, holder: int) -> tx.Expose:
+        base, place = base_times(self.scalar(dealer)), dispute_context(self.context, dealer, holder)
+        proof = prove_equal_logs(self.scalar(holder), base, place, SeededEntropy("expose"))
+        return tx.Expose(*self.place(), MemberId(dealer), self.shared_point(holder, dealer), proof)
+
+    def _settling(self, member: int) -> tx.Body | None:
+        disputes, kind = self.disputes, self.round.phase.kind
+        if kind == Phase.REDEAL:
+            owed = [pair for pair in disputes.pairs if pair[0] == member and pair not in self.kept]
+            left = [holder for dealer, holder in owed if (dealer, holder) not in disputes.redealt]
+            return self.redeal(member, left[0]) if left else None
+        if kind == Phase.CONFIRM:
+            whole = -(-len(self.round.attempt.included) // self.strength.dealers_a_part)
+            has_answered = any(m == member and len(parts) == whole for m, _, parts in self.checks.answered)
+            return self.confirm(member) if has_answered else None
+        wrong = [dealer for dealer, holder, _ in disputes.unconfirmed if holder == member]
+        wrong = [dealer for dealer in wrong if (dealer, member) in self.off | self.unreadable]
+        shown = [dealer for dealer in wrong if (dealer, member) not in disputes.exposed]
+        return self.expose(shown[0], member) if shown and member not in self.silent_witness else None
 
     def sums(self) -> f.FieldVector:
         """The summed sketch and weight of U."""
@@ -174,6 +274,8 @@ class ProvenWorld(World):
             return self.proofs(member)[len(parts)] if member in attempt.present else None
         if phase.kind == Phase.RECHECK:
             return self.recheck(member) if member in attempt.present else None
+        if phase.kind in (Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE):
+            return self._settling(member)
         if phase.kind == Phase.REVEAL:
             return self.reveal(member) if member in attempt.present else None
         return super().owed(member)

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.ids import fault_bound
+from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, judge, open_sums
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, OPENING_BYTES, OUTPUTS
+from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, FEW, HELD_BYTES, OPENING_BYTES, OUTPUTS
+from fednode.proofs.redeal import hide_held
 from fednode.proofs.shares import sharing_degree
 from tests.ledger.proven_world import PROVEN, ProvenWorld, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
@@ -28,6 +29,7 @@ class ProvenScript(Script):
 
     is_bounded: bool = True
     coin_of: dict[int, tuple[int, int]] = field(default_factory=dict)
+    dealt_lies: set[int] = field(default_factory=set)
 
     def make_world(self, changes: dict[str, Any]) -> World:
         world = ProvenWorld(size=self.size, terms=replace(PROVEN, **changes))
@@ -41,6 +43,12 @@ class ProvenScript(Script):
                     world.cut_off.add((liar, int(other)))  # whom its boxes do not reach
                 if self.random.random() < 0.3:
                     world.cut_off.add((int(other), liar))
+                if self.random.random() < 0.5:
+                    world.unsure.add((int(other), liar))
+                if self.random.random() < 0.3:
+                    self.random.choice([world.off, world.unreadable, world.kept]).add((liar, int(other)))
+            if self.random.random() < 0.5:
+                world.silent_witness.add(liar)
             if self.random.random() < 0.5:
                 world.bad_openings.add(liar)
             if self.random.random() < 0.5:
@@ -69,6 +77,8 @@ class ProvenScript(Script):
                 return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
             case Phase.RECHECK:
                 return self.accuse(world)
+            case Phase.REDEAL | Phase.CONFIRM | Phase.EXPOSE:
+                return self.dispute(world, member)
             case Phase.REVEAL:
                 honest = world.owed(member)
                 if isinstance(honest, tx.Reveal) and draw.random() < 0.7:
@@ -77,6 +87,26 @@ class ProvenScript(Script):
                 return super().lie(member)
             case _:
                 return super().lie(member)
+
+    def dispute(self, world: ProvenWorld, member: int) -> tx.Body:
+        """Boxes, answers and openings of every kind, in their phase or another."""
+        draw, place, other = self.random, world.place(), MemberId(self.random.randint(1, self.size))
+        pairs = [*world.disputes.pairs, (MemberId(member), other)]
+        dealer, holder = draw.choice(pairs)
+        count = len({dealer for dealer, _ in world.disputes.pairs}) + draw.choice([0, 0, 0, 1])
+        match draw.choice([world.phase.kind, *(Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE)]):
+            case Phase.REDEAL:
+                self.dealt_lies.add(member)
+                held = f.expand(draw.randbytes(16), FEW.held_bytes // 8)
+                box = hide_held(held, world.shared_point(member, holder), world.context, member, holder)
+                return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(HELD_BYTES), bytes(8)]))
+            case Phase.CONFIRM:
+                kinds = [b"\xff" * CONFIRM_BYTES, f.to_bytes(f.expand(draw.randbytes(16), FEW.repetitions))]
+                return tx.Confirm(*place, b"".join(draw.choice(kinds) for _ in range(max(1, count))))
+            case _:
+                body = world.expose(dealer, member)
+                shared = draw.choice([body.shared, body.shared, world.shared_point(dealer, other)])
+                return replace(body, shared=shared)
 
     def accuse(self, world: ProvenWorld) -> tx.Recheck:
         """All liars find the same, which is not so, or accuse whom they like."""
@@ -89,7 +119,8 @@ class ProvenScript(Script):
 
     def is_explained(self, void: VoidAttempt) -> bool:
         """In RECHECK, too, somebody is lost, as long as nobody lies but f."""
-        return bool(void.dropped) or void.phase == Phase.PROOF or (void.phase == Phase.RECHECK and not self.is_bounded)
+        late = (Phase.RECHECK, Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE)
+        return bool(void.dropped) or void.phase == Phase.PROOF or (void.phase in late and not self.is_bounded)
 
     def rejoin(self, member: int) -> tx.Body | None:
         """Where more are kept out than there may be liars, people must let them back in."""
@@ -102,7 +133,9 @@ class ProvenScript(Script):
     def check_faulty(self, faulty: tuple[int, ...]) -> None:
         if self.is_bounded:
             assert isinstance(self.world, ProvenWorld)
-            liars = self.world.liars | self.world.spoilers | self.world.sketchers
+            liars = self.world.liars | self.world.spoilers | self.world.sketchers | self.dealt_lies
+            liars |= {dealer for dealer, _ in self.world.off | self.world.unreadable}
+            assert liars <= self.liars
             assert set(faulty) <= liars, "an honest member is faulty"
 
     def check_round(self, record: RoundRecord) -> None:
@@ -114,6 +147,9 @@ class ProvenScript(Script):
             assert checks is not None and checks.coin is not None and checks.query_seed is not None
             if self.is_bounded:
                 assert not world.liars.intersection(record.attempt.included), "what was not proven was unmasked"
+                assert len(checks.openers) >= record.threshold
+            if self.is_bounded and not self.slow:
+                assert set(record.attempt.present) - self.liars <= set(checks.openers), "an honest member cannot open"
         if checks is None:
             assert record.phase.kind in range(Phase.SUMACK + 1)
             return
@@ -131,14 +167,38 @@ class ProvenScript(Script):
         return {member for member in self.was_absent if member not in self.liars | self.slow}
 
 
+@dataclass
+class DisputeScript(ProvenScript):
+    """Liars behave until the proofs, so that every attempt comes to what they deal, dispute, confirm and expose."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        world = self.world
+        assert isinstance(world, ProvenWorld)
+        scripts = (world.wrong_shares, world.kept_chunks, world.kept_sums, world.liars, world.spoilers, world.sketchers)
+        for script in (*scripts, world.kept_back, world.sum_check, world.cut_off, world.garbled):
+            script.clear()
+        for liar in self.liars:
+            for other in self.random.sample(world.members, fault_bound(self.size)):
+                self.random.choice([world.cut_off, world.garbled]).add((liar, int(other)))
+            for other in self.random.sample(world.members, self.random.randint(0, fault_bound(self.size))):
+                world.garbled.add((int(other), liar))
+
+    def lie(self, member: int) -> tx.Body | None:
+        late = (Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL)
+        if self.world.is_round_open and self.world.phase.kind in late:
+            return super().lie(member)
+        return self.world.owed(member)
+
+
 @st.composite
-def scripts(draw: st.DrawFn, is_bounded: bool) -> ProvenScript:
+def scripts(draw: st.DrawFn, is_bounded: bool, kind: type[ProvenScript] = ProvenScript) -> ProvenScript:
     size = draw(st.sampled_from([3, 4, 4, 5, 7]))
     most = fault_bound(size) if is_bounded else size
     liars = draw(people(size, most))
     slow = draw(people(size, most - len(liars)))
     seed, rounds = draw(st.integers(0, 2**32)), draw(st.integers(1, 2))
-    return ProvenScript(seed, size, liars, slow - liars, rounds, is_bounded=is_bounded)
+    return kind(seed, size, liars, slow - liars, rounds, is_bounded=is_bounded)
 
 
 def run_bounded(script: ProvenScript) -> None:
@@ -149,6 +209,12 @@ def run_bounded(script: ProvenScript) -> None:
 @given(scripts(is_bounded=True))
 @settings(max_examples=6)
 def test_an_honest_member_is_never_faulty(script: ProvenScript) -> None:
+    run_bounded(script)
+
+
+@given(scripts(is_bounded=True, kind=DisputeScript))
+@settings(max_examples=6)
+def test_who_dealt_rightly_is_never_exposed_and_all_honest_open(script: ProvenScript) -> None:
     run_bounded(script)
 
 
@@ -163,6 +229,20 @@ def test_whatever_members_do_no_rule_is_broken(script: ProvenScript) -> None:
 @settings(max_examples=120)
 def test_an_honest_member_is_never_faulty_at_length(script: ProvenScript) -> None:
     run_bounded(script)
+
+
+@pytest.mark.slow
+@given(scripts(is_bounded=True, kind=DisputeScript))
+@settings(max_examples=120)
+def test_who_dealt_rightly_is_never_exposed_and_all_honest_open_at_length(script: ProvenScript) -> None:
+    run_bounded(script)
+
+
+@pytest.mark.slow
+@given(scripts(is_bounded=False, kind=DisputeScript))
+@settings(max_examples=60)
+def test_whatever_members_do_in_disputes_no_rule_is_broken_at_length(script: ProvenScript) -> None:
+    script.play()
 
 
 @pytest.mark.slow

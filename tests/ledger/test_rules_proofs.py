@@ -10,10 +10,11 @@ import pytest
 from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_phases import FEW_ANSWERS, NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
+from fednode.ledger.check_phases import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
 from fednode.ledger.check_state import get_answers, get_share_root
 from fednode.ledger.recheck_phase import WRONG_SUM
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
 from fednode.proofs import field as f
@@ -32,7 +33,8 @@ def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: obj
 
 
 def stored(world: ProvenWorld) -> int:
-    return sum(key.startswith((b"share/", b"proof/", b"recheck/")) for key, _ in world.state.items())
+    kinds = (b"share/", b"proof/", b"recheck/", b"redeal/", b"confirm/")
+    return sum(key.startswith(kinds) for key, _ in world.state.items())
 
 
 # --- shares ------------------------------------------------------------------------------------------------------
@@ -276,9 +278,8 @@ def test_a_lying_holder_does_not_change_the_opening() -> None:
 
 
 def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
-    """Liar 4 gave 3 another share than it proved, 2 is silent, and 4 opens the point that 1 and 3 lead to."""
-    world = at(Phase.PROOF, garbled={(4, 3)})
-    world.go()
+    """Liar 4 gave 3 another share than it proved, twice; 2 is silent, and 4 opens the point that 1 and 3 lead to."""
+    world = at(Phase.REVEAL, garbled={(4, 3)}, off={(4, 3)}, silent_witness={3})
     assert world.checks.openers == (1, 2, 4)
     offset = f.from_integers([12345] * (OUTPUTS + 1))
     wrong = {1: f.from_bytes(world.opening(1), OUTPUTS + 1)}
@@ -293,8 +294,7 @@ def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
 
 
 def test_what_is_opened_is_what_was_proven_whoever_else_opens() -> None:
-    world = at(Phase.PROOF, garbled={(4, 3)}, bad_openings={3})
-    world.go()
+    world = at(Phase.REVEAL, garbled={(4, 3)}, off={(4, 3)}, silent_witness={3}, bad_openings={3})
     expected = f.centre(world.sums())
     world.go()
     assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
@@ -302,12 +302,13 @@ def test_what_is_opened_is_what_was_proven_whoever_else_opens() -> None:
 
 @pytest.mark.parametrize("garbled", [{(6, 1), (6, 2), (7, 3)}, {(6, 1), (7, 3)}])
 def test_too_few_that_could_open_are_found_before_anything_is_unmasked(garbled: set[tuple[int, int]]) -> None:
-    world = at(Phase.PROOF, size=7, garbled=garbled)
-    world.go()
+    world = at(Phase.EXPOSE, size=7, garbled=garbled, off=garbled, silent_witness={1, 2, 3})
+    world.expire()
     if len(garbled) == 2:
         assert world.round.is_unmasked and world.checks.openers == (2, 4, 5, 6, 7)
     else:
-        assert world.round.voids[0].reason == FEW_ANSWERS and world.round.barred == ()
+        report = world.report(1)
+        assert report.voids[0].reason == FEW_ANSWERS and report.barred == report.faulty == () and not report.is_unmasked
 
 
 def test_openings_have_their_form() -> None:

@@ -51,7 +51,8 @@ def test_target_accuracy_ends_training_early() -> None:
     assert world.reports[-1].kind == RoundKind.CLOSING
 
 
-TROUBLE_FREE_PHASES = [p for p in Phase if p not in (Phase.JOIN, Phase.ANSWER, Phase.RECHECK, Phase.REVEAL2)]
+TROUBLED = (Phase.ANSWER, Phase.RECHECK, Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL2)
+TROUBLE_FREE_PHASES = [p for p in Phase if p not in (Phase.JOIN, *TROUBLED)]
 """The phases that honest members go through when nobody is missing."""
 
 

@@ -96,6 +96,7 @@ class Member:
     effects_done: int = 0
     crash_at: set[int] = field(default_factory=set)
     tamper: Tamper | None = None
+    run_sum_job: Callable[[sum_jobs.Job], sum_jobs.Result] = sum_jobs.run
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     wanted: set[Hash] = field(default_factory=set)
@@ -387,7 +388,7 @@ class World:
                 event = ev.SumHappened(number, sm.TimerFired(name))
                 self._start_timer(member, f"{number}/{name}", event, timeout_ms)
             case sm.Compute(job_id, job):
-                event = ev.SumHappened(number, sm.ComputeDone(job_id, sum_jobs.run(job)))
+                event = ev.SumHappened(number, sm.ComputeDone(job_id, member.run_sum_job(job)))
                 self._deliver(member, event, 2)
 
     def _start_timer(self, member: Member, key: str, event: ev.Event, delay_ms: int) -> None:

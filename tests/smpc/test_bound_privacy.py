@@ -5,23 +5,28 @@ attempt the adversary holds: the public sketch of the masked vector (linear in w
 boxes (u plus multiples of the dealer's unknown polynomial), openings of honest holders (sums of shares over U), and
 answers, which are blinded: that is a rank computed on the real proof. Unknown polynomials are eliminated in every
 possible way; what is left must be the sketches of the sums over U and nothing else. Sharing twice under one seed, an
-opening in a void attempt, openings over two sets: all would show as further equations.
+opening in a void attempt, openings over two sets: all would show as further equations. What was dealt again is a share
+of whoever can open the box: its holder, and everybody once the holder has shown it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fednode.crypto import Secret, unseal
+from fednode.crypto import Secret, point_times, unseal
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
+from fednode.proofs.redeal import show_held
+from fednode.proofs.shares import open_box
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
+from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.smpc.sealed import box_sizes
@@ -29,6 +34,8 @@ from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import Absence, Stream, World
+from tests.smpc.test_disputes import chain, keep_back, noise_about, redeal
+from tests.smpc.test_liars import on_message
 from tests.smpc.test_privacy import (
     Equations,
     Row,
@@ -81,11 +88,49 @@ def share_rows(worlds: list[World], gang: set[int]) -> Equations:
         for holder, attempt, message in world.trace.ledger:
             if isinstance(message, m.RevealMessage) and message.opening is not None and holder not in gang:
                 equations.rows.append(opening_row(world, views[attempt], holder, gang))
+        for attempt, dealer, holder in redealt_seen(world, gang):
+            unknown = coefficients(world, views[attempt], dealer, holder)
+            equations.rows.append(add_up({sketch_variable(world, views[attempt], dealer): 1}, unknown))
         for view in views.values():
             if view.is_unmasked:
                 honest = [i for i in view.included if i not in gang]
                 equations.allowed.append({sketch_variable(world, view, i): 1 for i in honest})
     return equations
+
+
+def redealt_seen(world: World, gang: set[int]) -> set[tuple[int, MemberId, MemberId]]:
+    """Whose shares the colluders can read on the ledger: (attempt, honest dealer, holder)."""
+    said = world.trace.ledger
+    shown = {(attempt, msg.dealer, holder) for holder, attempt, msg in said if isinstance(msg, m.ExposeMessage)}
+    found = set()
+    for dealer, attempt, message in said:
+        if isinstance(message, m.RedealMessage) and dealer not in gang:
+            place = (attempt, dealer, message.holder)
+            if message.holder in gang:
+                check_dealt_again(world, attempt, dealer, message)
+            if message.holder in gang or place in shown:
+                found.add(place)
+    return found
+
+
+def check_dealt_again(world: World, attempt: int, dealer: MemberId, message: m.RedealMessage) -> None:
+    """The colluder opens the box with its key and finds what it was dealt before, and nothing else."""
+    params, own = world.params(message.holder), own_records(world, message.holder)[attempt]
+    view = attempts_of(world)[attempt]
+    assert own.sharing is not None and params.statement is not None
+    point = view.keys[dealer].c_point
+    assert point is not None
+    shared = point_times(dispute_scalar(params, attempt, own.sharing.seed), point)
+    held = show_held(message.box, shared, params.context(attempt), dealer, message.holder, 259)
+    statement = params.statement(view.committed[dealer].weight)
+    bits, proof = contents_of(world, next(
+        e for sender, e in world.trace.wire if sender == dealer and e.to == message.holder
+        and e.ref.lane == m.Lane.SHARES and e.ref.attempt == attempt
+    ), dealer)
+    opened = [open_box(data, size, len(data) == 16)
+              for data, size in ((bits, statement.length), (proof, statement.proof_length))]
+    assert opened[0] is not None and opened[1] is not None and held is not None
+    assert held.tolist() == norm.held_of(statement, opened[0], opened[1]).tolist()
 
 
 def opening_row(
@@ -113,16 +158,21 @@ def contents_seen(worlds: list[World], gang: set[int]) -> list[bytes]:
     for world in worlds:
         for dealer, effect in world.trace.wire:
             if effect.ref.lane == m.Lane.SHARES and effect.to in gang and dealer not in gang:
-                view = attempts_of(world)[effect.ref.attempt]
-                statement = world.params(effect.to).statement(view.committed[dealer].weight)  # type: ignore[misc]
-                is_key = view.present.index(effect.to) < max(1, (len(world.members) - 1) // 3)
-                size = box_sizes(statement, is_key)[0]
-                boxes = (bytes(effect.data[:size]), bytes(effect.data[size:]))
                 place = (world.round_number, effect.ref.attempt, dealer, effect.to)
-                for kind, box in enumerate(boxes):
-                    content = unseal(world.nodes[effect.to].secret, box)[32:]
+                for kind, content in enumerate(contents_of(world, effect, dealer)):
                     assert found.setdefault((*place, kind), content) == content
     return list(found.values())
+
+
+def contents_of(world: World, effect: m.SendChunk, dealer: MemberId) -> tuple[bytes, bytes]:
+    """What both boxes hold that a dealer sent."""
+    view = attempts_of(world)[effect.ref.attempt]
+    statement = world.params(effect.to).statement(view.committed[dealer].weight)  # type: ignore[misc]
+    is_key = view.present.index(effect.to) < max(1, (len(world.members) - 1) // 3)
+    size = box_sizes(statement, is_key)[0]
+    boxes = (bytes(effect.data[:size]), bytes(effect.data[size:]))
+    bits, proof = (unseal(world.nodes[effect.to].secret, box)[32:] for box in boxes)
+    return bits, proof
 
 
 def learns_nothing_more(worlds: list[World], gang: set[int], sums: int) -> None:
@@ -160,6 +210,10 @@ def try_other_openings(worlds: list[World]) -> None:
                 assert seen.setdefault((sender, attempt, "opening", 0), message.opening) == message.opening
             if isinstance(message, m.ProofMessage):
                 assert seen.setdefault((sender, attempt, "answer", message.part), message.data) == message.data
+            if isinstance(message, m.ConfirmMessage):
+                assert seen.setdefault((sender, attempt, "confirm", 0), message.data) == message.data
+            if isinstance(message, m.RedealMessage):
+                assert seen.setdefault((sender, attempt, "redeal", message.holder), message.box) == message.box
 
 
 # --- scenarios -----------------------------------------------------------------------------------------------------
@@ -212,6 +266,37 @@ def test_an_attempt_in_which_every_masked_vector_is_shown(count: int, gang: set[
     for member in world.members:  # and nothing of a void attempt in the next one
         assert whole_vectors_seen(world, member, 1) == set()
     learns_nothing_more([world], gang, 1)
+
+
+@pytest.mark.parametrize(("count", "gang"), GANGS)
+@pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
+@pytest.mark.parametrize("how", ["wrong", "right", "unconfirmed"])
+def test_an_attempt_in_which_shares_are_dealt_again_and_shown(
+    count: int, gang: set[int], ledger: type, how: str
+) -> None:
+    """The gang disputes f honest dealers and deals f honest members nothing, and then zeros, or what is right.
+
+    Void with everything but the openings on the ledger, and then the same x again; or settled and opened.
+    """
+    world = run(count, seed=2, ledger=ledger)
+    honest = [i for i in world.members if i not in gang]
+    dealt_nothing, disputed = honest[: len(gang)], honest[-len(gang) :]
+    zeros = redeal(lambda message: replace(message, box=bytes(len(message.box))) if how == "wrong" else message)
+    noise = on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(b"\xff" * len(message.data)))  # type: ignore[attr-defined]
+    tell = keep_back(*dealt_nothing), noise_about(*disputed), zeros, *([noise] if how == "unconfirmed" else [])
+    change = chain(*tell)
+    for member in gang:
+        world.nodes[MemberId(member)].tamper = lambda e: change(e) if world.ledger.view().attempt == 0 else [e]
+    world.run()
+    views = attempts_of(world)
+    first = views[0]
+    assert {(i, j) for i in disputed for j in gang} | {(i, j) for i in gang for j in dealt_nothing} == {*first.disputes}
+    assert len(views) == (1 if how == "right" else 2) and first.is_unmasked == (how == "right")
+    said = {type(message) for _, attempt, message in world.trace.ledger if attempt == 0}
+    assert {m.RedealMessage, m.ConfirmMessage} <= said and (m.ExposeMessage in said) == (how == "wrong")
+    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
+    learns_nothing_more([world], gang, 1)
+    assert redealt_seen(world, gang) == {(0, i, j) for i in disputed for j in gang}
 
 
 def whole_vectors_seen(world: World, reader: int, attempt: int) -> set[int]:
@@ -362,7 +447,7 @@ def blinded(seeds: list[bytes]) -> tuple[int, int]:
     """
     statement = norm.statement_of(37, 0, 7, members=4)
     part, wires = statement.part_length, 2 * norm.PAIRS
-    random = [r * part + k for r in range(norm.REPETITIONS) for k in (*range(wires), part - 1)]
+    random = [r * part + k for r in range(norm.REPETITIONS) for k in (*range(wires), part - 2)]
     matrix = functionals(statement, norm.draw_joint(b"\x01" * 32), seeds, random)
     shown = [q * norm.REPETITIONS * norm.ANSWER + r * norm.ANSWER + k for q in range(len(seeds))
              for r in range(norm.REPETITIONS) for k in (*range(wires), norm.ANSWER - 1)]
@@ -376,6 +461,37 @@ def test_the_answers_to_one_query_are_hidden_by_the_randomness_of_the_proof() ->
 def test_it_sees_that_a_second_query_would_not_be() -> None:
     shown, hidden = blinded([b"\x02" * 32, b"\x03" * 32])
     assert shown == 260 and hidden == 130
+
+
+def confirmed(seeds: list[bytes], *, is_blind: bool = True) -> tuple[int, int]:
+    """The same with the answers to confirm queries, which all randomness of the proof has to hide together."""
+    statement = norm.statement_of(37, 0, 7, members=4)
+    part, wires, repetitions = statement.part_length, 2 * norm.PAIRS, statement.repetitions
+    blinds = (part - 2, part - 1) if is_blind else (part - 2,)
+    random = [r * part + k for r in range(repetitions) for k in (*range(wires), *blinds)]
+    first = functionals(statement, norm.draw_joint(b"\x01" * 32), [b"\x02" * 32], random)
+    shown = [r * norm.ANSWER + k for r in range(repetitions) for k in (*range(wires), norm.ANSWER - 1)]
+    bits = np.zeros(statement.length, f.FIELD)
+    columns = []
+    for at in random:
+        unit, zero = np.zeros((2, statement.proof_length), f.FIELD)
+        unit[at] = 1
+        told = [[norm.confirm(norm.held_of(statement, bits, proof), norm.draw_confirm(seed)) for seed in seeds]
+                for proof in (unit, zero)]
+        columns.append(f.subtract(np.concatenate(told[0]), np.concatenate(told[1])))
+    matrix = np.concatenate([first[shown], np.stack(columns, axis=1)])
+    return len(matrix), field_rank(matrix)
+
+
+def test_the_answer_to_one_confirm_query_is_hidden_together_with_the_first() -> None:
+    assert confirmed([b"\x04" * 32]) == (132, 132)
+
+
+def test_it_sees_that_a_second_confirm_query_or_one_without_its_blind_would_not_be() -> None:
+    shown, hidden = confirmed([b"\x04" * 32, b"\x05" * 32])
+    assert shown == 134 and hidden == 132
+    shown, hidden = confirmed([b"\x04" * 32], is_blind=False)
+    assert shown == 132 and hidden == 130
 
 
 # --- the analysis can see ------------------------------------------------------------------------------------------
@@ -400,6 +516,18 @@ def test_it_sees_an_opening_in_a_void_attempt() -> None:
     assert not leaks(equations)
     equations.rows += [opening_row(world, void, holder, {1}) for holder in (2, 3, 4)]
     assert leaks(equations)
+
+
+def test_it_sees_a_box_of_an_honest_dealer_that_an_honest_holder_shows() -> None:
+    world = run(4, seed=5)
+    world.nodes[MemberId(1)].tamper = noise_about(3)
+    world.run()
+    view = world.check()
+    assert view.disputes == ((3, 1),) and not leaks(share_rows([world], {1}))
+    world.trace.ledger.append((MemberId(3), 0, m.RedealMessage(MemberId(4), bytes(2072))))
+    assert not leaks(share_rows([world], {1})), "nobody can open it"
+    world.trace.ledger.append((MemberId(4), 0, m.ExposeMessage(MemberId(3), bytes(32), bytes(64))))
+    assert leaks(share_rows([world], {1}))
 
 
 def test_it_sees_openings_over_two_sets() -> None:

@@ -442,8 +442,9 @@ def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> No
     record = restore_shares(world.params(ME), world.nodes[ME].disk)
     assert record is not None and opening is not None and record.covered == view.included
     assert isinstance(next(e for e in effects if isinstance(e, m.Persist | m.Submit)), m.Persist)
-    bits = f.from_bytes(record.summed, world_statement(world).length)
-    assert bits is not None and opening == f.to_bytes(norm.opening_of(world_statement(world), bits, 4))
+    held = f.from_bytes(record.held, 4 * world_statement(world).held_length)
+    assert held is not None
+    assert opening == f.to_bytes(f.total(held.reshape(4, -1)[:, :257], axis=0)) and record.included == view.included
 
 
 def test_nothing_of_the_shares_is_opened_before_the_unmasking_or_in_a_void_attempt() -> None:
@@ -516,5 +517,5 @@ def test_no_secret_is_printed() -> None:
     text = "".join(map(repr, (job, dealt, record, state, session_of(world)._checks.boxes.__dict__, AnswerProofs(
         job.context, job.coin, bytes(32), False, (session_of(world)._checks.boxes.held_share(view, ME),), (), FEW, None,
     ))))
-    for secret in (state.sharing.seed, job.seed, record.summed[:16], dealt.own[0][:16], dealt.own[1][:16]):
+    for secret in (state.sharing.seed, job.seed, record.held[:16], dealt.own[0][:16], dealt.own[1][:16]):
         assert repr(secret)[2:-1] not in text and secret.hex() not in text

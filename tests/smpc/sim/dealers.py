@@ -16,7 +16,7 @@ from fednode.proofs.shares import DealtVector, deal_vector
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.messages import ShareRootMessage
-from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
+from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate, keep_dealing
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
 
@@ -28,7 +28,10 @@ def deal_as(
     job: ProveUpdate, *, bits: Bits | None = None, boxes: Boxes | None = None, proofs: Boxes | None = None,
     joint_context: SumContext | None = None, box_context: SumContext | None = None,
 ) -> ProvenUpdate:
-    """Deal with the lies given; the proof is made for the lying bits and is right wherever it can be."""
+    """Deal with the lies given; the proof is made for the lying bits and is right wherever it can be.
+
+    What is dealt again is right, whatever the boxes held.
+    """
 
     def entropy(label: str) -> DerivedEntropy:
         return DerivedEntropy(job.seed, job.context, "lie " + label, job.me)
@@ -42,12 +45,14 @@ def deal_as(
     secret = secret if bits is None else bits(job, secret)
     holders = [int(holder) for holder, _ in job.holders]
     place = box_context or job.context
-    dealt = spoil(deal_vector(secret, job.degree, holders, entropy(BITS)), boxes)
+    right = deal_vector(secret, job.degree, holders, entropy(BITS))
+    dealt = spoil(right, boxes)
     bits_boxes = seal_boxes(place, job.me, dealt, BITS, job.holders, entropy("seal bits"))
     bits_leaves = leaves_of(bits_boxes)
     seed = draw_joint_seed(joint_context or job.context, job.coin, job.me, merkle_root(bits_leaves))
     proof = norm.prove(job.statement, secret, norm.draw_joint(seed, job.statement.repetitions), entropy("prove"))
-    dealt_proof = spoil(deal_vector(proof, job.degree, holders, entropy(PROOF)), proofs)
+    right_proof = deal_vector(proof, job.degree, holders, entropy(PROOF))
+    dealt_proof = spoil(right_proof, proofs)
     proof_boxes = seal_boxes(place, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
     posted = ShareRootMessage(
@@ -55,7 +60,8 @@ def deal_as(
         merkle_root(proof_leaves),
     )
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
-    return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own)
+    kept = keep_dealing(job.statement, (secret, proof), (right, right_proof), job.degree)
+    return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own, kept)
 
 
 def encode_anything(statement: Statement, sketch: np.ndarray, weight: int) -> f.FieldVector:
@@ -122,7 +128,7 @@ def spoil_boxes(holders: set[int], *, is_opening: bool = True) -> Boxes:
     """Some holders are dealt other elements (or nothing a box could hold)."""
 
     def change(boxes: dict[int, bytes]) -> dict[int, bytes]:
-        for holder in holders:
+        for holder in holders & set(boxes):
             size = len(boxes[holder])
             boxes[holder] = bytes(size - 8) + b"\x05" + bytes(7) if is_opening else b"\xff" * size
         return boxes

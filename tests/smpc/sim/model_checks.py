@@ -16,14 +16,10 @@ from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_lin
 from fednode.proofs.context import SumContext
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
+from tests.smpc.sim.model_disputes import DisputePhases, sizes
 
 if TYPE_CHECKING:
     from tests.smpc.sim.model_ledger import Attempt
-
-
-def sizes(members: int) -> tuple[int, int]:
-    """Bytes of an answer and dealers of a part."""
-    return (1072, 30) if members < 32 else (1608, 20) if members < 128 else (2680, 12)
 
 
 @dataclass
@@ -41,9 +37,17 @@ class Checked:
     sketch: tuple[int, ...] | None = None
     weight: int | None = None
     found: dict[MemberId, m.RecheckMessage] = field(default_factory=dict)
+    carried: dict[int, set[int]] = field(default_factory=dict)
+    disputes: list[tuple[int, int]] = field(default_factory=list)
+    boxes: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    confirm_seed: bytes | None = None
+    told: dict[int, bytes] = field(default_factory=dict)
+    true: dict[int, shares.Decoded] = field(default_factory=dict)
+    off: list[tuple[int, int]] = field(default_factory=list)
+    shown: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
 
-class CheckPhases:
+class CheckPhases(DisputePhases):
     """Mixed into the model ledger."""
 
     params: m.SumParams
@@ -138,11 +142,10 @@ class CheckPhases:
     def _end_PROOF(self) -> None:
         checked, n = self.a.checked, len(self.params.members)
         bad = []
-        openers = {int(i) for i in checked.parts}
         for place, dealer in enumerate(self.a.included):
             answers = self._answers(place)
             carried = norm.decide(answers, n)
-            openers &= set(carried or ())
+            checked.carried[int(dealer)] = set(carried or ())
             if carried is None:
                 bad.append(dealer)
                 if shares.decode(answers, shares.sharing_degree(n), n - self.f, n) is not None:
@@ -151,16 +154,12 @@ class CheckPhases:
             self.barred |= set(bad)
         if bad:
             return self._void(f"proofs of {bad}")
-        if len(openers) < self.t:
-            return self._void("too few hold right shares of everybody")
-        checked.openers = openers
         verdicts = [parts[min(parts)].sum_ok for parts in checked.parts.values() if parts]
         if verdicts.count(2) > self.f:
             return self._open(Phase.RECHECK, [i for i in self.a.present if i not in self.absent])
         if verdicts.count(1) < self.t:
             return self._void("too few hold the sum against its sketches")
-        self.is_unmasked = True
-        return self._open(Phase.REVEAL, [i for i in self.a.present if i not in self.absent])
+        return self._settle()
 
     def _RecheckMessage(self, sender: MemberId, message: m.RecheckMessage) -> str | None:
         if sender not in self.a.present:

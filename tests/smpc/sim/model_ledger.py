@@ -128,7 +128,8 @@ class ModelLedger(CheckPhases):
             Phase.COMMIT: m.CommitMessage, Phase.ROSTER: m.RosterMessage, Phase.DIGEST: m.DigestMessage,
             Phase.SUMACK: m.SumAckMessage, Phase.REVEAL: m.RevealMessage, Phase.REVEAL2: m.RevealMessage,
             Phase.RESULT: ResultVote, Phase.COIN: m.CoinMessage, Phase.SHARE: m.ShareRootMessage,
-            Phase.PROOF: m.ProofMessage, Phase.RECHECK: m.RecheckMessage,
+            Phase.PROOF: m.ProofMessage, Phase.RECHECK: m.RecheckMessage, Phase.REDEAL: m.RedealMessage,
+            Phase.CONFIRM: m.ConfirmMessage, Phase.EXPOSE: m.ExposeMessage,
         }
         if attempt != self.a.number or type(message) is not kinds[self.phase]:
             return "phase closed"
@@ -143,18 +144,23 @@ class ModelLedger(CheckPhases):
     def _KeysMessage(self, sender: MemberId, message: m.KeysMessage) -> str | None:
         if sender not in self.a.holders or [h for h, _ in message.sealed] != [h for h in self.a.holders if h != sender]:
             return "holders"
-        dealt = ((message.a_points, message.a_proof, "a"), (message.b_points, message.b_proof, "b"))
-        for points, proof, which in dealt:
+        dealt = [(message.a_points, message.a_proof, "a", self.t), (message.b_points, message.b_proof, "b", self.t)]
+        if self.params.rule == 2:
+            dealt.append(((message.c_point or b"",), message.c_proof or b"", "c", 1))
+        elif message.c_point is not None or message.c_proof is not None:
+            return "rule 1 has no disputes"
+        for points, proof, which, count in dealt:
             context = m.key_proof_context(self.params, self.a.number, sender, which)
-            if len(points) != self.t or not are_commitments_valid(points):
+            if len(points) != count or not are_commitments_valid(points):
                 return "points"
             if not is_knowledge_proven(points[0], context, proof):
                 return "proof"
             if points[0] in self.seen:
                 return "seen"
-        if message.a_points[0] == message.b_points[0]:
+        heads = {points[0] for points, *_ in dealt}
+        if len(heads) < len(dealt):
             return "seen"
-        self.seen |= {message.a_points[0], message.b_points[0]}
+        self.seen |= heads
         self.a.keys[sender] = message
         return None
 
@@ -399,6 +405,7 @@ class ModelLedger(CheckPhases):
         """Return a copy of what the ledger says now."""
         a = self.a
         vectors = len(a.included) if self.phase is Phase.RECHECK else 1
+        checked = a.checked
         return m.SumView(
             attempt=a.number, phase=self.phase, phase_no=self.phase_no, step=self.step,
             phase_timeout_ms=self.timeout_ms * vectors, holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
@@ -412,4 +419,6 @@ class ModelLedger(CheckPhases):
             coin_index=self.coins, links=dict(a.checked.links), coin=a.checked.coin, share_roots=dict(a.checked.roots),
             query_seed=a.checked.query_seed, sum_sketch=a.checked.sketch, sum_weight=a.checked.weight,
             proof_parts={i: tuple(sorted(parts)) for i, parts in a.checked.parts.items()},
+            disputes=tuple(checked.disputes), redealt=dict(checked.boxes), confirm_seed=checked.confirm_seed,
+            confirmed=tuple(sorted(checked.told)), unconfirmed=tuple(checked.off), exposed=tuple(sorted(checked.shown)),
         )

@@ -1,0 +1,204 @@
+"""From the verdicts on all dealers to the one Unmask; where a holder has not the share that was proven, by way of
+REDEAL, CONFIRM and EXPOSE.
+
+Without them a liar that dealt one honest holder another share, or none, and then kept back an opening would leave one
+too few. A holder that does not carry a dealer's verdict disputes its share. The dealer deals it again, hidden but for
+that holder, on the ledger: who does not is out of the next attempt, without blame. A second query, drawn after all
+boxes are there, tells who holds the share that was proven; a blind proven with it hides the share. Its answers are
+decoded over those alone whose first answers carried the dealer's verdict: of any N - f of them N - 2 f > g are honest
+and hold what was proven, so the polynomial is that of the proven shares. What was dealt again may lie on another, and
+with it the answers of liars; over all answers that one could count.
+
+Security assumption: at most f members lie. An honest dealer is confirmed by the honest that carried its verdict; what
+it deals again is right, and nobody can open its box as a wrong one. So whoever is named here lied. An honest holder is
+in at most f disputes in which the dealer lies: who is in more is cut off, or lies, and its disputes fall. Whoever is
+neither confirmed nor exposes the box has no part in the opening, and no blame. If messages arrive in time all honest
+members open, and f that keep their openings back change nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from fednode.ids import MemberId
+from fednode.ledger.bodies import StudyTerms
+from fednode.ledger.check_records import DisputesRecord, Pair
+from fednode.ledger.check_rules import checks_of, count_parts, dealers_of_part, with_checks
+from fednode.ledger.check_state import get_answers, get_confirm, get_redeal
+from fednode.ledger.phases import (
+    BlockTime,
+    Next,
+    awaited,
+    bar,
+    mark_absent,
+    name_faulty,
+    open_phase,
+    silent_members,
+    void_attempt,
+)
+from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.redeal_rules import (
+    answered_members,
+    disputed_dealers,
+    disputes_of,
+    sum_context,
+    with_disputes,
+)
+from fednode.ledger.state import Source
+from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
+from fednode.proofs.bounds import strength_of
+from fednode.proofs.coin import draw_confirm_seed
+
+FEW_ANSWERS = "too few right answers to the proofs"
+NOT_REDEALT = "a member did not deal again a share that its holder disputes"
+NOT_CONFIRMED = "too few members hold the proven share of a member whose shares are disputed"
+DEALT_WRONG = "a member dealt a wrong share, and dealt it again"
+
+
+def judge_included(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
+    """Return the verdict on every dealer of U, and the holders whose answers carry it."""
+    attempt = record.attempt
+    place = (record.study, record.number, attempt.number)
+    judged: dict[MemberId, Judged] = {}
+    for part in range(count_parts(record)):
+        dealers = dealers_of_part(record, part)
+        bodies = [
+            (member, get_answers(source, *place, member, part))
+            for member, _, parts in checks_of(attempt).answered if part in parts
+        ]
+        answers = [(member, body.data) for member, body in bodies if body is not None]
+        judged |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
+    return judged
+
+
+def find_disputes(record: RoundRecord, judged: Mapping[MemberId, Judged]) -> tuple[Pair, ...]:
+    """Return (dealer, holder) of the shares that are to be dealt again. A dealer is in at most f, as its verdict was
+    carried by N - f; a holder in more is cut off, or lies, and none of its disputes counts."""
+    pairs = [
+        (dealer, member)
+        for dealer, found in judged.items()
+        for member in answered_members(record)
+        if member != dealer and member not in found.holders
+    ]
+    counts = Counter(holder for _, holder in pairs)
+    return tuple(sorted(pair for pair in pairs if counts[pair[1]] <= record.fault_bound))
+
+
+def settle_shares(record: RoundRecord, at: BlockTime, terms: StudyTerms, judged: Mapping[MemberId, Judged]) -> Next:
+    """Every dealer is proven: unmask, or first have dealt again what holders have not."""
+    pairs = find_disputes(record, judged)
+    if not pairs:
+        return _unmask(_with_openers(record, judged, ()), at, terms)
+    disputes = DisputesRecord(pairs)
+    record = replace(record, attempt=with_disputes(record.attempt, disputes))
+    return open_phase(record, at, terms, Phase.REDEAL, disputed_dealers(disputes))
+
+
+def _with_openers(record: RoundRecord, judged: Mapping[MemberId, Judged], settled: Iterable[Pair]) -> RoundRecord:
+    """Write down who holds the proven share of every dealer of U."""
+    holders = {dealer: set(found.holders) for dealer, found in judged.items()}
+    for dealer, holder in settled:
+        holders[dealer].add(holder)
+    openers = set(record.attempt.present).intersection(*holders.values())
+    return with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
+
+
+def _unmask(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """The one Unmask of the round, if enough can open: otherwise the sum could be unmasked and never checked."""
+    if len(checks_of(record.attempt).openers) < record.threshold:
+        return void_attempt(record, at, terms, FEW_ANSWERS)
+    record = replace(record, is_unmasked=True)
+    return open_phase(record, at, terms, Phase.REVEAL, awaited(record, record.attempt.present))
+
+
+# --- dealt again -------------------------------------------------------------------------------------------------
+
+def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Draw the challenges from everything that was dealt again. Dealers that were absent before count as silent too."""
+    disputes = disputes_of(record.attempt)
+    place = (record.study, record.number, record.attempt.number)
+    if silent := {dealer for dealer, holder in disputes.pairs if (dealer, holder) not in disputes.redealt}:
+        return void_attempt(mark_absent(record, silent), at, terms, NOT_REDEALT)
+    boxes = {}
+    for dealer, holder in disputes.pairs:
+        body = get_redeal(source, *place, dealer, holder)
+        if body is None:
+            raise AssertionError("what was dealt again is on the ledger")
+        boxes[int(dealer), int(holder)] = body.box
+    query_seed = checks_of(record.attempt).query_seed
+    if query_seed is None:
+        raise AssertionError("REDEAL follows the proofs")
+    seed = draw_confirm_seed(sum_context(source, record), query_seed, boxes)
+    record = replace(record, attempt=with_disputes(record.attempt, replace(disputes, confirm_seed=seed)))
+    return open_phase(record, at, terms, Phase.CONFIRM, awaited(record, answered_members(record)))
+
+
+# --- confirmed ---------------------------------------------------------------------------------------------------
+
+def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Tell who holds the proven share now, and who says that it still does not.
+
+    An honest dealer is decided by the N - f honest that carried its verdict. Where as many answered and are undecided
+    the dealer is out of the next attempt; where fewer did somebody is silent, and out for it.
+    """
+    record = mark_absent(record, silent_members(record))
+    disputes = disputes_of(record.attempt)
+    if len(disputes.confirmed) < record.threshold:
+        return void_attempt(record, at, terms, FEW_ANSWERS)
+    judged = judge_included(source, record)
+    told = _told(source, record)
+    settled: list[Pair] = []
+    unconfirmed: list[tuple[MemberId, MemberId, bytes]] = []
+    undecided: dict[MemberId, bool] = {}
+    for dealer in disputed_dealers(disputes):
+        carried = tuple((m, data[dealer]) for m, data in told.items() if m in judged[dealer].holders)
+        places = tuple(holder for who, holder in disputes.pairs if who == dealer)
+        answers = confirm_shares(carried, places, len(record.members))
+        if answers is None:
+            undecided[dealer] = len(carried) >= record.threshold
+            continue
+        for holder, answer in zip(places, answers, strict=True):
+            if holder in told and told[holder][dealer] == answer:
+                settled.append((dealer, holder))
+            elif holder in told:
+                unconfirmed.append((dealer, holder, answer))
+    if undecided:
+        out = [dealer for dealer, is_at_fault in undecided.items() if is_at_fault]
+        return void_attempt(bar(record, out), at, terms, NOT_CONFIRMED if out else FEW_ANSWERS)
+    record = _with_openers(record, judged, settled)
+    if not unconfirmed:
+        return _unmask(record, at, terms)
+    record = replace(
+        record, attempt=with_disputes(record.attempt, replace(disputes, unconfirmed=tuple(unconfirmed)))
+    )
+    holders = tuple(sorted({holder for _, holder, _ in unconfirmed}))
+    return open_phase(record, at, terms, Phase.EXPOSE, holders)
+
+
+def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, bytes]]:
+    """Return what every member answered about every disputed dealer: member -> dealer -> bytes."""
+    disputes, size = disputes_of(record.attempt), strength_of(len(record.members)).confirm_bytes
+    place = (record.study, record.number, record.attempt.number)
+    told = {}
+    for member in disputes.confirmed:
+        body = get_confirm(source, *place, member)
+        if body is None:
+            raise AssertionError("what a member confirmed is on the ledger")
+        told[member] = {
+            dealer: body.data[at * size : (at + 1) * size]
+            for at, dealer in enumerate(disputed_dealers(disputes))
+        }
+    return told
+
+
+# --- exposed -----------------------------------------------------------------------------------------------------
+
+def after_expose(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+    """Go on without who dealt a wrong share twice; or unmask, for nobody could show that anything is wrong."""
+    exposed = disputes_of(record.attempt).exposed
+    if exposed:
+        record = name_faulty(record, {dealer for dealer, _ in exposed})
+        return void_attempt(record, at, terms, DEALT_WRONG)
+    return _unmask(mark_absent(record, silent_members(record)), at, terms)

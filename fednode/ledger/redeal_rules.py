@@ -1,0 +1,117 @@
+"""What a member may post while disputes about shares are settled: shares dealt again, answers to one more query of
+them, and boxes opened to everybody because they are wrong.
+
+Security assumption: as in `round_rules`. A box is opened only by its holder, with a proof that it opens like this, and
+only one whose share is not on the polynomial of the dealer's proven shares is accepted: an honest dealer's never is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fednode.ids import MemberId
+from fednode.ledger.check_bodies import Confirm, Expose, Redeal
+from fednode.ledger.check_records import DisputesRecord
+from fednode.ledger.check_rules import checks_of, count_parts
+from fednode.ledger.check_state import confirm_key, get_redeal, redeal_key
+from fednode.ledger.opening_checks import is_shared_point
+from fednode.ledger.records import AttemptRecord, RoundRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.round_rules import enter, post, with_item
+from fednode.ledger.state import Draft, Source, get_chain, get_keys
+from fednode.ledger.verdicts import dispute_context, is_box_right
+from fednode.proofs.bounds import strength_of
+from fednode.proofs.context import SumContext
+
+_NONE = DisputesRecord(())
+
+
+def disputes_of(attempt: AttemptRecord) -> DisputesRecord:
+    """Return the attempt's disputes; without any outside the phases that settle them."""
+    return _NONE if attempt.checks is None or attempt.checks.disputes is None else attempt.checks.disputes
+
+
+def with_disputes(attempt: AttemptRecord, disputes: DisputesRecord) -> AttemptRecord:
+    """Return the attempt with these disputes."""
+    return replace(attempt, checks=replace(checks_of(attempt), disputes=disputes))
+
+
+def disputed_dealers(disputes: DisputesRecord) -> tuple[MemberId, ...]:
+    """Return the dealers whose shares are dealt again, ascending: the order of the answers of a `Confirm`."""
+    return tuple(sorted({dealer for dealer, _ in disputes.pairs}))
+
+
+def answered_members(record: RoundRecord) -> tuple[MemberId, ...]:
+    """Return the members that answered the proofs of all dealers."""
+    whole = count_parts(record)
+    return tuple(member for member, _, parts in checks_of(record.attempt).answered if len(parts) == whole)
+
+
+def sum_context(source: Source, record: RoundRecord) -> SumContext:
+    """Return the place that everything derived in the record's attempt is bound to."""
+    return SumContext(get_chain(source).chain_id, record.study, record.number, record.attempt.number)
+
+
+def accept_redeal(draft: Draft, record: RoundRecord, sender: MemberId, body: Redeal) -> RoundRecord:
+    """A share for one of the holders that dispute the sender's, once. Nobody but the holder can say what it is."""
+    attempt = record.attempt
+    disputes = disputes_of(attempt)
+    enter(record, sender, body, disputed_dealers(disputes))
+    pair = (sender, body.holder)
+    if pair not in disputes.pairs:
+        raise refuse(Refusal.WRONG_HOLDERS)
+    if pair in disputes.redealt:
+        raise refuse(Refusal.ALREADY_POSTED)
+    if len(body.box) != strength_of(len(record.members)).held_bytes:
+        raise refuse(Refusal.BOX_SIZE)
+    draft.write(redeal_key(record.study, record.number, attempt.number, *pair), body)
+    disputes = replace(disputes, redealt=with_item(disputes.redealt, pair))
+    attempt = with_disputes(attempt, disputes)
+    return _post_when_done(record, sender, attempt, [p for p in disputes.pairs if p[0] == sender], disputes.redealt)
+
+
+def accept_confirm(draft: Draft, record: RoundRecord, sender: MemberId, body: Confirm) -> RoundRecord:
+    """A member's answers about all disputed dealers; what they are worth is decided when the phase ends."""
+    attempt = record.attempt
+    disputes = disputes_of(attempt)
+    enter(record, sender, body, answered_members(record) if disputes.pairs else ())
+    if len(body.data) != strength_of(len(record.members)).confirm_bytes * len(disputed_dealers(disputes)):
+        raise refuse(Refusal.WRONG_ANSWERS)
+    draft.write(confirm_key(record.study, record.number, attempt.number, sender), body)
+    disputes = replace(disputes, confirmed=with_item(disputes.confirmed, sender))
+    return post(record, sender, with_disputes(attempt, disputes))
+
+
+def accept_expose(draft: Draft, record: RoundRecord, sender: MemberId, body: Expose) -> RoundRecord:
+    """A box that was dealt again, opened by its holder; refused if the proven share is in it: it was dealt rightly."""
+    attempt = record.attempt
+    disputes = disputes_of(attempt)
+    enter(record, sender, body, {holder for _, holder, _ in disputes.unconfirmed})
+    pair = (body.dealer, sender)
+    answer = next((right for dealer, holder, right in disputes.unconfirmed if (dealer, holder) == pair), None)
+    if answer is None:
+        raise refuse(Refusal.WRONG_ACCUSATION)
+    if pair in disputes.exposed:
+        raise refuse(Refusal.ALREADY_POSTED)
+    place = (record.study, record.number, attempt.number)
+    keys, box = [get_keys(draft, *place, member) for member in pair], get_redeal(draft, *place, *pair)
+    points = [key.c_point for key in keys if key is not None and key.c_point is not None]
+    if len(points) < len(pair) or box is None or disputes.confirm_seed is None:
+        raise AssertionError("keys and boxes of disputed shares are on the ledger")
+    context = sum_context(draft, record)
+    if not is_shared_point(points[1], points[0], body.shared, dispute_context(context, *pair), body.proof):
+        raise refuse(Refusal.BAD_PROOF)
+    if is_box_right(box.box, body.shared, context, pair, disputes.confirm_seed, answer):
+        raise refuse(Refusal.WRONG_ACCUSATION)
+    disputes = replace(disputes, exposed=with_item(disputes.exposed, pair))
+    owed = [(dealer, holder) for dealer, holder, _ in disputes.unconfirmed if holder == sender]
+    return _post_when_done(record, sender, with_disputes(attempt, disputes), owed, disputes.exposed)
+
+
+def _post_when_done(
+    record: RoundRecord, sender: MemberId, attempt: AttemptRecord, owed: Sequence[tuple[MemberId, MemberId]],
+    done: Sequence[tuple[MemberId, MemberId]],
+) -> RoundRecord:
+    """The message says a part of what the sender owes; it has posted when all is in."""
+    return post(record, sender, attempt) if set(owed) <= set(done) else replace(record, attempt=attempt)

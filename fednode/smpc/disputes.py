@@ -1,0 +1,169 @@
+"""Shares in dispute (rule 2): dealt again on the ledger, held against what was proven, and shown where they are wrong.
+
+Security assumption: views are final. A dealer deals again what it dealt and proved, to at most f holders, under a key
+that only it and the holder know. A holder answers one confirm query per attempt, on record before it is posted; it
+shows nothing but boxes that the ledger found off its answer, before anything is opened, and the ledger takes only a
+box that is off: an honest dealer's share is never shown. It opens no redealt share that was not settled.
+"""
+
+from __future__ import annotations
+
+from fednode.crypto import point_times
+from fednode.ids import MemberId
+from fednode.proofs import field as f
+from fednode.proofs import norm
+from fednode.proofs.equal_logs import prove_equal_logs
+from fednode.proofs.field import FieldVector
+from fednode.proofs.norm import Statement
+from fednode.proofs.redeal import dispute_context, hide_held, show_held
+from fednode.smpc.keys import dispute_scalar
+from fednode.smpc.messages import Effect, ExposeMessage, Note, RedealMessage, SumParams, SumView
+from fednode.smpc.openings import Unsafe
+from fednode.smpc.pacing import Pace
+from fednode.smpc.proof_jobs import ProvenUpdate
+from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
+from fednode.smpc.sealed import DerivedEntropy
+
+NOTHING_HELD = b"\xff" * f.ELEMENT_BYTES
+"""Not canonical, so no rule counts it, for each repetition."""
+
+
+class Disputes:
+    """What a member owes in REDEAL, CONFIRM and EXPOSE of one attempt, and its opening afterwards."""
+
+    def __init__(self, params: SumParams, pace: Pace) -> None:
+        self._params = params
+        self._pace = pace
+
+    # --- the dealer ---------------------------------------------------------------------------------------------
+
+    def due_to(self, view: SumView) -> tuple[MemberId, ...]:
+        """Return the holders this member has to deal to again and has not yet."""
+        me = self._params.me
+        if me not in view.included:
+            return ()
+        return tuple(holder for dealer, holder in view.disputes if dealer == me and (me, holder) not in view.redealt)
+
+    def redeal(self, view: SumView, mine: AttemptRecord, proven: ProvenUpdate) -> list[Effect]:
+        """Deal the disputing holders what they were dealt before, f of them at most: more could open the vector."""
+        self._refuse_opened(view)
+        me, effects = self._params.me, list[Effect]()
+        count = sum(dealer == me for dealer, _ in view.disputes)
+        if count > self._params.faults:
+            return [Note(f"{count} members dispute their shares, more than may be dealt again; nothing is dealt")]
+        if view.share_roots.get(me) != proven.posted:
+            raise Unsafe("other shares than those on the ledger would be dealt again")
+        for holder in self.due_to(view):
+            held, shared = proven.kept.held_by(holder), self._point_with(view, mine, holder)
+            box = hide_held(held, shared, self._params.context(view.attempt), me, holder)
+            effects += self._pace.submit(view, RedealMessage(holder, box), str(holder))
+        return effects
+
+    # --- the holder ---------------------------------------------------------------------------------------------
+
+    def answer(self, view: SumView, mine: AttemptRecord, answered: SharesRecord, seed: bytes) -> Confirmed:
+        """Return the answers about all disputed dealers; a box dealt again takes the place of what came before."""
+        self._refuse_opened(view)
+        held, redealt, answers = self._held(view, answered), list[RedealtShare](), []
+        for dealer in sorted({dealer for dealer, _ in view.disputes}):
+            statement, share = self._statement(view, dealer), held.get(dealer)
+            if (dealer, self._params.me) in view.disputes:
+                share = self._open(view, mine, dealer, statement)
+                if share is not None:
+                    redealt.append(RedealtShare(dealer, f.to_bytes(share)))
+            if share is None:
+                answers.append(NOTHING_HELD * statement.repetitions)
+            else:
+                answers.append(f.to_bytes(norm.confirm(share, norm.draw_confirm(seed, statement.repetitions))))
+        return Confirmed(seed, b"".join(answers), tuple(redealt))
+
+    def _open(
+        self, view: SumView, mine: AttemptRecord, dealer: MemberId, statement: Statement
+    ) -> FieldVector | None:
+        box = view.redealt.get((dealer, self._params.me))
+        if box is None:
+            return None
+        shared = self._point_with(view, mine, dealer)
+        context = self._params.context(view.attempt)
+        return show_held(box, shared, context, dealer, self._params.me, statement.held_length)
+
+    def expose(self, view: SumView, mine: AttemptRecord, answered: SharesRecord) -> list[Effect]:
+        """Show the boxes that the ledger found off: those this member's answers on record rest on, and no others."""
+        me, effects = self._params.me, list[Effect]()
+        confirmed = answered.confirmed
+        if confirmed is None or confirmed.seed != view.confirm_seed:
+            return effects
+        self._refuse_opened(view)
+        context = self._params.context(view.attempt)
+        for dealer, holder in view.unconfirmed:
+            pair = (dealer, holder)
+            if holder == me and pair in view.disputes and pair in view.redealt and pair not in view.exposed:
+                base, seed = self._dispute_point(view, dealer), self._seed(mine)
+                entropy = DerivedEntropy(seed, context, "expose", me, dealer)
+                scalar = dispute_scalar(self._params, view.attempt, seed)
+                proof = prove_equal_logs(scalar, base, dispute_context(context, dealer, me), entropy)
+                message = ExposeMessage(dealer, point_times(scalar, base), proof)
+                effects += self._pace.submit(view, message, str(dealer))
+        return effects
+
+    # --- the opening --------------------------------------------------------------------------------------------
+
+    def opening(self, view: SumView, answered: SharesRecord, included: tuple[MemberId, ...]) -> bytes | None:
+        """Return the sum over U of what this member holds, or None if of a dealer it holds nothing that is settled."""
+        me, rows = self._params.me, []
+        held = self._held(view, answered)
+        confirmed = answered.confirmed
+        redealt = {} if confirmed is None else {share.dealer: share.held for share in confirmed.redealt}
+        for dealer in included:
+            share = held.get(dealer)
+            if (dealer, me) in view.disputes:
+                is_settled = me in view.confirmed and (dealer, me) not in view.unconfirmed
+                share = self._row(view, dealer, redealt[dealer]) if is_settled and dealer in redealt else None
+            if share is None:
+                return None
+            rows.append(share[: self._statement(view, dealer).entries + 1])
+        total = rows[0]
+        for row in rows[1:]:
+            total = f.add(total, row)
+        return f.to_bytes(total)
+
+    # --- what is at hand ----------------------------------------------------------------------------------------
+
+    def _held(self, view: SumView, answered: SharesRecord) -> dict[MemberId, FieldVector]:
+        """Return what is on record of every dealer."""
+        found, start = {}, 0
+        for dealer in answered.covered:
+            size = self._statement(view, dealer).held_length * f.ELEMENT_BYTES
+            found[dealer] = self._row(view, dealer, answered.held[start : start + size])
+            start += size
+        return found
+
+    def _row(self, view: SumView, dealer: MemberId, data: bytes) -> FieldVector:
+        row = f.from_bytes(data, self._statement(view, dealer).held_length)
+        if row is None:
+            raise Unsafe("the saved shares are damaged")
+        return row
+
+    def _point_with(self, view: SumView, mine: AttemptRecord, other: MemberId) -> bytes:
+        """Return the point this member and another have in common, and nobody else knows."""
+        scalar = dispute_scalar(self._params, view.attempt, self._seed(mine))
+        return point_times(scalar, self._dispute_point(view, other))
+
+    def _dispute_point(self, view: SumView, member: MemberId) -> bytes:
+        point = view.keys[member].c_point
+        if point is None:
+            raise Unsafe("a member without a dispute key is in a dispute")
+        return point
+
+    def _seed(self, mine: AttemptRecord) -> bytes:
+        if mine.sharing is None:
+            raise Unsafe("this attempt's record holds no seed for shares")
+        return mine.sharing.seed
+
+    def _refuse_opened(self, view: SumView) -> None:
+        if view.is_unmasked:
+            raise Unsafe("shares are in dispute after the unmasking")
+
+    def _statement(self, view: SumView, dealer: MemberId) -> Statement:
+        assert self._params.statement is not None, "rule 2 has a statement"
+        return self._params.statement(view.committed[dealer].weight)
