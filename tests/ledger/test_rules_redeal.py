@@ -71,6 +71,26 @@ def void(world: ProvenWorld, phase: Phase, reason: str, *dropped: int) -> RoundR
     return world.round
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("is_off", [False, True])
+def test_disputes_of_many_members_have_a_part_for_each_repetition(is_off: bool) -> None:
+    world = disputed(Phase.REDEAL, 32, off=PAIR if is_off else set())
+    body = world.redeal(4, 3)
+    assert len(body.box) == 8 * 260
+    assert world.refused(4, replace(body, box=body.box[:-8])) == Refusal.BOX_SIZE
+    world.go_to(Phase.CONFIRM)
+    said = world.confirm(3)
+    assert len(said.data) == 8 * 3
+    for data in (said.data[:-8], said.data + bytes(8)):
+        assert world.refused(3, replace(said, data=data)) == Refusal.WRONG_ANSWERS
+    if is_off:
+        world.go_to(Phase.EXPOSE)
+        world.go()
+        assert world.round.faulty == (4,)
+    else:
+        assert_exact(world)
+
+
 # --- dispute keys ------------------------------------------------------------------------------------------------
 
 def test_a_dispute_key_comes_with_proofs_and_only_there() -> None:

@@ -12,6 +12,8 @@ from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import World
 from tests.smpc.test_bound_liars import deal
+from tests.smpc.test_disputes import keep_back
+from tests.smpc.test_disputes import play as disputed
 from tests.smpc.test_recheck import wrong_sketch
 
 pytestmark = pytest.mark.slow
@@ -51,3 +53,13 @@ def test_a_wrong_sketch_is_found_among_many() -> None:
     view = world.run().check()
     assert outcome(world) == "ok" and LIAR not in view.included
     assert tuple(world.ledger.faulty) == (LIAR,)  # type: ignore[attr-defined]
+
+
+def test_what_one_holder_of_many_lacks_is_dealt_again() -> None:
+    """Boxes and answers of a dispute have a part for each of the three repetitions."""
+    world = disputed(RealLedger, count=32, liars=(2,), tamper=keep_back(3))
+    view = world.check()
+    assert outcome(world) == "ok" and view.included == world.members and not world.ledger.voids  # type: ignore[attr-defined]
+    said = [message for _, _, message in world.trace.ledger]
+    assert [len(message.box) for message in said if isinstance(message, m.RedealMessage)] == [8 * 260]
+    assert {len(message.data) for message in said if isinstance(message, m.ConfirmMessage)} == {8 * 3}
