@@ -41,6 +41,8 @@ class AesCtr:
 
     def read_into(self, buffer: memoryview, count: int) -> None:
         """Write the next `count` bytes (at most 256 KiB) to `buffer`, which must be 15 bytes longer than `count`."""
+        if count > len(_ZEROS):
+            raise ValueError("a keystream gives at most 256 KiB at once")
         key, self._fresh_key = self._fresh_key, None
         if key is not None and count >= _LONG_READ_BYTES and has_wide_aes():
             self._encryptor.update_into(_ZEROS[:_GCM_SKIPS_BYTES], buffer)

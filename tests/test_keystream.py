@@ -18,6 +18,8 @@ def test_keystream_from_any_block_is_the_same_stream() -> None:
     stream.read_into(memoryview(buffer), 300)
     assert bytes(buffer[:300]) == whole[:300]
     assert stream.read(10) == whole[300:310]
+    with pytest.raises(ValueError, match="256 KiB"):  # what is left of the buffer would be taken for keystream
+        stream.read_into(memoryview(bytearray((1 << 18) + 16)), (1 << 18) + 1)
 
 
 @pytest.mark.parametrize("is_wide", [False, True])

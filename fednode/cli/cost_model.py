@@ -3,8 +3,8 @@
 Per phase, processor seconds of one member are a sum of non-negative terms 1, N, N^2, d and N d. Bytes are the terms
 N - 1 and N (N - 1), for every message goes to all others and some grow with N, and d (N - 1) / N, for a reduce-scatter
 keeps one chunk at home. Their factors come from small sums in this process (`measure_samples`); what is larger is
-extrapolated. Added are what the daemon does around the protocol (`Machine`: transport, small and large writes, the new
-model), blocks at the ledger's pace, and the line.
+extrapolated, with the longer proofs and sketches of many members (`grow`). Added are what the daemon does around the
+protocol (`Machine`: transport, small and large writes, the new model), blocks at the ledger's pace, and the line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fednode.errors import StorageError
 from fednode.node.files import PRIVATE_FOLDER, PUBLIC_FILE, environment, read_bounded, write_atomic
+from fednode.proofs.bounds import FEW, strength_of
 
 FORMAT = 2
 MAX_FILE_BYTES = 1 << 20
@@ -129,6 +130,24 @@ def byte_terms(members: int, params: int) -> NDArray[np.float64]:
     return np.array([others, members * others, params / 1e6 * others / members])
 
 
+def grow(phase: str, members: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return by how much each term of processor time and of bytes is larger than where there are few members.
+
+    Proofs have more repetitions, which is nearly all there is to answer and a seventh of what is dealt; sketches have
+    more rows.
+    """
+    strength = strength_of(members)
+    repetitions, rows = strength.repetitions / FEW.repetitions, strength.rows / FEW.rows
+    match phase:
+        case "share":
+            cpu, sent = repetitions, strength.entry_bits / FEW.entry_bits * 6 / 7 + repetitions / 7
+        case "proof":
+            cpu = sent = repetitions
+        case _:
+            return np.ones(5), np.ones(3)
+    return np.array([cpu, cpu, cpu, rows, rows]), np.array([sent, sent, 1.0])
+
+
 def fit(terms: Terms, points: Sequence[tuple[int, int]], values: Sequence[float]) -> tuple[float, ...]:
     """Return non-negative factors of the terms, least squares of relative errors (terms that turn negative go)."""
     measured = np.array(values)
@@ -179,8 +198,9 @@ class CostModel:
 
     def _phase(self, name: str, members: int, params: int, site: Site) -> PhaseCost:
         share = max(1.0, site.members_per_machine / site.cores)
-        cpu_s = float(np.dot(self.cpu[name], cpu_terms(members, params)))
-        sent_mb = float(np.dot(self.sent[name], byte_terms(members, params))) / 1e6
+        cpu_growth, sent_growth = grow(name, members)
+        cpu_s = float(np.dot(self.cpu[name], cpu_growth * cpu_terms(members, params)))
+        sent_mb = float(np.dot(self.sent[name], sent_growth * byte_terms(members, params))) / 1e6
         transport_s = self.machine.transport_s_per_gb * sent_mb / 1000
         line_s = 8 * sent_mb * site.members_per_machine / site.mbit_per_s
         wall_s, block_cpu_s = cpu_s * share + max(line_s, transport_s * share), 0.0

@@ -139,7 +139,7 @@ class SumInProcess:
         for number, secret in self._seal.items():
             params = sm.SumParams(
                 genesis.chain_id, self._study, ROUND, number, everyone, length, SUM_RULE_V2, False,
-                lambda _: statement_of(length, 0, MAX_WEIGHT, None),
+                lambda _: statement_of(length, 0, MAX_WEIGHT, members=members),
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)

@@ -61,7 +61,8 @@ class SumCheck(IntEnum):
 @tagged(23)
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A holder's answers to the proofs of up to 30 dealers of U, in order, 134 elements of 8 bytes each.
+    """A holder's answers to the proofs of dealers of U, in order: 134 elements of 8 bytes each, of up to 30 dealers;
+    more elements and fewer dealers on a ledger of more than 31 members (`bounds.strength_of`).
 
     Bytes that are no elements stand for "I hold no right shares of this dealer".
     """

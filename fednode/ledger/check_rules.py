@@ -18,7 +18,7 @@ from fednode.ledger.records import AttemptRecord, Phase, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft
-from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART
+from fednode.proofs.bounds import strength_of
 
 
 def checks_of(attempt: AttemptRecord) -> ChecksRecord:
@@ -65,14 +65,15 @@ def accept_share_root(draft: Draft, record: RoundRecord, sender: MemberId, body:
     return post(record, sender, replace(attempt, checks=replace(checks, shared=with_item(checks.shared, sender))))
 
 
-def count_parts(attempt: AttemptRecord) -> int:
+def count_parts(record: RoundRecord) -> int:
     """Return how many messages a holder's answers about all of U take."""
-    return -(-len(attempt.included) // DEALERS_A_PART)
+    return -(-len(record.attempt.included) // strength_of(len(record.members)).dealers_a_part)
 
 
-def dealers_of_part(attempt: AttemptRecord, part: int) -> tuple[MemberId, ...]:
+def dealers_of_part(record: RoundRecord, part: int) -> tuple[MemberId, ...]:
     """Return the dealers whose proofs part `part` answers, in order."""
-    return attempt.included[part * DEALERS_A_PART : (part + 1) * DEALERS_A_PART]
+    size = strength_of(len(record.members)).dealers_a_part
+    return record.attempt.included[part * size : (part + 1) * size]
 
 
 def accept_proof(draft: Draft, record: RoundRecord, sender: MemberId, body: Proof) -> RoundRecord:
@@ -80,8 +81,8 @@ def accept_proof(draft: Draft, record: RoundRecord, sender: MemberId, body: Proo
     attempt = record.attempt
     enter(record, sender, body, attempt.present)
     checks = checks_of(attempt)
-    dealers = dealers_of_part(attempt, body.part)
-    if not dealers or len(body.data) != ANSWER_BYTES * len(dealers):
+    dealers = dealers_of_part(record, body.part)
+    if not dealers or len(body.data) != strength_of(len(record.members)).answer_bytes * len(dealers):
         raise refuse(Refusal.WRONG_ANSWERS)
     said, parts = next(((said, parts) for member, said, parts in checks.answered if member == sender), (None, ()))
     if body.part in parts:
@@ -93,7 +94,7 @@ def accept_proof(draft: Draft, record: RoundRecord, sender: MemberId, body: Proo
     others = tuple(answer for answer in checks.answered if answer[0] != sender)
     checks = replace(checks, answered=tuple(sorted((*others, (sender, body.sum_ok, parts)))))
     attempt = replace(attempt, checks=checks)
-    if len(parts) < count_parts(attempt):
+    if len(parts) < count_parts(record):
         return replace(record, attempt=attempt)
     return post(record, sender, attempt)
 

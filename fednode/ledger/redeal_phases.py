@@ -48,7 +48,7 @@ from fednode.ledger.redeal_rules import (
 )
 from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
-from fednode.proofs.bounds import CONFIRM_BYTES
+from fednode.proofs.bounds import strength_of
 from fednode.proofs.coin import draw_confirm_seed
 
 FEW_ANSWERS = "too few right answers to the proofs"
@@ -62,8 +62,8 @@ def judge_included(source: Source, record: RoundRecord) -> dict[MemberId, Judged
     attempt = record.attempt
     place = (record.study, record.number, attempt.number)
     judged: dict[MemberId, Judged] = {}
-    for part in range(count_parts(attempt)):
-        dealers = dealers_of_part(attempt, part)
+    for part in range(count_parts(record)):
+        dealers = dealers_of_part(record, part)
         bodies = [
             (member, get_answers(source, *place, member, part))
             for member, _, parts in checks_of(attempt).answered if part in parts
@@ -76,7 +76,7 @@ def judge_included(source: Source, record: RoundRecord) -> dict[MemberId, Judged
 def find_disputes(record: RoundRecord, judged: Mapping[MemberId, Judged]) -> tuple[Pair, ...]:
     """Return (dealer, holder) of the shares that are to be dealt again. A dealer is in at most f, as its verdict was
     carried by N - f; a holder in more is cut off, or lies, and none of its disputes counts."""
-    answered = answered_members(record.attempt)
+    answered = answered_members(record)
     pairs = [
         (dealer, member)
         for dealer, found in judged.items()
@@ -136,7 +136,7 @@ def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: Stud
         raise AssertionError("REDEAL follows the proofs")
     seed = draw_confirm_seed(sum_context(source, record), query_seed, boxes)
     record = replace(record, attempt=with_disputes(record.attempt, replace(disputes, confirm_seed=seed)))
-    return open_phase(record, at, terms, Phase.CONFIRM, answered_members(record.attempt))
+    return open_phase(record, at, terms, Phase.CONFIRM, answered_members(record))
 
 
 # --- confirmed ---------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: Stu
 
 def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, bytes]]:
     """Return what every member answered about every disputed dealer: member -> dealer -> bytes."""
-    disputes = disputes_of(record.attempt)
+    disputes, size = disputes_of(record.attempt), strength_of(len(record.members)).confirm_bytes
     place = (record.study, record.number, record.attempt.number)
     told = {}
     for member in disputes.confirmed:
@@ -192,7 +192,7 @@ def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, 
         if body is None:
             raise AssertionError("what a member confirmed is on the ledger")
         told[member] = {
-            dealer: body.data[at * CONFIRM_BYTES : (at + 1) * CONFIRM_BYTES]
+            dealer: body.data[at * size : (at + 1) * size]
             for at, dealer in enumerate(disputed_dealers(disputes))
         }
     return told

@@ -21,7 +21,7 @@ from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft, Source, get_chain, get_keys
 from fednode.ledger.verdicts import dispute_context, is_box_right
-from fednode.proofs.bounds import CONFIRM_BYTES, HELD_BYTES
+from fednode.proofs.bounds import strength_of
 from fednode.proofs.context import SumContext
 
 _NONE = DisputesRecord(())
@@ -42,10 +42,10 @@ def disputed_dealers(disputes: DisputesRecord) -> tuple[MemberId, ...]:
     return tuple(sorted({dealer for dealer, _ in disputes.pairs}))
 
 
-def answered_members(attempt: AttemptRecord) -> tuple[MemberId, ...]:
+def answered_members(record: RoundRecord) -> tuple[MemberId, ...]:
     """Return the members that answered the proofs of all dealers."""
-    whole = count_parts(attempt)
-    return tuple(member for member, _, parts in checks_of(attempt).answered if len(parts) == whole)
+    whole = count_parts(record)
+    return tuple(member for member, _, parts in checks_of(record.attempt).answered if len(parts) == whole)
 
 
 def sum_context(source: Source, record: RoundRecord) -> SumContext:
@@ -63,7 +63,7 @@ def accept_redeal(draft: Draft, record: RoundRecord, sender: MemberId, body: Red
         raise refuse(Refusal.WRONG_HOLDERS)
     if pair in disputes.redealt:
         raise refuse(Refusal.ALREADY_POSTED)
-    if len(body.box) != HELD_BYTES:
+    if len(body.box) != strength_of(len(record.members)).held_bytes:
         raise refuse(Refusal.BOX_SIZE)
     draft.write(redeal_key(record.study, record.number, attempt.number, *pair), body)
     disputes = replace(disputes, redealt=with_item(disputes.redealt, pair))
@@ -75,8 +75,8 @@ def accept_confirm(draft: Draft, record: RoundRecord, sender: MemberId, body: Co
     """A member's answers about all disputed dealers; what they are worth is decided when the phase ends."""
     attempt = record.attempt
     disputes = disputes_of(attempt)
-    enter(record, sender, body, answered_members(attempt) if disputes.pairs else ())
-    if len(body.data) != CONFIRM_BYTES * len(disputed_dealers(disputes)):
+    enter(record, sender, body, answered_members(record) if disputes.pairs else ())
+    if len(body.data) != strength_of(len(record.members)).confirm_bytes * len(disputed_dealers(disputes)):
         raise refuse(Refusal.WRONG_ANSWERS)
     draft.write(confirm_key(record.study, record.number, attempt.number, sender), body)
     disputes = replace(disputes, confirmed=with_item(disputes.confirmed, sender))

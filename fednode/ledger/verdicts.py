@@ -16,7 +16,7 @@ from enum import Enum
 from functools import lru_cache
 
 from fednode.ids import MemberId
-from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, HELD_BYTES, OUTPUTS
+from fednode.proofs.bounds import OUTPUTS, strength_of
 from fednode.proofs.context import SumContext
 
 Told = tuple[tuple[MemberId, bytes], ...]
@@ -40,31 +40,32 @@ class Judged:
 
 
 def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, member_count: int) -> tuple[Judged, ...]:
-    """Return the verdict on each dealer of a part: `answers` are whole parts, 1072 bytes for each of `dealers`."""
-    verdicts = []
+    """Return the verdict on each dealer of a part: `answers` are whole parts, of each of `dealers`."""
+    verdicts, size = [], strength_of(member_count).answer_bytes
     for at in range(dealers):
-        start = at * ANSWER_BYTES
-        told = tuple((member, data[start : start + ANSWER_BYTES]) for member, data in answers)
+        start = at * size
+        told = tuple((member, data[start : start + size]) for member, data in answers)
         verdicts.append(judge(told, member_count))
     return tuple(verdicts)
 
 
 @lru_cache(512)
 def judge(told: Told, member_count: int) -> Judged:
-    """Return the verdict on one dealer from what its holders answered, each 1072 bytes."""
+    """Return the verdict on one dealer from what its holders answered; what is not as long as an answer is none."""
     import numpy as np
 
     from fednode.proofs import field, norm, shares
 
-    whole = [(int(member), data) for member, data in told if len(data) == ANSWER_BYTES]
+    strength = strength_of(member_count)
+    whole = [(int(member), data) for member, data in told if len(data) == strength.answer_bytes]
     words = np.frombuffer(b"".join(data for _, data in whole), field.FIELD)
-    rows = words.reshape(len(whole), ANSWER_BYTES // field.ELEMENT_BYTES)  # of nobody's answer, too
+    rows = words.reshape(len(whole), strength.answer_bytes // field.ELEMENT_BYTES)  # of nobody's answer, too
     answers = {member: row for (member, _), row in zip(whole, rows, strict=True)}
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
     decoded = shares.decode(answers, degree, needed, member_count)
     if decoded is None:
         return Judged(Verdict.UNDECIDED)
-    is_true = all(norm.is_valid(part) for part in decoded.value.reshape(norm.REPETITIONS, -1))
+    is_true = all(norm.is_valid(part) for part in decoded.value.reshape(strength.repetitions, -1))
     holders = tuple(MemberId(member) for member in decoded.members)
     return Judged(Verdict.PROVEN if is_true else Verdict.FALSE, holders)
 
@@ -73,9 +74,9 @@ def judge(told: Told, member_count: int) -> Judged:
 def confirm_shares(told: Told, places: tuple[MemberId, ...], member_count: int) -> tuple[bytes, ...] | None:
     """Return what the proven shares of one dealer at `places` answer to the confirm query; None if that is undecided.
 
-    `told` are answers of 16 bytes. Only what members told whose answers carried the dealer's proof may come here. What
-    was dealt again may lie on another polynomial: with liars of those whose shares are proven, on as many points as
-    count.
+    `told` are answers of the size they must have. Only what members told whose answers carried the dealer's proof may
+    come here. What was dealt again may lie on another polynomial: with liars of those whose shares are proven, on as
+    many points as count.
     """
     import numpy as np
 
@@ -103,10 +104,10 @@ def is_box_right(
     """Whether a box of `pair` (dealer, holder), opened with its shared point, holds a share that gives this answer."""
     from fednode.proofs import field, norm, redeal
 
-    held = redeal.show_held(box, shared, context, *pair, HELD_BYTES // field.ELEMENT_BYTES)
+    held = redeal.show_held(box, shared, context, *pair, len(box) // field.ELEMENT_BYTES)
     if held is None:
         return False
-    challenges = norm.draw_confirm(seed, CONFIRM_BYTES // field.ELEMENT_BYTES)
+    challenges = norm.draw_confirm(seed, len(answer) // field.ELEMENT_BYTES)
     return field.to_bytes(norm.confirm(held, challenges)) == answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 SCALE: Final = 1 << 23
@@ -9,26 +10,82 @@ SCALE: Final = 1 << 23
 
 MAX_WEIGHT_BOUND: Final = (1 << 16) - 1
 
-MAX_LENGTH: Final = (1 << 30) - 1
-"""d above this would leave the integer range of the sketch of the vector."""
-
 OUTPUTS: Final = 256
 """k: numbers in a sketch."""
 
-FOLD_ROWS: Final = 4
-"""R: independent folds of a sketch."""
+_ANSWER_BYTES: Final = 8 * 67
+"""A holder's answer about one dealer's proof, per repetition: 67 elements."""
 
-ANSWER_BYTES: Final = 1072
-"""A holder's answer about one dealer's proof: 134 elements of 8 bytes."""
+PART_BYTES: Final = 32_160
+"""Answers that travel in one message: as many as fit."""
 
-HELD_BYTES: Final = 8 * (OUTPUTS + 1 + 2)
-"""What a holder keeps of a dealer: its share of the sketch and the weight, and a blind for each repetition."""
 
-CONFIRM_BYTES: Final = 16
-"""A holder's answer about what it keeps of one dealer: an element of 8 bytes for each repetition."""
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How hard a sum is bound: `rows` (R) independent folds of a sketch, `repetitions` of each proof, and how many
+    bits an entry of the sketch is shared by: 28, or 29 of which the last counts as much as the one before."""
 
-DEALERS_A_PART: Final = 30
-"""Dealers whose answers travel in one message."""
+    rows: int
+    entry_bits: int
+    repetitions: int
+
+    @property
+    def max_length(self) -> int:
+        """Return the largest d: R d 2^31 stays below 2^63, the integer range of the sketch of the vector."""
+        return (1 << 32) // self.rows - 1
+
+    @property
+    def answer_bytes(self) -> int:
+        """Return the size of a holder's answer about one dealer's proof."""
+        return _ANSWER_BYTES * self.repetitions
+
+    @property
+    def held_bytes(self) -> int:
+        """Return the size of what a holder keeps of a dealer: its share of the sketch and the weight, and blinds."""
+        return 8 * (OUTPUTS + 1) + self.confirm_bytes
+
+    @property
+    def confirm_bytes(self) -> int:
+        """Return the size of a holder's answer about what it keeps of one dealer: an element for each repetition."""
+        return 8 * self.repetitions
+
+    @property
+    def dealers_a_part(self) -> int:
+        """Return the number of dealers whose answers travel in one message."""
+        return PART_BYTES // self.answer_bytes
+
+
+FEW: Final = Strength(4, 28, 2)
+_MANY: Final = ((31, FEW), (127, Strength(8, 29, 3)), (256, Strength(12, 29, 5)))
+"""For ledgers of up to so many members; there are none of more than 256."""
+
+
+def strength_of(members: int) -> Strength:
+    """Return how hard the sums of a ledger of N = `members` are bound.
+
+    f of them can choose among 2^f coins an attempt and among binomial(N - f, f) sharings a proof: the more they are,
+    the rarer must be a coin that hides something (rows) and a false proof that passes (repetitions).
+    """
+    return next((strength for most, strength in _MANY if members <= most), _MANY[-1][1])
+
+
+MAX_LENGTH: Final = FEW.max_length
+"""d above this would leave the integer range of the sketch of the vector, whatever the members."""
+
+FOLD_ROWS: Final = FEW.rows
+"""R where there are few members."""
+
+ANSWER_BYTES: Final = FEW.answer_bytes
+"""A holder's answer about one dealer's proof where there are few members: 134 elements of 8 bytes."""
+
+HELD_BYTES: Final = FEW.held_bytes
+"""What a holder keeps of a dealer where there are few members."""
+
+CONFIRM_BYTES: Final = FEW.confirm_bytes
+"""A holder's answer about what it keeps of one dealer where there are few members: 16 bytes."""
+
+DEALERS_A_PART: Final = FEW.dealers_a_part
+"""Dealers whose answers travel in one message where there are few members: 30."""
 
 SKETCH_BYTES: Final = 4 * OUTPUTS
 """A sketch of a masked vector, 256 numbers of 32 bits."""

@@ -3,17 +3,19 @@
 Security assumptions: at most f of N members lie, the degree of the sharing is g = max(1, f); the joint challenge is
 fixed after the measurement's shares are committed, the query challenge after the proof's shares are too (both as a
 random oracle or a coin would). Proven over F:
-    every shared bit is 0 or 1;  u_j = sum 2^l bit_jl - 2^27 (28 bits), w and slack (62 bits) likewise from their bits;
+    every shared bit is 0 or 1;  u_j = sum 2^l bit_jl - 2^27 (28 bits; above 31 members a further one that
+    counts 2^27, and 3 * 2^26 is taken off), w and slack (62 bits) likewise from their bits;
     |u|^2 + slack = kappa2 w^2 + kappa0.
-The bits bound both sides by 2^63 < p, so the equation holds over the integers; without them vectors exist whose
-squares add up to anything modulo p. Weights end at W = 2^b - 1.
+The bits bound both sides by 2^63 (with 29 bits an entry by 13 * 2^60) < p, so the equation holds over the integers;
+without them vectors exist whose squares add up to anything modulo p. Weights end at W = 2^b - 1.
 
 One polynomial identity checks all products (Corrigan-Gibbs and Boneh 2017; VDAF section 7.3). With r the joint
 challenge the products are r^(m+1) x_m * (x_m - 1), u_j * u_j and -kappa2 w * w; they are cut into calls of 32. Wire j
 is the polynomial with a random value at 1 and its inputs of call k at the k-th root; p is the sum over wires of
 products of pairs of them, so p at the k-th root is the result of call k. All holders compute is linear in their
-shares: wires and p at a random point, and the sum of the calls. Two repetitions. Error per repetition at most
-(bits + 1 + 2 P) / p < 2^-50 for each candidate statement, so 2^-100 for both.
+shares: wires and p at a random point, and the sum of the calls. Error per repetition at most
+(bits + 1 + 2 P) / p < 2^-50 for each candidate statement, so 2^-100 for two repetitions, 2^-150 for three; how many
+there are follows from the members (`bounds.strength_of`).
 """
 
 from __future__ import annotations
@@ -30,15 +32,23 @@ from fednode.codec import pack
 from fednode.crypto import Entropy, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
 from fednode.proofs import field
-from fednode.proofs.bounds import FOLD_ROWS, MAX_LANES, MAX_LENGTH, MAX_WEIGHT_BOUND, OUTPUTS, SCALE
+from fednode.proofs.bounds import (
+    FEW,
+    MAX_LANES,
+    MAX_WEIGHT_BOUND,
+    OUTPUTS,
+    SCALE,
+    Strength,
+    strength_of,
+)
 from fednode.proofs.field import FIELD, MODULUS, FieldVector
 from fednode.proofs.shares import answers_needed, decode, sharing_degree
 
-ENTRY_BITS: Final = 28
+ENTRY_BITS: Final = FEW.entry_bits
 SLACK_BITS: Final = 62
-REPETITIONS: Final = 2
+REPETITIONS: Final = FEW.repetitions
 PAIRS: Final = 32
-"""Products in one call of the gadget: 67 numbers are answered per repetition and 576 are sent."""
+"""Products in one call of the gadget: 67 numbers are answered per repetition and 577 are sent."""
 ANSWER: Final = 2 * PAIRS + 3
 """Numbers in an answer per repetition."""
 
@@ -51,11 +61,23 @@ class Statement:
     kappa2: int
     kappa0: int
     entries: int = OUTPUTS
+    strength: Strength = FEW
+
+    @property
+    def entry_weights(self) -> tuple[int, ...]:
+        """What each bit of an entry counts. The range is no power of two where that would let squares reach p."""
+        plain = tuple(1 << bit for bit in range(ENTRY_BITS))
+        return plain + plain[-1:] * (self.strength.entry_bits - ENTRY_BITS)
+
+    @property
+    def half(self) -> int:
+        """Entries are in -half .. half - 1."""
+        return (sum(self.entry_weights) + 1) // 2
 
     @property
     def length(self) -> int:
         """Shared bits: of the entries, the weight and the slack, in this order, lowest bit first."""
-        return self.entries * ENTRY_BITS + self.weight_bits + SLACK_BITS
+        return self.entries * self.strength.entry_bits + self.weight_bits + SLACK_BITS
 
     @property
     def calls(self) -> int:
@@ -70,7 +92,7 @@ class Statement:
     @property
     def repetitions(self) -> int:
         """Independent repetitions of the proof."""
-        return REPETITIONS
+        return self.strength.repetitions
 
     @property
     def part_length(self) -> int:
@@ -88,40 +110,45 @@ class Statement:
         return self.entries + 1 + self.repetitions
 
 
-def norm_statement(length: int, max_weight: int, lanes: int = 0, scale: int = SCALE) -> Statement:
+def norm_statement(
+    length: int, max_weight: int, lanes: int = 0, scale: int = SCALE, strength: Strength = FEW
+) -> Statement:
     """Return the statement for d = `length`, W = `max_weight` (2^b - 1), S = `scale` and `lanes` numbers below 2^8.
 
     kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R (d / 4 + 2^16 lanes), what rounding and lanes add; rounded up.
     """
     if not 1 <= max_weight <= MAX_WEIGHT_BOUND or max_weight & (max_weight + 1):
         raise ValueError("the largest weight of a proof is 2^b - 1, at most 65535")
-    if not 0 <= length <= MAX_LENGTH or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
+    if not 0 <= length <= strength.max_length or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
         raise ValueError("the vector, its lanes or the scale are outside the range of the proof")
-    gain = 36 * OUTPUTS * FOLD_ROWS
+    gain = 36 * OUTPUTS * strength.rows
     kappa2 = -(-gain * scale**2 // (25 * max_weight**2))
-    return Statement(max_weight.bit_length(), kappa2, -(-gain * (length + (lanes << 18)) // 100))
+    return Statement(max_weight.bit_length(), kappa2, -(-gain * (length + (lanes << 18)) // 100), strength=strength)
 
 
-def statement_of(length: int, lanes: int, max_weight: int, public_weight: int | None = None) -> Statement:
-    """Return what a dealer proves in a round that sums `length` parameters and `lanes` lanes.
+def statement_of(
+    length: int, lanes: int, max_weight: int, public_weight: int | None = None, *, members: int
+) -> Statement:
+    """Return what a dealer proves in a round of a ledger of `members` that sums `length` parameters and `lanes` lanes.
 
     Without parameters nobody has a weight but 1. A public weight enters as a number: nothing is left to hide, and the
     one shared bit of the weight is without meaning.
     """
+    strength = strength_of(members)
     if not length:
-        statement, public_weight = norm_statement(0, 1, lanes, 1), None if public_weight is None else 1
+        statement, public_weight = norm_statement(0, 1, lanes, 1, strength), None if public_weight is None else 1
     else:
-        statement = norm_statement(length, max_weight, lanes)
+        statement = norm_statement(length, max_weight, lanes, strength=strength)
     if public_weight is None:
         return statement
     if not 1 <= public_weight <= max_weight:
         raise ValueError("the public weight is outside the range of the proof")
-    return Statement(1, 0, statement.kappa2 * public_weight**2 + statement.kappa0)
+    return Statement(1, 0, statement.kappa2 * public_weight**2 + statement.kappa0, strength=strength)
 
 
 def encode(statement: Statement, sketch: NDArray[np.int64], weight: int) -> FieldVector:
     """Return the bits to share; `ValueError` if the statement is false or a number has no room."""
-    half = 1 << (ENTRY_BITS - 1)
+    half = statement.half
     if sketch.shape != (statement.entries,) or not 0 <= weight < 1 << statement.weight_bits:
         raise ValueError("the sketch or the weight does not belong to the statement")
     if sketch.size and (int(sketch.max()) >= half or int(sketch.min()) < -half):
@@ -130,8 +157,11 @@ def encode(statement: Statement, sketch: NDArray[np.int64], weight: int) -> Fiel
     slack = statement.kappa2 * weight**2 + statement.kappa0 - squares
     if not 0 <= slack < 1 << SLACK_BITS:
         raise ValueError("the update is longer than its weight allows")
-    shifted = (sketch + half).astype(FIELD)[:, None]
-    bits = (shifted >> np.arange(ENTRY_BITS, dtype=FIELD)) & np.uint64(1)
+    left = (sketch + half).astype(FIELD)
+    bits = np.empty((sketch.size, statement.strength.entry_bits), FIELD)
+    for at, weighs in reversed(tuple(enumerate(statement.entry_weights))):  # a bit is set if what is left needs it
+        bits[:, at] = left >= weighs
+        left -= bits[:, at] * np.uint64(weighs)
     tail = [weight >> k & 1 for k in range(statement.weight_bits)] + [slack >> k & 1 for k in range(SLACK_BITS)]
     return np.concatenate([bits.reshape(-1), np.array(tail, FIELD)])
 
@@ -146,17 +176,18 @@ class Query:
     factors: tuple[int, ...]
 
 
-def draw_joint(seed: bytes) -> tuple[int, ...]:
+def draw_joint(seed: bytes, repetitions: int = REPETITIONS) -> tuple[int, ...]:
     """Return the joint challenges, one per repetition, from 32 bytes fixed after the measurement's shares."""
-    return _draw(seed, "joint", REPETITIONS)
+    return _draw(seed, "joint", repetitions)
 
 
 @lru_cache(maxsize=16)
 def draw_query(statement: Statement, seed: bytes) -> Query:
     """Return the query challenges from 32 bytes fixed after all shares; no point is a root of unity of P."""
     drawn = _draw(seed, "query", 64)
-    points = [point for point in drawn[REPETITIONS:] if pow(point, statement.size, MODULUS) != 1]
-    return Query(tuple(points[:REPETITIONS]), drawn[:REPETITIONS])
+    count = statement.repetitions
+    points = [point for point in drawn[count:] if pow(point, statement.size, MODULUS) != 1]
+    return Query(tuple(points[:count]), drawn[:count])
 
 
 def _draw(seed: bytes, label: str, count: int) -> tuple[int, ...]:
@@ -170,14 +201,15 @@ def _draw(seed: bytes, label: str, count: int) -> tuple[int, ...]:
 
 def entries_of(statement: Statement, bits: FieldVector, dealers: int = 1) -> FieldVector:
     """Return the entries of u from bits, from a share of them, or from the sum over `dealers` of either."""
-    grid = bits[: statement.entries * ENTRY_BITS].reshape(statement.entries, ENTRY_BITS)
-    offset = np.array([dealers << (ENTRY_BITS - 1)], FIELD)
-    return field.subtract(field.dot(grid, field.powers(2, ENTRY_BITS)), offset)
+    entry_bits = statement.strength.entry_bits
+    grid = bits[: statement.entries * entry_bits].reshape(statement.entries, entry_bits)
+    offset = np.array([dealers * statement.half], FIELD)
+    return field.subtract(field.dot(grid, np.array(statement.entry_weights, FIELD)), offset)
 
 
 def weight_of(statement: Statement, bits: FieldVector) -> FieldVector:
     """Return w, shape (1,), likewise."""
-    start = statement.entries * ENTRY_BITS
+    start = statement.entries * statement.strength.entry_bits
     part = bits[start : start + statement.weight_bits]
     return field.dot(part, field.powers(2, part.size)).reshape(1)
 
@@ -239,7 +271,7 @@ def query_gadget(
     return at_point, value, field.dot(coefficients, _call_sums(size, len(inputs) - 1)).reshape(1)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _powers_of(challenge: int, count: int) -> FieldVector:
     """Return the powers of a query challenge, which is the same for all dealers."""
     powers = field.powers(challenge, count)
@@ -292,9 +324,10 @@ def decide(answers: Mapping[int, FieldVector], members: int) -> tuple[int, ...] 
     `answers` of one dealer (member -> whole answer), `members` is N. A member that is not in the result answered
     wrongly or was dealt another share; only its complaint can tell which.
     """
-    right = {member: answer for member, answer in answers.items() if answer.shape == (REPETITIONS * ANSWER,)}
+    repetitions = strength_of(members).repetitions
+    right = {member: answer for member, answer in answers.items() if answer.shape == (repetitions * ANSWER,)}
     decoded = decode(right, sharing_degree(members), answers_needed(members), members)
-    if decoded is None or not all(is_valid(part) for part in decoded.value.reshape(REPETITIONS, -1)):
+    if decoded is None or not all(is_valid(part) for part in decoded.value.reshape(repetitions, -1)):
         return None
     return decoded.members
 

@@ -36,11 +36,15 @@ def vector_length(spec: StudySpec, kind: RoundKind) -> int:
     return metric_lanes if kind is RoundKind.CLOSING else Layout.of(spec).size + metric_lanes
 
 
-def statement_for(spec: StudySpec, kind: RoundKind, weight_on_ledger: int) -> Statement:
-    """Return what a member proves in a round of this kind; `weight_on_ledger` is 0 where weights are not public."""
+def statement_for(spec: StudySpec, kind: RoundKind, members: int, weight_on_ledger: int) -> Statement:
+    """Return what a member proves in a round of this kind, of a ledger of `members`.
+
+    `weight_on_ledger` is 0 where weights are not public.
+    """
     length = Layout.of(spec).size if kind is RoundKind.TRAINING else 0
     lane_count = vector_length(spec, kind) - length
-    return statement_of(length, lane_count, spec.max_weight, weight_on_ledger if spec.weights == "public" else None)
+    public_weight = weight_on_ledger if spec.weights == "public" else None
+    return statement_of(length, lane_count, spec.max_weight, public_weight, members=members)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -165,9 +165,10 @@ class StudyMachine:
         if place.me not in ledger_round.expected or place.data_path is None:
             return current, []
         spec, number = place.spec, ledger_round.number
+        statement = partial(statement_for, spec, kind, len(ledger_round.members))
         params = current.params = sm.SumParams(
             place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
-            terms_from_spec(spec).sum_rule, spec.weights == "public", partial(statement_for, spec, kind),
+            terms_from_spec(spec).sum_rule, spec.weights == "public", statement,
         )
         if (place.me, place.seal_key) not in ledger_round.seal_keys:
             text = f"round {number} was opened for an earlier seal key of this hospital, which sits it out"

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fednode.ids import MemberId
-from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART
 from fednode.proofs.shares import sharing_degree
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.disputes import Disputes
@@ -175,6 +174,7 @@ class Checks:
             is_key=self.boxes.is_key(view),
             shares=tuple(self.boxes.held_share(view, dealer) for dealer in view.included),
             sketches=tuple(view.share_roots[dealer].sketch for dealer in view.included),
+            strength=self._params.strength,
             chunks=None if len(whole) < len(chunks) else whole,
         )
         return [*waiting, self._jobs.start(Running(Work.ANSWER), job)]
@@ -194,7 +194,7 @@ class Checks:
     def _post_parts(self, view: SumView, answered: SharesRecord) -> list[Effect]:
         effects: list[Effect] = []
         posted = view.proof_parts.get(self._params.me, ())
-        size = DEALERS_A_PART * ANSWER_BYTES
+        size = self._params.strength.dealers_a_part * self._params.strength.answer_bytes
         for part in range(-(-len(answered.answers) // size)):
             if part not in posted:
                 data = answered.answers[part * size : (part + 1) * size]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fednode.crypto import Domain, Sha256, begin_tagged_hash, is_point_valid, is_share_valid
 from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
-from fednode.proofs.bounds import MASKS_WRONG
+from fednode.proofs.bounds import FOLD_ROWS, MASKS_WRONG
 from fednode.proofs.context import SumContext
 from fednode.smpc import ring
 from fednode.smpc.chunks import ChunkDigests, Layout, digest_chunk
@@ -114,7 +114,7 @@ class Unmask:
     """Remove all masks from the masked sum over U. Result: `Unmasked`, `NotOpened`, or `NotBound`.
 
     `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. With a `coin` the sum must have
-    the opened `sketch`, as integers. `room`: a vector nobody reads any more, which the sum is written over.
+    the opened `sketch` (of `rows` folds), as integers. `room`: a vector nobody reads any more, which is written over.
     """
 
     context: SumContext
@@ -125,6 +125,7 @@ class Unmask:
     coin: bytes | None = None
     sketch: tuple[int, ...] | None = None
     room: RingVector | None = field(default=None, repr=False)
+    rows: int = FOLD_ROWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,7 +250,7 @@ def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
     """Unmask, sketch and digest the sum, part by part while each is in cache."""
     length = sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES
     total = np.empty(length, ring.RING) if job.room is None else job.room
-    sketch = None if job.coin is None else IntegerSketch(job.coin, length)
+    sketch = None if job.coin is None else IntegerSketch(job.coin, length, job.rows)
     digest = begin_sum_digest(job.context, length)
     start = 0
     for chunk in ring.iterate_parts(job.chunks, PART_ELEMENTS):

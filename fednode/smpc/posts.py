@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from fednode.codec import Later, pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, fault_bound
+from fednode.proofs.bounds import Strength, strength_of
 from fednode.proofs.context import SumContext
 from fednode.proofs.norm import Statement
 
@@ -82,6 +83,11 @@ class SumParams:
     def context(self, attempt: int) -> SumContext:
         """Return what every derivation of an attempt is bound to."""
         return SumContext(self.chain_id, self.study, self.round, attempt)
+
+    @property
+    def strength(self) -> Strength:
+        """How hard the sum is bound (rule 2)."""
+        return strength_of(len(self.members))
 
     @property
     def faults(self) -> int:
@@ -203,6 +209,7 @@ class SumOk(IntEnum):
 @dataclass(frozen=True, slots=True)
 class ProofMessage:
     """Answers to the proofs of the dealers of U number 30 * part and following, joined, and a `SumOk`.
+    Above 31 members answers are longer and fewer go into a part (`bounds.Strength`).
 
     1072 bytes a dealer; 0xff throughout for one whose shares this holder does not have.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
-from fednode.proofs.bounds import ANSWER_BYTES
+from fednode.proofs.bounds import Strength
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
@@ -27,8 +27,8 @@ from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
 
-NO_ANSWER = b"\xff" * ANSWER_BYTES
-"""Not canonical, so no rule counts it: the holder has no share of this dealer."""
+NO_ANSWER = b"\xff"
+"""Every byte of an answer that no rule counts, for it is not canonical: the holder has no share of this dealer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +125,7 @@ class AnswerProofs:
     is_key: bool
     shares: tuple[HeldShare, ...] = field(repr=False)
     sketches: tuple[bytes, ...]
+    strength: Strength
     chunks: tuple[Buffer, ...] | None = field(repr=False)
 
 
@@ -145,7 +146,8 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
 
     try:
         values = ring.lift(ring.load(job.values))
-        sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked))
+        rows = job.statement.strength.rows
+        sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked), rows)
         del values  # another vector's worth of memory, if it was read for this
         bits = norm.encode(job.statement, sketch, job.weight)
     except ValueError as error:
@@ -155,7 +157,8 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     bits_boxes = seal_boxes(job.context, job.me, dealt, BITS, job.holders, entropy("seal bits"))
     bits_leaves = leaves_of(bits_boxes)
     bits_root = merkle_root(bits_leaves)
-    joint = norm.draw_joint(draw_joint_seed(job.context, job.coin, job.me, bits_root))
+    seed = draw_joint_seed(job.context, job.coin, job.me, bits_root)
+    joint = norm.draw_joint(seed, job.statement.repetitions)
     proof = norm.prove(job.statement, bits, joint, entropy("prove"))
     dealt_proof = deal_vector(proof, job.degree, holders, entropy(PROOF))
     proof_boxes = seal_boxes(job.context, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
@@ -174,10 +177,11 @@ def answer_proofs(job: AnswerProofs) -> Answered:
     for share in job.shares:
         opened = open_shares(share, job.is_key)
         if opened is None:
-            answers.append(NO_ANSWER)
+            answers.append(NO_ANSWER * job.strength.answer_bytes)
             continue
         bits, proof = opened
-        joint = norm.draw_joint(draw_joint_seed(job.context, job.coin, share.dealer, share.bits_root))
+        seed = draw_joint_seed(job.context, job.coin, share.dealer, share.bits_root)
+        joint = norm.draw_joint(seed, job.strength.repetitions)
         challenges = norm.draw_query(share.statement, job.query_seed)
         answers.append(f.to_bytes(norm.query(share.statement, bits, proof, joint, challenges)))
         covered.append(share.dealer)
@@ -198,7 +202,8 @@ def _hold_against(job: AnswerProofs) -> SumOk:
     """Whether the sketch of the masked sum is the sum of the posted sketches, modulo 2^32."""
     if job.chunks is None:
         return SumOk.UNKNOWN
-    sketch = RingSketch(job.coin, sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES)
+    length = sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES
+    sketch = RingSketch(job.coin, length, job.strength.rows)
     for part in ring.iterate_parts(job.chunks, PART_ELEMENTS):
         sketch.add(part)
     is_equal = bool((sketch.finish() == ring.sum_buffers(job.sketches)).all())

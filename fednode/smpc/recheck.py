@@ -126,7 +126,7 @@ class Recheck:
         chunks, dealers = {part.chunk for part in parts}, {part.dealer for part in parts}
         totals = tuple((chunk, self._totals[chunk]) for chunk in sorted(chunks) if chunk in self._totals)
         folds = tuple((dealer, self._folds[dealer]) for dealer in sorted(dealers) if dealer in self._folds)
-        return AddParts(coin, self._exchange.layout(view), parts, totals, folds)
+        return AddParts(coin, self._exchange.layout(view), parts, totals, folds, self._params.strength.rows)
 
     def _naming(self, view: SumView, coin: bytes) -> NameFindings:
         """Only what is whole: a sum over all of U, a sketch of all chunks."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from fednode.crypto import sha256
 from fednode.ids import MemberId
+from fednode.proofs.bounds import FOLD_ROWS
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk, is_leaf_of
 from fednode.smpc.ring import Buffer, RingVector
@@ -40,6 +41,7 @@ class AddParts:
     parts: tuple[MaskedPart, ...] = field(repr=False)
     totals: tuple[tuple[int, RingVector], ...] = field(repr=False)
     folds: tuple[tuple[MemberId, RingVector], ...] = field(repr=False)
+    rows: int = FOLD_ROWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +87,7 @@ def add_parts(job: AddParts) -> AddedParts:
             totals[part.chunk] = values.copy() if known is None else known + values
         else:
             totals[part.chunk] += values
-        fold = fold_part(job.coin, values, job.layout.bounds(part.chunk)[0])
+        fold = fold_part(job.coin, values, job.layout.bounds(part.chunk)[0], job.rows)
         known = folds.get(part.dealer, folded_before.get(part.dealer))
         folds[part.dealer] = fold if known is None else known + fold
     return AddedParts(tuple(totals.items()), tuple(folds.items()), tuple(taken))

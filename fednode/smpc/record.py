@@ -28,7 +28,7 @@ MAX_STATE_BYTES: Final = 1 << 20
 """256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
 
 MAX_SHARES_BYTES: Final = 1 << 20
-"""256 dealers: what is held of them is 530 KB (with three repetitions 540), their answers 270 (or 410)."""
+"""256 dealers, five repetitions: what is held of them is 540 KB, their answers are 690."""
 
 INPUT_HEADER_BYTES: Final = 128
 """The encoded `InputRecord` is padded to this, so that a long vector follows it without another encoding."""

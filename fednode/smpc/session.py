@@ -393,5 +393,6 @@ class Session:
         if self._params.rule == RULE_BOUND and None in bound:
             return self._fall_silent("a result is asked for before the sketch of the sum is open")
         room = None if self._input is None else self._input.spend()
-        job = jobs.Unmask(self._params.context(view.attempt), whole, b, a, points, *bound, room)
+        context, rows = self._params.context(view.attempt), self._params.strength.rows
+        job = jobs.Unmask(context, whole, b, a, points, *bound, room, rows)
         return [self._jobs.start(Running(Work.UNMASK), job)]

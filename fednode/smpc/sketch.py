@@ -3,17 +3,18 @@
 Security assumption: the coin was unknown when the vectors were fixed, and AES-128 in counter mode is a pseudo-random
 generator. A is linear over the integers and exact, so A (x + y) = A x + A y, also modulo 2^32.
 
-Four independent rows fold the vector into 4096 buckets: block m of 4096 coordinates is multiplied by random signs
-and added to the row's buckets, rotated by a shift drawn for that row and block. Without the shifts coordinates 4096
-apart would share a bucket in all four rows, and pairs that cancel there would be found by looking for them. A dense
-matrix of signs then takes the 4 * 4096 buckets to 256 numbers. E |A x|^2 = 256 * 4 * |x|^2.
+R independent rows (`bounds.strength_of`; four up to 31 members) fold the vector into 4096 buckets: block m of 4096
+coordinates is multiplied by random signs and added to the row's buckets, rotated by a shift drawn for that row and
+block. Without the shifts coordinates 4096 apart would share a bucket in all rows, and pairs that cancel there would be
+found by looking for them. A dense matrix of signs then takes the R * 4096 buckets to 256 numbers.
+E |A x|^2 = 256 * R * |x|^2.
 
 Masked vectors are sketched modulo 2^32 with words instead of signs in the dense matrix: signs would lose 2^31, of
-which every bucket's four multiples cancel. With words any difference that is left in one bucket is missed with 2^-256,
-also one of 2^31 (each output then is 2^31 times a random bit); differences cancel in all four rows of buckets with
-2^-48 for a pair of coordinates.
+which every bucket's R multiples cancel. With words any difference that is left in one bucket is missed with 2^-256,
+also one of 2^31 (each output then is 2^31 times a random bit); differences cancel in all rows of buckets with
+2^(-12 R) for a pair of coordinates.
 
-Range: every result is a signed sum of 4 d coordinates below 2^31 in size, so for d < 2^30 it stays below 2^63.
+Range: every result is a signed sum of R d coordinates below 2^31 in size, so for R d < 2^32 it stays below 2^63.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.sketch import BUCKETS, SignRoom, sum_products, sum_signed
 from fednode.kernels.vectors import find_largest
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
-from fednode.proofs.bounds import FOLD_ROWS, MAX_LENGTH, OUTPUTS
+from fednode.proofs.bounds import FOLD_ROWS, OUTPUTS
 from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
 
 COIN_BYTES: Final = 32
@@ -40,34 +41,38 @@ PART_ELEMENTS: Final = _BLOCKS * BUCKETS
 """Coordinates handled at a time (256 KiB): all rows are folded while they are in cache."""
 _ROOM: Final = 1 << 31
 """Sums of an int32 accumulator stay below this."""
-_MIXED_ROWS: Final = 4
-"""Outputs whose words are expanded at a time (256 KiB)."""
+_MAX_FOLDED: Final = 1 << 32
+"""R times the coordinates stays below this."""
+_MIXED_BYTES: Final = 1 << 18
+"""Words expanded at a time: of four outputs at R = 4, and never more than a keystream gives at once."""
 
 IntVector = NDArray[np.int64]
 Integer = TypeVar("Integer", np.int64, np.uint32)
 
 
-def sketch_integers(coin: bytes, values: NDArray[np.int32]) -> IntVector:
+def sketch_integers(coin: bytes, values: NDArray[np.int32], rows: int = FOLD_ROWS) -> IntVector:
     """Return A x exactly, int64 (256,), for integers (d,) below 2^31 in size: a lifted sum or a quantised update."""
-    sketch = IntegerSketch(coin, _length_of(values))
+    sketch = IntegerSketch(coin, _length_of(values), rows)
     for start in range(0, values.size, PART_ELEMENTS):
         sketch.add(values[start : start + PART_ELEMENTS])
     return _require_exact(sketch.finish())
 
 
-def sketch_ring(coin: bytes, values: RingVector) -> RingVector:
+def sketch_ring(coin: bytes, values: RingVector, rows: int = FOLD_ROWS) -> RingVector:
     """Return a sketch modulo 2^32, uint32 (256,), for a masked vector (d,): linear, and never compared with A x."""
-    sketch = RingSketch(coin, _length_of(values))
+    sketch = RingSketch(coin, _length_of(values), rows)
     for start in range(0, values.size, PART_ELEMENTS):
         sketch.add(values[start : start + PART_ELEMENTS])
     return sketch.finish()
 
 
-def sketch_update(coin: bytes, values: NDArray[np.int32], masked: RingVector) -> tuple[IntVector, RingVector]:
+def sketch_update(
+    coin: bytes, values: NDArray[np.int32], masked: RingVector, rows: int = FOLD_ROWS
+) -> tuple[IntVector, RingVector]:
     """Return `sketch_integers` of an update and `sketch_ring` of its masked form; signs are drawn once for both."""
     if values.shape != masked.shape:
         raise ValueError("an update and its masked form are of one length")
-    exact, ring = IntegerSketch(coin, _length_of(values)), RingSketch(coin, values.size)
+    exact, ring = IntegerSketch(coin, _length_of(values), rows), RingSketch(coin, values.size, rows)
     for start in range(0, values.size, PART_ELEMENTS):
         exact.add(values[start : start + PART_ELEMENTS])
         ring.fold(masked[start : start + PART_ELEMENTS], exact.signs)
@@ -86,15 +91,15 @@ def _require_exact(sketch: IntVector | None) -> IntVector:
     return sketch
 
 
-def fold_part(coin: bytes, values: RingVector, first: int) -> RingVector:
-    """Return what a part of a masked vector, its elements from `first` on, adds to the buckets: uint32 (16384,).
+def fold_part(coin: bytes, values: RingVector, first: int, rows: int = FOLD_ROWS) -> RingVector:
+    """Return what a part of a masked vector, its elements from `first` on, adds to the buckets: uint32 (R 4096,).
 
     The buckets of all parts, added up modulo 2^32 and given to `mix_folds`, make the sketch of the whole.
     """
     skipped, block = first % BUCKETS, first // BUCKETS
     padded = np.zeros(-(-(skipped + values.size) // BUCKETS) * BUCKETS, RING)
     padded[skipped : skipped + values.size] = values
-    signs, sums = Signs(coin, padded.size, block), np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+    signs, sums = Signs(coin, padded.size, rows, block), np.zeros((rows, 2 * BUCKETS), np.int32)
     for start in range(0, padded.size, PART_ELEMENTS):
         part = padded[start : start + PART_ELEMENTS]
         signs.read(part.size)
@@ -119,17 +124,18 @@ class Signs:
 
     __slots__ = ("_left", "_next", "_shifts", "_streams", "room")
 
-    def __init__(self, coin: bytes, length: int, first_block: int = 0) -> None:
-        if len(coin) != COIN_BYTES or length > MAX_LENGTH:
-            raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {MAX_LENGTH} integers")
+    def __init__(self, coin: bytes, length: int, rows: int, first_block: int = 0) -> None:
+        most = (_MAX_FOLDED - 1) // rows
+        if len(coin) != COIN_BYTES or length > most:
+            raise ValueError(f"a sketch takes a coin of 32 bytes and a flat vector of at most {most} integers")
         early = first_block % (AES_BLOCK_BYTES // ELEMENT_BYTES)
         count, start = early - length // -BUCKETS, (first_block - early) * ELEMENT_BYTES // AES_BLOCK_BYTES
-        words = [np.frombuffer(_stream(coin, "shifts", row, start).read(4 * count), RING) for row in range(FOLD_ROWS)]
+        words = [np.frombuffer(_stream(coin, "shifts", row, start).read(4 * count), RING) for row in range(rows)]
         self._shifts = np.stack(words)[:, early:] % np.uint32(BUCKETS)
         place = first_block * BUCKETS // 8 // AES_BLOCK_BYTES
-        self._streams = [_stream(coin, "signs", row, place) for row in range(FOLD_ROWS)]
+        self._streams = [_stream(coin, "signs", row, place) for row in range(rows)]
         self._next, self._left = 0, length
-        self.room = SignRoom(FOLD_ROWS, PART_ELEMENTS)
+        self.room = SignRoom(rows, PART_ELEMENTS)
 
     def read(self, size: int) -> None:
         """Read signs and shifts of the next part, of `size` coordinates."""
@@ -152,10 +158,10 @@ class IntegerSketch:
 
     __slots__ = ("_coin", "_is_exact", "_spent", "_sums", "_total", "signs")
 
-    def __init__(self, coin: bytes, length: int) -> None:
-        self._coin, self.signs = coin, Signs(coin, length)
-        self._total = np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int64)
-        self._sums = np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+    def __init__(self, coin: bytes, length: int, rows: int = FOLD_ROWS) -> None:
+        self._coin, self.signs = coin, Signs(coin, length, rows)
+        self._total = np.zeros((rows, 2 * BUCKETS), np.int64)
+        self._sums = np.zeros((rows, 2 * BUCKETS), np.int32)
         self._spent, self._is_exact = 0, True
 
     def add(self, part: NDArray[np.int32]) -> None:
@@ -183,9 +189,9 @@ class RingSketch:
 
     __slots__ = ("_coin", "_signs", "_sums")
 
-    def __init__(self, coin: bytes, length: int) -> None:
-        self._coin, self._signs = coin, Signs(coin, length)
-        self._sums = np.zeros((FOLD_ROWS, 2 * BUCKETS), np.int32)
+    def __init__(self, coin: bytes, length: int, rows: int = FOLD_ROWS) -> None:
+        self._coin, self._signs = coin, Signs(coin, length, rows)
+        self._sums = np.zeros((rows, 2 * BUCKETS), np.int32)
 
     def add(self, part: RingVector) -> None:
         """Fold the next PART_ELEMENTS coordinates, or what is left of the vector."""
@@ -202,25 +208,26 @@ class RingSketch:
 
 
 def _overlay(sums: NDArray[Integer]) -> NDArray[Integer]:
-    """Return the buckets of all rows, (4 * 4096,), of the type of the sums."""
+    """Return the buckets of all rows, (R * 4096,), of the type of the sums."""
     buckets: NDArray[Integer] = sums[:, :BUCKETS] + sums[:, BUCKETS:]
     return buckets.reshape(-1)
 
 
 def _mix_ring(coin: bytes, folded: RingVector) -> RingVector:
-    """Return random words (256, 16384) times the buckets, modulo 2^32."""
+    """Return random words (256, R * 4096) times the buckets, modulo 2^32."""
     stream = _stream(coin, "words", 0)
-    count = _MIXED_ROWS * folded.size * ELEMENT_BYTES
+    at_once = _MIXED_BYTES // (folded.size * ELEMENT_BYTES)
+    count = at_once * folded.size * ELEMENT_BYTES
     room = np.empty(count + AES_BLOCK_BYTES, np.uint8)
-    words = room[:count].view(RING).reshape(_MIXED_ROWS, folded.size)
+    words = room[:count].view(RING).reshape(at_once, folded.size)
     mixed = np.empty(OUTPUTS, RING)
-    for start in range(0, OUTPUTS, _MIXED_ROWS):
+    for start in range(0, OUTPUTS, at_once):
         stream.read_into(room.data, count)
-        mixed[start : start + _MIXED_ROWS] = sum_products(folded, words)
+        mixed[start : start + at_once] = sum_products(folded, words)
     return mixed
 
 
 def _mix(coin: bytes, folded: IntVector) -> IntVector:
-    """Return the dense signs (256, 16384) times the buckets, exactly."""
+    """Return the dense signs (256, R * 4096) times the buckets, exactly."""
     signs = np.frombuffer(_stream(coin, "dense", 0).read(OUTPUTS * folded.size // 8), np.uint8)
     return sum_signed(folded, signs.reshape(OUTPUTS, folded.size // 8))

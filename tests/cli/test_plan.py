@@ -16,6 +16,7 @@ from fednode.cli.cost_model import (
     byte_terms,
     cpu_terms,
     fit,
+    grow,
     ledger_mb,
     load_model,
     save_model,
@@ -54,6 +55,17 @@ def test_a_slower_line_a_longer_cable_and_a_shared_machine_cost_time_and_nothing
     assert [phase.around_cpu_s for phase in fast][1::2] == pytest.approx([0.02, 0.05])
     for other in (slow, far, shared):
         assert sum(phase.wall_s for phase in other) > sum(phase.wall_s for phase in fast)
+
+
+def test_what_grows_with_the_strength_is_counted_for_many_members():
+    flat = CostModel({"keys": (0.1, 0.0, 0.0, 0.0, 0.0), "proof": (0.1, 0.0, 0.0, 0.2, 0.0)},
+                     {"keys": (100.0, 0.0, 0.0), "proof": (0.0, 1072.0, 0.0)}, MACHINE)
+    few, many = ({phase.name: phase for phase in flat.phases(n, 1_000_000, Site())} for n in (31, 32))
+    assert (few["keys"].cpu_s, few["proof"].cpu_s) == pytest.approx((0.1, 0.3))
+    assert (many["keys"].cpu_s, many["proof"].cpu_s) == pytest.approx((0.1, 0.55))
+    assert few["proof"].sent_mb == pytest.approx(30 * 31 * 1072e-6)
+    assert many["proof"].sent_mb == pytest.approx(31 * 32 * 1608e-6)
+    assert 1 < grow("share", 32)[1][0] < 1.2
 
 
 def test_members_of_one_machine_write_to_one_disk():

@@ -20,13 +20,13 @@ def main() -> None:
         values = random.integers(-(2**31), 2**31, size).astype(np.int32)
         values[::7] = -(2**31)
         words = values.view(np.uint32).copy()
-        room = sketch.SignRoom(4, 65536)
+        room = sketch.SignRoom(8, 65536)
         masks = streams.StreamRoom(5, 4 * 65536)
         for row in (*room.signs, *masks.rows):
             row[:] = random.bytes(len(row))
         room.shifts[:] = random.integers(0, 4096, room.shifts.shape)
         for kind in (np.int32, np.int64):
-            sums = random.integers(-(2**31), 2**31, (4, 8192)).astype(kind)
+            sums = random.integers(-(2**31), 2**31, (8, 8192)).astype(kind)
             room.fold(sums, values)
             digest.update(sums.tobytes())
         masks.add_to(words, 5, 11)

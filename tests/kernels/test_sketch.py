@@ -38,13 +38,13 @@ def make_room(random: np.random.Generator, rows: int, blocks: int) -> SignRoom:
     return room
 
 
-def check_fold(size: int, seed: int, kind: type) -> None:
+def check_fold(size: int, seed: int, kind: type, rows: int = 3) -> None:
     random = np.random.default_rng(seed)
-    room = make_room(random, 3, 4)
+    room = make_room(random, rows, 4)
     values = draw_values(random, size)
-    sums = random.integers(-(2**31), 2**31, (3, 2 * BUCKETS)).astype(kind)
+    sums = random.integers(-(2**31), 2**31, (rows, 2 * BUCKETS)).astype(kind)
     expected = [row.tolist() for row in sums]
-    for row in range(3):
+    for row in range(rows):
         for at, value in enumerate(values.tolist()):
             place = int(room.shifts[row, at // BUCKETS]) + at % BUCKETS
             expected[row][place] += slow_sign(bytes(room.signs[row]), at) * value
@@ -61,9 +61,11 @@ def test_a_fold_adds_every_value_under_its_sign_at_its_place(size: int, kind: ty
 
 @pytest.mark.slow
 @settings(max_examples=20)
-@given(st.sampled_from(SIZES), st.integers(0, 2**32), st.sampled_from([np.int32, np.int64]))
-def test_folds_of_any_size(size: int, seed: int, kind: type) -> None:
-    check_fold(size, seed, kind)
+@given(
+    st.sampled_from(SIZES), st.integers(0, 2**32), st.sampled_from([np.int32, np.int64]), st.sampled_from([1, 4, 8, 12])
+)
+def test_folds_of_any_size_in_any_number_of_rows(size: int, seed: int, kind: type, rows: int) -> None:
+    check_fold(size, seed, kind, rows)
 
 
 @pytest.mark.parametrize("value", EXTREMES)

@@ -21,7 +21,7 @@ from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, DEALERS_A_PART, HELD_BYTES, OUTPUTS
+from fednode.proofs.bounds import OUTPUTS, Strength, strength_of
 from fednode.proofs.coin import Chain, restore_chain
 from fednode.proofs.context import SumContext
 from fednode.proofs.equal_logs import prove_equal_logs
@@ -31,10 +31,6 @@ from fednode.proofs.shares import sharing_degree
 from tests.ledger.world import TERMS, SeededEntropy, World, seed_of
 
 LINKS = 40
-ANSWER = ANSWER_BYTES // f.ELEMENT_BYTES
-HELD = HELD_BYTES // f.ELEMENT_BYTES
-REPETITIONS = CONFIRM_BYTES // f.ELEMENT_BYTES
-NOTHING = b"\xff" * ANSWER_BYTES
 PROVEN = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=127,
     start_after_ms=TERMS.start_after_ms, train_timeout_ms=TERMS.train_timeout_ms,
@@ -131,21 +127,22 @@ class ProvenWorld(World):
         return tx.ShareRoot(*self.place(), sketch, seed_of("bits", member), seed_of("proof", member))
 
     def answer_to(self, dealer: int, holder: int) -> bytes:
+        size_bytes = self.strength.answer_bytes
         if (dealer, holder) in self.cut_off:
-            return NOTHING
+            return b"\xff" * size_bytes
         if (dealer, holder) in self.garbled:
-            return f.to_bytes(f.expand(seed_of("garbled", dealer, holder)[:16], ANSWER))
-        told = np.zeros(ANSWER, f.FIELD)
+            return f.to_bytes(f.expand(seed_of("garbled", dealer, holder)[:16], size_bytes // f.ELEMENT_BYTES))
+        told = np.zeros(size_bytes // f.ELEMENT_BYTES, f.FIELD)
         if dealer in self.liars:
             told[-2] = 1  # the equation does not give zero
         degree = sharing_degree(self.size)
         return f.to_bytes(shares_of(told, degree, holder, "answer", self.place(), dealer))
 
     def proofs(self, member: int) -> list[tx.Proof]:
-        included = self.round.attempt.included
+        included, size = self.round.attempt.included, self.strength.dealers_a_part
         bodies = []
-        for part, start in enumerate(range(0, len(included), DEALERS_A_PART)):
-            data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + DEALERS_A_PART])
+        for part, start in enumerate(range(0, len(included), size)):
+            data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + size])
             said = self.sum_check.get(member, tx.SumCheck.WRONG if self.is_spoilt() else tx.SumCheck.RIGHT)
             bodies.append(tx.Proof(*self.place(), part, said, data))
         return bodies
@@ -171,6 +168,10 @@ class ProvenWorld(World):
     # --- disputes ---------------------------------------------------------------------------------------------------
 
     @property
+    def strength(self) -> Strength:
+        return strength_of(self.size)
+
+    @property
     def disputes(self) -> DisputesRecord:
         return self.checks.disputes or DisputesRecord(())
 
@@ -183,7 +184,7 @@ class ProvenWorld(World):
 
     def held(self, dealer: int, holder: int) -> f.FieldVector:
         """The share that was proven."""
-        values = f.expand(seed_of("held", self.place(), dealer)[:16], HELD)
+        values = f.expand(seed_of("held", self.place(), dealer)[:16], self.strength.held_bytes // f.ELEMENT_BYTES)
         return shares_of(values, sharing_degree(self.size), holder, "held", self.place(), dealer)
 
     def redealt(self, dealer: int, holder: int) -> f.FieldVector:
@@ -198,7 +199,8 @@ class ProvenWorld(World):
         shared = self.shared_point(dealer, holder)
         box = hide_held(self.redealt(dealer, holder), shared, self.context, dealer, holder)
         if (dealer, holder) in self.unreadable:  # 0xff throughout
-            stream = hide_held(np.zeros(HELD, f.FIELD), shared, self.context, dealer, holder)
+            nothing = np.zeros(self.strength.held_bytes // f.ELEMENT_BYTES, f.FIELD)
+            stream = hide_held(nothing, shared, self.context, dealer, holder)
             box = bytes(byte ^ 0xFF for byte in stream)
         return tx.Redeal(*self.place(), MemberId(holder), box)
 
@@ -208,12 +210,13 @@ class ProvenWorld(World):
         if (dealer, holder) in self.disputes.pairs:
             body = get_redeal(self.state, *self.place(), MemberId(dealer), MemberId(holder))
             assert body is not None
-            held = show_held(body.box, self.shared_point(holder, dealer), self.context, dealer, holder, HELD)
+            length = self.strength.held_bytes // f.ELEMENT_BYTES
+            held = show_held(body.box, self.shared_point(holder, dealer), self.context, dealer, holder, length)
         elif (dealer, holder) in self.cut_off | self.garbled:
             held = None
         if held is None or (dealer, holder) in self.unsure or self.disputes.confirm_seed is None:
-            return b"\xff" * CONFIRM_BYTES
-        return f.to_bytes(confirm(held, draw_confirm(self.disputes.confirm_seed, REPETITIONS)))
+            return b"\xff" * self.strength.confirm_bytes
+        return f.to_bytes(confirm(held, draw_confirm(self.disputes.confirm_seed, self.strength.repetitions)))
 
     def confirm(self, member: int) -> tx.Confirm:
         dealers = sorted({dealer for dealer, _ in self.disputes.pairs})
@@ -231,7 +234,7 @@ class ProvenWorld(World):
             left = [holder for dealer, holder in owed if (dealer, holder) not in disputes.redealt]
             return self.redeal(member, left[0]) if left else None
         if kind == Phase.CONFIRM:
-            whole = -(-len(self.round.attempt.included) // DEALERS_A_PART)
+            whole = -(-len(self.round.attempt.included) // self.strength.dealers_a_part)
             has_answered = any(m == member and len(parts) == whole for m, _, parts in self.checks.answered)
             return self.confirm(member) if has_answered else None
         wrong = [dealer for dealer, holder, _ in disputes.unconfirmed if holder == member]

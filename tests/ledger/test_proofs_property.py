@@ -15,10 +15,10 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, judge, open_sums
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, HELD_BYTES, OPENING_BYTES, OUTPUTS
+from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, FEW, HELD_BYTES, OPENING_BYTES, OUTPUTS
 from fednode.proofs.redeal import hide_held
 from fednode.proofs.shares import sharing_degree
-from tests.ledger.proven_world import HELD, NOTHING, PROVEN, REPETITIONS, ProvenWorld, chain_of, shares_of
+from tests.ledger.proven_world import PROVEN, ProvenWorld, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
 from tests.ledger.world import World, seed_of
 
@@ -72,7 +72,7 @@ class ProvenScript(Script):
                 return tx.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
             case Phase.PROOF:
                 count = len(world.round.attempt.included) + draw.choice([0, 0, 0, 1])
-                kinds = [NOTHING, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
+                kinds = [b"\xff" * ANSWER_BYTES, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
                 data = b"".join(draw.choice(kinds) for _ in range(count))
                 return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
             case Phase.RECHECK:
@@ -97,11 +97,11 @@ class ProvenScript(Script):
         match draw.choice([world.phase.kind, *(Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE)]):
             case Phase.REDEAL:
                 self.dealt_lies.add(member)
-                held = f.expand(draw.randbytes(16), HELD)
+                held = f.expand(draw.randbytes(16), FEW.held_bytes // 8)
                 box = hide_held(held, world.shared_point(member, holder), world.context, member, holder)
                 return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(HELD_BYTES), bytes(8)]))
             case Phase.CONFIRM:
-                kinds = [b"\xff" * CONFIRM_BYTES, f.to_bytes(f.expand(draw.randbytes(16), REPETITIONS))]
+                kinds = [b"\xff" * CONFIRM_BYTES, f.to_bytes(f.expand(draw.randbytes(16), FEW.repetitions))]
                 return tx.Confirm(*place, b"".join(draw.choice(kinds) for _ in range(max(1, count))))
             case _:
                 body = world.expose(dealer, member)
@@ -267,7 +267,7 @@ def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
         if holder in liars:
             lie = draw(st.sampled_from(["nothing", "random", "one word", "the truth", "another dealing"]))
             if lie == "nothing":
-                data = NOTHING
+                data = b"\xff" * ANSWER_BYTES
             elif lie == "random":
                 data = f.to_bytes(f.expand(holder.to_bytes(16, "big"), ANSWER_BYTES // 8))
             elif lie == "one word":
@@ -277,7 +277,7 @@ def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
                 false = f.from_integers([0] * (ANSWER_BYTES // 8 - 2) + [1, 0])
                 data = f.to_bytes(shares_of(false, sharing_degree(size), holder, "dealer"))
         elif holder in late:
-            data = NOTHING
+            data = b"\xff" * ANSWER_BYTES
         answers.append((holder, data))
     return size, tuple(answers), len(late)
 

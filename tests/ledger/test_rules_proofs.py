@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fednode.codec import encode
+from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_phases import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
 from fednode.ledger.check_state import get_answers, get_share_root
@@ -16,7 +18,7 @@ from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, MASKS_WRONG, OPENING_BYTES, OUTPUTS
+from fednode.proofs.bounds import ANSWER_BYTES, MASKS_WRONG, OPENING_BYTES, OUTPUTS, strength_of
 from fednode.proofs.coin import draw_query_seed
 from fednode.proofs.context import SumContext
 from tests.ledger.proven_world import PROVEN, ProvenWorld
@@ -192,6 +194,36 @@ def test_nobody_answers_in_time() -> None:
 def test_what_nobody_answered_is_undecided() -> None:
     """Answers to many dealers come in parts, and one of the parts may come from nobody."""
     assert judge_dealers([], 2, 31) == (Judged(Verdict.UNDECIDED),) * 2
+
+
+@pytest.mark.parametrize("members", [4, 31, 32, 127, 128])
+def test_every_repetition_must_hold(members: int) -> None:
+    """How many there are follows from the members; an answer of another length is none."""
+    strength = strength_of(members)
+    size = strength.answer_bytes // f.ELEMENT_BYTES
+    needed = members - (members - 1) // 3
+    for repetition in (None, *range(strength.repetitions)):
+        told = np.zeros(size, f.FIELD)
+        if repetition is not None:
+            told[(repetition + 1) * size // strength.repetitions - 2] = 1  # the equation does not give zero
+        data = f.to_bytes(told)
+        answers = [(MemberId(member), data) for member in range(1, needed + 1)]
+        verdict = Verdict.PROVEN if repetition is None else Verdict.FALSE
+        assert judge_dealers(answers, 1, members) == (Judged(verdict, tuple(member for member, _ in answers)),)
+        short = [(member, data[:-8]) for member, _ in answers]
+        assert judge_dealers(short, 1, members) == (Judged(Verdict.UNDECIDED),)
+
+
+@pytest.mark.slow
+def test_answers_of_many_members_are_longer_and_in_shorter_parts() -> None:
+    world = at(Phase.PROOF, 32)
+    first, second = world.proofs(1)
+    assert (len(first.data), len(second.data)) == (20 * 1608, 12 * 1608)
+    for data in (first.data[: 20 * 1072], first.data[:-1608], first.data[:-8], first.data[:1072]):
+        assert world.refused(1, replace(first, data=data)) == Refusal.WRONG_ANSWERS
+    assert world.refused(1, replace(first, part=2)) == Refusal.WRONG_ANSWERS
+    for body in (first, second):
+        assert world.post(1, body).ok
 
 
 def test_a_wrong_sum_is_found_before_anything_opens() -> None:

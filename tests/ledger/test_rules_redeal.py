@@ -31,14 +31,14 @@ from fednode.ledger.redeal_phases import (
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.verdicts import confirm_shares, is_box_right
 from fednode.proofs import field as f
-from fednode.proofs.bounds import CONFIRM_BYTES, HELD_BYTES, OUTPUTS
+from fednode.proofs.bounds import CONFIRM_BYTES, FEW, HELD_BYTES, OUTPUTS
 from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.equal_logs import prove_equal_logs
 from fednode.proofs.norm import confirm, draw_confirm
 from fednode.proofs.redeal import dispute_context, hide_held
 from fednode.proofs.shares import decode as decode_shares
 from fednode.proofs.shares import evaluate, sharing_degree
-from tests.ledger.proven_world import HELD, REPETITIONS, ProvenWorld, shares_of
+from tests.ledger.proven_world import ProvenWorld, shares_of
 from tests.ledger.test_rules_proofs import at, stored
 from tests.ledger.world import SeededEntropy, World, seed_of
 
@@ -69,6 +69,26 @@ def void(world: ProvenWorld, phase: Phase, reason: str, *dropped: int) -> RoundR
     assert (found.phase, found.reason, found.dropped) == (phase, reason, dropped)
     assert not world.round.is_unmasked and stored(world) == 0 and world.round.attempt.number == 1
     return world.round
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_off", [False, True])
+def test_disputes_of_many_members_have_a_part_for_each_repetition(is_off: bool) -> None:
+    world = disputed(Phase.REDEAL, 32, off=PAIR if is_off else set())
+    body = world.redeal(4, 3)
+    assert len(body.box) == 8 * 260
+    assert world.refused(4, replace(body, box=body.box[:-8])) == Refusal.BOX_SIZE
+    world.go_to(Phase.CONFIRM)
+    said = world.confirm(3)
+    assert len(said.data) == 8 * 3
+    for data in (said.data[:-8], said.data + bytes(8)):
+        assert world.refused(3, replace(said, data=data)) == Refusal.WRONG_ANSWERS
+    if is_off:
+        world.go_to(Phase.EXPOSE)
+        world.go()
+        assert world.round.faulty == (4,)
+    else:
+        assert_exact(world)
 
 
 # --- dispute keys ------------------------------------------------------------------------------------------------
@@ -359,12 +379,12 @@ def test_only_answers_of_those_that_carried_the_proof_count() -> None:
     it taken, 3 would open what was never proven.
     """
     world = disputed(Phase.REDEAL)
-    offset = f.expand(bytes(16), HELD)
+    offset = f.expand(bytes(16), FEW.held_bytes // 8)
     again = f.add(world.held(4, 3), offset)
     box = hide_held(again, world.shared_point(4, 3), world.context, 4, 3)
     assert world.post(4, tx.Redeal(*world.place(), MemberId(3), box)).ok
     assert world.disputes.confirm_seed is not None
-    challenges = draw_confirm(world.disputes.confirm_seed, REPETITIONS)
+    challenges = draw_confirm(world.disputes.confirm_seed, FEW.repetitions)
     slope = f.scale(offset, f.inverse(2))  # nothing at 1, `offset` at 3
     on_line = {1: world.held(4, 1), 3: again, 4: f.add(world.held(4, 4), f.scale(slope, 3))}
     answers = {member: confirm(held, challenges) for member, held in on_line.items()}
@@ -379,7 +399,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
     """6 and 7 of seven: four shares dealt again or made up, and two honest ones they run through, are six of seven."""
     for is_hidden in (True, False):
         world = disputed(Phase.REDEAL, size=7, garbled={(6, 1), (6, 2)})
-        base = f.expand(bytes(16), HELD)
+        base = f.expand(bytes(16), FEW.held_bytes // 8)
 
         def bent(member: int, world: ProvenWorld = world, base: f.FieldVector = base) -> f.FieldVector:
             """The proven share, and on top a parabola that is nothing at 3 and 4."""
@@ -389,7 +409,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
             box = hide_held(bent(holder), world.shared_point(6, holder), world.context, 6, holder)
             assert world.post(6, tx.Redeal(*world.place(), MemberId(holder), box)).ok
         assert world.disputes.confirm_seed is not None
-        challenges = draw_confirm(world.disputes.confirm_seed, REPETITIONS)
+        challenges = draw_confirm(world.disputes.confirm_seed, FEW.repetitions)
         told = {m: confirm(bent(m) if m in (1, 2, 6, 7) else world.held(6, m), challenges) for m in range(1, 8)}
         decoded = decode_shares(told, 2, 5, 7)
         assert decoded is not None and decoded.members == (1, 2, 3, 4, 6, 7), "over all answers the bent one counts"
@@ -419,7 +439,7 @@ def test_a_wrong_share_that_is_dealt_again_names_its_dealer(how: str) -> None:
     assert world.life.faulty_members == (4,)
 
 
-@pytest.mark.parametrize("at_place", [0, 1, OUTPUTS - 1, OUTPUTS, OUTPUTS + 1, HELD - 1])
+@pytest.mark.parametrize("at_place", [0, 1, OUTPUTS - 1, OUTPUTS, OUTPUTS + 1, FEW.held_bytes // 8 - 1])
 def test_one_element_beside_the_proven_share_is_enough(at_place: int) -> None:
     world = disputed(Phase.REDEAL)
     held = world.held(4, 3).copy()
@@ -598,7 +618,7 @@ def test_no_answers_are_undecided_and_so_are_few() -> None:
 
 
 def test_the_polynomial_at_a_place_is_what_a_share_there_answers() -> None:
-    secrets = f.expand(bytes(16), REPETITIONS)
+    secrets = f.expand(bytes(16), FEW.repetitions)
     for size in (4, 7, 10):
         degree = sharing_degree(size)
         told = {m: shares_of(secrets, degree, m, "here") for m in range(1, size + 1)}
@@ -613,7 +633,8 @@ def test_a_box_is_right_only_with_its_point_and_place() -> None:
     world = disputed(Phase.CONFIRM)
     seed, box, shared = world.disputes.confirm_seed, world.redeal(4, 3).box, world.shared_point(4, 3)
     assert seed is not None
-    pair, answer = (MemberId(4), MemberId(3)), f.to_bytes(confirm(world.held(4, 3), draw_confirm(seed, REPETITIONS)))
+    pair, challenges = (MemberId(4), MemberId(3)), draw_confirm(seed, FEW.repetitions)
+    answer = f.to_bytes(confirm(world.held(4, 3), challenges))
     assert is_box_right(box, shared, world.context, pair, seed, answer)
     assert not is_box_right(box, shared, world.context, (pair[1], pair[0]), seed, answer)
     assert not is_box_right(box, shared, replace(world.context, attempt=1), pair, seed, answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from fednode.ids import fault_bound
 from fednode.proofs import field, shares
 from fednode.proofs import norm as proofs
+from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, MAX_LENGTH, PART_BYTES, Strength, strength_of
 from fednode.proofs.field import MODULUS, FieldVector
 from fednode.proofs.norm import ENTRY_BITS, SLACK_BITS, Statement
 from fednode.proofs.shares import decode, sharing_degree
@@ -84,9 +86,69 @@ def test_the_real_statement_at_full_size_and_its_opened_sum() -> None:
     assert field.centre(opened.value).tolist() == [*(sketches[0] + sketches[1]).tolist(), 120_001]
 
 
+def test_a_statement_of_few_members_is_what_it_always_was() -> None:
+    for members in (3, 31):
+        statement = proofs.statement_of(1000, 0, 127, members=members)
+        assert statement == proofs.norm_statement(1000, 127) and statement.length == 256 * 28 + 7 + 62
+        assert statement.entry_weights == tuple(1 << bit for bit in range(28)) and statement.half == 1 << 27
+    assert strength_of(31) == Strength(4, 28, 2)
+    assert (strength_of(31).answer_bytes, strength_of(31).dealers_a_part) == (1072, 30)
+
+
+@pytest.mark.parametrize("members", [3, 31, 32, 100, 127, 128, 256])
+def test_every_strength_stays_in_its_ranges(members: int) -> None:
+    """Squares of any entries that can be shared, with any slack, stay below p: equal in F is equal."""
+    strength = strength_of(members)
+    statement = proofs.statement_of(strength.max_length, 1 << 20, 65535, members=members)
+    assert 256 * statement.half**2 + (1 << SLACK_BITS) < MODULUS
+    assert statement.kappa2 * 65535**2 + statement.kappa0 < 1 << SLACK_BITS
+    assert strength.rows * strength.max_length * 2**31 < 2**63
+    assert 256 * statement.half < MODULUS // 2
+    assert strength.answer_bytes == 8 * strength.repetitions * proofs.ANSWER
+    assert 0 < strength.answer_bytes * strength.dealers_a_part <= ANSWER_BYTES * DEALERS_A_PART == PART_BYTES
+    deviation = 2**23 / 1.2 * strength.rows**0.5
+    assert 256 * 2 * np.exp(-((statement.half / deviation) ** 2) / 2) < 2**-40, "honest entries would not fit"
+    fault = fault_bound(members)
+    assert math.log2(math.comb(members - fault, fault)) - 51 * strength.repetitions < -70, "candidates of a false proof"
+    with pytest.raises(ValueError, match="outside the range"):
+        proofs.statement_of(strength.max_length + 1, 0, 7, members=members)
+
+
+def test_an_entry_with_a_bit_more_goes_to_three_quarters_of_its_range() -> None:
+    statement = Statement(weight_bits=4, kappa2=1 << 54, kappa0=50, entries=3, strength=strength_of(100))
+    top = 3 << 26
+    for sketch in ([top - 1, -top, 0], [2**27, -(2**27) - 1, 1], [5, 2**26, -(2**26) - 1]):
+        bits = proofs.encode(statement, np.array(sketch), 15)
+        assert set(bits.tolist()) <= {0, 1} and bits.size == statement.length
+        assert field.centre(proofs.entries_of(statement, bits)).tolist() == sketch
+    for entry in (top, -top - 1):
+        with pytest.raises(ValueError, match="too large"):
+            proofs.encode(statement, np.array([entry, 0, 0]), 15)
+
+
+@pytest.mark.parametrize("members", [32, 128])
+def test_a_statement_of_many_members_passes_and_one_wrong_repetition_does_not(members: int) -> None:
+    strength = strength_of(members)
+    statement = Statement(weight_bits=4, kappa2=1000, kappa0=50, entries=3, strength=strength)
+    joint = proofs.draw_joint(b"j" * 32, strength.repetitions)
+    drawn = proofs.draw_query(statement, b"q" * 32)
+    assert len(set(joint)) == len(set(drawn.points)) == len(set(drawn.factors)) == strength.repetitions
+    assert joint[:2] == JOINT, "the challenges of few members are the first ones of many"
+    bits = proofs.encode(statement, np.array([3, -4, 5]), 9)
+    for at in (None, *range(strength.repetitions)):
+        proof = proofs.prove(statement, bits, joint, Seeded(3))
+        if at is not None:
+            proof[at * statement.part_length + 2 * proofs.PAIRS + 1] += np.uint64(1)
+        bit_shares, proof_shares = share(bits, members, 1), share(proof, members, 2)
+        answers = {k: proofs.query(statement, bit_shares[k], proof_shares[k], joint, drawn) for k in bit_shares}
+        assert proofs.decide(answers, members) == (tuple(range(1, members + 1)) if at is None else None)
+        short = {k: answer[: 2 * proofs.ANSWER] for k, answer in answers.items()}
+        assert proofs.decide(short, members) is None, "two repetitions are not enough"
+
+
 def test_both_sides_of_the_equation_stay_below_the_modulus() -> None:
     for weight in (1, 65535):
-        statement = proofs.norm_statement(proofs.MAX_LENGTH, weight)
+        statement = proofs.norm_statement(MAX_LENGTH, weight)
         assert statement.kappa2 * weight**2 + statement.kappa0 < 1 << SLACK_BITS
         assert 256 * 4 ** (ENTRY_BITS - 1) + (1 << SLACK_BITS) < MODULUS
         assert 25 * statement.kappa2 * weight**2 >= 36 * 1024 * 4**23

@@ -13,6 +13,7 @@ NAMED = "tests/ledger/test_rules_recheck.py::"
 DISPUTES = "tests/smpc/test_disputes.py::"
 SETTLED = "tests/smpc/test_dispute_rules.py::"
 REDEALT = "tests/proofs/test_redeal.py::"
+ANSWERS = "tests/ledger/test_rules_proofs.py::"
 
 BOUND_MUTANTS = [
     Mutant("coin before everyone has acknowledged", "smpc/checks.py",
@@ -130,7 +131,7 @@ BOUND_MUTANTS = [
            "    return tagged_hash(Domain.ROUND, b\"joint\"",
            LIARS + "test_a_proof_for_another_attempt_is_false[ModelLedger]"),
     Mutant("a false statement is accepted by the rules", "ledger/verdicts.py",
-           "is_true = all(norm.is_valid(part) for part in decoded.value.reshape(norm.REPETITIONS, -1))",
+           "is_true = all(norm.is_valid(part) for part in decoded.value.reshape(strength.repetitions, -1))",
            "is_true = True",
            LIARS + "test_a_false_statement_names_its_dealer_and_the_next_attempt_goes_on_without"
            "[too long for its weight-RealLedger]"),
@@ -265,6 +266,9 @@ BOUND_MUTANTS = [
     Mutant("masked chunks are shown after the unmasking", "smpc/recheck.py",
            "        if view.is_unmasked:\n", "        if False:\n",
            RECHECK + "test_after_the_unmasking_it_falls_silent_rather_than_show_anything"),
+    Mutant("a third repetition is answered and not looked at", "ledger/verdicts.py",
+           "decoded.value.reshape(strength.repetitions, -1))", "decoded.value.reshape(strength.repetitions, -1)[:2])",
+           ANSWERS + "test_every_repetition_must_hold[32]"),
     Mutant("an owner forgets its chunks before they may be asked for", "smpc/session.py",
            "                owed = self._offer(view, mine)\n",
            "                self._exchange.drop_masked(view)\n                owed = self._offer(view, mine)\n",

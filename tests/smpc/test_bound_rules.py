@@ -17,7 +17,7 @@ from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm, shares
-from fednode.proofs.bounds import MASKS_WRONG
+from fednode.proofs.bounds import FEW, MASKS_WRONG
 from fednode.proofs.context import SumContext
 from fednode.smpc import messages as m
 from fednode.smpc.boxes import Boxes
@@ -515,7 +515,7 @@ def test_no_secret_is_printed() -> None:
     state = restore_state(world.params(ME), world.nodes[ME].disk)
     assert record is not None and state is not None and state.sharing is not None
     text = "".join(map(repr, (job, dealt, record, state, session_of(world)._checks.boxes.__dict__, AnswerProofs(
-        job.context, job.coin, bytes(32), False, (session_of(world)._checks.boxes.held_share(view, ME),), (), None,
+        job.context, job.coin, bytes(32), False, (session_of(world)._checks.boxes.held_share(view, ME),), (), FEW, None,
     ))))
     for secret in (state.sharing.seed, job.seed, record.held[:16], dealt.own[0][:16], dealt.own[1][:16]):
         assert repr(secret)[2:-1] not in text and secret.hex() not in text

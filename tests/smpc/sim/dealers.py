@@ -39,7 +39,8 @@ def deal_as(
     def spoil(dealt: DealtVector, change: Boxes | None) -> DealtVector:
         return dealt if change is None else replace(dealt, boxes=change(dict(dealt.boxes)))
 
-    sketch = sketch_integers(job.coin, ring.lift(job.values))
+    rows = job.statement.strength.rows
+    sketch = sketch_integers(job.coin, ring.lift(job.values), rows)
     secret = encode_anything(job.statement, sketch, job.weight)
     secret = secret if bits is None else bits(job, secret)
     holders = [int(holder) for holder, _ in job.holders]
@@ -49,13 +50,13 @@ def deal_as(
     bits_boxes = seal_boxes(place, job.me, dealt, BITS, job.holders, entropy("seal bits"))
     bits_leaves = leaves_of(bits_boxes)
     seed = draw_joint_seed(joint_context or job.context, job.coin, job.me, merkle_root(bits_leaves))
-    proof = norm.prove(job.statement, secret, norm.draw_joint(seed), entropy("prove"))
+    proof = norm.prove(job.statement, secret, norm.draw_joint(seed, job.statement.repetitions), entropy("prove"))
     right_proof = deal_vector(proof, job.degree, holders, entropy(PROOF))
     dealt_proof = spoil(right_proof, proofs)
     proof_boxes = seal_boxes(place, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
     posted = ShareRootMessage(
-        sketch_ring(job.coin, ring.from_bytes(job.masked)).tobytes(), merkle_root(bits_leaves),
+        sketch_ring(job.coin, ring.from_bytes(job.masked), rows).tobytes(), merkle_root(bits_leaves),
         merkle_root(proof_leaves),
     )
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
@@ -65,7 +66,7 @@ def deal_as(
 
 def encode_anything(statement: Statement, sketch: np.ndarray, weight: int) -> f.FieldVector:
     """The bits of a statement that may be false: entries and slack are cut to their room."""
-    roomy = Statement(statement.weight_bits, 0, (1 << 62) - 1)
+    roomy = Statement(statement.weight_bits, 0, (1 << 62) - 1, strength=statement.strength)
     bits = norm.encode(roomy, np.clip(sketch, -(2**26), 2**26), weight)
     squares = sum(value * value for value in np.clip(sketch, -(2**26), 2**26).tolist())
     slack = min(max(statement.kappa2 * weight**2 + statement.kappa0 - squares, 0), (1 << 62) - 1)
@@ -95,7 +96,7 @@ def two_for_the_next_bit(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector
 def weight_above_the_bound(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
     """w = W + 1 from a 'bit' that is 2, and a slack that makes the equation hold."""
     statement, bits = job.statement, bits.copy()
-    start = 256 * norm.ENTRY_BITS
+    start = 256 * statement.strength.entry_bits
     bits[start : start + statement.weight_bits] = 0
     bits[start + statement.weight_bits - 1] = 2
     squares = sum(int(v) ** 2 for v in f.centre(norm.entries_of(statement, bits)).tolist())
@@ -108,7 +109,7 @@ def longer(factor: int) -> Bits:
     """The sketch of a vector that is too long for its weight."""
 
     def change(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
-        sketch = sketch_integers(job.coin, ring.lift(job.values)) * factor
+        sketch = sketch_integers(job.coin, ring.lift(job.values), job.statement.strength.rows) * factor
         return encode_anything(job.statement, sketch, job.weight)
 
     return change
@@ -116,8 +117,10 @@ def longer(factor: int) -> Bits:
 
 def other_statement(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
     """Right for a statement with more room than the study's."""
-    sketch = sketch_integers(job.coin, ring.lift(job.values))
-    wide = Statement(job.statement.weight_bits, job.statement.kappa2, 4 * job.statement.kappa0 + 12345)
+    rows = job.statement.strength.rows
+    sketch = sketch_integers(job.coin, ring.lift(job.values), rows)
+    wide = Statement(job.statement.weight_bits, job.statement.kappa2, 4 * job.statement.kappa0 + 12345,
+                     strength=job.statement.strength)
     return norm.encode(wide, sketch, job.weight)
 
 

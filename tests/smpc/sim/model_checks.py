@@ -16,13 +16,10 @@ from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_lin
 from fednode.proofs.context import SumContext
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
-from tests.smpc.sim.model_disputes import DisputePhases
+from tests.smpc.sim.model_disputes import DisputePhases, sizes
 
 if TYPE_CHECKING:
     from tests.smpc.sim.model_ledger import Attempt
-
-ANSWER_BYTES = 1072
-PART = 30
 
 
 @dataclass
@@ -121,23 +118,25 @@ class CheckPhases(DisputePhases):
     def _ProofMessage(self, sender: MemberId, message: m.ProofMessage) -> str | None:
         if sender not in self.a.present:
             return "not present"
-        dealers = len(self.a.included[PART * message.part : PART * (message.part + 1)])
+        size, most = sizes(len(self.params.members))
+        dealers = len(self.a.included[most * message.part : most * (message.part + 1)])
         parts = self.a.checked.parts.setdefault(sender, {})
         if message.part in parts:
             return "already posted"
-        if not dealers or len(message.data) != dealers * ANSWER_BYTES or message.sum_ok not in (0, 1, 2):
+        if not dealers or len(message.data) != dealers * size or message.sum_ok not in (0, 1, 2):
             return "size"
         parts[message.part] = message
-        if len(parts) < -(-len(self.a.included) // PART):
+        if len(parts) < -(-len(self.a.included) // most):
             return "part"  # taken in; the sender has not posted everything yet
         return None
 
     def _answers(self, place: int) -> dict[int, f.FieldVector]:
         found = {}
+        size, most = sizes(len(self.params.members))
         for member, parts in self.a.checked.parts.items():
-            if place // PART in parts:
-                at = place % PART * ANSWER_BYTES
-                found[int(member)] = np.frombuffer(parts[place // PART].data[at : at + ANSWER_BYTES], f.FIELD)
+            if place // most in parts:
+                at = place % most * size
+                found[int(member)] = np.frombuffer(parts[place // most].data[at : at + size], f.FIELD)
         return found
 
     def _end_PROOF(self) -> None:

@@ -21,7 +21,15 @@ from fednode.smpc.messages import Phase
 if TYPE_CHECKING:
     from tests.smpc.sim.model_ledger import Attempt
 
-HELD, REPETITIONS = 259, 2
+
+def sizes(members: int) -> tuple[int, int]:
+    """Bytes of an answer and dealers of a part."""
+    return (1072, 30) if members < 32 else (1608, 20) if members < 128 else (2680, 12)
+
+
+def repetitions(members: int) -> int:
+    """How often a proof, and the confirm query, is repeated."""
+    return 2 if members < 32 else 3 if members < 128 else 5
 
 
 class DisputePhases:
@@ -41,9 +49,13 @@ class DisputePhases:
     def _void(self, reason: str) -> None: ...
     def _context(self) -> SumContext: ...  # type: ignore[empty-body]
 
+    @property
+    def _repetitions(self) -> int:
+        return repetitions(len(self.params.members))
+
     def _heard(self) -> set[int]:
         """Who posted all its parts in PROOF."""
-        most = -(-len(self.a.included) // 30)
+        most = -(-len(self.a.included) // sizes(len(self.params.members))[1])
         return {int(i) for i, parts in self.a.checked.parts.items() if len(parts) == most}
 
     def _settle(self) -> None:
@@ -63,7 +75,7 @@ class DisputePhases:
             return "not disputed"
         if pair in checked.boxes:
             return "already posted"
-        if len(message.box) != 8 * HELD:
+        if len(message.box) != 8 * (257 + self._repetitions):
             return "size"
         checked.boxes[pair] = message.box
         return None if {p for p in checked.disputes if p[0] == sender} <= set(checked.boxes) else "part"
@@ -85,7 +97,7 @@ class DisputePhases:
     def _ConfirmMessage(self, sender: MemberId, message: m.ConfirmMessage) -> str | None:
         if sender not in self._heard():
             return "no answers before"
-        if len(message.data) != 8 * REPETITIONS * len(self._disputed()):
+        if len(message.data) != 8 * self._repetitions * len(self._disputed()):
             return "size"
         self.a.checked.told[int(sender)] = message.data
         return None
@@ -96,7 +108,7 @@ class DisputePhases:
             return self._void("too few answers")
         undecided, blamed = set(), set()
         for place, dealer in enumerate(self._disputed()):
-            size = 8 * REPETITIONS
+            size = 8 * self._repetitions
             said = {j: np.frombuffer(data[place * size :][:size], f.FIELD) for j, data in checked.told.items()}
             proven = {j: answer for j, answer in said.items() if j in checked.carried[dealer]}
             decoded = shares.decode(proven, shares.sharing_degree(n), n - self.f, n)
@@ -125,7 +137,8 @@ class DisputePhases:
         points = right.members[: shares.sharing_degree(len(self.params.members)) + 1]
         weights = shares.lagrange(points, holder)
         rows = [[int(value) for value in row] for row in right.value[: len(points)]]
-        values = [sum(w * row[k] for w, row in zip(weights, rows, strict=True)) % f.MODULUS for k in range(REPETITIONS)]
+        columns = zip(*rows, strict=True)
+        values = [sum(w * value for w, value in zip(weights, column, strict=True)) % f.MODULUS for column in columns]
         return np.array(values, f.FIELD)
 
     def _ExposeMessage(self, sender: MemberId, message: m.ExposeMessage) -> str | None:
@@ -139,8 +152,8 @@ class DisputePhases:
         place = dispute_context(self._context(), message.dealer, sender)
         if not are_logs_equal(point, base, message.shared, place, message.proof):
             return "proof"
-        held = show_held(checked.boxes[pair], message.shared, self._context(), *pair, HELD)
-        challenges = norm.draw_confirm(checked.confirm_seed)
+        held = show_held(checked.boxes[pair], message.shared, self._context(), *pair, 257 + self._repetitions)
+        challenges = norm.draw_confirm(checked.confirm_seed, self._repetitions)
         if held is not None and norm.confirm(held, challenges).tolist() == self._at(*pair).tolist():
             return "wrong accusation"
         checked.shown[pair] = message.shared

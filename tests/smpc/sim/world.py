@@ -144,7 +144,8 @@ class World:
         is_public = self.weights == "public"
 
         def statement(weight: int) -> Statement:
-            return statement_of(self.length, 0, self.max_weight, weight if is_public else None)
+            public = weight if is_public else None
+            return statement_of(self.length, 0, self.max_weight, public, members=len(self.members))
 
         return m.SumParams(
             CHAIN, STUDY, self.round_number, member, self.members, self.length, self.rule,
