@@ -11,13 +11,10 @@ Blobs are hashed by threads, in blocks, while the event loop goes on sending and
 
 from __future__ import annotations
 
-import mmap
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from time import thread_time_ns
 
 import trio
 from blake3 import blake3
@@ -28,43 +25,8 @@ from fednode.p2p import framing, wire_limits
 from fednode.p2p.framing import Answer
 from fednode.p2p.peers import SECOND_NS, TokenBucket
 from fednode.p2p.queues import Blob
+from fednode.p2p.rooms import Lease, Rooms
 from fednode.p2p.stream import Stream, StreamEnded, StreamReader, Target
-
-
-class _Memory:
-    """Memory for one blob, which costs nothing until it is about to be written.
-
-    A `bytearray` would be filled with zeros first: 30 ms of the event loop for 100 MiB, and real memory for a blob
-    that is only promised. Pages are fetched many at a time, which takes a third of what the faults would. Large pages
-    take half of that again on most machines, and twice as much where memory is fragmented: the first two blocks of a
-    blob try both, the others follow the cheaper one.
-    """
-
-    __slots__ = ("_costs_ns", "_pages", "view")
-
-    def __init__(self, size_bytes: int) -> None:
-        self._pages: mmap.mmap | None = None
-        self._costs_ns: list[int] = []
-        if size_bytes >= wire_limits.OFFERED_BLOB_BYTES:
-            self._pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.view = memoryview(bytearray(size_bytes) if self._pages is None else self._pages)
-
-    def prepare(self, start: int, stop: int) -> None:
-        """Fetch the pages between, if the system can; else each comes when it is written."""
-        if self._pages is None or start == stop:
-            return
-        start -= start % mmap.PAGESIZE
-        has_tried_both, began_ns = len(self._costs_ns) == 2, thread_time_ns()
-        with suppress(OSError, ValueError):
-            if (self._costs_ns[0] < self._costs_ns[1]) if has_tried_both else not self._costs_ns:
-                self._pages.madvise(mmap.MADV_HUGEPAGE, start, stop - start)
-            self._pages.madvise(_MADV_POPULATE_WRITE, start, stop - start)
-        if not has_tried_both:
-            self._costs_ns.append((thread_time_ns() - began_ns) // (stop - start >> 12 or 1))
-
-
-_MADV_POPULATE_WRITE = 23
-"""Linux 5.14; Python does not name it."""
 
 
 _threads = ThreadPoolExecutor(2, thread_name_prefix="blake3")
@@ -109,21 +71,24 @@ class _Hash:
 
 
 class PartialBlob:
-    """A large blob as far as it has come."""
+    """A blob as far as it has come; a large one lies in a room, which is free again when nobody holds its data."""
 
-    __slots__ = ("_memory", "data", "hash", "header", "received_bytes")
+    __slots__ = ("_lease", "data", "hash", "header", "received_bytes")
 
-    def __init__(self, header: bytes, size_bytes: int) -> None:
+    def __init__(self, header: bytes, size_bytes: int, rooms: Rooms) -> None:
         self.header = header
-        self._memory = _Memory(size_bytes)
-        self.data = self._memory.view
+        self._lease: Lease | None = None
+        if size_bytes >= wire_limits.OFFERED_BLOB_BYTES:
+            self._lease = rooms.take(size_bytes)
+        self.data = memoryview(bytearray(size_bytes)) if self._lease is None else self._lease.view
         self.hash = _Hash()
         self.received_bytes = 0
 
     def prepare(self) -> int:
         """Make memory ready for a block of what comes next; return where the block ends."""
         stop = min(len(self.data), self.received_bytes + wire_limits.HASH_BLOCK_BYTES)
-        self._memory.prepare(self.received_bytes, stop)
+        if self._lease is not None:
+            self._lease.prepare(stop)
         return stop
 
     async def prefix_digest(self) -> bytes:
@@ -159,9 +124,10 @@ class _Kept:
 
 
 class PartialBlobs:
-    """What cut transfers left: one blob for each peer, bounded in bytes and in time."""
+    """What cut transfers left: one blob for each peer, bounded in bytes and in time; and the memory for new ones."""
 
     def __init__(self) -> None:
+        self._rooms = Rooms()
         self._kept: dict[PeerId, _Kept] = {}
 
     @property
@@ -183,7 +149,11 @@ class PartialBlobs:
         kept = self._kept.pop(peer, None)
         if kept is not None and kept.blob.header == header and len(kept.blob.data) == size_bytes:
             return kept.blob
-        return PartialBlob(header, size_bytes)
+        return self.new(header, size_bytes)
+
+    def new(self, header: bytes, size_bytes: int) -> PartialBlob:
+        """Return a blob with nothing yet."""
+        return PartialBlob(header, size_bytes, self._rooms)
 
     def forget(self, peer: PeerId) -> None:
         """A peer is no longer a member."""
@@ -193,6 +163,7 @@ class PartialBlobs:
         """Free what nobody has come back for."""
         for peer in [peer for peer, kept in self._kept.items() if kept.until <= now]:
             del self._kept[peer]
+        self._rooms.expire(now)
 
 
 class BlobSender:
@@ -261,7 +232,7 @@ class BlobReceiver:
         if not is_wanted:
             await self._skip(size_bytes + framing.BLOB_HASH_BYTES)
             return None
-        blob = PartialBlob(header, size_bytes)
+        blob = self._partials.new(header, size_bytes)
         return header, await self._receive_rest(blob)
 
     async def _receive_offered(

@@ -49,6 +49,11 @@ MAX_PARTIAL_BYTES = 512 * 1024 * 1024
 PARTIAL_KEPT_S = 120.0
 """What cut transfers left, of all peers together, and how long one waits for its sender to come back."""
 
+MAX_IDLE_ROOM_BYTES = 128 * 1024 * 1024
+ROOM_KEPT_S = 10.0
+"""Memory of blobs that were read and dropped, kept for the next ones: a vector of the largest model of the design, for
+as long as a round pauses between two of its phases."""
+
 MAX_BLOB_OUTBOX_COUNT = 256
 MAX_BLOB_OUTBOX_BYTES = 2 * 1024 * 1024 * 1024
 """Blobs waiting for one peer are references to memory the caller owns, not copies."""
