@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,9 @@ TAG_BYTES = 16
 LENGTH_BYTES = 2
 MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
 MAX_SEALED_BYTES = LENGTH_BYTES + MAX_RECORD_BYTES
+
+_NONCE = struct.Struct("<4xQ")
+_LENGTH = struct.Struct(">H")
 
 SOCKET_READ_BYTES = 512 * 1024
 RECORDS_AT_ONCE = 5
@@ -41,14 +45,14 @@ class Traffic:
 class RecordSink(Protocol):
     """Takes plaintext in order, as it is decrypted."""
 
-    def find_place(self, count: int) -> memoryview | None:
-        """Return where the next `count` bytes are to lie if that is known already."""
+    def find_room(self) -> memoryview | None:
+        """Return where what comes next is to lie, and no further than that is known; it may be more than one record."""
 
     def on_placed(self, count: int) -> None:
-        """They lie there."""
+        """So many bytes lie there now. Called before anything else is."""
 
     def on_record(self, plain: bytes) -> None:
-        """The next bytes, if no place was named."""
+        """The next bytes, if they had no room."""
 
 
 class RecordCipher:
@@ -61,15 +65,15 @@ class RecordCipher:
         self._counter = 0
 
     def _nonce(self) -> bytes:
-        nonce = bytes(4) + self._counter.to_bytes(8, "little")
-        self._counter += 1
-        return nonce
+        counter = self._counter
+        self._counter = counter + 1
+        return _NONCE.pack(counter)
 
     def seal_into(self, plain: bytes | memoryview, place: memoryview) -> int:
         """Encrypt the next record and put it behind its two length bytes; return how many bytes that were."""
         stop = LENGTH_BYTES + len(plain) + TAG_BYTES
         self._aead.encrypt_into(self._nonce(), plain, b"", place[LENGTH_BYTES:stop])
-        place[:LENGTH_BYTES] = (stop - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
+        _LENGTH.pack_into(place, 0, stop - LENGTH_BYTES)
         return stop
 
     def open(self, record: memoryview) -> bytes:

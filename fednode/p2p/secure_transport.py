@@ -104,6 +104,7 @@ class NoiseSession(BaseSession):
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
         self._queued_bytes = 0
+        self._unpaused_bytes = 0
         self._is_flushing = False
         self._room = trio.Event()
         self._closed = False
@@ -113,35 +114,45 @@ class NoiseSession(BaseSession):
     # --- reading
 
     def _parse(self, text: memoryview) -> None:
-        """Decrypt the whole records in `text` to `_plain` and keep the part of one behind them."""
+        """Decrypt the whole records in `text` and keep the part of one behind them."""
         position, end = 0, len(text)
-        while end - position >= 2:
-            stop = position + 2 + (text[position] << 8 | text[position + 1])
-            if stop > end:
-                break
-            if stop - position - 2 < TAG_BYTES:
-                raise BrokenRecord("record too short")
-            try:
-                self._open(text[position + 2 : stop])
-            except InvalidTag:
-                raise BrokenRecord("record does not decrypt") from None
-            position = stop
+        room, filled = self._find_room(), 0
+        try:
+            while end - position >= 2:
+                stop = position + 2 + (text[position] << 8 | text[position + 1])
+                if stop > end:
+                    break
+                count = stop - position - 2 - TAG_BYTES
+                if count < 0:
+                    raise BrokenRecord("record too short")
+                if room is not None and filled + count <= len(room):
+                    self._opener.open_into(text[position + 2 : stop], room[filled : filled + count])
+                    filled += count
+                else:
+                    placed, filled = filled, 0
+                    self._place(placed)
+                    self._take_in(self._opener.open(text[position + 2 : stop]))
+                    room = self._find_room()
+                position = stop
+        except InvalidTag:
+            raise BrokenRecord("record does not decrypt") from None
+        finally:
+            self._place(filled)
         self._part = bytes(text[position:])
 
-    def _open(self, record: memoryview) -> None:
-        sink = self._sink
-        if sink is None:
-            plain = self._opener.open(record)
-            if plain:
-                self._plain.append(plain)
-                self._plain_bytes += len(plain)
-            return
-        place = sink.find_place(len(record) - TAG_BYTES)
-        if place is None:
-            sink.on_record(self._opener.open(record))
-        else:
-            self._opener.open_into(record, place)
-            sink.on_placed(len(place))
+    def _find_room(self) -> memoryview | None:
+        return None if self._sink is None else self._sink.find_room()
+
+    def _place(self, count: int) -> None:
+        if count and self._sink is not None:
+            self._sink.on_placed(count)
+
+    def _take_in(self, plain: bytes) -> None:
+        if self._sink is not None:
+            self._sink.on_record(plain)
+        elif plain:
+            self._plain.append(plain)
+            self._plain_bytes += len(plain)
 
     async def _read_socket(self) -> memoryview | None:
         """Return what came in behind the part of a record that was there; None at the end of the connection."""
@@ -234,11 +245,15 @@ class NoiseSession(BaseSession):
     async def send(self, data: bytes, body: bytes | memoryview = b"") -> None:
         """The same, and wait until the kernel has most of it: the caller flushes itself instead of a new task.
 
-        It flushes no further than what it sent, so that it does not work for others while it is waited for.
+        It flushes no further than what it sent, so that it does not work for others while it is waited for. While the
+        kernel takes everything at once, the others get their turn after a MiB, or after sixteen small ones.
         """
         self._put(data, body)
         if not self._unwritten:
-            await trio.lowlevel.checkpoint()
+            self._unpaused_bytes += max(len(data) + len(body), wire_limits.WRITE_MARK_BYTES)
+            if self._unpaused_bytes > wire_limits.READ_BYTES:
+                self._unpaused_bytes = 0
+                await trio.lowlevel.checkpoint()
         elif self._is_flushing:
             await self.wait_writable()
         else:
