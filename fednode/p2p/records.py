@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +54,51 @@ class RecordSink(Protocol):
 
     def on_record(self, plain: bytes) -> None:
         """The next bytes, if they had no room."""
+
+
+class Plaintext:
+    """A sink for those who read exact amounts: handshakes, and the stock muxer."""
+
+    __slots__ = ("_offset", "_records", "size_bytes")
+
+    def __init__(self) -> None:
+        self._records: deque[bytes] = deque()
+        self._offset = 0
+        self.size_bytes = 0
+
+    def find_room(self) -> memoryview | None:
+        """Return None: who will read how much is not known yet."""
+        return None
+
+    def on_placed(self, count: int) -> None:
+        """Never called."""
+
+    def on_record(self, plain: bytes) -> None:
+        """Keep it."""
+        if plain:
+            self._records.append(plain)
+            self.size_bytes += len(plain)
+
+    @property
+    def next_bytes(self) -> int:
+        """Return how much of the first record is left; there must be one."""
+        return len(self._records[0]) - self._offset
+
+    def take(self, count: int) -> bytes:
+        """Remove and return the next `count` bytes, which must be there."""
+        self.size_bytes -= count
+        parts: list[bytes] = []
+        while count:
+            first, start = self._records[0], self._offset
+            if count < len(first) - start:
+                self._offset = start + count
+                parts.append(first[start : self._offset])
+                break
+            parts.append(first[start:] if start else first)
+            count -= len(first) - start
+            self._offset = 0
+            self._records.popleft()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class RecordCipher:
