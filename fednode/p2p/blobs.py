@@ -3,7 +3,8 @@
 Security assumption: the peer is authenticated and may send anything. Memory is reserved for wanted blobs only and costs
 nothing until it is written; what a cut transfer leaves is kept for a short while, within a bound for all peers. A
 prefix is used again only if both sides hold the same one by its BLAKE3, and the whole blob is checked once more.
-Blobs are hashed by threads, in blocks, while the event loop goes on sending and receiving.
+Blobs are hashed block by block right after they were decrypted and before they are encrypted, which takes less than
+handing them to a thread did; only what a resumed transfer has to catch up with goes to one.
 
     small   prefix, data, hash
     large   prefix; the receiver's answer (wanted or not, how much it has, hash of that); start, data from there, hash
@@ -11,13 +12,8 @@ Blobs are hashed by threads, in blocks, while the event loop goes on sending and
 
 from __future__ import annotations
 
-import mmap
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from time import thread_time_ns
 
 import trio
 from blake3 import blake3
@@ -28,127 +24,79 @@ from fednode.p2p import framing, wire_limits
 from fednode.p2p.framing import Answer
 from fednode.p2p.peers import SECOND_NS, TokenBucket
 from fednode.p2p.queues import Blob
+from fednode.p2p.rooms import Lease, Rooms
 from fednode.p2p.stream import Stream, StreamEnded, StreamReader, Target
 
 
-class _Memory:
-    """Memory for one blob, which costs nothing until it is about to be written.
-
-    A `bytearray` would be filled with zeros first: 30 ms of the event loop for 100 MiB, and real memory for a blob
-    that is only promised. Pages are fetched many at a time, which takes a third of what the faults would. Large pages
-    take half of that again on most machines, and twice as much where memory is fragmented: the first two blocks of a
-    blob try both, the others follow the cheaper one.
-    """
-
-    __slots__ = ("_costs_ns", "_pages", "view")
-
-    def __init__(self, size_bytes: int) -> None:
-        self._pages: mmap.mmap | None = None
-        self._costs_ns: list[int] = []
-        if size_bytes >= wire_limits.OFFERED_BLOB_BYTES:
-            self._pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.view = memoryview(bytearray(size_bytes) if self._pages is None else self._pages)
-
-    def prepare(self, start: int, stop: int) -> None:
-        """Fetch the pages between, if the system can; else each comes when it is written."""
-        if self._pages is None or start == stop:
-            return
-        start -= start % mmap.PAGESIZE
-        has_tried_both, began_ns = len(self._costs_ns) == 2, thread_time_ns()
-        with suppress(OSError, ValueError):
-            if (self._costs_ns[0] < self._costs_ns[1]) if has_tried_both else not self._costs_ns:
-                self._pages.madvise(mmap.MADV_HUGEPAGE, start, stop - start)
-            self._pages.madvise(_MADV_POPULATE_WRITE, start, stop - start)
-        if not has_tried_both:
-            self._costs_ns.append((thread_time_ns() - began_ns) // (stop - start >> 12 or 1))
-
-
-_MADV_POPULATE_WRITE = 23
-"""Linux 5.14; Python does not name it."""
-
-
-_threads = ThreadPoolExecutor(2, thread_name_prefix="blake3")
-"""Apart from trio's own, so that the node's computations and these do not wait for each other."""
-
-
 class _Hash:
-    """A BLAKE3 that follows its data, in a thread, while the caller goes on."""
+    """A BLAKE3 that follows its data block by block, as they pass through the processor's cache anyway."""
 
-    __slots__ = ("_begun_bytes", "_blocks", "_digest", "_drained")
+    __slots__ = ("_digest", "_hashed_bytes")
 
     def __init__(self) -> None:
         self._digest = blake3()
-        self._begun_bytes = 0
-        self._blocks: deque[memoryview] = deque()
-        self._drained: Future[None] | None = None
+        self._hashed_bytes = 0
 
-    def advance(self, data: memoryview, end: int) -> None:
-        """Hash up to `end` as soon as what comes before is hashed; what is hashed must not change any more."""
-        block = data[self._begun_bytes : end]
-        self._begun_bytes = end
-        is_idle = self._drained is None or (self._drained.done() and not self._blocks)
-        if is_idle and len(block) < wire_limits.INLINE_HASH_BYTES:
-            self._digest.update(block)
-            return
-        self._blocks.append(block)
-        if self._drained is None or self._drained.done():
-            self._drained = _threads.submit(self._drain)
+    def follow(self, data: memoryview, end: int) -> None:
+        """Hash the whole blocks up to `end`, a fraction of what came before; they must not change any more."""
+        self._update(data, end - end % wire_limits.HASH_BLOCK_BYTES)
 
-    def _drain(self) -> None:
-        """Hash in a thread what was put down so far; one thread at a time does."""
-        while self._blocks:
-            self._digest.update(self._blocks.popleft())
+    def _update(self, data: memoryview, end: int) -> None:
+        if end > self._hashed_bytes:
+            self._digest.update(data[self._hashed_bytes : end])
+            self._hashed_bytes = end
 
-    async def digest(self) -> bytes:
-        """Return the hash of everything up to the last `end`."""
-        while self._drained is not None:
-            if not self._drained.done():
-                await trio.to_thread.run_sync(self._drained.result)
-            self._drained = _threads.submit(self._drain) if self._blocks else None
+    async def digest(self, data: memoryview, end: int) -> bytes:
+        """Return the hash of everything up to `end`; if it did not follow so far, a thread catches up."""
+        if end - self._hashed_bytes > wire_limits.READ_BYTES:
+            await trio.to_thread.run_sync(self._update, data, end)
+        self._update(data, end)
         return bytes(self._digest.digest())
 
 
 class PartialBlob:
-    """A large blob as far as it has come."""
+    """A blob as far as it has come; a large one lies in a room, which is free again when nobody holds its data."""
 
-    __slots__ = ("_memory", "data", "hash", "header", "received_bytes")
+    __slots__ = ("_lease", "data", "hash", "header", "received_bytes")
 
-    def __init__(self, header: bytes, size_bytes: int) -> None:
+    def __init__(self, header: bytes, size_bytes: int, rooms: Rooms) -> None:
         self.header = header
-        self._memory = _Memory(size_bytes)
-        self.data = self._memory.view
+        self._lease: Lease | None = None
+        if size_bytes >= wire_limits.OFFERED_BLOB_BYTES:
+            self._lease = rooms.take(size_bytes)
+        self.data = memoryview(bytearray(size_bytes)) if self._lease is None else self._lease.view
         self.hash = _Hash()
         self.received_bytes = 0
 
-    def prepare(self) -> int:
-        """Make memory ready for a block of what comes next; return where the block ends."""
-        stop = min(len(self.data), self.received_bytes + wire_limits.HASH_BLOCK_BYTES)
-        self._memory.prepare(self.received_bytes, stop)
-        return stop
+    def advance(self) -> int:
+        """Hash what is here and make memory ready for what comes next; return from where on to do so again."""
+        self.hash.follow(self.data, self.received_bytes)
+        stop = self.received_bytes + wire_limits.HASH_BLOCK_BYTES
+        if self._lease is not None:
+            self._lease.prepare(stop)
+        return stop - stop % wire_limits.HASH_BLOCK_BYTES
 
-    async def prefix_digest(self) -> bytes:
+    async def digest(self) -> bytes:
         """Return the hash of what is here."""
-        self.hash.advance(self.data, self.received_bytes)
-        return await self.hash.digest()
+        return await self.hash.digest(self.data, self.received_bytes)
 
 
 class _BlobTarget(Target):
     """The memory of a blob from where it stands; block by block it is made ready before and hashed behind."""
 
-    __slots__ = ("_blob", "_stop")
+    __slots__ = ("_blob", "_next")
 
     def __init__(self, blob: PartialBlob) -> None:
         super().__init__(blob.data[blob.received_bytes :])
         self._blob = blob
-        self._stop = blob.prepare()
+        self._next = blob.advance()
 
     def advance(self, count: int) -> None:
         """The next `count` bytes are there: no turn of the loop, so that what follows them finds its place too."""
         blob = self._blob
         blob.received_bytes += count
-        if blob.received_bytes >= self._stop:
-            blob.hash.advance(blob.data, blob.received_bytes)
-            self._stop = blob.prepare()
+        if blob.received_bytes >= self._next:
+            self._next = blob.advance()
         super().advance(count)
 
 
@@ -159,9 +107,10 @@ class _Kept:
 
 
 class PartialBlobs:
-    """What cut transfers left: one blob for each peer, bounded in bytes and in time."""
+    """What cut transfers left: one blob for each peer, bounded in bytes and in time; and the memory for new ones."""
 
     def __init__(self) -> None:
+        self._rooms = Rooms()
         self._kept: dict[PeerId, _Kept] = {}
 
     @property
@@ -183,7 +132,11 @@ class PartialBlobs:
         kept = self._kept.pop(peer, None)
         if kept is not None and kept.blob.header == header and len(kept.blob.data) == size_bytes:
             return kept.blob
-        return PartialBlob(header, size_bytes)
+        return self.new(header, size_bytes)
+
+    def new(self, header: bytes, size_bytes: int) -> PartialBlob:
+        """Return a blob with nothing yet."""
+        return PartialBlob(header, size_bytes, self._rooms)
 
     def forget(self, peer: PeerId) -> None:
         """A peer is no longer a member."""
@@ -193,6 +146,7 @@ class PartialBlobs:
         """Free what nobody has come back for."""
         for peer in [peer for peer, kept in self._kept.items() if kept.until <= now]:
             del self._kept[peer]
+        self._rooms.expire(now)
 
 
 class BlobSender:
@@ -206,29 +160,29 @@ class BlobSender:
         """Send one blob, or as much of it as the receiver wants."""
         await self._stream.write(framing.blob_prefix(blob.header, len(blob.data)))
         if len(blob.data) < wire_limits.OFFERED_BLOB_BYTES:
-            await self._write(blob.data)
+            await self._stream.write(blob.data)
             await self._stream.write(blake3(blob.data).digest())
             return
         answer = await self._hear_answer(len(blob.data))
         if not answer.is_wanted:
             return
         hashed = _Hash()
-        if answer.have_bytes:
-            hashed.advance(blob.data, answer.have_bytes)
-        start = answer.have_bytes if await hashed.digest() == answer.digest else 0
-        hashed.advance(blob.data, len(blob.data))
+        start = answer.have_bytes if await hashed.digest(blob.data, answer.have_bytes) == answer.digest else 0
         await self._stream.write(framing.blob_start(start))
-        await self._write(blob.data[start:])
-        await self._stream.write(await hashed.digest())
+        await self._write(blob.data, start, hashed)
+        await self._stream.write(await hashed.digest(blob.data, len(blob.data)))
 
     async def _hear_answer(self, size_bytes: int) -> Answer:
         with trio.move_on_after(wire_limits.WRITE_STALL_S):
             return Answer.from_bytes(await self._answers.exactly(framing.ANSWER_BYTES), size_bytes)
         raise StreamEnded("it does not answer an offer")
 
-    async def _write(self, data: memoryview) -> None:
-        for start in range(0, len(data), 4 * wire_limits.LARGE_PIECE_BYTES):
-            await self._stream.write(data[start : start + 4 * wire_limits.LARGE_PIECE_BYTES])
+    async def _write(self, data: memoryview, start: int, hashed: _Hash) -> None:
+        while start < len(data):
+            stop = min(len(data), start + 4 * wire_limits.LARGE_PIECE_BYTES)
+            hashed.follow(data, stop)
+            await self._stream.write(data[start:stop])
+            start = stop
 
 
 class BlobReceiver:
@@ -261,7 +215,7 @@ class BlobReceiver:
         if not is_wanted:
             await self._skip(size_bytes + framing.BLOB_HASH_BYTES)
             return None
-        blob = PartialBlob(header, size_bytes)
+        blob = self._partials.new(header, size_bytes)
         return header, await self._receive_rest(blob)
 
     async def _receive_offered(
@@ -274,7 +228,7 @@ class BlobReceiver:
         is_whole = False
         try:
             have_bytes = blob.received_bytes
-            await self._stream.write(Answer(True, have_bytes, await blob.prefix_digest()).to_bytes())
+            await self._stream.write(Answer(True, have_bytes, await blob.digest()).to_bytes())
             start = framing.parse_blob_start(await self._reader.exactly(framing.BLOB_START_BYTES))
             if start not in (0, have_bytes):
                 raise Rejected("blob that starts elsewhere than it was asked for")
@@ -289,7 +243,7 @@ class BlobReceiver:
 
     async def _receive_rest(self, blob: PartialBlob) -> memoryview | None:
         await self._reader.fill(_BlobTarget(blob))
-        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == await blob.hash.digest()
+        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == await blob.digest()
         return blob.data if fits else None
 
     async def _skip(self, count: int) -> None:

@@ -165,16 +165,16 @@ class MemberStream(YamuxStream):
             self.unread.put(piece, buffer_bytes)
         self._readable.set()
 
-    def find_place(self, count: int) -> memoryview | None:
-        """Return where the next `count` bytes of data go, if a reader waits with room for them."""
+    def find_room(self, max_bytes: int) -> memoryview | None:
+        """Return where the next data go, if a reader waits with room for them."""
         target = self.target
-        if target is None or self.unread or target.room_bytes < count:
+        if target is None or self.unread:
             return None
-        return target.view[target.filled_bytes : target.filled_bytes + count]
+        return target.view[target.filled_bytes : target.filled_bytes + max_bytes]
 
     def on_placed(self, count: int) -> None:
         """They went there."""
-        assert self.target is not None, "a place was found in it"
+        assert self.target is not None, "there was room in it"
         self.target.advance(count)
         self._on_read(count)
         if not self.target.room_bytes:

@@ -111,15 +111,15 @@ class MemberYamux(Yamux):
             self._end()
         await self._cleanup_on_error()
 
-    def find_place(self, count: int) -> memoryview | None:
-        """Return where a record goes that is known to hold nothing but data of one stream."""
-        if count > self._body_bytes or self._body_of is None or self._body_of.recv_closed:
+    def find_room(self) -> memoryview | None:
+        """Return where the rest of a frame goes: what comes next is known to be nothing but data of one stream."""
+        if not self._body_bytes or self._body_of is None or self._body_of.recv_closed:
             return None
-        return self._body_of.find_place(count)
+        return self._body_of.find_room(self._body_bytes)
 
     def on_placed(self, count: int) -> None:
-        """The record went there."""
-        assert self._body_of is not None, "a place was found in it"
+        """A part of it went there."""
+        assert self._body_of is not None, "there was room in it"
         self._body_bytes -= count
         self._body_of.on_placed(count)
 

@@ -279,3 +279,4 @@ class Link:
                 self._owner.on_blob(self, header, data)
             else:
                 self._owner.on_broken_blob(self)
+            del blob, data  # or its memory would not be free for the next one

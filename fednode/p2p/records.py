@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +15,9 @@ TAG_BYTES = 16
 LENGTH_BYTES = 2
 MAX_PLAIN_BYTES = MAX_RECORD_BYTES - TAG_BYTES
 MAX_SEALED_BYTES = LENGTH_BYTES + MAX_RECORD_BYTES
+
+_NONCE = struct.Struct("<4xQ")
+_LENGTH = struct.Struct(">H")
 
 SOCKET_READ_BYTES = 512 * 1024
 RECORDS_AT_ONCE = 5
@@ -41,14 +46,59 @@ class Traffic:
 class RecordSink(Protocol):
     """Takes plaintext in order, as it is decrypted."""
 
-    def find_place(self, count: int) -> memoryview | None:
-        """Return where the next `count` bytes are to lie if that is known already."""
+    def find_room(self) -> memoryview | None:
+        """Return where what comes next is to lie, and no further than that is known; it may be more than one record."""
 
     def on_placed(self, count: int) -> None:
-        """They lie there."""
+        """So many bytes lie there now. Called before anything else is."""
 
     def on_record(self, plain: bytes) -> None:
-        """The next bytes, if no place was named."""
+        """The next bytes, if they had no room."""
+
+
+class Plaintext:
+    """A sink for those who read exact amounts: handshakes, and the stock muxer."""
+
+    __slots__ = ("_offset", "_records", "size_bytes")
+
+    def __init__(self) -> None:
+        self._records: deque[bytes] = deque()
+        self._offset = 0
+        self.size_bytes = 0
+
+    def find_room(self) -> memoryview | None:
+        """Return None: who will read how much is not known yet."""
+        return None
+
+    def on_placed(self, count: int) -> None:
+        """Never called."""
+
+    def on_record(self, plain: bytes) -> None:
+        """Keep it."""
+        if plain:
+            self._records.append(plain)
+            self.size_bytes += len(plain)
+
+    @property
+    def next_bytes(self) -> int:
+        """Return how much of the first record is left; there must be one."""
+        return len(self._records[0]) - self._offset
+
+    def take(self, count: int) -> bytes:
+        """Remove and return the next `count` bytes, which must be there."""
+        self.size_bytes -= count
+        parts: list[bytes] = []
+        while count:
+            first, start = self._records[0], self._offset
+            if count < len(first) - start:
+                self._offset = start + count
+                parts.append(first[start : self._offset])
+                break
+            parts.append(first[start:] if start else first)
+            count -= len(first) - start
+            self._offset = 0
+            self._records.popleft()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class RecordCipher:
@@ -61,15 +111,15 @@ class RecordCipher:
         self._counter = 0
 
     def _nonce(self) -> bytes:
-        nonce = bytes(4) + self._counter.to_bytes(8, "little")
-        self._counter += 1
-        return nonce
+        counter = self._counter
+        self._counter = counter + 1
+        return _NONCE.pack(counter)
 
     def seal_into(self, plain: bytes | memoryview, place: memoryview) -> int:
         """Encrypt the next record and put it behind its two length bytes; return how many bytes that were."""
         stop = LENGTH_BYTES + len(plain) + TAG_BYTES
         self._aead.encrypt_into(self._nonce(), plain, b"", place[LENGTH_BYTES:stop])
-        place[:LENGTH_BYTES] = (stop - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
+        _LENGTH.pack_into(place, 0, stop - LENGTH_BYTES)
         return stop
 
     def open(self, record: memoryview) -> bytes:

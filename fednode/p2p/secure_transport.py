@@ -36,7 +36,16 @@ from multiaddr import Multiaddr
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.records import MAX_PLAIN_BYTES, MAX_SEALED_BYTES, TAG_BYTES, RecordCipher, RecordSink, Scratch, Traffic
+from fednode.p2p.records import (
+    MAX_PLAIN_BYTES,
+    MAX_SEALED_BYTES,
+    TAG_BYTES,
+    Plaintext,
+    RecordCipher,
+    RecordSink,
+    Scratch,
+    Traffic,
+)
 
 MAX_PARTS = 64
 """Pieces handed to the kernel in one call; it takes 1024 at most."""
@@ -97,13 +106,12 @@ class NoiseSession(BaseSession):
         self._sealer = RecordCipher(keys.cipher_state_encrypt.k)
         self._opener = RecordCipher(keys.cipher_state_decrypt.k)
         self._part = b""
-        self._sink: RecordSink | None = None
-        self._plain: deque[bytes] = deque()
-        self._plain_bytes = 0
-        self._offset = 0
+        self._plain = Plaintext()
+        self._sink: RecordSink = self._plain
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
         self._queued_bytes = 0
+        self._unpaused_bytes = 0
         self._is_flushing = False
         self._room = trio.Event()
         self._closed = False
@@ -113,35 +121,34 @@ class NoiseSession(BaseSession):
     # --- reading
 
     def _parse(self, text: memoryview) -> None:
-        """Decrypt the whole records in `text` to `_plain` and keep the part of one behind them."""
+        """Decrypt the whole records in `text` and keep the part of one behind them."""
         position, end = 0, len(text)
-        while end - position >= 2:
-            stop = position + 2 + (text[position] << 8 | text[position + 1])
-            if stop > end:
-                break
-            if stop - position - 2 < TAG_BYTES:
-                raise BrokenRecord("record too short")
-            try:
-                self._open(text[position + 2 : stop])
-            except InvalidTag:
-                raise BrokenRecord("record does not decrypt") from None
-            position = stop
+        sink, filled = self._sink, 0
+        room = sink.find_room()
+        try:
+            while end - position >= 2:
+                stop = position + 2 + (text[position] << 8 | text[position + 1])
+                if stop > end:
+                    break
+                count = stop - position - 2 - TAG_BYTES
+                if count < 0:
+                    raise BrokenRecord("record too short")
+                if room is not None and filled + count <= len(room):
+                    self._opener.open_into(text[position + 2 : stop], room[filled : filled + count])
+                    filled += count
+                else:
+                    if filled:
+                        placed, filled = filled, 0
+                        sink.on_placed(placed)
+                    sink.on_record(self._opener.open(text[position + 2 : stop]))
+                    room = sink.find_room()
+                position = stop
+        except InvalidTag:
+            raise BrokenRecord("record does not decrypt") from None
+        finally:
+            if filled:
+                sink.on_placed(filled)
         self._part = bytes(text[position:])
-
-    def _open(self, record: memoryview) -> None:
-        sink = self._sink
-        if sink is None:
-            plain = self._opener.open(record)
-            if plain:
-                self._plain.append(plain)
-                self._plain_bytes += len(plain)
-            return
-        place = sink.find_place(len(record) - TAG_BYTES)
-        if place is None:
-            sink.on_record(self._opener.open(record))
-        else:
-            self._opener.open_into(record, place)
-            sink.on_placed(len(place))
 
     async def _read_socket(self) -> memoryview | None:
         """Return what came in behind the part of a record that was there; None at the end of the connection."""
@@ -177,46 +184,20 @@ class NoiseSession(BaseSession):
     async def pump_into(self, sink: RecordSink) -> None:
         """Hand everything to `sink` until the connection ends; what it raises ends this too."""
         self._sink = sink
-        if self._plain_bytes:
-            sink.on_record(self._take(self._plain_bytes))
+        if self._plain.size_bytes:
+            sink.on_record(self._plain.take(self._plain.size_bytes))
         while await self._pump():
             pass
 
-    def _take(self, count: int) -> bytes:
-        plain, offset = self._plain, self._offset
-        first = plain[0]
-        left = len(first) - offset
-        self._plain_bytes -= count
-        if count < left:
-            self._offset = offset + count
-            return first[offset : offset + count]
-        parts = [first[offset:] if offset else first]
-        plain.popleft()
-        missing = count - left
-        self._offset = 0
-        while missing:
-            first = plain[0]
-            if missing < len(first):
-                parts.append(first[:missing])
-                self._offset = missing
-                break
-            parts.append(plain.popleft())
-            missing -= len(first)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
     async def read(self, n: int | None = None) -> bytes:
         """Return exactly `n` bytes, fewer only at the end of the connection; without `n` the next record's rest."""
-        if n is None:
-            while not self._plain_bytes:
-                if not await self._pump():
-                    raise ConnectionClosedError("connection closed")
-            return self._take(len(self._plain[0]) - self._offset)
-        while self._plain_bytes < n:
+        plain = self._plain
+        while plain.size_bytes < (1 if n is None else n):
             if not await self._pump():
-                if self._plain_bytes:
-                    return self._take(self._plain_bytes)
+                if plain.size_bytes:
+                    return plain.take(plain.size_bytes)
                 raise ConnectionClosedError("connection closed")
-        return self._take(n) if n else b""
+        return plain.take(plain.next_bytes if n is None else n)
 
     # --- writing
 
@@ -234,11 +215,15 @@ class NoiseSession(BaseSession):
     async def send(self, data: bytes, body: bytes | memoryview = b"") -> None:
         """The same, and wait until the kernel has most of it: the caller flushes itself instead of a new task.
 
-        It flushes no further than what it sent, so that it does not work for others while it is waited for.
+        It flushes no further than what it sent, so that it does not work for others while it is waited for. While the
+        kernel takes everything at once, the others get their turn after a MiB, or after sixteen small ones.
         """
         self._put(data, body)
         if not self._unwritten:
-            await trio.lowlevel.checkpoint()
+            self._unpaused_bytes += max(len(data) + len(body), wire_limits.WRITE_MARK_BYTES)
+            if self._unpaused_bytes > wire_limits.READ_BYTES:
+                self._unpaused_bytes = 0
+                await trio.lowlevel.checkpoint()
         elif self._is_flushing:
             await self.wait_writable()
         else:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import random
 
+import numpy as np
 import pytest
 import trio
 from blake3 import blake3
 
 from fednode.errors import Rejected
 from fednode.ids import PeerId
-from fednode.p2p import blobs, framing, wire_limits
-from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlob, PartialBlobs, _Hash, _Memory
+from fednode.p2p import framing, wire_limits
+from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlob, PartialBlobs, _Hash
 from fednode.p2p.framing import Answer
 from fednode.p2p.queues import Blob
+from fednode.p2p.rooms import Rooms
 from fednode.p2p.stream import StreamEnded, StreamReader, Target
 
 ALICE = PeerId("alice")
@@ -251,7 +252,7 @@ def test_what_is_kept_is_bounded_in_bytes_and_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(wire_limits, "MAX_PARTIAL_BYTES", 1000)
 
     def of(received_bytes: int) -> PartialBlob:
-        blob = PartialBlob(b"", 2000)
+        blob = PartialBlob(b"", 2000, Rooms())
         blob.received_bytes = received_bytes
         return blob
 
@@ -296,33 +297,45 @@ def test_a_hash_follows_pieces_of_any_size_in_order() -> None:
             follower, end = _Hash(), 0
             while end < len(data):
                 end = min(len(data), end + draw.choice((1, 1000, 300_000, 4_000_000)) * draw.randint(1, 3))
-                follower.advance(data, end)
+                if draw.random() < 0.9:
+                    follower.follow(data, end)
                 if draw.random() < 0.2:
-                    assert await follower.digest() == blake3(data[:end]).digest()
-            assert await follower.digest() == blake3(data).digest()
+                    assert await follower.digest(data, end) == blake3(data[:end]).digest()
+            assert await follower.digest(data, len(data)) == blake3(data).digest()
 
     trio.run(main)
 
 
-@pytest.mark.parametrize(("costs_ns", "is_large"), [((1_000, 9_000), True), ((9_000, 1_000), False)])
-def test_pages_of_both_sizes_are_tried_and_the_cheaper_ones_used(
-    monkeypatch: pytest.MonkeyPatch, costs_ns: tuple[int, int], is_large: bool
-) -> None:
-    class Pages:
-        def __init__(self) -> None:
-            self.asked: list[int] = []
+def test_a_blob_that_was_read_and_dropped_leaves_its_memory_to_the_next() -> None:
+    async def main() -> None:
+        partials = PartialBlobs()
+        places = []
+        for number in range(3):
+            data = os.urandom(SIZE - 1000 * number)
+            _, outcome = await transfer(data, partials)
+            assert outcome == (b"chunk", data)
+            places.append(np.frombuffer(outcome[1] or b"", np.uint8).ctypes.data)
+            del outcome
+        assert len(set(places)) == 1
 
-        def madvise(self, advice: int, start: int, size_bytes: int) -> None:
-            self.asked.append(advice)
+    trio.run(main)
 
-    block_bytes = 1 << 22
-    memory, pages = _Memory(8 * block_bytes), Pages()
-    memory._pages = pages  # type: ignore[assignment]
-    now = iter([0, costs_ns[0], 0, costs_ns[1], 0, 0, 0, 0])
-    monkeypatch.setattr(blobs, "thread_time_ns", lambda: 1024 * next(now))
-    for number in range(3):
-        memory.prepare(number * block_bytes, (number + 1) * block_bytes)
-    assert pages.asked.count(mmap.MADV_HUGEPAGE) == (2 if is_large else 1)
-    assert len(pages.asked) - pages.asked.count(mmap.MADV_HUGEPAGE) == 3
-    memory.prepare(8 * block_bytes, 8 * block_bytes)
-    assert len(pages.asked) == 3 + pages.asked.count(mmap.MADV_HUGEPAGE)
+
+def test_a_blob_that_is_still_read_stays_as_it_is() -> None:
+    async def main() -> None:
+        partials = PartialBlobs()
+        held, contents = [], []
+        for number in range(4):
+            data = os.urandom(SIZE)
+            outcome = (await transfer(data, partials))[1]
+            assert outcome is not None
+            assert outcome[1] is not None
+            view = (outcome[1], outcome[1][100:].toreadonly(), np.frombuffer(outcome[1], np.uint8), bytes(outcome[1]))[
+                number
+            ]
+            held.append(view)
+            contents.append(data[100:] if number == 1 else data)
+            del outcome
+        assert [bytes(view) for view in held] == contents
+
+    trio.run(main)
