@@ -14,10 +14,10 @@ from fednode.ledger.check_phases import SUM_UNCHECKED
 from fednode.ledger.check_state import get_share_root
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
-from fednode.ledger.records import Absence, KeptOut, OpenPhase, Phase, StudyStatus
+from fednode.ledger.records import Absence, KeptOut, MemberList, OpenPhase, Phase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
-from fednode.ledger.state import Draft, get_study, round_key, study_key
+from fednode.ledger.state import MEMBERS_KEY, Draft, get_members, get_study, round_key, study_key
 from fednode.ledger.study_clock import settle_study
 from tests.ledger.proven_world import PROVEN, ProvenWorld
 from tests.ledger.test_rules_proofs import at, fail_with, stored
@@ -287,28 +287,42 @@ def test_who_is_voted_out_of_the_federation_is_not_kept_on_the_list() -> None:
     assert kept_out is not None and (kept_out.members, kept_out.readmit_votes) == ((2,), ())
 
 
+def names(members: range) -> str:
+    return ", ".join(map(str, members)) + ", ..."
+
+
 def test_reasons_that_name_members_fit_their_record_however_many_there_are() -> None:
     """What does not fit would stop every node at the same block, for ever."""
     world = at(Phase.KEYS)
     many = tuple(MemberId(60_000 + at) for at in range(256))
     gone = tuple(Absence(member, Phase.COMMIT, 0) for member in many)
-    study = replace(world.life, pin=many, kept_out=KeptOut(many))
+    study = replace(world.life, pin=many, kept_out=KeptOut(many[176:]))
     failed = RoundEnd(replace(world.round, pinned=many, absent=gone), "too few")
     draft = Draft(world.state)
+    person = get_members(draft)[0]
+    draft.write(MEMBERS_KEY, MemberList(tuple(replace(person, member=member) for member in many)))
     close_round(draft, BlockTime(9, 9), study, failed)
     closed = get_study(draft, study.study)
     assert closed is not None and closed.status == StudyStatus.PAUSED and closed.reason.endswith("60011, ...")
     for waiting in (replace(study, pin=None, ready=()), study):
         open_round(draft, BlockTime(9, 9), waiting)
         opened = get_study(draft, study.study)
-        assert opened is not None and opened.reason.endswith("kept out as faulty: " + closed.reason[-87:])
-    join = OpenPhase(1, Phase.JOIN, 0, 9, 9, 9, many, expire_votes=(1, 2, 3))  # type: ignore[arg-type]
+        assert opened is not None and opened.reason.endswith("kept out as faulty: " + names(range(60_176, 60_188)))
+        assert encode(opened)
+    nobody_left = replace(study, kept_out=KeptOut(many))
+    close_round(draft, BlockTime(9, 9), nobody_left, failed)
+    stuck = get_study(draft, study.study)
+    assert open_round(draft, BlockTime(9, 9), nobody_left)
+    still = get_study(draft, study.study)
+    assert stuck is not None and still is not None and encode(stuck) and encode(still)
+    assert stuck.reason.endswith("readmit: " + names(range(60_000, 60_012))) and "171 are needed" in still.reason
+    join = OpenPhase(1, Phase.JOIN, 0, 9, 9, 9, many, expire_votes=many)
     draft.write(round_key(study.study), None)
     draft.write(study_key(study.study), replace(study, status=StudyStatus.WAITING, join=join))
     settle_study(draft, BlockTime(9, 9), study.study)
     paused = get_study(draft, study.study)
     assert paused is not None and paused.status == StudyStatus.PAUSED
-    for record in (closed, opened, paused):
+    for record in (closed, paused):
         assert encode(record)
 
 

@@ -10,6 +10,7 @@ LIARS = "tests/smpc/test_bound_liars.py::"
 PRIVACY = "tests/smpc/test_bound_privacy.py::"
 RECHECK = "tests/smpc/test_recheck.py::"
 NAMED = "tests/ledger/test_rules_recheck.py::"
+PINS = "tests/ledger/test_rules_pin.py::"
 
 BOUND_MUTANTS = [
     Mutant("coin before everyone has acknowledged", "smpc/checks.py",
@@ -237,6 +238,12 @@ BOUND_MUTANTS = [
            "old = () if study.kept_out is None else study.kept_out.readmit_votes\n"
            "    return KeptOut(tuple(sorted({*study.faulty_members, *record.faulty})), old)",
            NAMED + "test_votes_do_not_cover_who_is_named_later"),
+    Mutant("a set that must be summed again loses who is named for good", "ledger/round_life.py",
+           "if record.is_unmasked and study.pin is None:", "if record.is_unmasked:",
+           PINS + "test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back"),
+    Mutant("who is voted out may be missing from a set that must be summed again", "ledger/round_life.py",
+           "    if kept_out is None or gone not in kept_out.members:\n", "    if kept_out is None:\n",
+           PINS + "test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest"),
     Mutant("messages of who is faulty are taken", "ledger/rules.py",
            "if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire):", "if False:",
            NAMED + "test_its_messages_are_refused_and_it_is_told_why"),
