@@ -18,6 +18,7 @@ from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
     KeptOut,
+    Phase,
     RoundKind,
     RoundRecord,
     RoundReport,
@@ -25,7 +26,7 @@ from fednode.ledger.records import (
     StudyStatus,
     min_included,
 )
-from fednode.ledger.state import Draft, get_keys, get_members, keys_key, report_key, round_key, study_key
+from fednode.ledger.state import Draft, get_keys, get_members, get_report, keys_key, report_key, round_key, study_key
 from fednode.proofs.bounds import MASKS_WRONG
 
 _LONGEST_LIST, _FEW_NAMES = 232, 12
@@ -37,6 +38,9 @@ _MOST_WAITED_FOR = 40
 MAX_MASK_FAILURES = 2
 """Rounds without a success between them whose opened sum was not the proven one: nobody can be named for it, so the
 study pauses for people to decide."""
+
+
+ACCUSED_TWICE = "twice in a row a masked sum was spoiled, and a member that lies or is badly connected hides by whom"
 
 
 def pinned_members(study: StudyRecord) -> tuple[MemberId, ...] | None:
@@ -120,6 +124,8 @@ def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) 
     for member in set(study.faulty_members).difference(found.member for found in get_members(draft)):
         study = without_named(study, member)  # voted out while the round ran
     study = _after_failure(study, end) if result is None else _after_success(study, record, result)
+    before = get_report(draft, record.study, record.number - 1) if record.number else None
+    study = _pause_for_accused(study, record, before)
     draft.write(study_key(study.study), study)
 
 
@@ -227,6 +233,27 @@ def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
         reason = f"{study.failures_in_row} rounds failed in a row, the last because: {end.reason}"
         return replace(study, status=StudyStatus.PAUSED, reason=reason)
     return _at_boundary(study)
+
+
+def find_accused(closed: RoundRecord | RoundReport) -> frozenset[MemberId]:
+    """Return whom more than f members accused in RECHECK, so an honest one did, and nobody could name.
+
+    An attempt that is void there drops whoever was silent, named or accused; only the last two are barred.
+    """
+    dropped = {member for void in closed.voids if void.phase == Phase.RECHECK for member in void.dropped}
+    return frozenset(dropped.intersection(closed.barred).difference(closed.faulty))
+
+
+def _pause_for_accused(study: StudyRecord, record: RoundRecord, before: RoundReport | None) -> StudyRecord:
+    """Let people decide about a member that costs every round an attempt and cannot be named for it.
+
+    Not more than a pause, which any one member may ask for: where messages are lost it may be somebody honest.
+    """
+    twice = sorted(find_accused(record).intersection(() if before is None else find_accused(before)))
+    if not twice or study.status != StudyStatus.RUNNING:
+        return study
+    reason = f"{ACCUSED_TWICE}: {_list_members(twice, _FEW_NAMES)}; people must decide"
+    return replace(study, status=StudyStatus.PAUSED, reason=reason)
 
 
 def _at_boundary(study: StudyRecord) -> StudyRecord:
