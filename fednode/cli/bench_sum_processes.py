@@ -32,6 +32,7 @@ from fednode.cli.local_federation import (
     wait_connected,
     wait_until,
 )
+from fednode.cli.show import Say
 from fednode.errors import Refused, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ LINES = (
     ("loop_held_ms_max", "ms", "the longest step of a daemon during which its network waited"),
     ("max_abs_error", "", "largest error of the mean, relative to the clip (one process for all)"),
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
