@@ -8,7 +8,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from fednode.cli.local_federation import (
     wait_connected,
     wait_until,
 )
+from fednode.cli.show import Say
 from fednode.crypto import Secret
 from fednode.errors import FednodeError
 from fednode.ids import MemberId, View
@@ -41,8 +42,6 @@ CALLERS = 2
 """Callers per daemon, so that one's transactions wait in the pool while the other's are being decided."""
 MAX_BATCH = 28
 """Transactions of one request: those of both callers stay below the 60 that a member may have on their way."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fednode.cli.bench_chain import ChainMaker, transaction_bytes
+from fednode.cli.show import Say
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import VerificationFailed
 from fednode.ids import MemberId
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fednode.crypto import Signer
     from fednode.ledger.genesis import Genesis
 
-Say = Callable[[str], None]
 SAY_EVERY = 2_000
 
 

@@ -8,7 +8,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,12 @@ from fednode.cli.local_federation import (
     wait_connected,
     wait_until,
 )
+from fednode.cli.show import Say
 from fednode.errors import Refused, Unavailable
 
 STEP_TIMEOUT_S = 120.0
 QUIET_S = 2.0
 """Rest before a measurement of idleness: what the last block left behind is done by then."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
+from fednode.cli.show import Say
 from fednode.cli.sum_in_process import SumInProcess, sum_plainly
 
 LINES = (
@@ -28,7 +28,7 @@ PROOF_PHASES = ("coin", "share", "proof")
 KEY_PHASES = ("keys", "ack", "answer")
 
 
-def measure(members: int, params: int, loss: float, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(members: int, params: int, loss: float, seed: int, say: Say) -> dict[str, Any]:
     """Run one sum and the same in the plain; return every figure, medians over the members."""
     begin = time.monotonic()
     run = SumInProcess(members, params, loss, seed, say)

@@ -15,6 +15,7 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from fednode.cli.local_federation import (
     wait_connected,
     wait_until,
 )
+from fednode.cli.show import Say
 from fednode.errors import Refused, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +66,6 @@ LINES = (
     ("loop_held_ms_max", "ms", "the longest step of a daemon during which its network waited"),
     ("max_abs_error", "", "largest error of the mean, relative to the clip (one process for all)"),
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,9 @@ def nearest_widths(params: int, size: Callable[[Sequence[int]], int]) -> list[in
     """Return hidden widths, few and equal but for the last, so that `size(widths)` is as near to `params` as can be."""
     best = [1]
     for layers in range(1, MAX_LAYERS + 1):
-        width = _largest(lambda w, layers=layers: size([w] * layers) <= params)  # type: ignore[misc]
+        width = _largest(params, partial(_of_layers, size, layers))
         front = [width] * (layers - 1)
-        last = _largest(lambda w, front=front: size([*front, w]) <= params)  # type: ignore[misc]
+        last = _largest(params, partial(_with_last, size, front))
         for candidate in ([*front, last], [*front, min(MAX_WIDTH, last + 1)]):
             if abs(size(candidate) - params) < abs(size(best) - params):
                 best = candidate
@@ -156,12 +156,20 @@ def nearest_widths(params: int, size: Callable[[Sequence[int]], int]) -> list[in
     return best
 
 
-def _largest(fits: Callable[[int], bool]) -> int:
-    """Return the largest width that fits, at least 1."""
+def _of_layers(size: Callable[[Sequence[int]], int], layers: int, width: int) -> int:
+    return size([width] * layers)
+
+
+def _with_last(size: Callable[[Sequence[int]], int], front: Sequence[int], width: int) -> int:
+    return size([*front, width])
+
+
+def _largest(params: int, size: Callable[[int], int]) -> int:
+    """Return the largest width of at most `params` parameters, at least 1."""
     low, high = 1, MAX_WIDTH
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        low, high = (middle, high) if size(middle) <= params else (low, middle - 1)
     return low
 
 

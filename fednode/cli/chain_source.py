@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fednode.ledger.verify import ChainEntry
 
 T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., object]")
 MAX_ITEM_BYTES = 8 * 1024 * 1024
 STATE_TIMEOUT_S = 60.0
 
@@ -278,13 +279,13 @@ def place_of(text: Path) -> tuple[Site, Path | None]:
     return site, None
 
 
-def export_option(function: T) -> T:
+def export_option(function: F) -> F:
     """Add --export FILE: read an export instead of asking the daemon."""
     add = click.option(
         "--export", type=click.Path(path_type=Path), metavar="FILE",
         help="Read this export instead of the daemon or its store. Its form is checked, not its signatures.",
     )
-    return add(function)  # type: ignore[type-var]
+    return add(function)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.cli.show import Say
 from fednode.errors import StorageError
 from fednode.node.files import PRIVATE_FOLDER, PUBLIC_FILE, environment, read_bounded, write_atomic
 from fednode.proofs.bounds import FEW, strength_of
@@ -225,7 +226,7 @@ def memory_mb(params: int) -> float:
 
 # --- measuring, and keeping what was measured -----------------------------------------------------------------
 
-def measure_samples(say: Callable[[str], None]) -> list[Sample]:
+def measure_samples(say: Say) -> list[Sample]:
     """Run the small sums that the factors are fitted to: about ten seconds on a quiet machine."""
     from fednode.cli.bench_secure_sum import cpu_by_phase, sent_by_phase
     from fednode.cli.sum_in_process import SumInProcess
@@ -239,7 +240,7 @@ def measure_samples(say: Callable[[str], None]) -> list[Sample]:
     return found
 
 
-def measure_machine(say: Callable[[str], None]) -> Machine:
+def measure_machine(say: Say) -> Machine:
     """Measure one transfer between two processes, and what a daemon writes: with its own functions, small sizes."""
     say("measuring a transfer and the disk")
     with tempfile.TemporaryDirectory(prefix="fednode-plan-") as folder:

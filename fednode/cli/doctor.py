@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -290,7 +291,7 @@ class _Visit:
             yield Finding("data", None, "no study in a genesis file to check against; see 'fednode data check'")
             return
         for study in self._genesis.studies:
-            yield _examine("data", lambda study=study: self._table(study.spec, study.study))  # type: ignore[misc]
+            yield _examine("data", partial(self._table, study.spec, study.study))
 
     def _table(self, spec_data: bytes, study_id: bytes) -> str:
         from fednode.cli.data import check_table

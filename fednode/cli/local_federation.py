@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import fednode
 from fednode.cli.ask import as_record, as_records
+from fednode.cli.show import Say
 from fednode.errors import Unavailable
 from fednode.node.control_client import Json, NotRunning, call_daemon, error_of
 from fednode.node.files import PRIVATE_FILE, PUBLIC_FILE, Home, environment, write_atomic
@@ -307,7 +308,7 @@ def run_module(module: str, *arguments: str | Path, purpose: str) -> Record:
     return as_record(json.loads(done.stdout))
 
 
-def bench_federation(folder: Path, members: int, say: Callable[[str], None]) -> LocalFederation:
+def bench_federation(folder: Path, members: int, say: Say) -> LocalFederation:
     """Return a federation of hospitals that share out the data set benchmarks train on; nothing is started."""
     say("splitting the data and making keys")
     found = run_demo_data(

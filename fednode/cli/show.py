@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
+
+Say = Callable[[str], None]
+"""How a command that takes long says what it is doing."""
 
 SHORT_HASH = 12
 _HASH = re.compile(r"[0-9a-f]{40,}")

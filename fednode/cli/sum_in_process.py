@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.cli.show import Say
 from fednode.codec import encode
 from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
 from fednode.errors import Unavailable
@@ -87,8 +88,6 @@ rule = "> 0"
 """)
 CLIP = STUDY.clip_q24 / UNIT
 MAX_WEIGHT = STUDY.max_weight
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True)

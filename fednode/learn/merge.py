@@ -150,16 +150,6 @@ def model_bytes(values: NDArray[np.int64]) -> bytes:
     return values.astype("<i8", copy=False).tobytes()
 
 
-def model_from_bytes(data: bytes, size: int) -> NDArray[np.int64]:
-    """Read a model of `size` parameters; raise `Rejected` unless it is one."""
-    if len(data) != 8 * size:
-        raise Rejected(f"model of {len(data)} bytes, {8 * size} expected")
-    values = np.frombuffer(data, "<i8").astype(np.int64)
-    if not is_model(values, size):
-        raise Rejected("model value out of range")
-    return values
-
-
 def model_hash(
     study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]
 ) -> Hash:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import BinaryIO, Protocol
+from io import BufferedIOBase, BytesIO
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ MAX_FILE_BYTES = VALUE_BYTES * MAX_PARAMETERS + MAX_HEADER_BYTES + VALUE_BYTES
 _METADATA_KEYS = {"format", "fednode", "study_id", "round", "model_hash", "spec", "scaling"}
 
 Buffer = bytes | bytearray | memoryview
-Opener = Callable[[], BinaryIO]
+Opener = Callable[[], BufferedIOBase]
 """Opens a file for one pass over it."""
 
 
@@ -193,7 +193,7 @@ def open_model(opener: Opener, path: str = "") -> StoredModel:
         return _open(file, opener, path)[0]
 
 
-def _open(file: BinaryIO, opener: Opener, path: str) -> tuple[StoredModel, bytes]:
+def _open(file: BufferedIOBase, opener: Opener, path: str) -> tuple[StoredModel, bytes]:
     head = _read_head(file)
     try:
         metadata = json.loads(head[8:])["__metadata__"]
@@ -212,7 +212,7 @@ def _open(file: BinaryIO, opener: Opener, path: str) -> tuple[StoredModel, bytes
     return StoredModel(study, round_number, spec, scaling, name, opener, path), head
 
 
-def _read_head(file: BinaryIO) -> bytes:
+def _read_head(file: BufferedIOBase) -> bytes:
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > MAX_HEADER_BYTES:
@@ -223,14 +223,14 @@ def _read_head(file: BinaryIO) -> bytes:
     return start + text
 
 
-def _read_values(file: BinaryIO, count: int) -> Iterator[NDArray[np.float64]]:
+def _read_values(file: BufferedIOBase, count: int) -> Iterator[NDArray[np.float64]]:
     """Yield `count` values; each part is valid until the next one is asked for."""
     room = np.empty(min(count, PART_VALUES), np.dtype("<f8"))
     for start in range(0, count, PART_VALUES):
         part = room[: min(PART_VALUES, count - start)]
         view, filled = part.data.cast("B"), 0
         while filled < len(view):
-            got = file.readinto(view[filled:])  # type: ignore[attr-defined]
+            got = file.readinto(view[filled:])
             if not got:
                 raise Rejected("the model file does not have the size of its study")
             filled += got

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from fednode.errors import ConfigError, Rejected
 from fednode.learn.spec import (
@@ -71,7 +71,7 @@ class _Table:
         if type(value) is not kind and value is not default:
             expected = {int: "a whole number", str: "a text in quotes", list: "a list", dict: "a table"}
             raise self.fail(f"'{key}' must be {expected.get(kind, kind.__name__)}, not {_shown(value)}")
-        return value  # type: ignore[return-value]
+        return cast(_T, value)  # a default may be of another type, and then says that there is none
 
     def take_text(self, key: str, low: int, high: int, default: str | None = None) -> str:
         """Return a text of `low` to `high` UTF-8 bytes."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
@@ -18,6 +18,9 @@ from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.proofs.bounds import MAX_LANES, MAX_LENGTH, OPENING_BYTES
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsDunderLT
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -67,8 +70,8 @@ SUM_RULE_V2 = 2
 """The secure sum whose result is bound to short, proven updates by the sketch of a coin."""
 
 
-def _check_ascending(values: Sequence[object], what: str) -> None:
-    if any(not left < right for left, right in pairwise(values)):  # type: ignore[operator]
+def _check_ascending(values: Sequence[SupportsDunderLT[Any]], what: str) -> None:
+    if any(not left < right for left, right in pairwise(values)):
         raise ValueError(f"{what} must be distinct and ascending")
 
 

@@ -48,8 +48,9 @@ from fednode.ledger.member_records import (
 )
 from fednode.ledger.member_state import get_flag, get_followers, get_membership, get_roles, is_key_used, member_of_card
 from fednode.ledger.phases import BlockTime
-from fednode.ledger.records import KeptOut, MemberList, MemberRecord, StudyRecord
+from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.round_life import without_named
 from fednode.ledger.round_rules import with_item
 from fednode.ledger.state import (
     MEMBERS_KEY,
@@ -312,20 +313,19 @@ def _change(draft: Draft, at: BlockTime, carried: ProposalRecord, members: tuple
 
 
 def _without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
-    """Forget that a removed member was ready and how it voted. A pinned set that names it cannot be summed again."""
+    """Forget that a removed member was ready and how it voted.
+
+    A pinned set that names it cannot be summed again, unless it is kept out of that as faulty.
+    """
     def without(votes: tuple[MemberId, ...]) -> tuple[MemberId, ...]:
         return tuple(vote for vote in votes if vote != gone)
 
+    study = without_named(study, gone)
+    kept_out = study.kept_out
+    if kept_out is not None:
+        kept_out = replace(kept_out, readmit_votes=without(kept_out.readmit_votes))
     return replace(
-        study, ready=tuple(entry for entry in study.ready if entry.member != gone),
+        study, ready=tuple(entry for entry in study.ready if entry.member != gone), kept_out=kept_out,
         approvals=without(study.approvals), rejects=without(study.rejects),
         resume_votes=without(study.resume_votes), stop_votes=without(study.stop_votes),
-        kept_out=_kept_out_without(study.kept_out, gone),
     )
-
-
-def _kept_out_without(kept_out: KeptOut | None, gone: MemberId) -> KeptOut | None:
-    if kept_out is None or kept_out.members == (gone,):
-        return None
-    members, votes = (tuple(m for m in found if m != gone) for found in (kept_out.members, kept_out.readmit_votes))
-    return KeptOut(members, votes)

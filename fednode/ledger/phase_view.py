@@ -12,7 +12,7 @@ from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord
-from fednode.ledger.round_rules import PHASES_OF, is_of_open_phase
+from fednode.ledger.round_rules import RoundBody, is_of_open_phase
 from fednode.ledger.state import Source, get_round, get_study
 
 
@@ -57,4 +57,4 @@ def is_phase_message(pending: PendingPhase, body: Body) -> bool:
         return False
     if pending.record is None or isinstance(body, Ready):
         return pending.record is None and isinstance(body, Ready)
-    return type(body) in PHASES_OF and is_of_open_phase(pending.record, body)  # type: ignore[arg-type]
+    return isinstance(body, RoundBody) and is_of_open_phase(pending.record, body)

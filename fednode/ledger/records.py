@@ -185,8 +185,8 @@ class KeptOut:
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded. Whoever is
-    `kept_out` is not expected in any round, whatever its entry in `ready` says."""
+    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded, less
+    whoever is `kept_out`: not expected in any round, whatever its entry in `ready` says."""
 
     study: Bytes32
     terms: StudyTerms

@@ -1,8 +1,9 @@
 """How a round opens and what its end means for the study: model, stop rule, pin, pauses, report.
 
 Security assumption: a set that was unmasked in a round that then failed is pinned: until a round has succeeded, only
-exactly that set may be unmasked again. Two sums over overlapping sets would show their difference, which may be one
-hospital's update.
+exactly that set may be unmasked again, less the members that are kept out as faulty when the round opens. Two sums over
+overlapping sets show their difference, which must not be an honest hospital's update; nobody honest is ever faulty, so
+all these sets hold the same honest members.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
     KeptOut,
+    Phase,
     RoundKind,
     RoundRecord,
     RoundReport,
@@ -24,7 +26,7 @@ from fednode.ledger.records import (
     StudyStatus,
     min_included,
 )
-from fednode.ledger.state import Draft, get_keys, get_members, keys_key, report_key, round_key, study_key
+from fednode.ledger.state import Draft, get_keys, get_members, get_report, keys_key, report_key, round_key, study_key
 from fednode.proofs.bounds import MASKS_WRONG
 
 _LONGEST_LIST, _FEW_NAMES = 232, 12
@@ -38,14 +40,32 @@ MAX_MASK_FAILURES = 2
 study pauses for people to decide."""
 
 
+ACCUSED_TWICE = "twice in a row a masked sum was spoiled, and a member that lies or is badly connected hides by whom"
+
+
+def pinned_members(study: StudyRecord) -> tuple[MemberId, ...] | None:
+    """Return the only set that may be unmasked in a round that opens now, or None if there is none."""
+    if study.pin is None:
+        return None
+    return tuple(member for member in study.pin if member not in study.faulty_members)
+
+
 def members_to_wait_for(study: StudyRecord, members: Iterable[MemberId]) -> str:
     """Return who of the pinned set, or else of `members`, is not ready, for people to read."""
     ready = {*study.ready_members, *study.faulty_members}
-    wanted = members if study.pin is None else study.pin
+    pinned = pinned_members(study)
+    wanted = members if pinned is None else pinned
     out = study.faulty_members
     most = _FEW_NAMES if out else _MOST_WAITED_FOR
     missing = _list_members([member for member in wanted if member not in ready], most)
     return missing + (f"; kept out as faulty: {_list_members(out, most)}" if out else "")
+
+
+def _too_few_pinned(study: StudyRecord, left: int, needed: int) -> str:
+    out = [member for member in study.pin or () if member in study.faulty_members]
+    reason = f"only {left} members are left of the set that must be summed again, {needed} are needed"
+    named = f"; kept out as faulty, and back by a vote to readmit: {_list_members(out, _FEW_NAMES)}" if out else ""
+    return reason + named
 
 
 def _list_members(members: Sequence[int], most: int) -> str:
@@ -66,10 +86,11 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
     """Open the next round of a running study, or send it back to waiting; returns whether JOIN must be looked at."""
     members = tuple(record.member for record in get_members(draft))
     ready = study.ready_members
-    expected = ready if study.pin is None else study.pin
+    pinned = pinned_members(study)
+    expected = ready if pinned is None else pinned
     needed = min_included(len(members))
-    if study.pin is not None and len(study.pin) < needed:
-        reason = f"only {len(study.pin)} members are left of the set that must be summed again, {needed} are needed"
+    if pinned is not None and len(pinned) < needed:
+        reason = _too_few_pinned(study, len(pinned), needed)
         draft.write(study_key(study.study), replace(study, status=StudyStatus.PAUSED, reason=reason))
         return True
     if len(expected) < needed or not set(expected) <= set(ready):
@@ -79,7 +100,7 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
         return True
     seal_keys = tuple((entry.member, entry.seal_key) for entry in study.ready if entry.member in expected)
     record = RoundRecord(
-        study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, study.pin,
+        study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, pinned,
         at.height, at.time_ms, keys_phase(at, study.terms, study.next_phase, expected), AttemptRecord(0, expected),
         coins=study.coins,
     )
@@ -100,7 +121,11 @@ def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) 
     draft.write(round_key(study.study), None)
     study = replace(study, next_round=record.number + 1, next_phase=record.phase.number + 1)
     study = replace(study, coins=_coins_after(study, end), kept_out=_kept_out_after(study, record))
+    for member in set(study.faulty_members).difference(found.member for found in get_members(draft)):
+        study = without_named(study, member)  # voted out while the round ran
     study = _after_failure(study, end) if result is None else _after_success(study, record, result)
+    before = get_report(draft, record.study, record.number - 1) if record.number else None
+    study = _pause_for_accused(study, record, before)
     draft.write(study_key(study.study), study)
 
 
@@ -109,6 +134,19 @@ def _kept_out_after(study: StudyRecord, record: RoundRecord) -> KeptOut | None:
     if not record.faulty:
         return study.kept_out
     return KeptOut(tuple(sorted({*study.faulty_members, *record.faulty})))
+
+
+def without_named(study: StudyRecord, gone: MemberId) -> StudyRecord:
+    """Forget one that is kept out and has left the federation: also what must be summed again goes on without it.
+
+    Its number never comes back, so the set can only ever be what it is while the member is kept out.
+    """
+    kept_out = study.kept_out
+    if kept_out is None or gone not in kept_out.members:
+        return study
+    pin = None if study.pin is None else tuple(member for member in study.pin if member != gone)
+    members = tuple(member for member in kept_out.members if member != gone)
+    return replace(study, pin=pin, kept_out=replace(kept_out, members=members) if members else None)
 
 
 def _coins_after(study: StudyRecord, end: RoundEnd) -> Coins | None:
@@ -176,12 +214,13 @@ def _apply_stop_rule(study: StudyRecord, metrics: Metrics | None) -> StudyRecord
 def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
     record = end.record
     study = replace(study, failures_in_row=study.failures_in_row + 1)
-    if study.pin is not None and record.faulty:
-        study = replace(study, pin=tuple(member for member in study.pin if member not in record.faulty))
-    if record.is_unmasked:
-        pin = tuple(member for member in record.attempt.included if member not in record.faulty)
-        study = replace(study, pin=pin)
-    elif record.pinned is not None and study.status == StudyStatus.RUNNING:
+    if record.is_unmasked and study.pin is None:  # of one that is pinned, only what kept-out members leave is unmasked
+        study = replace(study, pin=record.attempt.included)
+    elif record.pinned is not None and study.status == StudyStatus.RUNNING and not record.is_unmasked:
+        left = pinned_members(study) or ()
+        if len(left) < record.min_included:
+            reason = _too_few_pinned(study, len(left), record.min_included)
+            return replace(study, status=StudyStatus.PAUSED, reason=reason)
         lost = record.absent_members.union(record.barred)
         missing = _list_members([member for member in record.pinned if member in lost], len(record.pinned))
         reason = f"the last round may only be repeated over the same members; missing: {missing}"
@@ -194,6 +233,27 @@ def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
         reason = f"{study.failures_in_row} rounds failed in a row, the last because: {end.reason}"
         return replace(study, status=StudyStatus.PAUSED, reason=reason)
     return _at_boundary(study)
+
+
+def find_accused(closed: RoundRecord | RoundReport) -> frozenset[MemberId]:
+    """Return whom more than f members accused in RECHECK, so an honest one did, and nobody could name.
+
+    An attempt that is void there drops whoever was silent, named or accused; only the last two are barred.
+    """
+    dropped = {member for void in closed.voids if void.phase == Phase.RECHECK for member in void.dropped}
+    return frozenset(dropped.intersection(closed.barred).difference(closed.faulty))
+
+
+def _pause_for_accused(study: StudyRecord, record: RoundRecord, before: RoundReport | None) -> StudyRecord:
+    """Let people decide about a member that costs every round an attempt and cannot be named for it.
+
+    Not more than a pause, which any one member may ask for: where messages are lost it may be somebody honest.
+    """
+    twice = sorted(find_accused(record).intersection(() if before is None else find_accused(before)))
+    if not twice or study.status != StudyStatus.RUNNING:
+        return study
+    reason = f"{ACCUSED_TWICE}: {_list_members(twice, _FEW_NAMES)}; people must decide"
+    return replace(study, status=StudyStatus.PAUSED, reason=reason)
 
 
 def _at_boundary(study: StudyRecord) -> StudyRecord:

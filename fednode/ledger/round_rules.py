@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fednode.codec import encode
 from fednode.ids import MemberId
@@ -43,11 +43,14 @@ from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.verdicts import is_opening
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
+
 RoundBody = (
     Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Recheck | Redeal
     | Confirm | Expose | Reveal | Result | Expire
 )
-V = TypeVar("V")
+V = TypeVar("V", bound="SupportsRichComparison")
 
 PHASES_OF: dict[type, tuple[Phase, ...]] = {
     Keys: (Phase.KEYS,),
@@ -72,7 +75,7 @@ PHASES_OF: dict[type, tuple[Phase, ...]] = {
 
 def with_item(items: tuple[V, ...], item: V) -> tuple[V, ...]:
     """Return ascending `items` with `item` in its place, once."""
-    return items if item in items else tuple(sorted((*items, item)))  # type: ignore[type-var]
+    return items if item in items else tuple(sorted((*items, item)))
 
 
 def is_of_open_phase(record: RoundRecord, body: RoundBody) -> bool:

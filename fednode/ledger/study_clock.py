@@ -19,7 +19,7 @@ from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, clo
 from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord, StudyRecord, StudyStatus, min_included
 from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
-from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
+from fednode.ledger.round_life import close_round, members_to_wait_for, open_round, pinned_members
 from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.sum_phases import (
     after_digest,
@@ -144,7 +144,8 @@ def _open_join(draft: Draft, at: BlockTime, study: StudyRecord) -> StudyRecord:
 def _step_join(draft: Draft, study: StudyRecord, join: OpenPhase) -> StudyRecord:
     """Start when everybody is there, or the time is over; pause if a sum may only be repeated over absent members."""
     ready = study.ready_members
-    wanted = join.expected if study.pin is None else study.pin
+    pinned = pinned_members(study)
+    wanted = join.expected if pinned is None else pinned
     if set(wanted) <= set(ready):
         return replace(study, status=StudyStatus.RUNNING, reason="", join=None)
     if len(join.expire_votes) >= quorum(len(get_members(draft))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
@@ -60,17 +61,17 @@ class AuditCalls:
         work: Callable[[], Proof]
         if kind == "header":
             height = args.number("height")
-            work = lambda: self._prover.header(height, since, now)  # noqa: E731
+            work = partial(self._prover.header, height, since, now)
         elif kind == "tx":
             txid = parse_txid(args.text("id"))
-            work = lambda: self._prover.transaction(txid, since, now)  # noqa: E731
+            work = partial(self._prover.transaction, txid, since, now)
         elif kind == "state":
             chain = self._node.reactor.core.chain
             while chain.height != self._store.tip.height:  # the last block is on its way to the disk
                 await self._node.reactor.wait_block()
             state, height = chain.state, chain.height
             key = state_key(args.text("key").split(" "), state)
-            work = lambda: self._prover.state(key, state, height, since, now)  # noqa: E731
+            work = partial(self._prover.state, key, state, height, since, now)
         else:
             raise UsageError(f"there are no proofs of '{kind}'; use the same version of fednode for both sides")
         return _json(await self._in_thread(work))

@@ -24,6 +24,7 @@ from fednode.ledger.records import (
     StudyStatus,
     min_included,
 )
+from fednode.ledger.round_life import pinned_members
 from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
 from fednode.ledger.transaction import Transaction
 from fednode.ledger.vote import Certificate
@@ -149,13 +150,22 @@ def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple
 def why_stuck(record: StudyRecord, members: tuple[int, ...]) -> str | None:
     """Return why no vote to resume can help a study, and what does; None if it can go on.
 
-    A set that was unmasked may only be summed again as it is, and a number that was voted out never comes back.
+    A set that was unmasked may only be summed again as it is, less who is kept out as faulty, and a number that was
+    voted out never comes back.
     """
-    if record.pin is None:
+    pinned = pinned_members(record)
+    if record.pin is None or pinned is None:
         return None
     gone, needed = [str(int(member)) for member in record.pin if member not in members], min_included(len(members))
-    if not gone and len(record.pin) >= needed:
+    if not gone and len(pinned) >= needed:
         return None
+    if not gone and len(record.pin) >= needed:
+        out = ", ".join(str(int(member)) for member in record.faulty_members[:20])
+        return (
+            f"the last round may only be repeated over the members {', '.join(map(str, record.pin[:20]))}, and without "
+            f"those kept out as faulty ({out}) fewer are left than the {needed} a sum needs; let them in again with "
+            "'fednode study readmit' and then resume, or end the study with 'fednode study stop' and propose it anew"
+        )
     why = f"of which voted out: {', '.join(gone[:20])}" if gone else f"fewer than the {needed} a sum needs"
     return (
         f"the last round may only be repeated over the members {', '.join(map(str, record.pin[:20]))}, {why}; this "

@@ -119,7 +119,7 @@ class _Connection:
         """Open our direction of a channel."""
         try:
             stream = await self._swarm_conn.new_stream()
-        except Exception as error:
+        except Exception as error:  # the libp2p border: whatever it raises, there is no stream
             raise StreamEnded("connection lost") from error
         return await self._host.basic.choose(stream, [PROTOCOLS[channel]])
 
@@ -370,6 +370,6 @@ class _Libp2pHost:
         """Choose the handler of an incoming stream; an exception here would end the host."""
         try:
             await self.basic._swarm_stream_handler(stream)
-        except Exception:  # noqa: BLE001  the libp2p border
+        except Exception:  # noqa: BLE001  the libp2p border: whatever the other side sent, others go on
             self.mesh.count("streams_failed")
             await reset(stream)

@@ -160,7 +160,7 @@ class MemberHost(BasicHost):
             chosen = await self.multiselect_client.select_one_of(
                 protocol_ids, _communicator(muxed), int(wire_limits.HANDSHAKE_TIMEOUT_S)
             )
-        except Exception as error:
+        except Exception as error:  # the libp2p border, as above
             await reset(stream)
             raise StreamEnded("the stream was not accepted") from error
         stream.set_protocol(chosen)

@@ -32,6 +32,10 @@ from fednode.smpc.ring import Buffer
 MAX_SERVED: Final = 8
 """How often one peer is given the same chunk in one attempt: reconnects and restarts, not a flood."""
 
+MAX_SHOWN: Final = 4
+"""The same in RECHECK, where a peer may ask for two whole vectors: the member's own, and its chunks of all the others.
+Whoever only has to wait asks at doubling intervals (`recheck`): four are for links that are cut, and restarts."""
+
 NO_DEALER: Final = MemberId(0)
 ASKED_BEFORE_SUMMING: Final = 2
 """How often others are asked for a lost chunk of the frozen sum before its owner sums it again."""
@@ -318,7 +322,7 @@ class Exchange:
         if ref.lane != Lane.MASKED or ref.dealer not in view.included or to not in view.present:
             return []
         count = self._served.get((to, ref), 0)
-        if ref.chunk >= len(view.qualified) or count >= MAX_SERVED or not self.layout(view).size_bytes(ref.chunk):
+        if ref.chunk >= len(view.qualified) or count >= MAX_SHOWN or not self.layout(view).size_bytes(ref.chunk):
             return []
         found = self.get_with_path(view, MemberId(ref.dealer), ref.chunk)
         if found is None:

@@ -40,6 +40,10 @@ Place = tuple[MemberId, int]
 """A dealer and the number of a chunk of its masked vector."""
 
 MAX_PATH_BYTES = 16 * HASH_BYTES
+FIRST_GAP_TICKS = 2
+"""How long a member that was asked for a chunk is given before it is asked for it again; then twice as long, and so on:
+a slow line must not use up how often it shows a chunk (`exchange.MAX_SHOWN`). A link that is back up ends the wait."""
+
 PATIENCE = 2
 """How often in a row a dealer's chunk may be waited for in vain before owners are asked for its chunks, too."""
 
@@ -59,6 +63,8 @@ class Recheck:
         self._totals: dict[int, RingVector] = {}
         self._folds: dict[MemberId, RingVector] = {}
         self._asked: Counter[tuple[MemberId, Place]] = Counter()
+        self._ask_again: dict[tuple[MemberId, Place], int] = {}
+        self._ticks = 0
         self._on_way: dict[MemberId, Place] = {}
         self._slow: set[MemberId] = set()
         self._kept_waiting: Counter[MemberId] = Counter()
@@ -206,6 +212,9 @@ class Recheck:
         """Give up on what did not come for a while and ask anew; of `only` one member, if it is back."""
         if view.phase is not Phase.RECHECK or self._wanted is None or self._params.me in view.posted:
             return []
+        self._ticks += only is None
+        if only is not None:
+            self._ask_again = {key: tick for key, tick in self._ask_again.items() if key[0] != only}
         for source, (dealer, _) in list(self._on_way.items()):
             if only in (None, source):
                 del self._on_way[source]
@@ -225,6 +234,7 @@ class Recheck:
             places = self._places_of(view, source)
             if places:
                 place = min(places, key=lambda known: self._asked[source, known])
+                self._ask_again[source, place] = self._ticks + (FIRST_GAP_TICKS << self._asked[source, place])
                 self._asked[source, place] += 1
                 self._on_way[source] = place
                 effects.append(WantChunk(source, self._exchange.masked_ref(*place)))
@@ -237,7 +247,8 @@ class Recheck:
         places = [(source, chunk) for chunk in order] if self._start(view).get(source) else []
         places += [(dealer, c) for dealer in sorted(self._slow - {source}) for c in order if view.owners[c] == source]
         on_way = {place for place in self._on_way.values() if place[0] not in self._slow}
-        return [p for p in places if self._is_missing(p) and p not in on_way and (source, p) not in self._useless]
+        places = [p for p in places if self._is_missing(p) and p not in on_way and (source, p) not in self._useless]
+        return [place for place in places if self._ask_again.get((source, place), 0) <= self._ticks]
 
 
 def _first(item: tuple[int, RingVector]) -> int:

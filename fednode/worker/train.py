@@ -110,7 +110,7 @@ def run_epochs(
         for batch in torch.split(order, spec.optimiser.batch_size):
             flat.gradient.zero_()
             loss = functional.cross_entropy(flat.network(inputs[batch]), labels[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             with torch.no_grad():
                 if decay:
                     flat.gradient.add_(flat.values, alpha=decay)
@@ -128,4 +128,4 @@ def warm_up() -> None:
     """Take one step with a tiny network, so that the first round does not pay for torch's lazy initialisation."""
     layer = torch.nn.Linear(2, 2)
     loss = functional.cross_entropy(torch.relu(layer(torch.zeros(2, 2))), torch.zeros(2, dtype=torch.int64))
-    loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss)

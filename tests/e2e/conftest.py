@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.federation import Federation, free_ports, make_federation, study_toml
+from fednode.cli.local_federation import free_ports
+from tests.e2e.federation import Federation, make_federation, study_toml
 from tests.e2e.wire import Wires
 
 

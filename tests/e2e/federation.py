@@ -11,7 +11,6 @@ import os
 import random
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fednode.cli.keys import write_card
+from fednode.cli.local_federation import free_ports
 from fednode.crypto import Secret
 from fednode.errors import Unavailable
 from fednode.learn.spec import study_bytes
@@ -89,18 +89,6 @@ def points_csv(seed: int, count: int = 40) -> str:
         centre, name = (-1.5, "left") if index % 2 else (1.5, "right")
         lines.append(f"{drawn.gauss(centre, 0.7):.3f},{drawn.gauss(0, 0.7):.3f},{name}")
     return "\n".join(lines) + "\n"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below those the kernel hands out for outgoing connections."""
-    found: list[int] = []
-    drawn = random.SystemRandom()
-    while len(found) < count:
-        port = drawn.randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    return found
 
 
 @dataclass

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fednode.cli.local_federation import free_ports
 from fednode.errors import FednodeError
-from tests.e2e.federation import Federation, Hospital, free_ports, make_federation, make_home, running
+from tests.e2e.federation import Federation, Hospital, make_federation, make_home, running
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fednode.cli.local_federation import free_ports
 from tests.e2e.federation import (
     Hospital,
-    free_ports,
     make_federation,
     make_home,
     points_csv,

@@ -393,30 +393,7 @@ def test_a_round_that_worked_forgets_wrong_masks_and_other_failures_do_not_count
     assert world.life.status == StudyStatus.RUNNING and world.life.coins.mask_failures == 1  # type: ignore[union-attr]
 
 
-# --- pins and kinds ----------------------------------------------------------------------------------------------
-
-def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9))
-    fail_with(world, "for once")
-    assert world.life.pin == (1, 2, 3, 4, 5)
-    world.liars.add(5)
-    world.go_to(Phase.PROOF)
-    world.go()
-    assert world.round.faulty == (5,) and world.round.pinned == (1, 2, 3, 4)
-    report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3, 4)
-
-
-def test_a_pin_shrinks_even_if_the_round_then_fails() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9))
-    fail_with(world, "for once")
-    world.liars.add(5)
-    world.go_to(Phase.PROOF)
-    world.go()
-    world.sum_check = dict.fromkeys((1, 2, 3, 4), tx.SumCheck.WRONG)
-    assert world.finish_round().faulty == (5,)
-    assert world.life.pin == (1, 2, 3, 4)
-
+# --- kinds ----------------------------------------------------------------------------------------------
 
 def test_a_study_with_proofs_runs_to_its_end() -> None:
     world = ProvenWorld(terms=replace(PROVEN, has_statistics=True))

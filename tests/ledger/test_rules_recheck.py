@@ -14,10 +14,10 @@ from fednode.ledger.check_phases import SUM_UNCHECKED
 from fednode.ledger.check_state import get_share_root
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
-from fednode.ledger.records import Absence, KeptOut, OpenPhase, Phase, StudyStatus
+from fednode.ledger.records import Absence, KeptOut, MemberList, OpenPhase, Phase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
-from fednode.ledger.round_life import close_round, members_to_wait_for, open_round
-from fednode.ledger.state import Draft, get_study, round_key, study_key
+from fednode.ledger.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
+from fednode.ledger.state import MEMBERS_KEY, Draft, get_members, get_study, round_key, study_key
 from fednode.ledger.study_clock import settle_study
 from tests.ledger.proven_world import PROVEN, ProvenWorld
 from tests.ledger.test_rules_proofs import at, fail_with, stored
@@ -287,29 +287,103 @@ def test_who_is_voted_out_of_the_federation_is_not_kept_on_the_list() -> None:
     assert kept_out is not None and (kept_out.members, kept_out.readmit_votes) == ((2,), ())
 
 
+def names(members: range) -> str:
+    return ", ".join(map(str, members)) + ", ..."
+
+
 def test_reasons_that_name_members_fit_their_record_however_many_there_are() -> None:
     """What does not fit would stop every node at the same block, for ever."""
     world = at(Phase.KEYS)
     many = tuple(MemberId(60_000 + at) for at in range(256))
     gone = tuple(Absence(member, Phase.COMMIT, 0) for member in many)
-    study = replace(world.life, pin=many, kept_out=KeptOut(many))
+    study = replace(world.life, pin=many, kept_out=KeptOut(many[176:]))
     failed = RoundEnd(replace(world.round, pinned=many, absent=gone), "too few")
     draft = Draft(world.state)
+    person = get_members(draft)[0]
+    draft.write(MEMBERS_KEY, MemberList(tuple(replace(person, member=member) for member in many)))
     close_round(draft, BlockTime(9, 9), study, failed)
     closed = get_study(draft, study.study)
     assert closed is not None and closed.status == StudyStatus.PAUSED and closed.reason.endswith("60011, ...")
     for waiting in (replace(study, pin=None, ready=()), study):
         open_round(draft, BlockTime(9, 9), waiting)
         opened = get_study(draft, study.study)
-        assert opened is not None and opened.reason.endswith("kept out as faulty: " + closed.reason[-87:])
-    join = OpenPhase(1, Phase.JOIN, 0, 9, 9, 9, many, expire_votes=(1, 2, 3))  # type: ignore[arg-type]
+        assert opened is not None and opened.reason.endswith("kept out as faulty: " + names(range(60_176, 60_188)))
+        assert encode(opened)
+    nobody_left = replace(study, kept_out=KeptOut(many))
+    close_round(draft, BlockTime(9, 9), nobody_left, failed)
+    stuck = get_study(draft, study.study)
+    assert open_round(draft, BlockTime(9, 9), nobody_left)
+    still = get_study(draft, study.study)
+    assert stuck is not None and still is not None and encode(stuck) and encode(still)
+    assert stuck.reason.endswith("readmit: " + names(range(60_000, 60_012))) and "171 are needed" in still.reason
+    join = OpenPhase(1, Phase.JOIN, 0, 9, 9, 9, many, expire_votes=many)
     draft.write(round_key(study.study), None)
     draft.write(study_key(study.study), replace(study, status=StudyStatus.WAITING, join=join))
     settle_study(draft, BlockTime(9, 9), study.study)
     paused = get_study(draft, study.study)
     assert paused is not None and paused.status == StudyStatus.PAUSED
-    for record in (closed, opened, paused):
+    for record in (closed, paused):
         assert encode(record)
+
+
+# --- accused and not named -----------------------------------------------------------------------------------------
+
+def hidden(size: int = 4, **scripts: object) -> ProvenWorld:
+    """Member 2 spoils every sum and gives its chunks to nobody."""
+    kept_back = {(2, member) for member in range(1, size + 1)}
+    terms = replace(LONG, pause_after_failures=9)
+    return look(size=size, spoilers={2}, kept_back=kept_back, terms=terms, **scripts)
+
+
+def test_who_is_accused_in_two_rounds_in_a_row_is_left_to_people() -> None:
+    world = hidden()
+    report = world.finish_round()
+    assert report.outcome == tx.Outcome.OK and report.barred == (2,) and not report.faulty
+    assert world.life.status == StudyStatus.RUNNING and find_accused(report) == {2}
+    assert world.round.expected == (1, 2, 3, 4), "accused is not named"
+    assert world.finish_round().outcome == tx.Outcome.OK
+    assert world.life.status == StudyStatus.PAUSED
+    assert world.life.reason == f"{ACCUSED_TWICE}: 2; people must decide"
+    assert world.life.faulty_members == () and world.life.rounds_done == 2
+    for member in (1, 3, 4):
+        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
+    assert world.round.expected == (1, 2, 3, 4)
+    world.finish_round()
+    assert world.life.status == StudyStatus.PAUSED, "nothing has changed"
+
+
+def test_a_round_between_without_it_starts_the_count_again() -> None:
+    world = hidden()
+    world.finish_round()
+    spoilers, world.spoilers = world.spoilers, set()
+    assert world.finish_round().attempts == 1
+    world.spoilers = spoilers
+    assert find_accused(world.finish_round()) == {2} and world.life.status == StudyStatus.RUNNING
+
+
+def test_the_silent_and_the_named_are_not_counted() -> None:
+    """Seven: 2 is named, 5 swears that 1 kept something back, 4, 6 and 7 say nothing."""
+    world = look(size=7, spoilers={2}, terms=LONG)
+    assert world.post(5, replace(world.recheck(5), withheld=(1,))).ok
+    world.go(4, 6, 7)
+    world.expire()
+    report = world.report(1)
+    assert report.faulty == (2,) and report.voids[0].dropped == (2, 4, 6, 7) and find_accused(report) == set()
+
+
+def test_two_accused_in_turn_do_not_make_two_rounds_of_one() -> None:
+    world = hidden(7)
+    world.finish_round()
+    world.spoilers, world.kept_back = {5}, {(5, member) for member in range(1, 8)}
+    assert find_accused(world.finish_round()) == {5} and world.life.status == StudyStatus.RUNNING
+
+
+def test_a_study_that_ends_or_was_paused_keeps_its_own_reason() -> None:
+    world = hidden()
+    world.finish_round()
+    assert world.post(3, tx.StudyPause(world.study, "audit")).ok
+    world.finish_round()
+    assert world.life.status == StudyStatus.PAUSED and "audit" in world.life.reason
 
 
 def test_reasons_of_chains_in_which_nobody_was_named_keep_their_bytes() -> None:

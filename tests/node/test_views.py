@@ -23,5 +23,9 @@ def test_a_set_with_a_member_that_was_voted_out_is_stuck() -> None:
     assert why_stuck(life, (1, 2, 3, 4)) is None and why_stuck(pinned, (1, 2, 3, 4)) is None
     text = why_stuck(pinned, (1, 2, 4, 5))
     assert text is not None and "1, 3, 4, of which voted out: 3" in text and "fednode study stop" in text
+    whole = replace(named().life, pin=tuple(map(MemberId, (1, 2, 3))))
+    text = why_stuck(whole, (1, 2, 3, 4))
+    assert text is not None and "kept out as faulty (2)" in text and "fednode study readmit" in text
+    assert why_stuck(replace(whole, kept_out=None), (1, 2, 3, 4)) is None
     small = why_stuck(replace(life, pin=(MemberId(1), MemberId(4))), (1, 2, 3, 4))
     assert small is not None and "fewer than the 3 a sum needs" in small

@@ -149,6 +149,49 @@ def test_a_member_named_faulty_waits_until_people_readmit_it(sum_rule: int) -> N
     check_models(world)
 
 
+@pytest.mark.slow
+def test_pinned_statistics_go_on_without_a_liar_and_with_it_again_when_it_is_readmitted(sum_rule: int) -> None:
+    """Three unmaskings of vectors that never change: all of them over the same honest members."""
+    if sum_rule == 1:
+        pytest.skip("nothing names a member under the first rule")
+    world = World(rounds=1)
+    spoil, disagree = spoil_sums(range(1, 2)), change_results(lambda r: replace(r, model_hash=bytes(32)))
+
+    def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        if isinstance(effect, ev.SumAsked) and effect.round == 0 and isinstance(effect.effect, sm.Compute):
+            job = effect.effect.job
+            if isinstance(job, sum_jobs.MaskInput):
+                huge = np.full_like(job.values, 0x7FFFFFFF)
+                return [ev.SumAsked(0, replace(effect.effect, job=replace(job, values=huge)))]
+        return spoil(member, effect)
+
+    world.members[LIAR].tamper = tamper
+    world.run(lambda w: len(w.reports) == 1)
+    assert world.reports[0].reason == MASKS_WRONG and world.life.pin == (1, 2, 3, 4)
+    world.members[4].tamper = disagree
+    world.run(lambda w: len(w.reports) == 2)
+    assert world.reports[1].faulty == (LIAR,) and world.reports[1].is_unmasked and not world.life.has_statistics_sum
+    world.members[4].tamper = None
+    assert world.life.pin == (1, 2, 3, 4) and world.round is not None and world.round.pinned == HONEST
+    for member in HONEST:
+        world.post(member, tx.StudyVote(world.study, StudyAction.READMIT))
+    world.run(lambda w: w.life.kept_out is None)
+    assert world.round is not None and world.round.pinned == HONEST, "from the next round on"
+    world.stop(4, 30_000)  # the round without the liar comes to nothing, and the next is over the whole set again
+    world.run(lambda w: w.status == StudyStatus.PAUSED)
+    assert "missing: 4" in world.life.reason
+    world.run(lambda w: {LIAR, 4} <= set(w.life.ready_members))
+    for member in HONEST:
+        world.post(member, tx.StudyVote(world.study, StudyAction.RESUME))
+    world.run().settle()
+    sets = [included for number, _, included in world.opened if number <= 3]
+    assert sets == [(1, 2, 3, 4), HONEST, (1, 2, 3, 4)]
+    assert all(set(HONEST) == set(included) - {LIAR} for included in sets)
+    assert world.status == StudyStatus.FINISHED
+    check_sums(world)
+    check_models(world)
+
+
 def test_wrong_vote_on_the_result_is_outvoted() -> None:
     world = World(rounds=2)
     world.members[LIAR].tamper = change_results(lambda r: replace(r, model_hash=bytes(32)))

@@ -14,6 +14,7 @@ DISPUTES = "tests/smpc/test_disputes.py::"
 SETTLED = "tests/smpc/test_dispute_rules.py::"
 REDEALT = "tests/proofs/test_redeal.py::"
 ANSWERS = "tests/ledger/test_rules_proofs.py::"
+PINS = "tests/ledger/test_rules_pin.py::"
 
 BOUND_MUTANTS = [
     Mutant("coin before everyone has acknowledged", "smpc/checks.py",
@@ -242,9 +243,29 @@ BOUND_MUTANTS = [
            "old = () if study.kept_out is None else study.kept_out.readmit_votes\n"
            "    return KeptOut(tuple(sorted({*study.faulty_members, *record.faulty})), old)",
            NAMED + "test_votes_do_not_cover_who_is_named_later"),
+    Mutant("a set that must be summed again loses who is named for good", "ledger/round_life.py",
+           "if record.is_unmasked and study.pin is None:", "if record.is_unmasked:",
+           PINS + "test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back"),
+    Mutant("who is voted out may be missing from a set that must be summed again", "ledger/round_life.py",
+           "    if kept_out is None or gone not in kept_out.members:\n", "    if kept_out is None:\n",
+           PINS + "test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest"),
     Mutant("messages of who is faulty are taken", "ledger/rules.py",
            "if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire):", "if False:",
            NAMED + "test_its_messages_are_refused_and_it_is_told_why"),
+    Mutant("who is only silent in RECHECK counts as accused", "ledger/round_life.py",
+           "return frozenset(dropped.intersection(closed.barred).difference(closed.faulty))",
+           "return frozenset(dropped.difference(closed.faulty))",
+           NAMED + "test_the_silent_and_the_named_are_not_counted"),
+    Mutant("one round in which a member is accused pauses the study", "ledger/round_life.py",
+           "find_accused(record).intersection(() if before is None else find_accused(before))", "find_accused(record)",
+           NAMED + "test_who_is_accused_in_two_rounds_in_a_row_is_left_to_people"),
+    Mutant("masked chunks are shown as often as a peer asks", "smpc/exchange.py",
+           "count >= MAX_SHOWN or not", "not",
+           RECHECK + "test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other"),
+    Mutant("a slow line uses up how often a chunk is shown", "smpc/recheck.py",
+           "        return [place for place in places if self._ask_again.get((source, place), 0) <= self._ticks]",
+           "        return places",
+           RECHECK + "test_a_chunk_that_takes_long_is_asked_for_at_doubling_intervals_and_at_once_over_a_new_link"),
     Mutant("a member says what it did not fetch", "smpc/recheck.py",
            "if item[0] not in open_chunks)", "if True)",
            RECHECK + "test_kept_back_from_everybody_nobody_says_what_it_did_not_compute[ModelLedger]"),

@@ -7,6 +7,7 @@ the exact sum over U.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +22,7 @@ from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
+from fednode.smpc.exchange import MAX_SHOWN
 from fednode.smpc.messages import Phase
 from fednode.smpc.openings import Unsafe
 from fednode.smpc.pacing import Work
@@ -430,7 +432,8 @@ def test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other() -> No
     assert not sent(session.handle(m.WantArrived(MemberId(9), want.ref))), "a stranger"
     assert not sent(session.handle(m.WantArrived(MemberId(3), replace(want.ref, dealer=3)))), "not at hand"
     more = [bool(sent(session.handle(want))) for _ in range(20)]
-    assert more.count(True) <= 8 and not more[-1], "not for ever"
+    assert 0 < more.count(True) < MAX_SHOWN and not more[-1], "not for ever"
+    assert sent(session.handle(replace(want, sender=MemberId(4)))), "each on its own account"
     assert view.phase is Phase.RECHECK
 
 
@@ -445,6 +448,51 @@ def test_the_last_chunk_a_dealer_keeps_back_is_asked_of_its_owner_too(liar: int)
     recheck._on_way.clear()
     asked = [effect.to for effect in recheck.wants(view, None) if isinstance(effect, m.WantChunk)]
     assert asked == [liar, 4]
+
+
+def test_a_chunk_that_takes_long_is_asked_for_at_doubling_intervals_and_at_once_over_a_new_link() -> None:
+    """One chunk is left, and the member that has it does not answer: how often is it asked in how many ticks?"""
+    world = at_recheck()
+    session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
+    assert session is not None
+    recheck = session._recheck
+    recheck._wanted = {MemberId(3): {2}}  # its own chunk of its own vector
+    recheck._on_way.clear()
+    recheck._ask_again.clear()
+    recheck._asked.clear()
+
+    def tick(only: MemberId | None = None) -> bool:
+        return any(isinstance(effect, m.WantChunk) and effect.to == 3 for effect in recheck.wants(view, only))
+
+    asked = [at for at in range(1, 60) if tick()]
+    assert asked == [1, 3, 7, 15, 31]
+    assert tick(MemberId(3)), "what was on its way is lost with the link"
+    assert not tick(MemberId(4))
+    later = [at for at in range(60, 60 + 6 * len(view.included)) if tick()]
+    assert len(later) <= 1
+    place = (MemberId(3), 2)
+    assert session.is_chunk_expected(
+        masked_ref(world, *place), Layout(world.length, 4).size_bytes(2), MemberId(3)
+    ), "late is not too late"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_chunks_lost_on_the_way_come_again(lost: int) -> None:
+    """Honest member 3 loses each chunk it shows again and again, but for the last time it shows it."""
+    sends: Counter[tuple[MemberId, m.ChunkRef]] = Counter()
+
+    def lose(effect: m.Effect) -> list[m.Effect]:
+        if isinstance(effect, m.SendChunk) and effect.ref.lane == m.Lane.MASKED:
+            sends[effect.to, effect.ref] += 1
+            return [effect] if sends[effect.to, effect.ref] > lost else []
+        return [effect]
+
+    world = play(ModelLedger, wrong_sum, changers=(3,), change=lose)
+    succeeded(world, (1, 3, 4))
+    said = {int(i): message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
+    assert named(world) == {LIAR} and {1, 4} & set(said) and not any(message.withheld for message in said.values())
+    assert max(sends.values()) == lost + 1 <= MAX_SHOWN
 
 
 def test_an_owner_shows_the_chunks_it_owns() -> None:
