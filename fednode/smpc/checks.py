@@ -220,7 +220,7 @@ class Checks:
         answered, seed, me = self._answered, view.confirm_seed, self._params.me
         if answered is None or seed is None or me in view.posted:
             return []
-        if len(view.proof_parts.get(me, ())) * DEALERS_A_PART < len(view.included):
+        if len(view.proof_parts.get(me, ())) * self._params.strength.dealers_a_part < len(view.included):
             return []  # it was not heard in PROOF, or not to the end
         effects: list[Effect] = []
         if answered.confirmed is None:
