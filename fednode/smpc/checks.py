@@ -218,8 +218,10 @@ class Checks:
     def _confirm(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         """Answer the confirm query; what is answered, and on what it rests, is on the disk first."""
         answered, seed, me = self._answered, view.confirm_seed, self._params.me
-        if answered is None or seed is None or me not in view.proof_parts or me in view.posted:
+        if answered is None or seed is None or me in view.posted:
             return []
+        if len(view.proof_parts.get(me, ())) * self._params.strength.dealers_a_part < len(view.included):
+            return []  # it was not heard in PROOF, or not to the end
         effects: list[Effect] = []
         if answered.confirmed is None:
             answered = replace(answered, confirmed=self._disputes.answer(view, mine, answered, seed))

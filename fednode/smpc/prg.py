@@ -48,16 +48,6 @@ def derive_key(secret: bytes, context: SumContext, phase: str, role: str, dealer
     return hkdf_sha256(secret, info, KEY_BYTES)
 
 
-def apply_streams(values: RingVector, streams: Sequence[Stream], first_element: int = 0) -> None:
-    """Add or subtract whole streams to `values` in place; its element 0 is the streams' `first_element`.
-
-    `first_element` must be a multiple of 4. `values` must be one-dimensional and contiguous.
-    """
-    masks = Masks(streams, first_element)
-    for start in range(0, values.size, STEP_ELEMENTS):
-        masks.add_to(values[start : start + STEP_ELEMENTS])
-
-
 class Masks:
     """Streams read in order and added to one part of a vector after another."""
 

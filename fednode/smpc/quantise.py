@@ -79,15 +79,6 @@ def _round(rounded: NDArray[np.int32], values: NDArray[np.float32], factor: floa
         round_up_by_coins(rounded[start : start + part.size], part, stream, factor)
 
 
-def dequantise(
-    total: NDArray[np.int32], clip: float, weight_sum: int, max_weight: int, scale: int = SCALE
-) -> NDArray[np.float64]:
-    """Return the weighted mean update that an opened sum stands for, float64 of the same shape."""
-    if weight_sum < 1:
-        raise ValueError("a sum of weight zero has no mean")
-    return total.astype(np.float64) * (6 * clip * max_weight / (5 * scale * weight_sum))
-
-
 def compute_norm(values: NDArray[np.float32]) -> float:
     """Return the Euclidean norm, added up in float64, in the same order on every machine."""
     return sqrt(sum_squares(values))

@@ -139,7 +139,7 @@ MUTANTS = [
            "if self._input is not None:\n            return [Note", "if False:\n            return [Note",
            RULES + "test_a_second_vector_is_not_used"),
     Mutant("keys that are not on record are used", "smpc/record.py",
-           "if points != (keys.a_points, keys.b_points):", "if False:",
+           "if points != (keys.a_points, keys.b_points, keys.c_point):", "if False:",
            RULES + "test_a_member_without_its_record_stays_silent"),
     Mutant("a commitment that is not on record is gone on with", "smpc/record.py",
            "if promised is None or promised.root != commit.root:", "if False:",

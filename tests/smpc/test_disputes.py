@@ -20,8 +20,9 @@ from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
 from fednode.proofs.bounds import ANSWER_BYTES, HELD_BYTES
+from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.equal_logs import prove_equal_logs
-from fednode.proofs.redeal import dispute_context, hide_held
+from fednode.proofs.redeal import dispute_context, hide_held, show_held
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
@@ -300,6 +301,26 @@ def test_shares_dealt_again_on_another_polynomial_are_shown(ledger: type) -> Non
     world = play(ledger, count=7, liars=(2, 3), work=on_another_polynomial((1, 4), (6, 7)))
     succeeded(world, out=(2,), voids=1, faulty=(2,))
     assert world.trace.views[-1].attempt == 1 and phases_of(world) == list(DISPUTE_PHASES)
+
+
+@both
+def test_a_box_made_for_challenges_that_are_known_is_off(ledger: type) -> None:
+    """Off in an entry, and in the blinds so that the answers are right, under the challenges without the boxes."""
+    def setup(world: World) -> None:
+        def change(message: m.RedealMessage) -> m.Message:
+            view, context = world.ledger.view(), world.params(LIAR).context(0)
+            shared = point_times(scalar_of(world, 2), view.keys[MemberId(3)].c_point or b"")
+            held = show_held(message.box, shared, context, 2, 3, 259)
+            assert held is not None and view.query_seed is not None
+            held = held.copy()
+            for at, rho in enumerate(norm.draw_confirm(draw_confirm_seed(context, view.query_seed, {}))):
+                held[257 + at] = (int(held[257 + at]) - 1000 * rho) % f.MODULUS
+            held[0] = (int(held[0]) + 1000) % f.MODULUS
+            return m.RedealMessage(message.holder, hide_held(held, shared, context, 2, 3))
+
+        world.nodes[LIAR].tamper = chain(keep_back(3), redeal(change), withhold)
+
+    succeeded(play(ledger, setup=setup), out=(2,), voids=1, faulty=(2,))
 
 
 # --- holders that lie ----------------------------------------------------------------------------------------------

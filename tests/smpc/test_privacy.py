@@ -30,10 +30,10 @@ from fednode.smpc.chunks import merkle_root
 from fednode.smpc.feldman import reconstruct
 from fednode.smpc.keys import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.messages import Phase
-from fednode.smpc.prg import apply_streams
 from fednode.smpc.record import AttemptRecord, restore_state
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
+from tests.smpc.sim.streams import apply_streams
 from tests.smpc.sim.world import CHAIN, STUDY, Absence, Stream, World
 
 pytestmark = pytest.mark.slow
