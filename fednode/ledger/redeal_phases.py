@@ -76,11 +76,11 @@ def judge_included(source: Source, record: RoundRecord) -> dict[MemberId, Judged
 def find_disputes(record: RoundRecord, judged: Mapping[MemberId, Judged]) -> tuple[Pair, ...]:
     """Return (dealer, holder) of the shares that are to be dealt again. A dealer is in at most f, as its verdict was
     carried by N - f; a holder in more is cut off, or lies, and none of its disputes counts."""
+    answered = answered_members(record)
     pairs = [
         (dealer, member)
         for dealer, found in judged.items()
-        for member in answered_members(record)
-        if member != dealer and member not in found.holders
+        for member in sorted(set(answered).difference(found.holders, (dealer,)))
     ]
     counts = Counter(holder for _, holder in pairs)
     return tuple(sorted(pair for pair in pairs if counts[pair[1]] <= record.fault_bound))
@@ -116,7 +116,11 @@ def _unmask(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
 # --- dealt again -------------------------------------------------------------------------------------------------
 
 def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
-    """Draw the challenges from everything that was dealt again. Dealers that were absent before count as silent too."""
+    """Draw the challenges from everything that was dealt again.
+
+    Dealers and holders that were absent before are waited for here: they answered the proofs, and without them it may
+    be an honest one that is one too few.
+    """
     disputes = disputes_of(record.attempt)
     place = (record.study, record.number, record.attempt.number)
     if silent := {dealer for dealer, holder in disputes.pairs if (dealer, holder) not in disputes.redealt}:
@@ -132,7 +136,7 @@ def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: Stud
         raise AssertionError("REDEAL follows the proofs")
     seed = draw_confirm_seed(sum_context(source, record), query_seed, boxes)
     record = replace(record, attempt=with_disputes(record.attempt, replace(disputes, confirm_seed=seed)))
-    return open_phase(record, at, terms, Phase.CONFIRM, awaited(record, answered_members(record)))
+    return open_phase(record, at, terms, Phase.CONFIRM, answered_members(record))
 
 
 # --- confirmed ---------------------------------------------------------------------------------------------------
@@ -153,7 +157,8 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: Stu
     unconfirmed: list[tuple[MemberId, MemberId, bytes]] = []
     undecided: dict[MemberId, bool] = {}
     for dealer in disputed_dealers(disputes):
-        carried = tuple((m, data[dealer]) for m, data in told.items() if m in judged[dealer].holders)
+        proven = set(judged[dealer].holders)
+        carried = tuple((member, data[dealer]) for member, data in told.items() if member in proven)
         places = tuple(holder for who, holder in disputes.pairs if who == dealer)
         answers = confirm_shares(carried, places, len(record.members))
         if answers is None:

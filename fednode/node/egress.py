@@ -15,7 +15,7 @@ from typing import Annotated, Union
 
 from fednode.codec import Range, Size
 from fednode.ledger import bodies
-from fednode.ledger.check_bodies import Recheck
+from fednode.ledger.check_bodies import Confirm, Expose, Recheck, Redeal
 from fednode.ledger.consensus.messages import ConsensusMessage, Status
 from fednode.ledger.sync import SyncMessage
 from fednode.ledger.transaction import Transaction
@@ -37,6 +37,9 @@ _SOURCES: dict[type, str] = {
     bodies.Digest: SUMS,
     bodies.SumAck: SUMS,
     Recheck: SUMS,
+    Redeal: f"{MASKED}: a share of its sketch, as dealt before; encrypted for one holder, who alone can read it",
+    Confirm: "what other members dealt to this one, mixed into a number for each repetition that a random one hides",
+    Expose: "what another member dealt to this one and is wrong: opened to everybody, which names that member",
     bodies.Result: "the opened sum of all members counted: federation-wide metrics and the hash of the new model",
     bodies.StudyCreate: "the study file a person of this hospital proposed",
     bodies.Memo: "a line that a person of this hospital wrote for auditors",

@@ -46,3 +46,23 @@ def test_new_messages_are_shown_as_json() -> None:
     views = [plain(body) for body in shown]
     assert all(isinstance(view, dict) and view["study"] == world.study.hex() for view in views)
     assert views[2]["sum_ok"] == 1 and len(views[1]["sketch"]) == 2048  # type: ignore[index,call-overload,arg-type]
+
+
+def test_disputes_about_shares_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    world = ProvenWorld(garbled={(4, 3)}, off={(4, 3)})
+    world.ready_all()
+    world.go_to(Phase.REDEAL)
+    assert plain(world.round.phase)["expected"] == [4]  # type: ignore[index,call-overload]
+    shown = [world.redeal(4, 3)]
+    world.go()
+    shown.append(world.confirm(1))  # type: ignore[arg-type]
+    world.go_to(Phase.EXPOSE)
+    assert round_view(world.round)["phase"]["name"] == "expose"  # type: ignore[index,call-overload]
+    shown.append(world.expose(4, 3))  # type: ignore[arg-type]
+    assert [kind_name(body) for body in shown] == ["redeal", "confirm", "expose"]
+    print_tree(*report_tree(report_view(world.finish_round())))
+    text = click.unstyle(capsys.readouterr().out)
+    assert "FAULTY: members 4" in text
+    assert "attempt 0: void in expose, a member dealt a wrong share, and dealt it again; goes on without 4" in text
+    for phase in ("redeal", "confirm", "expose"):
+        assert text.count(f"─ {phase} ") == 1

@@ -297,7 +297,7 @@ def test_a_dealer_that_was_absent_before_is_waited_for_and_out_if_silent() -> No
         assert world.phase.expected == (1,)
         if comes_back:
             world.go()
-            assert world.phase.kind == Phase.CONFIRM and world.phase.expected == (2, 3, 4)
+            assert world.phase.kind == Phase.CONFIRM and world.phase.expected == (1, 2, 3, 4)
             world.go()
             assert world.checks.openers == (1, 2, 3, 4)
             assert_exact(world)
