@@ -149,8 +149,6 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: Stu
     """
     record = mark_absent(record, silent_members(record))
     disputes = disputes_of(record.attempt)
-    if len(disputes.confirmed) < record.threshold:
-        return void_attempt(record, at, terms, FEW_ANSWERS)
     judged = judge_included(source, record)
     told = _told(source, record)
     settled: list[Pair] = []

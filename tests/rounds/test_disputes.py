@@ -114,6 +114,26 @@ def test_a_withheld_opening_no_longer_fails_the_round(how: str) -> None:
     assert (values_of(world, VICTIM) == values_of(expected, VICTIM)).all()
 
 
+def test_two_liars_of_seven_deal_different_members_wrong_and_keep_their_openings_back() -> None:
+    """Before, this alone voided every attempt."""
+
+    def keep_two(member: Member, effect: ev.Effect) -> list[ev.Effect]:
+        inner = effect.effect if isinstance(effect, ev.SumAsked) and effect.round == ROUND else None
+        victims = {6: (1, 2), 7: (3, 4)}[int(member.number)]
+        is_box = isinstance(inner, sm.SendChunk) and inner.ref.lane == sm.Lane.SHARES and inner.to in victims
+        return [] if is_box else [effect]
+
+    world = World(7, rounds=1)
+    for liar in (6, 7):
+        world.members[liar].tamper = both(keep_two, withhold(tx.Reveal))
+    world.run().settle()
+    report = world.reports[ROUND]
+    assert (report.outcome, report.counted, report.voids) == (Outcome.OK, tuple(range(1, 8)), ())
+    assert phases_of(report) == [Phase.REDEAL, Phase.CONFIRM]
+    check_sums(world)
+    check_models(world)
+
+
 def test_without_a_dispute_nothing_is_dealt_again() -> None:
     assert not any(phases_of(report) for report in undisturbed().reports)
 

@@ -366,7 +366,7 @@ BOUND_MUTANTS = [
            "tuple((dealer, holder, boxes[dealer, holder])", "tuple((boxes[dealer, holder],)",
            REDEALT + "test_everything_that_was_dealt_again_changes_the_confirm_seed"),
     Mutant("all answers count for what was proven", "ledger/redeal_phases.py",
-           "for m, data in told.items() if m in judged[dealer].holders)", "for m, data in told.items())",
+           "for member, data in told.items() if member in proven)", "for member, data in told.items())",
            DISPUTES + "test_shares_dealt_again_on_another_polynomial_do_not_take_the_place_of_the_proven_one"
            "[RealLedger]"),
     Mutant("who disputes more than f is heard", "ledger/redeal_phases.py",

@@ -66,7 +66,7 @@ class DisputePhases:
         per_holder = Counter(j for _, j in pairs)
         checked.disputes = [(i, j) for i, j in pairs if per_holder[j] <= self.f]
         if checked.disputes:
-            return self._open(Phase.REDEAL, {MemberId(i) for i, _ in checked.disputes} - self.absent)
+            return self._open(Phase.REDEAL, {MemberId(i) for i, _ in checked.disputes})
         return self._unmask()
 
     def _RedealMessage(self, sender: MemberId, message: m.RedealMessage) -> str | None:
@@ -88,8 +88,7 @@ class DisputePhases:
             return self._void(f"not dealt again by {sorted(silent)}")
         assert checked.query_seed is not None
         checked.confirm_seed = draw_confirm_seed(self._context(), checked.query_seed, checked.boxes)
-        heard = self._heard()
-        return self._open(Phase.CONFIRM, [i for i in self.a.present if i in heard and i not in self.absent])
+        return self._open(Phase.CONFIRM, [i for i in self.a.present if i in self._heard()])
 
     def _disputed(self) -> list[int]:
         return sorted({i for i, _ in self.a.checked.disputes})
@@ -122,7 +121,7 @@ class DisputePhases:
             return self._void(f"not confirmed: {sorted(undecided)}")
         checked.off.sort()
         if checked.off:
-            return self._open(Phase.EXPOSE, {MemberId(j) for _, j in checked.off} - self.absent)
+            return self._open(Phase.EXPOSE, {MemberId(j) for _, j in checked.off})
         return self._unmask()
 
     def _hold_against(self, dealer: int, said: dict[int, f.FieldVector], right: dict[int, f.FieldVector]) -> None:

@@ -1,0 +1,66 @@
+"""What the secure sum is told of disputes about shares, and what its messages become."""
+
+from __future__ import annotations
+
+from fednode.ids import MemberId
+from fednode.ledger.check_bodies import Confirm, Expose, Redeal
+from fednode.ledger.records import Phase
+from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
+from fednode.smpc import messages as sm
+from tests.ledger.proven_world import ProvenWorld
+from tests.ledger.test_rules_proofs import at
+from tests.ledger.world import World
+
+
+def view_of(world: World, reader: SnapshotReader) -> sm.SumView:
+    snapshot = reader.read(world.state)
+    assert snapshot is not None and snapshot.round is not None
+    return sum_view(snapshot, snapshot.round)
+
+
+def test_a_dispute_is_seen_as_it_goes_on() -> None:
+    pairs = {(6, 1), (6, 2), (7, 3)}
+    world = at(Phase.COIN, size=7, garbled=pairs, off={(6, 2)})
+    reader = SnapshotReader(world.study)
+    assert view_of(world, reader).disputes == ()
+    world.go_to(Phase.REDEAL)
+    view = view_of(world, reader)
+    assert view.phase is sm.Phase.REDEAL and view.disputes == tuple(sorted(pairs))
+    assert (view.redealt, view.confirm_seed, view.confirmed, view.unconfirmed, view.exposed) == ({}, None, (), (), ())
+    assert world.post(6, world.redeal(6, 2)).ok
+    assert view_of(world, reader).redealt == {(6, 2): world.redeal(6, 2).box}
+    world.go()
+    view = view_of(world, reader)
+    assert view.phase is sm.Phase.CONFIRM and view.confirm_seed == world.disputes.confirm_seed is not None
+    assert view.redealt == {pair: world.redeal(*pair).box for pair in pairs}
+    assert world.post(5, world.confirm(5)).ok and view_of(world, reader).confirmed == (5,)
+    world.go()
+    view = view_of(world, reader)
+    assert view.phase is sm.Phase.EXPOSE and view.unconfirmed == ((6, 2),) and view.exposed == ()
+    fresh = SnapshotReader(world.study)
+    assert view_of(world, fresh) == view, "a member that was started anew sees the same"
+    world.go()
+    view = view_of(world, reader)
+    assert view.attempt == 1 and view.disputes == () and view.redealt == {}
+
+
+def test_keys_are_seen_with_their_dispute_point_if_there_is_one() -> None:
+    proven, plain = at(Phase.ACK), World()
+    plain.ready_all()
+    plain.go_to(Phase.ACK)
+    for world in (proven, plain):
+        seen = view_of(world, SnapshotReader(world.study)).keys[MemberId(1)]
+        body = body_of(world.study, *world.place()[1:], seen)
+        assert (seen.c_point is not None) == isinstance(world, ProvenWorld)
+        assert body == world.keys(1)
+
+
+def test_messages_of_disputes_become_bodies() -> None:
+    place = (bytes(32), 3, 1)
+    two = MemberId(2)
+    for message, body in (
+        (sm.RedealMessage(two, b"box"), Redeal(*place, two, b"box")),
+        (sm.ConfirmMessage(bytes(16)), Confirm(*place, bytes(16))),
+        (sm.ExposeMessage(two, bytes(32), bytes(64)), Expose(*place, two, bytes(32), bytes(64))),
+    ):
+        assert body_of(*place, message) == body  # type: ignore[arg-type]
