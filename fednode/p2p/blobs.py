@@ -3,8 +3,7 @@
 Security assumption: the peer is authenticated and may send anything. Memory is reserved for wanted blobs only and costs
 nothing until it is written; what a cut transfer leaves is kept for a short while, within a bound for all peers. A
 prefix is used again only if both sides hold the same one by its BLAKE3, and the whole blob is checked once more.
-Blobs are hashed block by block right after they were decrypted and before they are encrypted, which takes less than
-handing them to a thread did; only what a resumed transfer has to catch up with goes to one.
+Blobs are hashed by threads, in blocks, while the event loop goes on sending and receiving.
 
     small   prefix, data, hash
     large   prefix; the receiver's answer (wanted or not, how much it has, hash of that); start, data from there, hash
@@ -12,7 +11,9 @@ handing them to a thread did; only what a resumed transfer has to catch up with 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import trio
@@ -27,30 +28,44 @@ from fednode.p2p.queues import Blob
 from fednode.p2p.rooms import Lease, Rooms
 from fednode.p2p.stream import Stream, StreamEnded, StreamReader, Target
 
+_threads = ThreadPoolExecutor(2, thread_name_prefix="blake3")
+"""Apart from trio's own, so that the node's computations and these do not wait for each other."""
+
 
 class _Hash:
-    """A BLAKE3 that follows its data block by block, as they pass through the processor's cache anyway."""
+    """A BLAKE3 that follows its data, in a thread, while the caller goes on."""
 
-    __slots__ = ("_digest", "_hashed_bytes")
+    __slots__ = ("_begun_bytes", "_blocks", "_digest", "_drained")
 
     def __init__(self) -> None:
         self._digest = blake3()
-        self._hashed_bytes = 0
+        self._begun_bytes = 0
+        self._blocks: deque[memoryview] = deque()
+        self._drained: Future[None] | None = None
 
-    def follow(self, data: memoryview, end: int) -> None:
-        """Hash the whole blocks up to `end`, a fraction of what came before; they must not change any more."""
-        self._update(data, end - end % wire_limits.HASH_BLOCK_BYTES)
+    def advance(self, data: memoryview, end: int) -> None:
+        """Hash up to `end` as soon as what comes before is hashed; what is hashed must not change any more."""
+        block = data[self._begun_bytes : end]
+        self._begun_bytes = end
+        is_idle = self._drained is None or (self._drained.done() and not self._blocks)
+        if is_idle and len(block) < wire_limits.INLINE_HASH_BYTES:
+            self._digest.update(block)
+            return
+        self._blocks.append(block)
+        if self._drained is None or self._drained.done():
+            self._drained = _threads.submit(self._drain)
 
-    def _update(self, data: memoryview, end: int) -> None:
-        if end > self._hashed_bytes:
-            self._digest.update(data[self._hashed_bytes : end])
-            self._hashed_bytes = end
+    def _drain(self) -> None:
+        """Hash in a thread what was put down so far; one thread at a time does."""
+        while self._blocks:
+            self._digest.update(self._blocks.popleft())
 
-    async def digest(self, data: memoryview, end: int) -> bytes:
-        """Return the hash of everything up to `end`; if it did not follow so far, a thread catches up."""
-        if end - self._hashed_bytes > wire_limits.READ_BYTES:
-            await trio.to_thread.run_sync(self._update, data, end)
-        self._update(data, end)
+    async def digest(self) -> bytes:
+        """Return the hash of everything up to the last `end`."""
+        while self._drained is not None:
+            if not self._drained.done():
+                await trio.to_thread.run_sync(self._drained.result)
+            self._drained = _threads.submit(self._drain) if self._blocks else None
         return bytes(self._digest.digest())
 
 
@@ -68,35 +83,36 @@ class PartialBlob:
         self.hash = _Hash()
         self.received_bytes = 0
 
-    def advance(self) -> int:
-        """Hash what is here and make memory ready for what comes next; return from where on to do so again."""
-        self.hash.follow(self.data, self.received_bytes)
-        stop = self.received_bytes + wire_limits.HASH_BLOCK_BYTES
+    def prepare(self) -> int:
+        """Make memory ready for a block of what comes next; return where the block ends."""
+        stop = min(len(self.data), self.received_bytes + wire_limits.HASH_BLOCK_BYTES)
         if self._lease is not None:
             self._lease.prepare(stop)
-        return stop - stop % wire_limits.HASH_BLOCK_BYTES
+        return stop
 
-    async def digest(self) -> bytes:
+    async def prefix_digest(self) -> bytes:
         """Return the hash of what is here."""
-        return await self.hash.digest(self.data, self.received_bytes)
+        self.hash.advance(self.data, self.received_bytes)
+        return await self.hash.digest()
 
 
 class _BlobTarget(Target):
     """The memory of a blob from where it stands; block by block it is made ready before and hashed behind."""
 
-    __slots__ = ("_blob", "_next")
+    __slots__ = ("_blob", "_stop")
 
     def __init__(self, blob: PartialBlob) -> None:
         super().__init__(blob.data[blob.received_bytes :])
         self._blob = blob
-        self._next = blob.advance()
+        self._stop = blob.prepare()
 
     def advance(self, count: int) -> None:
         """The next `count` bytes are there: no turn of the loop, so that what follows them finds its place too."""
         blob = self._blob
         blob.received_bytes += count
-        if blob.received_bytes >= self._next:
-            self._next = blob.advance()
+        if blob.received_bytes >= self._stop:
+            blob.hash.advance(blob.data, blob.received_bytes)
+            self._stop = blob.prepare()
         super().advance(count)
 
 
@@ -160,29 +176,29 @@ class BlobSender:
         """Send one blob, or as much of it as the receiver wants."""
         await self._stream.write(framing.blob_prefix(blob.header, len(blob.data)))
         if len(blob.data) < wire_limits.OFFERED_BLOB_BYTES:
-            await self._stream.write(blob.data)
+            await self._write(blob.data)
             await self._stream.write(blake3(blob.data).digest())
             return
         answer = await self._hear_answer(len(blob.data))
         if not answer.is_wanted:
             return
         hashed = _Hash()
-        start = answer.have_bytes if await hashed.digest(blob.data, answer.have_bytes) == answer.digest else 0
+        if answer.have_bytes:
+            hashed.advance(blob.data, answer.have_bytes)
+        start = answer.have_bytes if await hashed.digest() == answer.digest else 0
+        hashed.advance(blob.data, len(blob.data))
         await self._stream.write(framing.blob_start(start))
-        await self._write(blob.data, start, hashed)
-        await self._stream.write(await hashed.digest(blob.data, len(blob.data)))
+        await self._write(blob.data[start:])
+        await self._stream.write(await hashed.digest())
 
     async def _hear_answer(self, size_bytes: int) -> Answer:
         with trio.move_on_after(wire_limits.WRITE_STALL_S):
             return Answer.from_bytes(await self._answers.exactly(framing.ANSWER_BYTES), size_bytes)
         raise StreamEnded("it does not answer an offer")
 
-    async def _write(self, data: memoryview, start: int, hashed: _Hash) -> None:
-        while start < len(data):
-            stop = min(len(data), start + 4 * wire_limits.LARGE_PIECE_BYTES)
-            hashed.follow(data, stop)
-            await self._stream.write(data[start:stop])
-            start = stop
+    async def _write(self, data: memoryview) -> None:
+        for start in range(0, len(data), 4 * wire_limits.LARGE_PIECE_BYTES):
+            await self._stream.write(data[start : start + 4 * wire_limits.LARGE_PIECE_BYTES])
 
 
 class BlobReceiver:
@@ -228,7 +244,7 @@ class BlobReceiver:
         is_whole = False
         try:
             have_bytes = blob.received_bytes
-            await self._stream.write(Answer(True, have_bytes, await blob.digest()).to_bytes())
+            await self._stream.write(Answer(True, have_bytes, await blob.prefix_digest()).to_bytes())
             start = framing.parse_blob_start(await self._reader.exactly(framing.BLOB_START_BYTES))
             if start not in (0, have_bytes):
                 raise Rejected("blob that starts elsewhere than it was asked for")
@@ -243,7 +259,7 @@ class BlobReceiver:
 
     async def _receive_rest(self, blob: PartialBlob) -> memoryview | None:
         await self._reader.fill(_BlobTarget(blob))
-        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == await blob.digest()
+        fits = await self._reader.exactly(framing.BLOB_HASH_BYTES) == await blob.hash.digest()
         return blob.data if fits else None
 
     async def _skip(self, count: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from socket import TCP_CONGESTION
 
 import trio
 from libp2p.abc import IRawConnection
@@ -15,11 +14,6 @@ from multiaddr import Multiaddr
 
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr
-
-_UNPACED = b"reno"
-"""Inside of one machine there is no queue on the way that pacing could keep short, and where BBR is the system's choice
-its timers cost a tenth of a transfer. Reno is always there and allowed to everybody; connections to other machines keep
-what their system was set to."""
 
 
 class SocketConnection(IRawConnection):
@@ -36,8 +30,6 @@ class SocketConnection(IRawConnection):
             stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, wire_limits.UNSENT_BYTES)
             host, port = stream.socket.getpeername()[:2]
             self._remote = (str(host), int(port))
-            if stream.socket.getsockname()[0] == host:
-                stream.setsockopt(trio.socket.IPPROTO_TCP, TCP_CONGESTION, _UNPACED)
 
     async def read(self, n: int | None = None) -> bytes:
         """Return up to `n` bytes, none at the end."""

@@ -64,20 +64,17 @@ class Lease:
     then does the room go back.
     """
 
-    __slots__ = ("_room", "_size_bytes", "view")
+    __slots__ = ("_room", "view")
 
     def __init__(self, rooms: Rooms, room: Room, size_bytes: int) -> None:
         self._room = room
-        self._size_bytes = size_bytes
         owner = np.frombuffer(room.pages, np.uint8, size_bytes)
         weakref.finalize(owner, rooms.give_back, room).atexit = False
         self.view = owner.data
 
     def prepare(self, stop: int) -> None:
-        """Make the memory up to `stop` ready to be written, and what lies in the same block with it."""
-        if stop > self._room.ready_bytes:
-            stop += -stop % wire_limits.ROOM_BLOCK_BYTES
-            self._room.prepare(min(stop, self._size_bytes))
+        """Make the memory up to `stop` ready to be written."""
+        self._room.prepare(stop)
 
 
 class Rooms:

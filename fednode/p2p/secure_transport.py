@@ -111,7 +111,6 @@ class NoiseSession(BaseSession):
         self._unwritten: deque[bytes | memoryview] = deque()
         self._unwritten_bytes = 0
         self._queued_bytes = 0
-        self._unpaused_bytes = 0
         self._is_flushing = False
         self._room = trio.Event()
         self._closed = False
@@ -215,15 +214,11 @@ class NoiseSession(BaseSession):
     async def send(self, data: bytes, body: bytes | memoryview = b"") -> None:
         """The same, and wait until the kernel has most of it: the caller flushes itself instead of a new task.
 
-        It flushes no further than what it sent, so that it does not work for others while it is waited for. While the
-        kernel takes everything at once, the others get their turn after a MiB, or after sixteen small ones.
+        It flushes no further than what it sent, so that it does not work for others while it is waited for.
         """
         self._put(data, body)
         if not self._unwritten:
-            self._unpaused_bytes += max(len(data) + len(body), wire_limits.WRITE_MARK_BYTES)
-            if self._unpaused_bytes > wire_limits.READ_BYTES:
-                self._unpaused_bytes = 0
-                await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
         elif self._is_flushing:
             await self.wait_writable()
         else:

@@ -41,15 +41,13 @@ OFFERED_BLOB_BYTES = 1024 * 1024
 BLOBS_PER_S, BLOBS_BURST = 100.0, 2_000.0
 """Blobs that a peer may announce, refused ones included: each is looked at before it is read."""
 
-HASH_BLOCK_BYTES = 256 * 1024
-"""Hashed at a time, a twentieth of a millisecond: a whole subtree of BLAKE3, and still in the processor's cache."""
+HASH_BLOCK_BYTES = 4 * 1024 * 1024
+INLINE_HASH_BYTES = 256 * 1024
+"""A thread hashes this much at a time, a millisecond; below a quarter of a MiB the way to a thread costs more."""
 
 MAX_PARTIAL_BYTES = 512 * 1024 * 1024
 PARTIAL_KEPT_S = 120.0
 """What cut transfers left, of all peers together, and how long one waits for its sender to come back."""
-
-ROOM_BLOCK_BYTES = 4 * 1024 * 1024
-"""Fetched from the system at a time."""
 
 MAX_IDLE_ROOM_BYTES = 128 * 1024 * 1024
 ROOM_KEPT_S = 10.0

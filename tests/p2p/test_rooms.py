@@ -96,12 +96,14 @@ def test_what_waits_is_bounded_in_bytes_and_time(monkeypatch: pytest.MonkeyPatch
     assert rooms.idle_bytes == 0
 
 
-def test_memory_is_real_as_far_as_it_was_made_ready() -> None:
+def test_only_memory_that_was_made_ready_counts() -> None:
     rooms = Rooms()
     lease = rooms.take(40 * MIB)
-    lease.prepare(1)
+    lease.prepare(5 * MIB)
     del lease
-    assert rooms.idle_bytes == wire_limits.ROOM_BLOCK_BYTES
+    assert rooms.idle_bytes == 5 * MIB
+    rooms.take(6 * MIB).prepare(6 * MIB)
+    assert rooms.idle_bytes == 6 * MIB, "it is the same room"
 
 
 def test_threads_drop_what_the_loop_takes() -> None:

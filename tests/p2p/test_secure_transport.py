@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -57,23 +56,6 @@ async def raw_pair(*, is_stock: bool = False) -> tuple[IRawConnection, IRawConne
     if is_stock:
         return RawConnection(TrioTCPStream(client), True), RawConnection(TrioTCPStream(server), False)
     return SocketConnection(client, True), SocketConnection(server, False)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_only_connections_with_both_ends_at_one_address_are_not_paced(host: str) -> None:
-    async def main() -> None:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        port = listener.socket.getsockname()[1]
-        client = await trio.open_tcp_stream("127.0.0.1", port, local_address=host)
-        async with client, listener, await listener.accept() as server:
-            option = (trio.socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
-            before = client.getsockopt(*option)
-            for stream in (client, server):
-                SocketConnection(stream, True)
-                now = bytes(stream.getsockopt(*option)).rstrip(b"\0")
-                assert now == (b"reno" if host == "127.0.0.1" else bytes(before).rstrip(b"\0"))
-
-    trio.run(main)
 
 
 async def handshake(
