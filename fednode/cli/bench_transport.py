@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
 import click
 
-from fednode.cli.show import Say, print_json, print_table
+from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Command, format_option
 from fednode.errors import Unavailable
 
@@ -78,7 +78,7 @@ def measure_kind(kind: str, size_bytes: int, repeats: int) -> list[tuple[float, 
         return [_transfer(*pair) for _ in range(repeats + 1)][1:]
 
 
-def measure(size_bytes: int, repeats: int, progress: Say) -> dict[str, float | int]:
+def measure(size_bytes: int, repeats: int, progress: Callable[[str], None]) -> dict[str, float | int]:
     """Return medians over `repeats` transfers of each kind, the kinds taking turns; one transfer each warms up."""
     import statistics
 
