@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, cast
 
 import click
 
-from fednode.cli.show import print_json, print_table
+from fednode.cli.show import Say, print_json, print_table
 from fednode.cli.site import Command, format_option
 from fednode.errors import Unavailable
 
