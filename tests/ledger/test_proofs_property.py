@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
-from fednode.ledger.verdicts import Verdict, judge, open_sums
+from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
 from fednode.proofs import field as f
 from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, FEW, HELD_BYTES, OPENING_BYTES, OUTPUTS
 from fednode.proofs.redeal import hide_held
@@ -306,3 +306,26 @@ def test_f_lying_holders_never_change_or_block_an_opening(size: int, data: st.Da
         openings.append((holder, f.to_bytes(share)))
     opened = open_sums(tuple(openings), size)  # type: ignore[arg-type]
     assert opened == (f.centre(values)[:OUTPUTS].astype("<i8").tobytes(), 77)
+
+
+@given(st.sampled_from([4, 5, 7, 10]), st.data())
+@settings(max_examples=30)
+def test_f_lying_members_never_change_or_block_what_an_honest_dealer_is_held_against(
+    size: int, data: st.DataObject
+) -> None:
+    """Whatever they answer, the polynomial at every place is that of the shares it dealt: it is never exposed."""
+    liars = data.draw(people(size, fault_bound(size)))
+    degree, secret = sharing_degree(size), f.expand(bytes(16), REPETITIONS)
+    other = f.expand(b"1" * 16, REPETITIONS)
+    told = []
+    for member in range(1, size + 1):
+        answer = f.to_bytes(shares_of(secret, degree, member, "confirm"))
+        if member in liars:
+            lies = [b"\xff" * CONFIRM_BYTES, answer, f.to_bytes(shares_of(other, degree, member, "bent"))]
+            noise = st.binary(min_size=CONFIRM_BYTES, max_size=CONFIRM_BYTES)
+            answer = data.draw(st.sampled_from([*lies, None]) | noise)
+        if answer is not None:
+            told.append((MemberId(member), answer))
+    places = tuple(MemberId(member) for member in range(1, size + 1))
+    answers = confirm_shares(tuple(told), places, size)
+    assert answers == tuple(f.to_bytes(shares_of(secret, degree, member, "confirm")) for member in places)
