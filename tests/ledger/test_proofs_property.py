@@ -315,8 +315,8 @@ def test_f_lying_members_never_change_or_block_what_an_honest_dealer_is_held_aga
 ) -> None:
     """Whatever they answer, the polynomial at every place is that of the shares it dealt: it is never exposed."""
     liars = data.draw(people(size, fault_bound(size)))
-    degree, secret = sharing_degree(size), f.expand(bytes(16), REPETITIONS)
-    other = f.expand(b"1" * 16, REPETITIONS)
+    degree, secret = sharing_degree(size), f.expand(bytes(16), FEW.repetitions)
+    other = f.expand(b"1" * 16, FEW.repetitions)
     told = []
     for member in range(1, size + 1):
         answer = f.to_bytes(shares_of(secret, degree, member, "confirm"))
