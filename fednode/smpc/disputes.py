@@ -34,6 +34,8 @@ class Disputes:
     def __init__(self, params: SumParams, pace: Pace) -> None:
         self._params = params
         self._pace = pace
+        self._boxes: dict[MemberId, bytes] = {}
+        """What is dealt again, by holder: made once."""
 
     # --- the dealer ---------------------------------------------------------------------------------------------
 
@@ -54,9 +56,10 @@ class Disputes:
         if view.share_roots.get(me) != proven.posted:
             raise Unsafe("other shares than those on the ledger would be dealt again")
         for holder in self.due_to(view):
-            held, shared = proven.kept.held_by(holder), self._point_with(view, mine, holder)
-            box = hide_held(held, shared, self._params.context(view.attempt), me, holder)
-            effects += self._pace.submit(view, RedealMessage(holder, box), str(holder))
+            if holder not in self._boxes:
+                held, shared = proven.kept.held_by(holder), self._point_with(view, mine, holder)
+                self._boxes[holder] = hide_held(held, shared, self._params.context(view.attempt), me, holder)
+            effects += self._pace.submit(view, RedealMessage(holder, self._boxes[holder]), str(holder))
         return effects
 
     # --- the holder ---------------------------------------------------------------------------------------------
