@@ -90,6 +90,11 @@ class PartialBlob:
             self._lease.prepare(stop)
         return stop
 
+    def trim(self) -> None:
+        """Hold no more memory than what is here takes: the room may have been that of a longer blob."""
+        if self._lease is not None:
+            self._lease.trim(self.received_bytes)
+
     async def prefix_digest(self) -> bytes:
         """Return the hash of what is here."""
         self.hash.advance(self.data, self.received_bytes)
@@ -141,6 +146,7 @@ class PartialBlobs:
             return
         while self.size_bytes + blob.received_bytes > wire_limits.MAX_PARTIAL_BYTES:
             del self._kept[next(iter(self._kept))]
+        blob.trim()
         self._kept[peer] = _Kept(blob, now + wire_limits.PARTIAL_KEPT_S)
 
     def take(self, peer: PeerId, header: bytes, size_bytes: int) -> PartialBlob:

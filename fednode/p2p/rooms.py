@@ -56,6 +56,13 @@ class Room:
         if not has_tried_both:
             self._costs_ns.append((thread_time_ns() - began_ns) // (stop - start >> 12 or 1))
 
+    def trim(self, stop: int) -> None:
+        """Give the system back what lies behind `stop`, also what an earlier blob left there."""
+        start = stop + -stop % mmap.PAGESIZE
+        if start < len(self.pages):
+            self.pages.madvise(mmap.MADV_DONTNEED, start)
+        self.ready_bytes = min(self.ready_bytes, start)
+
 
 class Lease:
     """A room for as long as anybody holds `view`, a part of it, or an array over one.
@@ -75,6 +82,10 @@ class Lease:
     def prepare(self, stop: int) -> None:
         """Make the memory up to `stop` ready to be written."""
         self._room.prepare(stop)
+
+    def trim(self, stop: int) -> None:
+        """Hold no memory behind `stop` until it is made ready again."""
+        self._room.trim(stop)
 
 
 class Rooms:

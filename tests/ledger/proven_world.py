@@ -204,6 +204,12 @@ class ProvenWorld(World):
             box = bytes(byte ^ 0xFF for byte in stream)
         return tx.Redeal(*self.place(), MemberId(holder), box)
 
+    def is_off(self, dealer: int, holder: int) -> bool:
+        """Whether another share was dealt again than the one that was proven."""
+        body = get_redeal(self.state, *self.place(), MemberId(dealer), MemberId(holder))
+        right = hide_held(self.held(dealer, holder), self.shared_point(dealer, holder), self.context, dealer, holder)
+        return body is not None and body.box != right
+
     def confirmation(self, dealer: int, holder: int) -> bytes:
         """What the holder answers to the second query about one dealer."""
         held: f.FieldVector | None = self.held(dealer, holder)
@@ -238,7 +244,7 @@ class ProvenWorld(World):
             has_answered = any(m == member and len(parts) == whole for m, _, parts in self.checks.answered)
             return self.confirm(member) if has_answered else None
         wrong = [dealer for dealer, holder, _ in disputes.unconfirmed if holder == member]
-        wrong = [dealer for dealer in wrong if (dealer, member) in self.off | self.unreadable]
+        wrong = [dealer for dealer in wrong if self.is_off(dealer, member)]
         shown = [dealer for dealer in wrong if (dealer, member) not in disputes.exposed]
         return self.expose(shown[0], member) if shown and member not in self.silent_witness else None
 

@@ -193,7 +193,7 @@ class DisputeScript(ProvenScript):
 
 @st.composite
 def scripts(draw: st.DrawFn, is_bounded: bool, kind: type[ProvenScript] = ProvenScript) -> ProvenScript:
-    size = draw(st.sampled_from([3, 4, 4, 5, 7]))
+    size = draw(st.sampled_from([3, 4, 4, 5, 6, 7]))
     most = fault_bound(size) if is_bounded else size
     liars = draw(people(size, most))
     slow = draw(people(size, most - len(liars)))

@@ -338,3 +338,19 @@ def test_a_blob_that_is_still_read_stays_as_it_is() -> None:
         assert [bytes(view) for view in held] == contents
 
     trio.run(main)
+
+
+def test_what_is_kept_takes_no_more_memory_than_came_in() -> None:
+    """The room is that of a whole blob before; who sends a little of each would hold them all, uncounted."""
+
+    async def main() -> None:
+        partials = PartialBlobs()
+        await transfer(DATA, partials)
+        assert partials._rooms.idle_bytes >= SIZE
+        await transfer(DATA, partials, cut_after=300_000)
+        assert partials.size_bytes < 300_000 and not partials._rooms.idle_bytes
+        partials.forget(ALICE)
+        assert partials._rooms.idle_bytes < 310_000
+        assert (await transfer(DATA, partials))[1] == (b"chunk", DATA)
+
+    trio.run(main)

@@ -106,6 +106,22 @@ def test_only_memory_that_was_made_ready_counts() -> None:
     assert rooms.idle_bytes == 6 * MIB, "it is the same room"
 
 
+def test_a_room_that_is_trimmed_holds_what_is_in_use() -> None:
+    rooms = Rooms()
+    lease = used(rooms, 12 * MIB)
+    lease.view[:] = b"a" * (12 * MIB)
+    lease.trim(5_000)
+    assert bytes(lease.view[:5_000]) == b"a" * 5_000
+    assert bytes(lease.view[8 * MIB : 8 * MIB + 9]) == bytes(9), "it is not there any more"
+    del lease
+    assert rooms.idle_bytes == 5_000 + -5_000 % mmap.PAGESIZE
+    lease = used(rooms, 12 * MIB)
+    lease.trim(12 * MIB)
+    lease.view[-1] = 7
+    del lease
+    assert rooms.idle_bytes == 12 * MIB
+
+
 def test_threads_drop_what_the_loop_takes() -> None:
     rooms = Rooms()
     draw = random.Random(3)

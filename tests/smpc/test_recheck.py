@@ -495,6 +495,20 @@ def test_chunks_lost_on_the_way_come_again(lost: int) -> None:
     assert max(sends.values()) == lost + 1 <= MAX_SHOWN
 
 
+def test_an_owner_that_asked_often_before_is_shown_a_chunk_again() -> None:
+    """It waited on a slow line, and lost what came in a crash: for its requests of then nobody honest is accused."""
+    world = World(4, seed=1, rule=2, weights="hidden")
+    world.nodes[LIAR].lie = wrong_sum
+    world.run(lambda w: w.trace.views[-1].phase is Phase.ROSTER)
+    session = world.nodes[MemberId(1)].session
+    assert session is not None
+    want = m.WantArrived(MemberId(4), masked_ref(world, 1, 3))
+    assert [bool(sent(session.handle(want))) for _ in range(20)].count(True) > MAX_SHOWN
+    world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK)
+    shown = [bool(sent(session.handle(want))) for _ in range(20)]
+    assert shown[0] and MAX_SHOWN - 1 <= shown.count(True) <= MAX_SHOWN
+
+
 def test_an_owner_shows_the_chunks_it_owns() -> None:
     world = at_recheck()
     session = world.nodes[MemberId(1)].session
