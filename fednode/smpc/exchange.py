@@ -63,6 +63,8 @@ class Exchange:
         self._masked: MaskedInput | None = None
         self._sent: set[tuple[MemberId, ChunkRef]] = set()
         self._served: dict[tuple[MemberId, ChunkRef], int] = {}
+        self._shown: dict[tuple[MemberId, ChunkRef], int] = {}
+        """In RECHECK: an owner on a slow line had asked often enough before, and lost the chunk in a crash since."""
         self._summed: set[int] = set()
         self._asked = 0
 
@@ -321,13 +323,13 @@ class Exchange:
             return []
         if ref.lane != Lane.MASKED or ref.dealer not in view.included or to not in view.present:
             return []
-        count = self._served.get((to, ref), 0)
+        count = self._shown.get((to, ref), 0)
         if ref.chunk >= len(view.qualified) or count >= MAX_SHOWN or not self.layout(view).size_bytes(ref.chunk):
             return []
         found = self.get_with_path(view, MemberId(ref.dealer), ref.chunk)
         if found is None:
             return []
-        self._served[to, ref] = count + 1
+        self._shown[to, ref] = count + 1
         return [SendChunk(to, ref, found[1], memoryview(found[0]))]
 
     def _send_once(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
