@@ -49,7 +49,7 @@ def judge_dealers(answers: Sequence[tuple[MemberId, bytes]], dealers: int, membe
     return tuple(verdicts)
 
 
-@lru_cache(512)
+@lru_cache(256)
 def judge(told: Told, member_count: int) -> Judged:
     """Return the verdict on one dealer from what its holders answered; what is not as long as an answer is none."""
     import numpy as np
