@@ -28,6 +28,12 @@ LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """A listing of 64 full blocks is the largest answer."""
 
+FINAL_TIMEOUT_S = 30.0
+"""How long the daemon waits for the block with a command's transaction; it stays on its way after that."""
+
+ANSWER_TIMEOUT_S = FINAL_TIMEOUT_S + 10.0
+"""How long a command waits for the daemon: longer, or it could miss what the daemon says of its transaction."""
+
 Json = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
 
 
@@ -65,7 +71,9 @@ def socket_address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def call_daemon(home: Home, name: str, args: Mapping[str, Json] | None = None, timeout_s: float = 30.0) -> Json:
+def call_daemon(
+    home: Home, name: str, args: Mapping[str, Json] | None = None, timeout_s: float = ANSWER_TIMEOUT_S
+) -> Json:
     """Ask the daemon of `home` and return its answer; raise the error it names, or `NotRunning`, or `Unavailable`."""
     answers = list(stream_daemon(home, name, args, timeout_s))
     return answers[-1]

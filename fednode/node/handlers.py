@@ -17,13 +17,11 @@ from fednode.ledger.state import get_studies
 from fednode.node import chain_query, status
 from fednode.node.audit_calls import AuditCalls
 from fednode.node.control import Arguments, Emit, Handlers, build
+from fednode.node.control_client import FINAL_TIMEOUT_S
 from fednode.node.member_calls import member_calls
 from fednode.node.status import Node
 from fednode.node.views import Json, report_view, reports_of
 from fednode.rounds.terms import proposal_id, study_proposal
-
-FINAL_TIMEOUT_S = 30.0
-"""How long a command waits for its transaction; it stays on its way after that."""
 
 ACTIONS = {action.name.lower(): action for action in StudyAction}
 
