@@ -30,7 +30,8 @@ GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 COFACTOR = 8
 """Points of edwards25519 for each point of the subgroup."""
 
-_IDENTITY = b"\x01" + bytes(31)
+IDENTITY = b"\x01" + bytes(31)
+"""The neutral element, which no message may carry as a point."""
 
 SIGNATURE_BYTES = 64
 SEALED_OVERHEAD_BYTES = 48
@@ -373,7 +374,7 @@ def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
 
     R must be the encoding of s G - c P: a point of the prime-order group then, as G and P are; it is not the identity.
     """
-    if len(proof) != 64 or proof[:32] == _IDENTITY:
+    if len(proof) != 64 or proof[:32] == IDENTITY:
         return False
     response = int.from_bytes(proof[32:], "little")
     if not 0 < response < GROUP_ORDER:

@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
+from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.proofs.bounds import MAX_LANES, MAX_LENGTH, OPENING_BYTES
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsDunderLT
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -68,11 +64,6 @@ SUM_RULE_V1 = 1
 
 SUM_RULE_V2 = 2
 """The secure sum whose result is bound to short, proven updates by the sketch of a coin."""
-
-
-def _check_ascending(values: Sequence[SupportsDunderLT[Any]], what: str) -> None:
-    if any(not left < right for left, right in pairwise(values)):
-        raise ValueError(f"{what} must be distinct and ascending")
 
 
 def _check_printable(text: str, what: str) -> None:
@@ -201,7 +192,7 @@ class Keys:
     c_proof: Annotated[Bytes64 | None, Later()] = None
 
     def __post_init__(self) -> None:
-        _check_ascending([holder for holder, _ in self.sealed], "holders")
+        check_ascending([holder for holder, _ in self.sealed], "holders")
         if (self.c_point is None) != (self.c_proof is None):
             raise ValueError("a dispute key comes with its proof")
 
@@ -217,7 +208,7 @@ class Acknowledge:
     wrong: Members = ()
 
     def __post_init__(self) -> None:
-        _check_ascending(self.wrong, "dealers")
+        check_ascending(self.wrong, "dealers")
 
 
 @tagged(13)
@@ -231,7 +222,7 @@ class Answer:
     shares: Annotated[tuple[tuple[Member, Bytes32, Bytes32], ...], Size(1, MAX_TERM_SHARES)]
 
     def __post_init__(self) -> None:
-        _check_ascending([holder for holder, _, _ in self.shares], "holders")
+        check_ascending([holder for holder, _, _ in self.shares], "holders")
 
 
 @tagged(14)
@@ -258,7 +249,7 @@ class Roster:
     missing: Annotated[tuple[tuple[U16, Member], ...], Size(0, 8192)] = ()
 
     def __post_init__(self) -> None:
-        _check_ascending(self.missing, "missing chunks")
+        check_ascending(self.missing, "missing chunks")
 
 
 @tagged(16)
@@ -272,7 +263,7 @@ class Digest:
     digests: Annotated[tuple[tuple[U16, Bytes32], ...], Size(1, MAX_TERM_SHARES)]
 
     def __post_init__(self) -> None:
-        _check_ascending([chunk for chunk, _ in self.digests], "chunks")
+        check_ascending([chunk for chunk, _ in self.digests], "chunks")
 
 
 @tagged(17)
@@ -287,7 +278,7 @@ class SumAck:
     missing: Annotated[tuple[U16, ...], Size(0, MAX_TERM_SHARES)] = ()
 
     def __post_init__(self) -> None:
-        _check_ascending(self.missing, "chunks")
+        check_ascending(self.missing, "chunks")
         if (self.list_digest is None) != bool(self.missing):
             raise ValueError("a sum acknowledgement carries either the list digest or missing chunks")
 
@@ -315,8 +306,8 @@ class Reveal:
     opening: Annotated[Annotated[bytes, Size(OPENING_BYTES, OPENING_BYTES)] | None, Later()] = None
 
     def __post_init__(self) -> None:
-        _check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
-        _check_ascending([dealer for dealer, _ in self.b_shares], "dealers")
+        check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
+        check_ascending([dealer for dealer, _ in self.b_shares], "dealers")
 
 
 @dataclass(frozen=True, slots=True)

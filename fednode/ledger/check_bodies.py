@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fednode.codec import U8, U16, U32, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ids import MemberId
-from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, OPENING_BYTES, SKETCH_BYTES
+from fednode.proofs.bounds import FEW, OPENING_BYTES, PART_BYTES, SKETCH_BYTES
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsDunderLT
 
 MAX_FOUND = 256
 """Chunks or members one message names: there are no more of either."""
@@ -23,6 +26,12 @@ MAX_CONFIRM_BYTES = 64 * MAX_FOUND
 """An element for each repetition and disputed dealer."""
 
 _Member = Annotated[MemberId, Range(1, 2**16 - 1)]
+
+
+def check_ascending(values: Sequence[SupportsDunderLT[Any]], what: str) -> None:
+    """Raise `ValueError` unless every value is below the next."""
+    if any(not left < right for left, right in pairwise(values)):
+        raise ValueError(f"{what} must be distinct and ascending")
 
 
 @tagged(21)
@@ -72,7 +81,7 @@ class Proof:
     attempt: U16
     part: U8
     sum_ok: Annotated[int, Range(0, 2)]
-    data: Annotated[bytes, Size(ANSWER_BYTES, ANSWER_BYTES * DEALERS_A_PART)]
+    data: Annotated[bytes, Size(FEW.answer_bytes, PART_BYTES)]
 
 
 @tagged(25)
@@ -93,9 +102,9 @@ class Recheck:
     withheld: Annotated[tuple[_Member, ...], Size(0, MAX_FOUND)] = ()
 
     def __post_init__(self) -> None:
-        _check_ascending([chunk for chunk, _ in self.chunks], "chunks")
-        _check_ascending([dealer for dealer, _ in self.sketches], "dealers")
-        _check_ascending(self.withheld, "members")
+        check_ascending([chunk for chunk, _ in self.chunks], "chunks")
+        check_ascending([dealer for dealer, _ in self.sketches], "dealers")
+        check_ascending(self.withheld, "members")
 
 
 @tagged(26)
@@ -135,8 +144,3 @@ class Expose:
     dealer: _Member
     shared: Bytes32
     proof: Bytes64
-
-
-def _check_ascending(values: Sequence[int], what: str) -> None:
-    if any(left >= right for left, right in pairwise(values)):
-        raise ValueError(f"{what} must be distinct and ascending")

@@ -18,7 +18,7 @@ from fednode.ledger.records import AttemptRecord, Phase, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft
-from fednode.proofs.bounds import strength_of
+from fednode.proofs.bounds import Strength, strength_of
 
 
 def checks_of(attempt: AttemptRecord) -> ChecksRecord:
@@ -38,6 +38,11 @@ def coins_of(record: RoundRecord) -> Coins:
 def with_checks(record: RoundRecord, checks: ChecksRecord) -> RoundRecord:
     """Return the round with these checks in its attempt."""
     return replace(record, attempt=replace(record.attempt, checks=checks))
+
+
+def strength_in(record: RoundRecord) -> Strength:
+    """Return how hard the round's sum is bound."""
+    return strength_of(len(record.members))
 
 
 def accept_coin(record: RoundRecord, sender: MemberId, body: Coin) -> RoundRecord:
@@ -67,12 +72,12 @@ def accept_share_root(draft: Draft, record: RoundRecord, sender: MemberId, body:
 
 def count_parts(record: RoundRecord) -> int:
     """Return how many messages a holder's answers about all of U take."""
-    return -(-len(record.attempt.included) // strength_of(len(record.members)).dealers_a_part)
+    return -(-len(record.attempt.included) // strength_in(record).dealers_a_part)
 
 
 def dealers_of_part(record: RoundRecord, part: int) -> tuple[MemberId, ...]:
     """Return the dealers whose proofs part `part` answers, in order."""
-    size = strength_of(len(record.members)).dealers_a_part
+    size = strength_in(record).dealers_a_part
     return record.attempt.included[part * size : (part + 1) * size]
 
 
@@ -82,7 +87,7 @@ def accept_proof(draft: Draft, record: RoundRecord, sender: MemberId, body: Proo
     enter(record, sender, body, attempt.present)
     checks = checks_of(attempt)
     dealers = dealers_of_part(record, body.part)
-    if not dealers or len(body.data) != strength_of(len(record.members)).answer_bytes * len(dealers):
+    if not dealers or len(body.data) != strength_in(record).answer_bytes * len(dealers):
         raise refuse(Refusal.WRONG_ANSWERS)
     said, parts = next(((said, parts) for member, said, parts in checks.answered if member == sender), (None, ()))
     if body.part in parts:

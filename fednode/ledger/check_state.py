@@ -16,34 +16,33 @@ def coin_seen_key(member: int, head: bytes) -> bytes:
     return seen_key(tagged_hash(Domain.STATE, b"coin head", member.to_bytes(2, "big"), head))
 
 
+def _key(prefix: bytes, study: bytes, number: int, attempt: int, member: int) -> bytes:
+    return prefix + study + number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+
+
 def share_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
     """Key of the sketch and roots a member posted in an attempt."""
-    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
-    return b"share/" + study + place
+    return _key(b"share/", study, number, attempt, member)
 
 
 def proof_key(study: bytes, number: int, attempt: int, member: int, part: int) -> bytes:
     """Key of one part of a member's answers to the proofs of an attempt."""
-    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
-    return b"proof/" + study + place + bytes([part])
+    return _key(b"proof/", study, number, attempt, member) + bytes([part])
 
 
 def recheck_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
     """Key of what a member found when it added up all masked chunks of an attempt itself."""
-    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
-    return b"recheck/" + study + place
+    return _key(b"recheck/", study, number, attempt, member)
 
 
 def redeal_key(study: bytes, number: int, attempt: int, dealer: int, holder: int) -> bytes:
     """Key of what a dealer dealt again to a holder in an attempt."""
-    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + dealer.to_bytes(2, "big")
-    return b"redeal/" + study + place + holder.to_bytes(2, "big")
+    return _key(b"redeal/", study, number, attempt, dealer) + holder.to_bytes(2, "big")
 
 
 def confirm_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
     """Key of a member's answers to the confirm query of an attempt."""
-    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
-    return b"confirm/" + study + place
+    return _key(b"confirm/", study, number, attempt, member)
 
 
 def get_redeal(

@@ -25,7 +25,7 @@ from dataclasses import replace
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_records import DisputesRecord, Pair
-from fednode.ledger.check_rules import checks_of, count_parts, dealers_of_part, with_checks
+from fednode.ledger.check_rules import checks_of, count_parts, dealers_of_part, strength_in, with_checks
 from fednode.ledger.check_state import get_answers, get_confirm, get_redeal
 from fednode.ledger.phases import (
     BlockTime,
@@ -48,7 +48,6 @@ from fednode.ledger.redeal_rules import (
 )
 from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
-from fednode.proofs.bounds import strength_of
 from fednode.proofs.coin import draw_confirm_seed
 
 FEW_ANSWERS = "too few right answers to the proofs"
@@ -182,7 +181,7 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: Stu
 
 def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, bytes]]:
     """Return what every member answered about every disputed dealer: member -> dealer -> bytes."""
-    disputes, size = disputes_of(record.attempt), strength_of(len(record.members)).confirm_bytes
+    disputes, size = disputes_of(record.attempt), strength_in(record).confirm_bytes
     place = (record.study, record.number, record.attempt.number)
     told = {}
     for member in disputes.confirmed:

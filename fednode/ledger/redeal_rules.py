@@ -13,7 +13,7 @@ from dataclasses import replace
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Confirm, Expose, Redeal
 from fednode.ledger.check_records import DisputesRecord
-from fednode.ledger.check_rules import checks_of, count_parts
+from fednode.ledger.check_rules import checks_of, count_parts, strength_in
 from fednode.ledger.check_state import confirm_key, get_redeal, redeal_key
 from fednode.ledger.opening_checks import is_shared_point
 from fednode.ledger.records import AttemptRecord, RoundRecord
@@ -21,7 +21,6 @@ from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft, Source, get_chain, get_keys
 from fednode.ledger.verdicts import dispute_context, is_box_right
-from fednode.proofs.bounds import strength_of
 from fednode.proofs.context import SumContext
 
 _NONE = DisputesRecord(())
@@ -63,7 +62,7 @@ def accept_redeal(draft: Draft, record: RoundRecord, sender: MemberId, body: Red
         raise refuse(Refusal.WRONG_HOLDERS)
     if pair in disputes.redealt:
         raise refuse(Refusal.ALREADY_POSTED)
-    if len(body.box) != strength_of(len(record.members)).held_bytes:
+    if len(body.box) != strength_in(record).held_bytes:
         raise refuse(Refusal.BOX_SIZE)
     draft.write(redeal_key(record.study, record.number, attempt.number, *pair), body)
     disputes = replace(disputes, redealt=with_item(disputes.redealt, pair))
@@ -76,7 +75,7 @@ def accept_confirm(draft: Draft, record: RoundRecord, sender: MemberId, body: Co
     attempt = record.attempt
     disputes = disputes_of(attempt)
     enter(record, sender, body, answered_members(record) if disputes.pairs else ())
-    if len(body.data) != strength_of(len(record.members)).confirm_bytes * len(disputed_dealers(disputes)):
+    if len(body.data) != strength_in(record).confirm_bytes * len(disputed_dealers(disputes)):
         raise refuse(Refusal.WRONG_ANSWERS)
     draft.write(confirm_key(record.study, record.number, attempt.number, sender), body)
     disputes = replace(disputes, confirmed=with_item(disputes.confirmed, sender))

@@ -75,18 +75,6 @@ MAX_LENGTH: Final = FEW.max_length
 FOLD_ROWS: Final = FEW.rows
 """R where there are few members."""
 
-ANSWER_BYTES: Final = FEW.answer_bytes
-"""A holder's answer about one dealer's proof where there are few members: 134 elements of 8 bytes."""
-
-HELD_BYTES: Final = FEW.held_bytes
-"""What a holder keeps of a dealer where there are few members."""
-
-CONFIRM_BYTES: Final = FEW.confirm_bytes
-"""A holder's answer about what it keeps of one dealer where there are few members: 16 bytes."""
-
-DEALERS_A_PART: Final = FEW.dealers_a_part
-"""Dealers whose answers travel in one message where there are few members: 30."""
-
 SKETCH_BYTES: Final = 4 * OUTPUTS
 """A sketch of a masked vector, 256 numbers of 32 bits."""
 

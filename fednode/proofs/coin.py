@@ -90,14 +90,12 @@ def draw_coin(context: SumContext, label: str, freeze_block: Hash, links: Mappin
     if not links:
         raise ValueError("a coin needs at least one revealed link")
     revealed = tuple((member, links[member]) for member in sorted(links))
-    place = (context.chain_id, context.study, context.round, context.attempt)
-    return tagged_hash(Domain.ROUND, b"coin", pack((PROTOCOL_VERSION, *place, label, freeze_block, revealed)))
+    return tagged_hash(Domain.ROUND, b"coin", pack((PROTOCOL_VERSION, *context.place, label, freeze_block, revealed)))
 
 
 def draw_joint_seed(context: SumContext, coin: bytes, dealer: int, bits_root: bytes) -> Hash:
     """Return what a dealer's joint challenges are drawn from: fixed by the coin and the shares of its bits."""
-    place = (context.chain_id, context.study, context.round, context.attempt)
-    return tagged_hash(Domain.ROUND, b"joint", pack((PROTOCOL_VERSION, *place, coin, dealer, bits_root)))
+    return tagged_hash(Domain.ROUND, b"joint", pack((PROTOCOL_VERSION, *context.place, coin, dealer, bits_root)))
 
 
 def draw_query_seed(
@@ -108,9 +106,8 @@ def draw_query_seed(
     `posted` maps each member of U to its (sketch, root of bits, root of proofs). A random oracle over everything that
     was dealt: no block has to come after it, and whoever posts last can only choose by dealing something else.
     """
-    place = (context.chain_id, context.study, context.round, context.attempt)
     bodies = tuple((member, *posted[member]) for member in sorted(posted))
-    return tagged_hash(Domain.ROUND, b"query", pack((PROTOCOL_VERSION, *place, coin, freeze_block, bodies)))
+    return tagged_hash(Domain.ROUND, b"query", pack((PROTOCOL_VERSION, *context.place, coin, freeze_block, bodies)))
 
 
 def draw_confirm_seed(context: SumContext, query_seed: bytes, boxes: Mapping[tuple[int, int], bytes]) -> Hash:
@@ -118,6 +115,5 @@ def draw_confirm_seed(context: SumContext, query_seed: bytes, boxes: Mapping[tup
 
     `boxes` maps (dealer, holder) to the box. Whoever deals last can only choose by dealing something else.
     """
-    place = (context.chain_id, context.study, context.round, context.attempt)
     dealt = tuple((dealer, holder, boxes[dealer, holder]) for dealer, holder in sorted(boxes))
-    return tagged_hash(Domain.ROUND, b"confirm", pack((PROTOCOL_VERSION, *place, query_seed, dealt)))
+    return tagged_hash(Domain.ROUND, b"confirm", pack((PROTOCOL_VERSION, *context.place, query_seed, dealt)))

@@ -13,3 +13,8 @@ class SumContext:
     study: bytes
     round: int
     attempt: int
+
+    @property
+    def place(self) -> tuple[bytes, bytes, int, int]:
+        """All of it, as it enters whatever is hashed or derived."""
+        return (self.chain_id, self.study, self.round, self.attempt)

@@ -13,6 +13,7 @@ from typing import Final
 
 from fednode.crypto import (
     GROUP_ORDER,
+    IDENTITY,
     Entropy,
     base_times,
     is_point_valid,
@@ -24,7 +25,6 @@ from fednode.crypto import (
 from fednode.errors import Rejected
 
 PROOF_BYTES: Final = 64
-_IDENTITY: Final = b"\x01" + bytes(31)
 
 
 def prove_equal_logs(scalar: int, base: bytes, context: bytes, entropy: Entropy) -> bytes:
@@ -56,7 +56,7 @@ def are_logs_equal(point: bytes, base: bytes, shared: bytes, context: bytes, pro
     away = GROUP_ORDER - challenge
     by_generator = point_add(base_times(response), point_times(away, point))
     by_base = point_add(point_times(response, base), point_times(away, shared))
-    if _IDENTITY in (by_generator, by_base):
+    if IDENTITY in (by_generator, by_base):
         return False
     return _challenge(point, base, shared, by_generator, by_base, context) == challenge
 

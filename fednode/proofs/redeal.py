@@ -22,8 +22,7 @@ from fednode.proofs.shares import KEY_BYTES
 
 def dispute_context(context: SumContext, dealer: int, holder: int) -> bytes:
     """Return what a box, and the proof that opens it to everybody, are bound to."""
-    place = (context.chain_id, context.study, context.round, context.attempt)
-    return pack(("fednode-redeal", PROTOCOL_VERSION, *place, dealer, holder))
+    return pack(("fednode-redeal", PROTOCOL_VERSION, *context.place, dealer, holder))
 
 
 def hide_held(held: FieldVector, shared_point: bytes, context: SumContext, dealer: int, holder: int) -> bytes:

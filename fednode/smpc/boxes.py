@@ -190,5 +190,4 @@ class Boxes:
         return view.present.index(holder) if holder in view.present else None
 
     def _statement(self, view: SumView, dealer: MemberId) -> Statement:
-        assert self._params.statement is not None, "rule 2 has a statement"
-        return self._params.statement(view.committed[dealer].weight)
+        return self._params.statement_for(view.committed[dealer].weight)

@@ -20,12 +20,9 @@ from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Effect, ExposeMessage, Note, RedealMessage, SumParams, SumView
 from fednode.smpc.openings import Unsafe
 from fednode.smpc.pacing import Pace
-from fednode.smpc.proof_jobs import ProvenUpdate
+from fednode.smpc.proof_jobs import NO_ANSWER, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
 from fednode.smpc.sealed import DerivedEntropy
-
-NOTHING_HELD = b"\xff" * f.ELEMENT_BYTES
-"""Not canonical, so no rule counts it, for each repetition."""
 
 
 class Disputes:
@@ -75,7 +72,7 @@ class Disputes:
                 if share is not None:
                     redealt.append(RedealtShare(dealer, f.to_bytes(share)))
             if share is None:
-                answers.append(NOTHING_HELD * statement.repetitions)
+                answers.append(NO_ANSWER * self._params.strength.confirm_bytes)
             else:
                 answers.append(f.to_bytes(norm.confirm(share, norm.draw_confirm(seed, statement.repetitions))))
         return Confirmed(seed, b"".join(answers), tuple(redealt))
@@ -168,5 +165,4 @@ class Disputes:
             raise Unsafe("shares are in dispute after the unmasking")
 
     def _statement(self, view: SumView, dealer: MemberId) -> Statement:
-        assert self._params.statement is not None, "rule 2 has a statement"
-        return self._params.statement(view.committed[dealer].weight)
+        return self._params.statement_for(view.committed[dealer].weight)

@@ -84,6 +84,11 @@ class SumParams:
         """Return what every derivation of an attempt is bound to."""
         return SumContext(self.chain_id, self.study, self.round, attempt)
 
+    def statement_for(self, weight: int) -> Statement:
+        """Return `statement(weight)`; only under rule 2, which has one."""
+        assert self.statement is not None, "rule 2 has a statement"
+        return self.statement(weight)
+
     @property
     def strength(self) -> Strength:
         """How hard the sum is bound (rule 2)."""

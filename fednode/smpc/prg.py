@@ -43,8 +43,7 @@ def derive_key(secret: bytes, context: SumContext, phase: str, role: str, dealer
 
     `dealer` is the member whose secret alone makes the key (0 for a pair), `i` and `j` the members it lies between.
     """
-    place = (context.chain_id, context.study, context.round, context.attempt)
-    info = pack(("fednode-smpc", PROTOCOL_VERSION, *place, phase, role, dealer, i, j))
+    info = pack(("fednode-smpc", PROTOCOL_VERSION, *context.place, phase, role, dealer, i, j))
     return hkdf_sha256(secret, info, KEY_BYTES)
 
 

@@ -40,8 +40,7 @@ class DerivedEntropy:
     """The bytes of one purpose of one attempt, from its seed."""
 
     def __init__(self, seed: bytes, context: SumContext, label: str, *place: bytes | int) -> None:
-        attempt = (context.chain_id, context.study, context.round, context.attempt)
-        info = pack(("fednode-shares", PROTOCOL_VERSION, *attempt, label, *place))
+        info = pack(("fednode-shares", PROTOCOL_VERSION, *context.place, label, *place))
         self._stream = AesCtr(hkdf_sha256(seed, info, KEY_BYTES))
 
     def random_bytes(self, count: int) -> bytes:
@@ -51,8 +50,7 @@ class DerivedEntropy:
 
 def box_context(context: SumContext, dealer: int, holder: int, kind: str) -> Hash:
     """Return the place a box was made for, its first 32 bytes inside."""
-    place = (context.chain_id, context.study, context.round, context.attempt, dealer, holder, kind)
-    return tagged_hash(Domain.ROUND, b"sealed shares", pack(place))
+    return tagged_hash(Domain.ROUND, b"sealed shares", pack((*context.place, dealer, holder, kind)))
 
 
 def box_sizes(statement: Statement, is_key: bool) -> tuple[int, int]:

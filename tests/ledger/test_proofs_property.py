@@ -15,7 +15,7 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, CONFIRM_BYTES, FEW, HELD_BYTES, OPENING_BYTES, OUTPUTS
+from fednode.proofs.bounds import FEW, OPENING_BYTES, OUTPUTS
 from fednode.proofs.redeal import hide_held
 from fednode.proofs.shares import sharing_degree
 from tests.ledger.proven_world import PROVEN, ProvenWorld, chain_of, shares_of
@@ -72,7 +72,7 @@ class ProvenScript(Script):
                 return tx.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
             case Phase.PROOF:
                 count = len(world.round.attempt.included) + draw.choice([0, 0, 0, 1])
-                kinds = [b"\xff" * ANSWER_BYTES, draw.randbytes(ANSWER_BYTES), bytes(ANSWER_BYTES)]
+                kinds = [b"\xff" * FEW.answer_bytes, draw.randbytes(FEW.answer_bytes), bytes(FEW.answer_bytes)]
                 data = b"".join(draw.choice(kinds) for _ in range(count))
                 return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
             case Phase.RECHECK:
@@ -99,9 +99,9 @@ class ProvenScript(Script):
                 self.dealt_lies.add(member)
                 held = f.expand(draw.randbytes(16), FEW.held_bytes // 8)
                 box = hide_held(held, world.shared_point(member, holder), world.context, member, holder)
-                return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(HELD_BYTES), bytes(8)]))
+                return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(FEW.held_bytes), bytes(8)]))
             case Phase.CONFIRM:
-                kinds = [b"\xff" * CONFIRM_BYTES, f.to_bytes(f.expand(draw.randbytes(16), FEW.repetitions))]
+                kinds = [b"\xff" * FEW.confirm_bytes, f.to_bytes(f.expand(draw.randbytes(16), FEW.repetitions))]
                 return tx.Confirm(*place, b"".join(draw.choice(kinds) for _ in range(max(1, count))))
             case _:
                 body = world.expose(dealer, member)
@@ -260,24 +260,24 @@ def told(draw: st.DrawFn) -> tuple[int, tuple[tuple[int, bytes], ...], int]:
     size = draw(st.sampled_from([3, 4, 5, 6, 7, 10]))
     liars = draw(people(size, fault_bound(size)))
     late = draw(people(size, size)) - liars
-    true = f.from_integers([0] * (ANSWER_BYTES // 8))
+    true = f.from_integers([0] * (FEW.answer_bytes // 8))
     answers = []
     for holder in range(1, size + 1):
         data = f.to_bytes(shares_of(true, sharing_degree(size), holder, draw(st.just("dealer"))))
         if holder in liars:
             lie = draw(st.sampled_from(["nothing", "random", "one word", "the truth", "another dealing"]))
             if lie == "nothing":
-                data = b"\xff" * ANSWER_BYTES
+                data = b"\xff" * FEW.answer_bytes
             elif lie == "random":
-                data = f.to_bytes(f.expand(holder.to_bytes(16, "big"), ANSWER_BYTES // 8))
+                data = f.to_bytes(f.expand(holder.to_bytes(16, "big"), FEW.answer_bytes // 8))
             elif lie == "one word":
-                at = 8 * draw(st.integers(0, ANSWER_BYTES // 8 - 1))
+                at = 8 * draw(st.integers(0, FEW.answer_bytes // 8 - 1))
                 data = data[:at] + bytes(8) + data[at + 8 :]
             elif lie == "another dealing":
-                false = f.from_integers([0] * (ANSWER_BYTES // 8 - 2) + [1, 0])
+                false = f.from_integers([0] * (FEW.answer_bytes // 8 - 2) + [1, 0])
                 data = f.to_bytes(shares_of(false, sharing_degree(size), holder, "dealer"))
         elif holder in late:
-            data = b"\xff" * ANSWER_BYTES
+            data = b"\xff" * FEW.answer_bytes
         answers.append((holder, data))
     return size, tuple(answers), len(late)
 
@@ -321,8 +321,8 @@ def test_f_lying_members_never_change_or_block_what_an_honest_dealer_is_held_aga
     for member in range(1, size + 1):
         answer = f.to_bytes(shares_of(secret, degree, member, "confirm"))
         if member in liars:
-            lies = [b"\xff" * CONFIRM_BYTES, answer, f.to_bytes(shares_of(other, degree, member, "bent"))]
-            noise = st.binary(min_size=CONFIRM_BYTES, max_size=CONFIRM_BYTES)
+            lies = [b"\xff" * FEW.confirm_bytes, answer, f.to_bytes(shares_of(other, degree, member, "bent"))]
+            noise = st.binary(min_size=FEW.confirm_bytes, max_size=FEW.confirm_bytes)
             answer = data.draw(st.sampled_from([*lies, None]) | noise)
         if answer is not None:
             told.append((MemberId(member), answer))

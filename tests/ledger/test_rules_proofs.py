@@ -18,7 +18,7 @@ from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, MASKS_WRONG, OPENING_BYTES, OUTPUTS, strength_of
+from fednode.proofs.bounds import FEW, MASKS_WRONG, OPENING_BYTES, OUTPUTS, strength_of
 from fednode.proofs.coin import draw_query_seed
 from fednode.proofs.context import SumContext
 from tests.ledger.proven_world import PROVEN, ProvenWorld
@@ -93,7 +93,7 @@ def test_answers_have_their_form() -> None:
     world = at(Phase.PROOF)
     body = world.proofs(1)[0]
     assert world.refused(1, replace(body, part=1)) == Refusal.WRONG_ANSWERS
-    for data in (body.data[:-1], body.data + bytes(8), body.data[:ANSWER_BYTES]):
+    for data in (body.data[:-1], body.data + bytes(8), body.data[:FEW.answer_bytes]):
         assert world.refused(1, replace(body, data=data)) == Refusal.WRONG_ANSWERS
     assert world.post(1, body).ok
     assert world.refused(1, body) == Refusal.ALREADY_POSTED
@@ -109,7 +109,7 @@ def test_a_stranger_to_the_attempt_answers_nothing() -> None:
 def test_long_answers_come_in_parts_that_say_the_same() -> None:
     world = at(Phase.PROOF, size=31)
     first, second = world.proofs(1)
-    assert len(second.data) == ANSWER_BYTES
+    assert len(second.data) == FEW.answer_bytes
     assert world.post(1, second).ok and 1 not in world.phase.posted
     assert world.refused(1, second) == Refusal.ALREADY_POSTED
     assert world.refused(1, replace(first, sum_ok=tx.SumCheck.WRONG)) == Refusal.ANSWERS_DIFFER

@@ -31,7 +31,7 @@ from fednode.ledger.redeal_phases import (
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.verdicts import confirm_shares, is_box_right
 from fednode.proofs import field as f
-from fednode.proofs.bounds import CONFIRM_BYTES, FEW, HELD_BYTES, OUTPUTS
+from fednode.proofs.bounds import FEW, OUTPUTS
 from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.equal_logs import prove_equal_logs
 from fednode.proofs.norm import confirm, draw_confirm
@@ -223,7 +223,7 @@ def test_a_dealer_disputed_by_f_holders_deals_to_each() -> None:
     assert world.post(6, world.redeal(6, 2)).ok and world.phase.posted == ()
     assert world.post(6, world.redeal(6, 1)).ok and world.phase.posted == (6,)
     assert world.post(7, world.redeal(7, 2)).ok and world.phase.kind == Phase.CONFIRM
-    assert len(world.confirm(3).data) == 2 * CONFIRM_BYTES
+    assert len(world.confirm(3).data) == 2 * FEW.confirm_bytes
     world.go()
     assert world.checks.openers == tuple(world.members)
     assert_exact(world)
@@ -263,7 +263,7 @@ def test_messages_of_redeal_have_their_place_and_form() -> None:
 def test_a_share_is_dealt_again_once() -> None:
     world = disputed(size=7, garbled={(6, 1), (6, 2)})
     assert world.post(6, world.redeal(6, 1)).ok
-    other = replace(world.redeal(6, 1), box=bytes(HELD_BYTES))
+    other = replace(world.redeal(6, 1), box=bytes(FEW.held_bytes))
     assert world.refused(6, other) == Refusal.ALREADY_POSTED
     assert get_redeal(world.state, *world.place(), MemberId(6), MemberId(1)) == world.redeal(6, 1)
 
@@ -311,18 +311,18 @@ def test_a_dealer_that_was_absent_before_is_waited_for_and_out_if_silent() -> No
 
 def test_messages_of_confirm_have_their_place_and_form() -> None:
     world = disputed(Phase.REDEAL)
-    early = tx.Confirm(*world.place(), bytes(CONFIRM_BYTES))
+    early = tx.Confirm(*world.place(), bytes(FEW.confirm_bytes))
     assert world.refused(1, early) == Refusal.PHASE_CLOSED
     world.go()
     assert world.phase.kind == Phase.CONFIRM and world.phase.expected == (1, 2, 3, 4)
     body = world.confirm(1)
-    for data in (body.data[:-1], body.data + bytes(1), body.data * 2, body.data[: CONFIRM_BYTES - 8]):
+    for data in (body.data[:-1], body.data + bytes(1), body.data * 2, body.data[: FEW.confirm_bytes - 8]):
         assert world.refused(1, replace(body, data=data)) == Refusal.WRONG_ANSWERS
     assert world.refused(1, replace(body, attempt=1)) == Refusal.PHASE_CLOSED
     for other in (world.redeal(4, 3), world.expose(4, 3)):
         assert world.refused(4, other) == Refusal.PHASE_CLOSED
     assert world.post(1, body).ok and get_confirm(world.state, *world.place(), MemberId(1)) == body
-    assert world.refused(1, replace(body, data=bytes(CONFIRM_BYTES))) == Refusal.ALREADY_POSTED
+    assert world.refused(1, replace(body, data=bytes(FEW.confirm_bytes))) == Refusal.ALREADY_POSTED
 
 
 def test_a_stranger_to_the_attempt_confirms_nothing() -> None:
@@ -553,8 +553,8 @@ def test_a_new_attempt_disputes_anew() -> None:
 # --- everywhere ---------------------------------------------------------------------------------------------------
 
 MESSAGES: dict[str, Callable[[ProvenWorld], Body]] = {
-    "redeal": lambda world: tx.Redeal(*world.place(), MemberId(3), bytes(HELD_BYTES)),
-    "confirm": lambda world: tx.Confirm(*world.place(), bytes(CONFIRM_BYTES)),
+    "redeal": lambda world: tx.Redeal(*world.place(), MemberId(3), bytes(FEW.held_bytes)),
+    "confirm": lambda world: tx.Confirm(*world.place(), bytes(FEW.confirm_bytes)),
     "expose": lambda world: world.expose(4, 3),
 }
 
@@ -611,9 +611,9 @@ def test_ends_of_phases_never_raise_whatever_is_missing() -> None:
 def test_no_answers_are_undecided_and_so_are_few() -> None:
     places = (MemberId(3),)
     assert confirm_shares((), places, 4) is None
-    wrong = ((MemberId(1), b"\xff" * CONFIRM_BYTES), (MemberId(2), b"\xff" * CONFIRM_BYTES))
+    wrong = ((MemberId(1), b"\xff" * FEW.confirm_bytes), (MemberId(2), b"\xff" * FEW.confirm_bytes))
     assert confirm_shares(wrong, places, 4) is None
-    assert confirm_shares((*wrong, (MemberId(4), b"\xff" * CONFIRM_BYTES)), places, 4) is None
+    assert confirm_shares((*wrong, (MemberId(4), b"\xff" * FEW.confirm_bytes)), places, 4) is None
     assert confirm_shares((), (), 3) is None
 
 

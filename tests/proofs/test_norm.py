@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fednode.ids import fault_bound
 from fednode.proofs import field, shares
 from fednode.proofs import norm as proofs
-from fednode.proofs.bounds import ANSWER_BYTES, DEALERS_A_PART, MAX_LENGTH, PART_BYTES, Strength, strength_of
+from fednode.proofs.bounds import FEW, MAX_LENGTH, PART_BYTES, Strength, strength_of
 from fednode.proofs.field import MODULUS, FieldVector
 from fednode.proofs.norm import ENTRY_BITS, SLACK_BITS, Statement
 from fednode.proofs.shares import decode, sharing_degree
@@ -105,7 +105,7 @@ def test_every_strength_stays_in_its_ranges(members: int) -> None:
     assert strength.rows * strength.max_length * 2**31 < 2**63
     assert 256 * statement.half < MODULUS // 2
     assert strength.answer_bytes == 8 * strength.repetitions * proofs.ANSWER
-    assert 0 < strength.answer_bytes * strength.dealers_a_part <= ANSWER_BYTES * DEALERS_A_PART == PART_BYTES
+    assert 0 < strength.answer_bytes * strength.dealers_a_part <= FEW.answer_bytes * FEW.dealers_a_part == PART_BYTES
     deviation = 2**23 / 1.2 * strength.rows**0.5
     assert 256 * 2 * np.exp(-((statement.half / deviation) ** 2) / 2) < 2**-40, "honest entries would not fit"
     fault = fault_bound(members)

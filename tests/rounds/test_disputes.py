@@ -12,7 +12,7 @@ from fednode.ledger.bodies import Outcome
 from fednode.ledger.check_bodies import Confirm, Expose, Proof, Redeal
 from fednode.ledger.records import Phase, RoundReport, StudyStatus
 from fednode.ledger.redeal_phases import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
-from fednode.proofs.bounds import ANSWER_BYTES
+from fednode.proofs.bounds import FEW
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
@@ -175,7 +175,7 @@ def test_who_disputes_what_was_dealt_rightly_delays_and_harms_nobody() -> None:
 
     def lie(body: tx.Body) -> tx.Body:
         if isinstance(body, Proof):
-            return replace(body, data=b"\xff" * ANSWER_BYTES + body.data[ANSWER_BYTES:])
+            return replace(body, data=b"\xff" * FEW.answer_bytes + body.data[FEW.answer_bytes:])
         return replace(body, data=b"\xff" * len(body.data)) if isinstance(body, Confirm) else body
 
     world = play(both(post_other(lie), withhold(tx.Reveal)), how="nothing")

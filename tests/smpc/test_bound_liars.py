@@ -15,7 +15,7 @@ import pytest
 
 from fednode.ids import MemberId
 from fednode.proofs import field as f
-from fednode.proofs.bounds import ANSWER_BYTES, MASKS_WRONG
+from fednode.proofs.bounds import FEW, MASKS_WRONG
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
@@ -263,7 +263,7 @@ def answers(change: Callable[[bytes], bytes]) -> Change:
 
 @pytest.mark.parametrize("change", [
     lambda data: bytes(len(data)), lambda data: b"\xff" * len(data),
-    lambda data: data[ANSWER_BYTES:] + data[:ANSWER_BYTES],
+    lambda data: data[FEW.answer_bytes:] + data[:FEW.answer_bytes],
     lambda data: f.to_bytes(f.add(np.frombuffer(data, f.FIELD), np.ones(1, f.FIELD))),
 ], ids=["zeros", "not canonical", "of other dealers", "all off by one"])
 @pytest.mark.parametrize("count", [4, 7])

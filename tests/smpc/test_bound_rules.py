@@ -38,13 +38,19 @@ def _world_at(phase: Phase, count: int) -> World:
     return world.run(until=lambda w: w.ledger.view().phase is phase)
 
 
-def reach(phase: Phase, count: int = 4) -> tuple[World, m.SumView]:
-    """A copy of a world that has just opened `phase`, every member fresh from its disk, and the ledger's view."""
-    world = copy.copy(_world_at(phase, count))
-    nodes, world.nodes = world.nodes, {}
-    for member, node in nodes.items():
+def restarted(known: World) -> World:
+    """A copy of a world, every member fresh from its disk."""
+    world = copy.copy(known)
+    world.nodes = {}
+    for member, node in known.nodes.items():
         world.nodes[member] = Node(member, node.secret, dict(node.disk))
         world.nodes[member].session = restored(world, member)
+    return world
+
+
+def reach(phase: Phase, count: int = 4) -> tuple[World, m.SumView]:
+    """A copy of a world that has just opened `phase`, every member fresh from its disk, and the ledger's view."""
+    world = restarted(_world_at(phase, count))
     view = world.ledger.view()
     assert view.phase is phase
     return world, view

@@ -6,7 +6,6 @@ ones the real ledger would never produce: the session refuses them by itself.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -27,8 +26,8 @@ from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.smpc.sealed import box_sizes
-from tests.smpc.sim.world import Node, Stream, World
-from tests.smpc.test_bound_rules import is_silent, restored, session_of, show, submitted
+from tests.smpc.sim.world import Stream, World
+from tests.smpc.test_bound_rules import is_silent, restarted, restored, session_of, show, submitted
 from tests.smpc.test_disputes import WRONG_BOXES, chain, keep_back, noise_about, redeal
 
 DEALER, LIAR, HOLDER = MemberId(1), MemberId(2), MemberId(3)
@@ -45,11 +44,7 @@ def _world_at(phase: Phase, is_right: bool) -> World:
 
 def reach(phase: Phase, is_right: bool = False) -> tuple[World, m.SumView]:
     """A copy of a world that has just opened `phase`, every member fresh from its disk, and the ledger's view."""
-    world = copy.copy(_world_at(phase, is_right))
-    nodes, world.nodes = world.nodes, {}
-    for member, node in nodes.items():
-        world.nodes[member] = Node(member, node.secret, dict(node.disk))
-        world.nodes[member].session = restored(world, member)
+    world = restarted(_world_at(phase, is_right))
     view = world.ledger.view()
     assert view.phase is phase and view.disputes == ((1, 2), (2, 3))
     return world, view

@@ -19,7 +19,7 @@ from fednode.crypto import base_times, point_times, prove_knowledge
 from fednode.ids import MemberId
 from fednode.proofs import field as f
 from fednode.proofs import norm
-from fednode.proofs.bounds import ANSWER_BYTES, HELD_BYTES
+from fednode.proofs.bounds import FEW
 from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.equal_logs import prove_equal_logs
 from fednode.proofs.redeal import dispute_context, hide_held, show_held
@@ -79,8 +79,8 @@ def noise_about(*dealers_named: int) -> Change:
         assert isinstance(message, m.ProofMessage)
         data = bytearray(message.data)
         for dealer in dealers_named:  # everybody is in U: a dealer's place is its number
-            at = (dealer - 1) * ANSWER_BYTES
-            data[at : at + ANSWER_BYTES] = b"\xff" * ANSWER_BYTES
+            at = (dealer - 1) * FEW.answer_bytes
+            data[at : at + FEW.answer_bytes] = b"\xff" * FEW.answer_bytes
         return replace(message, data=bytes(data))
 
     return on_message(m.ProofMessage, change)
@@ -652,5 +652,5 @@ def test_whatever_f_members_do_no_honest_one_is_faulty_and_every_sum_is_exact(
 
 
 def test_boxes_are_of_one_size() -> None:
-    held = np.zeros(HELD_BYTES // 8, f.FIELD)
-    assert len(hide_held(held, base_times(3), World(4, rule=2).params(LIAR).context(0), 1, 2)) == HELD_BYTES
+    held = np.zeros(FEW.held_bytes // 8, f.FIELD)
+    assert len(hide_held(held, base_times(3), World(4, rule=2).params(LIAR).context(0), 1, 2)) == FEW.held_bytes

@@ -19,7 +19,7 @@ from fednode.smpc.messages import Phase
 from tests.smpc.sim.model_disputes import DisputePhases, sizes
 
 if TYPE_CHECKING:
-    from tests.smpc.sim.model_ledger import Attempt
+    pass
 
 
 @dataclass
@@ -50,16 +50,7 @@ class Checked:
 class CheckPhases(DisputePhases):
     """Mixed into the model ledger."""
 
-    params: m.SumParams
-    a: Attempt
-    f: int
-    t: int
-    absent: set[MemberId]
-    barred: set[MemberId]
-    faulty: set[MemberId]
-    posted: set[MemberId]
     expected: list[MemberId]
-    is_unmasked: bool
     heads: dict[MemberId, bytes]
     coins: int
     blocks: int
