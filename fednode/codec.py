@@ -22,9 +22,14 @@ from typing import Annotated, TypeAlias, TypeVar, Union
 import msgpack
 
 from fednode.errors import Rejected
+from fednode.kernels import headers
 
 MAX_DEPTH = 16
 """Deepest nesting of arrays; the protocol needs 6, and a recursive decoder needs some bound."""
+
+MAX_BUILT_BYTES = 32 * 1024 * 1024
+"""What the value in a message may take beyond twice the message: a frame of nothing but the shortest items takes 60
+times its bytes."""
 
 Plain: TypeAlias = "None | bool | int | bytes | str | tuple[Plain, ...]"
 T = TypeVar("T")
@@ -110,12 +115,14 @@ def _read(data: bytes | bytearray | memoryview, max_bytes: int) -> Plain:
     """Decode without a look at what only encoding again shows: kinds of values, depth, minimal form."""
     if len(data) > max_bytes:
         raise Rejected(f"message of {len(data)} bytes, at most {max_bytes} allowed")
+    if not 0 <= (built := headers.scan(data, MAX_DEPTH)) <= MAX_BUILT_BYTES + 2 * len(data):
+        raise Rejected(_NOT_BUILT.get(built, f"{len(data)} bytes of many small items"))
     try:
         return typing.cast(Plain, msgpack.unpackb(
-            data, use_list=False, raw=False, strict_map_key=True, ext_hook=_refuse_ext,
-            max_map_len=0, max_ext_len=0, max_str_len=len(data), max_bin_len=len(data), max_array_len=len(data),
+            data, use_list=False, raw=False, max_map_len=0, max_ext_len=0,
+            max_str_len=len(data), max_bin_len=len(data), max_array_len=len(data),
         ))
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException, OverflowError) as error:
+    except (ValueError, msgpack.UnpackException) as error:  # of what the headers do not show: text that is not UTF-8
         raise _not_canonical(error) from None
 
 
@@ -123,8 +130,11 @@ def _not_canonical(error: Exception) -> Rejected:
     return Rejected(f"not canonical msgpack ({type(error).__name__})")
 
 
-def _refuse_ext(code: int, data: bytes) -> object:
-    raise ValueError("extension type")
+_NOT_BUILT = {
+    headers.FOREIGN: "not canonical msgpack (a kind of value that it does not have)",
+    headers.TOO_DEEP: f"not canonical msgpack (more than {MAX_DEPTH} arrays inside each other)",
+    headers.PROMISE: "not canonical msgpack (a header promises more than follows)",
+}
 
 
 # --- typed records -------------------------------------------------------------------------------------------

@@ -252,13 +252,18 @@ class Layout:
 
 
 def normal_token(cell: str) -> str:
-    """Return the form in which cells and levels are compared: '1', '1.0' and ' 1.00 ' are one token."""
+    """Return the form in which cells and levels are compared: '1', '1.0' and ' 1.00 ' are one token.
+
+    Total over texts, which other hospitals write: a number of more than 18 digits before the point, or more than 64
+    places, is compared as it is written. The exponent is looked at before anything is computed or written out.
+    """
     token = cell.strip()
     try:
         number = Decimal(token)
     except InvalidOperation:
         return token
-    if not number.is_finite() or abs(number) > 10**18:
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -MAX_TOKEN_BYTES or number.adjusted() >= 18:
         return token
     plain = format(number, "f")
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
