@@ -36,6 +36,7 @@ from fednode.ledger.transaction import (
 )
 from fednode.ledger.version_rules import get_versions, version_at
 from fednode.ledger.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
+from fednode.node.quota import CountedCheck
 
 MAX_VERIFIED_BYTES = MAX_POOL_BYTES + 8 * 1024 * 1024
 """Transactions whose signature is remembered as checked: a full pool and a few blocks. By size, not by number: a member
@@ -69,6 +70,8 @@ class Chain:
         self._verified_bytes = 0
         self._keys = _sender_keys(state)
         self._released = -1
+        self.check = CountedCheck()
+        """Signatures of others are checked with this, before consensus or the pool sees what carries them."""
 
     # --- the pool -----------------------------------------------------------------------------------------------
 

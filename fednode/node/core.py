@@ -266,7 +266,7 @@ class Core:
     # --- from the network ---------------------------------------------------------------------------------------
 
     def _on_consensus(self, sender: MemberId, message: ConsensusMessage) -> list[do.Effect]:
-        event = admit(message, sender, self.replica, self.identity.chain_id, self.now_ms)
+        event = admit(message, sender, self.replica, self.identity.chain_id, self.now_ms, self.chain.check)
         return [] if event is None else self._consensus(self.replica.handle(event))
 
     def _on_transactions(self, items: Iterable[bytes]) -> list[do.Effect]:

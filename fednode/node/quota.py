@@ -10,6 +10,8 @@ node that fetches the chain are exempt from the bound on bytes while it does.
 
 from __future__ import annotations
 
+from fednode import crypto
+from fednode.crypto import Domain
 from fednode.p2p.peers import TokenBucket
 
 FRAMES_PER_S, FRAMES_BURST = 500.0, 2_000.0
@@ -17,6 +19,11 @@ BYTES_PER_S, BYTES_BURST = 6e6, 24e6
 BLOB_BYTES_PER_S, BLOB_BYTES_BURST = 6e6, 512e6
 """Blobs that were refused. A round that ended early leaves an honest member with some large pieces on their way; they
 are read past without a look, at a hundredth of what a frame costs.
+"""
+SIGNATURES_PER_S, SIGNATURES_BURST = 2_000.0, 20_000.0
+"""Signatures that had to be checked, at 50 microseconds each: a tenth of a processor. An honest member costs three for
+each of sixty blocks a second and one for each of its own transactions; the reserve holds a whole pool of the largest
+federation, which a member gives to one that has just started, and three bundles of votes.
 """
 CLAIMS_PER_S, CLAIMS_BURST = 5.0, 200.0
 """Announcements: an honest member makes one every ten seconds, and offers what was missed."""
@@ -27,10 +34,28 @@ PENALTY_NS = 3600 * 10**9
 """Who was cut off has a fourth of the reserves for an hour: it is cut off sooner if it goes on where it ended."""
 
 
+class CountedCheck:
+    """The check of a signature, which counts how often it is asked: what an event cost is charged to its sender."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, public_key: bytes, domain: Domain, message: bytes, signature: bytes) -> bool:
+        self.count += 1
+        return crypto.is_signature_valid(public_key, domain, message, signature)
+
+    def take(self) -> int:
+        """Return how many were checked since the last call."""
+        count, self.count = self.count, 0
+        return count
+
+
 class Quota:
     """What one member may still send."""
 
-    __slots__ = ("_blob_bytes", "_bytes", "_claims", "_forgiven_ns", "_frames")
+    __slots__ = ("_blob_bytes", "_bytes", "_claims", "_forgiven_ns", "_frames", "_signatures")
 
     def __init__(self) -> None:
         self._forgiven_ns = 0
@@ -41,6 +66,7 @@ class Quota:
         self._bytes = TokenBucket(BYTES_PER_S, BYTES_BURST / share)
         self._blob_bytes = TokenBucket(BLOB_BYTES_PER_S, BLOB_BYTES_BURST / share)
         self._claims = TokenBucket(CLAIMS_PER_S, CLAIMS_BURST / share)
+        self._signatures = TokenBucket(SIGNATURES_PER_S, SIGNATURES_BURST / share)
 
     def cut_off(self, now_ns: int) -> None:
         """Its sender was cut off."""
@@ -66,6 +92,12 @@ class Quota:
         if self._blob_bytes.take(min(size_bytes, BLOB_BYTES_BURST / PENALTY), now_ns):
             return None
         return f"it sends more than {BLOB_BYTES_PER_S / 1e6:g} MB a second of blobs that nobody asked for"
+
+    def take_signatures(self, count: int, now_ns: int) -> str | None:
+        """Count the signatures that one event of this member made this node check."""
+        if self._signatures.take(count, now_ns):
+            return None
+        return f"it has more than {SIGNATURES_PER_S:g} signatures a second checked"
 
     def take_claim(self, now_ns: int) -> str | None:
         """Count an announcement."""

@@ -240,15 +240,18 @@ class Reactor:
     def _guard(self, member: MemberId, name: str, ask: Callable[[], list[do.Effect]]) -> None:
         """A peer's nonsense is counted and dropped; too much of it cuts the peer off."""
         def ask_guarded() -> list[do.Effect]:
+            self.core.chain.check.take()
             try:
-                return ask()
+                effects = ask()
             except Rejected as error:
                 self._rejected[member] += 1
                 self.dropped[member] += 1
+                effects = [do.log("rejected", member=member, what=name, reason=error.reason)]
                 if self._rejected[member] > MAX_REJECTED:
                     self._rejected[member] = 0
-                    return [do.DropPeer(member, error.reason)]
-                return [do.log("rejected", member=member, what=name, reason=error.reason)]
+                    effects = [do.DropPeer(member, error.reason)]
+            excess = self._quota(member).take_signatures(self.core.chain.check.take(), monotonic_ns())
+            return effects if excess is None else [*effects, do.DropPeer(member, excess)]
 
         self._dispatch(name, ask_guarded)
 

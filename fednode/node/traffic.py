@@ -63,6 +63,7 @@ class Traffic:
                     break
                 continue
             if is_welcome:
+                self._chain.check.count += 1
                 is_new |= self._chain.admit(self._chain.verify(data, transaction))
         return is_new, self._start_timer() if is_new else []
 

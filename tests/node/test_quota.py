@@ -7,12 +7,25 @@ from pathlib import Path
 import pytest
 
 from fednode.codec import encode
-from fednode.ids import MemberId
-from fednode.ledger.consensus.messages import BlockRequest
+from fednode.crypto import Ed25519Signer, Secret
+from fednode.ids import Height, MemberId, View
+from fednode.ledger.consensus.messages import MAX_BUNDLE, BlockRequest, ViewCertificate, bundle_bound, decode_message
+from fednode.ledger.members import MAX_MEMBERS
+from fednode.ledger.transaction import MAX_PENDING_PER_MEMBER
+from fednode.ledger.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.node import wire
-from fednode.node.quota import CLAIMS_BURST, FRAMES_BURST, FRAMES_PER_S, PENALTY, PENALTY_NS, Quota
+from fednode.node.quota import (
+    CLAIMS_BURST,
+    FRAMES_BURST,
+    FRAMES_PER_S,
+    PENALTY,
+    PENALTY_NS,
+    SIGNATURES_BURST,
+    Quota,
+)
 from fednode.p2p import network as net
 from fednode.p2p.wire_limits import MAX_BLOB_BYTES, MAX_FRAME_BYTES
+from tests.ledger.world import seed_of
 from tests.node.test_reactor import Stage, settled
 
 SECOND_NS = 1_000_000_000
@@ -142,5 +155,58 @@ def test_blobs_that_nobody_asked_for_count(tmp_path: Path, monkeypatch: pytest.M
         assert not any(refused)
         ((dropped, reason),) = stage.network.dropped
         assert dropped == peer and "MB a second" in reason
+
+    Stage(tmp_path, count=4).play(body)
+
+
+# --- signatures -------------------------------------------------------------------------------------------------
+
+def test_signatures_have_a_bound_of_their_own_that_holds_a_whole_pool() -> None:
+    quota = Quota()
+    assert quota.take_signatures(MAX_PENDING_PER_MEMBER * MAX_MEMBERS + 3 * MAX_BUNDLE, SECOND_NS) is None
+    assert SIGNATURES_BURST / PENALTY > MAX_BUNDLE  # one bundle is no flood, even of who was cut off
+    assert quota.take_signatures(SIGNATURES_BURST, SECOND_NS) is not None  # type: ignore[arg-type]
+
+
+def own_votes(stage: Stage, member: int, first_view: int) -> bytes:
+    """A full bundle of genuine votes that nobody has seen."""
+    height = stage.reactor.core.replica.tip.height + 1
+    signer = Ed25519Signer(Secret(seed_of(stage.genesis.members[member - 1].name, "sign")))
+
+    def vote(view: int) -> Vote:
+        text = sign_bytes(stage.chain_id, PREVOTE, height, view, NO_VIEW, NIL)
+        signature = signer.sign(domain_of(PREVOTE), text)
+        return Vote(PREVOTE, Height(height), View(view), NO_VIEW, NIL, MemberId(member), signature)
+
+    return wire.encode_consensus(ViewCertificate(tuple(vote(first_view + at) for at in range(bundle_bound(4)))))
+
+
+def test_whoever_has_too_many_signatures_checked_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+    monkeypatch.setattr("fednode.node.quota.SIGNATURES_BURST", 100.0)
+
+    async def body(stage: Stage) -> None:
+        peer = stage.peer(2)
+        for first_view in range(0, 200, bundle_bound(4)):
+            stage.reactor._on_network(net.Received(peer, own_votes(stage, 2, first_view)))
+        await settled()
+        ((dropped, reason),) = stage.network.dropped
+        assert dropped == peer and "signatures a second" in reason
+        assert sum(line["kind"] == "frame" for line in stage.lines()) == 100 // bundle_bound(4) + 1
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_votes_sent_again_for_ever_are_no_flood_of_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+    monkeypatch.setattr("fednode.node.quota.SIGNATURES_BURST", 100.0)
+
+    async def body(stage: Stage) -> None:
+        vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]
+        for sender in (2, 3, 4):
+            for _ in range(200):
+                stage.reactor._on_network(net.Received(stage.peer(sender), wire.encode_consensus(vote)))
+        await settled()
+        assert not stage.network.dropped
 
     Stage(tmp_path, count=4).play(body)

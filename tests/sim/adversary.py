@@ -25,6 +25,7 @@ from fednode.ledger.consensus.messages import (
     Status,
     ViewCertificate,
     VoteSummary,
+    bundle_bound,
     decode_message,
     encode_message,
 )
@@ -261,12 +262,12 @@ def _lonely_certificate(self: Adversary) -> list[ConsensusMessage]:
 
 
 def _oversized(self: Adversary) -> list[ConsensusMessage]:
-    """More than a block may hold, or a bundle full of one vote."""
+    """More than a block may hold, or a bundle of more votes than the members have."""
     if self.world.random.random() < 0.05:
         block = self._block(b"tx" + bytes(MAX_TRANSACTIONS_BYTES))
         return [Proposal(self._sign(PROPOSAL, block.header.height, self.replica.state.view, -1, block.hash), block)]
-    vote = self._vote(PREVOTE, self.replica.state.view, self._some_value())
-    return [ViewCertificate((vote,) * 200)]
+    value, count = self._some_value(), self.world.random.choice((1, 2)) * bundle_bound(len(self.replica.tip.members))
+    return [ViewCertificate(tuple(self._vote(PREVOTE, view, value) for view in range(count)))]
 
 
 def _unasked_block(self: Adversary) -> list[ConsensusMessage]:

@@ -7,6 +7,8 @@ its own. Messages are decoded and verified once, outside: the replica gets `Veri
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, assert_never
 
@@ -32,8 +34,14 @@ from fednode.ledger.vote import (
 MAX_MESSAGE_BYTES = MAX_BLOCK_BYTES + 256 * 1024
 """Largest consensus message: a block with the votes or the certificate beside it."""
 
-MAX_BUNDLE = 3 * MAX_MEMBERS
-"""Votes in one bundle: a prevote and a precommit of everybody, with room for double votes."""
+MAX_VALUES = 2
+"""Different values kept and passed on per sender, view and kind: two prove the double vote, more are noise."""
+
+KINDS_OF_VOTES = 2
+"""A bundle holds prevotes and precommits."""
+
+MAX_BUNDLE = MAX_MEMBERS * KINDS_OF_VOTES * MAX_VALUES
+"""Votes in one bundle of the largest federation, see `bundle_bound`."""
 
 Bitmap = Annotated[bytes, Size(1, (MAX_MEMBERS + 7) // 8)]
 
@@ -91,6 +99,12 @@ class ViewCertificate:
     def __post_init__(self) -> None:
         if any(vote.height != self.votes[0].height for vote in self.votes):
             raise ValueError("votes of several heights")
+        statements = {(vote.sender, vote.kind, vote.view, vote.value, vote.valid_view) for vote in self.votes}
+        if len(statements) < len(self.votes):
+            raise ValueError("a vote stands twice in one bundle")
+        places = Counter((vote.sender, vote.kind, vote.view) for vote in self.votes)
+        if max(places.values()) > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} votes of one member for one place")
 
 
 @tagged(6)
@@ -152,6 +166,17 @@ def _check_ascending(votes: tuple[Vote, ...]) -> None:
         raise ValueError("votes must be in member order, one per member")
 
 
+def bundle_bound(member_count: int) -> int:
+    """Return how many votes, and so signature checks, one bundle may hold: members x kinds x two values each."""
+    return member_count * KINDS_OF_VOTES * MAX_VALUES
+
+
+def make_bundles(votes: Iterable[Vote], member_count: int) -> list[ViewCertificate]:
+    """Return votes of one height as bundles within `bundle_bound`, each vote once, in the given order."""
+    distinct, bound = list(dict.fromkeys(votes)), bundle_bound(member_count)
+    return [ViewCertificate(tuple(distinct[at : at + bound])) for at in range(0, len(distinct), bound)]
+
+
 def encode_message(message: ConsensusMessage) -> bytes:
     """Return the canonical bytes of a message, its union number first."""
     return encode(message, ConsensusMessage)
@@ -167,17 +192,26 @@ def verify_message(
     members: MemberSet,
     chain_id: bytes,
     check: SignatureCheck = crypto.is_signature_valid,
+    is_known: Callable[[Vote], bool] = lambda vote: False,
 ) -> None:
     """Raise `Rejected` unless every signature in the message holds and every block is what its header says.
 
-    `members` is the set of the height under decision. Whether a proposer's turn it is, and whether a block is valid,
-    depends on the chain: the replica checks that.
+    `members` is the set of the height under decision. `is_known`: whether this very vote, its signature included, was
+    checked before; it is not checked again. Whether a proposer's turn it is, and whether a block is valid, depends on
+    the chain: the replica checks that.
     """
+    def verify_votes(votes: tuple[Vote, ...]) -> None:
+        new = [vote for vote in votes if not is_known(vote)]
+        for vote in new:  # what costs nothing comes before the first signature
+            members.key_of(vote.sender)
+        for vote in new:
+            verify_vote(vote, members, chain_id, check)
+
     match message:
         case Vote():
             if message.kind == PROPOSAL:
                 raise Rejected("a proposal without its block")
-            verify_vote(message, members, chain_id, check)
+            verify_votes((message,))
         case Proposal():
             verify_vote(message.vote, members, chain_id, check)
             if message.block.hash != message.vote.value:
@@ -191,13 +225,13 @@ def verify_message(
         case Polka():
             if len(message.votes) < members.quorum:
                 raise Rejected("polka without a quorum")
-            for vote in message.votes:
-                verify_vote(vote, members, chain_id, check)
+            verify_votes(message.votes)
         case ViewCertificate():
             if any(vote.kind == PROPOSAL for vote in message.votes):
                 raise Rejected("a proposal without its block")
-            for vote in message.votes:
-                verify_vote(vote, members, chain_id, check)
+            if len(message.votes) > bundle_bound(len(members)):
+                raise Rejected(f"more than {bundle_bound(len(members))} votes in a bundle")
+            verify_votes(message.votes)
         case BlockResponse():
             check_form(message.block)
         case Evidence():

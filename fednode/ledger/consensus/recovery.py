@@ -9,13 +9,12 @@ from fednode.ids import PROTOCOL_VERSION, Height, MemberId, View
 from fednode.ledger.block import Block, Tip
 from fednode.ledger.consensus.facts import HeightFacts
 from fednode.ledger.consensus.messages import (
-    MAX_BUNDLE,
     ConsensusMessage,
     Decision,
     Proposal,
     Status,
-    ViewCertificate,
     VoteSummary,
+    make_bundles,
 )
 from fednode.ledger.consensus.signing import SignRecord
 from fednode.ledger.consensus.votes import VoteBook
@@ -93,6 +92,13 @@ class Recovery:
             return self._certificate
         self._certificate = make_certificate(self._tip.signed_by, self._late.values())
         return self._certificate
+
+    def has(self, vote: Vote) -> bool:
+        """Whether this very vote of the last height or the next one is here, its signature included."""
+        if vote.height == self._tip.height:
+            return self._late.get(vote.sender) == vote or (self._book is not None and self._book.has(vote))
+        kept = self._early.get((vote.sender, vote.kind))
+        return kept is not None and kept[0] == vote
 
     def take_late(
         self, vote: Vote, peer: MemberId, now_ms: int
@@ -197,9 +203,7 @@ class Recovery:
         proposal = None if summary.has_proposal else facts.get_proposal(summary.view)
         if not (votes or proposal) or not self.may_answer(peer, "votes", now_ms):
             return []
-        answer: list[ConsensusMessage] = []
-        if votes:
-            answer.append(ViewCertificate(tuple(votes[:MAX_BUNDLE])))
+        answer: list[ConsensusMessage] = [*make_bundles(votes, len(places))]
         if proposal is not None:
             polka = book.polkas.get(proposal.vote.valid_view)
             if polka is not None and polka.votes[0].value != NIL:

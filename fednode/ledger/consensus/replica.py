@@ -40,6 +40,7 @@ from fednode.ledger.consensus.messages import (
     Status,
     ViewCertificate,
     VoteSummary,
+    make_bundles,
 )
 from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.consensus.timeouts import Timeouts
@@ -102,6 +103,12 @@ class Replica:
         """Whether this very proposal of the height under decision is here, with its block."""
         known = self._driver.facts.get_proposal(vote.view)
         return known is not None and known.vote == vote
+
+    def has_vote(self, vote: Vote) -> bool:
+        """Whether this very vote was checked and kept: whoever heals sends again what is here already."""
+        if vote.height == self._driver.facts.height:
+            return self._driver.facts.book.has(vote)
+        return self._recovery.has(vote)
 
     def wants(self, piece: Evidence) -> bool:
         """Whether a double vote, once it is proven, would be kept."""
@@ -297,9 +304,8 @@ class Replica:
         driver = self._driver
         view, book = driver.state.view, driver.facts.book
         messages: list[ConsensusMessage] = []
-        reasons = book.reasons_for(view) if view else ()
-        if reasons:
-            messages.append(ViewCertificate(reasons))
+        if view:
+            messages += make_bundles(book.reasons_for(view), len(driver.tip.members))
         if driver.state.valid is not None:
             messages.append(driver.state.valid.polka)
         proposal = driver.facts.get_proposal(view)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import assert_never
 
+from fednode import crypto
 from fednode.crypto import Verified
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId
@@ -26,7 +27,7 @@ from fednode.ledger.consensus.messages import (
     verify_message,
 )
 from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.vote import Evidence, Vote
+from fednode.ledger.vote import Evidence, SignatureCheck, Vote
 
 
 class Worth(Enum):
@@ -41,15 +42,21 @@ class Worth(Enum):
 
 
 def admit(
-    message: ConsensusMessage, peer: MemberId, replica: Replica, chain_id: bytes, now_ms: int
+    message: ConsensusMessage,
+    peer: MemberId,
+    replica: Replica,
+    chain_id: bytes,
+    now_ms: int,
+    check: SignatureCheck = crypto.is_signature_valid,
 ) -> Event | None:
     """Return what a message of `peer` means to the replica, with every signature that counts checked; None if nothing.
 
-    Raises `Rejected` if no honest member sends it.
+    A vote that is here already is compared byte for byte and not checked again. Raises `Rejected` if no honest member
+    sends the message.
     """
     match sift(message, replica):
         case Worth.CHECK:
-            verify_message(message, replica.tip.members, chain_id)
+            verify_message(message, replica.tip.members, chain_id, check, replica.has_vote)
             return Received(Verified(message, peer), now_ms)
         case Worth.OUT_OF_REACH:
             return OutOfReach(peer, height_of(message), now_ms)

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from fednode.ids import MemberId
-from fednode.ledger.consensus.messages import MAX_BUNDLE, Polka
+from fednode.ledger.consensus.messages import MAX_VALUES, Polka
 from fednode.ledger.members import MemberSet
 from fednode.ledger.vote import NIL, PRECOMMIT, PREVOTE, Evidence, Vote, make_evidence
 
-MAX_VALUES = 2
-"""Different values kept per sender, view and kind: two prove the double vote, more are noise."""
 KEPT_VIEWS = 4
 """Views before the current one whose votes are kept in full."""
 
@@ -206,7 +204,16 @@ class VoteBook:
     def reasons_for(self, view: int) -> tuple[Vote, ...]:
         """Return the votes that justify being in `view`: precommits of the view before, and votes of this one."""
         votes = self.votes_of(view - 1, PRECOMMIT) + self.votes_of(view, PREVOTE) + self.votes_of(view, PRECOMMIT)
-        return tuple(votes[:MAX_BUNDLE])
+        return tuple(votes)
+
+    def has(self, vote: Vote) -> bool:
+        """Whether this very vote was added, its signature included: it need not be checked again."""
+        polka = self.polkas.get(vote.view) if vote.kind == PREVOTE else None
+        return (
+            self.voters(vote.view, vote.kind, vote.value).get(vote.sender) == vote
+            or self._later.get(vote.sender, {}).get(vote.kind) == vote
+            or (polka is not None and vote in polka.votes)
+        )
 
 
 def _sender(vote: Vote) -> int:

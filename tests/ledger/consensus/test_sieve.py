@@ -12,7 +12,7 @@ from fednode.ids import Height, MemberId, View
 from fednode.ledger.consensus.events import OutOfReach, Received
 from fednode.ledger.consensus.messages import BlockResponse, Decision, Proposal, Status, ViewCertificate
 from fednode.ledger.consensus.sieve import Worth, admit, sift
-from fednode.ledger.vote import NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
+from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.node import effects as do
 from fednode.node import wire
 from tests.node.test_core import leader, memo
@@ -138,3 +138,49 @@ def test_a_proposal_that_is_here_is_not_checked_again() -> None:
     other = world[1 if leader(world) != 1 else 2].live()
     event = admit(proposals[0], MemberId(leader(world)), other.replica, core.identity.chain_id, world.now_ms)
     assert isinstance(event, Received)
+
+
+# --- what is here already is compared, not checked again --------------------------------------------------------
+
+def genuine(world: World, height: int, sender: int, kind: int = PREVOTE, view: int = 0) -> Vote:
+    """A vote for no block that its sender signed."""
+    identity = world[sender].live().identity
+    message = sign_bytes(identity.chain_id, kind, height, view, NO_VIEW, NIL)
+    signature = identity.signer.sign(domain_of(kind), message)
+    return Vote(kind, Height(height), View(view), NO_VIEW, NIL, MemberId(sender), signature)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2], ids=["last block", "under decision", "next"])
+def test_votes_sent_again_cost_no_signature_and_bring_no_blame(offset: int) -> None:
+    world = make_world()
+    core = world[1].live()
+    height = core.replica.tip.height + offset
+    votes = tuple(genuine(world, height, sender, kind) for sender in (3, 4) for kind in (PREVOTE, PRECOMMIT))
+    core.chain.check.take()
+    for message in (*votes, ViewCertificate(votes)):
+        core.frame(MemberId(4), wire.encode_consensus(message), world.now_ms)
+    assert core.chain.check.take() == len(votes)
+    for message in (*votes, ViewCertificate(votes)):
+        core.frame(MemberId(3), wire.encode_consensus(message), world.now_ms)
+    assert core.chain.check.take() == 0
+
+
+def test_a_known_vote_with_another_signature_is_checked() -> None:
+    world = make_world()
+    core = world[1].live()
+    vote = genuine(world, core.replica.tip.height + 1, 4)
+    core.frame(MemberId(4), wire.encode_consensus(vote), world.now_ms)
+    forged = replace(vote, signature=JUNK)
+    assert not core.replica.has_vote(forged)
+    with pytest.raises(Rejected, match="signature"):
+        core.frame(MemberId(4), wire.encode_consensus(forged), world.now_ms)
+
+
+def test_votes_of_a_decided_height_sent_again_still_tell_that_their_sender_lags() -> None:
+    world = make_world()
+    core = world[1].live()
+    vote = genuine(world, core.replica.tip.height, 4, view=9)
+    core.frame(MemberId(4), wire.encode_consensus(vote), world.now_ms)
+    effects = core.frame(MemberId(4), wire.encode_consensus(vote), world.now_ms + 1_000)
+    sent = [effect for effect in effects if isinstance(effect, do.SendFrame)]
+    assert [type(wire.decode_frame(effect.data).message) for effect in sent] == [Decision]  # type: ignore[union-attr]
