@@ -36,7 +36,7 @@ from fednode.ledger.state import get_round
 from fednode.ledger.transaction import Transaction
 from fednode.node.keystore import SystemEntropy
 from fednode.proofs.coin import derive_chain
-from fednode.proofs.norm import statement_of
+from fednode.proofs.statement import statement_of
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import jobs
 from fednode.smpc import messages as sm

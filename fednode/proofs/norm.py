@@ -1,21 +1,24 @@
-"""A fully linear proof on Shamir shares that a sketch u is short for its weight w: neither is shown to anybody.
+"""A fully linear proof on Shamir shares that a sketch u is short for its weight w, and that claims are possible ones:
+none of it is shown to anybody.
 
 Security assumptions: at most f of N members lie, the degree of the sharing is g = max(1, f); the joint challenge is
 fixed after the measurement's shares are committed, the query challenge after the proof's shares are too (both as a
 random oracle or a coin would). Proven over F:
     every shared bit is 0 or 1;  u_j = sum 2^l bit_jl - 2^27 (28 bits; above 31 members a further one that
     counts 2^27, and 3 * 2^26 is taken off), w and slack (62 bits) likewise from their bits;
-    |u|^2 + slack = kappa2 w^2 + kappa0.
+    |u|^2 + slack = kappa2 w^2 + kappa0;
+    what `measures` says of each split of the plan.
 The bits bound both sides by 2^63 (with 29 bits an entry by 13 * 2^60) < p, so the equation holds over the integers;
 without them vectors exist whose squares add up to anything modulo p. Weights end at W = 2^b - 1.
 
 One polynomial identity checks all products (Corrigan-Gibbs and Boneh 2017; VDAF section 7.3). With r the joint
-challenge the products are r^(m+1) x_m * (x_m - 1), u_j * u_j and -kappa2 w * w; they are cut into calls of 32. Wire j
-is the polynomial with a random value at 1 and its inputs of call k at the k-th root; p is the sum over wires of
-products of pairs of them, so p at the k-th root is the result of call k. All holders compute is linear in their
-shares: wires and p at a random point, and the sum of the calls. Error per repetition at most
-(bits + 1 + 2 P) / p < 2^-50 for each candidate statement, so 2^-100 for two repetitions, 2^-150 for three; how many
-there are follows from the members (`bounds.strength_of`).
+challenge the products are r^(m+1) x_m * (x_m - 1), u_j * u_j, -kappa2 w * w, and with further powers of r the squares
+of the means in the plan; they are cut into calls of 32. Equations without products enter what is left over with powers
+of r of their own. Wire j is the polynomial with a random value at 1 and its inputs of call k at the k-th root; p is
+the sum over wires of products of pairs of them, so p at the k-th root is the result of call k. All holders compute is
+linear in their shares: wires and p at a random point, and the sum of the calls. Error per repetition at most
+(bits + splits + moments + 1 + 2 P) / p < 2^-43 for each candidate statement, below 2^-50 without thousands of columns;
+so 2^-86 for two repetitions, 2^-129 for three; how many there are follows from the members (`bounds.strength_of`).
 """
 
 from __future__ import annotations
@@ -23,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,122 +33,17 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import Entropy, hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.proofs import field
-from fednode.proofs.bounds import (
-    FEW,
-    MAX_LANES,
-    MAX_WEIGHT_BOUND,
-    OUTPUTS,
-    SCALE,
-    Strength,
-    strength_of,
-)
+from fednode.proofs import field, measures
+from fednode.proofs.bounds import strength_of
 from fednode.proofs.field import FIELD, MODULUS, FieldVector
+from fednode.proofs.measures import Claims
 from fednode.proofs.shares import answers_needed, decode, sharing_degree
-
-ENTRY_BITS: Final = FEW.entry_bits
-SLACK_BITS: Final = 62
-REPETITIONS: Final = FEW.repetitions
-PAIRS: Final = 32
-"""Products in one call of the gadget: 67 numbers are answered per repetition and 577 are sent."""
-ANSWER: Final = 2 * PAIRS + 3
-"""Numbers in an answer per repetition."""
+from fednode.proofs.statement import ANSWER, PAIRS, REPETITIONS, SLACK_BITS, Statement
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """The public numbers of a norm proof; see `norm_statement`."""
-
-    weight_bits: int
-    kappa2: int
-    kappa0: int
-    entries: int = OUTPUTS
-    strength: Strength = FEW
-
-    @property
-    def entry_weights(self) -> tuple[int, ...]:
-        """What each bit of an entry counts. The range is no power of two where that would let squares reach p."""
-        plain = tuple(1 << bit for bit in range(ENTRY_BITS))
-        return plain + plain[-1:] * (self.strength.entry_bits - ENTRY_BITS)
-
-    @property
-    def half(self) -> int:
-        """Entries are in -half .. half - 1."""
-        return (sum(self.entry_weights) + 1) // 2
-
-    @property
-    def length(self) -> int:
-        """Shared bits: of the entries, the weight and the slack, in this order, lowest bit first."""
-        return self.entries * self.strength.entry_bits + self.weight_bits + SLACK_BITS
-
-    @property
-    def calls(self) -> int:
-        """Calls of the gadget."""
-        return -(-(self.length + self.entries + 1) // PAIRS)
-
-    @property
-    def size(self) -> int:
-        """P: points of a wire polynomial, the first power of two above the calls."""
-        return 1 << self.calls.bit_length()
-
-    @property
-    def repetitions(self) -> int:
-        """Independent repetitions of the proof."""
-        return self.strength.repetitions
-
-    @property
-    def part_length(self) -> int:
-        """Elements of one repetition's proof: wire seeds, the coefficients of p, a blind and a confirm blind."""
-        return 2 * PAIRS + 2 * self.size - 1 + 2
-
-    @property
-    def proof_length(self) -> int:
-        """Elements of a proof."""
-        return self.repetitions * self.part_length
-
-    @property
-    def held_length(self) -> int:
-        """Elements of what a holder keeps of a dealer: see `held_of`."""
-        return self.entries + 1 + self.repetitions
-
-
-def norm_statement(
-    length: int, max_weight: int, lanes: int = 0, scale: int = SCALE, strength: Strength = FEW
-) -> Statement:
-    """Return the statement for d = `length`, W = `max_weight` (2^b - 1), S = `scale` and `lanes` numbers below 2^8.
-
-    kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R (d / 4 + 2^16 lanes), what rounding and lanes add; rounded up.
-    """
-    if not 1 <= max_weight <= MAX_WEIGHT_BOUND or max_weight & (max_weight + 1):
-        raise ValueError("the largest weight of a proof is 2^b - 1, at most 65535")
-    if not 0 <= length <= strength.max_length or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
-        raise ValueError("the vector, its lanes or the scale are outside the range of the proof")
-    gain = 36 * OUTPUTS * strength.rows
-    kappa2 = -(-gain * scale**2 // (25 * max_weight**2))
-    return Statement(max_weight.bit_length(), kappa2, -(-gain * (length + (lanes << 18)) // 100), strength=strength)
-
-
-def statement_of(
-    length: int, lanes: int, max_weight: int, public_weight: int | None = None, *, members: int
-) -> Statement:
-    """Return what a dealer proves in a round of a ledger of `members` that sums `length` parameters and `lanes` lanes.
-
-    Without parameters nobody has a weight but 1. A public weight enters as a number: nothing is left to hide, and the
-    one shared bit of the weight is without meaning.
-    """
-    strength = strength_of(members)
-    if not length:
-        statement, public_weight = norm_statement(0, 1, lanes, 1, strength), None if public_weight is None else 1
-    else:
-        statement = norm_statement(length, max_weight, lanes, strength=strength)
-    if public_weight is None:
-        return statement
-    if not 1 <= public_weight <= max_weight:
-        raise ValueError("the public weight is outside the range of the proof")
-    return Statement(1, 0, statement.kappa2 * public_weight**2 + statement.kappa0, strength=strength)
-
-
-def encode(statement: Statement, sketch: NDArray[np.int64], weight: int) -> FieldVector:
+def encode(
+    statement: Statement, sketch: NDArray[np.int64], weight: int, claims: Claims | None = None
+) -> FieldVector:
     """Return the bits to share; `ValueError` if the statement is false or a number has no room."""
     half = statement.half
     if sketch.shape != (statement.entries,) or not 0 <= weight < 1 << statement.weight_bits:
@@ -163,7 +60,8 @@ def encode(statement: Statement, sketch: NDArray[np.int64], weight: int) -> Fiel
         bits[:, at] = left >= weighs
         left -= bits[:, at] * np.uint64(weighs)
     tail = [weight >> k & 1 for k in range(statement.weight_bits)] + [slack >> k & 1 for k in range(SLACK_BITS)]
-    return np.concatenate([bits.reshape(-1), np.array(tail, FIELD)])
+    claimed = measures.encode_claims(statement.plan, np.empty(0, measures.CLAIM) if claims is None else claims)
+    return np.concatenate([bits.reshape(-1), np.array(tail, FIELD), claimed])
 
 
 # --- challenges -------------------------------------------------------------------------------------------------
@@ -215,31 +113,51 @@ def weight_of(statement: Statement, bits: FieldVector) -> FieldVector:
 
 
 def opening_of(statement: Statement, bits: FieldVector, dealers: int) -> FieldVector:
-    """Return (entries + 1,): what a holder posts of the sum of its shares over `dealers`, or the sum itself.
+    """Return (opened_length,): what a holder posts of the sum of its shares over `dealers`, or the sum itself.
 
-    Decoded and centred it is the sum of the u_i and of the weights: to be asked for after Unmask only.
+    Decoded it is the sum of the u_i and of the weights, centred, and the packed claims: to be asked for after Unmask
+    only.
     """
-    return np.concatenate([entries_of(statement, bits, dealers), weight_of(statement, bits)])
+    words = measures.words_of(statement.plan, _plan_bits(statement, bits))
+    return np.concatenate([entries_of(statement, bits, dealers), weight_of(statement, bits), words])
+
+
+def _plan_bits(statement: Statement, bits: FieldVector) -> FieldVector:
+    return bits[statement.norm_length :]
 
 
 def _pairs_of(statement: Statement, bits: FieldVector, joint: tuple[int, ...]) -> list[tuple[FieldVector, FieldVector]]:
     """Return the left and right factors of all products, (calls, PAIRS) each, filled up with zeros, per challenge."""
     entries, weight = entries_of(statement, bits), weight_of(statement, bits)
-    spare = np.zeros(statement.calls * PAIRS - bits.size - entries.size - 1, FIELD)
+    means = measures.squares_of(statement.plan, _plan_bits(statement, bits))
+    spare = np.zeros(statement.calls * PAIRS - bits.size - entries.size - 1 - means.size, FIELD)
     shape = (statement.calls, PAIRS)
-    right = np.concatenate([field.subtract(bits, np.ones(1, FIELD)), entries, weight, spare]).reshape(shape)
-    squares = [entries, field.scale(weight, -statement.kappa2), spare]
+    right = np.concatenate([field.subtract(bits, np.ones(1, FIELD)), entries, weight, means, spare]).reshape(shape)
+    norm = [entries, field.scale(weight, -statement.kappa2)]
     pairs = []
     for challenge in joint:
         weights = field.powers(challenge, bits.size, challenge)
-        pairs.append((np.concatenate([field.multiply(weights, bits), *squares]).reshape(shape), right))
+        squares = field.multiply(_plan_weights(statement, challenge)[1], means)
+        left = np.concatenate([field.multiply(weights, bits), *norm, squares, spare])
+        pairs.append((left.reshape(shape), right))
     return pairs
 
 
-def _rest_of(statement: Statement, bits: FieldVector) -> FieldVector:
-    """Return slack - kappa0, shape (1,): the part of the equation without products."""
-    slack = field.dot(bits[-SLACK_BITS:], field.powers(2, SLACK_BITS)).reshape(1)
-    return field.subtract(slack, field.from_integers([statement.kappa0]))
+def _plan_weights(statement: Statement, challenge: int) -> tuple[FieldVector, FieldVector]:
+    """Return the powers of r of the plan's equations without a product, and of those with one."""
+    splits, moments = len(statement.plan), measures.count_moments(statement.plan)
+    weights = field.powers(challenge, splits + moments, pow(challenge, statement.length + 1, MODULUS))
+    return weights[:splits], weights[splits:]
+
+
+def _rests_of(statement: Statement, bits: FieldVector, joint: tuple[int, ...]) -> list[FieldVector]:
+    """Return the part of all equations without products, (1,) a challenge: slack - kappa0, and that of the plan."""
+    tail = bits[statement.norm_length - SLACK_BITS : statement.norm_length]
+    slack = field.dot(tail, field.powers(2, SLACK_BITS)).reshape(1)
+    slack = field.subtract(slack, field.from_integers([statement.kappa0]))
+    claimed = np.concatenate(measures.rests_of(statement.plan, _plan_bits(statement, bits)))
+    weights = [np.concatenate(_plan_weights(statement, challenge)) for challenge in joint]
+    return [field.add(slack, field.dot(each, claimed).reshape(1)) if claimed.size else slack for each in weights]
 
 
 def inputs_of(left: FieldVector, right: FieldVector, seeds: FieldVector) -> FieldVector:
@@ -308,9 +226,11 @@ def query(
     """Return a holder's answer from its two shares: wires, p, the equation and the dealing, per repetition."""
     if bits.size != statement.length or proof.size != statement.proof_length:
         raise ValueError("the shares do not belong to the statement")
-    dealt, rest, answer = np.concatenate([bits, proof]), _rest_of(statement, bits), []
+    dealt, rests, answer = np.concatenate([bits, proof]), _rests_of(statement, bits, joint), []
     parts, pairs = proof.reshape(statement.repetitions, -1), _pairs_of(statement, bits, joint)
-    for part, (left, right), point, factor in zip(parts, pairs, challenges.points, challenges.factors, strict=True):
+    for part, (left, right), rest, point, factor in zip(
+        parts, pairs, rests, challenges.points, challenges.factors, strict=True
+    ):
         seeds, coefficients, blind = part[: 2 * PAIRS], part[2 * PAIRS : -2], part[-2:-1]
         at_point, value, total = query_gadget(inputs_of(left, right, seeds), coefficients, statement.size, point)
         mixed = field.dot(dealt, _powers_of(factor, dealt.size)).reshape(1)

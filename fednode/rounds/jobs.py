@@ -23,7 +23,7 @@ from fednode.learn.spec import SCALE, UNIT, Layout, StudySpec
 from fednode.ledger.bodies import Metrics
 from fednode.ledger.records import RoundKind
 from fednode.proofs.coin import Chain
-from fednode.proofs.norm import Statement, statement_of
+from fednode.proofs.statement import Statement, statement_of
 from fednode.smpc.quantise import quantise
 from fednode.smpc.ring import Buffer, RingVector
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from fednode.errors import Rejected
 from fednode.ids import MemberId
-from fednode.proofs.norm import Statement
 from fednode.proofs.shares import holds_key, sharing_degree
+from fednode.proofs.statement import Statement
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.exchange import MAX_SERVED
 from fednode.smpc.keys import Unseal

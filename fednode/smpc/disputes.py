@@ -14,8 +14,8 @@ from fednode.proofs import field as f
 from fednode.proofs import norm
 from fednode.proofs.equal_logs import prove_equal_logs
 from fednode.proofs.field import FieldVector
-from fednode.proofs.norm import Statement
 from fednode.proofs.redeal import dispute_context, hide_held, show_held
+from fednode.proofs.statement import Statement
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Effect, ExposeMessage, Note, RedealMessage, SumParams, SumView
 from fednode.smpc.openings import Unsafe

@@ -15,7 +15,7 @@ from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, fault_bound
 from fednode.proofs.bounds import Strength, strength_of
 from fednode.proofs.context import SumContext
-from fednode.proofs.norm import Statement
+from fednode.proofs.statement import Statement
 
 MIN_INCLUDED = 3
 """Fewest members of any sum: with two, each would learn the other's vector."""

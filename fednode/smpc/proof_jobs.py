@@ -18,8 +18,8 @@ from fednode.proofs.bounds import Strength
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
-from fednode.proofs.norm import Statement
 from fednode.proofs.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
+from fednode.proofs.statement import Statement
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk

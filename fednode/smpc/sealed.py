@@ -27,8 +27,8 @@ from fednode.ids import PROTOCOL_VERSION, Hash
 from fednode.keystream import AesCtr
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import ELEMENT_BYTES
-from fednode.proofs.norm import Statement
 from fednode.proofs.shares import KEY_BYTES, DealtVector
+from fednode.proofs.statement import Statement
 from fednode.smpc.chunks import HASH_BYTES, is_leaf_of, merkle_path
 
 BITS: Final = "bits"

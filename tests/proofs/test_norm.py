@@ -17,8 +17,8 @@ from fednode.proofs import field, shares
 from fednode.proofs import norm as proofs
 from fednode.proofs.bounds import FEW, MAX_LENGTH, PART_BYTES, Strength, strength_of
 from fednode.proofs.field import MODULUS, FieldVector
-from fednode.proofs.norm import ENTRY_BITS, SLACK_BITS, Statement
 from fednode.proofs.shares import decode, sharing_degree
+from fednode.proofs.statement import ANSWER, ENTRY_BITS, PAIRS, SLACK_BITS, Statement, norm_statement, statement_of
 
 SMALL = Statement(weight_bits=4, kappa2=1000, kappa0=50, entries=3)
 JOINT = proofs.draw_joint(b"j" * 32)
@@ -74,7 +74,7 @@ def test_an_honest_dealer_passes_whatever_f_holders_answer(
 
 
 def test_the_real_statement_at_full_size_and_its_opened_sum() -> None:
-    statement = proofs.norm_statement(25_600_000, 65535)
+    statement = norm_statement(25_600_000, 65535)
     assert (statement.length, statement.proof_length, statement.size) == (7246, 1154, 256)
     sketches = [np.random.default_rng(k).integers(-(2**20), 2**20, 256) for k in range(2)]
     bits = [proofs.encode(statement, sketch, 60_000 + k) for k, sketch in enumerate(sketches)]
@@ -88,8 +88,8 @@ def test_the_real_statement_at_full_size_and_its_opened_sum() -> None:
 
 def test_a_statement_of_few_members_is_what_it_always_was() -> None:
     for members in (3, 31):
-        statement = proofs.statement_of(1000, 0, 127, members=members)
-        assert statement == proofs.norm_statement(1000, 127) and statement.length == 256 * 28 + 7 + 62
+        statement = statement_of(1000, 0, 127, members=members)
+        assert statement == norm_statement(1000, 127) and statement.length == 256 * 28 + 7 + 62
         assert statement.entry_weights == tuple(1 << bit for bit in range(28)) and statement.half == 1 << 27
     assert strength_of(31) == Strength(4, 28, 2)
     assert (strength_of(31).answer_bytes, strength_of(31).dealers_a_part) == (1072, 30)
@@ -99,19 +99,19 @@ def test_a_statement_of_few_members_is_what_it_always_was() -> None:
 def test_every_strength_stays_in_its_ranges(members: int) -> None:
     """Squares of any entries that can be shared, with any slack, stay below p: equal in F is equal."""
     strength = strength_of(members)
-    statement = proofs.statement_of(strength.max_length, 1 << 20, 65535, members=members)
+    statement = statement_of(strength.max_length, 1 << 20, 65535, members=members)
     assert 256 * statement.half**2 + (1 << SLACK_BITS) < MODULUS
     assert statement.kappa2 * 65535**2 + statement.kappa0 < 1 << SLACK_BITS
     assert strength.rows * strength.max_length * 2**31 < 2**63
     assert 256 * statement.half < MODULUS // 2
-    assert strength.answer_bytes == 8 * strength.repetitions * proofs.ANSWER
+    assert strength.answer_bytes == 8 * strength.repetitions * ANSWER
     assert 0 < strength.answer_bytes * strength.dealers_a_part <= FEW.answer_bytes * FEW.dealers_a_part == PART_BYTES
     deviation = 2**23 / 1.2 * strength.rows**0.5
     assert 256 * 2 * np.exp(-((statement.half / deviation) ** 2) / 2) < 2**-40, "honest entries would not fit"
     fault = fault_bound(members)
     assert math.log2(math.comb(members - fault, fault)) - 51 * strength.repetitions < -70, "candidates of a false proof"
     with pytest.raises(ValueError, match="outside the range"):
-        proofs.statement_of(strength.max_length + 1, 0, 7, members=members)
+        statement_of(strength.max_length + 1, 0, 7, members=members)
 
 
 def test_an_entry_with_a_bit_more_goes_to_three_quarters_of_its_range() -> None:
@@ -138,23 +138,23 @@ def test_a_statement_of_many_members_passes_and_one_wrong_repetition_does_not(me
     for at in (None, *range(strength.repetitions)):
         proof = proofs.prove(statement, bits, joint, Seeded(3))
         if at is not None:
-            proof[at * statement.part_length + 2 * proofs.PAIRS + 1] += np.uint64(1)
+            proof[at * statement.part_length + 2 * PAIRS + 1] += np.uint64(1)
         bit_shares, proof_shares = share(bits, members, 1), share(proof, members, 2)
         answers = {k: proofs.query(statement, bit_shares[k], proof_shares[k], joint, drawn) for k in bit_shares}
         assert proofs.decide(answers, members) == (tuple(range(1, members + 1)) if at is None else None)
-        short = {k: answer[: 2 * proofs.ANSWER] for k, answer in answers.items()}
+        short = {k: answer[: 2 * ANSWER] for k, answer in answers.items()}
         assert proofs.decide(short, members) is None, "two repetitions are not enough"
 
 
 def test_both_sides_of_the_equation_stay_below_the_modulus() -> None:
     for weight in (1, 65535):
-        statement = proofs.norm_statement(MAX_LENGTH, weight)
+        statement = norm_statement(MAX_LENGTH, weight)
         assert statement.kappa2 * weight**2 + statement.kappa0 < 1 << SLACK_BITS
         assert 256 * 4 ** (ENTRY_BITS - 1) + (1 << SLACK_BITS) < MODULUS
         assert 25 * statement.kappa2 * weight**2 >= 36 * 1024 * 4**23
     for bad in ((5, 6), (5, 0), (5, 1 << 17), (-1, 7)):
         with pytest.raises(ValueError, match=r"proof"):
-            proofs.norm_statement(*bad)
+            norm_statement(*bad)
 
 
 @pytest.mark.parametrize(("sketch", "weight", "message"), [
@@ -215,12 +215,12 @@ def test_a_sum_kept_zero_by_a_wrong_gadget_polynomial_is_rejected() -> None:
     """The dealer moves p so that the calls add up to what the equation needs: p is then not the wires' product."""
     bits = forge([500, 0, 0], 1, 7)
     proof = proofs.prove(SMALL, bits, JOINT, Seeded(3))
-    wrong = proofs.query(SMALL, bits, proof, JOINT, QUERY).reshape(2, -1)[:, 2 * proofs.PAIRS + 1]
+    wrong = proofs.query(SMALL, bits, proof, JOINT, QUERY).reshape(2, -1)[:, 2 * PAIRS + 1]
     for part, off in zip(proof.reshape(2, -1), wrong.tolist(), strict=True):
-        constant = 2 * proofs.PAIRS
+        constant = 2 * PAIRS
         part[constant] = (int(part[constant]) - off * field.inverse(SMALL.calls)) % MODULUS
     answer = proofs.query(SMALL, bits, proof, JOINT, QUERY).reshape(2, -1)
-    assert not answer[:, 2 * proofs.PAIRS + 1].any()
+    assert not answer[:, 2 * PAIRS + 1].any()
     assert not any(proofs.is_valid(part) for part in answer)
 
 
@@ -241,7 +241,7 @@ def test_opened_answers_do_not_depend_on_the_secret_without_the_seeds() -> None:
         for k in (1, 2)
     )
     same = first == second
-    assert same[:, 2 * proofs.PAIRS + 1].all() and same.sum() == 2
+    assert same[:, 2 * PAIRS + 1].all() and same.sum() == 2
     assert all(pow(point, SMALL.size, MODULUS) != 1 for point in QUERY.points)
 
 

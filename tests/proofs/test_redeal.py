@@ -16,8 +16,8 @@ from fednode.proofs.bounds import FEW, OPENING_BYTES
 from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import MODULUS, FieldVector
-from fednode.proofs.norm import ENTRY_BITS, Statement
 from fednode.proofs.redeal import dispute_context, hide_held, show_held
+from fednode.proofs.statement import ENTRY_BITS, Statement, norm_statement
 from tests.proofs.test_norm import SMALL, Seeded, share
 
 HERE = SumContext(b"c" * 32, b"s" * 32, 3, 1)
@@ -68,7 +68,7 @@ def test_held_and_confirm_are_what_plain_integers_give(seed: int) -> None:
 
 
 def test_sizes_are_those_of_the_ledger() -> None:
-    statement = norm.norm_statement(1000, 7)
+    statement = norm_statement(1000, 7)
     assert 8 * statement.held_length == FEW.held_bytes and FEW.held_bytes == OPENING_BYTES + FEW.confirm_bytes
     assert 8 * statement.repetitions == FEW.confirm_bytes
 

@@ -11,11 +11,12 @@ from fednode.proofs import field as f
 from fednode.proofs import norm, shares
 from fednode.proofs.bounds import OUTPUTS
 from fednode.proofs.context import SumContext
+from fednode.proofs.statement import statement_of
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.sealed import BITS, DerivedEntropy, Roots, box_sizes, leaves_of, paths_of, seal_boxes
 from tests.smpc.sim.world import Stream
 
-STATEMENT = norm.statement_of(100, 0, 7, members=4)
+STATEMENT = statement_of(100, 0, 7, members=4)
 CONTEXT = SumContext(b"c" * 32, b"s" * 32, 1, 0)
 
 

@@ -212,7 +212,7 @@ MUTANTS = [
     Mutant("two repetitions for 100 members", "proofs/bounds.py",
            "(127, Strength(8, 29, 3))", "(127, Strength(8, 29, 2))",
            PROOFS + "test_every_strength_stays_in_its_ranges[100]"),
-    Mutant("29 plain bits: squares reach p", "proofs/norm.py",
+    Mutant("29 plain bits: squares reach p", "proofs/statement.py",
            "return plain + plain[-1:] * (self", "return plain + (1 << ENTRY_BITS,) * (self",
            PROOFS + "test_every_strength_stays_in_its_ranges[32]"),
     Mutant("the fold wraps", "smpc/sketch.py",
@@ -224,7 +224,8 @@ MUTANTS = [
     Mutant("w = W + 1", "proofs/norm.py",
            "weights = field.powers(challenge, bits.size, challenge)",
            "weights = field.powers(challenge, bits.size, challenge)\n"
-           "        weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
+           "        end = statement.norm_length - SLACK_BITS\n"
+           "        weights[end - statement.weight_bits : end] = 0",
            PROOFS + "test_a_weight_of_w_plus_one_is_rejected"),
     Mutant("the gadget's polynomial is not held against its wires", "proofs/norm.py",
            "return int(product) == int(part[2 * PAIRS]) and not", "return not",

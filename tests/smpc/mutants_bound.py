@@ -116,7 +116,8 @@ BOUND_MUTANTS = [
     Mutant("w = W + 1 of a member", "proofs/norm.py",
            "weights = field.powers(challenge, bits.size, challenge)",
            "weights = field.powers(challenge, bits.size, challenge)\n"
-           "        weights[statement.entries * ENTRY_BITS : -SLACK_BITS] = 0",
+           "        end = statement.norm_length - SLACK_BITS\n"
+           "        weights[end - statement.weight_bits : end] = 0",
            LIARS + "test_a_false_statement_names_its_dealer_and_the_next_attempt_goes_on_without"
            "[w = W + 1-RealLedger]"),
     Mutant("a proof for another attempt is taken", "proofs/coin.py",

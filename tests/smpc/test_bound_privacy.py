@@ -23,6 +23,7 @@ from fednode.proofs import field as f
 from fednode.proofs import norm
 from fednode.proofs.redeal import show_held
 from fednode.proofs.shares import open_box
+from fednode.proofs.statement import ANSWER, PAIRS, REPETITIONS, Statement, statement_of
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
@@ -407,7 +408,7 @@ def test_the_links_of_two_rounds_differ_and_neither_is_used_twice() -> None:
 
 # --- answers are blinded -------------------------------------------------------------------------------------------
 
-def functionals(statement: norm.Statement, joint: tuple[int, ...], seeds: list[bytes], random: list[int]) -> np.ndarray:
+def functionals(statement: Statement, joint: tuple[int, ...], seeds: list[bytes], random: list[int]) -> np.ndarray:
     """How the answers to these queries depend on the random elements of the proof: one column for each of `random`."""
     bits = np.zeros(statement.length, f.FIELD)
     zero = np.zeros(statement.proof_length, f.FIELD)
@@ -445,12 +446,12 @@ def blinded(seeds: list[bytes]) -> tuple[int, int]:
 
     Of 67 numbers a repetition 65 say something: 64 wires and the mixed dealing; p is their product, the equation zero.
     """
-    statement = norm.statement_of(37, 0, 7, members=4)
-    part, wires = statement.part_length, 2 * norm.PAIRS
-    random = [r * part + k for r in range(norm.REPETITIONS) for k in (*range(wires), part - 2)]
+    statement = statement_of(37, 0, 7, members=4)
+    part, wires = statement.part_length, 2 * PAIRS
+    random = [r * part + k for r in range(REPETITIONS) for k in (*range(wires), part - 2)]
     matrix = functionals(statement, norm.draw_joint(b"\x01" * 32), seeds, random)
-    shown = [q * norm.REPETITIONS * norm.ANSWER + r * norm.ANSWER + k for q in range(len(seeds))
-             for r in range(norm.REPETITIONS) for k in (*range(wires), norm.ANSWER - 1)]
+    shown = [q * REPETITIONS * ANSWER + r * ANSWER + k for q in range(len(seeds))
+             for r in range(REPETITIONS) for k in (*range(wires), ANSWER - 1)]
     return len(shown), field_rank(matrix[shown])
 
 
@@ -465,12 +466,12 @@ def test_it_sees_that_a_second_query_would_not_be() -> None:
 
 def confirmed(seeds: list[bytes], *, is_blind: bool = True) -> tuple[int, int]:
     """The same with the answers to confirm queries, which all randomness of the proof has to hide together."""
-    statement = norm.statement_of(37, 0, 7, members=4)
-    part, wires, repetitions = statement.part_length, 2 * norm.PAIRS, statement.repetitions
+    statement = statement_of(37, 0, 7, members=4)
+    part, wires, repetitions = statement.part_length, 2 * PAIRS, statement.repetitions
     blinds = (part - 2, part - 1) if is_blind else (part - 2,)
     random = [r * part + k for r in range(repetitions) for k in (*range(wires), *blinds)]
     first = functionals(statement, norm.draw_joint(b"\x01" * 32), [b"\x02" * 32], random)
-    shown = [r * norm.ANSWER + k for r in range(repetitions) for k in (*range(wires), norm.ANSWER - 1)]
+    shown = [r * ANSWER + k for r in range(repetitions) for k in (*range(wires), ANSWER - 1)]
     bits = np.zeros(statement.length, f.FIELD)
     columns = []
     for at in random:

@@ -16,9 +16,10 @@ from fednode.crypto import unseal
 from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.proofs import field as f
-from fednode.proofs import norm, shares
+from fednode.proofs import shares
 from fednode.proofs.bounds import FEW, MASKS_WRONG
 from fednode.proofs.context import SumContext
+from fednode.proofs.statement import Statement
 from fednode.smpc import messages as m
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.jobs import run
@@ -280,7 +281,7 @@ def test_g_holders_together_cannot_read_a_sketch_and_g_plus_one_can(count: int) 
     assert (read(len(holders)) <= 1).all() and (read(len(holders) - 1) <= 1).mean() < 0.01
 
 
-def world_statement(world: World) -> norm.Statement:
+def world_statement(world: World) -> Statement:
     made = world.params(ME).statement
     assert made is not None
     return made(0)

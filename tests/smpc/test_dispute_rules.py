@@ -20,6 +20,7 @@ from fednode.proofs import norm, shares
 from fednode.proofs.equal_logs import are_logs_equal
 from fednode.proofs.redeal import dispute_context, hide_held, show_held
 from fednode.proofs.shares import deal_vector, open_box
+from fednode.proofs.statement import norm_statement
 from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Phase
@@ -154,7 +155,7 @@ def test_nothing_is_dealt_again_in_another_phase(phase: Phase) -> None:
 @pytest.mark.parametrize("count", [3, 4, 7, 10])
 def test_what_is_kept_gives_every_holders_share(count: int) -> None:
     """The first g holders were dealt keys, the others elements."""
-    statement = norm.norm_statement(37, 7)
+    statement = norm_statement(37, 7)
     holders, degree = tuple(range(1, count + 1)), shares.sharing_degree(count)
     bits = norm.encode(statement, np.arange(-128, 128), 5)
     proof = norm.prove(statement, bits, norm.draw_joint(b"\x01" * 32), Stream("proof"))

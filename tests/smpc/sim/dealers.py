@@ -11,8 +11,8 @@ from fednode.proofs import field as f
 from fednode.proofs import norm
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
-from fednode.proofs.norm import Statement
 from fednode.proofs.shares import DealtVector, deal_vector
+from fednode.proofs.statement import Statement
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.messages import ShareRootMessage

@@ -14,6 +14,7 @@ from fednode.proofs import field as f
 from fednode.proofs import norm, shares
 from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_link
 from fednode.proofs.context import SumContext
+from fednode.proofs.statement import Statement
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
 from tests.smpc.sim.model_disputes import DisputePhases, sizes
@@ -62,7 +63,7 @@ class CheckPhases(DisputePhases):
     def _context(self) -> SumContext:
         return SumContext(self.params.chain_id, self.params.study, self.params.round, self.a.number)
 
-    def _statement(self, dealer: MemberId) -> norm.Statement:
+    def _statement(self, dealer: MemberId) -> Statement:
         assert self.params.statement is not None
         return self.params.statement(self.a.committed[dealer].weight)
 

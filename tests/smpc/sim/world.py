@@ -20,7 +20,7 @@ from fednode.crypto import Secret, unseal, x25519_public
 from fednode.ids import MemberId
 from fednode.proofs.bounds import SCALE
 from fednode.proofs.coin import restore_chain
-from fednode.proofs.norm import Statement, statement_of
+from fednode.proofs.statement import Statement, statement_of
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
