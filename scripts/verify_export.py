@@ -272,6 +272,7 @@ class Check:
                 raise Wrong("it names other members or another chain, or its certificate is of another block")
             if header[2] == self.height + 1 and (header[4] != self.hash or members.hash != self.members.hash):
                 raise Wrong("it does not follow the block before")
+            self._version(header[0], PARAMS[header[0]] if header[2] > self.height + 1 else self.params)
         except Wrong as wrong:
             self.fail("certificates", f"step to block {header[2]}: {wrong}")
         self.height, self.time_ms, self.hash = header[2], header[3], block_hash
@@ -304,10 +305,7 @@ class Check:
     def _links(self, header: Any, transactions: Any, evidence: Any, parent: Any) -> None:
         if header[1:3] != (self.chain_id, self.height + 1) or header[4] != self.hash or header[3] <= self.time_ms:
             raise Wrong("it does not follow the block before")
-        if header[0] != 1:
-            raise Wrong(f"it is of protocol version {header[0]}, this program knows 1: use that of a newer release")
-        if PARAMS[header[0]] != self.params:
-            raise Wrong("it is not of the protocol version that the block before names")
+        self._version(header[0], self.params)
         if header[6] != root_of(transactions) or header[14] != len(transactions):
             raise Wrong("its transactions are not those its header names")
         if header[12] != root_of(encode(piece) for piece in evidence):
@@ -316,6 +314,12 @@ class Check:
         place = (0, NO_HASH) if parent is None else (parent[0], parent[2])
         if header[5] != named or place != (self.height, self.hash):
             raise Wrong("its parent certificate is not the one its header names, or not its parent's")
+
+    def _version(self, version: int, params: bytes) -> None:
+        if version != 1:
+            raise Wrong(f"it is of protocol version {version}, this program knows 1: use that of a newer release")
+        if PARAMS[version] != params:
+            raise Wrong("it is not of the protocol version that the block before names")
 
     def _certificates(self, header: Any, block_hash: bytes, certificate: Any, parent: Any, evidence: Any) -> None:
         if header[9] != self.members.hash:

@@ -12,18 +12,18 @@ from fednode.cli.ask import ask
 from fednode.cli.chain_files import own_chain_id
 from fednode.cli.chain_source import now_ms, open_source, open_stopped
 from fednode.cli.genesis import read_genesis
-from fednode.cli.show import print_json, print_value, short
+from fednode.cli.proof_files import parse_claim, read_checkpoint, read_json
+from fednode.cli.show import print_json, print_value
 from fednode.cli.site import Site, command, format_option, group, pass_site, site_options
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError, VerificationFailed
 from fednode.node.control_client import NotRunning
-from fednode.node.files import PUBLIC_FILE, read_bounded, write_atomic
+from fednode.node.files import PUBLIC_FILE, write_atomic
 
 if TYPE_CHECKING:
     from fednode.ids import MemberId
     from fednode.ledger.checkpoint import Checkpoint, Consistency
     from fednode.ledger.proofs import Proof, Proven
 
-MAX_CHECKPOINT_BYTES = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
 
 output_option = click.option(
@@ -107,7 +107,7 @@ def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | No
     ends = read_checkpoint(old), None if new is None else read_checkpoint(new)
     heights = {"old": int(ends[0].height), "new": None if ends[1] is None else int(ends[1].height)}
     made, source = _make(site, "chain_consistency", heights)
-    found = cast("Consistency", _parsed(made, "answer of the daemon"))
+    found = cast("Consistency", parse_claim(made, "answer of the daemon"))
     try:
         check_consistency(found, *ends)
     except Rejected as error:
@@ -123,13 +123,25 @@ def _give(site: Site, args: dict[str, Any], checkpoint: Path | None, output: Pat
 
     known = None if checkpoint is None else read_checkpoint(checkpoint)
     made, source = _make(site, "chain_proof", {**args, "since": None if known is None else int(known.height)})
-    found = cast("Proof", _parsed(made, "answer of the daemon"))
+    found = cast("Proof", parse_claim(made, "answer of the daemon"))
     chain_id = read_genesis(site.load().values.genesis_path).chain_id
     try:
         proven = verify_proof(found, Trust(chain_id, known), now_ms(), LightRules())
+        _check_asked(args, proven)
     except Rejected as error:
         raise VerificationFailed(f"no proof for this can be made here: {error.reason}") from None
     _put(made, {**describe(proven), "source": source}, output, as_json)
+
+
+def _check_asked(args: Mapping[str, Any], proven: Proven) -> None:
+    """Raise `Rejected` unless the proof is about what was asked for."""
+    height, transaction = args.get("height"), proven.transaction
+    if (
+        proven.proof.kind != args["kind"]
+        or (height is not None and height != proven.proof.header.height)
+        or (transaction is not None and transaction.txid.hex() != args["id"].lower())
+    ):
+        raise Rejected(f"the answer is about another {args['kind']} than was asked for")
 
 
 def _put(made: object, shown: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
@@ -190,7 +202,7 @@ def _make(site: Site, call: str, args: dict[str, Any]) -> tuple[object, str]:
 @click.option("--genesis", type=click.Path(path_type=Path), metavar="FILE", help="A genesis file to trust.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="A checkpoint to trust.")
 @click.option("--trusting-days", type=click.IntRange(1, 36_500), metavar="N",
-              help="Trust the checkpoint for so long after its time, then refuse to go on from it.")
+              help="Trust genesis or checkpoint for so long after its time, then refuse to go on from it.")
 @format_option
 @pass_site
 def verify_proof_command(
@@ -199,14 +211,18 @@ def verify_proof_command(
 ) -> None:
     """Check a proof, a checkpoint or a consistency proof, with no node, against a chain id or a checkpoint."""
     known = None if checkpoint is None else read_checkpoint(checkpoint)
-    keys: Mapping[MemberId, bytes] | None = None
     wanted = None if known is not None and chain_id is None else own_chain_id(site, chain_id)
-    if genesis is not None:
-        founded = read_genesis(genesis)
-        wanted, keys = founded.chain_id, founded.member_set.keys
-    found = _parsed(_read_json(file), str(file))
+    founded = None if genesis is None else read_genesis(genesis)
+    if founded is not None:
+        if chain_id is not None and wanted != founded.chain_id:
+            raise UsageError(f"{genesis} is the genesis of chain {founded.chain_id.hex()}, not of the one you named")
+        wanted = founded.chain_id
+    found = parse_claim(read_json(file), str(file))
+    keys = _own_keys(site, found)
     try:
-        shown = _checked(found, wanted, known, keys or _own_keys(site, found), trusting_days)
+        shown = _checked(found, wanted, known, trusting_days)
+        if shown["kind"] == "checkpoint":
+            shown |= _signed_by(cast("Checkpoint", found), keys, None if founded is None else founded.member_set.keys)
     except Rejected as error:
         raise VerificationFailed(f"{file} does not hold: {error.reason}") from None
     shown = {"ok": True, "file": str(file), **shown}
@@ -217,21 +233,24 @@ def verify_proof_command(
 
 
 def _checked(
-    found: Proof | Checkpoint | Consistency, wanted: bytes | None, known: Checkpoint | None,
-    keys: Mapping[MemberId, bytes] | None, trusting_days: int | None,
+    found: Proof | Checkpoint | Consistency, wanted: bytes | None, known: Checkpoint | None, trusting_days: int | None
 ) -> dict[str, Any]:
     """Return what a file proves; raise `Rejected` if it does not."""
-    from fednode.ledger.checkpoint import Checkpoint, Consistency, check_consistency, check_signatures
-    from fednode.ledger.light import LightRules, one_third
+    from fednode.ledger.checkpoint import Checkpoint, Consistency, check_consistency
+    from fednode.ledger.light import LightRules
     from fednode.ledger.proofs import Trust, verify_proof
 
     if wanted is not None and found.chain_id != wanted:
         raise Rejected(f"it is of chain {found.chain_id.hex()}, not of chain {wanted.hex()}")
+    if trusting_days is not None and isinstance(found, Checkpoint | Consistency):
+        raise UsageError("--trusting-days is for proofs that go on from a block; this file is none, leave it out")
     if isinstance(found, Checkpoint):
-        if known is not None and (known.height == found.height) and known.content() != found.content():
+        if known is not None and known.height != found.height:
+            text = f"checkpoints of blocks {known.height} and {found.height} say nothing of each other"
+            raise UsageError(f"{text}; 'fednode chain proof consistency' makes the file that joins them")
+        if known is not None and known.content() != found.content():
             raise Rejected("the two checkpoints of one height differ: two histories of one chain exist")
-        signers = [int(member) for member in check_signatures(found, keys)]
-        return {"kind": "checkpoint", **describe_checkpoint(found), "signers": signers, "are_keys_known": bool(keys)}
+        return {"kind": "checkpoint", **describe_checkpoint(found)}
     if isinstance(found, Consistency):
         if known is None:
             raise UsageError("a consistency proof is checked against a checkpoint of one of its ends; add --checkpoint")
@@ -242,8 +261,18 @@ def _checked(
                 "anchors": ["checkpoint"]}
     if wanted is None and known is None:
         raise UsageError("there is nothing to check the proof against; give --chain-id, --genesis or --checkpoint")
-    rules = LightRules() if trusting_days is None else LightRules(trusting_days * DAY_MS, overlap=one_third)
+    rules = LightRules(None if trusting_days is None else trusting_days * DAY_MS)
     return describe(verify_proof(found, Trust(wanted, known), now_ms(), rules))
+
+
+def _signed_by(
+    found: Checkpoint, own: Mapping[MemberId, bytes] | None, founders: Mapping[MemberId, bytes] | None
+) -> dict[str, Any]:
+    """Return who signed a checkpoint; the founders' keys are known to be the members' only at the first block."""
+    from fednode.ledger.checkpoint import check_signatures
+
+    signers = [int(member) for member in check_signatures(found, founders if own is None else own)]
+    return {"signers": signers, "are_keys_known": own is not None or (founders is not None and found.height == 1)}
 
 
 def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[MemberId, bytes] | None:
@@ -337,52 +366,6 @@ def describe_checkpoint(found: Checkpoint) -> dict[str, Any]:
 
     return {"chain_id": found.chain_id.hex(), "height": int(found.height), "block_hash": found.block_hash.hex(),
             "time": utc_text(found.time_ms), "log_size": found.log_size, "log_root": found.log_root.hex()}
-
-
-# --- files -----------------------------------------------------------------------------------------------------
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file and check its signatures; raise `VerificationFailed` if it does not hold."""
-    from fednode.ledger.checkpoint import Checkpoint, check_signatures
-
-    found = _parsed(_read_json(path, MAX_CHECKPOINT_BYTES), str(path))
-    if not isinstance(found, Checkpoint):
-        raise UsageError(f"{path} is no checkpoint but a proof; 'fednode chain checkpoint -o FILE' makes one")
-    try:
-        check_signatures(found)
-    except Rejected as error:
-        raise VerificationFailed(f"{path} does not hold: {error.reason}") from None
-    return found
-
-
-def _read_json(path: Path, max_bytes: int | None = None) -> object:
-    from fednode.ledger.json_form import parse_json
-    from fednode.ledger.proofs import MAX_PROOF_BYTES
-
-    data = read_bounded(path, max_bytes or MAX_PROOF_BYTES, "proof", UsageError)
-    try:
-        return parse_json(data)
-    except Rejected as error:
-        raise VerificationFailed(f"{path} is no proof: {error.reason}; get the file again") from None
-
-
-def _parsed(value: object, where: str) -> Proof | Checkpoint | Consistency:
-    """Return what a file says it is."""
-    from fednode.ledger.checkpoint import CHECKPOINT_FORMAT, CONSISTENCY_FORMAT, Checkpoint, Consistency
-    from fednode.ledger.json_form import from_json
-    from fednode.ledger.proofs import PROOF_FORMAT, Proof
-
-    forms: dict[object, type[Proof | Checkpoint | Consistency]] = {
-        PROOF_FORMAT: Proof, CHECKPOINT_FORMAT: Checkpoint, CONSISTENCY_FORMAT: Consistency
-    }
-    name = value.get("format") if isinstance(value, dict) else None
-    form = forms.get(name) if isinstance(name, str) else None
-    try:
-        if form is None:
-            raise Rejected(f"format {short(name)} is not known, these are: {', '.join(map(str, forms))}")
-        return from_json(form, value)
-    except Rejected as error:
-        raise VerificationFailed(f"{where} is no proof: {error.reason}; get the file again") from None
 
 
 COMMANDS = (proof, verify_proof_command, checkpoint)

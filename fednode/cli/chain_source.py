@@ -132,6 +132,8 @@ class DaemonSource:
         from fednode.ledger.members import MemberSet
 
         found = as_record(ask(self._site, "chain_members", height=height))
+        if found.get("height") != height:
+            raise Unavailable(ODD_ANSWER)
         return _decoded(MemberSet, found.get("set"))
 
     def leaves(self) -> tuple[int, bytes, Iterator[Leaf]]:

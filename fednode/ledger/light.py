@@ -2,8 +2,8 @@
 
 Security assumption: of the members that may vote after a trusted block, fewer than the rules' share sign what is not
 so, for as long as the block is trusted. Members that have left can still sign old heights with their keys, so a trusted
-block does not stay trusted for ever: after the trusting period a newer one must come from somewhere else. A proof from
-the genesis has no such period; whoever has a checkpoint compares with it.
+block does not stay trusted for ever: after the trusting period a newer one must come from somewhere else. Whoever sets
+no period trusts its genesis or checkpoint for as long as those keys are kept well.
 
 The rules are those of Tendermint's light client (Buchman, Kwon, Milosevic 2018; Braithwaite et al. 2020):
 
@@ -24,6 +24,7 @@ from fednode.ids import NO_HASH, Height, quorum
 from fednode.ledger.block import Header, TimeMs, compute_block_hash
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members import MemberSet
+from fednode.ledger.versions import check_version, compute_params_hash
 from fednode.ledger.vote import Certificate, HeightField, SignatureCheck, verify_certificate
 
 CLOCK_DRIFT_MS = 5_000
@@ -53,25 +54,28 @@ class LightBlock:
 
 @dataclass(frozen=True, slots=True)
 class TrustedBlock:
-    """What is taken for granted: a place on the chain, and who decides the next height."""
+    """What is taken for granted: a place on the chain, who decides the next height, and the version of its rules."""
 
     chain_id: Bytes32
     height: HeightField
     time_ms: TimeMs
     block_hash: Bytes32
     next_members: MemberSet
+    params_hash: Bytes32
 
 
 def trust_genesis(genesis: Genesis) -> TrustedBlock:
     """Return the place before the first block."""
-    return TrustedBlock(genesis.chain_id, Height(0), genesis.time_ms, NO_HASH, genesis.member_set)
+    params_hash = compute_params_hash(genesis.protocol_version)
+    return TrustedBlock(genesis.chain_id, Height(0), genesis.time_ms, NO_HASH, genesis.member_set, params_hash)
 
 
 def trust_header(header: Header, next_members: MemberSet) -> TrustedBlock:
     """Return a header as trusted; raise `Rejected` if it names another set for the next height."""
     if header.next_members_hash != next_members.hash:
         raise Rejected("the header names other members for the next height")
-    return TrustedBlock(header.chain_id, header.height, header.time_ms, compute_block_hash(header), next_members)
+    place = (header.chain_id, header.height, header.time_ms, compute_block_hash(header))
+    return TrustedBlock(*place, next_members, header.params_hash)
 
 
 def one_third(trusted: int) -> int:
@@ -123,6 +127,7 @@ def judge(trusted: TrustedBlock, block: LightBlock, now_ms: int, rules: LightRul
 
 def _check_form(block: LightBlock) -> None:
     header, certificate = block.header, block.certificate
+    check_version(header.version, header.height)
     if header.members_hash != block.members.hash:
         raise Rejected("the header names another member set for its height")
     if header.next_members_hash != block.next_members.hash:
@@ -146,6 +151,7 @@ def _check_times(trusted: TrustedBlock, block: LightBlock, now_ms: int, rules: L
 
 
 def _check_adjacent(trusted: TrustedBlock, block: LightBlock) -> None:
+    check_version(block.header.version, block.header.height, trusted.params_hash)
     if block.header.parent_hash != trusted.block_hash:
         raise Rejected("the block does not follow the trusted one")
     if block.members != trusted.next_members:
@@ -163,6 +169,8 @@ def follow(
     waiting = [target]
     while waiting:
         block = fetch(waiting[-1])
+        if block.header.height != waiting[-1]:
+            raise Rejected(f"block {waiting[-1]} was asked for, and block {block.header.height} was given")
         found = judge(trusted, block, now_ms, rules)
         if found.verdict is Verdict.INVALID:
             raise Rejected(f"block {waiting[-1]}: {found.reason}")

@@ -2,8 +2,8 @@
 
 Security assumption: whoever checks a proof has the chain id (which is the hash of the genesis) or a checkpoint from a
 source of its own; everything else is in the proof. From the genesis on, each step needs the signatures of a quorum of
-the members known so far; that members which have left do not sign a second history with their old keys is an
-assumption that a recent checkpoint replaces.
+the members known so far, whatever the rules given say. That a quorum of those who have left or replaced their keys does
+not sign a second history with the old ones is an assumption, which a recent checkpoint or a trusting period replaces.
 
     header       a certificate leads to it from the genesis or a checkpoint, or its hash is in a checkpoint's log
     transaction  an audit path (RFC 6962) to the header's tx_root, its receipt one to the receipts_root
@@ -14,12 +14,12 @@ assumption that a recent checkpoint replaces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fednode.codec import U8, U32, Bytes32, Size, decode
 from fednode.errors import Rejected
-from fednode.ids import MemberId
+from fednode.ids import MemberId, quorum
 from fednode.ledger.block import MAX_TRANSACTION_BYTES, Header, compute_block_hash
 from fednode.ledger.checkpoint import Checkpoint, Format, LogPath, Path, verify_in_log
 from fednode.ledger.genesis import Genesis
@@ -38,6 +38,7 @@ from fednode.ledger.merkle import hash_leaf, prove_inclusion, verify_inclusion
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
 from fednode.ledger.transaction import Transaction, decode_transaction
+from fednode.ledger.versions import check_version
 
 PROOF_FORMAT = "fednode-proof-1"
 MAX_PROOF_BYTES = 64 * 1024 * 1024
@@ -156,7 +157,11 @@ def claim_state(state: State, key: bytes) -> StateClaim:
 # --- checking --------------------------------------------------------------------------------------------------
 
 def verify_proof(proof: Proof, trust: Trust, now_ms: int, rules: LightRules) -> Proven:
-    """Return what a proof shows to whoever trusts this much; raise `Rejected` with the first thing that is wrong."""
+    """Return what a proof shows to whoever trusts this much; raise `Rejected` with the first thing that is wrong.
+
+    The trusting period counts for what the steps start from, genesis or checkpoint. It does not count where a
+    checkpoint names the block itself or a log that holds it: nobody can sign a second history of what is before it.
+    """
     wanted = [trust.chain_id] if trust.chain_id is not None else []
     wanted += [trust.checkpoint.chain_id] if trust.checkpoint is not None else []
     if not wanted:
@@ -164,12 +169,14 @@ def verify_proof(proof: Proof, trust: Trust, now_ms: int, rules: LightRules) -> 
     if any(chain_id != proof.chain_id for chain_id in wanted) or proof.header.chain_id != proof.chain_id:
         raise Rejected("the proof is about another chain")
     block_hash = compute_block_hash(proof.header)
+    check_version(proof.header.version, proof.header.height)
+    if proof.header.time_ms >= now_ms + rules.clock_drift_ms:
+        raise Rejected("the block comes from the future; look at the clock of this machine")
+    vouched = _check_log(proof, block_hash, trust.checkpoint) + _check_same(proof.header, block_hash, trust.checkpoint)
+    if vouched:
+        rules = replace(rules, trusting_period_ms=None)
     anchors, signers = _check_finality(proof, block_hash, trust, now_ms, rules)
-    anchors += _check_log(proof, block_hash, trust.checkpoint)
-    if trust.checkpoint is not None and trust.checkpoint.height == proof.header.height:
-        if trust.checkpoint.block_hash != block_hash:
-            raise Rejected("the checkpoint names another block of this height: two histories of one chain exist")
-        anchors.append("checkpoint")
+    anchors += vouched
     if trust.checkpoint is not None and "checkpoint" not in anchors:
         raise Rejected("the proof does not refer to this checkpoint; make it with --checkpoint")
     if trust.chain_id is not None and not anchors:
@@ -192,7 +199,7 @@ def _check_finality(
         if finality.genesis.chain_id != proof.chain_id:
             raise Rejected("the genesis in the proof is not that of its chain")
         trusted, anchors = trust_genesis(finality.genesis), ["genesis"]
-        rules = LightRules(None, rules.clock_drift_ms, rules.overlap, rules.check)
+        rules = replace(rules, overlap=quorum)
     elif finality.base is not None:
         trusted = trust_header(finality.base.header, finality.base.next_members)
         if trust.checkpoint is None or trusted.block_hash != trust.checkpoint.block_hash:
@@ -212,6 +219,14 @@ def _check_finality(
 def _check_end(trusted: TrustedBlock, block_hash: bytes) -> None:
     if trusted.block_hash != block_hash:
         raise Rejected("the certificates lead to another block than the one the proof is about")
+
+
+def _check_same(header: Header, block_hash: bytes, checkpoint: Checkpoint | None) -> list[str]:
+    if checkpoint is None or checkpoint.height != header.height:
+        return []
+    if (checkpoint.block_hash, checkpoint.time_ms) != (block_hash, header.time_ms):
+        raise Rejected("the checkpoint names another block of this height: two histories of one chain exist")
+    return ["checkpoint"]
 
 
 def _check_log(proof: Proof, block_hash: bytes, checkpoint: Checkpoint | None) -> list[str]:

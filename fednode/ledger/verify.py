@@ -34,7 +34,7 @@ from fednode.ledger.transaction import (
     verify_transaction,
 )
 from fednode.ledger.version_rules import version_at
-from fednode.ledger.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
+from fednode.ledger.versions import VERSIONS, Versions, check_version, compute_params_hash
 from fednode.ledger.vote import Certificate, verify_certificate, verify_evidence
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
@@ -109,14 +109,6 @@ def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> I
     for entry in stored_entries(store, first, last):
         members = None if entry.next_members is None else encode(entry.next_members)
         yield ChainEntry(entry.block.encoded, encode(entry.certificate), entry.receipts, members)
-
-
-def check_version(version: int, height: int, params_hash: bytes, versions: Versions = VERSIONS) -> None:
-    """Raise `Rejected` unless a block has the version that the header before it names, and it is known here."""
-    if compute_params_hash(version) != params_hash:
-        raise Rejected(f"version {version} is not the protocol version that the block before names for it")
-    if version not in versions:
-        raise Rejected(describe_unknown(version, height, "", versions))
 
 
 def verify_chain(

@@ -18,7 +18,8 @@ from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, Verdict, 
 from fednode.ledger.members import MemberSet
 from fednode.ledger.merkle import compute_root
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, decode_transaction, find_sign_key, verify_transaction
-from fednode.ledger.verify import MAX_CERTIFICATE_BYTES, ChainEntry, ChainReport, Level, check_version, verify_chain
+from fednode.ledger.verify import MAX_CERTIFICATE_BYTES, ChainEntry, ChainReport, Level, verify_chain
+from fednode.ledger.versions import check_version
 from fednode.ledger.vote import Certificate, verify_certificate, verify_evidence
 
 FORWARD_RULES = LightRules()
@@ -115,8 +116,8 @@ def _verify_range(check: _Records, opened: Opened, level: Level, now_ms: int) ->
 
 def _walk_steps(
     steps: list[LightBlock], head: ExportHead, opened: Opened, now_ms: int
-) -> tuple[TrustedBlock, MemberSet, bytes]:
-    """Follow the steps from the genesis; return the block before the first, who decided it, and its params hash."""
+) -> tuple[TrustedBlock, MemberSet]:
+    """Follow the steps from the genesis; return the block before the first, and who decided it."""
     trusted = trust_genesis(opened.genesis)
     for step in steps:
         found = judge(trusted, step, now_ms, FORWARD_RULES)
@@ -125,12 +126,12 @@ def _walk_steps(
         trusted = trust_header(step.header, step.next_members)
     if trusted.height != head.first - 1:
         raise Rejected(f"the steps of the export end at block {trusted.height}, not before block {head.first}")
-    return trusted, steps[-1].members, steps[-1].header.params_hash
+    return trusted, steps[-1].members
 
 
 class _Range:
-    def __init__(self, start: tuple[TrustedBlock, MemberSet, bytes], level: Level, now_ms: int) -> None:
-        self.trusted, self._signed_by, self._params_hash = start
+    def __init__(self, start: tuple[TrustedBlock, MemberSet], level: Level, now_ms: int) -> None:
+        self.trusted, self._signed_by = start
         self._level = level
         self._now_ms = now_ms
         self._certificate: Certificate | None = None
@@ -147,7 +148,7 @@ class _Range:
             step = Level.LINKS
             if block.height != self.trusted.height + 1:
                 raise Rejected("it does not follow the block before")
-            check_version(block.header.version, block.height, self._params_hash)
+            check_version(block.header.version, block.height, self.trusted.params_hash)
             step = Level.CERTIFICATES
             light = LightBlock(block.header, certificate, members, after)
             found = judge(self.trusted, light, self._now_ms, FORWARD_RULES)
@@ -159,7 +160,6 @@ class _Range:
         except Rejected as error:
             return step, f"block {self.trusted.height + 1} does not hold: {error.reason}"
         self.trusted, self._signed_by, self._certificate = trust_header(block.header, after), members, certificate
-        self._params_hash = block.header.params_hash
         return step, ""
 
     def _check_parts(self, block: Block, members: MemberSet) -> None:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
+from fednode.errors import Rejected
 from fednode.ids import Hash
 
 
@@ -50,3 +51,14 @@ def describe_unknown(version: int, height: int, release: str, versions: Versions
         f"the members decided that protocol version {version} is in force from block {height} on, this program knows "
         f"{known}: install fednode {release or 'of the other members'} or later and start it again; nothing is lost"
     )
+
+
+def check_version(version: int, height: int, params_hash: bytes | None = None, versions: Versions = VERSIONS) -> None:
+    """Raise `Rejected` unless the version of the block at `height` is known here.
+
+    `params_hash`: what the header before it names the version by, None where that header is not known.
+    """
+    if params_hash is not None and compute_params_hash(version) != params_hash:
+        raise Rejected(f"version {version} is not the protocol version that the block before names for it")
+    if version not in versions:
+        raise Rejected(describe_unknown(version, height, "", versions))

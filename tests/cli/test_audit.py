@@ -401,6 +401,15 @@ def test_checkpoints(fednode: Fednode, world: RoundWorld, source, tmp_path: Path
         assert fednode("chain", "verify-proof", header, "--checkpoint", new).code == 12
     expired = fednode("chain", "verify-proof", header, "--checkpoint", old, "--trusting-days", "1")
     assert expired.code == 12 and "trusting period" in expired.err
+    genesis = tmp_path / "genesis.toml"
+    genesis.write_text(genesis_to_toml(world.genesis))
+    for arguments in (  # an option that would be passed over in silence is refused
+        (new, "--checkpoint", old), (new, "--trusting-days", "9"), (grown, "--checkpoint", old, "--trusting-days", "9"),
+        (header, "--genesis", genesis, "--chain-id", "00" * 32),
+    ):
+        assert fednode("chain", "verify-proof", *arguments).code == 2, arguments
+    founders = ask(fednode, "chain", "verify-proof", old, "--genesis", genesis)
+    assert not founders["are_keys_known"], "who of the founders is left at block 10 a genesis does not tell"
     forged = json.loads(old.read_text())
     forged["log_root"] = "00" * 32
     old.write_text(json.dumps(forged))

@@ -36,10 +36,12 @@ from fednode.ledger.light import (
 )
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import compute_root
+from fednode.ledger.versions import compute_params_hash
 from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, sign_bytes
 from tests.ledger.world import seed_of
 
 NO_SET = sha256(b"no set of ours has this hash")
+PARAMS = compute_params_hash(1)
 
 
 class Chain:
@@ -57,7 +59,7 @@ class Chain:
 
     def header(self, height: int, time_ms: int, members: bytes, after: bytes, parent: bytes = NO_HASH) -> Header:
         roots = [bytes(32)] * 4
-        return Header(1, self.chain_id, height, time_ms, parent, *roots, members, after, bytes(32), bytes(32), 1, 0)
+        return Header(1, self.chain_id, height, time_ms, parent, *roots, members, after, PARAMS, bytes(32), 1, 0)
 
     def certify(self, header: Header, members: MemberSet, signers: set[int], strangers: int = 0) -> Certificate:
         block_hash = compute_block_hash(header)
@@ -184,7 +186,7 @@ CHAIN = Chain()
 FOUR = CHAIN.members(1, 2, 3, 4)
 FIVE = CHAIN.members(1, 2, 3, 4, 5)
 FAR = 10**9
-TRUSTED = TrustedBlock(CHAIN.chain_id, 5, 5000, seed_of("trusted"), FOUR)
+TRUSTED = TrustedBlock(CHAIN.chain_id, 5, 5000, seed_of("trusted"), FOUR, PARAMS)
 RULES = LightRules(overlap=one_third)
 
 
@@ -232,6 +234,8 @@ def test_a_member_with_another_key_is_not_the_one_that_was_trusted() -> None:
         ({"time_ms": FAR + 5000}, "future"),
         ({"members_hash": bytes(32)}, "another member set for its height"),
         ({"next_members_hash": bytes(32)}, "another member set for the next height"),
+        ({"version": 2}, "protocol version 2"),
+        ({"version": 0}, "protocol version 0"),
     ],
 )
 def test_headers_that_cannot_be(change: dict[str, Any], says: str) -> None:
@@ -284,11 +288,26 @@ def test_halving_finds_a_way_through_any_change_of_members(sets: list[set[int]])
     for height, (now, after) in enumerate(pairwise(members), 1):
         blocks.append(chain.block(height, now, after, parent=parent))
         parent = compute_block_hash(blocks[-1].header)
-    start = TrustedBlock(chain.chain_id, 0, 0, NO_HASH, members[0])
+    start = TrustedBlock(chain.chain_id, 0, 0, NO_HASH, members[0], PARAMS)
     path = follow(start, len(blocks), lambda height: blocks[height - 1], FAR, RULES)
     assert path[-1] == blocks[-1]
     heights = [block.header.height for block in path]
     assert heights == sorted(set(heights))
+
+
+def test_the_next_block_has_the_version_that_the_trusted_one_names() -> None:
+    block = CHAIN.block(6, FOUR, FOUR, parent=TRUSTED.block_hash)
+    other = replace(TRUSTED, params_hash=compute_params_hash(2))
+    assert verdict(block) == "SUCCESS"
+    assert "not the protocol version that the block before names" in verdict(block, trusted=other)
+
+
+def test_an_answer_for_another_height_is_refused() -> None:
+    """A node that answers with some genuine block does not lead anybody to believe it is the one asked for."""
+    for height in (8, 10, 11):
+        block = CHAIN.block(height, FOUR, FOUR)
+        with pytest.raises(Rejected, match=f"block 9 was asked for, and block {height} was given"):
+            follow(TRUSTED, 9, lambda _, block=block: block, FAR, RULES)
 
 
 def test_the_way_stops_at_a_block_that_does_not_hold() -> None:
