@@ -35,7 +35,7 @@ from fednode.ledger.rules import BlockTime, apply_block
 from fednode.ledger.state import get_round
 from fednode.ledger.transaction import Transaction
 from fednode.node.keystore import SystemEntropy
-from fednode.proofs.coin import derive_chain
+from fednode.proofs.coin import restore_chain
 from fednode.proofs.statement import statement_of
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import jobs
@@ -131,7 +131,7 @@ class SumInProcess:
         self._seal = {MemberId(i): seal_of[card.seal_key] for i, card in enumerate(genesis.members, 1)}
         everyone = tuple(self._seal)
         self._chains = {
-            number: derive_chain(secret, genesis.chain_id, self._study, COIN_LINKS)
+            number: restore_chain(sha256(b"coin", secret.reveal()), COIN_LINKS)
             for number, secret in self._seal.items()
         }
         self._members = {}
@@ -142,7 +142,7 @@ class SumInProcess:
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)
-        self._nonce = 0
+        self._nonce, self._next_key = 0, x25519_public(Secret(entropy.random_bytes(32)))  # no round follows
         self._pool: list[tuple[MemberId, tx.Body]] = []
         self._events: deque[tuple[MemberId, sm.Event]] = deque()
         self._timers: list[tuple[int, int, MemberId, str]] = []
@@ -283,7 +283,7 @@ class SumInProcess:
     def _do(self, member: Member, effect: sm.Effect) -> None:
         match effect:
             case sm.Submit(attempt, message):
-                body = body_of(self._study, ROUND, attempt, message)
+                body = body_of(self._study, ROUND, attempt, message, self._next_key)
                 others = len(self._members) - 1
                 member.other_bytes += others * (len(encode(body, tx.Body)) + TRANSACTION_OVERHEAD_BYTES)
                 self._pool.append((member.number, body))

@@ -160,7 +160,8 @@ class StudyPause:
 @tagged(10)
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Join or rejoin: this member's data fit the study. `seal_key` is the X25519 key its shares are sealed to."""
+    """Join or rejoin: this member's data fit the study. `seal_key` is the X25519 key that its shares of the next round
+    are sealed to, of no other: the keys of that round name the one after it."""
 
     study: Bytes32
     seal_key: Bytes32
@@ -175,7 +176,9 @@ class Keys:
     """Feldman commitments of the scalars a and b, proofs that the dealer knows them, and every holder's sealed shares.
 
     `a_points[0]` is the key point A = a G, `b_points[0]` the key point B; `sealed` lists every member expected in
-    this attempt except the dealer, ascending. `c_point` = c G is the dispute key of sum rule 2, proven like the others.
+    this attempt except the dealer, ascending. `next_key` is the X25519 key that shares of the next round are sealed to:
+    what was sealed in this one opens for nobody once its members have deleted their keys of it. `c_point` = c G is the
+    dispute key of sum rule 2, proven like the others.
     """
 
     study: Bytes32
@@ -188,6 +191,7 @@ class Keys:
     sealed: Annotated[
         tuple[tuple[Member, Annotated[bytes, Size(1, MAX_SEALED_BYTES)]], ...], Size(0, MAX_TERM_SHARES)
     ]
+    next_key: Bytes32
     c_point: Annotated[Bytes32 | None, Later()] = None
     c_proof: Annotated[Bytes64 | None, Later()] = None
 

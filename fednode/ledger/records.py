@@ -320,9 +320,9 @@ class RoundRecord:
     """The round a study is in.
 
     `members` are all members of the ledger when it opened (they fix N, f, T and q), `expected` those ready then,
-    with the seal keys they had; `barred` take no part in later attempts; `pinned` is the only set that may be
-    unmasked, if there is one; `is_unmasked` is the one Unmask of the round. `coins` are those of the study with the
-    chains as they were when the round opened, and what has been revealed of them since; None without proofs.
+    with the seal keys they had; `next_keys` are for the round to come; `barred` take no part in later attempts;
+    `pinned` is the only set that may be unmasked, if any; `is_unmasked` is the one Unmask of the round. `coins` are
+    those of the study when the round opened, with what has been revealed since; None without proofs.
     """
 
     study: Bytes32
@@ -343,6 +343,7 @@ class RoundRecord:
     faulty: Members = ()
     voids: tuple[VoidAttempt, ...] = ()
     spans: tuple[PhaseSpan, ...] = ()
+    next_keys: tuple[tuple[Member, Bytes32], ...] = ()
     coins: Annotated[Coins | None, Later()] = None
 
     @property

@@ -73,7 +73,7 @@ _SENTENCES = {
     Refusal.BAD_CARD: "the identity card or the signature with it does not prove that its maker holds the keys",
     Refusal.BAD_POINT: "a commitment is no canonical point, or a key point is outside the prime-order group",
     Refusal.BAD_PROOF: "the proof that the dealer knows its scalar, or that a box opens like this, does not hold",
-    Refusal.BAD_SEAL_KEY: "the seal key is of low order, nothing could be sealed to it",
+    Refusal.BAD_SEAL_KEY: "the seal key is of low order, or that of the round before",
     Refusal.BOX_SIZE: "the box has not the size of what a holder keeps of a dealer",
     Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
     Refusal.COIN_HEAD_SEEN: "this member has used this hash chain before and then another",

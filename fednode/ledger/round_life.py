@@ -19,6 +19,7 @@ from fednode.ledger.records import (
     AttemptRecord,
     KeptOut,
     Phase,
+    ReadyEntry,
     RoundKind,
     RoundRecord,
     RoundReport,
@@ -120,6 +121,7 @@ def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) 
                 draft.write(keys_key(record.study, record.number, attempt, member), None)
     draft.write(round_key(study.study), None)
     study = replace(study, next_round=record.number + 1, next_phase=record.phase.number + 1)
+    study = replace(study, ready=_ready_after(study, record, at.height))
     study = replace(study, coins=_coins_after(study, end), kept_out=_kept_out_after(study, record))
     for member in set(study.faulty_members).difference(found.member for found in get_members(draft)):
         study = without_named(study, member)  # voted out while the round ran
@@ -127,6 +129,23 @@ def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) 
     before = get_report(draft, record.study, record.number - 1) if record.number else None
     study = _pause_for_accused(study, record, before)
     draft.write(study_key(study.study), study)
+
+
+def _ready_after(study: StudyRecord, record: RoundRecord, height: int) -> tuple[ReadyEntry, ...]:
+    """Give everybody the seal key it posted for the next round; who posted none says again that it is ready.
+
+    The keys of this round are spent: their owners delete them now. Who has announced another one since keeps that.
+    """
+    spent, fresh = dict(record.seal_keys), dict(record.next_keys)
+    entries = []
+    for entry in study.ready:
+        if spent.get(entry.member) == entry.seal_key:
+            if entry.member in fresh:
+                entry = replace(entry, seal_key=fresh[entry.member])
+            else:
+                entry = replace(entry, absent_height=height)
+        entries.append(entry)
+    return tuple(entries)
 
 
 def _kept_out_after(study: StudyRecord, record: RoundRecord) -> KeptOut | None:

@@ -36,6 +36,7 @@ from fednode.ledger.opening_checks import (
     is_key_proven,
     is_opened_scalar,
     is_opened_share_valid,
+    is_seal_key_valid,
     key_proof_context,
 )
 from fednode.ledger.records import AttemptRecord, Phase, RoundKind, RoundRecord, SeenRecord
@@ -118,7 +119,9 @@ def accept_keys(
 ) -> RoundRecord:
     """A dealing: T valid commitments each, the scalars known to the dealer, key points never used before.
 
-    With proofs a dispute key comes with it: a point of the prime-order group, or boxes hidden by it would not be.
+    The key for shares of the next round comes with it, and is not that of this one.
+
+    With proofs a dispute key comes too: a point of the prime-order group, or boxes hidden by it would not be.
     """
     attempt = record.attempt
     enter(record, sender, body, attempt.holders)
@@ -129,6 +132,8 @@ def accept_keys(
         raise refuse(Refusal.POINT_COUNT)
     if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
         raise refuse(Refusal.WRONG_HOLDERS)
+    if not is_seal_key_valid(body.next_key) or (sender, body.next_key) in record.seal_keys:
+        raise refuse(Refusal.BAD_SEAL_KEY)
     keys = (("a", body.a_points[0], body.a_proof), ("b", body.b_points[0], body.b_proof), *disputes)
     heads = [point for _, point, _ in keys]
     if len(set(heads)) < len(heads) or any(is_point_seen(draft, point) for point in heads):
@@ -143,6 +148,8 @@ def accept_keys(
     for point in heads:
         draft.write(seen_key(point), SeenRecord(*place))
     draft.write(keys_key(*place), body)
+    others = (named for named in record.next_keys if named[0] != sender)
+    record = replace(record, next_keys=tuple(sorted((*others, (sender, body.next_key)))))
     return post(record, sender, replace(attempt, dealers=with_item(attempt.dealers, sender)))
 
 

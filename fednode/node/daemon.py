@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from fednode.crypto import unseal
 from fednode.errors import UpgradeNeeded
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
 from fednode.ledger.consensus.replica import Replica
@@ -40,8 +39,8 @@ from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
+from fednode.proofs.coin import MAX_LINKS, restore_chain
 from fednode.proofs.coin import Chain as CoinChain
-from fednode.proofs.coin import derive_chain
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import RecordParts
 from fednode.smpc.ring import Buffer
@@ -120,7 +119,7 @@ def _make_core(
     config: HospitalConfig, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
     signer: VoteSigner, records: RoundStore, models: ModelStore,
 ) -> Core:
-    chain_id = store.tip.chain_id
+    chain_id, entropy = store.tip.chain_id, SystemEntropy()
     certificate = store.get_certificate(store.tip.height) if store.tip.height else None
     replica = Replica(store.tip, certificate, chain, signer)
 
@@ -135,15 +134,12 @@ def _make_core(
         path = config.data_path(name, study)
         return None if path is None else str(path)
 
-    def open_box(box: bytes) -> bytes:
-        return unseal(keys.seal_key, box)
-
-    def derive(study: StudyId) -> CoinChain:
-        return derive_chain(keys.seal_key, chain_id, study)
+    def load_chain(study: StudyId) -> CoinChain:
+        return restore_chain(records.coin_seed(study, entropy), MAX_LINKS)
 
     site = Site(
-        chain_id, member, keys.public.seal, SystemEntropy(), open_box, data_path, config.is_auto_approved,
-        load_record, chain.holds_message, derive, keep_input, models.new_draft,
+        chain_id, member, entropy, data_path, config.is_auto_approved,
+        load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
         lambda: core.catch_up.target is not None,
     )
     core = Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))

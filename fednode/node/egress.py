@@ -31,7 +31,7 @@ SUMS = "what other members sent and signed; masked vectors and their sums"
 MODELS = "var/blobs (models, the same at every member)"
 
 _SOURCES: dict[type, str] = {
-    bodies.Ready: "keys/keystore.toml (the public seal key); that the table fits the study, not a value of it",
+    bodies.Ready: "rounds/ (the public key of the next round); that the table fits the study, not a value of it",
     bodies.Keys: "fresh random numbers of the round in var/rounds, encrypted for each holder",
     bodies.Commit: f"{MASKED}: only its Merkle root; the public weight, the number of rows up to a bound of the study",
     bodies.Digest: SUMS,

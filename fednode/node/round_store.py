@@ -7,13 +7,14 @@ storage key before it touches the disk and deleted when its round has closed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from fednode.crypto import Secret, decrypt_at_rest, encrypt_at_rest
+from fednode.crypto import Entropy, Secret, decrypt_at_rest, encrypt_at_rest
 from fednode.errors import KeystoreError, StorageError
 from fednode.ids import StudyId
 from fednode.node.files import (
@@ -25,6 +26,7 @@ from fednode.node.files import (
     write_stream,
 )
 from fednode.node.sealed_parts import SEALED_PART_BYTES, decrypt_parts, encrypt_parts
+from fednode.proofs.coin import LINK_BYTES
 from fednode.smpc.record import LongPart
 from fednode.smpc.ring import Buffer
 
@@ -65,6 +67,23 @@ class RoundStore:
         write_stream(path, chain((LONG_MARK,), encrypt_parts(self._key, _cut(pieces))))
         if round_number <= self._forgotten.get(study, -1):
             path.unlink(missing_ok=True)
+
+    def coin_seed(self, study: StudyId, entropy: Entropy) -> bytes:
+        """Return the secret of this hospital's hash chain of a study, drawn and on the disk before it is used.
+
+        It is of this study alone: no key that is kept for longer gives it. A chain that cannot be read is drawn anew;
+        the hospital then announces another head. Safe in a thread.
+        """
+        path = self._folder / f"{study.hex()}-coin"
+        if path.exists():
+            box = read_bounded(path, MAX_RECORD_BYTES, "secret of the coin", StorageError)
+            with suppress(KeystoreError):
+                return decrypt_at_rest(self._key, box)
+        seed = entropy.random_bytes(LINK_BYTES)
+        with environment("create the folder", self._folder):
+            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        write_atomic(path, encrypt_at_rest(self._key, seed))
+        return seed
 
     def load(self, study: StudyId, round_number: int, part: str) -> bytes | LongPart | None:
         """Return a part in clear, None if there is none; raise `StorageError` if it does not open."""

@@ -35,14 +35,12 @@ class Site:
 
     chain_id: bytes
     me: MemberId
-    seal_key: bytes
     entropy: Entropy = field(repr=False)
-    unseal: Callable[[bytes], bytes] = field(repr=False)
     data_path: Callable[[str, StudyId], str | None] = field(repr=False)
     is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
     load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
-    derive_chain: Callable[[StudyId], Chain] = field(repr=False)
+    load_chain: Callable[[StudyId], Chain] = field(repr=False)
     keep_input: Callable[[StudyId, int, Sequence[Buffer]], None] = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
     is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
@@ -113,9 +111,9 @@ class Studies:
             return [(study, Note(f"study {study.hex()[:16]} cannot be read: {error.reason}", True))]
         site = self._site
         place = Place(
-            site.chain_id, site.me, study, spec, site.data_path(spec.name, study), site.seal_key, site.entropy,
-            site.unseal, lambda number: site.load_record(study, number), site.holds_message,
-            lambda: site.derive_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
+            site.chain_id, site.me, study, spec, site.data_path(spec.name, study), site.entropy,
+            lambda number: site.load_record(study, number), site.holds_message,
+            lambda: site.load_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
             site.new_draft,
         )
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fednode.codec import pack
-from fednode.crypto import Domain, Entropy, Secret, hkdf_sha256, tagged_hash
+from fednode.crypto import Domain, Entropy, tagged_hash
 from fednode.ids import PROTOCOL_VERSION, Hash
 from fednode.proofs.context import SumContext
 
@@ -48,22 +48,13 @@ def draw_chain(length: int, entropy: Entropy) -> Chain:
 
 
 def restore_chain(seed: bytes, length: int) -> Chain:
-    """Return the chain of a seed read back from disk."""
+    """Return the chain of a seed read back from disk. Some tenths of a second for 65536 links: once per process."""
     if len(seed) != LINK_BYTES or not 1 <= length <= MAX_LINKS:
         raise ValueError(f"a chain has a seed of {LINK_BYTES} bytes and 1 to {MAX_LINKS} links")
     marks = [seed]
     for _ in range(length // MARK_STEPS):
         marks.append(_walk(marks[-1], MARK_STEPS))
     return Chain(seed, length, Hash(_walk(marks[-1], length % MARK_STEPS)), tuple(marks))
-
-
-def derive_chain(seal_secret: Secret[bytes], chain_id: bytes, study: bytes, length: int = MAX_LINKS) -> Chain:
-    """Return the chain that belongs to a member's seal key of the term: nothing else has to be kept.
-
-    Some tenths of a second for 65536 links: once per term and process, not once per sum.
-    """
-    info = pack(("fednode-coin-chain", PROTOCOL_VERSION, chain_id, study))
-    return restore_chain(hkdf_sha256(seal_secret.reveal(), info, LINK_BYTES), length)
 
 
 def is_link(known: bytes, known_index: int, link: bytes, index: int) -> bool:

@@ -34,6 +34,11 @@ class Snapshot:
         """The phase whose clock runs now: of the round, or JOIN before one."""
         return self.round.phase if self.round is not None else self.record.join
 
+    @property
+    def next_round(self) -> int:
+        """The number of the round that opens next."""
+        return self.record.next_round + (self.round is not None)
+
 
 @dataclass(slots=True)
 class SnapshotReader:
@@ -145,12 +150,12 @@ def unpack_sketch(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 8}q", data)
 
 
-def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message) -> tx.Body:
-    """Return the transaction body of a secure-sum message."""
+def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message, next_key: bytes) -> tx.Body:
+    """Return the transaction body of a secure-sum message; keys come with `next_key`, that of the round to come."""
     place = (study, round_number, attempt)
     match message:
         case sm.KeysMessage(a_points, b_points, a_proof, b_proof, sealed, c_point, c_proof):
-            return tx.Keys(*place, a_points, b_points, a_proof, b_proof, sealed, c_point, c_proof)
+            return tx.Keys(*place, a_points, b_points, a_proof, b_proof, sealed, next_key, c_point, c_proof)
         case sm.AckMessage(wrong):
             return tx.Acknowledge(*place, wrong)
         case sm.AnswerMessage(shares):
@@ -185,8 +190,12 @@ def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message
 
 def is_active(record: StudyRecord) -> bool:
     """Whether members take part in the study: it is approved and not at its end."""
-    ended = (StudyStatus.CREATED, StudyStatus.REJECTED, StudyStatus.STOPPED, StudyStatus.FINISHED)
-    return record.status not in ended
+    return record.status != StudyStatus.CREATED and not has_ended(record)
+
+
+def has_ended(record: StudyRecord) -> bool:
+    """Whether no round of the study will ever open again."""
+    return record.status in (StudyStatus.REJECTED, StudyStatus.STOPPED, StudyStatus.FINISHED)
 
 
 def may_join(record: StudyRecord, me: MemberId) -> bool:

@@ -28,8 +28,9 @@ from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, NoInput, statement_for, vector_length
-from fednode.rounds.ledger_view import Snapshot, body_of, is_active, kind_of, may_join, owes_result, sum_view
+from fednode.rounds.ledger_view import Snapshot, body_of, has_ended, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
+from fednode.rounds.round_keys import RoundKeys, read_key
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import messages as sm
 from fednode.smpc.record import Input, input_parts
@@ -74,6 +75,7 @@ class StudyMachine:
         self._concluding: int | None = None
         self._work_failures = 0
         self._working: set[int] = set()
+        self._keys = RoundKeys(place.entropy, place.load_record)
         self.data_check: work.DataChecked | None = None
         self.problem: str | None = None
 
@@ -82,7 +84,8 @@ class StudyMachine:
         match event:
             case ev.LedgerChanged(snapshot):
                 self._snapshot = snapshot
-                return self._clock.on_ledger(snapshot) + self._advance()
+                clock = self._clock.on_ledger(snapshot)
+                return self._advance() + clock  # what has closed is deleted before anything else
             case ev.TimerFired(name):
                 return self._clock.on_timer(name)
             case ev.WorkDone(number, answer):
@@ -147,12 +150,14 @@ class StudyMachine:
     def _follow_round(self, snapshot: Snapshot) -> list[ev.Effect]:
         """Start or end the session when the ledger opens or closes a round."""
         ledger_round = snapshot.round
-        closed = (ledger_round.number if ledger_round is not None else snapshot.record.next_round) - 1
+        coming = ledger_round.number if ledger_round is not None else snapshot.record.next_round
+        closed = coming if has_ended(snapshot.record) else coming - 1
         effects: list[ev.Effect] = []
         if self._current is not None and self._current.number <= closed:
             self._current = None
         if closed > self._forgotten:
             self._forgotten = closed
+            self._keys.forget(closed)
             effects.append(ev.ForgetRound(closed))
         if ledger_round is not None and self._current is None:
             self._current, notes = self._open(ledger_round)
@@ -170,12 +175,13 @@ class StudyMachine:
             place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
             terms_from_spec(spec).sum_rule, spec.weights == "public", statement,
         )
-        if (place.me, place.seal_key) not in ledger_round.seal_keys:
-            text = f"round {number} was opened for an earlier seal key of this hospital, which sits it out"
-            return current, [ev.Note(text, False)]
         try:
             parts = place.load_record(number)
-            current.session = Session.restore(params, parts, place.entropy, place.unseal, self._coin_link)
+            key = read_key(parts)
+            if key is None or (place.me, key.public) not in ledger_round.seal_keys:
+                text = f"round {number} was opened for a key that this hospital does not have; it sits the round out"
+                return current, [ev.Note(text, False)]
+            current.session = Session.restore(params, parts, place.entropy, key.unseal, self._coin_link)
         except StorageError as error:
             self.problem = str(error)
             return current, [ev.Note(f"round {number}: {error}; silent in this round", True)]
@@ -198,29 +204,29 @@ class StudyMachine:
         record, place = snapshot.record, self._place
         if place.data_path is None or not may_join(record, place.me) or self._work_failures >= MAX_WORK_FAILURES:
             return []
-        mine = next((entry for entry in record.ready if entry.member == place.me), None)
-        if mine is not None and mine.is_ready and mine.seal_key == place.seal_key:
+        if self._keys.is_announced(snapshot, place.me):
             return []
         if self._working:
             return []  # whoever is still busy with an earlier round would only keep the next one waiting
         if self.data_check is None:
             self._check_number = self._number()
             return [self._start_work(self._check_number, work.CheckData(place.spec, place.data_path))]
-        return self._announce(place) if self.data_check.is_ok else []
+        return self._announce(place, snapshot.next_round) if self.data_check.is_ok else []
 
-    def _announce(self, place: Place) -> list[ev.Effect]:
+    def _announce(self, place: Place, coming: int) -> list[ev.Effect]:
         if not place.spec.is_proven or self._chain is not None:
             head = None if self._chain is None else self._chain.head
-            return [ev.Submit(Ready(place.study, place.seal_key, head))]
+            key, kept = self._keys.prepare(coming)
+            return [*(ev.SumAsked(coming, effect) for effect in kept), ev.Submit(Ready(place.study, key.public, head))]
         if self._chain_number is not None:
             return []  # under way
         self._chain_number = self._number()
-        return [ev.Compute(self._chain_number, DeriveChain(place.derive_chain))]
+        return [ev.Compute(self._chain_number, DeriveChain(place.load_chain))]
 
     def _coin_link(self, index: int) -> bytes:
         """Return a link of this member's chain; who was started anew in the middle of a round derives it here."""
         if self._chain is None:
-            self._chain = self._place.derive_chain()
+            self._chain = self._place.load_chain()
         return self._chain.link(index)
 
     def _start_work(self, number: int, job: work.Job) -> ev.Effect:
@@ -363,7 +369,10 @@ class StudyMachine:
         for effect in effects:
             match effect:
                 case sm.Submit(attempt, message):
-                    out.append(ev.Submit(body_of(self._place.study, current.number, attempt, message)))
+                    key, kept = self._keys.prepare(current.number + 1)
+                    out += [ev.SumAsked(current.number + 1, effect) for effect in kept]
+                    place = (self._place.study, current.number, attempt)
+                    out.append(ev.Submit(body_of(*place, message, key.public)))
                 case sm.SumOpened():
                     current.opened = effect
                     if self._snapshot is not None and self._snapshot.round is not None:
@@ -381,4 +390,3 @@ class StudyMachine:
     def _number(self) -> int:
         self._next_number += 1
         return self._next_number
-

@@ -21,7 +21,7 @@ class Place:
     `load_record(round)` returns the decrypted parts of that round's record (empty if there is none);
     `keep_input(round, parts)` writes the part INPUT, joined from `parts`, and returns when it is on the disk; it is
     called from a thread, as is `new_draft()`, which begins a model file;
-    `derive_chain()` makes this member's hash chain of the study from its seal secret, always the same one;
+    `load_chain()` returns this member's hash chain of the study, always the same one, from a thread;
     `holds_message(study)` says whether this node's pool holds a valid message of the study's open phase.
     """
 
@@ -30,11 +30,9 @@ class Place:
     study: StudyId
     spec: StudySpec
     data_path: str | None
-    seal_key: bytes
     entropy: Entropy = field(repr=False)
-    unseal: Callable[[bytes], bytes] = field(repr=False)
     load_record: Callable[[int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
-    derive_chain: Callable[[], Chain] = field(repr=False)
+    load_chain: Callable[[], Chain] = field(repr=False)
     keep_input: Callable[[int, Sequence[Buffer]], None] = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)

@@ -229,11 +229,12 @@ Event = ViewChanged | InputReady | ChunkArrived | WantArrived | TimerFired | Com
 
 class RecordPart(Enum):
     """The files of a round's record: STATE is small and rewritten, INPUT long and written once, SHARES (rule 2) what
-    this member answered and holds of the sum of all shares."""
+    this member answered and holds of the sum of all shares, KEY the secret of the key others seal to."""
 
     STATE = "state"
     INPUT = "input"
     SHARES = "shares"
+    KEY = "key"
 
 
 @dataclass(frozen=True, slots=True)

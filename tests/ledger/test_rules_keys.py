@@ -108,7 +108,7 @@ def test_a_proof_of_another_round_or_attempt_is_refused() -> None:
     world.go_to(Phase.RESULT)
     old = world.keys(1)
     world.finish_round()
-    world_two = replace(old, round=2)
+    world_two = replace(old, round=2, next_key=world.keys(1).next_key)
     assert world.refused(1, world_two) == Refusal.POINT_SEEN, "and without that rule the proof would not hold"
     context = key_proof_context(world.chain_id, world.study, 1, 0, 1, "a")
     assert context != key_proof_context(world.chain_id, world.study, 2, 0, 1, "a")

@@ -228,6 +228,18 @@ def test_a_ready_in_a_round_counts_from_the_next_and_changes_no_key_of_this_one(
     assert dict(world.round.seal_keys)[1] == world.ready(1, term=2).seal_key
 
 
+def test_the_keys_of_a_round_name_those_of_the_next() -> None:
+    world = World(terms=replace(TERMS, rounds=5))
+    world.ready_all()
+    first = dict(world.round.seal_keys)
+    assert world.refused(1, replace(world.keys(1), next_key=bytes(32))) == Refusal.BAD_SEAL_KEY
+    assert world.refused(1, replace(world.keys(1), next_key=first[1])) == Refusal.BAD_SEAL_KEY
+    posted = {member: world.keys(member).next_key for member in (1, 2, 3)}
+    world.finish_round(4)
+    assert dict(world.round.seal_keys) == posted and not set(posted.values()) & set(first.values())
+    assert not next(entry for entry in world.life.ready if entry.member == 4).is_ready
+
+
 def test_an_absent_member_rejoins_with_a_new_ready() -> None:
     world = World(terms=replace(TERMS, rounds=5))
     world.ready_all()

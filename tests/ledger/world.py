@@ -206,10 +206,11 @@ class World:
             )
             for which, coefficients in (("a", dealing.a), ("b", dealing.b))
         ]
+        key_of_next = (number + 1, member)
         sealed = tuple((holder, b"sealed") for holder in self.round.attempt.holders if holder != member)
         return tx.Keys(
             study, number, attempt, tuple(map(base_times, dealing.a)), tuple(map(base_times, dealing.b)),
-            proofs[0], proofs[1], sealed,
+            proofs[0], proofs[1], sealed, x25519_public(Secret(seed_of(key_of_next, "seal"))),
         )
 
     def acknowledge(self, member: int) -> tx.Acknowledge:

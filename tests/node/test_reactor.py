@@ -33,7 +33,7 @@ from fednode.node.studies import Site, Studies
 from fednode.node.trainer import WorkerTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
-from fednode.proofs.coin import derive_chain
+from fednode.proofs.coin import restore_chain
 from tests.ledger.world import make_cards, seed_of
 
 
@@ -101,9 +101,9 @@ class Stage:
         self.models = ModelStore(root / "blobs")
         records = RoundStore(root / "rounds", Secret(b"k" * 32))
         site = Site(
-            self.chain_id, member, bytes(32), None, lambda box: box, lambda name, study: None,  # type: ignore[arg-type]
+            self.chain_id, member, None, lambda name, study: None,  # type: ignore[arg-type]
             lambda study: False, lambda study, number: {}, chain.holds_message,
-            lambda study: derive_chain(Secret(bytes(32)), self.chain_id, study, 64),
+            lambda study: restore_chain(bytes(32), 64),
             lambda study, number, pieces: records.put_long(study, number, "input", pieces), self.models.new_draft,
         )
         replica = Replica(self.store.tip, None, chain, VoteSigner(self.chain_id, member, signer, record))

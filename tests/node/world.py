@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
+from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
@@ -35,7 +35,7 @@ from fednode.node import wire
 from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
 from fednode.node.studies import Site, Studies
-from fednode.proofs.coin import derive_chain
+from fednode.proofs.coin import restore_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
@@ -182,10 +182,10 @@ class World:
             disk.records[study, number, RecordPart.INPUT.value] = b"".join(pieces)
 
         site = Site(
-            chain_id, node.number, x25519_public(node.seal_secret), Stream("node", node.number, node.epoch, self.seed),
-            lambda box: unseal(node.seal_secret, box), lambda name, study: "t.csv" if node.worker else None,
+            chain_id, node.number, Stream("node", node.number, node.epoch, self.seed),
+            lambda name, study: "t.csv" if node.worker else None,
             lambda study: node.auto_approve, load, chain.holds_message,
-            lambda study: derive_chain(node.seal_secret, chain_id, study, LINKS), keep_input, MemoryDraft,
+            lambda study: restore_chain(sha256(node.seal_secret.reveal(), study), LINKS), keep_input, MemoryDraft,
         )
         node.core = Core(Identity(chain_id, node.number, node.signer), chain, replica, Studies(site))
         node.timers.clear()

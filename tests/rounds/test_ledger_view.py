@@ -50,7 +50,7 @@ def test_keys_are_seen_with_their_dispute_point_if_there_is_one() -> None:
     plain.go_to(Phase.ACK)
     for world in (proven, plain):
         seen = view_of(world, SnapshotReader(world.study)).keys[MemberId(1)]
-        body = body_of(world.study, *world.place()[1:], seen)
+        body = body_of(world.study, *world.place()[1:], seen, world.keys(1).next_key)
         assert (seen.c_point is not None) == isinstance(world, ProvenWorld)
         assert body == world.keys(1)
 
@@ -63,4 +63,4 @@ def test_messages_of_disputes_become_bodies() -> None:
         (sm.ConfirmMessage(bytes(16)), Confirm(*place, bytes(16))),
         (sm.ExposeMessage(two, bytes(32), bytes(64)), Expose(*place, two, bytes(32), bytes(64))),
     ):
-        assert body_of(*place, message) == body  # type: ignore[arg-type]
+        assert body_of(*place, message, bytes(32)) == body  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from io import BytesIO
 
 import numpy as np
 
-from fednode.crypto import Secret, unseal, x25519_public
+from fednode.crypto import Secret, sha256
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height, MemberId, StudyId
 from fednode.learn import jobs as work
@@ -31,7 +31,7 @@ from fednode.ledger.records import Phase, RoundRecord, RoundReport, StudyRecord,
 from fednode.ledger.rules import BlockTime, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import State, get_report, get_round, get_study
 from fednode.ledger.transaction import Transaction
-from fednode.proofs.coin import derive_chain
+from fednode.proofs.coin import restore_chain
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
@@ -205,9 +205,6 @@ class World:
         assert member.machine is None
         entropy = Stream("entropy", number, member.epoch, self.seed)
 
-        def open_box(box: bytes) -> bytes:
-            return unseal(member.seal_secret, box)
-
         def load(round_number: int) -> RecordParts:
             if (round_number, "damaged") in member.disk.records:
                 raise StorageError("the round record is damaged")
@@ -219,9 +216,9 @@ class World:
 
         path = "table.csv" if member.worker is not None else None
         place = Place(
-            self.chain_id, member.number, self.study, self.spec, path, x25519_public(member.seal_secret), entropy,
-            open_box, load, self._holds_message,
-            lambda: derive_chain(member.seal_secret, self.chain_id, self.study, LINKS), keep_input, MemoryDraft,
+            self.chain_id, member.number, self.study, self.spec, path, entropy,
+            load, self._holds_message,
+            lambda: restore_chain(sha256(member.seal_secret.reveal(), self.study), LINKS), keep_input, MemoryDraft,
         )
         member.machine, member.height = StudyMachine(place), -1
         member.wanted.clear()

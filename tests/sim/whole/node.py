@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fednode.crypto import Ed25519Signer, Secret, unseal, x25519_public
+from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import FednodeError, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId
 from fednode.learn.model_file import MemoryDraft
@@ -24,7 +24,7 @@ from fednode.node.chain import Chain
 from fednode.node.core import Core, Identity
 from fednode.node.membership import FOLLOWER, has_changed
 from fednode.node.studies import Site, Studies
-from fednode.proofs.coin import derive_chain
+from fednode.proofs.coin import restore_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.messages import RecordPart
@@ -103,10 +103,10 @@ class WholeNode:
             return
         replica = Replica(tip, disk.certificate, chain, vote_signer)
         site = Site(
-            chain_id, self.number, x25519_public(seal_secret), Stream(world.key, self.slot, self.life),
-            lambda box: unseal(seal_secret, box), lambda name, study: "table.csv", lambda study: True,
+            chain_id, self.number, Stream(world.key, self.slot, self.life),
+            lambda name, study: "table.csv", lambda study: True,
             disk.load_parts, chain.holds_message,
-            lambda study: derive_chain(seal_secret, chain_id, study, LINKS), self._keep_input, MemoryDraft,
+            lambda study: restore_chain(sha256(seal_secret.reveal(), study), LINKS), self._keep_input, MemoryDraft,
             lambda: self.core.catch_up.target is not None,
         )
         self.core = Core(Identity(chain_id, self.number, signer), chain, replica, Studies(site))

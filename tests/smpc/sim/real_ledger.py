@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.codec import encode
-from fednode.crypto import sha256
+from fednode.crypto import Secret, sha256, x25519_public
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
@@ -128,7 +128,7 @@ class RealLedger:
 
     def _body(self, attempt: int, message: object) -> tx.Body:
         if not isinstance(message, ResultVote):
-            return body_of(self.study, self.params.round, attempt, message)  # type: ignore[arg-type]
+            return body_of(self.study, self.params.round, attempt, message, x25519_public(Secret(bytes(32))))  # type: ignore[arg-type]
         place = (self.study, self.params.round, attempt)
         if message.digest is None:
             return tx.Result(*place, tx.Outcome.FAILED, "not opened", NO_HASH, NO_HASH, 0)
