@@ -56,6 +56,7 @@ class Domain(bytes, Enum):
     MODEL = b"fednode/1/model"
     STATE = b"fednode/1/state"
     ROUND = b"fednode/1/round"
+    PRESENCE = b"fednode/1/presence"
 
 
 class Secret(Generic[T]):

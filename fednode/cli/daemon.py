@@ -220,15 +220,17 @@ def status(site: Site, follow: bool, as_json: bool) -> None:
 
 def _print_status(found: Mapping[str, Any]) -> None:
     me, chain = as_record(found.get("member")), as_record(found.get("chain"))
-    count, reachable = chain.get("members"), chain.get("reachable")
+    count, reachable, signing = chain.get("members"), chain.get("reachable"), chain.get("signing")
+    signers = len(signing) if isinstance(signing, list) else 0
     verdict = click.style("has a quorum", fg="green") if chain.get("has_quorum") else click.style(
-        f"NO QUORUM: no block until {chain.get('quorum')} members can be reached", fg="red", bold=True
+        f"NO QUORUM: no block until {chain.get('quorum')} members sign", fg="red", bold=True
     )
     print_pairs([
         ("hospital", f"{me.get('name', '-')} (member {me.get('id', '-')})"),
         ("federation", f"{chain.get('name', '-')}, chain {short(chain.get('id'))}"),
         ("height", f"{chain.get('height', '-')}  {short(chain.get('hash'))}  {chain.get('time', '')}"),
-        ("reachable", f"{reachable} of {count}, q = {chain.get('quorum')}, f = {chain.get('fault_bound')}: {verdict}"),
+        ("reachable", f"{reachable} of {count}"),
+        ("signing", f"{signers} of {count}, q = {chain.get('quorum')}, f = {chain.get('fault_bound')}: {verdict}"),
         ("daemon", f"process {found.get('pid')}, up {found.get('uptime_s', '-')} s, {found.get('rss_mb', '-')} MB"),
     ])
     if chain.get("is_signing") is False:
@@ -243,8 +245,8 @@ def _print_status(found: Mapping[str, Any]) -> None:
 
 def print_members(found: list[Mapping[str, Any]]) -> None:
     """Print a line for each hospital and whether it can be reached from here."""
-    rows = [(str(m.get("id")), str(m.get("name")), _reach(m), short(m.get("address"))) for m in found]
-    print_table(["member", "name", "reachable", "address"], rows)
+    rows = [(str(m.get("id")), str(m.get("name")), _reach(m), _signs(m), short(m.get("address"))) for m in found]
+    print_table(["member", "name", "reachable", "signs", "address"], rows)
     warn_of_double_votes(found)
 
 
@@ -262,6 +264,12 @@ def _reach(member: Mapping[str, Any]) -> str:
     if member.get("refused"):
         return f"refused: {member['refused']}"
     return "yes" if member.get("is_connected") else "NO"
+
+
+def _signs(member: Mapping[str, Any]) -> str:
+    if member.get("is_twice"):
+        return "NO: its key runs twice"
+    return "yes" if member.get("is_signing") else "NO"
 
 
 def print_studies(studies: list[Mapping[str, Any]]) -> None:

@@ -76,6 +76,7 @@ def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
         ("storage", visit.storage),
         ("daemon", visit.daemon),
         ("members reachable", visit.reachable),
+        ("members sign", visit.signing),
     ]
     findings = [_examine(name, check) for name, check in checks]
     if with_data:
@@ -202,6 +203,7 @@ class _Visit:
         return f"free: {', '.join(self.values.network.listen)}"
 
     def clock(self) -> str:
+        self._told_by_daemon("clock")
         now_ms, newest_ms, what = time.time_ns() // 1_000_000, self.genesis.time_ms, "the genesis"
         try:
             found = as_record(ask(self._site, "chain_status")).get("time_ms")
@@ -211,8 +213,10 @@ class _Visit:
             pass  # the daemon has a check of its own
         if now_ms + CLOCK_AHEAD_MS < newest_ms:
             behind = (newest_ms - now_ms) / 1000
-            raise FednodeError(f"the clock is at least {behind:.0f} s behind {what}; set it, best by an NTP service")
-        self._told_by_daemon("this machine's clock")
+            raise FednodeError(
+                f"the clock is {behind:.0f} s behind the time of {what}; if another clock says that this one is right, "
+                f"{what} was made with a clock that was ahead; else set this one, best by an NTP service"
+            )
         return f"not behind {what}"
 
     def _told_by_daemon(self, words: str) -> None:
@@ -284,6 +288,16 @@ class _Visit:
             fix = "ask them whether their daemon runs, and both firewalls to let the address of their card through"
             raise FednodeError(f"not connected: {named}; {fix}")
         return f"all {len(members) - 1} others"
+
+    def signing(self) -> str:
+        try:
+            chain = as_record(as_record(ask(self._site, "status")).get("chain"))
+        except NotRunning:
+            raise _Skip("needs the running daemon") from None
+        for words in ("two machines", "another machine", "are needed", "behind the others", "no block has come"):
+            self._told_by_daemon(words)
+        found = chain.get("signing")
+        return f"{len(found) if isinstance(found, list) else 0} of {chain.get('members')}"
 
     def data(self) -> Iterator[Finding]:
         """Check the table of every study of the genesis, one finding for each."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
-from fednode.crypto import Signer
 from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId, View
 from fednode.learn import jobs as work
@@ -23,7 +21,7 @@ from fednode.ledger.bodies import Body
 from fednode.ledger.consensus import effects as ask
 from fednode.ledger.consensus import events as happen
 from fednode.ledger.consensus.events import Timer
-from fednode.ledger.consensus.messages import ConsensusMessage, Status
+from fednode.ledger.consensus.messages import ConsensusMessage
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.sieve import admit
 from fednode.ledger.refusals import describe_refusal
@@ -31,9 +29,12 @@ from fednode.ledger.state import get_nonce
 from fednode.ledger.transaction import Transaction
 from fednode.node import effects as do
 from fednode.node import wire
+from fednode.node.attendance import Identity
 from fednode.node.chain import Chain, Outcome
 from fednode.node.effects import log
 from fednode.node.models import Models
+from fednode.node.presence import Presence, decode_presence
+from fednode.node.roll_call import RollCall
 from fednode.node.studies import Studies, StudyEffect
 from fednode.node.traffic import Traffic
 from fednode.p2p.peers import TokenBucket
@@ -49,15 +50,6 @@ HOLD_MS = 30
 """How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this node is on the chain."""
-
-    chain_id: bytes
-    member: MemberId
-    signer: Signer = field(repr=False)
-
-
 class Core:
     """One node. Every public method takes one event and returns what to do, in order.
 
@@ -71,6 +63,8 @@ class Core:
         self.replica = replica
         self.catch_up = sync.CatchUp(replica.tip)
         self.studies = studies
+        self.roll_call = RollCall(identity, chain, replica)
+        self.attendance = self.roll_call.attendance
         self.models = Models()
         self.traffic = Traffic(chain, identity.chain_id, identity.member, identity.signer)
         self.traffic.outbox.begin_after(get_nonce(chain.state, identity.member))
@@ -102,6 +96,7 @@ class Core:
         self.now_ms = now_ms
         effects = self._consensus(self.replica.handle(happen.Started(now_ms)))
         effects += self._sync(self.catch_up.handle(sync.SyncStarted()))
+        effects += self.roll_call.start(now_ms)
         return self._settle(effects + self._studies(self.studies.on_state(self.chain.state)))
 
     def peer_up(self, member: MemberId, now_ms: int) -> list[do.Effect]:
@@ -111,6 +106,7 @@ class Core:
         effects = self._sync(self.catch_up.handle(sync.PeerConnected(member)))
         effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
         effects += self.traffic.greet(member) + self.models.peer_up(member, now_ms)
+        effects += self.roll_call.greet(member, now_ms)
         for study, machine in self.studies.running():
             number = machine.current_round
             if number is not None:
@@ -142,18 +138,20 @@ class Core:
                 return self._on_transactions(items)
             case wire.WantModel(name):
                 return [do.ServeModel(sender, Hash(name))]
+            case Presence():
+                return self.roll_call.hear(sender, message, self.now_ms)
             case wire.WantChunk(study, number, ref):
                 return self._sum_event(StudyId(study), number, sm.WantArrived(sender, ref))
             case _:
                 assert_never(message)
 
     def announcement(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
-        """Take a gossiped claim where a member's chain ends."""
+        """Take what a member gossips of itself: among other things, where its chain ends."""
         self.now_ms = now_ms
-        message = sync.decode_sync(data)
-        if not isinstance(message, Status):
-            raise Rejected("announcement of another kind than a status")
-        return self._settle(self._sync(self.catch_up.handle(sync.SyncReceived(sender, message))))
+        presence = decode_presence(data)
+        effects = self.roll_call.hear(sender, presence, now_ms)
+        claim = sync.SyncReceived(sender, presence.as_status())
+        return self._settle(effects + self._sync(self.catch_up.handle(claim)))
 
     def accepts_blob(self, sender: MemberId, header: bytes, size_bytes: int) -> bool:
         """Whether to read a blob at all: one that is expected from this member, of the right size."""
@@ -193,8 +191,9 @@ class Core:
                 height, view = self._consensus_timers[kind]
                 return self._consensus(self.replica.handle(happen.TimerFired(kind, height, view, self.now_ms)))
             case ("sync", sync.SyncTimer() as sync_kind):
-                effects = self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
-                return effects + (self._announce() if sync_kind is sync.SyncTimer.STATUS else [])
+                return self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
+            case ("presence",):
+                return self.roll_call.beat(self.up, self.now_ms)
             case ("traffic", _):
                 return self._sent(self.traffic.on_timer(key, self.now_ms))
             case ("hold",):
@@ -332,6 +331,7 @@ class Core:
         own_nonce = get_nonce(self.chain.state, self.identity.member)
         effects += self._sent(self.traffic.on_block(outcome.transactions, own_nonce, self.now_ms))
         self._has_new_state = True
+        self.attendance.on_block(self.now_ms)
         return effects + self._sync_event(sync.TipMoved(decided.tip))
 
     def _consensus_event(self, event: happen.Event) -> list[do.Effect]:
@@ -360,10 +360,6 @@ class Core:
                 case _:
                     assert_never(effect)
         return out
-
-    def _announce(self) -> list[do.Effect]:
-        tip = self.replica.tip
-        return [do.Announce(sync.encode_sync(Status(1, tip.chain_id, tip.height, tip.block_hash)))]
 
     def _sum_event(self, study: StudyId, round_: int, event: sm.Event) -> list[do.Effect]:
         return self._study_event(study, rounds.SumHappened(round_, event))

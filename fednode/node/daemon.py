@@ -22,17 +22,18 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.member_state import find_member
 from fednode.ledger.store import StoreDamaged
+from fednode.node.attendance import Identity
 from fednode.node.blobs import ModelStore
 from fednode.node.chain import Chain
-from fednode.node.clock_check import ClockCheck
 from fednode.node.config import HospitalConfig
 from fednode.node.control import serve_control
-from fednode.node.core import Core, Identity
+from fednode.node.core import Core
 from fednode.node.files import HomeLock
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
 from fednode.node.membership import FOLLOWER, dial_map
+from fednode.node.presence import INCARNATION_BYTES
 from fednode.node.reactor import Parts, Reactor, now_ms
 from fednode.node.round_store import RoundStore
 from fednode.node.start_checks import load_signer, open_chain, remember_damage
@@ -142,7 +143,7 @@ def _make_core(
         load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
         lambda: core.catch_up.target is not None,
     )
-    core = Core(Identity(chain_id, member, keys.sign), chain, replica, Studies(site))
+    core = Core(Identity(chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES)), chain, replica, Studies(site))
     return core
 
 
@@ -196,7 +197,6 @@ async def _serve(
             while tells:
                 tells.pop()()
             nursery.start_soon(_stop_when_changed, reactor, nursery.cancel_scope)
-            nursery.start_soon(_watch_clock, reactor, warned)
             await reactor.run(network)
     return reactor.identity_changed.is_set() and not stopped.is_set()
 
@@ -204,16 +204,6 @@ async def _serve(
 async def _stop_when_changed(reactor: Reactor, scope: trio.CancelScope) -> None:
     await reactor.identity_changed.wait()
     scope.cancel()
-
-
-async def _watch_clock(reactor: Reactor, warned: Warned) -> None:
-    check = ClockCheck()
-    while True:
-        await reactor.wait_block()
-        if reactor.core.catch_up.target is None:
-            found = check.look(reactor.core.replica.tip.time_ms, now_ms())
-            if found is not None:
-                warned.add(found)
 
 
 async def _stop_on_signal(stop: Callable[[], None]) -> None:

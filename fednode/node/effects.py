@@ -94,10 +94,11 @@ class LoadModel:
 
 @dataclass(frozen=True, slots=True)
 class SendFrame:
-    """Send a frame to one member."""
+    """Send a frame to one member; `everywhere`: on each connection to it, should its key have several machines."""
 
     to: MemberId
     data: bytes = field(repr=False)
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

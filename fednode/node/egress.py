@@ -16,11 +16,12 @@ from typing import Annotated, Union
 from fednode.codec import Range, Size
 from fednode.ledger import bodies
 from fednode.ledger.check_bodies import Confirm, Expose, Recheck, Redeal
-from fednode.ledger.consensus.messages import ConsensusMessage, Status
+from fednode.ledger.consensus.messages import ConsensusMessage
 from fednode.ledger.sync import SyncMessage
 from fednode.ledger.transaction import Transaction
 from fednode.node import wire
 from fednode.node.config import HospitalConfig
+from fednode.node.presence import Presence, Statement
 from fednode.node.views import Json
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.network import Channel
@@ -92,11 +93,13 @@ def message_kinds() -> Iterator[MessageKind]:
                 yield from _kinds(small, f"{frame.name}: body", bodies.Body, CHAIN)
             case wire.Kind.WANT:
                 yield from _kinds(small, frame.name, wire.Want, "nothing but the name of what is asked for")
+            case wire.Kind.PRESENCE:
+                yield _kind(small, frame.name, Presence, CHAIN)
             case _:
                 typing.assert_never(frame)
     yield _kind(large, "blob", wire.ChunkHeader, MASKED, "A piece of a masked vector, or of a sum of them, behind this")
     yield _kind(large, "blob", wire.ModelHeader, MODELS, "A model file (safetensors), behind this")
-    yield _kind("gossip", "announcement", Status, CHAIN)
+    yield _kind("gossip", "announcement", Statement, CHAIN)
 
 
 def _kinds(channel: str, frame: str, union: object, source: str) -> Iterator[MessageKind]:

@@ -265,8 +265,8 @@ class Reactor:
             case do.SendToAll(data):
                 for member in tuple(self.core.up):
                     self._send(member, data)
-            case do.SendFrame(to, data):
-                self._send(to, data)
+            case do.SendFrame(to, data, everywhere):
+                self._send(to, data, everywhere)
             case do.SendBlob():
                 self._send_blob(effect)
             case do.Announce(data):
@@ -315,9 +315,9 @@ class Reactor:
             case _:
                 assert_never(effect)
 
-    def _send(self, to: MemberId, data: bytes) -> None:
+    def _send(self, to: MemberId, data: bytes, everywhere: bool = False) -> None:
         if self.network is not None and to in self.peer_of:
-            self.network.send(self.peer_of[to], data)
+            (self.network.send_everywhere if everywhere else self.network.send)(self.peer_of[to], data)
 
     def _send_blob(self, effect: do.SendBlob) -> None:
         key, now = (effect.to, effect.header), time.monotonic()

@@ -16,7 +16,8 @@ from fednode.ledger.member_state import get_flag, get_followers
 from fednode.ledger.state import State, get_members, get_studies, get_study
 from fednode.node import chain_query
 from fednode.node.config import HospitalConfig
-from fednode.node.reactor import Reactor
+from fednode.node.health import health_problems, signing_members, why_not_signing
+from fednode.node.reactor import Reactor, now_ms
 from fednode.node.views import (
     Json,
     report_view,
@@ -79,7 +80,9 @@ def status_view(node: Node) -> dict[str, Json]:
 def problems_of(node: Node) -> list[Json]:
     """Return what somebody has to look at, the most urgent first."""
     warning = chain_query.version_warning(node.state)
-    return [*([] if warning is None else [warning]), *node.reactor.problems]
+    names = {record.member: record.name for record in get_members(node.state)}
+    health = health_problems(node.reactor.core, lambda member: names.get(member, "?"), now_ms())
+    return [*health, *([] if warning is None else [warning]), *node.reactor.problems]
 
 
 def _rss_bytes() -> int:
@@ -110,12 +113,14 @@ def chain_view(node: Node) -> dict[str, Json]:
     core = node.reactor.core
     members = core.replica.tip.members.positions
     reachable = sum(member in members for member in (*core.up, node.me))
+    signing, reason = signing_members(core, now_ms()), why_not_signing(core, now_ms())
     return {
         **chain_query.describe_chain(core.replica.tip, node.state, node.genesis),
         "reachable": reachable,
-        "has_quorum": reachable >= core.replica.tip.members.quorum,
-        "is_signing": core.replica.refusal is None,
-        "not_signing_reason": core.replica.refusal,
+        "signing": [int(member) for member in signing],
+        "has_quorum": len(signing) >= core.replica.tip.members.quorum,
+        "is_signing": reason is None,
+        "not_signing_reason": reason,
         "view": int(core.replica.state.view),
         "leader": int(core.replica.tip.proposer(core.replica.state.view)),
         "catching_up_to": core.catch_up.target,
@@ -126,12 +131,15 @@ def chain_view(node: Node) -> dict[str, Json]:
 def members_view(node: Node) -> list[Json]:
     """Return all hospitals and whether they can be reached from here."""
     core, reactor = node.reactor.core, node.reactor
+    signing, twins = signing_members(core, now_ms()), core.attendance.twins(now_ms())
     return [
         {
             "id": int(record.member),
             "name": record.name,
             "is_me": record.member == node.me,
             "is_connected": record.member in core.up or record.member == node.me,
+            "is_signing": record.member in signing,
+            "is_twice": record.member in twins or (record.member == node.me and core.attendance.is_twin(now_ms())),
             "address": reactor.addresses.get(record.member),
             "refused": reactor.refused.get(record.member),
             "dropped_messages": reactor.dropped[record.member],

@@ -16,6 +16,7 @@ from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
 from fednode.ledger.consensus.messages import ConsensusMessage, decode_message, encode_message
 from fednode.ledger.sync import SyncMessage, decode_sync, encode_sync
 from fednode.ledger.transaction import MAX_TRANSACTION_BYTES
+from fednode.node.presence import Presence, decode_presence, encode_presence
 from fednode.smpc.messages import ChunkRef
 
 MAX_TRANSACTIONS_IN_FRAME = 1024
@@ -30,6 +31,7 @@ class Kind(IntEnum):
     SYNC = 2
     TRANSACTIONS = 3
     WANT = 4
+    PRESENCE = 5
 
 
 _KINDS = frozenset(Kind)
@@ -102,7 +104,7 @@ class SyncFrame:
     message: SyncMessage
 
 
-Frame = ConsensusFrame | SyncFrame | Transactions | WantChunk | WantModel
+Frame = ConsensusFrame | SyncFrame | Transactions | WantChunk | WantModel | Presence
 
 
 def encode_consensus(message: ConsensusMessage) -> bytes:
@@ -113,6 +115,11 @@ def encode_consensus(message: ConsensusMessage) -> bytes:
 def encode_sync_frame(message: SyncMessage) -> bytes:
     """Return the frame of a catch-up message."""
     return bytes([Kind.SYNC]) + encode_sync(message)
+
+
+def encode_presence_frame(presence: Presence) -> bytes:
+    """Return the frame of what a member says of itself."""
+    return bytes([Kind.PRESENCE]) + encode_presence(presence)
 
 
 def encode_transactions(items: tuple[bytes, ...]) -> bytes:
@@ -145,6 +152,8 @@ def decode_frame(data: bytes) -> Frame:
         case Kind.WANT:
             want: Want = decode(Want, body, 1024)  # type: ignore[arg-type]  # a union is a form too
             return want
+        case Kind.PRESENCE:
+            return decode_presence(body)
         case kind:
             assert_never(kind)
 

@@ -6,6 +6,7 @@ whole connection is closed and the mesh dials again; a half-working connection i
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 import trio
@@ -18,6 +19,9 @@ from fednode.p2p.framing import Hello
 from fednode.p2p.network import Channel
 from fednode.p2p.queues import BlobOutbox, Outbox
 from fednode.p2p.stream import Stream, StreamEnded, StreamReader
+
+MAX_SHORT_FRAMES = 16
+"""Frames that wait for one connection by itself: a few every five seconds."""
 
 
 class Connection(Protocol):
@@ -105,6 +109,7 @@ class Link:
         self._owner = owner
         self._hello = hello
         self._frames = frames
+        self._short: deque[bytes] = deque(maxlen=MAX_SHORT_FRAMES)
         self._blobs = blobs
         self._partials = partials
         self._frames_waiting = _Signal()
@@ -130,6 +135,12 @@ class Link:
         self.is_active = True
         self.wake_frames()
         self.wake_blobs()
+
+    def put_short(self, data: bytes) -> bool:
+        """Queue a short frame for this very connection, active or not; the oldest makes room."""
+        self._short.append(framing.frame(data))
+        self.wake_frames()
+        return True
 
     def wake_frames(self) -> None:
         """A frame was queued."""
@@ -176,7 +187,7 @@ class Link:
 
     async def _write_frames(self, stream: Stream) -> None:
         while True:
-            batch = self._frames.take() if self.is_active else b""
+            batch = self._short.popleft() if self._short else self._frames.take() if self.is_active else b""
             if not batch:
                 with trio.move_on_after(wire_limits.KEEPALIVE_S) as pause:
                     await self._frames_waiting.wait()

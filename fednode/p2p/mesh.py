@@ -115,6 +115,11 @@ class Mesh:
         link.wake_frames()
         return True
 
+    def send_everywhere(self, peer: PeerId, data: bytes) -> bool:
+        """Queue one short frame on each connection; see `Network.send_everywhere`."""
+        pair = self._pairs.get(peer)
+        return sum([link.put_short(data) for link in (pair.links if pair is not None else ()) if link.is_up]) > 0
+
     def send_blob(self, peer: PeerId, header: bytes, data: bytes | memoryview) -> bool:
         """Queue one blob; see `Network.send_blob`."""
         view = memoryview(data).cast("B")

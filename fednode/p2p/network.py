@@ -110,6 +110,13 @@ class Network(Protocol):
         """Queue one consensus frame. False: not connected, too large, or the peer's queue is full."""
         ...
 
+    def send_everywhere(self, peer: PeerId, data: bytes) -> bool:
+        """Queue one short frame on each connection to a peer, also on those that carry nothing else.
+
+        Two processes with one key hold a connection each, and only one of them gets what `send` queues.
+        """
+        ...
+
     def send_blob(self, peer: PeerId, header: bytes, data: bytes | memoryview) -> bool:
         """Queue one blob without copying it; `data` must not change until it is sent or the peer is down.
 

@@ -74,7 +74,7 @@ def home(tmp_path: Path, daemon_answers: Serve) -> Path:
 def test_status_names_what_is_wrong(fednode: Fednode, home: Path) -> None:
     out = fednode("--home", home, "status").out
     assert "anna (member 1)" in out
-    assert "NO QUORUM: no block until 3 members can be reached" in out
+    assert "NO QUORUM: no block until 3 members sign" in out
     assert "problem: no space left on the disk" in out
     assert "refused: speaks version 9" in out
     assert "5 training: keys" in out

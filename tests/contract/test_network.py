@@ -59,6 +59,9 @@ class MemoryNetwork:
         self._hub[peer]._put(self.me, Received(self.me, bytes(data)), len(data))
         return True
 
+    def send_everywhere(self, peer: PeerId, data: bytes) -> bool:
+        return self.send(peer, data)
+
     def send_blob(self, peer: PeerId, header: bytes, data: bytes | memoryview) -> bool:
         size_bytes = memoryview(data).nbytes
         if (

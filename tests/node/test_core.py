@@ -65,8 +65,9 @@ def test_idle_chain_stays_idle() -> None:
     world.rest(120_000)
     assert all(node.height == 0 for node in world.nodes.values())
     busy = [e for node in world.nodes.values() for effects in node.lists for e in effects]
-    # A status to each of three every 10 s, and its announcement and timer; nothing else happens.
-    assert len(busy) < 4 * 12 * 6, f"{len(busy)} effects in two idle minutes"
+    # Every 10 s a status to each of three and a timer; every 5 s a presence to each and a timer, and every other
+    # presence is gossiped; nothing else happens.
+    assert len(busy) < 4 * (12 * 4 + 24 * 4 + 12) + 12, f"{len(busy)} effects in two idle minutes"
 
 
 def test_request_that_the_ledger_would_refuse_is_refused_at_once() -> None:

@@ -22,9 +22,10 @@ from fednode.ledger.genesis import make_genesis
 from fednode.ledger.leveldb import open_store
 from fednode.node import effects as do
 from fednode.node import wire
+from fednode.node.attendance import Identity
 from fednode.node.blobs import ModelStore
 from fednode.node.chain import Chain
-from fednode.node.core import Core, Identity
+from fednode.node.core import Core
 from fednode.node.journal import Journal
 from fednode.node.reactor import MAX_REJECTED, Parts, Reactor
 from fednode.node.round_store import RoundStore
@@ -55,6 +56,9 @@ class FakeNetwork:
     def send(self, peer: PeerId, data: bytes) -> bool:
         self.sent.append((peer, data))
         return True
+
+    def send_everywhere(self, peer: PeerId, data: bytes) -> bool:
+        return self.send(peer, data)
 
     def send_blob(self, peer: PeerId, header: bytes, data: bytes | memoryview) -> bool:
         self.blobs.append((peer, header, len(data)))
@@ -107,7 +111,7 @@ class Stage:
             lambda study, number, pieces: records.put_long(study, number, "input", pieces), self.models.new_draft,
         )
         replica = Replica(self.store.tip, None, chain, VoteSigner(self.chain_id, member, signer, record))
-        self.core = Core(Identity(self.chain_id, member, signer), chain, replica, Studies(site))
+        self.core = Core(Identity(self.chain_id, member, signer, bytes(16)), chain, replica, Studies(site))
         self.journal = journal or root / "journal.jsonl"
         parts = Parts(
             self.store, sign_state, records, self.models,

@@ -32,8 +32,9 @@ from fednode.ledger.transaction import Transaction, decode_transaction
 from fednode.ledger.vote import Vote
 from fednode.node import effects as do
 from fednode.node import wire
+from fednode.node.attendance import Identity
 from fednode.node.chain import Chain
-from fednode.node.core import Core, Identity
+from fednode.node.core import Core
 from fednode.node.studies import Site, Studies
 from fednode.proofs.coin import restore_chain
 from fednode.rounds import jobs as round_jobs
@@ -187,7 +188,8 @@ class World:
             lambda study: node.auto_approve, load, chain.holds_message,
             lambda study: restore_chain(sha256(node.seal_secret.reveal(), study), LINKS), keep_input, MemoryDraft,
         )
-        node.core = Core(Identity(chain_id, node.number, node.signer), chain, replica, Studies(site))
+        incarnation = Stream("life", node.number, node.epoch).random_bytes(16)
+        node.core = Core(Identity(chain_id, node.number, node.signer, incarnation), chain, replica, Studies(site))
         node.timers.clear()
         self.tell(node, lambda core: core.start(self.now_ms))
 

@@ -85,6 +85,10 @@ class Replica:
         """Why this node signs nothing; None if it votes."""
         return self._driver.signer.refusal
 
+    def hold(self, is_held: bool) -> None:
+        """Sign nothing for now, or go on: while another machine uses the same key."""
+        self._driver.signer.is_held = is_held
+
     @property
     def certificate(self) -> Certificate | None:
         """Proof of the last block, with every precommit that has come in since; None at genesis."""

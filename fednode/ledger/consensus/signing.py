@@ -115,7 +115,7 @@ class SignStateStore(Protocol):
 class VoteSigner:
     """Makes this member's votes and keeps its record. The caller persists `record` before a vote is sent."""
 
-    __slots__ = ("_chain_id", "_signer", "_silent_until", "member", "record", "refusal")
+    __slots__ = ("_chain_id", "_signer", "_silent_until", "is_held", "member", "record", "refusal")
 
     def __init__(
         self, chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None,
@@ -127,6 +127,8 @@ class VoteSigner:
         self._silent_until = silent_until
         self.member = member
         self.record = record
+        self.is_held = False
+        """Whether it signs nothing for now: the key runs on another machine as well."""
         self.refusal: str | None = _find_refusal(chain_id, member, signer, record)
 
     def stop(self, reason: str) -> None:
@@ -136,7 +138,7 @@ class VoteSigner:
 
     def may_sign(self, kind: int, height: int, view: int) -> bool:
         """Whether a new vote at this place is allowed, before any work is put into making it."""
-        if self.refusal is not None or self.record is None or height <= self._silent_until:
+        if self.refusal is not None or self.is_held or self.record is None or height <= self._silent_until:
             return False
         return (height, view, kind) > self.record.place
 
@@ -151,7 +153,7 @@ class VoteSigner:
         record, signer, member = self.record, self._signer, self.member
         if self.refusal is not None or record is None or signer is None or member is None:
             return None
-        if height <= self._silent_until:
+        if self.is_held or height <= self._silent_until:
             return None
         message = sign_bytes(self._chain_id, kind, height, view, valid_view, value)
         if message == record.signed:

@@ -20,8 +20,9 @@ from fednode.ledger.member_state import find_member
 from fednode.ledger.store import DecidedBlock
 from fednode.node import effects as do
 from fednode.node import wire
+from fednode.node.attendance import Identity
 from fednode.node.chain import Chain
-from fednode.node.core import Core, Identity
+from fednode.node.core import Core
 from fednode.node.membership import FOLLOWER, has_changed
 from fednode.node.studies import Site, Studies
 from fednode.proofs.coin import restore_chain
@@ -109,7 +110,8 @@ class WholeNode:
             lambda study: restore_chain(sha256(seal_secret.reveal(), study), LINKS), self._keep_input, MemoryDraft,
             lambda: self.core.catch_up.target is not None,
         )
-        self.core = Core(Identity(chain_id, self.number, signer), chain, replica, Studies(site))
+        incarnation = Stream(world.key, "life", self.slot, self.life).random_bytes(16)
+        self.core = Core(Identity(chain_id, self.number, signer, incarnation), chain, replica, Studies(site))
         self.is_up = True
         self.dispatch(lambda: self.core.start(self.now_ms()))
 
