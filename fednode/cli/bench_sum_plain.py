@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from fednode.cli.ask import as_record
 from fednode.cli.local_federation import Record, clean_environment
+from fednode.documents import read_json
 from fednode.errors import Unavailable
 
 
@@ -46,7 +47,7 @@ class _Peer:
         line = cast(IO[str], self._process.stdout).readline()
         if not line:
             raise self._ended()
-        return as_record(json.loads(line))
+        return as_record(read_json(line))
 
     def _ended(self) -> Unavailable:
         return Unavailable(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from fednode.cli.local_federation import (
     wait_until,
 )
 from fednode.cli.show import Say
+from fednode.documents import read_json
 from fednode.errors import Refused, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def read_steps(path: Path) -> list[Step]:
     found = []
     for part in (path.with_suffix(".1.jsonl"), path):
         for line in part.read_bytes().splitlines() if part.exists() else ():
-            record = json.loads(line)
+            record = read_json(line)
             if "held_us" in record:
                 found.append(Step(record["kind"], record["t"], record["held_us"] / 1000))
     return found

@@ -13,6 +13,7 @@ import click
 
 from fednode.cli.show import Say, print_json, print_table
 from fednode.cli.site import Command, format_option
+from fednode.documents import read_json
 from fednode.errors import Unavailable
 
 PREFIXES = {"ours": "", "stock": "stock_", "raw": "raw_tcp_"}
@@ -43,7 +44,7 @@ class _End:
         line = cast(IO[str], self._process.stdout).readline()
         if not line:
             raise Unavailable(f"The measured process ({self._name}) ended early; its message is above.")
-        return cast("dict[str, object]", json.loads(line))
+        return cast("dict[str, object]", read_json(line))
 
     def end(self) -> None:
         self._process.kill()

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.cli.show import Say
+from fednode.documents import Unreadable, read_json
 from fednode.errors import StorageError
 from fednode.node.files import PRIVATE_FOLDER, PUBLIC_FILE, environment, read_bounded, write_atomic
 from fednode.proofs.bounds import FEW, strength_of
@@ -311,7 +312,7 @@ def load_model(path: Path) -> CostModel | None:
     data = read_bounded(path, MAX_FILE_BYTES, "file of measured constants", StorageError)
     damaged = StorageError(f"{path} is damaged; run fednode plan --calibrate")
     try:
-        kept = json.loads(data)
+        kept = read_json(data)
         if int(kept["format"]) < FORMAT:
             return None
         if kept["format"] != FORMAT:
@@ -320,7 +321,7 @@ def load_model(path: Path) -> CostModel | None:
             {str(name): tuple(map(float, row)) for name, row in kept[key].items()} for key in ("cpu", "sent")
         )
         machine = Machine(**{field.name: float(kept["machine"][field.name]) for field in fields(Machine)})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (Unreadable, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None
     is_whole = set(cpu) == set(sent) and all(len(row) == len(cpu_terms(4, 1)) for row in cpu.values())
     if not is_whole or any(len(row) != len(byte_terms(4, 1)) for row in sent.values()):

@@ -11,7 +11,7 @@ import click
 
 from fednode.cli.show import print_json, print_pairs, print_table, utc
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
-from fednode.errors import ConfigError, FednodeError, GenesisError
+from fednode.errors import ConfigError, GenesisError
 
 if TYPE_CHECKING:
     from fednode.learn.spec import StudySpec
@@ -100,7 +100,7 @@ def read_card(path: Path) -> IdentityCard:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_CARD_BYTES, "identity card", GenesisError)
-    return naming_file(path, lambda: parse_card(as_text(data, path, GenesisError)))
+    return naming_file(path, lambda: parse_card(data))
 
 
 def read_genesis(path: Path) -> Genesis:
@@ -109,7 +109,7 @@ def read_genesis(path: Path) -> Genesis:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_GENESIS_FILE_BYTES, "genesis file", GenesisError)
-    return naming_file(path, lambda: parse_genesis(as_text(data, path, GenesisError)))
+    return naming_file(path, lambda: parse_genesis(data))
 
 
 def read_study(path: Path) -> StudySpec:
@@ -118,15 +118,7 @@ def read_study(path: Path) -> StudySpec:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_STUDY_FILE_BYTES, "study file", ConfigError)
-    return parse_study(as_text(data, path, ConfigError), str(path))
-
-
-def as_text(data: bytes, path: Path, kind: type[FednodeError]) -> str:
-    """Return a file's text; raise `kind`, naming the file, if it is none."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise kind(f"{path} is not UTF-8 text; this is another file, check the path") from None
+    return parse_study(data, str(path))
 
 
 def naming_file(path: Path, parse: Callable[[], T]) -> T:

@@ -7,7 +7,6 @@ drawn for all of them and lies beside the keys, so that the daemons can be start
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import secrets
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import fednode
 from fednode.cli.ask import as_record, as_records
 from fednode.cli.show import Say
+from fednode.documents import read_json
 from fednode.errors import Unavailable
 from fednode.node.control_client import Json, NotRunning, call_daemon, error_of
 from fednode.node.files import PRIVATE_FILE, PUBLIC_FILE, Home, environment, write_atomic
@@ -305,7 +305,7 @@ def run_module(module: str, *arguments: str | Path, purpose: str) -> Record:
         lines = done.stderr.strip().splitlines()
         text = lines[-1] if lines else f"the process that {purpose} ended with code {done.returncode}"
         raise error_of(text, done.returncode)
-    return as_record(json.loads(done.stdout))
+    return as_record(read_json(done.stdout))
 
 
 def bench_federation(folder: Path, members: int, say: Say) -> LocalFederation:

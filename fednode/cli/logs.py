@@ -14,6 +14,7 @@ import click
 
 from fednode.cli.show import cell, utc
 from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.documents import Unreadable, read_json
 from fednode.errors import Unavailable
 from fednode.node.files import environment
 
@@ -84,10 +85,12 @@ def _fits(line: str, kind: str | None, is_all: bool) -> bool:
     if kind is None and is_all:
         return True
     try:
-        record = json.loads(line)
-        return kind in str(record.get("kind")) if kind is not None else STEP_FIELD not in record
-    except (json.JSONDecodeError, AttributeError):
+        record = read_json(line)
+    except Unreadable:
+        record = None
+    if not isinstance(record, dict):
         return kind is None  # a damaged line is worth seeing
+    return kind in str(record.get("kind")) if kind is not None else STEP_FIELD not in record
 
 
 def _checked(line: str) -> str:
@@ -103,7 +106,7 @@ def _readable(line: str) -> str:
 
     if not is_line_whole(line.encode()):
         return f"damaged line: {line!r}"
-    record = json.loads(line)
+    record = read_json(line)
     moment, kind = record.pop("t", 0), str(record.pop("kind"))
     for name in ("member", "crc"):
         record.pop(name, None)

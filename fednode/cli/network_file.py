@@ -36,13 +36,12 @@ class NetworkFile:
 
 def read_network(path: Path) -> NetworkFile:
     """Read and check a network definition; errors name the file and the key."""
-    from fednode.cli.genesis import as_text, naming_file
+    from fednode.cli.genesis import naming_file
     from fednode.ledger.identity import check_keys, parse_toml
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_NETWORK_FILE_BYTES, "network definition", GenesisError)
-    text = as_text(data, path, GenesisError)
-    table = naming_file(path, lambda: parse_toml(text, "network definition"))
+    table = naming_file(path, lambda: parse_toml(data, "network definition"))
     naming_file(path, lambda: check_keys(table, {"format", "name", "hospitals", "studies"}, "network definition"))
     if table["format"] != NETWORK_FORMAT:
         number = table["format"]

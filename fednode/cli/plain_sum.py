@@ -20,6 +20,7 @@ import trio
 from numpy.typing import NDArray
 
 from fednode.crypto import Secret, sha256
+from fednode.documents import read_json
 from fednode.errors import Unavailable
 from fednode.p2p.libp2p_network import NetworkSettings, create_network
 from fednode.p2p.mesh import Mesh
@@ -123,7 +124,7 @@ def _say(**what: object) -> None:
 
 async def _hear() -> dict[str, object]:
     line = await trio.wrap_file(sys.stdin).readline()
-    return cast("dict[str, object]", json.loads(line or "{}"))
+    return cast("dict[str, object]", read_json(line or "{}"))
 
 
 async def main(members: int, index: int, length: int) -> None:

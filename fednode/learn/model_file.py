@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from fednode.codec import decode, encode
 from fednode.crypto import Sha256
+from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash
 from fednode.learn.merge import PART_VALUES, is_model, model_hash, name_model
@@ -196,20 +197,32 @@ def open_model(opener: Opener, path: str = "") -> StoredModel:
 def _open(file: BufferedIOBase, opener: Opener, path: str) -> tuple[StoredModel, bytes]:
     head = _read_head(file)
     try:
-        metadata = json.loads(head[8:])["__metadata__"]
+        metadata = _metadata(head[8:])
         if set(metadata) != _METADATA_KEYS or metadata["fednode"] != FILE_KIND:
             raise Rejected("a safetensors file, but not a fednode model")
         spec = decode_study(bytes.fromhex(metadata["spec"]))
         scaling = decode(Scaling, bytes.fromhex(metadata["scaling"]), 2 * MAX_HEADER_BYTES)
         study, round_number = bytes.fromhex(metadata["study_id"]), int(metadata["round"])
         name = Hash(bytes.fromhex(metadata["model_hash"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError):
         raise Rejected("the header of the model file is damaged") from None
     if not is_scaling_of(spec, scaling):
         raise Rejected("the model file does not have the size of its study")
     if len(study) != 32 or not 0 <= round_number < 1 << 32 or len(name) != 32:
         raise Rejected("model value out of range")
     return StoredModel(study, round_number, spec, scaling, name, opener, path), head
+
+
+def _metadata(head: bytes) -> dict[str, str]:
+    """Return what a header says beside the tensors; raise `Rejected` unless it is texts by name."""
+    try:
+        document = read_json(head)
+    except Unreadable:
+        raise Rejected("the header of the model file is damaged") from None
+    found = document.get("__metadata__") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise Rejected("the header of the model file is damaged")
+    return found
 
 
 def _read_head(file: BufferedIOBase) -> bytes:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar, cast
 
+from fednode.documents import toml_of
 from fednode.errors import ConfigError, Rejected
 from fednode.learn.spec import (
     MAX_COLUMNS,
@@ -133,18 +133,16 @@ def to_micro(value: object) -> int | None:
     """Return an int or Decimal in millionths, or None if it is no number or needs more than six places."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         return None
-    scaled = Decimal(value) * MICRO
-    if not scaled.is_finite() or abs(scaled) > 10**18 or scaled != scaled.to_integral_value():
+    number = Decimal(value)
+    if not number.is_finite() or (number and not -7 < number.adjusted() < 13):  # looked at before it is computed with
         return None
-    return int(scaled)
+    scaled = number * MICRO if number else Decimal(0)
+    return int(scaled) if abs(scaled) <= 10**18 and scaled == scaled.to_integral_value() else None
 
 
-def parse_study(text: str, source: str = "study file") -> StudySpec:
+def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
     """Read the text of a study file; raise `ConfigError` naming the place and the fix."""
-    try:
-        root = _Table(tomllib.loads(text, parse_float=Decimal), "", source)
-    except (tomllib.TOMLDecodeError, ArithmeticError) as error:
-        raise ConfigError(f"{source}: not valid TOML: {error}; correct that line") from None
+    root = _Table(toml_of(text, source, ConfigError, "correct it there"), "", source)
     if (number := root.take("format", int)) != FILE_FORMAT:
         raise root.fail(f"format {number} is not known; this version reads format = {FILE_FORMAT}")
     name, description = root.take_text("name", 1, 64), root.take_text("description", 0, 1000, "")

@@ -209,7 +209,7 @@ def genesis_to_toml(genesis: Genesis) -> str:
     return "\n".join([*lines, ""])
 
 
-def parse_genesis(text: str) -> Genesis:
+def parse_genesis(text: str | bytes) -> Genesis:
     """Read a genesis file and check everything in it; raise `GenesisError`."""
     table = parse_toml(text, "genesis file")
     wanted = {"format", "name", "protocol_version", "time_ms", "chain_id", "member"}

@@ -12,7 +12,6 @@ on the card. It does not prove whose card it is: that is what the fingerprint re
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -32,6 +31,7 @@ from fednode.crypto import (
     prove_knowledge,
     x25519_public,
 )
+from fednode.documents import toml_of
 from fednode.errors import GenesisError
 
 CARD_FORMAT = 1
@@ -169,19 +169,16 @@ def card_to_toml(card: IdentityCard) -> str:
     return "\n".join([head, *card_lines(card), ""])
 
 
-def parse_card(text: str) -> IdentityCard:
+def parse_card(text: str | bytes) -> IdentityCard:
     """Read a card file and check everything on it; raise `GenesisError`."""
     card = card_from_table(parse_toml(text, "identity card"))
     check_card(card)
     return card
 
 
-def parse_toml(text: str, what: str) -> Mapping[str, object]:
+def parse_toml(text: str | bytes, what: str) -> Mapping[str, object]:
     """Read TOML; raise `GenesisError` naming the line."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise GenesisError(f"the {what} is not valid TOML ({error}); get the file again from who made it") from None
+    return toml_of(text, f"the {what}", GenesisError, "get the file again from who made it")
 
 
 def card_from_table(table: Mapping[str, object]) -> IdentityCard:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import types
 import typing
 from typing import Annotated, TypeVar, Union, cast
 
 from fednode.codec import Plain, from_plain, is_later_field
+from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected
 
 T = TypeVar("T")
@@ -39,18 +39,11 @@ def from_json(form: type[T], value: object) -> T:
 
 
 def parse_json(text: str | bytes) -> object:
-    """Read JSON; raise `Rejected` for what is none, and for an object that says a thing twice."""
+    """Read JSON; raise `Rejected` for what is none."""
     try:
-        return json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError):
-        raise Rejected("not JSON") from None
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Rejected("a name appears twice in one JSON object")
-    return found
+        return read_json(text)
+    except Unreadable as error:
+        raise Rejected(str(error)) from None
 
 
 def _plain(form: object, value: object, where: str) -> Plain:

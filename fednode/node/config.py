@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Annotated, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from fednode.documents import Unreadable, read_toml, toml_of
 from fednode.errors import ConfigError
 from fednode.node.files import Home, read_bounded
 from fednode.p2p.addresses import parse_multiaddr
@@ -183,12 +183,7 @@ def load_config(path: Path, environ: Mapping[str, str], home: Path | None = None
     Raises `ConfigError`: one sentence with file, key, cause and fix.
     """
     data = read_bounded(path, MAX_FILE_BYTES, "configuration", ConfigError)
-    try:
-        document = tomllib.loads(data.decode())
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}; correct that line") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    document = toml_of(data, str(path), ConfigError, "correct it there")
     _check_format(path, document)
     _check_names(path, document)
     sources = {key: str(path) for key in _leaves(document)}
@@ -271,8 +266,8 @@ def _parse_override(variable: str, section: str, key: str, text: str) -> object:
     if is_list and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return read_toml(f"value = {text}")["value"]
+    except Unreadable:
         raise ConfigError(f"environment variable {variable} = {text!r} is no TOML value; quote texts in it") from None
 
 

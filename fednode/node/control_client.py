@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Union
 
+from fednode.documents import Unreadable, read_json
 from fednode.errors import FednodeError, StorageError, Unavailable
 from fednode.node.files import Home, daemon_pid
 
@@ -53,8 +54,8 @@ def pack_frame(message: Mapping[str, Json]) -> bytes:
 def unpack_body(body: bytes) -> Mapping[str, Json]:
     """Return the message of a frame; raise `Unavailable` if it is none."""
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, or a number of thousands of digits
+        message = read_json(body)
+    except Unreadable:
         message = None
     if not isinstance(message, dict):
         raise Unavailable("the other side of the control socket speaks another language; use one version of fednode")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from fednode.crypto import (
     tagged_hash,
     x25519_public,
 )
+from fednode.documents import Unreadable, read_toml
 from fednode.errors import KeystoreError, Rejected
 from fednode.ids import PeerId
 from fednode.node.files import environment, read_bounded, write_atomic
@@ -194,14 +194,14 @@ def _read(path: Path) -> _File:
     if mode := stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise KeystoreError(f"other accounts may open the keystore {path} (mode {mode:03o}); run: chmod 600 {path}")
     try:
-        fields = tomllib.loads(data.decode())
+        fields = read_toml(data)
         if fields.get("format") != FILE_FORMAT:
             text = f"keystore {path} has format {fields.get('format')}, this version reads {FILE_FORMAT}"
             raise KeystoreError(f"{text}; use the fednode that made it")
         public = PublicKeys(*(bytes.fromhex(fields[f"{name}_public"]) for name in ("sign", "network", "seal")))
         file = _File(public, bytes.fromhex(fields["salt"]), bytes.fromhex(fields["box"]))
         is_whole = fields["check"] == _check(public, file.salt, file.box) and len(file.salt) == ARGON2_SALT_BYTES
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError):
+    except (Unreadable, KeyError, TypeError, ValueError):
         is_whole = False
     if not is_whole:
         raise KeystoreError(f"keystore {path} is damaged; restore it from your copy")

@@ -7,6 +7,7 @@ large pieces that suit it; `ours` is the network of a daemon sending one blob, c
 
 from __future__ import annotations
 
+from fednode.documents import read_json
 from fednode.p2p import libp2p_network  # first: it keeps what libp2p does not need here from being loaded
 
 # isort: split
@@ -52,7 +53,7 @@ def _say(**what: object) -> None:
 
 async def _hear() -> dict[str, str]:
     line = await trio.wrap_file(sys.stdin).readline()
-    return cast("dict[str, str]", json.loads(line or "{}"))
+    return cast("dict[str, str]", read_json(line or "{}"))
 
 
 # --- raw TCP

@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _study(path: Path) -> StudySpec:
     try:
-        return parse_study(path.read_text(encoding="utf-8"), str(path))
+        return parse_study(path.read_bytes(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"study file {path} cannot be read ({type(error).__name__}); check the path") from None
 

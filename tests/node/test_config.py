@@ -100,7 +100,7 @@ def test_a_study_is_approved_beforehand_by_its_id_or_all_are(tmp_path: Path) -> 
         (f"{GOOD}[data.studies]\nx = 3\n", r"\[data\] studies.x: must be a path"),
         (f"{GOOD}[study]\nauto_approve = ['zz']\n", "neither .* nor the id of a study"),
         (f"{GOOD}[log]\njournal = 'yes'\n", "must be true or false, not 'yes'"),
-        ("x = = 1", r"not valid TOML: .*line 1.*; correct that line"),
+        ("x = = 1", r"not valid TOML: .*line 1.*; correct it there"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_place_and_fix(tmp_path: Path, text: str, says: str) -> None:
@@ -128,5 +128,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*no such file or directory; check the path"):
         load_config(tmp_path / "none.toml", {})
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe4"')
-    with pytest.raises(ConfigError, match="not UTF-8 text; save it as UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8 text .line 1.; save it as UTF-8"):
         load_config(tmp_path / "latin.toml", {})
