@@ -243,7 +243,9 @@ class Check:
         # proposals in order of their numbers: the member, its key if it would come in, and who voted for it
         self.proposals: list[tuple[int, bytes | None, set[int]]] = []
         self.candidates: dict[int, bytes] = {}
+        # of the block at hand: who replaced its key, and which candidates said that they are there
         self.rotated: list[dict[int, bytes]] = []
+        self.here: set[int] = set()
 
     def fail(self, level: str, text: str) -> None:
         """Note what is wrong, and go on: other levels may still hold."""
@@ -282,7 +284,7 @@ class Check:
         """Check a block against everything before it."""
         header, transactions, evidence, parent = decode(data, f"block {self.height + 1}")
         certificate = decode(certificate_data, f"the certificate of block {self.height + 1}")
-        block_hash, self.rotated = tagged("block", b"header", encode(header)), []
+        block_hash, self.rotated, self.here = tagged("block", b"header", encode(header)), [], set()
         for level, check in (
             ("links", lambda: self._links(header, transactions, evidence, parent)),
             ("certificates", lambda: self._certificates(header, block_hash, certificate, parent, evidence)),
@@ -378,15 +380,21 @@ class Check:
             self.proposals.append((about, None, {sender}))
         elif kind == APPROVE and self.first == 1:
             self.proposals[about - 1][2].add(sender)
+        elif kind == REPORT:
+            self.here.add(sender)
         elif kind == ROTATE:
             self.rotated.append({sender: about[2]})
 
     def _is_change_carried(self, new: dict[int, bytes]) -> bool:
-        """Whether a quorum of the members until now voted for this change, or one of them replaced its own key."""
+        """Whether a quorum of the members until now voted for this change, or one of them replaced its own key.
+
+        Who comes in says so in this very block.
+        """
         old = self.signed_by.keys
         for member, key, voters in self.proposals:
             carried = {**old, member: key} if key else {m: k for m, k in old.items() if m != member}
-            if carried == new and len(voters.intersection(old)) >= self.signed_by.quorum:
+            is_there = key is None or member in self.here
+            if carried == new and is_there and len(voters.intersection(old)) >= self.signed_by.quorum:
                 voters.clear()
                 return True
         return any({**old, **own} == new for own in self.rotated)

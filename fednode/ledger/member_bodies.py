@@ -51,7 +51,7 @@ class MemberRemove:
 @tagged(42)
 @dataclass(frozen=True, slots=True)
 class MemberApprove:
-    """Vote for an open proposal; q votes of the members of a height take effect at the next."""
+    """Vote for an open proposal; q votes of the members of a height remove a member, or let a candidate come in."""
 
     proposal: U32
 
@@ -61,8 +61,9 @@ class MemberApprove:
 class MemberReport:
     """A candidate shows that it follows the chain: the state root it computed after block `height`.
 
-    The only kind a candidate may send. `sign_key` must be that of its card; it is here so that the signature can be
-    checked without the state.
+    It says so twice. Before anybody approves: then the members may vote. And after q members approved ("here, at this
+    state"): with that word it becomes a member. The only kind a candidate may send. `sign_key` must be that of its
+    card; it is here so that the signature can be checked without the state.
     """
 
     sign_key: Bytes32

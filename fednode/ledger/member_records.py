@@ -35,8 +35,20 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """Since which block, and which block time, q members approve of a candidate."""
+
+    height: U64
+    time_ms: U64
+
+
+@dataclass(frozen=True, slots=True)
 class ProposalRecord:
-    """An open proposal. The number of a candidate is its own from here on, whether it is ever admitted or not."""
+    """An open proposal. The number of a candidate is its own from here on, whether it is ever admitted or not.
+
+    `approved` is kept for candidates only. `is_here` holds within one block: from the candidate's word to the block's
+    end, where it becomes a member.
+    """
 
     number: U32
     change: U8
@@ -47,13 +59,15 @@ class ProposalRecord:
     height: U64
     approvals: Ids = ()
     report: Report | None = None
+    approved: Approval | None = None
+    is_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
     """Open proposals, and what numbers come next.
 
-    `roots` are the latest (height, state root), kept only while a candidate might report one. `changed_height` is the
+    `roots` are the latest (height, state root), kept only while a candidate might name one. `changed_height` is the
     height of the last block that changed the members or a key of theirs.
     """
 

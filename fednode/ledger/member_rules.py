@@ -6,7 +6,10 @@ of two neighbouring heights differ by one member or one member's keys. Numbers a
 
     invite   any member proposes a card; the candidate gets a number and may follow the chain
     observe  the candidate reports the state root of a recent block: it has executed the chain itself
-    approve  only then may members vote; q votes of the set of a block change the set of the next
+    approve  only then may members vote; q votes of the set of a block allow the candidate to come in, no more
+    enter    the candidate names a root from after the q-th vote: "here, at this state". The votes are counted again by
+             the set of that block, and the next has one member more. Without that word within `ENTRY_BLOCKS` and
+             `ENTRY_MS` the votes are void: no vote alone can make a quorum of members that are not there
     remove   any member proposes and thereby votes; the target stays in the count until it is gone; never below four
 """
 
@@ -36,6 +39,7 @@ from fednode.ledger.member_records import (
     MAX_PROPOSALS,
     MAX_ROLES,
     MAX_ROOTS,
+    Approval,
     Change,
     FlagRecord,
     Membership,
@@ -46,7 +50,15 @@ from fednode.ledger.member_records import (
     RoleRecord,
     UsedKey,
 )
-from fednode.ledger.member_state import get_flag, get_followers, get_membership, get_roles, is_key_used, member_of_card
+from fednode.ledger.member_state import (
+    get_flag,
+    get_followers,
+    get_membership,
+    get_roles,
+    has_quorum,
+    is_key_used,
+    member_of_card,
+)
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
@@ -73,6 +85,9 @@ MIN_MEMBERS = 4
 """Fewer tolerate nobody; a federation may be founded smaller but never votes itself there."""
 MAX_VOTED_MEMBERS = 100
 MAX_OPEN_PER_MEMBER = 4
+ENTRY_BLOCKS = 100
+ENTRY_MS = 86_400_000
+"""How many blocks, and how much block time, after the q-th vote a candidate may still come in."""
 
 
 def rotation_message(chain_id: bytes, member: MemberId, card: IdentityCard) -> bytes:
@@ -174,11 +189,31 @@ def _report(draft: Draft, at: BlockTime, sender: MemberId, body: MemberReport) -
     proposal = next((p for p in membership.proposals if (p.change, p.member) == (Change.ADD, sender)), None)
     if proposal is None:
         raise refuse(Refusal.NO_SUCH_PROPOSAL)
-    if proposal.report is not None:
+    if proposal.report is not None and proposal.approved is None:
         raise refuse(Refusal.ALREADY_POSTED)
     if (body.height, body.state_root) not in membership.roots:
         raise refuse(Refusal.WRONG_ROOT)
+    if proposal.approved is not None:
+        _enter(draft, at, membership, proposal, proposal.approved, body)
+        return
     _write_proposal(draft, membership, replace(proposal, report=Report(body.height, body.state_root, at.height)))
+
+
+def _enter(
+    draft: Draft, at: BlockTime, membership: Membership, proposal: ProposalRecord, approved: Approval,
+    body: MemberReport,
+) -> None:
+    """Let an approved candidate in at the end of this block, if it knows the state after its approval."""
+    members = get_members(draft)
+    if body.height < approved.height:
+        raise refuse(Refusal.BEFORE_APPROVAL)
+    if membership.changed_height == at.height:
+        raise refuse(Refusal.MEMBERS_CHANGE_DUE)
+    if len(members) >= MAX_VOTED_MEMBERS:
+        raise refuse(Refusal.TOO_MANY_MEMBERS)
+    if not has_quorum(proposal, members):
+        raise refuse(Refusal.NOT_APPROVED)
+    _write_proposal(draft, replace(membership, changed_height=at.height), replace(proposal, is_here=True))
 
 
 # --- a member's own keys and addresses ---------------------------------------------------------------------------
@@ -244,13 +279,30 @@ def _vote_role(draft: Draft, at: BlockTime, sender: MemberId, body: RoleVote) ->
 # --- once a block ------------------------------------------------------------------------------------------------
 
 def begin_membership(draft: Draft, before: State, at: BlockTime) -> None:
-    """Remember the root of the block before, while a candidate might report it."""
+    """Remember the root of the block before, while a candidate might name it; void approvals that are too old."""
     membership = before.read(MEMBERSHIP_KEY, Membership)
     if membership is None:
         return
-    if any(open_.change == Change.ADD and open_.report is None for open_ in membership.proposals):
-        roots = (*membership.roots, (at.height - 1, bytes(before.root)))[-MAX_ROOTS:]
-        draft.write(MEMBERSHIP_KEY, replace(membership, roots=roots))
+    roots = membership.roots
+    if _are_roots_wanted(membership.proposals):
+        roots = (*roots, (at.height - 1, bytes(before.root)))[-MAX_ROOTS:]
+    proposals = tuple(_lapsed(open_, at) for open_ in membership.proposals)
+    if (roots, proposals) != (membership.roots, membership.proposals):
+        draft.write(MEMBERSHIP_KEY, replace(membership, roots=roots, proposals=proposals))
+
+
+def _are_roots_wanted(proposals: Iterable[ProposalRecord]) -> bool:
+    return any(p.change == Change.ADD and (p.report is None or p.approved is not None) for p in proposals)
+
+
+def _lapsed(proposal: ProposalRecord, at: BlockTime) -> ProposalRecord:
+    """Begin anew with a candidate that did not come: it has to show itself before anybody may vote again."""
+    approved = proposal.approved
+    if approved is None:
+        return proposal
+    if at.height <= approved.height + ENTRY_BLOCKS and at.time_ms <= approved.time_ms + ENTRY_MS:
+        return proposal
+    return replace(proposal, approvals=(), report=None, approved=None)
 
 
 def flag_members(draft: Draft, at: BlockTime, evidence: Iterable[Evidence]) -> None:
@@ -262,7 +314,7 @@ def flag_members(draft: Draft, at: BlockTime, evidence: Iterable[Evidence]) -> N
 
 
 def settle_membership(draft: Draft, at: BlockTime, lapse_blocks: int) -> bool:
-    """Let at most one proposal with enough votes take effect; return whether the members change at the next height.
+    """Let at most one change take effect; return whether the members change at the next height.
 
     An open proposal is dropped after `lapse_blocks`: a candidate is not to follow for ever.
     """
@@ -270,30 +322,36 @@ def settle_membership(draft: Draft, at: BlockTime, lapse_blocks: int) -> bool:
     if not membership.proposals:
         return False
     members = get_members(draft)
-    open_ = tuple(p for p in membership.proposals if p.height + lapse_blocks > at.height)
-    if open_ != membership.proposals:
-        membership = replace(membership, proposals=open_)
-    carried = None
-    if membership.changed_height != at.height:
-        carried = next((p for p in open_ if _is_carried(p, members)), None)
-    if carried is not None:
-        left = tuple(p for p in open_ if p.number != carried.number and p.member != carried.member)
+    open_ = tuple(
+        _with_approval(p, at, members) for p in membership.proposals
+        if p.approved is not None or p.height + lapse_blocks > at.height
+    )
+    done = next((p for p in open_ if p.is_here), None)
+    if done is None and membership.changed_height != at.height:
+        done = next((p for p in open_ if _is_removal_due(p, members)), None)
+    membership = replace(membership, proposals=open_)
+    if done is not None:
+        left = tuple(p for p in open_ if p.number != done.number and p.member != done.member)
         membership = replace(membership, proposals=left, changed_height=at.height)
-        _change(draft, at, carried, members)
-    if not any(p.change == Change.ADD and p.report is None for p in membership.proposals) and membership.roots:
+        _change(draft, at, done, members)
+    if membership.roots and not _are_roots_wanted(membership.proposals):
         membership = replace(membership, roots=())
     draft.write(MEMBERSHIP_KEY, membership)
-    return carried is not None
+    return done is not None
 
 
-def _is_carried(proposal: ProposalRecord, members: tuple[MemberRecord, ...]) -> bool:
-    """Whether q of the current members approve, and the change is still possible."""
-    numbers = [record.member for record in members]
-    if proposal.change == Change.REMOVE and (len(members) <= MIN_MEMBERS or proposal.member not in numbers):
+def _with_approval(proposal: ProposalRecord, at: BlockTime, members: tuple[MemberRecord, ...]) -> ProposalRecord:
+    """Note since when q of the members approve of a candidate; forget it when they are no longer q."""
+    if proposal.change != Change.ADD or has_quorum(proposal, members) == (proposal.approved is not None):
+        return proposal
+    return replace(proposal, approved=None if proposal.approved is not None else Approval(at.height, at.time_ms))
+
+
+def _is_removal_due(proposal: ProposalRecord, members: tuple[MemberRecord, ...]) -> bool:
+    """Whether q of the current members vote for a removal, and it is still possible."""
+    if proposal.change != Change.REMOVE or len(members) <= MIN_MEMBERS:
         return False
-    if proposal.change == Change.ADD and len(members) >= MAX_VOTED_MEMBERS:
-        return False
-    return sum(vote in numbers for vote in proposal.approvals) >= quorum(len(members))
+    return any(record.member == proposal.member for record in members) and has_quorum(proposal, members)
 
 
 def _change(draft: Draft, at: BlockTime, carried: ProposalRecord, members: tuple[MemberRecord, ...]) -> None:

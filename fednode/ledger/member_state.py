@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fednode.ids import MemberId
+from fednode.ids import MemberId, quorum
 from fednode.ledger.identity import IdentityCard
 from fednode.ledger.member_bodies import Role
 from fednode.ledger.member_records import Change, FlagRecord, Membership, ProposalRecord, RoleList, RoleRecord, UsedKey
@@ -42,6 +43,11 @@ def get_membership(source: Source) -> Membership:
     """Return open proposals and counters; a chain that never had a proposal goes on from its founders."""
     found = source.read(MEMBERSHIP_KEY, Membership)
     return found if found is not None else Membership(max(record.member for record in get_members(source)) + 1)
+
+
+def has_quorum(proposal: ProposalRecord, members: Sequence[MemberRecord]) -> bool:
+    """Whether q of these members vote for a proposal; votes of others, once members, do not count."""
+    return sum(record.member in proposal.approvals for record in members) >= quorum(len(members))
 
 
 def get_candidates(source: Source) -> tuple[Candidate, ...]:

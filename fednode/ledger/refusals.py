@@ -18,6 +18,7 @@ class Refusal(StrEnum):
     BAD_POINT = "bad-point"
     BAD_PROOF = "bad-proof"
     BAD_SEAL_KEY = "bad-seal-key"
+    BEFORE_APPROVAL = "before-approval"
     BOX_SIZE = "box-size"
     COIN_HEAD_MISSING = "coin-head-missing"
     COIN_HEAD_SEEN = "coin-head-seen"
@@ -29,6 +30,7 @@ class Refusal(StrEnum):
     NAMED_FAULTY = "named-faulty"
     NOTHING_CHANGES = "nothing-changes"
     NOT_A_MEMBER = "not-a-member"
+    NOT_APPROVED = "not-approved"
     NOT_IN_PHASE = "not-in-phase"
     NOTHING_OWED = "nothing-owed"
     NOT_OBSERVED = "not-observed"
@@ -74,6 +76,7 @@ _SENTENCES = {
     Refusal.BAD_POINT: "a commitment is no canonical point, or a key point is outside the prime-order group",
     Refusal.BAD_PROOF: "the proof that the dealer knows its scalar, or that a box opens like this, does not hold",
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, or that of the round before",
+    Refusal.BEFORE_APPROVAL: "the state root is from before the approval; the candidate's daemon sends another",
     Refusal.BOX_SIZE: "the box has not the size of what a holder keeps of a dealer",
     Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
     Refusal.COIN_HEAD_SEEN: "this member has used this hash chain before and then another",
@@ -88,6 +91,7 @@ _SENTENCES = {
     ),
     Refusal.NOTHING_CHANGES: "this is so already",
     Refusal.NOT_A_MEMBER: "there is no such member",
+    Refusal.NOT_APPROVED: "fewer than q of the present members approve of this candidate; more votes are needed",
     Refusal.NOT_IN_PHASE: "this member has no part in the phase",
     Refusal.NOTHING_OWED: "this member has nothing to open",
     Refusal.NOT_OBSERVED: "the candidate has not yet shown that it follows the chain; its daemon reports by itself",

@@ -71,9 +71,7 @@ class _MemberCalls:
         card = _card(args.text("card"))
         done = await self._final(build(MemberPropose, card))
         proposals = get_membership(self._node.state).proposals
-        opened = next((p for p in proposals if p.card == card), None)  # None: it has carried at once
-        if opened is None:
-            return {**done, "proposal": None, "name": card.name, "is_carried": True}
+        opened = next(p for p in proposals if p.card == card)
         return {**done, "proposal": opened.number, "member": int(opened.member), "name": card.name}
 
     async def member_approve(self, args: Arguments) -> Json:
@@ -159,9 +157,13 @@ class _MemberCalls:
         raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
 
     def _outcome(self, open_: ProposalRecord) -> dict[str, Json]:
-        """Tell whether a proposal has carried: it is gone then, and the members are as it says."""
+        """Tell whether a vote has carried: a removed member is gone then, a candidate may come in."""
         is_member = any(record.member == open_.member for record in get_members(self._node.state))
-        return {"member": int(open_.member), "is_carried": is_member == (open_.change == Change.ADD)}
+        now = get_membership(self._node.state).proposal(open_.number)
+        if open_.change == Change.REMOVE:
+            return {"member": int(open_.member), "is_carried": not is_member}
+        is_carried = is_member or (now is not None and now.approved is not None)
+        return {"member": int(open_.member), "is_carried": is_carried, "is_member": is_member}
 
 
 def _card(text: str) -> IdentityCard:
@@ -187,6 +189,7 @@ def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -
         "needed": quorum,
         "is_observing": open_.report is not None if card is not None else None,
         "reported_height": open_.report.height if open_.report is not None else None,
+        "approved_height": open_.approved.height if open_.approved is not None else None,
         "fingerprint": public.fingerprint if public is not None else None,
         "sign_key": card.sign_key.hex() if card is not None else None,
         "addresses": list(card.addresses) if card is not None else [],

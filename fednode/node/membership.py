@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.member_bodies import MemberReport
-from fednode.ledger.member_state import get_candidates, get_followers, get_membership
-from fednode.ledger.state import MEMBERS_KEY, MEMBERSHIP_KEY, Changes, State
+from fednode.ledger.member_state import get_candidates, get_followers, get_membership, has_quorum
+from fednode.ledger.state import MEMBERS_KEY, MEMBERSHIP_KEY, Changes, State, get_members
 from fednode.p2p.addresses import peer_id_of
 
 FOLLOWER = MemberId(0)
@@ -49,13 +49,17 @@ def has_changed(changes: Changes) -> bool:
 
 
 def due_report(state: State, me: MemberId) -> MemberReport | None:
-    """Return the report this node owes as a candidate: the state after the tip, as it computed it.
+    """Return what this node owes as a candidate: the state after the tip, as it computed it.
 
-    The ledger keeps recent roots while a candidate has not reported, so their last height is the tip's parent.
+    Once to show that it follows, and once it is approved to become a member. The ledger keeps recent roots while a
+    candidate owes one, so their last height is the tip's parent.
     """
     mine = next((candidate for candidate in get_candidates(state) if candidate.member == me), None)
-    if mine is None or mine.proposal.report is not None:
+    if mine is None:
+        return None
+    approved = mine.proposal.approved
+    if mine.proposal.report is not None and (approved is None or not has_quorum(mine.proposal, get_members(state))):
         return None
     roots = get_membership(state).roots
-    height = max(mine.proposal.height, roots[-1][0] + 1 if roots else 0)
+    height = max(mine.proposal.height, approved.height if approved is not None else 0, roots[-1][0] + 1 if roots else 0)
     return MemberReport(mine.card.sign_key, height, state.root)

@@ -110,6 +110,7 @@ def play_changes() -> RoundWorld:
     assert world.post(5, MemberReport(card.sign_key, len(world.blocks), world.state.root)).ok
     for voter in (1, 2, 4):
         assert world.post(voter, MemberApprove(1)).ok
+    assert world.post(5, MemberReport(card.sign_key, len(world.blocks), world.state.root)).ok
     world.changes["joined"] = len(world.blocks)
     new, network = (Ed25519Signer(Secret(seed_of("renewed", kind))) for kind in ("sign", "network"))
     name = get_members(world.state)[1].name

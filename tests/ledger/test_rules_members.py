@@ -23,7 +23,8 @@ from fednode.ledger.member_bodies import (
     Role,
     RoleVote,
 )
-from fednode.ledger.member_rules import rotation_message
+from fednode.ledger.member_records import ProposalRecord
+from fednode.ledger.member_rules import ENTRY_BLOCKS, ENTRY_MS, rotation_message
 from fednode.ledger.member_state import (
     find_member,
     get_candidates,
@@ -68,9 +69,28 @@ def admit(world: World, name: str) -> MemberId:
     needed = 2 * len(numbers(world)) // 3 + 1
     for voter in numbers(world)[:needed]:
         assert world.post(voter, MemberApprove(proposal)).ok
+    assert world.post(member, report(world, card)).ok
     world.members = [MemberId(m) for m in numbers(world)]
     world.size = len(world.members)
     return member
+
+
+def approve(world: World, proposal: int, *voters: int) -> None:
+    """Vote, all in one block."""
+    assert all(receipt.ok for receipt in world.block(*((voter, MemberApprove(proposal)) for voter in voters)))
+
+
+def observed(world: World, name: str) -> tuple[MemberId, int, IdentityCard]:
+    """Return a candidate that has reported."""
+    member, proposal, card = invite(world, name)
+    assert world.post(member, report(world, card)).ok
+    return member, proposal, card
+
+
+def record_of(world: World, proposal: int) -> ProposalRecord:
+    found = get_membership(world.state).proposal(proposal)
+    assert found is not None
+    return found
 
 
 def remove(world: World, target: int, *voters: int) -> None:
@@ -91,6 +111,8 @@ def test_a_fifth_hospital_is_invited_observed_and_approved() -> None:
     assert world.post(2, MemberApprove(proposal)).ok
     assert numbers(world) == [1, 2, 3, 4]
     assert world.post(4, MemberApprove(proposal)).ok
+    assert numbers(world) == [1, 2, 3, 4], "no vote alone makes a member"
+    assert world.post(member, report(world, card)).ok
     assert numbers(world) == [1, 2, 3, 4, 5]
     assert get_membership(world.state).proposals == ()
     assert world.post(5, tx.StudyVote(world.study, tx.StudyAction.STOP)).ok
@@ -100,12 +122,14 @@ def test_the_change_holds_from_the_next_block_on() -> None:
     world = World(4)
     member, proposal, card = invite(world, "fifth")
     world.post(member, report(world, card))
+    approve(world, proposal, 1, 2, 3)
+    here = world.sign(member, report(world, card))
     early = world.sign(member, tx.StudyVote(world.study, tx.StudyAction.STOP))
-    votes = [world.sign(voter, MemberApprove(proposal)) for voter in (1, 2, 3)]
     with pytest.raises(Rejected, match="stranger"):
-        apply_block(world.state, world.next_time(), [*votes, early])
-    applied = apply_block(world.state, world.next_time(), votes)
+        apply_block(world.state, world.next_time(), [here, early])
+    applied = apply_block(world.state, world.next_time(), [here])
     assert len(get_members(applied.state)) == 5
+    assert not any(open_.is_here for open_ in get_membership(applied.state).proposals)
 
 
 def test_a_candidate_may_only_report_and_only_what_it_computed() -> None:
@@ -163,18 +187,148 @@ def test_never_below_four_and_the_target_counts() -> None:
     assert numbers(world) == [1, 2, 3, 4]
 
 
-def test_at_most_one_change_per_block() -> None:
+def test_a_word_from_before_the_approval_admits_nobody() -> None:
     world = World(4)
-    pairs = []
-    for name in ("fifth", "sixth"):
-        member, proposal, card = invite(world, name)
-        assert world.post(member, report(world, card)).ok
-        pairs.append(proposal)
-    world.block(*((voter, MemberApprove(p)) for p in pairs for voter in (1, 2, 3)))
+    member, proposal, card = observed(world, "fifth")
+    invite(world, "sixth")  # owes a report, so the ledger keeps roots meanwhile
+    old = report(world, card)
+    approve(world, proposal, 1, 2)
+    assert world.refused(member, report(world, card)) == "already-posted"
+    approve(world, proposal, 3)
+    assert world.refused(member, old) == "before-approval"
+    assert world.refused(member, replace(report(world, card), state_root=bytes(32))) == "wrong-root"
+    first = record_of(world, proposal).approved
+    assert first is not None and first.height == world.at.height - 2
+    approve(world, proposal, 4)
+    assert record_of(world, proposal).approved == first, "a vote too many does not give it more time"
+    assert world.post(member, report(world, card)).ok
     assert numbers(world) == [1, 2, 3, 4, 5]
-    receipt = world.post(4, MemberApprove(pairs[1]))
-    assert receipt.ok
+
+
+def test_the_word_names_the_state_after_the_vote_and_never_waits_in_its_block() -> None:
+    world = World(4)
+    member, proposal, card = observed(world, "fifth")
+    receipts = world.block(*((voter, MemberApprove(proposal)) for voter in (1, 2, 3)), (member, report(world, card)))
+    assert [receipt.reason for receipt in receipts] == ["", "", "", "already-posted"]
+    assert world.post(member, report(world, card)).ok
+    assert numbers(world) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("blocks", "ms", "is_in"), [
+    (ENTRY_BLOCKS, ENTRY_MS, True), (ENTRY_BLOCKS + 1, ENTRY_MS, False), (ENTRY_BLOCKS, ENTRY_MS + 1, False),
+])
+def test_approvals_lapse_with_blocks_and_with_time(blocks: int, ms: int, is_in: bool) -> None:
+    world = World(4)
+    member, proposal, card = observed(world, "fifth")
+    approve(world, proposal, 1, 2, 3)
+    approved = world.at
+    world.at = replace(approved, height=approved.height + blocks - 2, time_ms=approved.time_ms + ms // 2)
+    world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    word = report(world, card)
+    step = world.next_time().time_ms - world.at.time_ms
+    world.at = replace(world.at, time_ms=approved.time_ms + ms - step)
+    assert world.post(member, word).ok
+    assert (world.at.height, world.at.time_ms) == (approved.height + blocks, approved.time_ms + ms)
+    assert (5 in numbers(world)) == is_in
+    if not is_in:  # the word shows that it follows, and everybody may vote anew
+        assert world.refused(member, report(world, card)) == "already-posted"
+        found = record_of(world, proposal)
+        assert (found.approvals, found.approved) == ((), None) and found.report is not None
+        approve(world, proposal, 1, 2, 3)
+        assert numbers(world) == [1, 2, 3, 4]
+        assert world.post(member, report(world, card)).ok
+        assert 5 in numbers(world)
+
+
+def test_who_does_not_come_must_show_itself_before_it_is_approved_again() -> None:
+    world = World(4)
+    member, proposal, card = observed(world, "fifth")
+    approve(world, proposal, 1, 2, 3)
+    world.at = replace(world.at, height=world.at.height + ENTRY_BLOCKS)
+    world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    assert record_of(world, proposal).report is None
+    assert world.refused(1, MemberApprove(proposal)) == "not-observed"
+    assert world.post(member, report(world, card)).ok
+    approve(world, proposal, 1, 2, 4)
+    assert world.post(member, report(world, card)).ok
+    assert 5 in numbers(world)
+
+
+def test_an_approved_candidate_outlives_its_invitation_for_as_long_as_it_may_come() -> None:
+    world = World(4)
+    member, proposal, card = observed(world, "fifth")
+    lapse = VERSIONS[1].proposal_lapse_blocks
+    world.at = replace(world.at, height=record_of(world, proposal).height + lapse - 2)
+    approve(world, proposal, 1, 2, 3)
+    world.at = replace(world.at, height=world.at.height + 50)
+    world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    assert world.post(member, report(world, card)).ok
+    assert 5 in numbers(world)
+
+
+def test_approved_candidates_that_are_gone_change_nothing() -> None:
+    world = World(4)
+    for name in ("fifth", "sixth"):
+        approve(world, observed(world, name)[1], 1, 2, 3, 4)
+    assert numbers(world) == [1, 2, 3, 4]
+    assert world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP)).ok
+    world.at = replace(world.at, height=world.at.height + 2 * VERSIONS[1].proposal_lapse_blocks)
+    world.post(2, tx.StudyVote(world.study, tx.StudyAction.STOP))  # the approvals lapse, then the invitations
+    assert (numbers(world), get_candidates(world.state)) == ([1, 2, 3, 4], ())
+
+
+def test_at_most_one_change_per_block_and_the_second_counts_again() -> None:
+    world = World(4)
+    fifth, sixth = observed(world, "fifth"), observed(world, "sixth")
+    world.block(*((voter, MemberApprove(p)) for p in (fifth[1], sixth[1]) for voter in (1, 2, 3)))
+    receipts = world.block((6, report(world, sixth[2])), (5, report(world, fifth[2])))
+    assert [receipt.reason for receipt in receipts] == ["", "members-change-due"]
+    assert numbers(world) == [1, 2, 3, 4, 6]
+    assert world.refused(5, report(world, fifth[2])) == "not-approved", "three of five are no quorum"
+    assert world.post(6, MemberApprove(fifth[1])).ok
+    assert world.refused(5, replace(report(world, fifth[2]), height=world.at.height - 1)) == "wrong-root"
+    assert world.post(5, report(world, fifth[2])).ok
     assert numbers(world) == [1, 2, 3, 4, 5, 6], "four of five"
+
+
+def test_the_approvals_are_counted_by_the_set_of_the_block_of_the_word() -> None:
+    world = World(4)
+    fifth, sixth = observed(world, "fifth"), observed(world, "sixth")
+    world.block(*((voter, MemberApprove(p)) for p in (fifth[1], sixth[1]) for voter in (1, 2, 3)))
+    assert world.post(5, report(world, fifth[2])).ok
+    assert record_of(world, sixth[1]).approved is not None, "three of four, when it was counted"
+    assert world.refused(6, report(world, sixth[2])) == "not-approved"
+    assert record_of(world, sixth[1]).approved is None
+    assert world.post(5, MemberApprove(sixth[1])).ok
+    assert world.post(6, report(world, sixth[2])).ok
+    assert numbers(world) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_removal_waits_for_who_comes_in() -> None:
+    world = World(4)
+    admit(world, "fifth")
+    member, proposal, card = observed(world, "sixth")
+    approve(world, proposal, 1, 2, 3, 5)
+    assert world.post(1, MemberRemove(MemberId(4))).ok
+    number = get_membership(world.state).proposals[-1].number
+    votes = [(voter, MemberApprove(number)) for voter in (2, 3, 5)]
+    assert all(r.ok for r in world.block(*votes, (member, report(world, card))))
+    assert numbers(world) == [1, 2, 3, 4, 5, 6]
+    assert world.post(6, MemberApprove(number)).ok
+    assert numbers(world) == [1, 2, 3, 5, 6]
+
+
+def test_who_comes_in_waits_for_a_rotation() -> None:
+    world = World(4)
+    member, proposal, card = observed(world, "fifth")
+    approve(world, proposal, 1, 2, 3)
+    name = get_members(world.state)[0].name
+    receipts = world.block((1, rotation(world, 1, name, "new-1")), (member, report(world, card)))
+    assert [receipt.reason for receipt in receipts] == ["", "members-change-due"]
+    name = get_members(world.state)[1].name
+    receipts = world.block((member, report(world, card)), (2, rotation(world, 2, name, "new-2")))
+    assert [receipt.reason for receipt in receipts] == ["", "members-change-due"]
+    assert numbers(world) == [1, 2, 3, 4, 5]
 
 
 def test_votes_of_a_removed_member_do_not_count() -> None:
@@ -186,8 +340,9 @@ def test_votes_of_a_removed_member_do_not_count() -> None:
         assert world.post(voter, MemberApprove(proposal)).ok
     remove(world, 5, 1, 2, 3, 4)
     world.post(4, tx.StudyPause(world.study))
-    assert numbers(world) == [1, 2, 3, 4], "two of four votes are left"
+    assert record_of(world, proposal).approved is None, "two of four votes are left"
     assert world.post(3, MemberApprove(proposal)).ok
+    assert world.post(member, report(world, card)).ok
     assert numbers(world) == [1, 2, 3, 4, 6]
 
 
@@ -323,6 +478,7 @@ STEPS = st.lists(
 @settings(max_examples=30, deadline=None)
 @example([  # the second candidate is admitted before the first
     (1, "invite", 0), (1, "invite", 1), (1, "report", 0), (1, "report", 1), (1, "approve", 1), (1, "approve", 0),
+    (1, "report", 1), (1, "approve", 0), (1, "report", 0),
 ])
 @given(STEPS)
 def test_whatever_is_voted_neighbouring_sets_differ_by_one(steps: list[tuple[int, str, int]]) -> None:

@@ -71,6 +71,12 @@ def test_the_header_names_the_members_of_the_next_height() -> None:
     for member in (1, 2, 3):
         node.add(member, signers[MemberId(member)], MemberApprove(1))
     block = node.decide()
+    assert block.header.members_hash == block.header.next_members_hash, "no vote alone makes a member"
+    here = due_report(node.chain.state, MemberId(5))
+    assert here is not None and (here.height, here.state_root) == (3, node.chain.state.root)
+    node.add(5, fifth, here)
+    block = node.decide()
+    assert due_report(node.chain.state, MemberId(5)) is None
     assert block.header.members_hash != block.header.next_members_hash
     assert node.tip.members.ids == (1, 2, 3, 4, 5)
     dial = dial_map(node.chain.state, MemberId(5), peer_id_of(card.network_key))

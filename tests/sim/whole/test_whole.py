@@ -100,7 +100,7 @@ def test_a_wrong_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- more than faults --------------------------------------------------------------------------------------------
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 3, 5])
+@pytest.mark.parametrize("seed", [0, 1, 5, 7])
 def test_members_come_and_go_while_a_study_runs(seed: int) -> None:
     world = World(draw_plan(seed, trouble="members")).run()
     fifth = world.nodes[NEW_MEMBER]
