@@ -4,7 +4,7 @@ Security assumption: the peer is authenticated and may send anything. A frame th
 cannot send (past its window, for a stream that never was, wrong flags, a flood) ends the link with a reason; windows
 bound what waits unread; a write that the peer does not take ends the link too.
 
-The stock muxer stays the fallback for peers that do not know the id. What differs here: windows are enforced, frames
+Peers that know only the stock name get this one, too. What differs from the stock one: windows are enforced, frames
 go up to four Noise records, data is parsed out of whole records without a task or a copy per frame, writers and readers
 are woken by events instead of polling, and nobody waits without a limit.
 """

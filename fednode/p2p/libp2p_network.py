@@ -21,15 +21,13 @@ from typing import TYPE_CHECKING, cast
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.custom_types import TMuxerOptions, TProtocol
+from libp2p.custom_types import TProtocol
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
@@ -42,13 +40,13 @@ from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
 from fednode.p2p.libp2p_muxed import Fault
-from fednode.p2p.libp2p_muxer import PROTOCOL_ID as MEMBER_YAMUX_PROTOCOL_ID
 from fednode.p2p.libp2p_muxer import MemberYamux
+from fednode.p2p.libp2p_names import MemberMuxers
 from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.libp2p_stream import MemberHost, MuxedStream, StockStream, link_stream, reset
+from fednode.p2p.libp2p_stream import MemberHost, MuxedStream, link_stream, reset
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
-from fednode.p2p.secure_transport import MemberNoise, NoiseSession
+from fednode.p2p.secure_transport import MemberNoise
 from fednode.p2p.stream import StreamEnded
 
 if TYPE_CHECKING:
@@ -94,28 +92,16 @@ class _Connection:
     """A muxed connection to a member."""
 
     def __init__(self, swarm_conn: SwarmConn, host: _Libp2pHost) -> None:
-        muxer = cast(Yamux, swarm_conn.muxed_conn)
+        muxer = cast(MemberYamux, swarm_conn.muxed_conn)
         self._swarm_conn = swarm_conn
         self._muxer = muxer
-        self._session = cast(NoiseSession, muxer.secured_conn)
-        if not isinstance(muxer, MemberYamux):
-            self._session.is_overloaded = self._is_overloaded
+        self._session = muxer.session
         self._host = host
         self.peer = PeerId(muxer.peer_id.to_base58())
         remote = self._session.get_remote_address()
         self.address = format_multiaddr(*remote) if remote is not None else "unknown"
 
-    def _is_overloaded(self) -> bool:
-        """The stock muxer enforces neither its windows nor a number of streams; this does."""
-        buffers = self._muxer.stream_buffers.values()
-        if len(buffers) > wire_limits.MAX_STREAMS_PER_LINK or (
-            sum(map(len, buffers)) > wire_limits.MAX_UNREAD_BYTES_PER_LINK
-        ):
-            self._host.mesh.count("connections_overloaded")
-            return True
-        return False
-
-    async def open_stream(self, channel: Channel) -> MuxedStream | StockStream:
+    async def open_stream(self, channel: Channel) -> MuxedStream:
         """Open our direction of a channel."""
         try:
             stream = await self._swarm_conn.new_stream()
@@ -191,8 +177,7 @@ class _Libp2pHost:
         """The library is done with a connection."""
         connection = self._connections.pop(id(swarm_conn.muxed_conn), None)
         if connection is not None:
-            muxer = swarm_conn.muxed_conn
-            fault = muxer.fault if isinstance(muxer, MemberYamux) else None
+            fault = cast(MemberYamux, swarm_conn.muxed_conn).fault
             self.mesh.on_disconnected(connection, fault or "connection closed")
         if self._pubsub is not None:
             self._pubsub.on_disconnected(swarm_conn.muxed_conn)
@@ -318,10 +303,11 @@ class _Libp2pHost:
             # The oldest is the most likely to be somebody who only holds the socket open.
             self._handshakes.popleft().cancel()
         self._handshakes.append(scope)
-        muxer: Yamux | None = None
+        muxer: MemberYamux | None = None
         try:
             with scope:
-                muxer = cast(Yamux, await self.swarm.upgrade_inbound_raw_conn(raw, Multiaddr("/ip4/0.0.0.0/tcp/0")))
+                upgraded = await self.swarm.upgrade_inbound_raw_conn(raw, Multiaddr("/ip4/0.0.0.0/tcp/0"))
+                muxer = cast(MemberYamux, upgraded)
         except Exception:  # noqa: BLE001  the libp2p border: strangers, garbage, lost connections
             self.mesh.count("handshakes_failed")
         finally:
@@ -334,19 +320,14 @@ class _Libp2pHost:
 
     def _build(self, writers: trio.Nursery) -> None:
         noise = MemberNoise(self._key_pair, self.mesh.why_refused, writers.start_soon, self.mesh.traffic)
-        muxers = cast(
-            TMuxerOptions,  # in the order in which we offer them; what the other side does not know is passed over
-            {
-                MEMBER_YAMUX_PROTOCOL_ID: partial(MemberYamux, on_fault=self._on_fault),
-                TProtocol(YAMUX_PROTOCOL_ID): Yamux,
-            },
-        )
+        upgrader = TransportUpgrader({NOISE_PROTOCOL_ID: noise}, {})
+        upgrader.muxer_multistream = MemberMuxers(partial(MemberYamux, on_fault=self._on_fault))
         store = ForgetfulPeerStore()
         store.add_key_pair(self._id, self._key_pair)
         self.swarm = Swarm(
             self._id,
             store,
-            TransportUpgrader({NOISE_PROTOCOL_ID: noise}, muxers),
+            upgrader,
             connection_config=ConnectionConfig(
                 max_connections=100_000,
                 high_watermark=100_000,

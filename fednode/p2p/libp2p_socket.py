@@ -14,6 +14,7 @@ from multiaddr import Multiaddr
 
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr
+from fednode.p2p.stream import Purse
 
 
 class SocketConnection(IRawConnection):
@@ -25,6 +26,7 @@ class SocketConnection(IRawConnection):
     def __init__(self, stream: trio.SocketStream, is_initiator: bool) -> None:
         self.is_initiator = is_initiator
         self._stream = stream
+        self._stranger = Purse(wire_limits.STRANGER_BYTES)
         self._remote: tuple[str, int] | None = None
         with suppress(OSError):  # the other side may be gone already; the first read will say so
             stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, wire_limits.UNSENT_BYTES)
@@ -32,11 +34,19 @@ class SocketConnection(IRawConnection):
             self._remote = (str(host), int(port))
 
     async def read(self, n: int | None = None) -> bytes:
-        """Return up to `n` bytes, none at the end."""
+        """Return up to `n` bytes of a handshake, none at the end; raises past what a stranger may send.
+
+        `NoiseSession` reads past this, with `read_into`, once the peer has proven who it is.
+        """
+        allowed = self._stranger.allow(n)
+        if not allowed:
+            raise ConnectionClosedError("it sends too much before it has proven who it is")
         try:
-            return bytes(await self._stream.receive_some(n))
+            data = bytes(await self._stream.receive_some(allowed))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionClosedError("connection closed") from error
+        self._stranger.spend(len(data))
+        return data
 
     async def write(self, data: bytes) -> None:
         """Send all of `data`."""

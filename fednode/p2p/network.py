@@ -149,8 +149,7 @@ class Network(Protocol):
         Ours: `send_refused`, `outbox_full`, `blob_outbox_full`, `announcements_full`, `frames_lost_on_disconnect`,
         `blobs_lost_on_disconnect`, `dials_failed`. A peer's: `inbox_full`, `frames_over_quota`, `blobs_refused`,
         `blobs_broken`, `announcements_refused`, `misbehaviour`, `dropped_peers`, `connections_refused`,
-        `connections_overloaded`, `handshakes_failed`, `streams_failed`, `muxer_faults`, `writes_stalled`,
-        `records_broken`.
+        `handshakes_failed`, `streams_failed`, `muxer_faults`, `writes_stalled`, `records_broken`.
         """
         ...
 

@@ -57,7 +57,7 @@ class RecordSink(Protocol):
 
 
 class Plaintext:
-    """A sink for those who read exact amounts: handshakes, and the stock muxer."""
+    """A sink for those who read exact amounts: the names of muxers, before there is one."""
 
     __slots__ = ("_offset", "_records", "size_bytes")
 

@@ -114,8 +114,6 @@ class NoiseSession(BaseSession):
         self._is_flushing = False
         self._room = trio.Event()
         self._closed = False
-        self.is_overloaded: Callable[[], bool] = lambda: False
-        """Asked before each socket read; True closes the connection. The network sets it to its backlog check."""
 
     # --- reading
 
@@ -167,7 +165,7 @@ class NoiseSession(BaseSession):
 
     async def _pump(self) -> bool:
         """Read from the socket once; False at the end of the connection."""
-        if self._closed or self.is_overloaded():
+        if self._closed:
             await self.abort()
             return False
         text = await self._read_socket()

@@ -88,3 +88,20 @@ class StreamReader:
             target.put(await self.some(target.room_bytes))
         target.on_progress = self._on_read
         await self._stream.fill(target)
+
+
+class Purse:
+    """How many bytes may still be read before it is known what they are for."""
+
+    __slots__ = ("_left_bytes",)
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left_bytes = size_bytes
+
+    def allow(self, wanted: int | None) -> int:
+        """Return how many bytes may be read at once when `wanted` are asked for; 0: it is empty."""
+        return self._left_bytes if wanted is None else min(wanted, self._left_bytes)
+
+    def spend(self, count: int) -> None:
+        """So many were read."""
+        self._left_bytes -= count

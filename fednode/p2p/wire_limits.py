@@ -77,10 +77,6 @@ BULK_WINDOW_BYTES = 8 * 1024 * 1024
 """How far a peer may send ahead of our reading; half of it is granted at a time, so that a large frame or a blob never
 waits for a grant (the muxer polls every 10 ms for one)."""
 
-MAX_UNREAD_BYTES_PER_LINK = 24 * 1024 * 1024
-"""Received but unread on one connection: the two windows above, doubled. The muxer does not enforce its windows, so
-past this the connection is closed."""
-
 INITIAL_WINDOW_BYTES = 256 * 1024
 """What a stream may send before its reader grants more, as in every yamux; streams nobody asked for stay there."""
 
@@ -109,6 +105,13 @@ much is unsent: a vote never queues behind more than these two and one large pie
 MAX_UNWRITTEN_BYTES_PER_LINK = 4 * 1024 * 1024
 """Encrypted but not yet accepted by the kernel. Only replies to pings and window updates can grow it past the
 writers' mark, so reaching it means a peer that asks without reading."""
+
+STRANGER_BYTES = 4 * 1024
+"""All that one socket may send before its peer has proven who it is. Two protocol names and the two messages of Noise
+take 300 bytes; the rest is room for the payloads of other implementations."""
+
+MAX_NEGOTIATION_BYTES = 2 * 1024
+"""All lines in which a member agrees on a muxer, or on the protocol of one stream; two of 30 bytes in fact."""
 
 MAX_PENDING_HANDSHAKES = 64
 """Strangers may open sockets; this many at once may be in the handshake, the rest wait in the kernel's backlog."""

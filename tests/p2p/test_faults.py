@@ -351,7 +351,7 @@ def test_5_what_nobody_reads_ends_the_connection_before_it_fills_the_memory(atta
             with pytest.raises(StreamError):
                 while True:
                     await stream.write(b"\x03ls\n" * 15_000)
-            await loopback.until(lambda: node.counters().get("connections_overloaded", 0) == 1)
+            await loopback.until(lambda: node.counters().get("muxer_faults", 0) == 1)
 
     trio.run(main)
 
@@ -362,7 +362,7 @@ def test_5_more_streams_than_anybody_needs_end_the_connection(attacked, loopback
             with pytest.raises((MuxedStreamError, KeyError)):
                 while True:
                     await mallory.open_raw(node)
-            await loopback.until(lambda: node.counters().get("connections_overloaded", 0) == 1)
+            await loopback.until(lambda: node.counters().get("muxer_faults", 0) == 1)
 
     trio.run(main)
 

@@ -8,7 +8,6 @@ import pytest
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlobs
@@ -96,7 +95,7 @@ def test_nodes_of_this_network_agree_on_their_own_muxer(loopback) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dialling", ["stock", "ours"])
-def test_a_stock_peer_is_talked_to_on_the_stock_muxer(loopback, rogue, dialling: str) -> None:
+def test_a_stock_peer_meets_our_muxer_under_the_stock_name(loopback, rogue, dialling: str) -> None:
     async def main() -> None:
         node = loopback.create()
         async with loopback.running(node, introduce=False), rogue() as host:
@@ -109,7 +108,7 @@ def test_a_stock_peer_is_talked_to_on_the_stock_muxer(loopback, rogue, dialling:
                 (address,) = {str(addr).split("/p2p/")[0] for addr in host.host.get_addrs()}
                 node.set_members({host.peer: (address,)})
                 await loopback.until(lambda: bool(node._host._connections))
-            assert type(muxer_of(node)) is Yamux
+            assert type(muxer_of(node)) is MemberYamux
             consensus = await host.open(node, CONSENSUS)
             await consensus.write(HELLO.to_bytes() + frame(b"a vote"))
             await loopback.next(node, PeerUp)

@@ -22,6 +22,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_names import Lines
 from fednode.p2p.libp2p_socket import SocketConnection
 from fednode.p2p.records import MAX_PLAIN_BYTES
 from fednode.p2p.secure_transport import MemberNoise, MemberRefused, NoiseSession
@@ -282,14 +283,41 @@ def test_writers_are_woken_when_the_connection_ends() -> None:
     trio.run(main)
 
 
-def test_an_overloaded_connection_is_closed_before_it_reads_more() -> None:
+@pytest.mark.parametrize("wanted", [None, 1, 60 << 20])
+def test_a_handshake_reads_no_more_than_a_stranger_may_send(wanted: int | None) -> None:
     async def main() -> None:
-        async with sessions() as (left, right):
-            await left.write(b"one")
-            assert await right.read(3) == b"one"
-            right.is_overloaded = lambda: True
-            await left.write(b"two")
-            with pytest.raises(ConnectionClosedError):
-                await right.read(3)
+        left, right = await raw_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.write, bytes(1 << 20))
+            seen = 0
+            with pytest.raises(ConnectionClosedError, match="proven"):
+                while True:
+                    seen += len(await right.read(wanted))
+            assert seen == wire_limits.STRANGER_BYTES
+            nursery.cancel_scope.cancel()
+        await left.close()
+        await right.close()
+
+    trio.run(main)
+
+
+def test_names_are_read_from_a_purse() -> None:
+    class Endless:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        async def read(self, n: int) -> bytes:
+            self.asked.append(n)
+            return b"A" * min(n, 300)
+
+        async def write(self, data: bytes) -> None: ...
+
+    async def main() -> None:
+        pipe = Endless()
+        lines = Lines(pipe)
+        with pytest.raises(ConnectionClosedError, match="too much"):
+            while True:
+                await lines.read(60 << 20)
+        assert max(pipe.asked) <= wire_limits.MAX_NEGOTIATION_BYTES
 
     trio.run(main)
