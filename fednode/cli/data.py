@@ -19,6 +19,7 @@ from fednode.node.control_client import NotRunning
 if TYPE_CHECKING:
     from fednode.learn.jobs import DataChecked
     from fednode.learn.spec import StudySpec
+    from fednode.learn.verdicts import Fault
 
 
 @group("data")
@@ -39,26 +40,32 @@ def data() -> None:
 @pass_site
 def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> None:
     """Compare a table with a study's schema, column by column. Nothing leaves this machine."""
+    from fednode.learn.spec import label_of
+
     spec, study_id = find_study(site, study)
     path = source.expanduser().absolute() if source is not None else _configured(site, spec, study_id)
-    checked = check_table(spec, path)
+    checked = check_table(spec, path, shows_cells=True)
     rows = [
-        {"column": v.column, "status": v.status, "note": v.text, "missing": v.missing, "clipped": v.clipped}
+        {"column": v.column, "status": v.status, "note": v.with_cells(), "missing": v.missing, "outside": v.outside,
+         "faults": [_fault(fault) for fault in v.faults]}
         for v in checked.verdicts
     ]
     if as_json:
         print_json({
             "ok": checked.is_ok, "study": spec.name, "file": str(path), "rows": checked.rows,
-            "train_rows": checked.train_rows, "columns": rows,
+            "train_rows": checked.train_rows,
+            "class_rows": dict(zip(label_of(spec).levels, checked.class_rows, strict=False)), "columns": rows,
         })
     else:
-        table = [(v.column or "-", _shown(v.status), str(v.missing), str(v.clipped), v.text) for v in checked.verdicts]
-        print_table(["column", "verdict", "missing", "clipped", "note"], table)
+        table = [
+            (v.column or "-", _shown(v.status), str(v.missing), str(v.outside), v.with_cells())
+            for v in checked.verdicts
+        ]
+        print_table(["column", "verdict", "missing", "outside", "note"], table)
     bad = [v for v in checked.verdicts if v.status == "error"]
     if bad:
-        where = f"column '{bad[0].column}': " if bad[0].column else ""
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise DataError(f"{path} does not fit study '{spec.name}': {where}{bad[0].text}{more}")
+        raise DataError(f"{path} does not fit study '{spec.name}': {bad[0].sentence}{more}")
     if not as_json:
         click.echo(f"{checked.rows} rows fit study '{spec.name}', {checked.train_rows} of them to train on")
 
@@ -67,11 +74,16 @@ def _shown(status: str) -> str:
     return status.upper() if status == "error" else status
 
 
-def check_table(spec: StudySpec, path: Path) -> DataChecked:
-    """Let a worker process compare a table with a schema."""
-    from fednode.learn.jobs import CheckData, DataChecked
+def _fault(fault: Fault) -> dict[str, object]:
+    cells = [{"cell": c.cell, "count": c.count, "line": c.line, "may_mean": c.hint or None} for c in fault.cells]
+    return {"kind": fault.kind, "count": fault.count, "line": fault.line, "cells": cells}
 
-    answer = run_job(CheckData(spec, str(path)))
+
+def check_table(spec: StudySpec, path: Path, shows_cells: bool = False) -> DataChecked:
+    """Let a worker process compare a table with a schema; cells are shown on the terminal of the caller alone."""
+    from fednode.learn.jobs import CheckData, DataAt, DataChecked
+
+    answer = run_job(CheckData(spec, DataAt(str(path)), shows_cells))
     assert isinstance(answer, DataChecked)
     return answer
 

@@ -318,5 +318,5 @@ class _Visit:
         checked = check_table(spec, path)
         bad = [verdict for verdict in checked.verdicts if verdict.status == "error"]
         if bad:
-            raise FednodeError(f"{path} does not fit study '{spec.name}', column '{bad[0].column}': {bad[0].text}")
+            raise FednodeError(f"{path} does not fit study '{spec.name}': {bad[0].sentence}")
         return f"{checked.rows} rows of {path} fit study '{spec.name}'"

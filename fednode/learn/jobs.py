@@ -15,15 +15,21 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
+from fednode.learn.check import MAX_EXTRA_COLUMNS
 from fednode.learn.lanes import Metrics
 from fednode.learn.model_file import MAX_HEADER_BYTES, Buffer
-from fednode.learn.schema import MAX_EXTRA_COLUMNS, Scaling, Verdict
+from fednode.learn.schema import Scaling
+from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import MAX_CLASSES, MAX_COLUMNS, MAX_PARAMETERS, StudySpec
+from fednode.learn.verdicts import ERROR, Verdict
 
 LENGTH_BYTES = 4
+MAX_FILE_VERDICTS = 16
+"""Verdicts that belong to no column."""
+
 MAX_PREDICTED_ROWS = 1 << 20
-MAX_FRAME_BYTES = 4 * MAX_PREDICTED_ROWS * MAX_CLASSES + MAX_HEADER_BYTES
-"""The largest record: probabilities of all rows over all classes."""
+MAX_FRAME_BYTES = MAX_PREDICTED_ROWS * (4 * MAX_CLASSES + 1024) + MAX_HEADER_BYTES
+"""The largest record: probabilities of all rows over all classes, with identifiers and notes."""
 
 PathText = Annotated[str, Size(1, 4096)]
 LaneBytes = Annotated[bytes, Size(0, 1 << 24)]
@@ -38,13 +44,25 @@ class ModelAt:
     hash: Bytes32
 
 
+@dataclass(frozen=True, slots=True)
+class DataAt:
+    """A data file, and how its hospital writes the study's columns."""
+
+    path: PathText
+    site: SiteMap = PLAIN
+
+
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class CheckData:
-    """Compare a data file with the study's schema."""
+    """Compare a data file with the study's schema.
+
+    `shows_cells` puts cells into the verdicts: only commands ask for it, for the terminal of who called them.
+    """
 
     spec: StudySpec
-    path: PathText
+    data: DataAt
+    shows_cells: bool = False
 
 
 @tagged(2)
@@ -53,7 +71,7 @@ class ComputeStatistics:
     """Compute the lanes of round 0 from a data file."""
 
     spec: StudySpec
-    path: PathText
+    data: DataAt
 
 
 @tagged(3)
@@ -70,28 +88,31 @@ class Train:
     member: U32
     scaling: Scaling
     model: ModelAt
-    path: PathText
+    data: DataAt
 
 
 @tagged(4)
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Measure `model` on the validation fifth of a data file, or on all its rows."""
+    """Measure `model` on the validation fifth of a data file."""
 
     spec: StudySpec
     scaling: Scaling
     model: ModelAt
-    path: PathText
-    all_rows: bool
+    data: DataAt
 
 
 @tagged(5)
 @dataclass(frozen=True, slots=True)
 class Predict:
-    """Apply a model file to a data file; the label column may be absent."""
+    """Apply a model file to a data file; the label column may be absent. Only commands ask it: the answer has cells.
+
+    `id_column` names a column of the file whose cells come back beside the rows, '' for none.
+    """
 
     model: ModelAt
-    path: PathText
+    data: DataAt
+    id_column: Annotated[str, Size(0, 256)] = ""
 
 
 Job = CheckData | ComputeStatistics | Train | Evaluate | Predict
@@ -100,16 +121,20 @@ Job = CheckData | ComputeStatistics | Train | Evaluate | Predict
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class DataChecked:
-    """Verdict per column; `rows` have a label, `train_rows` of them train. Both 0 if any verdict is an error."""
+    """Verdicts of the file and of each column; `rows` have a label, `train_rows` of them train.
 
-    verdicts: Annotated[tuple[Verdict, ...], Size(1, MAX_COLUMNS + MAX_EXTRA_COLUMNS)]
+    Both are 0 if any verdict is an error. `class_rows` are the labelled rows of each class.
+    """
+
+    verdicts: Annotated[tuple[Verdict, ...], Size(1, MAX_COLUMNS + MAX_EXTRA_COLUMNS + MAX_FILE_VERDICTS)]
     rows: U32
     train_rows: U32
+    class_rows: Annotated[tuple[U32, ...], Size(0, MAX_CLASSES)] = ()
 
     @property
     def is_ok(self) -> bool:
         """Whether this data can train."""
-        return not any(verdict.status == "error" for verdict in self.verdicts)
+        return not any(verdict.status == ERROR for verdict in self.verdicts)
 
 
 @tagged(2)
@@ -163,11 +188,24 @@ class Evaluated:
 @tagged(5)
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Class probabilities, float32 little-endian (rows, classes), rows in file order."""
+    """One entry for every row of the file after its header, in order.
 
-    rows: U32
+    `probabilities` are float32 little-endian (rows, classes), NaN where there is no prediction; `lines` uint32, the
+    line of the file a row begins in; `labels` int8, -1 where the row has none; `ids` are none unless a column is named.
+    """
+
     classes: U32
-    probabilities: Annotated[bytes, Size(0, MAX_FRAME_BYTES)]
+    probabilities: Annotated[bytes, Size(0, MAX_FRAME_BYTES)] = field(repr=False)
+    lines: Annotated[bytes, Size(0, 4 * MAX_PREDICTED_ROWS)] = field(repr=False)
+    labels: Annotated[bytes, Size(0, MAX_PREDICTED_ROWS)] = field(repr=False)
+    ids: Annotated[tuple[str, ...], Size(0, MAX_PREDICTED_ROWS)] = field(repr=False)
+    notes: Annotated[tuple[str, ...], Size(0, MAX_PREDICTED_ROWS)] = field(repr=False)
+    remarks: Annotated[tuple[str, ...], Size(0, MAX_COLUMNS)] = field(repr=False)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the file has after its header."""
+        return len(self.labels)
 
 
 @tagged(6)

@@ -50,11 +50,15 @@ Token = Annotated[str, Size(0, MAX_TOKEN_BYTES)]
 Tokens = Annotated[tuple[Token, ...], Size(0, 256)]
 RULE_OPERATORS = (">=", "<=", "==", "!=", ">", "<")
 
+OUTSIDE_RULES = ("missing", "clip", "refuse")
+"""What happens to a number outside its column's range, in training and in prediction alike: it counts as missing, it is
+moved to the nearer end, or the table (the row, in prediction) is refused."""
+
 
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class NumberColumn:
-    """A measured quantity; values outside [low, high] are clipped. `missing` lists tokens that mean 'not measured'."""
+    """A measured quantity within [low, high]. `missing` lists tokens that mean 'not measured'."""
 
     name: Name
     unit: Annotated[str, Size(0, 32)]
@@ -187,6 +191,7 @@ class StudySpec:
     stop: StopRule
     timeouts: Timeouts
     seed: U32
+    outside: Annotated[str, Size(1, 8)]
     sum_rule: Annotated[U8 | None, Later()] = None
 
     def __post_init__(self) -> None:
@@ -195,6 +200,8 @@ class StudySpec:
             raise ValueError(f"sum rule {self.sum_rule} is not known to this version")
         if self.weights not in ("hidden", "public", "equal"):
             raise ValueError(f"weights '{self.weights}' is neither hidden nor public nor equal")
+        if self.outside not in OUTSIDE_RULES:
+            raise ValueError(f"outside '{self.outside}' is none of {', '.join(OUTSIDE_RULES)}")
         if self.weights == "hidden" and not self.is_proven:
             raise ValueError("hidden weights need a sum with proofs; choose sum_rule 2, or public weights")
         if self.weights == "equal" and self.max_weight != 1:
@@ -258,6 +265,8 @@ def normal_token(cell: str) -> str:
     places, is compared as it is written. The exponent is looked at before anything is computed or written out.
     """
     token = cell.strip()
+    if "_" in token or not token.isascii():  # Decimal reads 1_0 and foreign digits as numbers too
+        return token
     try:
         number = Decimal(token)
     except InvalidOperation:

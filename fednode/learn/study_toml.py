@@ -20,6 +20,7 @@ from fednode.learn.spec import (
     MAX_MEMBERS,
     MAX_TOKEN_BYTES,
     MICRO,
+    OUTSIDE_RULES,
     PROVEN_SUM_RULE,
     RULE_OPERATORS,
     UNIT,
@@ -173,6 +174,7 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
                 timeouts.take_int("phase_timeout_s", 1, 3600, 5),
             ),
             seed=training.take_int("seed", 0, 2**32 - 1, 0),
+            outside=data.take_text("outside", 1, 8, OUTSIDE_RULES[0]),
             sum_rule=sum_rule,
         )
         for table in (model, data, training, stop, timeouts, root):
@@ -313,6 +315,7 @@ def to_toml(spec: StudySpec) -> str:
         f"phase_timeout_s = {spec.timeouts.phase_timeout_s}",
         "",
         "[data]",
+        f"outside = {_quoted(spec.outside)}",
     ]
     for column in spec.columns:
         lines += ["", "[[data.columns]]", *_column_lines(column)]

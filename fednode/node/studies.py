@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.ids import MemberId, StudyId
+from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
 from fednode.learn.spec import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
@@ -31,12 +32,12 @@ StudyEffect = tuple[StudyId, Effect]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What this hospital brings to any study. `data_path(name, id)` is None where it has no data for it."""
+    """What this hospital brings to any study. `data_of(name, id)` is None where it has no data for it."""
 
     chain_id: bytes
     me: MemberId
     entropy: Entropy = field(repr=False)
-    data_path: Callable[[str, StudyId], str | None] = field(repr=False)
+    data_of: Callable[[str, StudyId], DataAt | None] = field(repr=False)
     is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
     load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
@@ -111,7 +112,7 @@ class Studies:
             return [(study, Note(f"study {study.hex()[:16]} cannot be read: {error.reason}", True))]
         site = self._site
         place = Place(
-            site.chain_id, site.me, study, spec, site.data_path(spec.name, study), site.entropy,
+            site.chain_id, site.me, study, spec, site.data_of(spec.name, study), site.entropy,
             lambda number: site.load_record(study, number), site.holds_message,
             lambda: site.load_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
             site.new_draft,

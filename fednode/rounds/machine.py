@@ -106,7 +106,7 @@ class StudyMachine:
     @property
     def has_data(self) -> bool:
         """Whether this hospital has a table for the study."""
-        return self._place.data_path is not None
+        return self._place.data is not None
 
     @property
     def needs_worker(self) -> bool:
@@ -167,7 +167,7 @@ class StudyMachine:
     def _open(self, ledger_round: RoundRecord) -> tuple[Current, list[ev.Effect]]:
         kind, place = kind_of(ledger_round), self._place
         current = Current(ledger_round.number, kind, None, None)
-        if place.me not in ledger_round.expected or place.data_path is None:
+        if place.me not in ledger_round.expected or place.data is None:
             return current, []
         spec, number = place.spec, ledger_round.number
         statement = partial(statement_for, spec, kind, len(ledger_round.members))
@@ -202,7 +202,7 @@ class StudyMachine:
         sent twice, and what was signed for a height long past (by a node that had just come back) is not lost for good.
         """
         record, place = snapshot.record, self._place
-        if place.data_path is None or not may_join(record, place.me) or self._work_failures >= MAX_WORK_FAILURES:
+        if place.data is None or not may_join(record, place.me) or self._work_failures >= MAX_WORK_FAILURES:
             return []
         if self._keys.is_announced(snapshot, place.me):
             return []
@@ -210,7 +210,7 @@ class StudyMachine:
             return []  # whoever is still busy with an earlier round would only keep the next one waiting
         if self.data_check is None:
             self._check_number = self._number()
-            return [self._start_work(self._check_number, work.CheckData(place.spec, place.data_path))]
+            return [self._start_work(self._check_number, work.CheckData(place.spec, place.data))]
         return self._announce(place, snapshot.next_round) if self.data_check.is_ok else []
 
     def _announce(self, place: Place, coming: int) -> list[ev.Effect]:
@@ -236,20 +236,20 @@ class StudyMachine:
     def _make_input(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
         """Give the worker this round's job, once, when the model it starts from is at hand."""
         place, session = self._place, current.session
-        if session is None or session.has_input or current.input_number is not None or place.data_path is None:
+        if session is None or session.has_input or current.input_number is not None or place.data is None:
             return []
         if current.kind is RoundKind.STATISTICS:
-            job: work.Job = work.ComputeStatistics(place.spec, place.data_path)
+            job: work.Job = work.ComputeStatistics(place.spec, place.data)
         else:
             start = self._model
             if start is None or start.hash != ledger_round.start_model:
                 return []
             model = work.ModelAt(start.path, start.hash)
             if current.kind is RoundKind.CLOSING:
-                job = work.Evaluate(place.spec, start.scaling, model, place.data_path, False)
+                job = work.Evaluate(place.spec, start.scaling, model, place.data)
             else:
                 job = work.Train(
-                    place.spec, place.study, current.number, place.me, start.scaling, model, place.data_path
+                    place.spec, place.study, current.number, place.me, start.scaling, model, place.data
                 )
         current.input_number = self._number()
         return [self._start_work(current.input_number, job)]
@@ -313,8 +313,7 @@ class StudyMachine:
         self.data_check, self._work_failures, self.problem = answer, 0, None
         if not answer.is_ok:
             wrong = next(verdict for verdict in answer.verdicts if verdict.status == "error")
-            named = f"column '{wrong.column}': " if wrong.column else ""
-            self.problem = f"the data do not fit the study: {named}{wrong.text}; then start the daemon again"
+            self.problem = f"the data do not fit the study: {wrong.sentence}; then start the daemon again"
             return [ev.Note(self.problem, True)]
         return self._advance()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fednode.crypto import Entropy
 from fednode.ids import MemberId, StudyId
+from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
 from fednode.learn.spec import StudySpec
 from fednode.proofs.coin import Chain
@@ -16,7 +17,7 @@ from fednode.smpc.ring import Buffer
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a machine is told about itself once. `data_path` is None where this hospital has no data for the study.
+    """What a machine is told about itself once. `data` is None where this hospital has no data for the study.
 
     `load_record(round)` returns the decrypted parts of that round's record (empty if there is none);
     `keep_input(round, parts)` writes the part INPUT, joined from `parts`, and returns when it is on the disk; it is
@@ -29,7 +30,7 @@ class Place:
     me: MemberId
     study: StudyId
     spec: StudySpec
-    data_path: str | None
+    data: DataAt | None
     entropy: Entropy = field(repr=False)
     load_record: Callable[[int], RecordParts] = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
+from fednode.learn.check import check_table
 from fednode.learn.lanes import encode_metrics, encode_statistics
 from fednode.learn.model_file import StoredModel, check_model
-from fednode.learn.schema import Scaling, check_table
-from fednode.learn.spec import StudySpec, label_of
+from fednode.learn.patients import read_patients
+from fednode.learn.schema import Rows, Scaling
+from fednode.learn.spec import MAX_COLUMNS, StudySpec, label_of
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
-from fednode.worker.prepared import DataCache, Prepared, usable_rows
+from fednode.worker.prepared import DataCache, Prepared
 from fednode.worker.train import NumericalFailure, batch_seed, train
 
 MAX_TEXT_BYTES = 2000
@@ -50,15 +52,13 @@ def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
         case jobs.CheckData():
             return _check(job)
         case jobs.ComputeStatistics():
-            lanes = encode_statistics(job.spec, cache.get(job.spec, Path(job.path)).rows)
+            lanes = encode_statistics(job.spec, cache.get(job.spec, job.data).rows)
             return jobs.StatisticsComputed(_lane_bytes(lanes))
         case jobs.Train():
             return _train(job, cache)
         case jobs.Evaluate():
             model = _model(job.spec, job.scaling, job.model)
-            prepared = cache.get(job.spec, Path(job.path))
-            rows = prepared.rows if job.all_rows else prepared.validation
-            metrics = evaluate(job.spec, model, job.scaling, rows)
+            metrics = evaluate(job.spec, model, job.scaling, cache.get(job.spec, job.data).validation)
             return jobs.Evaluated(metrics, _lane_bytes(encode_metrics(metrics)))
         case jobs.Predict():
             return _predict(job)
@@ -67,16 +67,18 @@ def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
 
 
 def _check(job: jobs.CheckData) -> jobs.DataChecked:
-    checked = check_table(job.spec, read_table(job.spec, Path(job.path)))
+    table = read_table(job.spec, Path(job.data.path), job.data.site)
+    checked = check_table(job.spec, table, job.data.site, job.shows_cells)
     if checked.rows is None:
-        return jobs.DataChecked(checked.verdicts, 0, 0)
+        return jobs.DataChecked(checked.verdicts, 0, 0, checked.class_rows)
     prepared = Prepared.of(job.spec, checked.rows)
-    return jobs.DataChecked(checked.verdicts, len(prepared.rows.labels), len(prepared.training.labels))
+    rows, train_rows = len(prepared.rows.labels), len(prepared.training.labels)
+    return jobs.DataChecked(checked.verdicts, rows, train_rows, checked.class_rows)
 
 
 def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
     model = _model(job.spec, job.scaling, job.model)
-    prepared = cache.get(job.spec, Path(job.path))
+    prepared = cache.get(job.spec, job.data)
     started = time.monotonic()
     seed = batch_seed(job.study, job.round_number, job.member)
     update = train(job.spec, model, job.scaling, prepared.training, seed)
@@ -92,10 +94,19 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
 
 def _predict(job: jobs.Predict) -> jobs.Predicted:
     model = _open(job.model)
-    path = Path(job.path)
-    rows = usable_rows(check_table(model.spec, read_table(model.spec, path), label_needed=False), path)
-    shares = probabilities(compute_logits(model.spec, model.load(), model.scaling, rows))
-    return jobs.Predicted(len(shares), len(label_of(model.spec).levels), shares.astype("<f4").tobytes())
+    table = read_table(model.spec, Path(job.data.path), job.data.site)
+    if len(table.rows) > jobs.MAX_PREDICTED_ROWS:
+        raise DataError(f"the file has {len(table.rows)} rows, at most {jobs.MAX_PREDICTED_ROWS} at once; split it")
+    found = read_patients(model.spec, table, job.id_column, job.data.site)
+    usable = Rows(found.rows.features[found.is_usable], found.rows.labels[found.is_usable])
+    classes = len(label_of(model.spec).levels)
+    shares = np.full((len(table.rows), classes), np.nan, np.float32)
+    shares[found.is_usable] = probabilities(compute_logits(model.spec, model.load(), model.scaling, usable))
+    return jobs.Predicted(
+        classes, shares.astype("<f4").tobytes(), np.array(found.lines, "<u4").tobytes(),
+        found.rows.labels.astype(np.int8).tobytes(), found.ids, found.notes,
+        (*table.remarks, *found.remarks)[: MAX_COLUMNS],
+    )
 
 
 def _model(spec: StudySpec, scaling: Scaling, place: jobs.ModelAt) -> NDArray[np.int64]:

@@ -19,10 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from fednode.errors import DataError, FednodeError, Rejected
+from fednode.learn.check import check_table
+from fednode.learn.jobs import DataAt
 from fednode.learn.lanes import Metrics, decode_statistics, encode_statistics, measure, scaling_from
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, read_model
-from fednode.learn.schema import Rows, Scaling, check_table, standardise
+from fednode.learn.schema import Rows, Scaling, encode_table, standardise
 from fednode.learn.spec import Layout, StudySpec, spec_hash
 from fednode.learn.study_toml import parse_study
 from fednode.worker.datasets import read_table
@@ -126,15 +128,12 @@ def prepare_files(spec: StudySpec, files: Sequence[Path], seed: int, folder: Pat
 
 def _labelled_cells(spec: StudySpec, file: Path) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
     table = read_table(spec, file)
-    encoded = usable_rows(check_table(spec, table, label_needed=False), file)
-    wanted = [column.name for column in spec.columns]
-    present = list(table.names or wanted)
-    places = [present.index(name) for name in wanted if name in present]
-    if len(places) != len(wanted):
-        raise DataError(f"data file {file} has no label column; add it")
-    known = encoded.labels >= 0
-    cells = [tuple(row[i] for i in places) for row, has_label in zip(table.rows, known, strict=True) if has_label]
-    return cells, encoded.labels[known]
+    usable_rows(check_table(spec, table), file)  # complains about what is wrong
+    encoded = encode_table(spec, table)
+    labels = encoded.rows.labels
+    places = [encoded.places.at[column.name] for column in spec.columns]
+    known = [(table.rows[row], label) for row, label in zip(encoded.index, labels, strict=True) if label >= 0]
+    return [tuple(row[at] for at in places) for row, _ in known], labels[labels >= 0]
 
 
 def _write_split(
@@ -183,8 +182,8 @@ def pooled_rows(parts: Sequence[Rows]) -> Rows:
 
 def compare(spec: StudySpec, model: Path | None, files: Sequence[Path], test_file: Path) -> dict[str, object]:
     """Measure on the test file: the model, each member alone, all data pooled (same epochs in total)."""
-    test = load_rows(spec, test_file)
-    parts = [load_rows(spec, file) for file in files]
+    test = load_rows(spec, DataAt(str(test_file)))
+    parts = [load_rows(spec, DataAt(str(file))) for file in files]
     study: bytes = spec_hash(spec)
     result: dict[str, object] = {}
     if model is not None:
@@ -198,7 +197,7 @@ def compare(spec: StudySpec, model: Path | None, files: Sequence[Path], test_fil
 def score(model: Path, test_file: Path) -> dict[str, object]:
     """Measure a model file on a labelled file, from the model file alone."""
     loaded = _load_model(model)
-    rows = load_rows(loaded.spec, test_file)
+    rows = load_rows(loaded.spec, DataAt(str(test_file)))
     return _shares(evaluate(loaded.spec, loaded.values, loaded.scaling, rows))
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.errors import DataError
-from fednode.learn.schema import Checked, Rows, check_table
+from fednode.learn.check import Checked, check_table
+from fednode.learn.jobs import DataAt
+from fednode.learn.schema import Rows
 from fednode.learn.spec import StudySpec
 from fednode.worker.datasets import read_table
 
@@ -50,15 +52,14 @@ def select(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
 def usable_rows(checked: Checked, path: Path) -> Rows:
     """Return the encoded rows; raise `DataError` with the first verdict that is an error."""
     if checked.rows is None:
-        verdict = checked.errors[0]
-        place = f"{verdict.column}: " if verdict.column else ""
-        raise DataError(f"data file {path}: {place}{verdict.text}")
+        raise DataError(f"data file {path}: {checked.errors[0].sentence}")
     return checked.rows
 
 
-def load_rows(spec: StudySpec, path: Path) -> Rows:
+def load_rows(spec: StudySpec, data: DataAt) -> Rows:
     """Read and encode the labelled rows of a file; raise `DataError` if it does not fit the schema."""
-    return usable_rows(check_table(spec, read_table(spec, path)), path)
+    path = Path(data.path)
+    return usable_rows(check_table(spec, read_table(spec, path, data.site), data.site), path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,17 +81,18 @@ class DataCache:
     """Keeps the last file prepared until it changes on disk or another study asks: rounds are many, reading is slow."""
 
     def __init__(self) -> None:
-        self._key: tuple[StudySpec, Path, int, int] | None = None
+        self._key: tuple[StudySpec, DataAt, int, int] | None = None
         self._prepared: Prepared | None = None
 
-    def get(self, spec: StudySpec, path: Path) -> Prepared:
+    def get(self, spec: StudySpec, data: DataAt) -> Prepared:
         """Return the prepared file; raise `DataError` if it cannot be used."""
+        path = Path(data.path)
         try:
             status = path.stat()
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise DataError(f"data file {path} cannot be read: {reason}; check the path and its permissions") from None
-        key = (spec, path, status.st_mtime_ns, status.st_size)
+        key = (spec, data, status.st_mtime_ns, status.st_size)
         if self._prepared is None or key != self._key:
-            self._prepared, self._key = Prepared.of(spec, load_rows(spec, path)), key
+            self._prepared, self._key = Prepared.of(spec, load_rows(spec, data)), key
         return self._prepared

@@ -10,20 +10,26 @@ from fednode.codec import pack
 from fednode.errors import Rejected
 from fednode.learn import jobs
 from fednode.learn.lanes import Metrics
-from fednode.learn.schema import Scaling, Verdict
+from fednode.learn.schema import Scaling
+from fednode.learn.site_map import OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.spec import MAX_PARAMETERS, StudySpec
+from fednode.learn.verdicts import Fault, Found, Verdict
 
 SCALING = Scaling((1,), (2,))
 MODEL = jobs.ModelAt("/var/blobs/a.safetensors", b"h" * 32)
+DATA = jobs.DataAt("/data/a.csv")
+NAME, VALUE, UNIT = OtherName("age", "Alter"), OtherValue("age", "<1", "0.5"), OtherUnit("age", "a", "2")
+SITE = SiteMap((NAME,), (VALUE,), (UNIT,), ("-",), ",")
+FAULT = Fault("limit", 3, 7, (Found("<1", "0.5", 3, 7),))
 
 
 def test_every_job_comes_back_from_its_frame(spec: StudySpec) -> None:
     for job in (
-        jobs.CheckData(spec, "/data/a.csv"),
-        jobs.ComputeStatistics(spec, "/data/a.csv"),
-        jobs.Train(spec, bytes(32), 3, 2, SCALING, MODEL, "/data/a.csv"),
-        jobs.Evaluate(spec, SCALING, MODEL, "/data/a.csv", True),
-        jobs.Predict(MODEL, "/data/ü.csv"),
+        jobs.CheckData(spec, DATA),
+        jobs.ComputeStatistics(spec, DATA),
+        jobs.Train(spec, bytes(32), 3, 2, SCALING, MODEL, DATA),
+        jobs.Evaluate(spec, SCALING, MODEL, DATA),
+        jobs.Predict(MODEL, jobs.DataAt("/data/ü.csv", SITE), "patient"),
     ):
         frame = jobs.encode_job(job)
         assert int.from_bytes(frame[:4], "big") == len(frame) - 4
@@ -32,10 +38,10 @@ def test_every_job_comes_back_from_its_frame(spec: StudySpec) -> None:
 
 def test_every_answer_comes_back_from_its_frame() -> None:
     for answer in (
-        jobs.DataChecked((Verdict("age", "ok", "", 0, 0),), 5, 4),
+        jobs.DataChecked((Verdict("age", "error", "text", 1, 2, (FAULT,)),), 5, 4, (2, 3)),
         jobs.StatisticsComputed(bytes(8)),
         jobs.Evaluated(Metrics(1, 1, 5, (), ()), bytes(4)),
-        jobs.Predicted(1, 2, bytes(8)),
+        jobs.Predicted(2, bytes(8), bytes(4), b"\xff", ("id",), ("note",), ("remark",)),
         jobs.Failed("data", "why"),
     ):
         frame, tail = jobs.encode_answer(answer)

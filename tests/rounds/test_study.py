@@ -134,7 +134,7 @@ def test_member_whose_data_do_not_fit_is_left_out_and_says_why() -> None:
     assert [report.expected for report in world.reports] == [(1, 3, 4)] * 3
     machine = world.members[2].machine
     assert machine is not None and machine.problem is not None
-    assert machine.problem.startswith("the data do not fit the study: column 'x': column 'x' is missing")
+    assert machine.problem.startswith("the data do not fit the study: column 'x': not in the header")
     assert world.members[2].submitted == [] or all(
         isinstance(body, tx.Expire) for body in world.members[2].submitted
     )

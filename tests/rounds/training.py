@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from fednode.ids import Hash
 from fednode.learn import jobs as work
+from fednode.learn.check import check_table
 from fednode.learn.lanes import encode_metrics, encode_statistics, measure
 from fednode.learn.model_file import read_model
-from fednode.learn.schema import Rows, Scaling, Table, check_table, standardise
+from fednode.learn.schema import Rows, Scaling, standardise
 from fednode.learn.spec import UNIT, StudySpec
+from fednode.learn.table import Table
 
 STUDY = """
 format = 1

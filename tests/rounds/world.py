@@ -21,9 +21,9 @@ from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height, MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import MemoryDraft, check_model, read_model
-from fednode.learn.schema import Table
 from fednode.learn.spec import study_bytes
 from fednode.learn.study_toml import parse_study
+from fednode.learn.table import Table
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.phase_view import is_phase_message, pending_phase
@@ -214,9 +214,9 @@ class World:
         def keep_input(round_number: int, pieces: Sequence[bytes | memoryview]) -> None:
             member.disk.records[round_number, sm.RecordPart.INPUT.value] = b"".join(pieces)
 
-        path = "table.csv" if member.worker is not None else None
+        data = work.DataAt("table.csv") if member.worker is not None else None
         place = Place(
-            self.chain_id, member.number, self.study, self.spec, path, entropy,
+            self.chain_id, member.number, self.study, self.spec, data, entropy,
             load, self._holds_message,
             lambda: restore_chain(sha256(member.seal_secret.reveal(), self.study), LINKS), keep_input, MemoryDraft,
         )

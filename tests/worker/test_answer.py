@@ -29,7 +29,7 @@ def put(model: ModelFile, path: Path) -> jobs.ModelAt:
 
 
 def test_a_good_file_is_checked_and_counted(spec: StudySpec, data_file: Path) -> None:
-    found = answer(jobs.CheckData(spec, str(data_file)), DataCache())
+    found = answer(jobs.CheckData(spec, jobs.DataAt(str(data_file))), DataCache())
     assert isinstance(found, jobs.DataChecked)
     assert (found.is_ok, found.rows, found.train_rows) == (True, 60, 48)
 
@@ -37,7 +37,7 @@ def test_a_good_file_is_checked_and_counted(spec: StudySpec, data_file: Path) ->
 def test_a_bad_file_gets_verdicts_and_no_rows(spec: StudySpec, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("x,group\n1,left\n2,up\n")
-    found = answer(jobs.CheckData(spec, str(path)), DataCache())
+    found = answer(jobs.CheckData(spec, jobs.DataAt(str(path))), DataCache())
     assert isinstance(found, jobs.DataChecked)
     assert not found.is_ok
     assert [(v.column, v.status) for v in found.verdicts] == [("x", "ok"), ("y", "error"), ("group", "error")]
@@ -45,7 +45,7 @@ def test_a_bad_file_gets_verdicts_and_no_rows(spec: StudySpec, tmp_path: Path) -
 
 
 def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
-    found = answer(jobs.ComputeStatistics(spec, str(data_file)), DataCache())
+    found = answer(jobs.ComputeStatistics(spec, jobs.DataAt(str(data_file))), DataCache())
     assert isinstance(found, jobs.StatisticsComputed)
     statistics = lanes.decode_statistics(spec, np.frombuffer(found.lanes, "<u4").astype(np.uint32), 1)
     assert (statistics.rows, statistics.class_rows) == (60, (30, 30))
@@ -55,16 +55,14 @@ def test_training_answers_with_update_and_metrics_of_the_start(
     spec: StudySpec, data_file: Path, start: jobs.ModelAt
 ) -> None:
     cache = DataCache()
-    trained = answer(jobs.Train(spec, STUDY, 1, 1, SCALING, start, str(data_file)), cache)
-    measured = answer(jobs.Evaluate(spec, SCALING, start, str(data_file), False), cache)
-    whole = answer(jobs.Evaluate(spec, SCALING, start, str(data_file), True), cache)
+    trained = answer(jobs.Train(spec, STUDY, 1, 1, SCALING, start, jobs.DataAt(str(data_file))), cache)
+    measured = answer(jobs.Evaluate(spec, SCALING, start, jobs.DataAt(str(data_file))), cache)
     assert isinstance(trained, jobs.Trained)
     assert isinstance(measured, jobs.Evaluated)
-    assert isinstance(whole, jobs.Evaluated)
     assert trained.train_rows == 48
     assert memoryview(trained.delta).nbytes == 4 * Layout.of(spec).size
     assert trained.metric_lanes == measured.lanes
-    assert (measured.metrics.rows, whole.metrics.rows) == (12, 60)
+    assert measured.metrics.rows == 12
     decoded = lanes.decode_metrics(spec, np.frombuffer(measured.lanes, "<u4").astype(np.uint32), 1)
     assert decoded == measured.metrics
 
@@ -73,7 +71,7 @@ def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) 
     model = ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY))
     path = tmp_path / "new.csv"
     path.write_text("y,x\n1,2\n?,3\n")
-    found = answer(jobs.Predict(put(model, tmp_path / "model"), str(path)), DataCache())
+    found = answer(jobs.Predict(put(model, tmp_path / "model"), jobs.DataAt(str(path))), DataCache())
     assert isinstance(found, jobs.Predicted)
     shares = np.frombuffer(found.probabilities, "<f4").reshape(found.rows, found.classes)
     assert shares.shape == (2, 2)
@@ -82,18 +80,19 @@ def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) 
 
 def test_each_fault_has_its_kind(spec: StudySpec, data_file: Path, start: jobs.ModelAt, tmp_path: Path) -> None:
     path = str(data_file)
+    data = jobs.DataAt(path)
     wild = replace(spec, optimiser=Optimiser("sgd", 100_000_000, 999_999, 10_000_000, 1), local_epochs=100)
     hot = put(ModelFile(STUDY, 1, wild, SCALING, initial_model(Layout.of(wild), STUDY)), tmp_path / "hot")
     for job, kind in (
-        (jobs.ComputeStatistics(spec, str(tmp_path / "none.csv")), "data"),
-        (jobs.CheckData(spec, str(tmp_path)), "data"),
-        (jobs.Train(wild, STUDY, 1, 1, SCALING, hot, path), "numerical"),
-        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, hash=bytes(32)), path), "input"),
-        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, path=str(tmp_path / "none")), path), "input"),
-        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, path=path), path), "input"),
-        (jobs.Train(replace(spec, seed=9), STUDY, 1, 1, SCALING, start, path), "input"),
-        (jobs.Evaluate(spec, Scaling((1,), (1,)), start, path, False), "input"),
-        (jobs.Predict(replace(start, path=path), path), "input"),
+        (jobs.ComputeStatistics(spec, jobs.DataAt(str(tmp_path / "none.csv"))), "data"),
+        (jobs.CheckData(spec, jobs.DataAt(str(tmp_path))), "data"),
+        (jobs.Train(wild, STUDY, 1, 1, SCALING, hot, data), "numerical"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, hash=bytes(32)), data), "input"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, path=str(tmp_path / "none")), data), "input"),
+        (jobs.Train(spec, STUDY, 1, 1, SCALING, replace(start, path=path), data), "input"),
+        (jobs.Train(replace(spec, seed=9), STUDY, 1, 1, SCALING, start, data), "input"),
+        (jobs.Evaluate(spec, Scaling((1,), (1,)), start, data), "input"),
+        (jobs.Predict(replace(start, path=path), data), "input"),
     ):
         found = answer(job, DataCache())
         assert isinstance(found, jobs.Failed)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fednode.errors import DataError
+from fednode.learn.jobs import DataAt
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
 from fednode.learn.schema import Scaling
@@ -66,13 +67,13 @@ def test_own_files_give_up_a_quarter_each(spec: StudySpec, data_file: Path, tmp_
     made = demo_data.prepare_files(spec, [data_file, bare], 1, tmp_path / "out")
     assert (made["rows"], made["test_rows"]) == ([44, 44], 32)
     for file in made["members"]:  # type: ignore[attr-defined]
-        assert len(load_rows(spec, Path(file)).labels) == 44
+        assert len(load_rows(spec, DataAt(file)).labels) == 44
 
 
 def test_a_file_without_label_cannot_be_split(spec: StudySpec, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x,y\n1,2\n")
-    with pytest.raises(DataError, match="no label column"):
+    with pytest.raises(DataError, match="column 'group': not in the header"):
         demo_data.prepare_files(spec, [path], 1, tmp_path / "out")
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fednode.errors import DataError
+from fednode.learn.jobs import DataAt
 from fednode.learn.schema import Rows
 from fednode.learn.spec import StudySpec
 from fednode.worker.prepared import DataCache, Prepared, load_rows, validation_mask
@@ -56,21 +57,21 @@ def test_another_seed_chooses_other_rows(spec: StudySpec) -> None:
 
 
 def test_a_file_is_prepared_once_until_it_changes(spec: StudySpec, data_file: Path) -> None:
-    cache = DataCache()
-    first = cache.get(spec, data_file)
-    assert cache.get(spec, data_file) is first
-    assert cache.get(replace(spec, seed=9), data_file) is not first
+    cache, data = DataCache(), DataAt(str(data_file))
+    first = cache.get(spec, data)
+    assert cache.get(spec, data) is first
+    assert cache.get(replace(spec, seed=9), data) is not first
     status = data_file.stat()
     data_file.write_text(data_file.read_text().replace("left", "right", 1))
     os.utime(data_file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    again = cache.get(spec, data_file)
+    again = cache.get(spec, data)
     assert again.rows.labels.sum() == first.rows.labels.sum() + 1
 
 
 def test_a_missing_or_wrong_file_is_a_data_error(spec: StudySpec, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
-        DataCache().get(spec, tmp_path / "none.csv")
+        DataCache().get(spec, DataAt(str(tmp_path / "none.csv")))
     path = tmp_path / "bad.csv"
     path.write_text("x,y,group\n1,far,left\n")
-    with pytest.raises(DataError, match="y: 'far' is not a number"):
-        load_rows(spec, path)
+    with pytest.raises(DataError, match="column 'y': 1 cell without a number, first in line 2"):
+        load_rows(spec, DataAt(str(path)))

@@ -43,7 +43,7 @@ def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
     model = ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY))
     (tmp_path / "model").write_bytes(write_model(model))
     start = jobs.ModelAt(str(tmp_path / "model"), model.hash)
-    train = jobs.Train(spec, STUDY, 1, 2, SCALING, start, str(data_file))
+    train = jobs.Train(spec, STUDY, 1, 2, SCALING, start, jobs.DataAt(str(data_file)))
     here = answer(train, DataCache())
     assert isinstance(here, jobs.Trained)
 
@@ -53,7 +53,8 @@ def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
         assert (first.delta, first.metric_lanes) == (here.delta, here.metric_lanes)
         pid = trainer.pid
         no_model = jobs.ModelAt(str(data_file), bytes(32))
-        assert isinstance(await trainer.run(jobs.Predict(no_model, str(data_file)), TIMEOUT_S), jobs.Failed)
+        predict = jobs.Predict(no_model, jobs.DataAt(str(data_file)))
+        assert isinstance(await trainer.run(predict, TIMEOUT_S), jobs.Failed)
         assert trainer.pid == pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -73,7 +74,7 @@ def test_memory_beyond_the_limit_is_a_failure_of_the_worker_alone(
 ) -> None:
     async def act(trainer: WorkerTrainer) -> None:
         with pytest.raises(TrainingError, match="training process"):
-            await trainer.run(jobs.CheckData(spec, str(data_file)), TIMEOUT_S)
+            await trainer.run(jobs.CheckData(spec, jobs.DataAt(str(data_file))), TIMEOUT_S)
 
     with_trainer(WorkerTrainer(tmp_path / "worker.log", memory_limit_bytes=200 << 20), act)
 
@@ -134,7 +135,7 @@ def test_a_broken_worker_is_a_training_error_with_its_cause(
 ) -> None:
     async def act(trainer: WorkerTrainer) -> None:
         with pytest.raises(TrainingError, match=message) as caught:
-            await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+            await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert trainer.pid is None
         assert "\n" not in str(caught.value)
 
@@ -155,7 +156,7 @@ def test_an_update_of_another_length_or_cut_off_is_a_training_error(
     whole = 4 * Layout.of(spec).size
     code = f"frame, _ = encode_answer(Trained(bytes({whole + size}), 1, b'', 1, 1))\n" \
         f"sys.stdout.buffer.write(frame + bytes({whole + sent})); sys.stdout.flush(); os._exit(3)"
-    train = jobs.Train(spec, STUDY, 1, 2, SCALING, jobs.ModelAt("/none", bytes(32)), "/x.csv")
+    train = jobs.Train(spec, STUDY, 1, 2, SCALING, jobs.ModelAt("/none", bytes(32)), jobs.DataAt("/x.csv"))
 
     async def act(trainer: WorkerTrainer) -> None:
         with pytest.raises(TrainingError, match=message):
@@ -169,7 +170,7 @@ def test_a_hanging_worker_is_ended_at_its_time_limit(
 ) -> None:
     async def act(trainer: WorkerTrainer) -> None:
         with pytest.raises(TrainingError, match="no answer in 0.5 s and was ended"):
-            await trainer.run(jobs.CheckData(spec, "/x.csv"), 0.5)
+            await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), 0.5)
         assert trainer.pid is None
 
     with_trainer(bad_worker(tmp_path, monkeypatch, "time.sleep(600)"), act)
@@ -178,7 +179,7 @@ def test_a_hanging_worker_is_ended_at_its_time_limit(
 def test_a_cancelled_job_ends_its_worker(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(trainer: WorkerTrainer) -> None:
         with trio.move_on_after(0.5) as scope:
-            await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+            await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert scope.cancelled_caught
         assert trainer.pid is None
 
@@ -193,7 +194,7 @@ def test_the_worker_sees_no_secrets_of_the_daemon(
         "sys.stdout.buffer.write(frame); sys.stdout.flush()"
 
     async def act(trainer: WorkerTrainer) -> None:
-        found = await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+        found = await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert isinstance(found, jobs.Failed)
         assert "FEDNODE_PASSPHRASE" not in found.text
         assert "OMP_NUM_THREADS" in found.text
@@ -215,7 +216,7 @@ while True:
     seen: list[str] = []
 
     async def one(trainer: WorkerTrainer) -> None:
-        found = await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+        found = await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert isinstance(found, jobs.Failed)
         seen.append(found.text)
 
@@ -231,6 +232,6 @@ while True:
 def test_an_unwritable_log_is_named(spec: StudySpec, tmp_path: Path) -> None:
     async def act(trainer: WorkerTrainer) -> None:
         with pytest.raises(TrainingError, match="cannot write .*worker.log"):
-            await trainer.run(jobs.CheckData(spec, "/x.csv"), TIMEOUT_S)
+            await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
 
     with_trainer(WorkerTrainer(tmp_path / "none" / "worker.log"), act)

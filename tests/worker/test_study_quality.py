@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fednode.learn.jobs import DataAt
 from fednode.learn.lanes import decode_statistics, encode_statistics, scaling_from
 from fednode.learn.merge import initial_model, merge_part, merge_rule
 from fednode.learn.schema import Rows
@@ -63,8 +64,8 @@ def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int
 
 def figures(spec: StudySpec, made: dict[str, object], away: int | None) -> tuple[float, float]:
     """Return federated and pooled accuracy on the test file."""
-    parts = [load_rows(spec, Path(file)) for file in made["members"]]  # type: ignore[attr-defined]
-    test = load_rows(spec, Path(str(made["test"])))
+    parts = [load_rows(spec, DataAt(file)) for file in made["members"]]  # type: ignore[attr-defined]
+    test = load_rows(spec, DataAt(str(made["test"])))
     pooled = demo_data.central_training(spec, spec_hash(spec), demo_data.pooled_rows(parts), test)
     return federated_accuracy(spec, parts, test, away), pooled.correct / pooled.rows
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fednode.learn.jobs import DataAt
 from fednode.learn.lanes import Metrics, decode_statistics, encode_statistics, scaling_from
 from fednode.learn.merge import initial_model
 from fednode.learn.schema import Rows, Scaling, standardise
@@ -21,7 +22,7 @@ STUDY = bytes(range(32))
 
 @pytest.fixture
 def rows(spec: StudySpec, data_file: Path) -> Rows:
-    return load_rows(spec, data_file)
+    return load_rows(spec, DataAt(str(data_file)))
 
 
 @pytest.fixture

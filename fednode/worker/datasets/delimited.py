@@ -1,37 +1,137 @@
-"""Comma, semicolon or tab separated text, with or without a line of column names."""
+"""Separated text as spreadsheets, laboratory systems and R write it, with or without a line of column names.
+
+How a file is written is found out where that cannot change a value: encoding, separator, lines before the header. What
+can (decimal commas, codes, units) is left to the hospital's own map.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fednode.errors import DataError
-from fednode.learn.schema import Table, has_header
+from fednode.learn.site_map import SiteMap
 from fednode.learn.spec import StudySpec
+from fednode.learn.table import TORN, Table, clean, count_names, is_header
+from fednode.worker.datasets.text import read_lines
 
-SEPARATORS = (",", ";", "\t")
-MAX_FILE_BYTES = 1 << 30
+SEPARATORS = (",", ";", "\t", "|", " ")
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+
+MAX_TITLE_LINES = 30
+"""Lines before the header: titles, dates of the export, comments."""
+
+SAMPLE_LINES = 200
+MAX_CELL_LINES = 200
+"""A quoted cell that goes on longer than this has lost its closing quote."""
 
 
-def read(spec: StudySpec, path: Path) -> Table:
-    """Read `path` whole; the separator is the one most frequent in the first line. Blank lines are skipped."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"data file {path} is larger than 1 GiB; split it or drop columns")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"data file {path} is not UTF-8 text; export it as CSV in UTF-8") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(f"data file {path} cannot be read: {reason}; check the path and its permissions") from None
-    first_line = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(SEPARATORS, key=first_line.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        rows = tuple(tuple(row) for row in reader if any(cell.strip() for cell in row))
-    except csv.Error as error:
-        raise DataError(f"data file {path} is not valid CSV: {error}; export it again") from None
-    if rows and has_header(spec, rows[0]):
-        return Table(tuple(cell.strip() for cell in rows[0]), rows[1:])
-    return Table(None, rows)
+def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
+    """Read `path` whole. Rows keep the line they begin in; what cannot be read is a row of its own, marked as such."""
+    lines, remarks = read_lines(path)
+    csv.field_size_limit(2**31 - 1)  # a long note in a column nobody uses is no fault
+    start = 0
+    told = _told_separator(lines)
+    if told is not None:
+        start = 1
+    separator = told or _separator(spec, lines, site)
+    header = _header_line(spec, lines, separator, start, site)
+    first = start if header is None else header
+    skipped = [line for line in lines[start:first] if line.strip()]
+    if told is not None:
+        remarks.append(f"separator {_NAMES.get(told, repr(told))}, from the line 'sep='")
+    elif separator != ",":
+        remarks.append(f"separator {_NAMES[separator]}")
+    if skipped:
+        remarks.append(f"the header is line {first + 1}; {len(skipped)} lines before it are no part of the table")
+    names: tuple[str, ...] | None = None
+    width: int | None = None
+    if header is not None:
+        _, first, cells = next(records(lines, separator, header))
+        assert cells is not None, "it was read before"
+        names, width = tuple(clean(cell) for cell in cells), len(cells)
+    rows: list[tuple[str, ...]] = []
+    places: list[int] = []
+    damage: list[tuple[int, str]] = []
+    for begun, _, cells in records(lines, separator, first, width):
+        if cells is None:
+            damage.append((len(rows), TORN))
+        rows.append(tuple(cells or ()))
+        places.append(begun + 1)
+    return Table(names, tuple(rows), tuple(places), tuple(damage), tuple(remarks))
+
+
+def records(
+    lines: Sequence[str], separator: str, start: int, width: int | None = None
+) -> Iterator[tuple[int, int, list[str] | None]]:
+    """Yield the index of the first line, that behind the last, and the cells of every record, None where it is torn.
+
+    After a torn record the next line is tried: a stray quote costs one row, not the rest of the file. So it is with a
+    record of several lines that has not `width` cells, or whose lines are rows by themselves: a quote that was never
+    closed swallowed them.
+    """
+    at = begun = start
+
+    def feed() -> Iterator[str]:
+        nonlocal at
+        while at < len(lines):
+            if at - begun >= MAX_CELL_LINES:
+                raise csv.Error("a quote is not closed")
+            at += 1
+            line = lines[at - 1]
+            yield line.strip() + "\n" if separator == " " else line
+
+    while at < len(lines):
+        reader = csv.reader(feed(), delimiter=separator, strict=True, skipinitialspace=separator == " ")
+        while at < len(lines):
+            begun, cells = at, None
+            try:
+                cells = next(reader)
+            except csv.Error:
+                at = begun + 1
+            is_long = cells is not None and at - begun > 1 and width is not None
+            if is_long and (len(cells or ()) != width or _are_rows(lines[begun:at], separator, width)):
+                at, cells = begun + 1, None
+            yield begun, at, cells
+            if cells is None:
+                break  # a reader that failed is not asked again
+
+
+def _are_rows(lines: Sequence[str], separator: str, width: int | None) -> bool:
+    return width is not None and width > 1 and all(line.count(separator) >= width - 1 for line in lines)
+
+
+def _told_separator(lines: Sequence[str]) -> str | None:
+    """Return the separator that a first line 'sep=;' names, as some spreadsheets write it."""
+    first = lines[0].strip("\r\n\ufeff").strip('"') if lines else ""
+    is_told = first.lower().startswith("sep=") and len(first) == 5
+    return first[4] if is_told else None
+
+
+def _separator(spec: StudySpec, lines: Sequence[str], site: SiteMap) -> str:
+    """Return the separator that shows most of the study's columns in one line, else the one that fits most rows."""
+    sample = lines[:SAMPLE_LINES]
+
+    def merit(separator: str) -> tuple[int, int, int]:
+        named = 0
+        widths: dict[int, int] = {}
+        for place, _, cells in records(sample, separator, 0):
+            if cells is None or not any(cells):
+                continue
+            if place < MAX_TITLE_LINES:
+                named = max(named, count_names(spec, cells, site))
+            widths[len(cells)] = widths.get(len(cells), 0) + 1
+        fitting = max((count for width, count in widths.items() if width >= len(spec.columns) - 1), default=0)
+        return named, fitting, -SEPARATORS.index(separator)
+
+    return max(SEPARATORS, key=merit)
+
+
+def _header_line(spec: StudySpec, lines: Sequence[str], separator: str, start: int, site: SiteMap) -> int | None:
+    """Return the index of the line that names the columns, None where the file has none."""
+    for place, _, cells in records(lines[: start + SAMPLE_LINES], separator, start):
+        if place - start >= MAX_TITLE_LINES:
+            return None
+        if cells and is_header(spec, cells, site):
+            return place
+    return None

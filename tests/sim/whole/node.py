@@ -11,6 +11,7 @@ import numpy as np
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import FednodeError, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId
+from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import MemoryDraft
 from fednode.ledger import sync
 from fednode.ledger.bodies import Body
@@ -105,7 +106,7 @@ class WholeNode:
         replica = Replica(tip, disk.certificate, chain, vote_signer)
         site = Site(
             chain_id, self.number, Stream(world.key, self.slot, self.life),
-            lambda name, study: "table.csv", lambda study: True,
+            lambda name, study: DataAt("table.csv"), lambda study: True,
             disk.load_parts, chain.holds_message,
             lambda study: restore_chain(sha256(seal_secret.reveal(), study), LINKS), self._keep_input, MemoryDraft,
             lambda: self.core.catch_up.target is not None,

@@ -15,7 +15,7 @@ from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.learn import lanes
-from fednode.learn.schema import Rows, Verdict
+from fednode.learn.schema import Rows
 from fednode.learn.spec import (
     PROVEN_SUM_RULE,
     LabelColumn,
@@ -27,6 +27,7 @@ from fednode.learn.spec import (
     StudySpec,
     Timeouts,
 )
+from fednode.learn.verdicts import Verdict
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.node import wire
 from fednode.rounds.terms import study_proposal
@@ -59,7 +60,7 @@ def tiny_study(sum_rule: int = PROVEN_SUM_RULE) -> StudySpec:
     return StudySpec(
         "tiny", "", Logistic(), columns, Optimiser("sgd", 50_000, 0, 0, 4), 1, TRAINING_ROUNDS, 1 << 24,
         "hidden" if is_proven else "public", 127, StopRule(0, 0),
-        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1, sum_rule if is_proven else None,
+        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1, "missing", sum_rule if is_proven else None,
     )
 
 
@@ -86,7 +87,7 @@ def do_work(job: work.Job, member: int) -> work.Answer:
             return work.DataChecked((Verdict("", "ok", "", 0, 0),), ROWS, ROWS)
         case work.ComputeStatistics(spec, _):
             return work.StatisticsComputed(_lane_bytes(lanes.encode_statistics(spec, _rows(member))))
-        case work.Evaluate(spec, _, _, _, _):
+        case work.Evaluate(spec, _, _, _):
             metrics = lanes.Metrics(ROWS, member, ROWS << 16, (), ())
             return work.Evaluated(metrics, _lane_bytes(lanes.encode_metrics(metrics)))
         case work.Train() as train:

@@ -1,0 +1,211 @@
+"""Cells of a table, read one distinct text at a time: a value, a missing value, or a fault with its kind.
+
+Security assumption: cells are patients' data. What leaves this module for anybody but the caller on the hospital's own
+terminal are counts, lines and kinds; a text of a cell stands in `Distinct.cell` and `Reading.hint` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.learn.site_map import Notation
+from fednode.learn.spec import CategoryColumn, LabelColumn, NumberColumn, normal_token
+
+KNOWN = ""
+MISSING = "missing"
+OUTSIDE = "outside"
+
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
+_PLAIN = re.compile(_NUMBER)
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:[,.' \u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
+_LIMIT = re.compile(r"([<>\u2264\u2265]=?)\s*([0-9.,]+)")
+_WITH_UNIT = re.compile(rf"({_NUMBER}|[+-]?[0-9]*,[0-9]+)\s*([^\W\d_].*|[%°\u00b5\u2030].*)", re.DOTALL)
+_DATE = re.compile(r"[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}(?:[ T].*)?")
+_MINUS = str.maketrans(dict.fromkeys("\u2212\u2013\ufe63\uff0d", "-"))
+_QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201e": "\u201c", "\u2018": "\u2019", "\u00ab": "\u00bb"}
+_CODES = frozenset((
+    "na", "n/a", "n.a.", "n.a", "#n/a", "#nv", "#value!", "#wert!", "#div/0!", "#ref!", "nan", "<na>", "null", "?",
+    "??", "unknown", "unk", "unbekannt", "missing", "fehlt", "k.a.", "not available", "not measured", "inconnu",
+    "desconocido",
+))
+"""Texts that mean 'not measured' everywhere. Not among them: what may be a finding ('nil', 'n.d.', 'none', 'x')."""
+
+_NUMBER_CODES = _CODES | {"-", "--", "---", ".", ".."}
+"""In a column of levels a dash may stand for a negative finding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one cell says: `value` is a number or the index of a level, NaN unless `kind` is KNOWN or OUTSIDE.
+
+    `hint` is what the cell may stand for, where it can be guessed: for the eyes of who owns the file.
+    """
+
+    value: float
+    kind: str = KNOWN
+    hint: str = ""
+
+
+_GONE = Reading(np.nan, MISSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """One text of a column: how many rows hold it, and the index of the first of them."""
+
+    cell: str
+    reading: Reading
+    count: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A column read: the distinct texts in order of appearance, and which one each row holds, int64 (n,)."""
+
+    distinct: tuple[Distinct, ...]
+    codes: NDArray[np.int64]
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The value of each row, float64 (n,), NaN where there is none."""
+        return np.array([item.reading.value for item in self.distinct])[self.codes]
+
+    def is_kind(self, *kinds: str) -> NDArray[np.bool_]:
+        """Return which rows hold a cell of one of these kinds, bool (n,)."""
+        return np.array([item.reading.kind in kinds for item in self.distinct], bool)[self.codes]
+
+    def count(self, *kinds: str) -> int:
+        """Return how many rows hold a cell of one of these kinds."""
+        return sum(item.count for item in self.distinct if item.reading.kind in kinds)
+
+    @property
+    def faults(self) -> dict[str, list[Distinct]]:
+        """The distinct texts that cannot be used, by kind, in order of appearance."""
+        found: dict[str, list[Distinct]] = {}
+        for item in self.distinct:
+            if item.reading.kind not in (KNOWN, MISSING, OUTSIDE):
+                found.setdefault(item.reading.kind, []).append(item)
+        return found
+
+
+def read_column(cells: Sequence[str], read: Callable[[str], Reading]) -> Column:
+    """Read a column; `read` is asked once for each distinct text."""
+    order: dict[str, int] = {}
+    first: list[int] = []
+    codes = np.empty(len(cells), np.int64)
+    for index, cell in enumerate(cells):
+        code = order.setdefault(cell, len(order))
+        if code == len(first):
+            first.append(index)
+        codes[index] = code
+    counts = np.bincount(codes, minlength=len(order)).tolist()
+    distinct = (Distinct(cell, read(cell), counts[code], first[code]) for cell, code in order.items())
+    return Column(tuple(distinct), codes)
+
+
+def tidy(cell: str) -> str:
+    """Return a cell without blanks and quotes around it, and with an ASCII minus before a number."""
+    text = cell.strip().strip("\ufeff\u200b")
+    if text.startswith('="') and text.endswith('"'):
+        text = text[1:]  # how spreadsheets keep a number as text
+    if len(text) >= 2 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1].strip()
+    return text.translate(_MINUS) if len(text) > 1 and text[0] in "\u2212\u2013\ufe63\uff0d" else text
+
+
+def number_reader(
+    column: NumberColumn | LabelColumn, notation: Notation, low: float, high: float
+) -> Callable[[str], Reading]:
+    """Return a reader of numbers in the study's unit; those outside [low, high] are OUTSIDE."""
+    absent = {normal_token(token) for token in column.missing} | notation.missing | {""}
+
+    def read(cell: str) -> Reading:
+        text = tidy(cell)
+        text = notation.values.get(normal_token(text), text)
+        if normal_token(text) in absent:
+            return _GONE
+        bare = text.removesuffix(notation.unit).rstrip() if notation.unit else text
+        plain = _plain_number(bare, notation.decimal)
+        if plain is None:
+            return _fault_of_number(text, notation)
+        value = float(plain) * notation.factor if notation.factor != 1.0 else float(plain)
+        if not np.isfinite(value):
+            return Reading(np.nan, "text")
+        return Reading(value) if low <= value <= high else Reading(value, OUTSIDE)
+
+    return read
+
+
+def _plain_number(text: str, decimal: str) -> str | None:
+    if decimal == ",":
+        if "." in text and not ("," in text and _GROUPED.fullmatch(text)):
+            return None
+        text = text.replace(".", "").replace(",", ".", 1)
+    return text if _PLAIN.fullmatch(text) else None
+
+
+def _fault_of_number(text: str, notation: Notation) -> Reading:
+    """Name what is wrong with a cell that is no number."""
+    if text.lower() in _NUMBER_CODES:
+        return Reading(np.nan, "code")
+    if (found := _LIMIT.fullmatch(text)) is not None:
+        return Reading(np.nan, "limit", _stand_in(found.group(1), found.group(2)))
+    if notation.decimal == "," and _PLAIN.fullmatch(text):
+        return Reading(np.nan, "point")
+    if _DECIMAL_COMMA.fullmatch(text) and notation.decimal == ".":
+        return Reading(np.nan, "decimal", "grouped" if _GROUPED.fullmatch(text) else "")
+    if _DATE.fullmatch(text) and not _GROUPED.fullmatch(text):
+        return Reading(np.nan, "date")
+    if _GROUPED.fullmatch(text):
+        last = max(text.rfind("."), text.rfind(","))
+        is_fraction = last >= 0 and len({letter for letter in text if letter in ".,' \u00a0\u202f"}) > 1
+        whole = re.sub(r"[^0-9+-]", "", text[:last] if is_fraction else text)
+        return Reading(np.nan, "thousands", f"{whole}.{text[last + 1:]}" if is_fraction else whole)
+    if (found := _WITH_UNIT.fullmatch(text)) is not None:
+        return Reading(np.nan, "unit", found.group(2).strip())
+    return Reading(np.nan, "text")
+
+
+def _stand_in(sign: str, digits: str) -> str:
+    """Propose a number for a value beyond a limit: half of a lower limit, the upper one itself."""
+    plain = digits.replace(",", ".")
+    if not _PLAIN.fullmatch(plain):
+        return ""
+    return f"{float(plain) / 2:.6g}" if sign[0] in "<\u2264" else plain
+
+
+def level_reader(column: CategoryColumn | LabelColumn, notation: Notation) -> Callable[[str], Reading]:
+    """Return a reader of levels: the value is the level's index."""
+    order = {normal_token(level): float(index) for index, level in enumerate(column.levels)}
+    absent = ({normal_token(token) for token in column.missing} | notation.missing | {""}) - order.keys()
+    loose: dict[str, list[str]] = {}
+    for level in column.levels:
+        loose.setdefault(_loose(level), []).append(level)
+
+    def read(cell: str) -> Reading:
+        text = tidy(cell)
+        text = notation.values.get(normal_token(text), text)
+        token = normal_token(text)
+        if notation.decimal == "," and token not in order and _DECIMAL_COMMA.fullmatch(text):
+            token = normal_token(text.replace(",", "."))
+        if token in absent:
+            return _GONE
+        if token in order:
+            return Reading(order[token])
+        near = loose.get(_loose(text), [])
+        if len(near) == 1:
+            return Reading(np.nan, "case", near[0])
+        return Reading(np.nan, "code" if text.lower() in _CODES else "level")
+
+    return read
+
+
+def _loose(text: str) -> str:
+    return re.sub(r"[\s_-]+", "", text.casefold())

@@ -1,0 +1,104 @@
+"""How one hospital writes the study's columns: names, codes, decimal sign and units of its own export.
+
+It is the hospital's own and local: it never becomes part of a study, and no other member learns of it. It only says how
+a cell is to be read; what is trained on is the value in the study's terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+from fednode.codec import Size
+from fednode.learn.spec import MAX_COLUMNS, MAX_TOKEN_BYTES, normal_token
+
+MAX_HEADER_BYTES = 256
+MAX_TRANSLATIONS = 4096
+DECIMAL_SIGNS = (".", ",")
+
+ColumnName = Annotated[str, Size(1, 64)]
+Word = Annotated[str, Size(0, MAX_TOKEN_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherName:
+    """The column `column` of the study is called `header` in the file."""
+
+    column: ColumnName
+    header: Annotated[str, Size(1, MAX_HEADER_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherValue:
+    """In `column`, the cell `cell` stands for `value`; both as in the file's own unit and notation."""
+
+    column: ColumnName
+    cell: Word
+    value: Word
+
+
+@dataclass(frozen=True, slots=True)
+class OtherUnit:
+    """Cells of `column` may end with `text`; their number times `factor` is in the study's unit."""
+
+    column: ColumnName
+    text: Word
+    factor: Word = "1"
+
+    def __post_init__(self) -> None:
+        try:
+            factor = Decimal(self.factor)
+        except InvalidOperation:
+            raise ValueError(f"factor '{self.factor}' of column '{self.column}' is no number") from None
+        if not factor.is_finite() or not Decimal("1e-9") <= abs(factor) <= Decimal("1e9"):
+            raise ValueError(f"factor {self.factor} of column '{self.column}' must lie between 1e-9 and 1e9")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteMap:
+    """Everything one hospital says about its own notation. The empty one reads a file as the study is written."""
+
+    names: Annotated[tuple[OtherName, ...], Size(0, MAX_COLUMNS)] = ()
+    values: Annotated[tuple[OtherValue, ...], Size(0, MAX_TRANSLATIONS)] = ()
+    units: Annotated[tuple[OtherUnit, ...], Size(0, MAX_COLUMNS)] = ()
+    missing: Annotated[tuple[Word, ...], Size(0, 256)] = ()
+    decimal: Annotated[str, Size(1, 1)] = "."
+
+    def __post_init__(self) -> None:
+        if self.decimal not in DECIMAL_SIGNS:
+            raise ValueError(f"decimal sign '{self.decimal}' is neither . nor ,")
+
+    def header_of(self, column: str) -> str:
+        """Return what the file calls a column of the study."""
+        return next((other.header for other in self.names if other.column == column), column)
+
+    def notation_of(self, column: str) -> Notation:
+        """Return how the cells of one column are written."""
+        unit = next((unit for unit in self.units if unit.column == column), None)
+        values = {normal_token(other.cell): other.value for other in self.values if other.column == column}
+        missing = frozenset(normal_token(token) for token in self.missing)
+        factor = float(Decimal(unit.factor)) if unit is not None else 1.0
+        return Notation(values, missing, self.decimal, unit.text if unit is not None else "", factor)
+
+    def check_columns(self, columns: Iterable[str]) -> None:
+        """Raise `ValueError` for a translation of a column that is not among `columns`: it would do nothing."""
+        known = set(columns)
+        translated = {o.column for o in self.names} | {o.column for o in self.values} | {o.column for o in self.units}
+        if strange := min(translated - known, default=""):
+            raise ValueError(f"column '{strange}' is not in the study")
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How the cells of one column are written; tokens are in their normal form."""
+
+    values: Mapping[str, str]
+    missing: frozenset[str]
+    decimal: str
+    unit: str
+    factor: float
+
+
+PLAIN = SiteMap()

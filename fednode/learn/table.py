@@ -1,0 +1,99 @@
+"""A data file as text cells, with the line of the file each row begins in, and which cells belong to which column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fednode.learn.site_map import PLAIN, SiteMap
+from fednode.learn.spec import StudySpec
+
+BLANK = "blank"
+"""The row holds nothing but separators."""
+
+TORN = "torn"
+"""A quote in the row is not closed, or stands where none may."""
+
+RAGGED = "ragged"
+"""The row has another number of cells than the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column names (None: the file has no header line) and rows of cells.
+
+    `lines` are those of the file, one a row (none given: rows follow the header, a line each); `damage` says for the
+    index of a row why its cells cannot be used; `remarks` say how the file was read, without a cell of it.
+    """
+
+    names: tuple[str, ...] | None
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...] = ()
+    damage: tuple[tuple[int, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def line(self, index: int) -> int:
+        """Return the line of the file, from 1, in which a row begins."""
+        return self.lines[index] if self.lines else index + (1 if self.names is None else 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the study's columns stand in a file, and what is wrong with its header.
+
+    `near` and `names` are texts of the file's header line: for the eyes of who owns the file.
+    """
+
+    at: dict[str, int]
+    doubled: dict[str, int]
+    near: dict[str, str]
+    extra: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places:
+    """Find the study's columns by the names of the header, or by their order where there is none."""
+    names = [column.name for column in spec.columns]
+    if table.names is None:
+        return Places({name: index for index, name in enumerate(names)}, {}, {}, (), tuple(names))
+    headers = [clean(header) for header in table.names]
+    wanted = {name: clean(site.header_of(name)) for name in names}
+    taken = set(wanted.values())
+    places: dict[str, int] = {}
+    doubled: dict[str, int] = {}
+    near: dict[str, str] = {}
+    for name, header in wanted.items():
+        equal = [index for index, found in enumerate(headers) if found == header]
+        alike = [i for i, found in enumerate(headers) if loose(found) == loose(header) and found not in taken]
+        if equal:
+            places[name] = equal[0]
+            if len(equal) + len(alike) > 1:
+                doubled[name] = len(equal) + len(alike)
+        elif len(alike) == 1:
+            near[name] = headers[alike[0]]
+        elif alike:
+            doubled[name] = len(alike)
+    used = {*places.values(), *(headers.index(header) for header in near.values())}
+    return Places(places, doubled, near, tuple(i for i in range(len(headers)) if i not in used), tuple(headers))
+
+
+def clean(header: str) -> str:
+    """Return a header without blanks, quotes and marks around it."""
+    return header.strip().strip("\ufeff\u200b").strip("\"'").strip()
+
+
+def loose(header: str) -> str:
+    """Return the form in which headers that differ in capitals, blanks and dashes are equal."""
+    return re.sub(r"[\s_.-]+", "", clean(header).casefold())
+
+
+def count_names(spec: StudySpec, cells: Sequence[str], site: SiteMap = PLAIN) -> int:
+    """Return how many of the study's columns a line names, capitals aside."""
+    found = {loose(cell) for cell in cells}
+    return sum(loose(site.header_of(column.name)) in found for column in spec.columns)
+
+
+def is_header(spec: StudySpec, cells: Sequence[str], site: SiteMap = PLAIN) -> bool:
+    """Whether a line of a file names columns: at least half of the study's are among them."""
+    return 2 * count_names(spec, cells, site) >= len(spec.columns)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fednode.errors import DataError
+from fednode.learn.patients import read_patients
+from fednode.learn.spec import StudySpec
+from fednode.learn.table import TORN, Table
+
+NAMES = ("id", "age", "pressure", "sex")
+GOOD = ("p7", "50", "140", "1")
+
+Cells = st.one_of(
+    st.just(GOOD), st.just(()), st.just(("", "", "", "")), st.just(("p8", "1")),
+    st.tuples(*[st.sampled_from(["", "50", "140", "1", "999", "<2", "X", "?", "-"])] * 4),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(Cells, max_size=12), outside=st.sampled_from(["missing", "clip", "refuse"]))
+def test_every_row_keeps_its_place_whatever_stands_around_it(
+    spec: StudySpec, rows: list[tuple[str, ...]], outside: str
+) -> None:
+    """One row out for each in; a row's values, notes and identifier do not depend on the other rows."""
+    spec = replace(spec, outside=outside)
+    found = read_patients(spec, Table(NAMES, tuple(rows)), "id")
+    assert len(found.lines) == len(found.notes) == len(found.ids) == len(found.is_usable) == len(rows)
+    assert found.lines == tuple(range(2, len(rows) + 2))
+    for index, row in enumerate(rows):
+        alone = read_patients(spec, Table(NAMES, (row,)), "id")
+        np.testing.assert_array_equal(alone.rows.features[0], found.rows.features[index])
+        assert (alone.ids[0], alone.notes[0]) == (found.ids[index], found.notes[index])
+        assert alone.is_usable[0] == found.is_usable[index]
+        if np.isnan(found.rows.features[index]).any() or not found.is_usable[index]:
+            assert found.notes[index]
+        if np.isnan(found.rows.features[index]).all():
+            assert not found.is_usable[index]
+        assert (row == GOOD) <= (found.notes[index] == "" and bool(found.is_usable[index]))
+
+
+@pytest.mark.parametrize(
+    ("row", "note", "is_usable"),
+    [
+        (GOOD, "", True),
+        (("p", "", "?", "1"), "missing: age, pressure", True),
+        (("p", "130", "140", "1"), "age '130' outside [0, 100] years: counted as missing", True),
+        (("p", "<2", "140", "1"), "age '<2' unknown (beyond a detection limit): counted as missing", True),
+        (("p", "50", "140", "X"), "sex 'X' unknown", True),
+        (("p", "", "", ""), "nothing usable is known", False),
+        (("p", "130", "900", "X"), "nothing usable is known", False),
+        ((), "the row is blank", False),
+        (("p", "50"), "the row has another number of cells", False),
+    ],
+)
+def test_a_note_says_what_is_not_as_it_should_be(
+    spec: StudySpec, row: tuple[str, ...], note: str, is_usable: bool
+) -> None:
+    found = read_patients(spec, Table(NAMES, (GOOD, row, GOOD)))
+    assert found.notes[1].startswith(note) and bool(found.notes[1]) == bool(note)
+    assert found.is_usable.tolist() == [True, is_usable, True]
+    assert found.ids == ()
+
+
+def test_what_is_outside_is_clipped_or_refused_as_the_study_says(spec: StudySpec) -> None:
+    table = Table(NAMES, (("p", "130", "140", "1"),))
+    clipped = read_patients(replace(spec, outside="clip"), table)
+    assert clipped.notes[0].endswith("clipped") and clipped.rows.features[0, 0] == 1.0
+    refused = read_patients(replace(spec, outside="refuse"), table)
+    assert refused.notes[0].endswith("no prediction") and not refused.is_usable[0]
+
+
+def test_whole_columns_that_are_off_are_remarked(spec: StudySpec) -> None:
+    found = read_patients(spec, Table(NAMES, (("p", "50", "14", "1"), ("q", "60", "13", "1"))))
+    assert any("'pressure': 2 of 2 values lie outside" in text and "another unit" in text for text in found.remarks)
+
+
+def test_a_torn_row_has_no_prediction(spec: StudySpec) -> None:
+    found = read_patients(spec, Table(NAMES, (GOOD, ()), damage=((1, TORN),)))
+    assert "cannot be read" in found.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "id_column", "match"),
+    [
+        (("id", "age", "sex"), "", "lacks columns of the model: 'pressure'; it has id, age, sex"),
+        (("id", "Age", "pressure", "sex"), "", "'Age' for 'age'"),
+        (("age", "age", "pressure", "sex"), "", "more than once"),
+        (NAMES, "patient", "no column 'patient'"),
+        (("id", "age", "pressure", "sex", "id"), "id", "2 columns 'id'"),
+        (None, "id", "no header line"),
+    ],
+)
+def test_a_wrong_header_is_an_error(
+    spec: StudySpec, names: tuple[str, ...] | None, id_column: str, match: str
+) -> None:
+    with pytest.raises(DataError, match=match):
+        read_patients(spec, Table(names, (("1",) * (4 if names is None else len(names)),)), id_column)
