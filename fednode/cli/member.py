@@ -127,7 +127,9 @@ def proposals(site: Site, as_json: bool) -> None:
         return
     rows = []
     for open_ in found:
-        observing = {True: "yes", False: "NOT YET"}.get(bool(open_["is_observing"])) if open_["name"] else "-"
+        observing = ("yes" if open_["is_observing"] else "NOT YET") if open_["name"] else "-"
+        if open_["approved_height"] is not None:
+            observing = f"approved at block {open_['approved_height']}, HAS NOT COME YET"
         votes = open_["approvals"]
         count = len(votes) if isinstance(votes, (list, tuple)) else 0
         rows.append((
@@ -137,14 +139,20 @@ def proposals(site: Site, as_json: bool) -> None:
     print_table(["proposal", "change", "member", "follows", "votes", "fingerprint or reason"], rows)
 
 
-@member.command("approve", example="fednode member approve 3\nfednode member approve 'St. Emma'")
+@member.command("approve", example="fednode member approve 3\nfednode member approve 'St. Emma' --yes")
 @click.argument("proposal")
+@yes_option
 @format_option
 @site_options
 @pass_site
-def approve(site: Site, proposal: str, as_json: bool) -> None:
-    """Vote for an open proposal, given by its number or the candidate's name. Compare the fingerprint before."""
-    _tell(ask_record(site, "member_approve", proposal=proposal), as_json)
+def approve(site: Site, proposal: str, yes: bool, as_json: bool) -> None:
+    """Vote for an open proposal, given by its number or the candidate's name. Compare the fingerprint before.
+
+    Tells who signs now, and how many members there will be and must sign. Asks if those are too few. With q votes the
+    candidate's daemon may come in, by itself, within 100 blocks and one day; else the votes are void.
+    """
+    is_sure = _foretell(ask_record(site, "member_outlook", proposal=proposal), yes, as_json)
+    _tell(ask_record(site, "member_approve", proposal=proposal, yes=is_sure), as_json)
 
 
 @member.command("revoke", example="fednode member revoke 4 --reason 'closed for good' --yes")
@@ -157,10 +165,22 @@ def approve(site: Site, proposal: str, as_json: bool) -> None:
 def revoke(site: Site, who: str, reason: str, yes: bool, as_json: bool) -> None:
     """Vote for removing a member; the first such vote opens the proposal.
 
-    With q votes the member is refused by ledger and transport from the next height on. Never below four members.
+    With q votes the member is refused by ledger and transport from the next height on. Never below four members. Tells
+    before who signs now, and how many must sign afterwards.
     """
+    is_sure = _foretell(ask_record(site, "member_outlook", member=who), yes, as_json)
     confirm(f"Vote for removing member {who}?", yes)
-    _tell(ask_record(site, "member_revoke", member=who, reason=reason), as_json)
+    _tell(ask_record(site, "member_revoke", member=who, reason=reason, yes=is_sure), as_json)
+
+
+def _foretell(outlook: Mapping[str, Any], yes: bool, as_json: bool) -> bool:
+    """Say what the vote would lead to; return whether it is to be cast although too few would sign."""
+    if not as_json or not outlook["is_enough"]:
+        click.echo(outlook["says"], err=True)
+    if outlook["is_enough"]:
+        return yes
+    confirm("Vote for it although it stops the chain?", yes)
+    return True
 
 
 @member.command("address", example="fednode member address /dns4/anna.example/tcp/7700")

@@ -60,6 +60,13 @@ class Arguments:
             raise UsageError(f"'{name}' must be between 0 and {MAX_NUMBER}, not {value}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Return whether something is wished; not if it was left out."""
+        value = self.values.get(name, False)
+        if not isinstance(value, bool):
+            raise UsageError(f"argument '{name}' must be yes or no; use the same version of fednode for both sides")
+        return value
+
     def optional_text(self, name: str) -> str | None:
         """Return a text, or None where it was left out."""
         return None if self.values.get(name) is None else self.text(name)

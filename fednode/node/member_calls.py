@@ -24,7 +24,10 @@ from fednode.ledger.state import get_members
 from fednode.ledger.version_rules import get_versions
 from fednode.node import chain_query, status
 from fednode.node.control import Arguments, build
+from fednode.node.health import signing_members
 from fednode.node.keystore import PublicKeys
+from fednode.node.outlook import Outlook, compute_outlook
+from fednode.node.reactor import now_ms
 from fednode.node.status import Node
 from fednode.node.views import Json
 
@@ -39,6 +42,7 @@ def member_calls(node: Node, final: Final) -> Mapping[str, Call]:
         "member_list": calls.member_list,
         "member_proposals": calls.member_proposals,
         "member_invite": calls.member_invite,
+        "member_outlook": calls.member_outlook,
         "member_approve": calls.member_approve,
         "member_revoke": calls.member_revoke,
         "member_address": calls.member_address,
@@ -74,13 +78,22 @@ class _MemberCalls:
         opened = next(p for p in proposals if p.card == card)
         return {**done, "proposal": opened.number, "member": int(opened.member), "name": card.name}
 
+    async def member_outlook(self, args: Arguments) -> Json:
+        """Tell what a vote for a proposal, or else for removing a member, would lead to."""
+        if proposal := args.text("proposal", ""):
+            open_ = self._find(proposal)
+            return self._outlook(Change(open_.change), open_.member).view()
+        return self._outlook(Change.REMOVE, self._member(args.text("member"))).view()
+
     async def member_approve(self, args: Arguments) -> Json:
         open_ = self._find(args.text("proposal"))
+        self._check_enough(Change(open_.change), open_.member, args)
         done = await self._final(MemberApprove(open_.number))
         return {**done, "proposal": open_.number, **self._outcome(open_)}
 
     async def member_revoke(self, args: Arguments) -> Json:
         member = self._member(args.text("member"))
+        self._check_enough(Change.REMOVE, member, args)
         for open_ in get_membership(self._node.state).proposals:
             if (open_.change, open_.member) == (Change.REMOVE, member):
                 done = await self._final(MemberApprove(open_.number))
@@ -91,6 +104,17 @@ class _MemberCalls:
         if opened is None:
             return {**done, "proposal": None, "member": int(member), "is_carried": True}
         return {**done, "proposal": opened.number, **self._outcome(opened)}
+
+    def _outlook(self, change: Change, member: MemberId) -> Outlook:
+        core = self._node.reactor.core
+        signing = frozenset(signing_members(core, now_ms()))
+        return compute_outlook(self._node.state, change, member, signing, frozenset(core.up))
+
+    def _check_enough(self, change: Change, member: MemberId, args: Arguments) -> None:
+        """Refuse a vote that would stop the chain, unless whoever votes says that it is meant."""
+        outlook = self._outlook(change, member)
+        if not outlook.is_enough and not args.flag("yes"):
+            raise Refused(f"{outlook.sentence()}. With --yes the vote is cast all the same")
 
     async def member_address(self, args: Arguments) -> Json:
         addresses = tuple(args.text("addresses").split())

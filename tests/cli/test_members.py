@@ -15,7 +15,8 @@ Serve = Callable[[Path, Mapping[str, Json]], None]
 
 PROPOSAL: Mapping[str, Any] = {
     "proposal": 3, "change": "add", "member": 5, "name": "Emma", "proposer": 1, "height": 9, "reason": "",
-    "approvals": [1, 2], "needed": 3, "is_observing": True, "reported_height": 10, "fingerprint": "12345 67890",
+    "approvals": [1, 2], "needed": 3, "is_observing": True, "reported_height": 10, "approved_height": None,
+    "fingerprint": "12345 67890",
     "sign_key": "ab" * 32, "addresses": [],
 }
 
@@ -44,15 +45,34 @@ def test_invite_reads_the_card_and_asks(fednode: Fednode, homes: Path, daemon_an
     assert (changed.code, "changed or copied" in changed.err) == (5, True)
 
 
+def outlook(is_enough: bool) -> dict[str, Any]:
+    says = "with Emma in, the federation has 6 members (now 5) and every block needs 5 signatures"
+    return {"is_enough": is_enough, "says": says, "quorum_then": 5}
+
+
 def test_proposals_for_people_and_programs(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
     done = {"height": 12, "proposal": 3, "member": 5, "is_carried": True}
-    daemon_answers(homes / "anna", {"member_proposals": [PROPOSAL], "member_approve": done, "member_revoke": done})
+    daemon_answers(homes / "anna", {
+        "member_proposals": [PROPOSAL, {**PROPOSAL, "approved_height": 12}], "member_approve": done,
+        "member_revoke": done, "member_outlook": outlook(True),
+    })
     table = fednode("--home", homes / "anna", "member", "proposals")
-    assert "2 of 3" in table.out and "12345 67890" in table.out
-    assert json.loads(fednode("--home", homes / "anna", "member", "proposals", "--format", "json").out) == [PROPOSAL]
-    assert "carried  yes" in fednode("--home", homes / "anna", "member", "approve", "3").out
+    assert "2 of 3" in table.out and "12345 67890" in table.out and "HAS NOT COME YET" in table.out
+    assert json.loads(fednode("--home", homes / "anna", "member", "proposals", "--format", "json").out)[0] == PROPOSAL
+    approved = fednode("--home", homes / "anna", "member", "approve", "3")
+    assert "carried  yes" in approved.out and "5 signatures" in approved.err
     revoked = fednode("--home", homes / "anna", "member", "revoke", "5", "--yes", "--format", "json")
-    assert json.loads(revoked.out) == done
+    assert json.loads(revoked.out) == done and not revoked.err
+
+
+def test_a_vote_that_would_stop_the_chain_is_asked_about(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
+    done = {"height": 12, "proposal": 3, "member": 5, "is_carried": True}
+    daemon_answers(homes / "anna", {"member_approve": done, "member_revoke": done, "member_outlook": outlook(False)})
+    for vote in (["approve", "3"], ["revoke", "2"]):
+        unsure = fednode("--home", homes / "anna", "member", *vote)
+        assert (unsure.code, "5 signatures" in unsure.err, "--yes" in unsure.err) == (2, True, True)
+        sure = fednode("--home", homes / "anna", "member", *vote, "--yes")
+        assert (sure.code, "5 signatures" in sure.err, "carried  yes" in sure.out) == (0, True, True)
 
 
 def test_addresses_are_checked_before_they_are_announced(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fednode.cli.local_federation import free_ports
+from fednode.errors import FednodeError
 from tests.e2e.federation import (
     Hospital,
     make_federation,
@@ -125,3 +126,36 @@ def test_joining_an_idle_chain(tmp_path: Path) -> None:
             fifth.poll(lambda s: s["chain"]["height"] >= done["height"] + 2, 30, "it catches up as a member")
         finally:
             fifth.kill()
+
+
+def test_votes_for_candidates_that_are_gone_stop_nothing(tmp_path: Path) -> None:
+    federation = make_federation(tmp_path, None)
+    ports = free_ports(2)
+    gone = [make_home(tmp_path / name, name, ports[at]) for at, name in enumerate(("fifth", "sixth"))]
+    with running(federation):
+        for candidate in gone:
+            candidate.home.genesis.write_bytes(federation[1].home.genesis.read_bytes())
+            federation[1].call("member_invite", card=candidate.home.card.read_text())
+            candidate.start("--join")
+        federation[2].wait(
+            lambda s: all(open_["is_observing"] for open_ in federation[2].call("member_proposals")), 60, "both report"
+        )
+        for candidate in gone:
+            candidate.stop()
+        federation[1].poll(lambda s: s["connected"] == 3 and len(s["chain"]["signing"]) == 4, 60, "the candidates left")
+        for member in (1, 2, 3):
+            done = federation[member].call("member_approve", proposal="fifth")
+        assert done["is_carried"] and not done["is_member"]
+        refused = federation[1].cli("member", "approve", "sixth")
+        assert refused.returncode == 2 and "needs 5 signatures" in refused.stderr, refused.stderr
+        with pytest.raises(FednodeError, match="4 would sign"):
+            federation[1].call("member_approve", proposal="sixth")
+        for member in (1, 2, 3):
+            assert federation[member].cli("member", "approve", "sixth", "--yes").returncode == 0
+        assert federation[4].call("submit_memo", text="the chain goes on")["height"] > done["height"]
+        try:
+            gone[1].start()
+            gone[1].poll(lambda s: s["member"]["is_member"], 60, "it says by itself that it is there")
+            assert [entry["id"] for entry in federation[1].call("member_list")] == [1, 2, 3, 4, 6]
+        finally:
+            gone[1].kill()
