@@ -22,6 +22,7 @@ from typing import Annotated, TypeAlias, TypeVar, Union
 import msgpack
 
 from fednode.errors import Rejected
+from fednode.fence import judge
 from fednode.kernels import headers
 
 MAX_DEPTH = 16
@@ -178,7 +179,7 @@ def encode(value: object, form: object | None = None) -> bytes:
 def decode(form: type[T], data: bytes | bytearray | memoryview, max_bytes: int) -> T:
     """Decode foreign bytes into `form` (a dataclass or a union of tagged ones); raise `Rejected` if they do not fit."""
     plain = _read(data, max_bytes)
-    value = from_plain(form, plain)  # kinds and depth are those of the form from here on
+    value = judge("a message", lambda: from_plain(form, plain))  # kinds and depth are those of the form from here on
     if _pack(plain) != data:
         raise Rejected("not in minimal form")
     return typing.cast(T, value)

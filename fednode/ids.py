@@ -51,3 +51,6 @@ def quorum(members: int) -> int:
     2f + 1 is not used: unless n = 3f + 1 two such quorums need not share an honest member.
     """
     return 2 * members // 3 + 1
+
+MAX_TIME_MS = 253_402_300_799_999
+"""The end of the year 9999, that of the calendar: what others call a time may be beyond it, and is then no date."""

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 
 import click
 
+from fednode.ids import MAX_TIME_MS
+
 Say = Callable[[str], None]
 """How a command that takes long says what it is doing."""
 
@@ -43,6 +45,8 @@ def utc(time_ms: object) -> str:
     """Return milliseconds since 1970 as UTC text."""
     if not isinstance(time_ms, int) or isinstance(time_ms, bool):
         return "-"
+    if not 0 <= time_ms <= MAX_TIME_MS:
+        return f"{time_ms} ms"
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 

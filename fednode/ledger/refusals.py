@@ -51,6 +51,7 @@ class Refusal(StrEnum):
     TOO_MANY_ROLES = "too-many-roles"
     TOO_MANY_STUDIES = "too-many-studies"
     TOO_MANY_UNDECIDED = "too-many-undecided"
+    UNFORESEEN = "unforeseen"
     UNKNOWN_DEALER = "unknown-dealer"
     VERSION_NOT_NEWER = "version-not-newer"
     VERSION_TOO_SOON = "version-too-soon"
@@ -112,6 +113,7 @@ _SENTENCES = {
     Refusal.TOO_MANY_ROLES: "the ledger holds as many roles and votes on roles as it can",
     Refusal.TOO_MANY_STUDIES: "the ledger holds as many studies as it can",
     Refusal.TOO_MANY_UNDECIDED: "too many studies this hospital has proposed still wait for approval or rejection",
+    Refusal.UNFORESEEN: "the rules have no answer to this, a fault of the program: please report it",
     Refusal.UNKNOWN_DEALER: "the message names a member that is not a dealer here",
     Refusal.VERSION_NOT_NEWER: "the rules never go back to an older protocol version",
     Refusal.VERSION_TOO_SOON: "a version needs notice: its first block must be at least 10 blocks away",

@@ -15,6 +15,7 @@ from typing import Annotated, assert_never
 
 from fednode.codec import Bytes32, Size, encode
 from fednode.errors import Rejected
+from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
 from fednode.ledger.bodies import (
     Acknowledge,
@@ -133,10 +134,10 @@ def apply_block(
         check_admissible(draft, at, transaction)
         receipts.append(_run(draft, at, transaction, touched))
     for study in sorted(touched):
-        settle_study(draft, at, study)
+        _settle(draft, at, study)
     if settle_membership(draft, at, rules.proposal_lapse_blocks):
         for study in sorted(get_studies(draft)):  # with other members, other numbers of votes suffice
-            settle_study(draft, at, study)
+            _settle(draft, at, study)
     settle_version(draft, at)
     next_state, changes = draft.freeze()
     return Applied(next_state, tuple(receipts), changes)
@@ -166,13 +167,22 @@ def _run(draft: Draft, at: BlockTime, transaction: Transaction, touched: set[byt
     draft.write(nonce_key(transaction.sender), NonceRecord(transaction.nonce))
     draft.mark()
     try:
-        study = _dispatch(draft, at, transaction.sender, transaction.body)
+        study = rule(lambda: _dispatch(draft, at, transaction.sender, transaction.body))
     except Rejected as refusal:
         draft.roll_back()
         return Receipt(transaction.txid, False, refusal.reason)
     if study is not None:
         touched.add(study)
     return Receipt(transaction.txid, True, "")
+
+
+def _settle(draft: Draft, at: BlockTime, study: bytes) -> None:
+    """Let a study go on; one that cannot stays as it is, and the others and the block go on."""
+    draft.mark()
+    try:
+        rule(lambda: settle_study(draft, at, study))
+    except Unforeseen:
+        draft.roll_back()
 
 
 def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes | None:

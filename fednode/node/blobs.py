@@ -12,10 +12,12 @@ import re
 import tempfile
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from fednode.errors import Rejected, StorageError
+from fednode.fence import judge
 from fednode.ids import Hash
 from fednode.learn.model_file import Buffer, StoredModel, check_model, open_model
 from fednode.node.files import (
@@ -122,7 +124,7 @@ class ModelStore:
         for start in range(0, len(data), COPY_BYTES):
             draft.append(data[start : start + COPY_BYTES])
         try:
-            found = check_model(lambda: draft.path.open("rb"))
+            found = judge("a model file", lambda: check_model(lambda: draft.path.open("rb")))
         except Rejected:
             return None
         if found.hash != name:
@@ -161,7 +163,7 @@ class ModelStore:
         with environment("read the model", path, StorageError):
             try:
                 read = open_model if self._good.get(name) == stamp else check_model
-                found = read(lambda: path.open("rb"), str(path))
+                found = judge("a model file", partial(read, lambda: path.open("rb"), str(path)))
                 if found.hash == name:
                     self._good[name] = stamp
                     return found

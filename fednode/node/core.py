@@ -111,7 +111,7 @@ class Core:
             number = machine.current_round
             if number is not None:
                 event = rounds.SumHappened(number, sm.PeerUp(member))
-                effects += self._studies([(study, effect) for effect in machine.handle(event)])
+                effects += self._study_event(study, event)
         return self._settle(effects)
 
     def peer_down(self, member: MemberId, now_ms: int) -> list[do.Effect]:
@@ -293,8 +293,8 @@ class Core:
         """A model is at hand: tell every study, whichever waits for it."""
         self.models.settled(name)
         effects: list[do.Effect] = []
-        for study, machine in self.studies.running():
-            effects += self._studies([(study, effect) for effect in machine.handle(rounds.ModelLoaded(name, model))])
+        for study, _ in self.studies.running():
+            effects += self._study_event(study, rounds.ModelLoaded(name, model))
         return effects
 
     # --- what the machines ask for ------------------------------------------------------------------------------
@@ -365,8 +365,7 @@ class Core:
         return self._study_event(study, rounds.SumHappened(round_, event))
 
     def _study_event(self, study: StudyId, event: rounds.Event) -> list[do.Effect]:
-        machine = self.studies.get(study)
-        return [] if machine is None else self._studies([(study, effect) for effect in machine.handle(event)])
+        return self._studies(self.studies.tell(study, event))
 
     def _studies(self, effects: Iterable[StudyEffect]) -> list[do.Effect]:
         out: list[do.Effect] = []

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from fednode.errors import UpgradeNeeded
+from fednode.fence import Stumbled
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.ledger.consensus.replica import Replica
@@ -34,8 +35,9 @@ from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
 from fednode.node.membership import FOLLOWER, dial_map
+from fednode.node.parts import Parts
 from fednode.node.presence import INCARNATION_BYTES
-from fednode.node.reactor import Parts, Reactor, now_ms
+from fednode.node.reactor import Reactor, now_ms
 from fednode.node.round_store import RoundStore
 from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.node.status import Node
@@ -69,7 +71,8 @@ def run_daemon(
                 found.append(damage)
             warned = Warned(warn, found)
             tells = [tell_ready]
-            while trio.run(_serve, config, keys, genesis, store, tells, warned):
+            barred: set[MemberId] = set()
+            while _run_once(config, keys, genesis, store, tells, warned, barred):
                 pass  # the chain has given this hospital another number, or taken it: begin anew as that
         except BaseExceptionGroup as group:
             first = _first(group)
@@ -80,6 +83,22 @@ def run_daemon(
             store.close()
     finally:
         lock.release()
+
+
+def _run_once(
+    config: HospitalConfig, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
+    warned: Warned, barred: set[MemberId],
+) -> bool:
+    """Serve; return whether to begin anew: as another member, or without one whose message broke a machine."""
+    try:
+        return trio.run(_serve, config, keys, genesis, store, tells, warned, barred)
+    except BaseExceptionGroup as group:
+        first = _first(group)
+        if not isinstance(first, Stumbled) or first.sender in barred:
+            raise
+        barred.add(MemberId(first.sender))
+        warned.add(f"{first}; it is kept away until the next start, please report it")
+        return True
 
 
 class Warned:
@@ -150,7 +169,7 @@ def _make_core(
 
 async def _serve(
     config: HospitalConfig, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
-    warned: Warned,
+    warned: Warned, barred: set[MemberId],
 ) -> bool:
     """Serve as whoever the chain says this hospital is; return True when it says something else from then on.
 
@@ -175,13 +194,13 @@ async def _serve(
     memory_bytes = config.limits.worker_memory_mb << 20
     async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
         parts = Parts(store, sign_state, records, models, trainer, journal, own_peer, keys.public.sign)
-        reactor = Reactor(core, parts)
+        reactor = Reactor(core, parts, barred)
         warned.follow(reactor)
         for problem in problems:
             warned.add(problem)
         settings = NetworkSettings(keys.network_seed, config.network.listen, PROTOCOL_VERSION, genesis.chain_id)
         network = create_network(settings, reactor.accept_blob)
-        network.set_members(dial_map(core.chain.state, member, own_peer))
+        network.set_members(dial_map(core.chain.state, member, own_peer, barred))
         node = Node(config.node.name, genesis, reactor, config, time.monotonic(), os.getpid())
         gc.collect()
         gc.freeze()  # what is loaded stays: collections then look at new objects only

@@ -6,7 +6,7 @@ blocks, and only its report is taken. Whoever is on neither list is refused by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.member_bodies import MemberReport
@@ -28,12 +28,19 @@ def peer_map(state: State) -> PeerMap:
     return {record.member: peer_id_of(record.network_key) for record in get_followers(state)}
 
 
-def dial_map(state: State, me: MemberId, own_peer: PeerId) -> dict[PeerId, tuple[str, ...]]:
-    """Return peer id and addresses of everybody else who may connect."""
+def without(peers: PeerMap, barred: Collection[MemberId]) -> PeerMap:
+    """Return the map without those whose messages broke this node: they may connect after its next start."""
+    return {member: peer for member, peer in peers.items() if member not in barred}
+
+
+def dial_map(
+    state: State, me: MemberId, own_peer: PeerId, barred: Collection[MemberId] = ()
+) -> dict[PeerId, tuple[str, ...]]:
+    """Return peer id and addresses of everybody else who may connect and is not barred."""
     return {
         peer: record.addresses
         for record in get_followers(state)
-        if (peer := peer_id_of(record.network_key)) != own_peer and record.member != me
+        if (peer := peer_id_of(record.network_key)) != own_peer and record.member not in (me, *barred)
     }
 
 

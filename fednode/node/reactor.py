@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
 from typing import assert_never
@@ -18,6 +17,7 @@ from typing import assert_never
 import trio
 
 from fednode.errors import Rejected, TrainingError, UpgradeNeeded
+from fednode.fence import Unforeseen, take
 from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger import sync
@@ -25,22 +25,27 @@ from fednode.ledger.bodies import Body
 from fednode.ledger.consensus.messages import Decision
 from fednode.ledger.member_state import find_member
 from fednode.ledger.rules import Receipt
-from fednode.ledger.store import DecidedBlock, LedgerStore
+from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.blobs import ModelStore
 from fednode.node.core import Core
-from fednode.node.journal import Journal
-from fednode.node.membership import FOLLOWER, PARTING_S, PeerMap, dial_map, has_changed, peer_map, replaced_peers
+from fednode.node.membership import (
+    FOLLOWER,
+    PARTING_S,
+    PeerMap,
+    dial_map,
+    has_changed,
+    peer_map,
+    replaced_peers,
+    without,
+)
 from fednode.node.model_desk import ModelDesk
+from fednode.node.parts import Parts, finish
 from fednode.node.quota import Quota
-from fednode.node.round_store import RoundStore
 from fednode.node.short_jobs import is_short_round, is_short_sum
-from fednode.node.sign_state import SignStateFile
 from fednode.node.submissions import Final, Submissions
 from fednode.node.timers import Timers
-from fednode.node.trainer import WorkerTrainer
 from fednode.p2p import network as net
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
@@ -55,24 +60,10 @@ WORK_TIMEOUT_S = 3600.0
 """A bound for jobs without one of their own; the ledger's deadlines are what ends a round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the reactor performs effects with."""
-
-    store: LedgerStore
-    sign_state: SignStateFile
-    records: RoundStore
-    models: ModelStore
-    trainer: WorkerTrainer
-    journal: Journal | None
-    own_peer: PeerId
-    sign_key: bytes
-
-
 class Reactor:
     """Feeds the core and does what it asks. `run` returns when `stop` is called; errors of the environment end it."""
 
-    def __init__(self, core: Core, parts: Parts) -> None:
+    def __init__(self, core: Core, parts: Parts, barred: Collection[MemberId] = ()) -> None:
         self.core = core
         self.parts = parts
         self.network: net.Network | None = None
@@ -82,6 +73,7 @@ class Reactor:
         self.dropped: Counter[MemberId] = Counter()
         self.timers = Timers(self._on_timer)
         self.identity_changed = trio.Event()
+        self._barred = barred
         self.peer_of: PeerMap = {}
         self._member_of: dict[PeerId, MemberId] = {}
         self._follow_members()
@@ -169,14 +161,15 @@ class Reactor:
     def _follow_members(self, block: do.StoreBlock | None = None) -> None:
         """Take over from the ledger who may connect; tell the daemon if this node is somebody else from now on."""
         state, me = self.core.chain.state, self.core.identity.member
-        before, self.peer_of = self._member_of, peer_map(state)
+        before, self.peer_of = self._member_of, without(peer_map(state), self._barred)
         self._member_of = {peer: member for member, peer in self.peer_of.items()}
         for member in sorted(member for peer, member in before.items() if peer not in self._member_of):
             self.addresses.pop(member, None)
             self._dispatch("peer-down", partial(self.core.peer_down, member, now_ms()))
         if self.network is not None:
             parting = replaced_peers(before, self.peer_of, self.parts.own_peer) if block and self._nursery else {}
-            self.network.set_members(dial_map(state, me, self.parts.own_peer) | parting)
+            others = dial_map(state, me, self.parts.own_peer, self._barred)
+            self.network.set_members(others | parting)
             for peer in parting:  # it cannot ask any more for the block that replaced its key
                 assert block is not None and self._nursery is not None
                 self.network.send(peer, wire.encode_consensus(Decision(block.block, block.certificate)))
@@ -242,12 +235,12 @@ class Reactor:
         def ask_guarded() -> list[do.Effect]:
             self.core.chain.check.take()
             try:
-                effects = ask()
+                effects = take(member, name, ask)
             except Rejected as error:
                 self._rejected[member] += 1
                 self.dropped[member] += 1
                 effects = [do.log("rejected", member=member, what=name, reason=error.reason)]
-                if self._rejected[member] > MAX_REJECTED:
+                if self._rejected[member] > MAX_REJECTED or isinstance(error, Unforeseen):
                     self._rejected[member] = 0
                     effects = [do.DropPeer(member, error.reason)]
             excess = self._quota(member).take_signatures(self.core.chain.check.take(), monotonic_ns())
@@ -363,14 +356,17 @@ class Reactor:
     def _compute(
         self, is_short: bool, job: Callable[[], object], name: str, tell: Callable[[object], list[do.Effect]]
     ) -> None:
+        def told(result: object) -> list[do.Effect]:
+            return [do.log("problem", text=result.reason)] if isinstance(result, Rejected) else tell(result)
+
         if is_short:
-            result = job()
-            self._dispatch(name, lambda: tell(result))
+            result = finish(name, job)
+            self._dispatch(name, lambda: told(result))
             return
 
         async def run() -> None:
-            result = await trio.to_thread.run_sync(job)
-            self._dispatch(name, lambda: tell(result))
+            result = await trio.to_thread.run_sync(finish, name, job)
+            self._dispatch(name, lambda: told(result))
 
         assert self._nursery is not None
         self._nursery.start_soon(run)

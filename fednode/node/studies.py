@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
+from fednode.fence import Unforeseen, judge
 from fednode.ids import MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
@@ -16,11 +18,12 @@ from fednode.ledger.records import StudyStatus
 from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
 from fednode.node.membership import due_report
 from fednode.proofs.coin import Chain
-from fednode.rounds.events import Effect, LedgerChanged, Note, Submit
+from fednode.rounds.events import Effect, Event, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine
 from fednode.rounds.place import Place
 from fednode.rounds.terms import read_study
+from fednode.smpc.messages import ChunkArrived, WantArrived
 from fednode.smpc.record import RecordParts
 from fednode.smpc.ring import Buffer
 
@@ -94,22 +97,46 @@ class Studies:
         for study in get_studies(state):
             if study not in self._known and study not in self._unreadable:
                 effects += self._meet(state, study)
-            known = self._known.get(study)
-            snapshot = known.reader.read(state) if known is not None else None
-            if known is None or snapshot is None or not is_member:
+            if (known := self._known.get(study)) is None:
                 continue
-            effects += [(study, effect) for effect in self._approve(state, study)]
-            effects += [(study, effect) for effect in known.machine.handle(LedgerChanged(snapshot))]
+            try:
+                snapshot = judge("a study", partial(known.reader.read, state))
+            except Unforeseen as error:
+                effects += self._shelve(study, error.reason)
+                continue
+            if snapshot is not None and is_member:
+                effects += [(study, effect) for effect in self._approve(state, study)]
+                effects += self.tell(study, LedgerChanged(snapshot))
         return effects
+
+    def tell(self, study: StudyId, event: Event) -> list[StudyEffect]:
+        """Tell a study's machine what happened. One that breaks on what is on the ledger is not asked again.
+
+        What breaks on a member's chunk or request is that member's doing and passes through.
+        """
+        known = self._known.get(study)
+        if known is None:
+            return []
+        ask = partial(known.machine.handle, event)
+        if isinstance(event, SumHappened) and isinstance(event.event, ChunkArrived | WantArrived):
+            return [(study, effect) for effect in ask()]
+        try:
+            return [(study, effect) for effect in judge("a study", ask)]
+        except Unforeseen as error:
+            return self._shelve(study, error.reason)
+
+    def _shelve(self, study: StudyId, reason: str) -> list[StudyEffect]:
+        self._known.pop(study, None)
+        self._unreadable[study] = reason
+        return [(study, Note(f"study {study.hex()[:16]} cannot be read: {reason}", True))]
 
     def _meet(self, state: State, study: StudyId) -> list[StudyEffect]:
         record, spec_bytes = get_study(state, study), get_spec(state, study)
         assert record is not None and spec_bytes is not None, "a listed study has a record and a specification"
         try:
-            spec = read_study(record.terms, spec_bytes)
+            spec = judge("a study", lambda: read_study(record.terms, spec_bytes))
         except Rejected as error:
-            self._unreadable[study] = error.reason
-            return [(study, Note(f"study {study.hex()[:16]} cannot be read: {error.reason}", True))]
+            return self._shelve(study, error.reason)
         site = self._site
         place = Place(
             site.chain_id, site.me, study, spec, site.data_of(spec.name, study), site.entropy,

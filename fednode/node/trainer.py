@@ -12,6 +12,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ import numpy as np
 import trio
 
 from fednode.errors import Rejected, TrainingError
+from fednode.fence import judge
 from fednode.learn.jobs import (
     LENGTH_BYTES,
     MAX_FRAME_BYTES,
@@ -189,7 +191,7 @@ async def _exchange(process: trio.Process, job: Job) -> Answer:
     if length > MAX_FRAME_BYTES:
         raise Rejected(f"frame of {length} bytes, at most {MAX_FRAME_BYTES} allowed")
     record = await _read_exactly(descriptor, length)
-    answer = await trio.to_thread.run_sync(decode_answer, bytes(record))
+    answer = await trio.to_thread.run_sync(partial(judge, "an answer", partial(decode_answer, bytes(record))))
     if not isinstance(answer, TrainedHead):
         return answer
     expected = UPDATE_VALUE_BYTES * Layout.of(job.spec).size if isinstance(job, Train) else 0

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from fednode.ids import StudyId, fault_bound, quorum
+from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.ledger.block import Block
 from fednode.ledger.bodies import Body, Metrics, Outcome, StudyTerms
 from fednode.ledger.records import (
@@ -35,7 +35,9 @@ __all__ = ["Json", "block_view", "report_view", "round_view", "study_view", "tra
 
 
 def utc_text(time_ms: int) -> str:
-    """Return a time as ISO 8601 in UTC with milliseconds."""
+    """Return a time as ISO 8601 in UTC with milliseconds; one beyond the calendar as it is."""
+    if not 0 <= time_ms <= MAX_TIME_MS:
+        return f"{time_ms} ms"
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -26,6 +26,7 @@ from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux
 
 from fednode.errors import Rejected
+from fednode.fence import foreign
 from fednode.p2p import wire_limits
 from fednode.p2p.libp2p_muxed import GAVE_UP, Fault, MemberStream
 from fednode.p2p.peers import SECOND_NS, TokenBucket
@@ -98,7 +99,8 @@ class MemberYamux(Yamux):
     async def handle_incoming(self) -> None:
         """Read until the connection ends; nothing that the peer sends raises out of here."""
         try:
-            await self.session.pump_into(self)
+            with foreign("a frame of the muxer", ConnectionClosedError, RawConnError, MuxedStreamError):
+                await self.session.pump_into(self)
         except Rejected as rejected:
             await self.give_up(Fault.PROTOCOL, rejected.reason)
         except BrokenRecord as broken:

@@ -34,6 +34,7 @@ from multiaddr import Multiaddr
 
 from fednode import errors
 from fednode.crypto import Secret
+from fednode.fence import foreign
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
@@ -228,9 +229,10 @@ class _Libp2pHost:
     async def dial(self, peer: PeerId, address: str) -> None:
         """Connect one socket and upgrade it."""
         try:
-            target = parse_multiaddr(address)
-            socket = await trio.open_tcp_stream(target.host, target.port)
-        except (OSError, errors.ConfigError):
+            with foreign("an address"):  # of a host that cannot be one, say
+                target = parse_multiaddr(address)
+                socket = await trio.open_tcp_stream(target.host, target.port)
+        except (OSError, errors.ConfigError, errors.Rejected):
             self.mesh.count("dials_failed")
             return
         raw = SocketConnection(socket, True)

@@ -12,6 +12,7 @@ from typing import Protocol
 import trio
 
 from fednode.errors import Rejected
+from fednode.fence import foreign
 from fednode.ids import PeerId
 from fednode.p2p import framing, wire_limits
 from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlobs
@@ -223,7 +224,10 @@ class Link:
         try:
             if channel in self._served:
                 raise Rejected(f"a second {channel.value} stream")
-            with trio.CancelScope() as self._served[channel]:
+            with (
+                foreign(f"a {channel.value} stream", StreamEnded, trio.TooSlowError),
+                trio.CancelScope() as self._served[channel],
+            ):
                 if channel is Channel.CONSENSUS:
                     await self._read_frames(stream)
                 else:

@@ -27,7 +27,8 @@ from fednode.node.blobs import ModelStore
 from fednode.node.chain import Chain
 from fednode.node.core import Core
 from fednode.node.journal import Journal
-from fednode.node.reactor import MAX_REJECTED, Parts, Reactor
+from fednode.node.parts import Parts
+from fednode.node.reactor import MAX_REJECTED, Reactor
 from fednode.node.round_store import RoundStore
 from fednode.node.sign_state import SignStateFile
 from fednode.node.studies import Site, Studies

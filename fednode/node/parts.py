@@ -1,0 +1,41 @@
+"""What the reactor performs effects with, and how jobs on others' values end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fednode.errors import Rejected
+from fednode.fence import judge
+from fednode.ids import PeerId
+from fednode.ledger.store import LedgerStore
+from fednode.node.blobs import ModelStore
+from fednode.node.journal import Journal
+from fednode.node.round_store import RoundStore
+from fednode.node.sign_state import SignStateFile
+from fednode.node.trainer import WorkerTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the reactor performs effects with."""
+
+    store: LedgerStore
+    sign_state: SignStateFile
+    records: RoundStore
+    models: ModelStore
+    trainer: WorkerTrainer
+    journal: Journal | None
+    own_peer: PeerId
+    sign_key: bytes
+
+
+def finish(name: str, job: Callable[[], object]) -> object:
+    """Return a job's result, in whichever thread; the `Rejected` it ended with if the values in it were of no use.
+
+    What waits for such a result goes on without it when the ledger's time is over, as if this member had been away.
+    """
+    try:
+        return judge(f"values for {name}", job)
+    except Rejected as error:
+        return error

@@ -1,0 +1,164 @@
+"""The fence: what others' values break costs their sender, what this program breaks by itself ends the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+
+from fednode.codec import U8, decode, encode
+from fednode.errors import Rejected, StorageError
+from fednode.fence import Stumbled, Unforeseen, foreign, judge, rule, take
+from fednode.ledger import rules
+from fednode.ledger.bodies import Memo
+from fednode.node import studies as node_studies
+from fednode.node.parts import finish
+from fednode.p2p.network import Received
+from tests.ledger.world import SPEC, TERMS, World
+from tests.node.test_reactor import Stage, settled
+
+BROKEN: list[type[Exception]] = [OverflowError, AssertionError, KeyError, MemoryError, RecursionError]
+
+
+def breaks(error: Exception) -> Callable[[], None]:
+    def ask() -> None:
+        raise error
+
+    return ask
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_nobody_foresaw_is_a_verdict_that_names_the_place_and_not_the_value(kind: type[Exception]) -> None:
+    with pytest.raises(Unforeseen) as caught:
+        judge("a level", breaks(kind("secret")))
+    assert kind.__name__ in caught.value.reason
+    assert "secret" not in caught.value.reason
+    with pytest.raises(Stumbled, match="member 3"):
+        take(3, "frame", breaks(kind("secret")))
+
+
+@pytest.mark.parametrize("error", [Rejected("no"), StorageError("disk"), OSError(28, "full")])
+def test_errors_with_an_owner_pass(error: Exception) -> None:
+    for ask in (lambda: judge("it", breaks(error)), lambda: take(3, "it", breaks(error)), lambda: rule(breaks(error))):
+        with pytest.raises(type(error)):
+            ask()
+
+
+def test_tasks_are_cancelled_through_the_fence_and_borders_pass() -> None:
+    async def main() -> None:
+        with trio.move_on_after(0) as scope, foreign("a stream"):
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        with pytest.raises(trio.TooSlowError), foreign("a stream", trio.TooSlowError):
+            raise trio.TooSlowError
+
+    trio.run(main)
+
+
+def test_a_rule_leaves_what_depends_on_the_machine_alone() -> None:
+    for kind in (MemoryError, RecursionError):
+        with pytest.raises(kind):
+            rule(breaks(kind()))
+
+
+@dataclass(frozen=True, slots=True)
+class Hostile:
+    number: U8
+
+    def __post_init__(self) -> None:
+        if self.number == 7:
+            raise OverflowError(self.number)
+
+
+def test_a_record_that_breaks_its_own_check_is_rejected() -> None:
+    with pytest.raises(Rejected):
+        decode(Hostile, encode(Hostile(6)).replace(b"\x06", b"\x07"), 100)
+
+
+def test_a_transaction_that_breaks_a_rule_is_refused_by_all_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(4)
+    root = world.state.root
+
+    def dispatch(*args: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(rules, "_dispatch", dispatch)
+    assert world.post(1, Memo("broken")).reason == "unforeseen"
+    monkeypatch.undo()
+    world.post(2, Memo("right"))
+    assert world.state.root != root  # the nonces
+
+
+def test_a_study_that_cannot_go_on_stays_and_the_block_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, untouched = World(4), World(4)
+    world.ready_all()
+
+    def settle(*args: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(rules, "settle_study", settle)
+    untouched.ready_all()
+    assert world.is_round_open and not untouched.is_round_open
+    assert len(untouched.life.ready) == 4
+
+
+def test_a_study_that_breaks_is_set_aside_and_the_node_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, 4)
+
+    async def body(stage: Stage) -> None:
+        with pytest.raises(Rejected):
+            node_studies.read_study(TERMS, SPEC)
+        monkeypatch.setattr(node_studies, "read_study", lambda *given: breaks(OverflowError())())
+        effects = stage.core.studies.on_state(world.state)
+        assert "OverflowError" in str(stage.core.studies.problem_of(world.study))
+        assert len(effects) == 1
+        assert stage.core.studies.on_state(world.state) == []
+
+    world = World(4)
+    stage.play(body)
+
+
+@pytest.mark.parametrize("is_machine", [False, True])
+def test_a_frame_that_breaks_the_node_costs_its_sender(
+    tmp_path: Path, is_machine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, 4)
+
+    async def body(stage: Stage) -> None:
+        stage.network.tell(Received(stage.peer(2), b"\x03"))
+        await settled()
+
+    def broken(*args: object) -> None:
+        if is_machine:
+            raise OverflowError
+        judge("a frame", breaks(OverflowError()))
+
+    monkeypatch.setattr(stage.core, "frame", broken)
+    if is_machine:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            stage.play(body)
+        assert caught.value.split(Stumbled)[1] is None
+        return
+    stage.play(body)
+    assert [peer for peer, _ in stage.network.dropped] == [stage.peer(2)]
+
+
+def test_own_bugs_end_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, 4)
+    monkeypatch.setattr(stage.core, "timer", breaks(OverflowError()))
+
+    async def body(stage: Stage) -> None:
+        stage.reactor._on_timer(("hold",))
+
+    with pytest.raises(BaseExceptionGroup):
+        stage.play(body)
+
+
+def test_a_job_that_breaks_has_no_result() -> None:
+    assert isinstance(finish("computed", breaks(OverflowError())), Rejected)
+    assert finish("computed", lambda: 3) == 3
