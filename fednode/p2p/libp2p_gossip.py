@@ -23,6 +23,7 @@ from libp2p.pubsub.pubsub import Pubsub
 from fednode.errors import Rejected
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
+from fednode.p2p.libp2p_gossip_frame import BoundedCache, Served, count_fields, cut
 from fednode.p2p.libp2p_stream import link_stream
 from fednode.p2p.stream import StreamEnded, StreamReader
 
@@ -31,6 +32,9 @@ HEARTBEAT_S = 5
 
 SEEN_S = 60
 """How long a message is known as seen: many times longer than it is offered, and bounded by the authors' quotas."""
+
+GOSSIP_WINDOW, GOSSIP_HISTORY = 1, 2
+"""Heartbeats for which a message is offered, and kept for those who ask."""
 
 
 class GossipOwner(Protocol):
@@ -41,6 +45,10 @@ class GossipOwner(Protocol):
 
     def on_bad_gossip(self, peer: PeerId, reason: str) -> None:
         """The peer broke the gossip protocol."""
+
+    def gossip_wait_s(self, peer: PeerId, size_bytes: int, work_us: int) -> float:
+        """Charge a connection for gossip, whoever wrote it; return how long to wait before going on."""
+        ...
 
     def is_announcement_allowed(self, origin: PeerId, size_bytes: int) -> bool:
         """Decide on a message before it is delivered or forwarded."""
@@ -110,11 +118,14 @@ class GuardedPubsub(Pubsub):
         self.counter = time.time_ns()  # above every number this node used before a restart, or peers drop the new ones
         self._owner = owner
         self._topic = topic
+        self._turns: dict[ID, trio.Lock] = {}
+        self._served: dict[ID, Served] = {}
+        self._cache = router.mcache
         self.set_topic_validator(topic, self._is_allowed, is_async_validator=False)
 
     def _is_allowed(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
         return forwarder == self.my_id or self._owner.is_announcement_allowed(
-            _peer_id(message.from_id), len(message.data)
+            _peer_id(message.from_id), message.ByteSize()
         )
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
@@ -124,23 +135,33 @@ class GuardedPubsub(Pubsub):
         """
         peer = stream.muxed_conn.peer_id
         reader = StreamReader(link_stream(stream))
+        turn = self._turns.setdefault(peer, trio.Lock())  # one frame at a time, on however many streams
         try:
             while True:
                 size_bytes = await _read_varint(reader)
                 if size_bytes > wire_limits.MAX_GOSSIP_RPC_BYTES:
                     raise Rejected(f"gossip frame of {size_bytes} bytes")
-                await self._handle(peer, await reader.exactly(size_bytes))
+                async with turn:
+                    await self._charge(peer, size_bytes, 0)
+                    await self._handle(peer, await reader.exactly(size_bytes))
         except StreamEnded:
             self._owner.fail_connection(stream.muxed_conn, "gossip stream ended")
         except Rejected as rejected:
             self._owner.on_bad_gossip(PeerId(peer.to_base58()), rejected.reason)
             self._owner.fail_connection(stream.muxed_conn, rejected.reason)
 
+    async def _charge(self, peer: ID, size_bytes: int, work_us: int) -> None:
+        """Make a peer wait that gossips more than its connection may; what it sends meanwhile fills its own window."""
+        wait_s = self._owner.gossip_wait_s(PeerId(peer.to_base58()), size_bytes, work_us)
+        if wait_s:
+            await trio.sleep(wait_s)
+
     async def _handle(self, peer: ID, data: bytes) -> None:
-        rpc = rpc_pb2.RPC()
+        fields = count_fields(data)
+        await self._charge(peer, 0, wire_limits.GOSSIP_FRAME_US + fields * wire_limits.GOSSIP_FIELD_US)
+        served = self._served.setdefault(peer, Served(self._cache))
         try:
-            rpc.ParseFromString(data)
-            self._trim(rpc)
+            rpc = cut(rpc_pb2.RPC.FromString(data), self._topic, served.take)
             for subscription in rpc.subscriptions:
                 self.handle_subscription(peer, subscription)
             for message in rpc.publish:
@@ -152,23 +173,6 @@ class GuardedPubsub(Pubsub):
             raise
         except Exception as error:  # the libp2p border: undecodable protobuf, junk keys, junk ids
             raise Rejected(f"gossip frame that fails with {type(error).__name__}") from error
-
-    def _trim(self, rpc: rpc_pb2.RPC) -> None:
-        """Take out what is not needed and bound what is handled without a turn of the event loop."""
-        control = rpc.control
-        for entries in (rpc.subscriptions, control.graft, control.prune, control.ihave, control.iwant):
-            if len(entries) > wire_limits.MAX_GOSSIP_ENTRIES:
-                raise Rejected(f"gossip frame with {len(entries)} entries of a kind")
-        topics = {entry.topicID for kind in (control.graft, control.prune, control.ihave) for entry in kind}
-        if topics - {self._topic} or any(list(message.topicIDs) != [self._topic] for message in rpc.publish):
-            raise Rejected("gossip about another topic")  # the router remembers every topic it ever heard of
-        ids = sum(len(have.messageIDs) for have in control.ihave)
-        ids += sum(len(want.messageIDs) for want in control.iwant)
-        if ids > wire_limits.MAX_GOSSIP_IDS:
-            # An honest peer gets here after a flood of messages; it costs only the offer to repair some of them.
-            control.ClearField("ihave")
-            control.ClearField("iwant")
-        rpc.ClearField("senderRecord")  # addresses without a bound, and we dial only the member list
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Deliver directly: the library's subscription channel has 32 slots and drops silently."""
@@ -224,12 +228,13 @@ def create_gossip(host: BasicHost, owner: GossipOwner, topic: str) -> tuple[Goss
         degree_high=12,
         heartbeat_initial_delay=1,
         heartbeat_interval=HEARTBEAT_S,
-        gossip_window=1,
-        gossip_history=2,
+        gossip_window=GOSSIP_WINDOW,
+        gossip_history=GOSSIP_HISTORY,
         adaptive_gossip_enabled=False,
         spam_protection_enabled=False,  # ten messages a second, silently; the owner's quotas stand in
         eclipse_protection_enabled=False,  # members are authenticated, and may share an address
         max_pending_messages_per_peer=16,
         pending_messages_ttl=5,
     )
+    gossip.mcache = BoundedCache(GOSSIP_WINDOW, GOSSIP_HISTORY)
     return gossip, GuardedPubsub(host, gossip, owner, topic)

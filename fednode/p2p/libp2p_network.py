@@ -195,6 +195,10 @@ class _Libp2pHost:
         """Drop the peer for a while."""
         self.mesh.drop(peer, reason)
 
+    def gossip_wait_s(self, peer: PeerId, size_bytes: int, work_us: int) -> float:
+        """Charge the connection."""
+        return self.mesh.gossip_wait_s(peer, size_bytes, work_us)
+
     def is_announcement_allowed(self, origin: PeerId, size_bytes: int) -> bool:
         """Only members, and only as much as their quota allows."""
         return self.mesh.is_announcement_allowed(origin, size_bytes)

@@ -233,11 +233,14 @@ class Mesh:
         self._nursery.start_soon(self._serve_stream, link, channel, stream, done)
         return done
 
+    def gossip_wait_s(self, peer: PeerId, size_bytes: int, work_us: int) -> float:
+        """Charge a connection for gossip, whoever wrote it; return how long to wait before going on."""
+        return self.book.gossip_wait_s(peer, size_bytes, work_us, time.monotonic_ns())
+
     def is_announcement_allowed(self, origin: PeerId, size_bytes: int) -> bool:
         """Decide on a gossiped message of `origin` before it is delivered or forwarded."""
-        if size_bytes > wire_limits.MAX_ANNOUNCEMENT_BYTES or not self.book.may_announce(
-            origin, size_bytes, time.monotonic_ns()
-        ):
+        is_too_large = size_bytes > wire_limits.MAX_ANNOUNCEMENT_BYTES + wire_limits.MAX_ENVELOPE_BYTES
+        if is_too_large or not self.book.may_announce(origin, size_bytes, time.monotonic_ns()):
             self._counters["announcements_refused"] += 1
             return False
         return True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fednode.ids import PeerId
+from fednode.p2p import wire_limits
 
 SECOND_NS = 1_000_000_000
 
@@ -32,8 +33,11 @@ BAN_MEMORY_S = 3600.0
 
 FRAMES_PER_S, FRAMES_BURST = 5_000.0, 20_000.0
 FRAME_BYTES_PER_S, FRAME_BYTES_BURST = 128e6, 512e6
-ANNOUNCEMENTS_PER_S, ANNOUNCEMENTS_BURST = 200.0, 2_000.0
-ANNOUNCEMENT_BYTES_PER_S, ANNOUNCEMENT_BYTES_BURST = 4e6, 32e6
+ANNOUNCEMENTS_PER_S, ANNOUNCEMENTS_BURST = 20.0, 400.0
+ANNOUNCEMENT_BYTES_PER_S, ANNOUNCEMENT_BYTES_BURST = 128e3, 2e6
+"""An honest member announces 100 bytes every ten seconds. What all peers have in their queues and caches of one author
+is its burst, several times over.
+"""
 HANDSHAKES_PER_S, HANDSHAKES_BURST = 1.0, 12.0
 
 
@@ -48,11 +52,20 @@ class TokenBucket:
         self._level = burst
         self._at_ns = 0
 
-    def take(self, amount: float, now_ns: int) -> bool:
-        """Take `amount` if it is there."""
+    def _refill(self, now_ns: int) -> None:
         if self._at_ns:
             self._level = min(self._burst, self._level + max(0, now_ns - self._at_ns) * self._per_ns)
         self._at_ns = now_ns
+
+    def owe(self, amount: float, now_ns: int) -> float:
+        """Take `amount` in any case; return the seconds until it is paid for."""
+        self._refill(now_ns)
+        self._level -= amount
+        return max(0.0, -self._level / self._per_ns / SECOND_NS)
+
+    def take(self, amount: float, now_ns: int) -> bool:
+        """Take `amount` if it is there."""
+        self._refill(now_ns)
         if amount > self._level:
             return False
         self._level -= amount
@@ -73,6 +86,12 @@ class _Entry:
     announcements: TokenBucket = field(default_factory=lambda: TokenBucket(ANNOUNCEMENTS_PER_S, ANNOUNCEMENTS_BURST))
     announcement_bytes: TokenBucket = field(
         default_factory=lambda: TokenBucket(ANNOUNCEMENT_BYTES_PER_S, ANNOUNCEMENT_BYTES_BURST)
+    )
+    gossip_bytes: TokenBucket = field(
+        default_factory=lambda: TokenBucket(wire_limits.GOSSIP_BYTES_PER_S, wire_limits.GOSSIP_BYTES_BURST)
+    )
+    gossip_work: TokenBucket = field(
+        default_factory=lambda: TokenBucket(wire_limits.GOSSIP_WORK_US_PER_S, wire_limits.GOSSIP_WORK_US_BURST)
     )
     handshakes: TokenBucket = field(default_factory=lambda: TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST))
 
@@ -214,6 +233,13 @@ class PeerBook:
         """Count one consensus frame against the peer's quota."""
         entry = self._entries.get(peer)
         return entry is not None and entry.frames.take(1, now_ns) and entry.frame_bytes.take(size_bytes, now_ns)
+
+    def gossip_wait_s(self, peer: PeerId, size_bytes: int, work_us: int, now_ns: int) -> float:
+        """Charge a connection for gossip; return the seconds until it is paid for."""
+        entry = self._entries.get(peer)
+        if entry is None:
+            return 0.0
+        return max(entry.gossip_bytes.owe(size_bytes, now_ns), entry.gossip_work.owe(work_us, now_ns))
 
     def may_announce(self, peer: PeerId, size_bytes: int, now_ns: int) -> bool:
         """Count one announcement against the quota of the member that signed it."""
