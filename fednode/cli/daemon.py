@@ -241,6 +241,7 @@ def _print_status(found: Mapping[str, Any]) -> None:
         click.echo(click.style(f"problem: {problem}", fg="yellow"))
     print_members(as_records(found.get("members")))
     print_studies(as_records(found.get("studies")))
+    print_tables(as_records(found.get("studies")))
 
 
 def print_members(found: list[Mapping[str, Any]]) -> None:
@@ -270,6 +271,21 @@ def _signs(member: Mapping[str, Any]) -> str:
     if member.get("is_twice"):
         return "NO: its key runs twice"
     return "yes" if member.get("is_signing") else "NO"
+
+
+def print_tables(studies: list[Mapping[str, Any]]) -> None:
+    """Print what the training process found in this hospital's table of each study."""
+    for study in studies:
+        table = as_record(study.get("table"))
+        if not table:
+            continue
+        counts = ", ".join(f"{rows} {name}" for name, rows in as_record(table.get("class_rows")).items())
+        rows = f"{table.get('rows')} rows ({counts}), used by {table.get('used_by')}"
+        click.echo(f"table of '{study.get('name')}': {rows}")
+        for key, word in (("warnings", "warning"), ("changes", "changed")):
+            texts = table.get(key)
+            for text in texts if isinstance(texts, list) else []:
+                click.echo(click.style(f"  {word}: {text}", fg="yellow"))
 
 
 def print_studies(studies: list[Mapping[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from fednode.node.control_client import NotRunning
 from fednode.node.files import daemon_pid, describe
 
 if TYPE_CHECKING:
+    from fednode.learn.spec import StudySpec
     from fednode.ledger.genesis import Genesis
     from fednode.node.config import HospitalConfig
     from fednode.node.keystore import PublicKeys
@@ -35,16 +36,26 @@ CLOCK_AHEAD_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: `ok` is None where it could not be made."""
+    """One check: `ok` is None where it could not be made; a warning is no failure."""
 
     check: str
     ok: bool | None
     detail: str
     fix: str = ""
+    is_warning: bool = False
+
+    @property
+    def result(self) -> str:
+        """The result in a word."""
+        return "WARNING" if self.is_warning else {True: "PASSED", False: "FAILED", None: "skipped"}[self.ok]
 
 
 class _Skip(Exception):
     """The check needs something that is not there; the reason is its text."""
+
+
+class _Warn(Exception):
+    """The check passed, and somebody should look at what the text says."""
 
 
 @command(
@@ -82,11 +93,13 @@ def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
     if with_data:
         findings += visit.data()
     if as_json:
-        print_json([{"check": f.check, "ok": f.ok, "detail": f.detail, "fix": f.fix or None} for f in findings])
+        print_json([
+            {"check": f.check, "ok": f.ok, "result": f.result.lower(), "detail": f.detail, "fix": f.fix or None}
+            for f in findings
+        ])
     else:
-        words = {True: "PASSED", False: "FAILED", None: "skipped"}
         print_table(["check", "result", "what was found", "how to fix"],
-                    [(f.check, words[f.ok], f.detail, f.fix) for f in findings])
+                    [(f.check, f.result, f.detail, f.fix) for f in findings])
     failed = [finding.check for finding in findings if finding.ok is False]
     named = ", ".join(failed)
     if failed:
@@ -98,6 +111,8 @@ def _examine(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, True, check())
     except _Skip as reason:
         return Finding(name, None, str(reason))
+    except _Warn as warning:
+        return Finding(name, True, str(warning), "'fednode data check' shows every column", is_warning=True)
     except FednodeError as error:
         cause, _, fix = str(error).partition("; ")
         return Finding(name, False, cause, fix)
@@ -300,23 +315,45 @@ class _Visit:
         return f"{len(found) if isinstance(found, list) else 0} of {chain.get('members')}"
 
     def data(self) -> Iterator[Finding]:
-        """Check the table of every study of the genesis, one finding for each."""
-        if self._genesis is None or self._values is None or not self._genesis.studies:
-            yield Finding("data", None, "no study in a genesis file to check against; see 'fednode data check'")
-            return
-        for study in self._genesis.studies:
-            yield _examine("data", partial(self._table, study.spec, study.study))
+        """Check the table of every study, one finding for each."""
+        studies = list(self._studies()) if self._genesis is not None and self._values is not None else []
+        if not studies:
+            yield Finding("data", None, "no study to check against; see 'fednode data check'")
+        for spec, study_id in studies:
+            yield _examine("data", partial(self._table, spec, study_id))
 
-    def _table(self, spec_data: bytes, study_id: bytes) -> str:
-        from fednode.cli.data import check_table
+    def _studies(self) -> Iterator[tuple[StudySpec, bytes]]:
+        """Return the studies of the genesis, and those that the running daemon knows and has a table for."""
         from fednode.learn.spec import decode_study
+        from fednode.learn.study_toml import parse_study
 
-        spec = decode_study(spec_data)
+        founded = {study.study: decode_study(study.spec) for study in self.genesis.studies}
+        yield from ((spec, study_id) for study_id, spec in founded.items())
+        try:
+            later = as_records(ask(self._site, "study_list"))
+            for study in later:
+                study_id = bytes.fromhex(str(study.get("id")))
+                if study_id not in founded and study.get("has_data"):
+                    shown = as_record(ask(self._site, "study_show", study=study_id.hex()))
+                    yield parse_study(str(shown.get("toml")), f"study {study.get('name')}"), study_id
+        except FednodeError:
+            return  # the daemon has a check of its own
+
+    def _table(self, spec: StudySpec, study_id: bytes) -> str:
+        from fednode.cli.data import check_table
+        from fednode.learn.spec import label_of
+        from fednode.learn.verdicts import ERROR, WARNING
+
         path = self.values.data_path(spec.name, study_id)
         if path is None:
             raise FednodeError(f"no table is configured for study '{spec.name}'; set default in [data]")
         checked = check_table(spec, path)
-        bad = [verdict for verdict in checked.verdicts if verdict.status == "error"]
+        bad = [verdict for verdict in checked.verdicts if verdict.status == ERROR]
         if bad:
             raise FednodeError(f"{path} does not fit study '{spec.name}': {bad[0].sentence}")
-        return f"{checked.rows} rows of {path} fit study '{spec.name}'"
+        levels = label_of(spec).levels
+        counts = ", ".join(f"{n} {level}" for n, level in zip(checked.class_rows, levels, strict=True))
+        fits = f"{checked.rows} rows of {path} ({counts}) fit study '{spec.name}'"
+        if warnings := [verdict.sentence for verdict in checked.verdicts if verdict.status == WARNING]:
+            raise _Warn(f"{fits}; warning: {'; '.join(warnings)}")
+        return fits

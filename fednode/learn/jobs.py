@@ -24,6 +24,7 @@ from fednode.learn.spec import MAX_CLASSES, MAX_COLUMNS, MAX_PARAMETERS, StudySp
 from fednode.learn.verdicts import ERROR, Verdict
 
 LENGTH_BYTES = 4
+MAX_WARNINGS = 64
 MAX_FILE_VERDICTS = 16
 """Verdicts that belong to no column."""
 
@@ -32,6 +33,7 @@ MAX_FRAME_BYTES = MAX_PREDICTED_ROWS * (4 * MAX_CLASSES + 1024) + MAX_HEADER_BYT
 """The largest record: probabilities of all rows over all classes, with identifiers and notes."""
 
 PathText = Annotated[str, Size(1, 4096)]
+Sentence = Annotated[str, Size(0, 2400)]
 LaneBytes = Annotated[bytes, Size(0, 1 << 24)]
 UPDATE_VALUE_BYTES = 4
 
@@ -118,18 +120,30 @@ class Predict:
 Job = CheckData | ComputeStatistics | Train | Evaluate | Predict
 
 
+@dataclass(frozen=True, slots=True)
+class TableSeen:
+    """The table a job has read, without a cell of it: a hash of its rows in any order, its labelled rows, those of each
+    class, and the warnings of the check."""
+
+    digest: Bytes32
+    rows: U32
+    class_rows: Annotated[tuple[U32, ...], Size(0, MAX_CLASSES)]
+    warnings: Annotated[tuple[Sentence, ...], Size(0, MAX_WARNINGS)] = ()
+
+
 @tagged(1)
 @dataclass(frozen=True, slots=True)
 class DataChecked:
     """Verdicts of the file and of each column; `rows` have a label, `train_rows` of them train.
 
-    Both are 0 if any verdict is an error. `class_rows` are the labelled rows of each class.
+    Both are 0, and nothing is seen, if any verdict is an error. `class_rows` are the labelled rows of each class.
     """
 
     verdicts: Annotated[tuple[Verdict, ...], Size(1, MAX_COLUMNS + MAX_EXTRA_COLUMNS + MAX_FILE_VERDICTS)]
     rows: U32
     train_rows: U32
     class_rows: Annotated[tuple[U32, ...], Size(0, MAX_CLASSES)] = ()
+    seen: TableSeen | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -143,6 +157,7 @@ class StatisticsComputed:
     """Round-0 lanes, uint32 little-endian."""
 
     lanes: LaneBytes
+    seen: TableSeen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,7 @@ class Trained:
     metric_lanes: bytes = field(repr=False)
     norm_ppm: int
     milliseconds: int
+    seen: TableSeen | None = None
 
 
 @tagged(7)
@@ -170,10 +186,11 @@ class TrainedHead:
     metric_lanes: LaneBytes
     norm_ppm: U64
     milliseconds: U32
+    seen: TableSeen | None = None
 
     def with_delta(self, delta: Buffer) -> Trained:
         """Return the whole answer."""
-        return Trained(delta, self.train_rows, self.metric_lanes, self.norm_ppm, self.milliseconds)
+        return Trained(delta, self.train_rows, self.metric_lanes, self.norm_ppm, self.milliseconds, self.seen)
 
 
 @tagged(4)
@@ -183,6 +200,7 @@ class Evaluated:
 
     metrics: Metrics
     lanes: LaneBytes
+    seen: TableSeen | None = None
 
 
 @tagged(5)
@@ -239,7 +257,7 @@ def encode_answer(answer: Answer) -> tuple[bytes, Buffer]:
     """Return an answer as one frame and what follows it."""
     if isinstance(answer, Trained):
         lanes, size = answer.metric_lanes, memoryview(answer.delta).nbytes
-        head = TrainedHead(size, answer.train_rows, lanes, answer.norm_ppm, answer.milliseconds)
+        head = TrainedHead(size, answer.train_rows, lanes, answer.norm_ppm, answer.milliseconds, answer.seen)
         return _frame(encode(head, Framed)), answer.delta
     return _frame(encode(answer, Framed)), b""
 

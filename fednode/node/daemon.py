@@ -42,6 +42,7 @@ from fednode.node.round_store import RoundStore
 from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
+from fednode.node.tables import WatchingTrainer
 from fednode.node.trainer import WorkerTrainer
 from fednode.proofs.coin import MAX_LINKS, restore_chain
 from fednode.proofs.coin import Chain as CoinChain
@@ -193,7 +194,8 @@ async def _serve(
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
     async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
-        parts = Parts(store, sign_state, records, models, trainer, journal, own_peer, keys.public.sign)
+        watching = WatchingTrainer(trainer, home.tables, journal)
+        parts = Parts(store, sign_state, records, models, watching, journal, own_peer, keys.public.sign)
         reactor = Reactor(core, parts, barred)
         warned.follow(reactor)
         for problem in problems:

@@ -83,6 +83,11 @@ class Home:
         return self.var / "rounds"
 
     @property
+    def tables(self) -> Path:
+        """What was seen of this hospital's tables: counts and hashes, to tell when one changes."""
+        return self.var / "tables.json"
+
+    @property
     def blobs(self) -> Path:
         """Folder of models by hash."""
         return self.var / "blobs"

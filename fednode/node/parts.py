@@ -13,7 +13,7 @@ from fednode.node.blobs import ModelStore
 from fednode.node.journal import Journal
 from fednode.node.round_store import RoundStore
 from fednode.node.sign_state import SignStateFile
-from fednode.node.trainer import WorkerTrainer
+from fednode.node.tables import WatchingTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Parts:
     sign_state: SignStateFile
     records: RoundStore
     models: ModelStore
-    trainer: WorkerTrainer
+    trainer: WatchingTrainer
     journal: Journal | None
     own_peer: PeerId
     sign_key: bytes

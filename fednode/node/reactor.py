@@ -373,7 +373,7 @@ class Reactor:
 
     async def _work(self, study: StudyId, number: int, job: work.Job) -> None:
         try:
-            answer = await self.parts.trainer.run(job, WORK_TIMEOUT_S)
+            answer = await self.parts.trainer.run(study, job, WORK_TIMEOUT_S)
         except TrainingError as error:
             answer = work.Failed("memory", str(error)[:2000])
         self._dispatch("worked", lambda: self.core.worked(study, number, answer, now_ms()))

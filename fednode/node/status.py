@@ -82,7 +82,11 @@ def problems_of(node: Node) -> list[Json]:
     warning = chain_query.version_warning(node.state)
     names = {record.member: record.name for record in get_members(node.state)}
     health = health_problems(node.reactor.core, lambda member: names.get(member, "?"), now_ms())
-    return [*health, *([] if warning is None else [warning]), *node.reactor.problems]
+    tables = [
+        text for study, machine in node.reactor.core.studies.running() if machine.needs_worker
+        for text in node.reactor.parts.trainer.problems(study, study_name(node, study))
+    ]
+    return [*health, *([] if warning is None else [warning]), *tables, *node.reactor.problems]
 
 
 def _rss_bytes() -> int:
@@ -194,6 +198,7 @@ def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
     view = study_view(node.state, study, study_name(node, study))
     machine = studies.get(study)
     view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
+    view["table"] = node.reactor.parts.trainer.view(study)
     view["has_data"] = machine is not None and machine.has_data
     view["has_model"] = (
         isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))

@@ -52,14 +52,15 @@ def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
         case jobs.CheckData():
             return _check(job)
         case jobs.ComputeStatistics():
-            lanes = encode_statistics(job.spec, cache.get(job.spec, job.data).rows)
-            return jobs.StatisticsComputed(_lane_bytes(lanes))
+            prepared = cache.get(job.spec, job.data)
+            return jobs.StatisticsComputed(_lane_bytes(encode_statistics(job.spec, prepared.rows)), prepared.seen)
         case jobs.Train():
             return _train(job, cache)
         case jobs.Evaluate():
             model = _model(job.spec, job.scaling, job.model)
-            metrics = evaluate(job.spec, model, job.scaling, cache.get(job.spec, job.data).validation)
-            return jobs.Evaluated(metrics, _lane_bytes(encode_metrics(metrics)))
+            prepared = cache.get(job.spec, job.data)
+            metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
+            return jobs.Evaluated(metrics, _lane_bytes(encode_metrics(metrics)), prepared.seen)
         case jobs.Predict():
             return _predict(job)
         case _:
@@ -71,9 +72,9 @@ def _check(job: jobs.CheckData) -> jobs.DataChecked:
     checked = check_table(job.spec, table, job.data.site, job.shows_cells)
     if checked.rows is None:
         return jobs.DataChecked(checked.verdicts, 0, 0, checked.class_rows)
-    prepared = Prepared.of(job.spec, checked.rows)
+    prepared = Prepared.of(job.spec, checked.rows, checked.verdicts)
     rows, train_rows = len(prepared.rows.labels), len(prepared.training.labels)
-    return jobs.DataChecked(checked.verdicts, rows, train_rows, checked.class_rows)
+    return jobs.DataChecked(checked.verdicts, rows, train_rows, checked.class_rows, prepared.seen)
 
 
 def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
@@ -89,6 +90,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
         metric_lanes=_lane_bytes(encode_metrics(metrics)),
         norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
         milliseconds=round(1000 * (time.monotonic() - started)),
+        seen=prepared.seen,
     )
 
 

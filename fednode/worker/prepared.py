@@ -6,6 +6,7 @@ The fifth is chosen by content, the same every round, so it never trains.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError
 from fednode.learn.check import Checked, check_table
-from fednode.learn.jobs import DataAt
+from fednode.learn.jobs import MAX_WARNINGS, DataAt, TableSeen
 from fednode.learn.schema import Rows
-from fednode.learn.spec import StudySpec
+from fednode.learn.spec import StudySpec, label_of
+from fednode.learn.verdicts import WARNING, Verdict
 from fednode.worker.datasets import read_table
 
 VALIDATION_SHARE = 5
@@ -44,6 +46,15 @@ def validation_mask(spec: StudySpec, rows: Rows) -> NDArray[np.bool_]:
     return mask
 
 
+def digest_of(rows: Rows) -> bytes:
+    """Return a hash of the rows that does not depend on their order."""
+    content = np.column_stack([np.nan_to_num(rows.features, nan=-1.0), rows.labels]).astype("<f8")
+    digest = hashlib.sha256()
+    for row in sorted(row.tobytes() for row in content):
+        digest.update(row)
+    return digest.digest()
+
+
 def select(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
     """Return the rows where `keep` is true."""
     return Rows(rows.features[keep], rows.labels[keep])
@@ -69,12 +80,16 @@ class Prepared:
     rows: Rows
     training: Rows
     validation: Rows
+    seen: TableSeen
 
     @staticmethod
-    def of(spec: StudySpec, rows: Rows) -> Prepared:
+    def of(spec: StudySpec, rows: Rows, verdicts: Sequence[Verdict] = ()) -> Prepared:
         """Set the validation rows apart."""
         mask = validation_mask(spec, rows)
-        return Prepared(rows, select(rows, ~mask), select(rows, mask))
+        classes = tuple(np.bincount(rows.labels, minlength=len(label_of(spec).levels)).tolist())
+        warnings = tuple(verdict.sentence for verdict in verdicts if verdict.status == WARNING)[:MAX_WARNINGS]
+        seen = TableSeen(digest_of(rows), len(rows.labels), classes, warnings)
+        return Prepared(rows, select(rows, ~mask), select(rows, mask), seen)
 
 
 class DataCache:
@@ -94,5 +109,6 @@ class DataCache:
             raise DataError(f"data file {path} cannot be read: {reason}; check the path and its permissions") from None
         key = (spec, data, status.st_mtime_ns, status.st_size)
         if self._prepared is None or key != self._key:
-            self._prepared, self._key = Prepared.of(spec, load_rows(spec, data)), key
+            checked = check_table(spec, read_table(spec, path, data.site), data.site)
+            self._prepared, self._key = Prepared.of(spec, usable_rows(checked, path), checked.verdicts), key
         return self._prepared

@@ -32,7 +32,7 @@ from fednode.node.reactor import MAX_REJECTED, Reactor
 from fednode.node.round_store import RoundStore
 from fednode.node.sign_state import SignStateFile
 from fednode.node.studies import Site, Studies
-from fednode.node.trainer import WorkerTrainer
+from fednode.node.tables import WatchingTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
 from fednode.proofs.coin import restore_chain
@@ -86,7 +86,7 @@ class FakeTrainer:
     async def start(self) -> None:
         raise TrainingError("the training process could not be started: no memory; free some memory")
 
-    async def run(self, job: work.Job, timeout_s: float) -> work.Answer:
+    async def run(self, study: StudyId, job: work.Job, timeout_s: float) -> work.Answer:
         raise TrainingError("the training process ended by signal 9; see the log")
 
 
@@ -116,7 +116,7 @@ class Stage:
         self.journal = journal or root / "journal.jsonl"
         parts = Parts(
             self.store, sign_state, records, self.models,
-            cast(WorkerTrainer, FakeTrainer()), Journal(self.journal, member, lambda: 1),
+            cast(WatchingTrainer, FakeTrainer()), Journal(self.journal, member, lambda: 1),
             peer_id_of(genesis.members[0].network_key), signer.public_key,
         )
         self.reactor = Reactor(self.core, parts)

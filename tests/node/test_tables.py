@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+
+from fednode.ids import MemberId, StudyId
+from fednode.learn import jobs as work
+from fednode.learn.schema import Scaling
+from fednode.learn.study_toml import parse_study
+from fednode.node.journal import Journal
+from fednode.node.tables import WatchingTrainer
+from fednode.node.trainer import WorkerTrainer
+
+STUDY = StudyId(bytes(range(32)))
+SPEC = parse_study("""
+format = 1
+name = "liver"
+[model]
+kind = "logistic"
+[training]
+learning_rate = 0.1
+local_epochs = 1
+rounds = 1
+clip = 1
+[[data.columns]]
+name = "age"
+kind = "number"
+low = 0
+high = 100
+[[data.columns]]
+name = "outcome"
+kind = "label"
+levels = ["alive", "died"]
+""")
+DATA = work.DataAt("/t.csv")
+
+
+def seen(mark: int, alive: int, died: int, *warnings: str) -> work.TableSeen:
+    return work.TableSeen(bytes([mark]) * 32, alive + died, (alive, died), warnings)
+
+
+class Answers:
+    """A worker that answers what it was given."""
+
+    pid = 1
+
+    def __init__(self, *answers: work.Answer) -> None:
+        self.answers = list(answers)
+
+    async def run(self, job: work.Job, timeout_s: float) -> work.Answer:
+        return self.answers.pop(0)
+
+
+def train(number: int) -> work.Train:
+    return work.Train(SPEC, STUDY, number, 1, Scaling((1,), (1,)), work.ModelAt("/m", bytes(32)), DATA)
+
+
+def play(folder: Path, *pairs: tuple[work.Job, work.TableSeen]) -> tuple[WatchingTrainer, str]:
+    made = [
+        work.Trained(b"", 1, b"", 1, 1, table) if isinstance(job, work.Train) else work.StatisticsComputed(b"", table)
+        for job, table in pairs
+    ]
+    journal = Journal(folder / "journal.jsonl", MemberId(1), lambda: 1)
+    watch = WatchingTrainer(cast(WorkerTrainer, Answers(*made)), folder / "tables.json", journal)
+    for job, _ in pairs:
+        trio.run(watch.run, STUDY, job, 1.0)
+    journal.close()
+    return watch, (folder / "journal.jsonl").read_text()
+
+
+def test_a_table_that_stays_is_not_spoken_of(tmp_path: Path) -> None:
+    first = seen(1, 36, 24, "column 'age': 1 of 60 values lie outside")
+    watch, journal = play(tmp_path, (work.ComputeStatistics(SPEC, DATA), first), (train(1), first), (train(2), first))
+    assert watch.view(STUDY) == {
+        "rows": 60, "class_rows": {"alive": 36, "died": 24}, "used_by": "round 2",
+        "warnings": list(first.warnings), "changes": [],
+    }
+    assert watch.problems(STUDY, "liver") == ["the table of study 'liver': column 'age': 1 of 60 values lie outside"]
+    assert journal.count("\n") == 1 and watch.problems(StudyId(bytes(32)), "x") == []
+
+
+@pytest.mark.parametrize(
+    ("later", "text", "is_problem"),
+    [
+        (seen(2, 14, 5), "19 rows instead of 60; alive 14 instead of 36, died 5 instead of 24", True),
+        (seen(2, 24, 36), "60 rows as before; alive 24 instead of 36, died 36 instead of 24", True),
+        (seen(2, 37, 25), "62 rows instead of 60; alive 37 instead of 36, died 25 instead of 24", False),
+        (seen(2, 36, 24), "60 rows as before; as many of each class, with other values", False),
+    ],
+)
+def test_another_table_is_told_with_what_changed(
+    tmp_path: Path, later: work.TableSeen, text: str, is_problem: bool
+) -> None:
+    statistics = work.ComputeStatistics(SPEC, DATA)
+    watch, journal = play(tmp_path, (statistics, seen(1, 36, 24)), (train(1), seen(1, 36, 24)), (train(2), later))
+    view = watch.view(STUDY)
+    assert isinstance(view, dict) and view["changes"] == [f"round 2 uses another table than round 1: {text}"]
+    assert "round 2 uses another table" in journal
+    assert bool(watch.problems(STUDY, "liver")) == is_problem
+    mended, _ = play(tmp_path, (train(3), seen(1, 36, 24)))
+    assert mended.problems(STUDY, "liver") == []
+
+
+def test_the_record_outlives_a_restart_and_a_damaged_one_is_begun_anew(tmp_path: Path) -> None:
+    play(tmp_path, (work.ComputeStatistics(SPEC, DATA), seen(1, 36, 24)))
+    watch, _ = play(tmp_path, (train(1), seen(2, 3, 2)))
+    view = watch.view(STUDY)
+    assert isinstance(view, dict) and "than the round of statistics: 5 rows instead of 60" in str(view["changes"])
+    whole = (tmp_path / "tables.json").read_bytes()
+    assert (tmp_path / "tables.json").stat().st_mode & 0o077 == 0
+    for bad in (b"", b"[]", b"{", whole[: len(whole) // 2], b'{"00": {}}', json.dumps({"ab" * 32: []}).encode(),
+                whole.replace(b"class_rows", b"rows", 1), whole.replace(b'"rows": 60', b'"rows": "x"')):
+        (tmp_path / "tables.json").write_bytes(bad)
+        watch, journal = play(tmp_path)
+        assert watch.view(STUDY) is None and "cannot be read" in journal
