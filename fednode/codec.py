@@ -69,7 +69,12 @@ I32 = Annotated[int, Range(-(2**31), 2**31 - 1)]
 I64 = Annotated[int, Range(-(2**63), 2**63 - 1)]
 Bytes32 = Annotated[bytes, Size(32, 32)]
 Bytes64 = Annotated[bytes, Size(64, 64)]
-Name = Annotated[str, Size(1, 64)]
+MAX_NAME = 64
+"""Characters of a name; what takes one from people counts them."""
+
+Name = Annotated[str, Size(1, 4 * MAX_NAME)]
+"""The UTF-8 bytes of a name."""
+
 
 
 def pack(value: Plain) -> bytes:

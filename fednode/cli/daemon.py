@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fednode.cli.ask import as_record, as_records, ask
-from fednode.cli.show import members, print_json, print_pairs, print_table, ratio, short
+from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
 from fednode.cli.site import Site, command, format_option, pass_site, passphrase_option
 from fednode.errors import GenesisError, HomeInUse, Unavailable
 from fednode.node.control_client import NotRunning, stream_daemon
@@ -212,7 +212,7 @@ def status(site: Site, follow: bool, as_json: bool) -> None:
         return
     for answer in stream_daemon(site.home, "follow"):
         if as_json:
-            click.echo(json.dumps(answer, ensure_ascii=False))
+            click.echo(json.dumps(answer, ensure_ascii=not can_show_everything()))
         else:
             click.clear()
             _print_status(as_record(answer))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fednode.cli.show import print_json, print_pairs, print_table, utc
+from fednode.cli.show import print_json, print_pairs, print_table, utc, warn
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.dialling import find_shared, place_of, warning_about
 from fednode.errors import ConfigError, GenesisError
 
 if TYPE_CHECKING:
@@ -68,9 +69,12 @@ def create(
         name, studies = name or network.name, (*network.studies, *studies)
     agreed = [_genesis_study(path, len(cards)) for path in studies]
     made = make_genesis(name or "fednode", members, agreed, time.time_ns() // 1_000_000)
+    if shared := find_shared([card.addresses for card in members]):
+        names = ", ".join(f"'{card.name}'" for card in members if place_of(shared) in map(place_of, card.addresses))
+        raise GenesisError(f"two members say that {shared} leads to them ({names}); ask for cards with own addresses")
     write_atomic(output, genesis_to_toml(made).encode(), PUBLIC_FILE)
-    for sentence in warnings_of(len(cards)):
-        click.echo(f"{click.style('warning:', fg='yellow')} {sentence}", err=True)
+    for sentence in (*warnings_of(len(cards)), warning_about([text for card in members for text in card.addresses])):
+        warn(sentence)
     _print_genesis(made, as_json)
     if not as_json:
         click.echo(f"written to {output}; give the same file to every member")

@@ -6,12 +6,18 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.keys import new_passphrase, print_fingerprint, write_card
+from fednode.cli.keys import check_addresses, new_passphrase, print_fingerprint, write_card
 from fednode.cli.site import Site, command, pass_site, passphrase_option
+from fednode.dialling import why_undialable
+from fednode.documents import Unreadable, read_toml
 from fednode.errors import KeystoreError, UsageError
+
+if TYPE_CHECKING:
+    from fednode.node.files import Home
 
 DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7700"
 
@@ -36,6 +42,7 @@ def init(
     The keys never leave this machine. Give the identity card to whoever makes the genesis file, and read the
     fingerprint to them over the phone.
     """
+    from fednode.ledger.identity import why_no_name
     from fednode.node.config import config_template, load_config
     from fednode.node.files import HomeLock, write_atomic
     from fednode.node.keystore import SystemEntropy, check_new_passphrase, create_keystore, find_passphrase
@@ -47,16 +54,23 @@ def init(
         text = f"{home.root} already holds a hospital's keys"
         raise KeystoreError(f"{text}; choose another --home, or write its card anew with 'fednode keys card'")
     name = name or _ask_name()
+    if reason := why_undialable(listen, to_listen=True):
+        raise UsageError(f"'{listen}' cannot be listened on: {reason}")
     addresses = advertise or (_reachable(listen),)
+    check_addresses(addresses, "correct --advertise" if advertise else "add --advertise ADDR")
+    if problem := why_no_name(name):
+        raise UsageError(f"{problem}; give another --name")
+    table = str(data.expanduser().absolute()) if data is not None else None
+    text = config_template(name, (listen,), addresses, table)
+    _check_existing(home, text)
     source = new_passphrase if sys.stdin.isatty() else None
     passphrase = find_passphrase(passphrase_file, os.environ, None, source)
     check_new_passphrase(passphrase)
     home.create()
     lock = HomeLock.acquire(home)
     try:
-        table = str(data.expanduser().absolute()) if data is not None else None
-        if not home.config.exists():
-            write_atomic(home.config, config_template(name, (listen,), addresses, table).encode())
+        if not home.config.exists() or _is_by_init(home.config):
+            write_atomic(home.config, text.encode())
         values = load_config(home.config, {}, home.root).values
         made = create_keystore(home.keystore, passphrase, SystemEntropy())
         write_card(home.card, values, made)
@@ -69,6 +83,43 @@ def init(
         click.echo(f"\nThe others will dial {addresses[0]}; if that is wrong, correct [network] advertise and run")
         click.echo(f"  fednode --home {home.root} keys card")
     click.echo(f"\nNext: put the genesis file at {home.genesis}, then\n  fednode --home {home.root} doctor")
+
+
+def _check_existing(home: Home, text: str) -> None:
+    """Refuse options that a configuration which people wrote or changed contradicts; one that init left is replaced."""
+    if not home.config.exists() or _is_by_init(home.config):
+        return
+    try:
+        wanted, found = (_given_keys(part) for part in (text, home.config.read_bytes()))
+    except Unreadable as error:
+        raise UsageError(f"{home.config} is there already and cannot be read: {error}; move it away") from None
+    differing = sorted(key for key, value in wanted.items() if found.get(key, value) != value)
+    if differing:
+        text = f"{home.config} is there already, was not written by init alone, and says otherwise about"
+        raise UsageError(f"{text} {', '.join(differing)}; correct it there, or move the file away")
+
+
+def _given_keys(text: str | bytes) -> dict[str, object]:
+    """Return the keys that a configuration sets, without its home."""
+    found: dict[str, object] = {}
+    for section, table in read_toml(text).items():
+        if isinstance(table, dict):
+            found |= {f"[{section}] {key}": value for key, value in table.items() if key != "home"}
+    return found
+
+
+def _is_by_init(path: Path) -> bool:
+    """Whether a configuration is as some init wrote it, so that nothing a person did is lost with it."""
+    from fednode.node.config import config_template
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = read_toml(text)
+        network, table = found["network"], found.get("data", {}).get("default")
+        again = config_template(found["node"]["name"], tuple(network["listen"]), tuple(network["advertise"]), table)
+    except (OSError, ValueError, Unreadable, KeyError, TypeError, AttributeError):
+        return False
+    return again == text
 
 
 def _ask_name() -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.show import print_json, print_pairs
+from fednode.cli.show import print_json, print_pairs, warn
 from fednode.cli.site import (
     Site,
     confirm,
@@ -20,7 +21,8 @@ from fednode.cli.site import (
     site_options,
     yes_option,
 )
-from fednode.errors import KeystoreError
+from fednode.dialling import problem_of, warning_about
+from fednode.errors import KeystoreError, UsageError
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
@@ -247,14 +249,22 @@ def ask_passphrase(site: Site, passphrase_file: Path | None) -> Secret[bytes]:
     return find_passphrase(passphrase_file, os.environ, values.keys.passphrase_file, source)
 
 
+def check_addresses(addresses: Sequence[str], fix: str) -> None:
+    """Raise `UsageError`, which ends with `fix`, if nobody can dial one; warn of those that reach this machine only."""
+    if problem := problem_of(addresses):
+        raise UsageError(f"{problem} ({fix})")
+    warn(warning_about(addresses))
+
+
 def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
     """Write the identity card of these keys with the configured name and addresses."""
     from fednode.ledger.identity import card_to_toml, make_identity_card
     from fednode.node.files import PUBLIC_FILE, write_atomic
     from fednode.node.keystore import SystemEntropy
 
+    addresses = values.network.advertise or values.network.listen
+    check_addresses(addresses, "write [network] advertise in the configuration")
     card_made = make_identity_card(
-        values.node.name, values.network.advertise or values.network.listen, unlocked.sign,
-        unlocked.network_signer, unlocked.seal_key, SystemEntropy(),
+        values.node.name, addresses, unlocked.sign, unlocked.network_signer, unlocked.seal_key, SystemEntropy()
     )
     write_atomic(path, card_to_toml(card_made).encode(), PUBLIC_FILE)

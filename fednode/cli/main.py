@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from fednode import __version__
+from fednode.cli.show import replace_unknown
 from fednode.cli.site import Site, site_options
 from fednode.errors import FednodeError, Unavailable
 from fednode.ids import PROTOCOL_VERSION
@@ -103,6 +104,7 @@ def run(arguments: list[str]) -> int:
 
     Any other exception is a bug of this program and keeps its traceback.
     """
+    replace_unknown()
     try:
         code = cli.main(arguments, prog_name="fednode", standalone_mode=False, obj=Site())
         return code if isinstance(code, int) else 0

@@ -10,9 +10,9 @@ import click
 
 from fednode.cli.ask import as_records, ask, ask_record, ask_records
 from fednode.cli.daemon import print_members, warn_of_double_votes
+from fednode.cli.keys import check_addresses
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
-from fednode.errors import ConfigError
 from fednode.node.control_client import NotRunning
 
 
@@ -190,14 +190,7 @@ def _foretell(outlook: Mapping[str, Any], yes: bool, as_json: bool) -> bool:
 @pass_site
 def address(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
     """Announce on the ledger where the others reach this hospital from now on."""
-    from fednode.errors import UsageError
-    from fednode.p2p.addresses import parse_multiaddr
-
-    for text in addresses:
-        try:
-            parse_multiaddr(text)
-        except (ValueError, ConfigError) as error:
-            raise UsageError(f"{text} is no address ({error}); write it like /ip4/192.0.2.1/tcp/7700") from None
+    check_addresses(addresses, "give the address the others reach this daemon by")
     _tell(ask_record(site, "member_address", addresses=" ".join(addresses)), as_json)
 
 

@@ -5,6 +5,7 @@ In tables hashes are shortened and times are UTC; colours appear on terminals on
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -24,9 +25,27 @@ _LATEST_DURATION_MS = 10**11
 """Milliseconds below this are a duration, from here on a time since 1970."""
 
 
+def can_show_everything() -> bool:
+    """Whether standard output can show every character; else JSON is printed in ASCII, which loses nothing."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf-")
+
+
+def replace_unknown() -> None:
+    """From now on a character that a stream's encoding lacks is printed as '?', and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def print_json(value: object) -> None:
     """Print one JSON value."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not can_show_everything()))
+
+
+def warn(sentence: str) -> None:
+    """Print a warning to standard error, if there is one."""
+    if sentence:
+        click.echo(f"{click.style('warning:', fg='yellow')} {sentence}", err=True)
 
 
 def short(text: object) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar, cast
 
+from fednode.codec import MAX_NAME
 from fednode.documents import toml_of
 from fednode.errors import ConfigError, Rejected
 from fednode.learn.spec import (
@@ -81,6 +82,13 @@ class _Table:
             raise self.fail(f"'{key}' must have {low} to {high} bytes, not {len(text.encode())}; change it")
         return text
 
+    def take_name(self, key: str) -> str:
+        """Return a text of 1 to 64 characters."""
+        text = self.take(key, str)
+        if not 1 <= len(text) <= MAX_NAME:
+            raise self.fail(f"'{key}' must have 1 to {MAX_NAME} characters, not {len(text)}; change it")
+        return text
+
     def take_int(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """Return a whole number within [low, high]."""
         value = self.take(key, int, _REQUIRED if default is None else default)
@@ -146,7 +154,7 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
     root = _Table(toml_of(text, source, ConfigError, "correct it there"), "", source)
     if (number := root.take("format", int)) != FILE_FORMAT:
         raise root.fail(f"format {number} is not known; this version reads format = {FILE_FORMAT}")
-    name, description = root.take_text("name", 1, 64), root.take_text("description", 0, 1000, "")
+    name, description = root.take_name("name"), root.take_text("description", 0, 1000, "")
     model, data, stop = root.table("model"), root.table("data"), root.table("stop", optional=True)
     training, timeouts = root.table("training"), root.table("timeouts", optional=True)
     try:
@@ -244,7 +252,7 @@ def _columns(data: _Table, source: str) -> tuple[Column, ...]:
 
 
 def _column(table: _Table, everywhere: tuple[str, ...]) -> Column:
-    name, kind = table.take_text("name", 1, 64), table.take("kind", str)
+    name, kind = table.take_name("name"), table.take("kind", str)
     missing = tuple(dict.fromkeys((*everywhere, *table.take_tokens("missing", ()))))
     if kind == "number":
         low, high = (table.take_micro(key, "-1000000000000", "1000000000000") for key in ("low", "high"))

@@ -27,6 +27,7 @@ from fednode.ledger.identity import (
     parse_toml,
     read_hex,
     toml_string,
+    why_no_name,
 )
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.records import GENESIS_CREATOR, MIN_INCLUDED, ChainRecord, MemberList, MemberRecord, StudyStatus
@@ -103,8 +104,8 @@ def check_genesis(genesis: Genesis) -> None:
             f"the genesis is for protocol version {genesis.protocol_version}, this program speaks {PROTOCOL_VERSION}; "
             "install the version the other members run"
         )
-    if not genesis.name.strip() or not genesis.name.isprintable():
-        raise GenesisError("the chain's name must be printable; choose another name")
+    if problem := why_no_name(genesis.name, "chain"):
+        raise GenesisError(f"{problem}; choose another name")
     if not 1 <= len(genesis.members) <= MAX_GENESIS_MEMBERS:
         raise GenesisError(f"a chain has 1 to {MAX_GENESIS_MEMBERS} members, not {len(genesis.members)}")
     for card in genesis.members:

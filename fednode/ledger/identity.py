@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fednode.codec import U16, Bytes32, Bytes64, Name, Size, pack
+from fednode.codec import MAX_NAME, U16, Bytes32, Bytes64, Name, Size, pack
 from fednode.crypto import (
     GROUP_ORDER,
     Domain,
@@ -31,13 +31,13 @@ from fednode.crypto import (
     prove_knowledge,
     x25519_public,
 )
+from fednode.dialling import problem_of
 from fednode.documents import toml_of
 from fednode.errors import GenesisError
 
 CARD_FORMAT = 1
 MAX_ADDRESSES = 8
 MAX_ADDRESS_BYTES = 200
-MAX_NAME_BYTES = 64
 _FIELD = 2**255 - 19
 
 Addresses = Annotated[tuple[Annotated[str, Size(1, MAX_ADDRESS_BYTES)], ...], Size(0, MAX_ADDRESSES)]
@@ -127,17 +127,28 @@ def check_card(card: IdentityCard) -> None:
         raise GenesisError(f"{owner}: its maker does not show that it holds the seal key; {ask}")
 
 
+def why_no_name(name: str, owner: str = "member") -> str:
+    """Return why a text cannot be the name of a member, or of another owner; empty if it can."""
+    if not name.strip():
+        return f"the name of a {owner} is not empty"
+    if len(name) > MAX_NAME:
+        return f"the name of a {owner} has at most {MAX_NAME} characters, this one has {len(name)}"
+    odd = next((letter for letter in name if not letter.isprintable()), None)
+    return "" if odd is None else f"the name of a {owner} has printable characters only, not U+{ord(odd):04X}"
+
+
 def _check_texts(card: IdentityCard) -> None:
     """Names and addresses end up in terminals and files of others: printable characters only."""
-    if not card.name.strip() or not card.name.isprintable() or len(card.name.encode()) > MAX_NAME_BYTES:
-        raise GenesisError(f"a member's name has 1 to {MAX_NAME_BYTES} printable characters; choose another name")
+    if problem := why_no_name(card.name):
+        raise GenesisError(f"{problem}; choose another name")
     if len(card.addresses) > MAX_ADDRESSES:
         raise GenesisError(f"member '{card.name}' gives {len(card.addresses)} addresses, at most {MAX_ADDRESSES} fit")
     for address in card.addresses:
-        if not address.startswith("/") or not address.isprintable() or len(address.encode()) > MAX_ADDRESS_BYTES:
-            raise GenesisError(
-                f"member '{card.name}' gives an address that is no multiaddr; write it like /ip4/192.0.2.1/tcp/4001"
-            )
+        if not address.isprintable() or len(address.encode()) > MAX_ADDRESS_BYTES:
+            text = f"member '{card.name}' gives an address with control characters, or of more than"
+            raise GenesisError(f"{text} {MAX_ADDRESS_BYTES} bytes; give another one")
+    if problem := problem_of(card.addresses):
+        raise GenesisError(f"addresses of member '{card.name}': {problem}")
 
 
 # --- TOML --------------------------------------------------------------------------------------------------------

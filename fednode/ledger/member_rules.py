@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from fednode.codec import pack
 from fednode.crypto import Domain, is_signature_valid
+from fednode.dialling import problem_of
 from fednode.errors import GenesisError
 from fednode.ids import MemberId, quorum
 from fednode.ledger.identity import IdentityCard, check_card
@@ -250,7 +251,7 @@ def _move(draft: Draft, sender: MemberId, body: MemberAddresses) -> None:
     old = _own_record(draft, sender)
     if old.addresses == body.addresses:
         raise refuse(Refusal.NOTHING_CHANGES)
-    if not all(address.startswith("/") and address.isprintable() for address in body.addresses):
+    if not all(map(str.isprintable, body.addresses)) or problem_of(body.addresses):
         raise refuse(Refusal.BAD_CARD)
     _write_member(draft, replace(old, addresses=body.addresses))
 

@@ -14,14 +14,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from fednode.dialling import problem_of, why_undialable
 from fednode.documents import Unreadable, read_toml, toml_of
 from fednode.errors import ConfigError
 from fednode.node.files import Home, read_bounded
-from fednode.p2p.addresses import parse_multiaddr
 
 FILE_FORMAT = 1
 MAX_FILE_BYTES = 1 << 20
@@ -39,12 +40,16 @@ def _resolve(value: object, info: ValidationInfo) -> object:
     return Path(folder, Path(value).expanduser()).resolve()
 
 
-def _address(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            parse_multiaddr(value)
-        except ConfigError as error:
-            raise ValueError(str(error).rstrip(".")) from None
+def _listening(value: object) -> object:
+    if isinstance(value, str) and (reason := why_undialable(value, to_listen=True)):
+        raise ValueError(f"'{value}' cannot be listened on: {reason}")
+    return value
+
+
+def _dialled(value: object) -> object:
+    texts = [text for text in value if isinstance(text, str)] if isinstance(value, (list, tuple)) else []
+    if problem := problem_of(texts):
+        raise ValueError(problem)
     return value
 
 
@@ -55,7 +60,8 @@ def _approval(value: object) -> object:
 
 
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
-Address = Annotated[str, BeforeValidator(_address)]
+Listening = Annotated[str, BeforeValidator(_listening)]
+Dialled = Annotated[tuple[str, ...], BeforeValidator(_dialled)]
 Approval = Annotated[str, BeforeValidator(_approval)]
 
 
@@ -81,11 +87,11 @@ class KeysSection(_Section):
 class NetworkSection(_Section):
     """[network]: where this daemon listens and where the others reach it."""
 
-    listen: tuple[Address, ...] = Field(
+    listen: tuple[Listening, ...] = Field(
         default=("/ip4/0.0.0.0/tcp/7700",), min_length=1, max_length=8, strict=False,
         description="addresses to listen on",
     )
-    advertise: tuple[Address, ...] = Field(
+    advertise: Dialled = Field(
         default=(), max_length=8, strict=False,
         description="addresses the other hospitals dial, as they go into the identity card",
     )
@@ -260,7 +266,7 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]
 def _parse_override(variable: str, section: str, key: str, text: str) -> object:
     """Read an override as its key's type: texts and paths as they are, lists also separated by commas, else TOML."""
     kind = _sections()[section].model_fields[key].annotation
-    if kind is str or Path in (kind, *get_args(kind)):
+    if kind is str or _is_path(kind):
         return text
     is_list = get_origin(kind) is tuple
     if is_list and not text.lstrip().startswith("["):
@@ -269,6 +275,13 @@ def _parse_override(variable: str, section: str, key: str, text: str) -> object:
         return read_toml(f"value = {text}")["value"]
     except Unreadable:
         raise ConfigError(f"environment variable {variable} = {text!r} is no TOML value; quote texts in it") from None
+
+
+def _is_path(kind: object) -> bool:
+    """Whether a key takes a path, or one or nothing."""
+    if get_origin(kind) in (Annotated, Union, UnionType):
+        return any(map(_is_path, get_args(kind)))
+    return kind is Path
 
 
 def _sentence(path: Path, error: ValidationError, sources: Mapping[str, str]) -> str:

@@ -272,12 +272,37 @@ def find_passphrase(
         return _checked(environ[PASSPHRASE_VARIABLE].encode(), f"environment variable {PASSPHRASE_VARIABLE}")
     path = option or (Path(from_environment) if from_environment else configured)
     if path is not None:
-        data = read_bounded(path, MAX_PASSPHRASE_BYTES + 2, "passphrase file", KeystoreError)
-        return _checked(data.removesuffix(b"\n").removesuffix(b"\r"), f"passphrase file {path}")
+        return _checked(read_passphrase_file(path), f"passphrase file {path}")
     if prompt is None:
         text = "the keystore needs its passphrase and there is no terminal to ask at"
         raise KeystoreError(f"{text}; give --passphrase-file FILE or set {PASSPHRASE_FILE_VARIABLE}")
     return _checked(prompt().encode(), "passphrase")
+
+
+def read_passphrase_file(path: Path) -> bytes:
+    """Return the passphrase in a file: one line of UTF-8, with or without a mark before and a line end after it.
+
+    Raises `KeystoreError` for a file that other accounts may open, and for bytes that nobody sees and nobody typed.
+    """
+    data = read_bounded(path, MAX_PASSPHRASE_BYTES + 5, "passphrase file", KeystoreError)
+    with environment("read the passphrase file", path, KeystoreError):
+        found = path.stat()
+    if stat.S_ISREG(found.st_mode) and (mode := stat.S_IMODE(found.st_mode)) & 0o077:
+        text = f"other accounts may open the passphrase file {path} (mode {mode:03o})"
+        raise KeystoreError(f"{text}; run: chmod 600 {path}")
+    try:
+        text = data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        what = "UTF-16, as Windows saves it" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {error.start + 1}"
+        raise KeystoreError(f"the passphrase file {path} is not UTF-8 text ({what}); save it as UTF-8") from None
+    for place, letter in enumerate(text, 1):
+        if not letter.isprintable():
+            name = "a line end" if letter in "\r\n" else f"U+{ord(letter):04X}"
+            what = f"the passphrase file {path} holds a character that nobody sees, {name} at place {place}"
+            raise KeystoreError(f"{what}; a passphrase is one line, delete the rest")
+    if text != text.strip():
+        raise KeystoreError(f"the passphrase in {path} begins or ends with a blank; delete it there")
+    return text.encode()
 
 
 def find_backup_passphrase(

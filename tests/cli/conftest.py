@@ -32,6 +32,13 @@ class Result:
 Fednode = Callable[..., Result]
 
 
+def write_private(path: Path, text: str) -> Path:
+    """Write a file that this account alone may open, as passphrases lie in."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
+
+
 @pytest.fixture
 def fednode(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fednode:
     """Run a command line; the environment names no home, no passphrase and no colour."""
@@ -51,7 +58,7 @@ def fednode(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 def made_homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four homes as `fednode init` leaves them, made once: Argon2id is slow on purpose."""
     root = tmp_path_factory.mktemp("homes")
-    (root / "passphrase").write_text(PASSPHRASE + "\n")
+    write_private(root / "passphrase", PASSPHRASE + "\n")
     for number, name in enumerate(("anna", "berta", "clara", "dora")):
         home, address = root / name, f"/ip4/127.0.0.1/tcp/{7790 + number}"
         code = run([

@@ -16,7 +16,7 @@ from fednode.ledger.leveldb import open_store
 from fednode.node.files import Home
 from fednode.node.keystore import PublicKeys, SystemEntropy, read_public_keys, renew_keystore, unlock_keystore
 from fednode.node.start_checks import load_signer
-from tests.cli.conftest import PASSPHRASE, Fednode
+from tests.cli.conftest import PASSPHRASE, Fednode, write_private
 
 BACKUP = "another long passphrase"
 pytestmark = pytest.mark.slow  # Argon2id takes its time
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow  # Argon2id takes its time
 @pytest.fixture
 def made(fednode: Fednode, homes: Path, tmp_path: Path) -> tuple[Path, PublicKeys]:
     """A backup of anna's keys, and her public keys."""
-    (tmp_path / "secret").write_text(BACKUP + "\n")
+    write_private(tmp_path / "secret", BACKUP + "\n")
     target = tmp_path / "anna-keys.toml"
     result = fednode(
         "--home", homes / "anna", "keys", "backup", "--to", target, "--backup-passphrase-file", tmp_path / "secret",

@@ -90,7 +90,7 @@ def test_a_study_is_approved_beforehand_by_its_id_or_all_are(tmp_path: Path) -> 
         (f"{GOOD}hom = '.'\n", r"unknown key 'hom' in \[node\]; did you mean 'home'\?"),
         (f"{GOOD}[data]\nxyz = 1\n", r"unknown key 'xyz' in \[data\]; known are: default, studies"),
         ("format = 1\n[node]\nname = 3\nhome = '.'\n", r"\[node\] name: must be a text in quotes, not '3'"),
-        (f"{GOOD}[network]\nlisten = ['/ip4/x']\n", r"\[network\] listen.0: '/ip4/x' is not an address"),
+        (f"{GOOD}[network]\nlisten = ['/ip4/x']\n", r"\[network\] listen.0: '/ip4/x' cannot be listened on: it is no"),
         (f"{GOOD}[network]\nlisten = 'x'\n", r"\[network\] listen: must be a list in brackets"),
         (f"{GOOD}[network]\nlisten = []\n", r"\[network\] listen"),
         (f"{GOOD}[limits]\nworker_memory_mb = 0\n", "must be greater than or equal to 1024, not '0'"),

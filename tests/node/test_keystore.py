@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import stat
 from pathlib import Path
@@ -137,9 +138,9 @@ def test_peer_ids_match_the_published_vectors(shared_dir: Path) -> None:
 
 def test_the_passphrase_is_taken_from_the_nearest_source(tmp_path: Path) -> None:
     option, variable, configured = (tmp_path / name for name in ("option", "variable", "configured"))
-    option.write_text("from option\n")
-    variable.write_text("from variable\r\n")
-    configured.write_text("from configured")
+    write_private(option, b"from option\n")
+    write_private(variable, b"\xef\xbb\xbffrom variable\r\n")
+    write_private(configured, b"from configured")
     both = {"FEDNODE_PASSPHRASE_FILE": str(variable), "FEDNODE_PASSPHRASE": "from text"}
     text = {"FEDNODE_PASSPHRASE": "from text"}
     for wanted, arguments in {
@@ -152,8 +153,51 @@ def test_the_passphrase_is_taken_from_the_nearest_source(tmp_path: Path) -> None
         assert find_passphrase(*arguments).reveal() == wanted.encode()
 
 
+def write_private(path: Path, data: bytes) -> Path:
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"two\nlines\n", "a line end at place 4"), (b"old\rmac", "a line end at place 4"),
+        (b"ends twice\n\n", "a line end at place 11"), (b"zero\x00", "U\\+0000 at place 5"), (b"tab\there", "U\\+0009"),
+        ("no\u00a0break".encode(), "U\\+00A0 at place 3"), ("wide\u200b".encode(), "U\\+200B at place 5"),
+        ("mark\ufeff".encode(), "U\\+FEFF"), ("text".encode("utf-16"), "UTF-16"),
+        (b"caf\xe9", "not UTF-8 text \\(byte 4"),
+        (b"blank after \n", "begins or ends with a blank"), (b" blank before\n", "begins or ends with a blank"),
+    ],
+)
+def test_stray_bytes_in_a_passphrase_file_are_named(tmp_path: Path, data: bytes, says: str) -> None:
+    with pytest.raises(KeystoreError, match=says):
+        find_passphrase(write_private(tmp_path / "secret", data), {}, None, None)
+
+
+def test_a_passphrase_file_is_private_as_the_keystore_is(tmp_path: Path) -> None:
+    path = write_private(tmp_path / "secret", b"correct horse\n")
+    for mode in range(0o1000):
+        path.chmod(mode)
+        sources = ((path, {}, None), (None, {}, path), (None, {"FEDNODE_PASSPHRASE_FILE": str(path)}, None))
+        for option, environ, configured in sources[: 1 if mode % 64 else 3]:
+            if mode & 0o077:
+                with pytest.raises(KeystoreError, match=f"mode {mode:03o}.; run: chmod 600"):
+                    find_passphrase(option, environ, configured, None)
+            elif mode & 0o400:
+                assert find_passphrase(option, environ, configured, None).reveal() == b"correct horse"
+
+
+def test_a_passphrase_may_come_through_a_pipe() -> None:
+    read, write = os.pipe()
+    os.write(write, b"from the start in the background")
+    os.close(write)
+    assert find_passphrase(Path(f"/dev/fd/{read}"), {}, None, None).reveal().startswith(b"from the start")
+    os.close(read)
+
+
 def test_no_passphrase_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_text("\n")
+    write_private(tmp_path / "empty", b"\n")
     with pytest.raises(KeystoreError, match="no terminal to ask at; give --passphrase-file"):
         find_passphrase(None, {}, None, None)
     with pytest.raises(KeystoreError, match="cannot read the passphrase file .*no such file"):
