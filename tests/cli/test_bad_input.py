@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fednode.node.files import Home, HomeLock
-from tests.cli.conftest import Fednode, cards
+from tests.cli.conftest import Fednode, cards, write_private
 
 FOUR = ("anna", "berta", "clara", "dora")
 STUDIES = Path(__file__).resolve().parents[2] / "genesis"
@@ -104,7 +104,7 @@ def test_start_refuses_what_it_cannot_use(
 
 
 def test_a_wrong_passphrase(fednode: Fednode, founded: Path) -> None:
-    (founded.parent / "wrong").write_text("wrong horse battery\n")
+    write_private(founded.parent / "wrong", "wrong horse battery\n")
     result = fednode("--home", founded, "start", "--passphrase-file", founded.parent / "wrong")
     assert result.code == 4
     assert "wrong passphrase for the keystore" in result.err
