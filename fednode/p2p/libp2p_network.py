@@ -13,7 +13,6 @@ from fednode.p2p import libp2p_light  # noqa: F401  before the first import of l
 # isort: split
 import errno
 import logging
-from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -49,6 +48,7 @@ from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
 from fednode.p2p.secure_transport import MemberNoise
 from fednode.p2p.stream import StreamEnded
+from fednode.p2p.yard import Yard, source_of
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -155,13 +155,13 @@ class _Libp2pHost:
         self._key_pair = create_new_key_pair(settings.network_seed.reveal())
         self._id = ID.from_pubkey(self._key_pair.public_key)
         self._connections: dict[int, _Connection] = {}
-        self._handshakes: deque[trio.CancelScope] = deque()
         self._pubsub: GuardedPubsub | None = None
         self._listeners: list[trio.SocketListener] = []
 
     def create_mesh(self, accept_blob: AcceptBlob) -> Mesh:
         """Return the mesh on top of this host."""
         self.mesh = Mesh(PeerId(self._id.to_base58()), self._hello, accept_blob, self)
+        self._yard = Yard(self.mesh.book.knows_source)
         return self.mesh
 
     # --- connections
@@ -305,20 +305,19 @@ class _Libp2pHost:
         """Upgrade an incoming socket and keep it until its connection is closed."""
         raw = SocketConnection(socket, False)
         scope = trio.CancelScope(deadline=trio.current_time() + wire_limits.HANDSHAKE_TIMEOUT_S)
-        if len(self._handshakes) >= wire_limits.MAX_PENDING_HANDSHAKES:
-            # The oldest is the most likely to be somebody who only holds the socket open.
-            self._handshakes.popleft().cancel()
-        self._handshakes.append(scope)
+        remote = raw.get_remote_address()
+        place = self._yard.enter(source_of(remote[0]) if remote is not None else "", scope.cancel)
+        raw.on_step, raw.on_admitted = partial(self._yard.step, place), partial(self._yard.leave, place)
         muxer: MemberYamux | None = None
         try:
             with scope:
+                await raw.wait_readable()  # who dials speaks first; whoever only holds the socket costs no more than it
                 upgraded = await self.swarm.upgrade_inbound_raw_conn(raw, Multiaddr("/ip4/0.0.0.0/tcp/0"))
                 muxer = cast(MemberYamux, upgraded)
         except Exception:  # noqa: BLE001  the libp2p border: strangers, garbage, lost connections
             self.mesh.count("handshakes_failed")
         finally:
-            if scope in self._handshakes:
-                self._handshakes.remove(scope)
+            self._yard.leave(place)
         if muxer is not None:
             await muxer.event_closed.wait()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
@@ -28,6 +28,10 @@ class SocketConnection(IRawConnection):
         self._stream = stream
         self._stranger = Purse(wire_limits.STRANGER_BYTES)
         self._remote: tuple[str, int] | None = None
+        self.on_step: Callable[[], None] = lambda: None
+        """Called with every answer of ours in the handshake."""
+        self.on_admitted: Callable[[], None] = lambda: None
+        """Called when the peer has proven to be a member."""
         with suppress(OSError):  # the other side may be gone already; the first read will say so
             stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, wire_limits.UNSENT_BYTES)
             host, port = stream.socket.getpeername()[:2]
@@ -50,6 +54,7 @@ class SocketConnection(IRawConnection):
 
     async def write(self, data: bytes) -> None:
         """Send all of `data`."""
+        self.on_step()
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

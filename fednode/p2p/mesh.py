@@ -258,7 +258,7 @@ class Mesh:
     def on_hello(self, link: Link) -> None:
         """A link is up; the first one of a peer makes the peer reachable."""
         pair = self._pairs[link.peer]
-        self.book.on_up(link.peer)
+        self.book.on_up(link.peer, link.connection.address)
         if pair.active() is None:
             link.activate()
             self._put_state(link.peer, PeerUp(link.peer, link.connection.address))

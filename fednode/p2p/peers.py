@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from fednode.errors import ConfigError
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
+from fednode.p2p.addresses import parse_multiaddr
+from fednode.p2p.yard import source_of
 
 SECOND_NS = 1_000_000_000
 
@@ -81,6 +84,8 @@ class _Entry:
     banned_until_ns: int = 0
     bans: int = 0
     last_ban_ns: int = 0
+    sources: frozenset[str] = frozenset()
+    seen_source: str = ""
     frames: TokenBucket = field(default_factory=lambda: TokenBucket(FRAMES_PER_S, FRAMES_BURST))
     frame_bytes: TokenBucket = field(default_factory=lambda: TokenBucket(FRAME_BYTES_PER_S, FRAME_BYTES_BURST))
     announcements: TokenBucket = field(default_factory=lambda: TokenBucket(ANNOUNCEMENTS_PER_S, ANNOUNCEMENTS_BURST))
@@ -96,6 +101,14 @@ class _Entry:
     handshakes: TokenBucket = field(default_factory=lambda: TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST))
 
 
+def _source(address: str) -> str:
+    """Return the source of a multiaddr, empty if it is none."""
+    try:
+        return source_of(parse_multiaddr(address).host)
+    except ConfigError:
+        return ""
+
+
 class PeerBook:
     """Members other than ourselves, their dial state, bans and quotas. Bounded by the number of members."""
 
@@ -104,6 +117,7 @@ class PeerBook:
         self.me = me
         self._jitter = jitter
         self._entries: dict[PeerId, _Entry] = {}
+        self._sources: set[str] = set()
 
     # --- membership
 
@@ -115,12 +129,13 @@ class PeerBook:
             entry = self._entries.get(peer)
             if entry is None:
                 wait_s = 0.0 if self.me < peer else FIRST_WAIT_S * (1 + self._jitter())
-                self._entries[peer] = _Entry(tuple(addresses), now_ns + int(wait_s * SECOND_NS))
-            else:
-                entry.addresses = tuple(addresses)
+                entry = self._entries[peer] = _Entry(tuple(addresses), now_ns + int(wait_s * SECOND_NS))
+            entry.addresses = tuple(addresses)
+            entry.sources = frozenset(filter(None, map(_source, addresses)))
         removed = frozenset(self._entries.keys() - members.keys())
         for peer in removed:
             del self._entries[peer]
+        self._note_sources()
         return removed
 
     def is_member(self, peer: PeerId) -> bool:
@@ -135,6 +150,14 @@ class PeerBook:
         """Return the multiaddrs of `peer`, empty when it is unknown."""
         entry = self._entries.get(peer)
         return entry.addresses if entry is not None else ()
+
+    def knows_source(self, source: str) -> bool:
+        """Return whether a member is listed under this address, or came from it the last time; see `yard.source_of`."""
+        return source in self._sources
+
+    def _note_sources(self) -> None:
+        listed = {source for entry in self._entries.values() for source in entry.sources}
+        self._sources = listed | {entry.seen_source for entry in self._entries.values()} - {""}
 
     # --- dialling
 
@@ -175,10 +198,13 @@ class PeerBook:
             self._plan(entry, entry.wait_s * (0.75 + 0.5 * self._jitter()), now_ns)
             entry.wait_s = min(RETRY_MAX_S, entry.wait_s * 2)
 
-    def on_up(self, peer: PeerId) -> None:
-        """A link is up: stop dialling."""
+    def on_up(self, peer: PeerId, address: str = "") -> None:
+        """A link is up, with the peer at `address`: stop dialling."""
         entry = self._entries.get(peer)
         if entry is not None:
+            if (source := _source(address)) not in ("", entry.seen_source):
+                entry.seen_source = source
+                self._note_sources()
             entry.dial_at_ns = None
             entry.wait_s = RETRY_MIN_S
 

@@ -357,6 +357,8 @@ class MemberNoise(NoiseTransport):
         if reason is not None:
             await raw.close()
             raise MemberRefused(reason)
+        if isinstance(raw, SocketConnection):
+            raw.on_admitted()
         return NoiseSession(inner, raw, self._spawn, self._traffic)
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
