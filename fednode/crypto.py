@@ -57,6 +57,7 @@ class Domain(bytes, Enum):
     STATE = b"fednode/1/state"
     ROUND = b"fednode/1/round"
     PRESENCE = b"fednode/1/presence"
+    SUCCESSION = b"fednode/1/succession"
 
 
 class Secret(Generic[T]):

@@ -68,4 +68,4 @@ def _found(members: int) -> tuple[Genesis, dict[MemberId, Signer]]:
         signers.append(sign)
     genesis = make_genesis("bench", cards, [], time.time_ns() // 1_000_000)
     by_key = {signer.public_key: signer for signer in signers}
-    return genesis, {MemberId(i): by_key[card.sign_key] for i, card in enumerate(genesis.members, 1)}
+    return genesis, {i: by_key[card.sign_key] for i, card in genesis.numbered}

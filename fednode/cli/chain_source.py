@@ -159,7 +159,7 @@ class DaemonSource:
 
     def names(self) -> dict[int, str]:
         """Return the names of all members."""
-        names = {number: card.name for number, card in enumerate(self.genesis.members, 1)}
+        names = {number: card.name for number, card in self.genesis.numbered}
         records = as_records(ask(self._site, "member_list"))
         return names | {_number(record.get("id")): str(record.get("name")) for record in records}
 
@@ -296,7 +296,7 @@ def _names_in(source: Source) -> dict[int, str]:
     from fednode.ledger.records import MemberList
     from fednode.ledger.state import MEMBERS_KEY, decode_record
 
-    names = {number: card.name for number, card in enumerate(source.genesis.members, 1)}
+    names: dict[int, str] = {number: card.name for number, card in source.genesis.numbered}
     for _, key, value in source.leaves()[2]:
         found = decode_record(key, value) if key == MEMBERS_KEY else None
         if isinstance(found, MemberList):

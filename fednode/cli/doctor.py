@@ -186,7 +186,7 @@ class _Visit:
     def identity(self) -> str:
         if not self._is_founder():
             return "no founder; 'fednode member list' shows the card the ledger holds"
-        card = self.genesis.members[self.genesis.member_of(self.keys.sign) - 1]
+        card = next(card for _, card in self.genesis.numbered if card.sign_key == self.keys.sign)
         if (card.network_key, card.seal_key) != (self.keys.network, self.keys.seal):
             raise FednodeError("network or seal key differ from the genesis; restore the keystore of the identity card")
         addresses = self.values.network.advertise or self.values.network.listen

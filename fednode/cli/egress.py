@@ -65,7 +65,7 @@ def find_peers(site: Site) -> tuple[list[Mapping[str, Json]], str]:
 
 
 def _founders(genesis: Genesis) -> list[Mapping[str, Json]]:
-    return [_peer(number, card) for number, card in enumerate(genesis.members, 1)]
+    return [_peer(number, card) for number, card in genesis.numbered]
 
 
 def _peer(number: int, known: IdentityCard | MemberRecord) -> Mapping[str, Json]:

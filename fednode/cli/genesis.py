@@ -177,7 +177,7 @@ def member_records(made: Genesis) -> list[dict[str, Any]]:
     from fednode.node.keystore import PublicKeys
 
     found = []
-    for number, card in enumerate(made.members, 1):
+    for number, card in made.numbered:
         public = PublicKeys(card.sign_key, card.network_key, card.seal_key)
         found.append({
             "id": number, "name": card.name, "fingerprint": public.fingerprint, "peer_id": public.peer_id,

@@ -26,6 +26,7 @@ from fednode.errors import KeystoreError, UsageError
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
+    from fednode.ledger.identity import IdentityCard
     from fednode.node.config import HospitalConfig
     from fednode.node.keystore import Keys, PublicKeys
 
@@ -258,13 +259,19 @@ def check_addresses(addresses: Sequence[str], fix: str) -> None:
 
 def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
     """Write the identity card of these keys with the configured name and addresses."""
-    from fednode.ledger.identity import card_to_toml, make_identity_card
+    from fednode.ledger.identity import card_to_toml
     from fednode.node.files import PUBLIC_FILE, write_atomic
+
+    write_atomic(path, card_to_toml(make_card(values, unlocked)).encode(), PUBLIC_FILE)
+
+
+def make_card(values: HospitalConfig, unlocked: Keys) -> IdentityCard:
+    """Return the identity card of these keys with the configured name and addresses."""
+    from fednode.ledger.identity import make_identity_card
     from fednode.node.keystore import SystemEntropy
 
     addresses = values.network.advertise or values.network.listen
     check_addresses(addresses, "write [network] advertise in the configuration")
-    card_made = make_identity_card(
+    return make_identity_card(
         values.node.name, addresses, unlocked.sign, unlocked.network_signer, unlocked.seal_key, SystemEntropy()
     )
-    write_atomic(path, card_to_toml(card_made).encode(), PUBLIC_FILE)

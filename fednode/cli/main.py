@@ -32,6 +32,7 @@ DAILY: Mapping[str, tuple[str, str]] = {
     "bench": ("fednode.cli.bench:bench", "Measure rounds, the ledger and the transport on this machine."),
 }
 TOPICS: Mapping[str, tuple[str, str]] = {
+    "federation": ("fednode.cli.federation:federation", "Let a new chain succeed one that cannot go on."),
     "genesis": ("fednode.cli.genesis:genesis", "Found a federation: create, show."),
     "study": ("fednode.cli.study:study", "What is trained: create, approve, watch, pause, stop."),
     "round": ("fednode.cli.round:round_group", "What each round did, as the ledger has it."),

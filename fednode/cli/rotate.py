@@ -25,6 +25,9 @@ CATCH_UP_S = 60.0
 """How long a command waits for the daemon to have the others' blocks: the others admit a new network key, and refuse
 the old one, from the block on that announces it, and the daemon has to be there to see that block."""
 
+SIGNERS_S = 6.0
+"""A daemon that has just started hears of the others' votes within a second or two of their connections."""
+
 
 def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -> dict[str, Json]:
     """Announce new keys through the running daemon, stop it, put the new keystore in place; return what was done."""
@@ -35,6 +38,7 @@ def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -
     home = values.home
     status = _await_caught_up(site)
     me = as_record(status["member"])
+    _await_signers(site)
     member, chain_id = me.get("id"), as_record(status["chain"]).get("id")
     next_path = home.keystore.with_name("keystore-next.toml")
     if not isinstance(chain_id, str) or not (me.get("is_member") or next_path.exists()):
@@ -67,6 +71,26 @@ def _await_caught_up(site: Site) -> dict[str, Json]:
         if time.monotonic() > deadline:
             raise Unavailable("the daemon still fetches blocks from the others; try again when it has them")
         time.sleep(0.2)
+
+
+def _await_signers(site: Site) -> None:
+    """Raise at once where no block can carry the new keys: waiting does not help, and other ways do."""
+    deadline = time.monotonic() + SIGNERS_S
+    while True:
+        chain = as_record(ask_record(site, "status")["chain"])
+        if chain.get("has_quorum"):
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    signing = chain.get("signing")
+    count = len(signing) if isinstance(signing, list) else 0
+    raise Refused(
+        f"new keys need a block, and {count} of {chain.get('members')} members sign while {chain.get('quorum')} are needed"
+        "; 'fednode status' names the others. If enough of them can sign again, start them and try again; if more than "
+        f"{chain.get('fault_bound')} have lost their sign-state, the way on is a successor: "
+        "'fednode federation succeed --help'"
+    )
 
 
 def _announce(site: Site, keys: Keys, number: MemberId, mine: Json, chain_id: bytes) -> Json:

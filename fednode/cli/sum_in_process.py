@@ -128,7 +128,7 @@ class SumInProcess:
         self._reader = SnapshotReader(self._study)
         self._at = BlockTime(0, 1)
         seal_of = {x25519_public(secret): secret for secret in secrets}
-        self._seal = {MemberId(i): seal_of[card.seal_key] for i, card in enumerate(genesis.members, 1)}
+        self._seal = {i: seal_of[card.seal_key] for i, card in genesis.numbered}
         everyone = tuple(self._seal)
         self._chains = {
             number: restore_chain(sha256(b"coin", secret.reveal()), COIN_LINKS)

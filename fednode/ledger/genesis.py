@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from fednode.codec import U16, U64, Name, Size, decode, encode
+from fednode.codec import U16, U64, Later, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import GenesisError, Rejected
-from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, fault_bound, quorum
+from fednode.ids import PROTOCOL_VERSION, Hash, Height, MemberId, StudyId, fault_bound, quorum
 from fednode.ledger.bodies import MAX_SPEC_BYTES, StudyTerms, Weights, compute_study_id
 from fednode.ledger.identity import (
     IdentityCard,
@@ -30,14 +30,25 @@ from fednode.ledger.identity import (
     why_no_name,
 )
 from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.records import GENESIS_CREATOR, MIN_INCLUDED, ChainRecord, MemberList, MemberRecord, StudyStatus
-from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, Draft, State
+from fednode.ledger.records import (
+    GENESIS_CREATOR,
+    MIN_INCLUDED,
+    ChainRecord,
+    MemberList,
+    MemberRecord,
+    OriginRecord,
+    StudyStatus,
+)
+from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY, Draft, State, decode_record
 from fednode.ledger.study_rules import new_study, write_new_study
+from fednode.ledger.succession import Consent, Origin, check_origin
 
 GENESIS_FORMAT = 1
 MAX_GENESIS_MEMBERS = 100
 MAX_GENESIS_STUDIES = 16
-MAX_GENESIS_FILE_BYTES = 4 * 1024 * 1024
+MAX_GENESIS_FILE_BYTES = 64 * 1024 * 1024
+"""A founding file has some kilobytes; a successor's holds the closed rounds of the old chain."""
+MAX_CONSENT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,8 @@ class GenesisStudy:
 
 @dataclass(frozen=True)
 class Genesis:
-    """Members are in order of their sign keys, which makes them MemberId 1 to n. `time_ms` is UTC since 1970."""
+    """Members are in order of their sign keys, which makes them MemberId 1 to n; those of a successor keep the numbers
+    of the old chain (`origin`) and are in order of them. `time_ms` is UTC since 1970."""
 
     format: U16
     name: Name
@@ -63,6 +75,13 @@ class Genesis:
     time_ms: U64
     members: Annotated[tuple[IdentityCard, ...], Size(1, MAX_GENESIS_MEMBERS)]
     studies: Annotated[tuple[GenesisStudy, ...], Size(0, MAX_GENESIS_STUDIES)]
+    origin: Annotated[Origin | None, Later()] = None
+
+    @property
+    def numbered(self) -> tuple[tuple[MemberId, IdentityCard], ...]:
+        """Every member with its number, ascending."""
+        numbers = range(1, len(self.members) + 1) if self.origin is None else self.origin.numbers
+        return tuple((MemberId(number), card) for number, card in zip(numbers, self.members, strict=True))
 
     @cached_property
     def chain_id(self) -> Hash:
@@ -71,9 +90,9 @@ class Genesis:
 
     def member_of(self, sign_key: bytes) -> MemberId:
         """Return a member's number; raise `GenesisError` if it is not in this genesis."""
-        for number, card in enumerate(self.members, 1):
+        for number, card in self.numbered:
             if card.sign_key == sign_key:
-                return MemberId(number)
+                return number
         raise GenesisError(
             f"this hospital's key is not among the {len(self.members)} members of chain '{self.name}'; "
             "get the genesis file that was made with its identity card"
@@ -82,7 +101,7 @@ class Genesis:
     @cached_property
     def member_set(self) -> MemberSet:
         """The voters of the first block."""
-        return MemberSet(tuple(Member(MemberId(i), card.sign_key) for i, card in enumerate(self.members, 1)))
+        return MemberSet(tuple(Member(number, card.sign_key) for number, card in self.numbered))
 
 
 def make_genesis(
@@ -91,6 +110,14 @@ def make_genesis(
     """Return the genesis of these members and studies; raise `GenesisError` if they cannot found a chain."""
     members = tuple(sorted(cards, key=lambda card: card.sign_key))
     genesis = Genesis(GENESIS_FORMAT, name, PROTOCOL_VERSION, time_ms, members, tuple(studies))
+    check_genesis(genesis)
+    return genesis
+
+
+def make_successor(name: str, origin: Origin, time_ms: int) -> Genesis:
+    """Return the genesis of the chain that succeeds another; raise `GenesisError` if it cannot begin."""
+    cards = tuple(consent.card for consent in origin.consents)
+    genesis = Genesis(GENESIS_FORMAT, name, PROTOCOL_VERSION, time_ms, cards, (), origin)
     check_genesis(genesis)
     return genesis
 
@@ -110,15 +137,16 @@ def check_genesis(genesis: Genesis) -> None:
         raise GenesisError(f"a chain has 1 to {MAX_GENESIS_MEMBERS} members, not {len(genesis.members)}")
     for card in genesis.members:
         check_card(card)
-    _check_distinct(genesis.members)
+    _check_distinct(genesis.members, genesis.origin is None)
     _check_studies(genesis)
+    check_origin(genesis)
     try:
         encode(genesis)
     except Rejected as error:
         raise GenesisError(f"the genesis breaks a bound ({error.reason}); make it again") from None
 
 
-def _check_distinct(members: tuple[IdentityCard, ...]) -> None:
+def _check_distinct(members: tuple[IdentityCard, ...], is_founding: bool) -> None:
     for what, values in (
         ("name", [card.name for card in members]),
         ("key", [key for card in members for key in (card.sign_key, card.network_key, card.seal_key)]),
@@ -128,7 +156,7 @@ def _check_distinct(members: tuple[IdentityCard, ...]) -> None:
             owners = [c.name for c in members if value in (c.name, c.sign_key, c.network_key, c.seal_key)]
             raise GenesisError(f"the same {what} appears twice ({', '.join(owners)}); use every identity card once")
     keys = [card.sign_key for card in members]
-    if keys != sorted(keys):
+    if is_founding and keys != sorted(keys):
         raise GenesisError("the members are not in order of their sign keys; the file was edited, make it again")
 
 
@@ -173,10 +201,14 @@ def genesis_state(genesis: Genesis) -> State:
     draft = Draft(State.empty())
     draft.write(CHAIN_KEY, ChainRecord(genesis.chain_id, genesis.name, genesis.protocol_version, genesis.time_ms))
     members = tuple(
-        MemberRecord(MemberId(number), card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
-        for number, card in enumerate(genesis.members, 1)
+        MemberRecord(number, card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
+        for number, card in genesis.numbered
     )
     draft.write(MEMBERS_KEY, MemberList(members))
+    if (origin := genesis.origin) is not None:
+        draft.write(ORIGIN_KEY, OriginRecord(origin.chain_id, origin.height, origin.block_hash))
+        for key, data in origin.carried:
+            draft.write(key, decode_record(key, data))
     for study in genesis.studies:
         record = new_study(study.terms, study.spec, GENESIS_CREATOR, 0, StudyStatus.WAITING)
         write_new_study(draft, record, study.spec)
@@ -196,7 +228,7 @@ def genesis_to_toml(genesis: Genesis) -> str:
         f"time_ms = {genesis.time_ms}",
         f'chain_id = "{genesis.chain_id.hex()}"  # follows from the rest, checked when the file is read',
     ]
-    for number, card in enumerate(genesis.members, 1):
+    for number, card in genesis.numbered:
         lines += ["", f"[[member]]  # member {number}", *card_lines(card)]
     for study in genesis.studies:
         terms = study.terms
@@ -207,18 +239,31 @@ def genesis_to_toml(genesis: Genesis) -> str:
             f'terms = "{encode(terms).hex()}"',
             f'spec = "{study.spec.hex()}"',
         ]
+    if (origin := genesis.origin) is not None:
+        lines += _origin_lines(origin)
     return "\n".join([*lines, ""])
+
+
+def _origin_lines(origin: Origin) -> list[str]:
+    return [
+        "", f"[origin]  # succeeds chain {origin.chain_id.hex()} after block {origin.height}",
+        f'chain_id = "{origin.chain_id.hex()}"', f"height = {origin.height}",
+        f'block_hash = "{origin.block_hash.hex()}"',
+        "consents = [", *(f'    "{encode(consent).hex()}",' for consent in origin.consents), "]",
+        "carried = [", *(f'    "{key.hex()} {data.hex()}",' for key, data in origin.carried), "]",
+    ]
 
 
 def parse_genesis(text: str | bytes) -> Genesis:
     """Read a genesis file and check everything in it; raise `GenesisError`."""
     table = parse_toml(text, "genesis file")
     wanted = {"format", "name", "protocol_version", "time_ms", "chain_id", "member"}
-    check_keys(table, wanted.union({"study"} & set(table)), "genesis file")
+    check_keys(table, wanted.union({"study", "origin"} & set(table)), "genesis file")
     genesis = Genesis(
         _integer(table, "format"), _text(table, "name"), _integer(table, "protocol_version"),
         _integer(table, "time_ms"), tuple(card_from_table(entry) for entry in _tables(table, "member")),
         tuple(_study_from_table(entry) for entry in _tables(table, "study")),
+        _origin_from_table(table["origin"]) if "origin" in table else None,
     )
     check_genesis(genesis)
     if read_hex(table, "chain_id", "genesis file", 32) != genesis.chain_id:
@@ -233,6 +278,39 @@ def _study_from_table(table: Mapping[str, object]) -> GenesisStudy:
     except Rejected as error:
         raise GenesisError(f"a study in the genesis cannot be read ({error.reason}); make the file again") from None
     return GenesisStudy(terms, read_hex(table, "spec", "study in the genesis file"))
+
+
+def _origin_from_table(value: object) -> Origin:
+    if not isinstance(value, dict):
+        raise GenesisError("genesis file: 'origin' must be a table; get the file again from who made it")
+    what = "origin in the genesis file"
+    check_keys(value, {"chain_id", "height", "block_hash", "consents", "carried"}, what)
+    try:
+        consents = tuple(decode(Consent, data, MAX_CONSENT_BYTES) for data in _hex_list(value, "consents", 1))
+        pairs = _hex_list(value, "carried", 2)
+        origin = Origin(
+            read_hex(value, "chain_id", what, 32), Height(_integer(value, "height")),
+            read_hex(value, "block_hash", what, 32), consents, tuple(zip(pairs[::2], pairs[1::2], strict=True)),
+        )
+        encode(origin)
+    except Rejected as error:
+        raise GenesisError(f"the origin in the genesis cannot be read ({error.reason}); get the file again") from None
+    return origin
+
+
+def _hex_list(table: Mapping[str, object], key: str, words: int) -> list[bytes]:
+    """Return the bytes of a list of texts, each with so many hexadecimal words."""
+    value = table[key]
+    found: list[bytes] = []
+    for text in value if isinstance(value, list) else [None]:
+        parts = text.split(" ") if isinstance(text, str) else []
+        try:
+            found += [bytes.fromhex(part) for part in parts]
+        except ValueError:
+            parts = []
+        if len(parts) != words:
+            raise GenesisError(f"genesis file: '{key}' must be a list of hexadecimal texts; get the file again")
+    return found
 
 
 def _integer(table: Mapping[str, object], key: str) -> int:

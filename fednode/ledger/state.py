@@ -29,6 +29,7 @@ from fednode.ledger.records import (
     MemberList,
     MemberRecord,
     NonceRecord,
+    OriginRecord,
     RoundRecord,
     RoundReport,
     SeenRecord,
@@ -64,6 +65,7 @@ _FORMS: dict[bytes, tuple[int, type]] = {
     b"redeal": (18, Redeal),
     b"confirm": (19, Confirm),
     b"versions": (20, VersionRecord),
+    b"origin": (21, OriginRecord),
 }
 """Kind and form of the records under each prefix of keys; the numbers are hashed, never reuse one."""
 
@@ -271,6 +273,7 @@ class Source(Protocol):
 # --- keys ------------------------------------------------------------------------------------------------------
 
 CHAIN_KEY = b"chain"
+ORIGIN_KEY = b"origin"
 MEMBERS_KEY = b"members"
 STUDIES_KEY = b"studies"
 MEMBERSHIP_KEY = b"membership"

@@ -23,7 +23,7 @@ from fednode.ledger.consensus.signing import (
     decode_record,
     encode_record,
 )
-from fednode.node.files import PRIVATE_FOLDER, environment, set_aside, write_atomic
+from fednode.node.files import PRIVATE_FOLDER, Home, environment, set_aside, write_atomic
 
 SLOT_NAMES = ("slot-a", "slot-b")
 SLOT_BYTES = 4096
@@ -134,3 +134,12 @@ def _slot(data: bytes) -> bytes:
     """Return a slot's bytes: length, record, zeros up to a page."""
     return (len(data).to_bytes(LENGTH_BYTES, "big") + data).ljust(SLOT_BYTES, b"\0")
 
+
+def joined_mark(home: Home, chain_id: bytes) -> Path:
+    """Beside the keys: this key has begun to sign on that chain."""
+    return home.keystore.parent / f"joined-{chain_id.hex()[:16]}"
+
+
+def write_mark(mark: Path) -> None:
+    """Remember that a key has begun to sign on a chain."""
+    write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")

@@ -19,12 +19,8 @@ from fednode.ledger.store import CHECKED_BLOCKS, LedgerStore, StoreDamaged
 from fednode.node.files import Home, environment, set_aside, write_atomic
 from fednode.node.keystore import Keys, PublicKeys
 from fednode.node.membership import FOLLOWER
-from fednode.node.sign_state import SignStateFile
-
-
-def joined_mark(home: Home, chain_id: bytes) -> Path:
-    """Beside the keys: this key has begun to sign on that chain."""
-    return home.keystore.parent / f"joined-{chain_id.hex()[:16]}"
+from fednode.node.sign_state import SignStateFile, joined_mark, write_mark
+from fednode.node.succession import has_consented
 
 
 def restored_mark(home: Home, public: PublicKeys) -> Path:
@@ -121,15 +117,11 @@ def load_sign_state(
     may_have_signed = _may_have_signed(home, public, genesis) or _has_signed(store, genesis, public.sign)
     if record is None and not may_have_signed:
         record = initial_record(genesis.chain_id, public.sign)
-        _write_mark(mark)
+        write_mark(mark)
         file.create(record)
     elif record is not None and not mark.exists():
-        _write_mark(mark)
+        write_mark(mark)
     return file, record
-
-
-def _write_mark(mark: Path) -> None:
-    write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")
 
 
 def _has_signed(store: LedgerStore, genesis: Genesis, sign_key: bytes) -> bool:
@@ -165,8 +157,9 @@ def load_signer(
         signer.refusal = str(error)
         return SignStateFile(home.sign_state), signer, [f"this hospital does not sign: {error}"]
     problems = []
-    signer = VoteSigner(genesis.chain_id, member, keys.sign, record, file.silent_until)
-    if record is None and restored_mark(home, keys.public).exists():
+    is_over = has_consented(home, genesis.chain_id)
+    signer = VoteSigner(genesis.chain_id, member, keys.sign, record, file.silent_until, is_over)
+    if record is None and not is_over and restored_mark(home, keys.public).exists():
         signer.refusal = f"the keys were restored from a backup and may have signed since it was made: {ROTATE_HINT}"
     if signer.refusal is not None:
         problems.append(f"this hospital does not sign: {signer.refusal}")

@@ -69,7 +69,7 @@ class MemoryStore:
         return None if found is None else found.receipts
 
     def get_members(self, height: int):
-        return self._genesis.member_set
+        return self._blocks[height - 2].tip.members if height > 1 else self._genesis.member_set
 
     def find_block(self, block_hash: bytes) -> Height | None:
         return next((d.block.height for d in self._blocks if d.block.hash == block_hash), None)

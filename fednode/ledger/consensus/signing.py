@@ -40,6 +40,12 @@ _MAGIC = b"fednode sign-state\n"
 ROTATE_HINT = "replace this hospital's keys with 'fednode keys rotate --sign' while its daemon runs"
 
 
+SUCCEEDED = (
+    "this hospital has signed that the chain is succeeded by another, and signs nothing more on this one; "
+    "'fednode federation succeed join' goes on with the new one"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Valid:
     """The newest block this member saw q prevotes for in one view, with those prevotes."""
@@ -119,9 +125,10 @@ class VoteSigner:
 
     def __init__(
         self, chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None,
-        silent_until: Height = Height(0),
+        silent_until: Height = Height(0), has_consented: bool = False,
     ) -> None:
-        """`silent_until`: a newer record was lost, so nothing is signed up to this height, whatever `record` says."""
+        """`silent_until`: a newer record was lost, so nothing is signed up to this height, whatever `record` says.
+        `has_consented`: this member has signed the succession of this chain."""
         self._chain_id = chain_id
         self._signer = signer
         self._silent_until = silent_until
@@ -129,7 +136,7 @@ class VoteSigner:
         self.record = record
         self.is_held = False
         """Whether it signs nothing for now: the key runs on another machine as well."""
-        self.refusal: str | None = _find_refusal(chain_id, member, signer, record)
+        self.refusal: str | None = _find_refusal(chain_id, member, signer, record, has_consented)
 
     def stop(self, reason: str) -> None:
         """Sign nothing any more; the first reason stays."""
@@ -180,10 +187,12 @@ class VoteSigner:
 
 
 def _find_refusal(
-    chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None
+    chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None, has_consented: bool
 ) -> str | None:
     if member is None or signer is None:
         return "this node is not a member and only follows the chain"
+    if has_consented:
+        return SUCCEEDED
     if record is None:
         return f"the sign-state file is missing, so earlier votes are unknown: {ROTATE_HINT}"
     if record.chain_id != chain_id or record.public_key != signer.public_key:
