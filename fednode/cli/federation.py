@@ -73,7 +73,7 @@ def sign(site: Site, output: Path, passphrase_file: Path | None, yes: bool, as_j
         print_json({**found, "file": str(output), "is_new": kept is None})
         return
     print_pairs([(key.replace("_", " "), str(value)) for key, value in found.items()])
-    click.echo(f"hand {output} to whoever assembles the successor; 'fednode start' serves blocks to the others meanwhile")
+    click.echo(f"hand {output} to whoever assembles the successor; 'fednode start' lets the others fetch blocks")
 
 
 @succeed.command(

@@ -41,7 +41,7 @@ PREAMBLE = (
 )
 LENGTH_BYTES = 4
 MAX_GENESIS_BYTES = 32 * 1024 * 1024
-MAX_EXPORT_RECORD_BYTES = MAX_RECORD_BYTES + 1024
+MAX_EXPORT_RECORD_BYTES = MAX_GENESIS_BYTES + 1024
 """Largest record of the file: one record of the state. A block with its receipts has at most 3 MiB."""
 
 

@@ -87,7 +87,7 @@ class Attendance:
         self._tip_at_ms = 0
         self._behind_since_ms: int | None = None
         self._working_since_ms: int | None = None
-        self._beats = 0
+        self._beats = self._said = 0
 
     def start(self, now_ms: int) -> None:
         """The process begins."""
@@ -99,8 +99,9 @@ class Attendance:
         """Return what to say now; None if this node is no member with this key."""
         if tip.members.keys.get(self.me) != self._signer.public_key:
             return None
+        self._said += 1
         said = Statement(
-            self._chain_id, self.me, self._incarnation, now_ms, tip.height, tip.block_hash,
+            self._chain_id, self.me, self._incarnation, self._said, now_ms, tip.height, tip.block_hash,
             is_signing and not self.is_twin(now_ms),
         )
         return make_presence(said, self._signer)
@@ -147,7 +148,7 @@ class Attendance:
             lives[said.incarnation] = _Life(presence, said.time_ms, now_ms, now_ms)
             while len(lives) > MAX_LIVES:
                 del lives[min(lives, key=lambda name: lives[name].heard_ms)]
-        elif said.time_ms > life.said.time_ms:
+        elif said.beat > life.said.beat:
             life.presence, life.heard_ms = presence, now_ms
         return [life.presence for life in self._twins(member, now_ms)]
 

@@ -24,11 +24,14 @@ MAX_PRESENCE_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What is signed. `incarnation` is drawn anew by every process; `time_ms` is UTC by the sender's clock."""
+    """What is signed. `incarnation` is drawn anew by every process, `beat` counts what it says; `time_ms` is UTC by its
+    clock, which may be set back.
+    """
 
     chain_id: Bytes32
     member: Id
     incarnation: Annotated[bytes, Size(INCARNATION_BYTES, INCARNATION_BYTES)]
+    beat: U64
     time_ms: U64
     height: HeightField
     block_hash: Bytes32

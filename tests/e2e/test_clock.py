@@ -42,6 +42,10 @@ def test_clock_that_jumps_by_a_day(tmp_path: Path, jump_s: int, says: str) -> No
             victim.call("submit_memo", text=f"from the odd one {number}")
             others[number % 3].call("submit_memo", text=f"from another {number}")
         victim.poll(lambda s: any(f"clock is {says} the other" in text for text in s["problems"]), 30, "the problem")
+        named = f"the clock of Hospital {victim.home.root.name.removeprefix('home-')} (member 2)"
+        for hospital in others:
+            hospital.poll(lambda s: any(text.startswith(named) for text in s["problems"]), 30, "who is wrong")
+            assert not any("this machine's clock" in text for text in hospital.status()["problems"])
         assert victim.stop() == 0
         victim.start()  # with the wrong clock from the beginning
         victim.poll(lambda s: s["connected"] == 3, 30)
@@ -50,5 +54,5 @@ def test_clock_that_jumps_by_a_day(tmp_path: Path, jump_s: int, says: str) -> No
         victim.call("submit_memo", text="set right")
         federation.await_equal_chains()
         assert victim.status()["chain"]["is_signing"] is True
-        for hospital in others:
-            assert not any("clock" in text for text in hospital.status()["problems"])
+        for hospital in federation:
+            hospital.poll(lambda s: not any("clock" in text for text in s["problems"]), 30, "nobody's clock is wrong")
