@@ -87,8 +87,8 @@ def _await_signers(site: Site) -> None:
     count = len(signing) if isinstance(signing, list) else 0
     raise Refused(
         f"new keys need a block, and {count} of {chain.get('members')} members sign while {chain.get('quorum')} are "
-        "needed; 'fednode status' names the others. If enough of them can sign again, start them and try again; if more "
-        f"than {chain.get('fault_bound')} have lost their sign-state, the way on is a successor: "
+        "needed; 'fednode status' names the others. If enough of them can sign again, start them and try "
+        f"again; if more than {chain.get('fault_bound')} have lost their sign-state, the way on is a successor: "
         "'fednode federation succeed --help'"
     )
 

@@ -29,6 +29,7 @@ from fednode.ledger.identity import (
     toml_string,
     why_no_name,
 )
+from fednode.ledger.member_records import OriginRecord
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.records import (
     GENESIS_CREATOR,
@@ -36,7 +37,6 @@ from fednode.ledger.records import (
     ChainRecord,
     MemberList,
     MemberRecord,
-    OriginRecord,
     StudyStatus,
 )
 from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY, Draft, State, decode_record

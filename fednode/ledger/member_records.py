@@ -163,3 +163,12 @@ class FlagRecord:
     member: Id
     count: U32
     offences: Annotated[tuple[Offence, ...], Size(0, MAX_OFFENCES)]
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRecord:
+    """Which chain this one succeeds, and the block that it goes on after."""
+
+    chain_id: Bytes32
+    height: U64
+    block_hash: Bytes32

@@ -90,15 +90,6 @@ class ChainRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class OriginRecord:
-    """Which chain this one succeeds, and the block that it goes on after."""
-
-    chain_id: Bytes32
-    height: U64
-    block_hash: Bytes32
-
-
-@dataclass(frozen=True, slots=True)
 class MemberRecord:
     """A hospital. `network_key` is the Ed25519 key of its libp2p peer id, `seal_key` an X25519 key."""
 

@@ -21,7 +21,7 @@ from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.bodies import Keys
 from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
-from fednode.ledger.member_records import FlagRecord, Membership, RoleList, UsedKey, VersionRecord
+from fednode.ledger.member_records import FlagRecord, Membership, OriginRecord, RoleList, UsedKey, VersionRecord
 from fednode.ledger.members import Member, MemberSet
 from fednode.ledger.merkle import hash_leaf, hash_node
 from fednode.ledger.records import (
@@ -29,7 +29,6 @@ from fednode.ledger.records import (
     MemberList,
     MemberRecord,
     NonceRecord,
-    OriginRecord,
     RoundRecord,
     RoundReport,
     SeenRecord,

@@ -20,10 +20,10 @@ from fednode.ledger.genesis import (
     parse_genesis,
 )
 from fednode.ledger.identity import make_identity_card
-from fednode.ledger.member_records import UsedKey
+from fednode.ledger.member_records import OriginRecord, UsedKey
 from fednode.ledger.member_state import get_membership
 from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.records import OriginRecord, Phase, StudyStatus
+from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import (
     _FORMS,
