@@ -38,7 +38,6 @@ def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -
     home = values.home
     status = _await_caught_up(site)
     me = as_record(status["member"])
-    _await_signers(site)
     member, chain_id = me.get("id"), as_record(status["chain"]).get("id")
     next_path = home.keystore.with_name("keystore-next.toml")
     if not isinstance(chain_id, str) or not (me.get("is_member") or next_path.exists()):
@@ -99,6 +98,7 @@ def _announce(site: Site, keys: Keys, number: MemberId, mine: Json, chain_id: by
     from fednode.ledger.member_rules import rotation_message
     from fednode.node.keystore import SystemEntropy
 
+    _await_signers(site)
     entry = as_record(mine)
     addresses = entry["addresses"]
     card = make_identity_card(
