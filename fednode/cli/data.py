@@ -17,7 +17,8 @@ from fednode.errors import ConfigError, DataError, UsageError
 from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
-    from fednode.learn.jobs import DataChecked
+    from fednode.learn.jobs import DataAt, DataChecked
+    from fednode.learn.site_map import SiteMap
     from fednode.learn.spec import StudySpec
     from fednode.learn.verdicts import Fault
 
@@ -39,12 +40,20 @@ def data() -> None:
 @site_options
 @pass_site
 def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> None:
-    """Compare a table with a study's schema, column by column. Nothing leaves this machine."""
+    """Compare a table with a study's schema, column by column. Nothing leaves this machine.
+
+    Cells are shown here, on your own terminal, and nowhere else. What is offered for [data.map] in hospital.toml says
+    how this hospital writes its columns; it stays here and never becomes part of the study.
+    """
+    from fednode.learn.jobs import DataAt
     from fednode.learn.spec import label_of
+    from fednode.node.data_map import map_toml
 
     spec, study_id = find_study(site, study)
     path = source.expanduser().absolute() if source is not None else _configured(site, spec, study_id)
-    checked = check_table(spec, path, shows_cells=True)
+    site_map = local_map(site, spec.name, study_id)
+    checked = check_table(spec, DataAt(str(path), site_map), shows_cells=True)
+    fix = [] if checked.fix is None else map_toml(spec.name, checked.fix)
     rows = [
         {"column": v.column, "status": v.status, "note": v.with_cells(), "missing": v.missing, "outside": v.outside,
          "faults": [_fault(fault) for fault in v.faults]}
@@ -55,6 +64,7 @@ def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> 
             "ok": checked.is_ok, "study": spec.name, "file": str(path), "rows": checked.rows,
             "train_rows": checked.train_rows,
             "class_rows": dict(zip(label_of(spec).levels, checked.class_rows, strict=False)), "columns": rows,
+            "fix": "\n".join(fix) or None,
         })
     else:
         table = [
@@ -62,6 +72,7 @@ def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> 
             for v in checked.verdicts
         ]
         print_table(["column", "verdict", "missing", "outside", "note"], table)
+        _show_fix(fix, checked)
     bad = [v for v in checked.verdicts if v.status == "error"]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -74,16 +85,45 @@ def _shown(status: str) -> str:
     return status.upper() if status == "error" else status
 
 
+def _show_fix(fix: list[str], checked: DataChecked) -> None:
+    """Print what hospital.toml may say, and what a person has to decide."""
+    if fix:
+        click.echo("hospital.toml could say this; look at every line, values beyond a limit are set to half of it:")
+        click.echo()
+    for line in (*fix, *_open_questions(checked)):
+        click.echo(f"  {line}")
+    if fix:
+        click.echo()
+
+
+def _open_questions(checked: DataChecked) -> list[str]:
+    asked = {"level": "values", "text": "values", "unit": "units", "comma": "decimal"}
+    lines = []
+    for verdict in checked.verdicts:
+        for fault in verdict.faults:
+            if fault.kind in asked and fault.cells:
+                cells = ", ".join(f"'{found.cell}'" for found in fault.cells[:8])
+                lines.append(f"# to decide for {asked[fault.kind]}.{verdict.column}: {cells}")
+    return lines
+
+
 def _fault(fault: Fault) -> dict[str, object]:
     cells = [{"cell": c.cell, "count": c.count, "line": c.line, "may_mean": c.hint or None} for c in fault.cells]
     return {"kind": fault.kind, "count": fault.count, "line": fault.line, "cells": cells}
 
 
-def check_table(spec: StudySpec, path: Path, shows_cells: bool = False) -> DataChecked:
-    """Let a worker process compare a table with a schema; cells are shown on the terminal of the caller alone."""
-    from fednode.learn.jobs import CheckData, DataAt, DataChecked
+def local_map(site: Site, study_name: str, study_id: bytes) -> SiteMap:
+    """Return how this hospital writes the columns of a study; without a home they are as the study has them."""
+    from fednode.learn.site_map import PLAIN
 
-    answer = run_job(CheckData(spec, DataAt(str(path)), shows_cells))
+    return site.load().values.site_map(study_name, study_id) if site.config_path.is_file() else PLAIN
+
+
+def check_table(spec: StudySpec, data: DataAt, shows_cells: bool = False) -> DataChecked:
+    """Let a worker process compare a table with a schema; cells are shown on the terminal of the caller alone."""
+    from fednode.learn.jobs import CheckData, DataChecked
+
+    answer = run_job(CheckData(spec, data, shows_cells))
     assert isinstance(answer, DataChecked)
     return answer
 

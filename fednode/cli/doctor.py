@@ -344,10 +344,10 @@ class _Visit:
         from fednode.learn.spec import label_of
         from fednode.learn.verdicts import ERROR, WARNING
 
-        path = self.values.data_path(spec.name, study_id)
-        if path is None:
+        data = self.values.data_at(spec.name, study_id)
+        if data is None:
             raise FednodeError(f"no table is configured for study '{spec.name}'; set default in [data]")
-        checked = check_table(spec, path)
+        path, checked = data.path, check_table(spec, data)
         bad = [verdict for verdict in checked.verdicts if verdict.status == ERROR]
         if bad:
             raise FednodeError(f"{path} does not fit study '{spec.name}': {bad[0].sentence}")

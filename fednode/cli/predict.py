@@ -15,6 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.cli.data import local_map
 from fednode.cli.model import model_file
 from fednode.cli.show import print_json, print_table, ratio
 from fednode.cli.site import Site, command, format_option, pass_site
@@ -22,6 +23,7 @@ from fednode.cli.worker_job import run_job
 from fednode.errors import DataError, UsageError
 from fednode.learn import jobs
 from fednode.learn.score import Score, score
+from fednode.learn.site_map import PLAIN
 from fednode.learn.spec import label_of
 
 SHOWN_ROWS = 20
@@ -54,7 +56,10 @@ def predict(
     target = _target(output, source, force)
     model = model_file(site, wanted)
     place = jobs.ModelAt(model.path, model.hash)
-    answer = run_job(jobs.Predict(place, jobs.DataAt(str(source.expanduser().absolute())), id_column))
+    site_map = local_map(site, model.spec.name, model.study)
+    if site_map != PLAIN:
+        click.echo(f"note: cells are read as [data.map] in {site.config_path} says", err=True)
+    answer = run_job(jobs.Predict(place, jobs.DataAt(str(source.expanduser().absolute()), site_map), id_column))
     assert isinstance(answer, jobs.Predicted)
     classes = label_of(model.spec).levels
     found = _Found.of(answer, classes)

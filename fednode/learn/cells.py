@@ -131,7 +131,10 @@ def number_reader(
         text = notation.values.get(normal_token(text), text)
         if normal_token(text) in absent:
             return _GONE
-        bare = text.removesuffix(notation.unit).rstrip() if notation.unit else text
+        bare = text
+        size = len(notation.unit)
+        if size and same_unit(text[-size:], notation.unit):
+            bare = text[:-size].rstrip()
         plain = _plain_number(bare, notation.decimal)
         if plain is None:
             return _fault_of_number(text, notation)
@@ -209,3 +212,9 @@ def level_reader(column: CategoryColumn | LabelColumn, notation: Notation) -> Ca
 
 def _loose(text: str) -> str:
     return re.sub(r"[\s_-]+", "", text.casefold())
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two texts are one unit: capitals, blanks and the two signs for micro aside."""
+    plain = [text.casefold().replace("\u00b5", "u").replace("\u03bc", "u").replace(" ", "") for text in (one, other)]
+    return plain[0] == plain[1]

@@ -58,6 +58,8 @@ def check_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN, shows_cell
     classes = len(label_of(spec).levels)
     class_rows = tuple(np.bincount(labels[labels >= 0], minlength=classes).tolist())
     verdicts = _of_file(table, encoded)
+    if strange := site.columns() - {column.name for column in spec.columns}:
+        verdicts.append(Verdict("", OK, cut(f"not in the study, but in [data.map]: {', '.join(sorted(strange))}")))
     for column in spec.columns:
         found = encoded.columns[column.name]
         problem = _of_header(column.name, encoded.places, site, shows_cells)

@@ -137,6 +137,7 @@ class DataChecked:
     """Verdicts of the file and of each column; `rows` have a label, `train_rows` of them train.
 
     Both are 0, and nothing is seen, if any verdict is an error. `class_rows` are the labelled rows of each class.
+    `fix` is a map with which more of the file can be read; it holds cells, and is there only if they are shown.
     """
 
     verdicts: Annotated[tuple[Verdict, ...], Size(1, MAX_COLUMNS + MAX_EXTRA_COLUMNS + MAX_FILE_VERDICTS)]
@@ -144,6 +145,7 @@ class DataChecked:
     train_rows: U32
     class_rows: Annotated[tuple[U32, ...], Size(0, MAX_CLASSES)] = ()
     seen: TableSeen | None = None
+    fix: SiteMap | None = None
 
     @property
     def is_ok(self) -> bool:

@@ -6,7 +6,7 @@ a cell is to be read; what is trained on is the value in the study's terms.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
@@ -82,12 +82,9 @@ class SiteMap:
         factor = float(Decimal(unit.factor)) if unit is not None else 1.0
         return Notation(values, missing, self.decimal, unit.text if unit is not None else "", factor)
 
-    def check_columns(self, columns: Iterable[str]) -> None:
-        """Raise `ValueError` for a translation of a column that is not among `columns`: it would do nothing."""
-        known = set(columns)
-        translated = {o.column for o in self.names} | {o.column for o in self.values} | {o.column for o in self.units}
-        if strange := min(translated - known, default=""):
-            raise ValueError(f"column '{strange}' is not in the study")
+    def columns(self) -> set[str]:
+        """Return the columns of which something is said."""
+        return {o.column for o in self.names} | {o.column for o in self.values} | {o.column for o in self.units}
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,11 @@ def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places
     places: dict[str, int] = {}
     doubled: dict[str, int] = {}
     near: dict[str, str] = {}
+    used: set[int] = set()
     for name, header in wanted.items():
         equal = [index for index, found in enumerate(headers) if found == header]
         alike = [i for i, found in enumerate(headers) if loose(found) == loose(header) and found not in taken]
+        used |= {*equal, *alike}
         if equal:
             places[name] = equal[0]
             if len(equal) + len(alike) > 1:
@@ -74,7 +76,6 @@ def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places
             near[name] = headers[alike[0]]
         elif alike:
             doubled[name] = len(alike)
-    used = {*places.values(), *(headers.index(header) for header in near.values())}
     return Places(places, doubled, near, tuple(i for i in range(len(headers)) if i not in used), tuple(headers))
 
 

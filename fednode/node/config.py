@@ -15,14 +15,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from fednode.dialling import problem_of, why_undialable
 from fednode.documents import Unreadable, read_toml, toml_of
 from fednode.errors import ConfigError
+from fednode.learn.site_map import PLAIN, SiteMap
+from fednode.node.data_map import DataMap, pick
 from fednode.node.files import Home, read_bounded
+
+if TYPE_CHECKING:
+    from fednode.learn.jobs import DataAt
 
 FILE_FORMAT = 1
 MAX_FILE_BYTES = 1 << 20
@@ -108,6 +113,9 @@ class DataSection(_Section):
 
     default: FilePath | None = Field(default=None, description="CSV used by every study not named in [data.studies]")
     studies: dict[str, FilePath] = Field(default={}, description="CSV by name or id of a study")
+    map: dict[str, DataMap] = Field(
+        default={}, description="how this hospital writes columns, by name or id of a study, or default"
+    )
 
 
 class StudySection(_Section):
@@ -159,6 +167,18 @@ class HospitalConfig(_Section):
     def data_path(self, study_name: str, study_id: bytes) -> Path | None:
         """Return the table for a study: by its id, else by its name, else the default, else None."""
         return self.data.studies.get(study_id.hex()) or self.data.studies.get(study_name) or self.data.default
+
+    def data_at(self, study_name: str, study_id: bytes) -> DataAt | None:
+        """Return the table for a study and how its cells are to be read, None where there is no table."""
+        from fednode.learn.jobs import DataAt  # numpy comes with it, and most commands need none
+
+        path = self.data_path(study_name, study_id)
+        return None if path is None else DataAt(str(path), self.site_map(study_name, study_id))
+
+    def site_map(self, study_name: str, study_id: bytes) -> SiteMap:
+        """Return how this hospital writes the columns of a study."""
+        found = pick(self.data.map, study_name, study_id)
+        return PLAIN if found is None else found[1]
 
     def is_auto_approved(self, study_id: bytes) -> bool:
         """Whether the administrator has agreed beforehand to this study."""
@@ -351,6 +371,7 @@ _EXAMPLES: dict[str, object] = {
     "ledger.genesis": "genesis.toml",
     "data.default": "../data/patients.csv",
     "data.studies": {"heart": "../data/heart.csv"},
+    "data.map": {"heart": {"decimal": ",", "missing": ("n.a.",), "names": {"age": "Alter"}}},
 }
 
 

@@ -17,7 +17,6 @@ import trio
 from fednode.errors import UpgradeNeeded
 from fednode.fence import Stumbled
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
-from fednode.learn.jobs import DataAt
 from fednode.ledger.consensus.replica import Replica
 from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.genesis import Genesis
@@ -152,15 +151,11 @@ def _make_core(
     def keep_input(study: StudyId, number: int, pieces: Sequence[Buffer]) -> None:
         records.put_long(study, number, RecordPart.INPUT.value, pieces)
 
-    def data_of(name: str, study: StudyId) -> DataAt | None:
-        path = config.data_path(name, study)
-        return None if path is None else DataAt(str(path))
-
     def load_chain(study: StudyId) -> CoinChain:
         return restore_chain(records.coin_seed(study, entropy), MAX_LINKS)
 
     site = Site(
-        chain_id, member, entropy, data_of, config.is_auto_approved,
+        chain_id, member, entropy, config.data_at, config.is_auto_approved,
         load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
         lambda: core.catch_up.target is not None,
     )

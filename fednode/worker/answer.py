@@ -17,6 +17,7 @@ from fednode.learn.model_file import StoredModel, check_model
 from fednode.learn.patients import read_patients
 from fednode.learn.schema import Rows, Scaling
 from fednode.learn.spec import MAX_COLUMNS, StudySpec, label_of
+from fednode.learn.suggest import suggest
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
 from fednode.worker.prepared import DataCache, Prepared
@@ -71,7 +72,8 @@ def _check(job: jobs.CheckData) -> jobs.DataChecked:
     table = read_table(job.spec, Path(job.data.path), job.data.site)
     checked = check_table(job.spec, table, job.data.site, job.shows_cells)
     if checked.rows is None:
-        return jobs.DataChecked(checked.verdicts, 0, 0, checked.class_rows)
+        fix = suggest(job.spec, table, job.data.site) if job.shows_cells else None
+        return jobs.DataChecked(checked.verdicts, 0, 0, checked.class_rows, fix=fix)
     prepared = Prepared.of(job.spec, checked.rows, checked.verdicts)
     rows, train_rows = len(prepared.rows.labels), len(prepared.training.labels)
     return jobs.DataChecked(checked.verdicts, rows, train_rows, checked.class_rows, prepared.seen)

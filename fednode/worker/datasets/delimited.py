@@ -7,11 +7,12 @@ can (decimal commas, codes, units) is left to the hospital's own map.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fednode.learn.site_map import SiteMap
-from fednode.learn.spec import StudySpec
+from fednode.learn.spec import Column, NumberColumn, StudySpec, normal_token
 from fednode.learn.table import TORN, Table, clean, count_names, is_header
 from fednode.worker.datasets.text import read_lines
 
@@ -134,4 +135,18 @@ def _header_line(spec: StudySpec, lines: Sequence[str], separator: str, start: i
             return None
         if cells and is_header(spec, cells, site):
             return place
-    return None
+    return start if _names_others(spec, lines, separator, start, site) else None
+
+
+def _names_others(spec: StudySpec, lines: Sequence[str], separator: str, start: int, site: SiteMap) -> bool:
+    """Whether the first line names columns, but not as the study does: words above a row with numbers."""
+    first = [cells for _, _, cells in itertools.islice(records(lines, separator, start), 2)]
+    if len(first) < 2 or first[0] is None or first[1] is None or len(first[0]) != len(first[1]):
+        return False
+    known = {normal_token(text) for column in spec.columns for text in _texts_of(column)} | set(site.missing)
+    is_named = all(any(letter.isalpha() for letter in cell) and normal_token(cell) not in known for cell in first[0])
+    return is_named and any(any(letter.isdigit() for letter in cell) for cell in first[1])
+
+
+def _texts_of(column: Column) -> tuple[str, ...]:
+    return column.missing if isinstance(column, NumberColumn) else (*column.levels, *column.missing)
