@@ -84,9 +84,10 @@ def report_tree(report: Mapping[str, Any]) -> tuple[str, list[Node]]:
     metrics = as_record(report.get("metrics"))
     if metrics:
         measured = "the model the round started from" if report.get("kind") == "training" else "the model"
-        values = f"accuracy {ratio(metrics.get('accuracy'))}, loss {ratio(metrics.get('loss'))}"
-        auc = f", auc {ratio(metrics.get('auc'))}" if metrics.get("auc") is not None else ""
-        children.append((f"{measured}: {values}{auc} over {metrics.get('rows')} rows", ()))
+        figures = [(name, metrics.get(name), metrics.get(f"{name}_within")) for name in ("accuracy", "loss", "auc")]
+        named = [f"{name} {ratio(value)} (+- {ratio(within)})" for name, value, within in figures if value is not None]
+        hospitals = f"mean of {metrics.get('hospitals')} hospitals, and how far those that may lie can have moved it"
+        children.append((f"{measured}: {', '.join(named)}", ((hospitals, ()),)))
     coin = f", coin {short(report['coin'])}" if report.get("coin") else ""
     children.append((f"model {short(report.get('model_hash'))}, sum {short(report.get('sum_digest'))}{coin}", ()))
     return title, children

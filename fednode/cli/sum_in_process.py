@@ -71,7 +71,6 @@ batch_size = 1
 local_epochs = 1
 rounds = 1
 clip = 4.0
-sum_rule = 2
 weights = "hidden"
 max_weight = 1023
 [data]
@@ -138,7 +137,7 @@ class SumInProcess:
         for number, secret in self._seal.items():
             params = sm.SumParams(
                 genesis.chain_id, self._study, ROUND, number, everyone, length, SUM_RULE_V2, False,
-                lambda _: statement_of(length, 0, MAX_WEIGHT, members=members),
+                lambda _: statement_of(length, MAX_WEIGHT, members=members),
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)

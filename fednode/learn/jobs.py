@@ -6,7 +6,7 @@ decoded strictly, because training code is the part of the node most likely to b
 A frame is a 4-byte big-endian length and the canonical encoding of `Job` (to the worker) or of an answer (back);
 exactly one answer follows each job. What is as long as a model is in no frame: models are read from their files, an
 update follows the frame of its answer as it is, so that it is read straight to where it is needed and never lies on a
-disk. Vectors are little-endian: updates float32, lanes uint32.
+disk. Vectors are little-endian: updates float32, claims uint32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 
 from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
 from fednode.learn.check import MAX_EXTRA_COLUMNS
-from fednode.learn.lanes import Metrics
+from fednode.learn.measures import Metrics
 from fednode.learn.model_file import MAX_HEADER_BYTES, Buffer
 from fednode.learn.schema import Scaling
 from fednode.learn.site_map import PLAIN, SiteMap
@@ -34,7 +34,7 @@ MAX_FRAME_BYTES = MAX_PREDICTED_ROWS * (4 * MAX_CLASSES + 1024) + MAX_HEADER_BYT
 
 PathText = Annotated[str, Size(1, 4096)]
 Sentence = Annotated[str, Size(0, 2400)]
-LaneBytes = Annotated[bytes, Size(0, 1 << 24)]
+ClaimBytes = Annotated[bytes, Size(0, 1 << 24)]
 UPDATE_VALUE_BYTES = 4
 
 
@@ -70,7 +70,7 @@ class CheckData:
 @tagged(2)
 @dataclass(frozen=True, slots=True)
 class ComputeStatistics:
-    """Compute the lanes of round 0 from a data file."""
+    """Compute the claims of round 0 from a data file."""
 
     spec: StudySpec
     data: DataAt
@@ -156,9 +156,9 @@ class DataChecked:
 @tagged(2)
 @dataclass(frozen=True, slots=True)
 class StatisticsComputed:
-    """Round-0 lanes, uint32 little-endian."""
+    """Claims of round 0, uint32 little-endian."""
 
-    lanes: LaneBytes
+    claims: ClaimBytes
     seen: TableSeen | None = None
 
 
@@ -166,13 +166,13 @@ class StatisticsComputed:
 class Trained:
     """A local update: `delta` float32 (d,) with L2 norm at most the clip.
 
-    `metric_lanes` measure the model the round started from. `norm_ppm` is the norm before clipping in 10^-6,
+    `claims` measure the model the round started from. `norm_ppm` is the norm before clipping in 10^-6,
     for this hospital's own log.
     """
 
     delta: Buffer = field(repr=False)
     train_rows: int
-    metric_lanes: bytes = field(repr=False)
+    claims: bytes = field(repr=False)
     norm_ppm: int
     milliseconds: int
     seen: TableSeen | None = None
@@ -185,23 +185,23 @@ class TrainedHead:
 
     delta_bytes: Annotated[int, Range(UPDATE_VALUE_BYTES, UPDATE_VALUE_BYTES * MAX_PARAMETERS)]
     train_rows: U32
-    metric_lanes: LaneBytes
+    claims: ClaimBytes
     norm_ppm: U64
     milliseconds: U32
     seen: TableSeen | None = None
 
     def with_delta(self, delta: Buffer) -> Trained:
         """Return the whole answer."""
-        return Trained(delta, self.train_rows, self.metric_lanes, self.norm_ppm, self.milliseconds, self.seen)
+        return Trained(delta, self.train_rows, self.claims, self.norm_ppm, self.milliseconds, self.seen)
 
 
 @tagged(4)
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Metrics of a model on this hospital's rows, as figures and as lanes."""
+    """Metrics of a model on this hospital's rows, as figures and as claims."""
 
     metrics: Metrics
-    lanes: LaneBytes
+    claims: ClaimBytes
     seen: TableSeen | None = None
 
 
@@ -258,8 +258,10 @@ def decode_job(record: bytes) -> Job:
 def encode_answer(answer: Answer) -> tuple[bytes, Buffer]:
     """Return an answer as one frame and what follows it."""
     if isinstance(answer, Trained):
-        lanes, size = answer.metric_lanes, memoryview(answer.delta).nbytes
-        head = TrainedHead(size, answer.train_rows, lanes, answer.norm_ppm, answer.milliseconds, answer.seen)
+        size = memoryview(answer.delta).nbytes
+        head = TrainedHead(
+            size, answer.train_rows, answer.claims, answer.norm_ppm, answer.milliseconds, answer.seen
+        )
         return _frame(encode(head, Framed)), answer.delta
     return _frame(encode(answer, Framed)), b""
 

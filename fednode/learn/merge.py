@@ -6,15 +6,15 @@ differently on another machine, because nothing here is a float.
 M is an int64 vector in units of 2^-24 with |M_k| < 2^39 (values below 2^15), tensors in layout order.
 Merge (FedAvg of quantised updates): with S = 2^23, W the largest weight and w the sum of weights,
     r = floor(6 C_q W 2^24 / (5 S w)),   M_k += (X_k r + 2^23) >> 24.
-No overflow: |X_k| <= 5 S w / (6 W) + N gives |X_k r| <= 2^24 C_q + N (6 C_q W 2^24) / (5 S w), and with
+No overflow: honest |X_k| <= 5 S w / (6 W) + N gives |X_k r| <= 2^24 C_q + N (6 C_q W 2^24) / (5 S w), and with
 C_q <= 2^34, N <= 2^8, W < 2^16, w >= 1 that is at most 2^58 + 1.2 * 2^59 < 2^60.
 
-With proofs the bound on X_k is not checked: a liar may prove an update 1.2 times as long as an honest one, and what
+That bound on X_k is not checked: a liar may prove an update 1.2 times as long as an honest one, and what
 liars add in all may be several times that (`smpc`, "Binding the sum"), in one coordinate if they like. A check at the
 honest bound would let one of them end every round without being named. What overflow safety needs is kept:
 |X_k r| < 2^62, while |X_k| <= 5 S w / (6 W) gives 2^24 C_q <= 2^58. A liar's proven weight is in w too, so per unit of
 weight it reaches at most 1.44 c times an honest member (c of that section: 4 as proven, 5.8 in all), less than those
-16 times. A round ends here only if what is proven without weight (rounding, lanes) outweighs all honest updates
+16 times. A round ends here only if what is proven without weight (rounding) outweighs all honest updates
 together, or the model already is at the edge of its range.
 """
 
@@ -74,11 +74,6 @@ def initial_parts(layout: Layout, study: bytes) -> Iterator[NDArray[np.int64]]:
             yield (words % np.uint64(2 * bound + 1)).astype(np.int64) - bound
 
 
-def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:
-    """Return the largest |X_k| that `members` honest updates of total weight `weight_sum` can sum to."""
-    return 5 * SCALE * weight_sum // (6 * max_weight) + members
-
-
 def merge_factor(clip_q24: int, max_weight: int, weight_sum: int) -> int:
     """Return r: how much one unit of X moves the model, in units of 2^-48."""
     return 6 * clip_q24 * max_weight * UNIT // (5 * SCALE * weight_sum)
@@ -95,17 +90,13 @@ class MergeRule:
 def merge_rule(spec: StudySpec, weight_sum: int, members: int) -> MergeRule:
     """Return how a sum over `members` hospitals of total weight `weight_sum` moves a model of this study.
 
-    Raises `Rejected` if the weight sum is impossible (with proofs a member may have weight 0, but not all of them).
+    Raises `Rejected` if the weight sum is impossible (a member may have weight 0, but not all of them).
     """
     weight = spec.max_weight
-    lowest = 1 if spec.is_proven else members
-    if not lowest <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
+    if not 1 <= weight_sum <= members * weight or not 1 <= members <= MAX_MEMBERS:
         raise Rejected(f"weight sum {weight_sum} is impossible for {members} members")
     factor = merge_factor(spec.clip_q24, weight, weight_sum)
-    bound = (PRODUCT_LIMIT - 1) // max(factor, 1) if spec.is_proven else sum_bound(weight_sum, weight, members)
-    if bound * factor >= PRODUCT_LIMIT:  # excluded by the ranges of the study, see above
-        raise ValueError("merge would overflow")
-    return MergeRule(factor, bound)
+    return MergeRule(factor, (PRODUCT_LIMIT - 1) // max(factor, 1))
 
 
 def merge_parts(
@@ -113,8 +104,8 @@ def merge_parts(
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the next model, part by part, from the parts of the model and the whole opened, centred sum, int32 (d,).
 
-    Raises `Rejected` if a coordinate is beyond what honest members can sum to (with proofs: what can be computed), or
-    the merged model would leave its range; the round then ends without a result and the old model stays.
+    Raises `Rejected` if a coordinate is beyond what can be computed, or the merged model would leave its range; the
+    round then ends without a result and the old model stays.
     """
     if total.dtype != np.int32:
         raise Rejected("the sum does not have the shape of the model")

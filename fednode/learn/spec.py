@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Annotated
 
-from fednode.codec import U8, U32, Later, Name, Range, Size, decode, encode, tagged
+from fednode.codec import U32, Name, Range, Size, decode, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash
 
@@ -170,10 +170,6 @@ class Timeouts:
     phase_timeout_s: Annotated[int, Range(1, 3600)]
 
 
-PROVEN_SUM_RULE = 2
-"""The secure sum with proofs. A study that names no rule was made before there was a choice and keeps the first."""
-
-
 @dataclass(frozen=True, slots=True)
 class StudySpec:
     """Everything the members agree on before anything trains."""
@@ -192,18 +188,13 @@ class StudySpec:
     timeouts: Timeouts
     seed: U32
     outside: Annotated[str, Size(1, 8)]
-    sum_rule: Annotated[U8 | None, Later()] = None
 
     def __post_init__(self) -> None:
         _check_printable(self.name, self.description.replace("\n", " "))
-        if self.sum_rule not in (None, PROVEN_SUM_RULE):
-            raise ValueError(f"sum rule {self.sum_rule} is not known to this version")
         if self.weights not in ("hidden", "public", "equal"):
             raise ValueError(f"weights '{self.weights}' is neither hidden nor public nor equal")
         if self.outside not in OUTSIDE_RULES:
             raise ValueError(f"outside '{self.outside}' is none of {', '.join(OUTSIDE_RULES)}")
-        if self.weights == "hidden" and not self.is_proven:
-            raise ValueError("hidden weights need a sum with proofs; choose sum_rule 2, or public weights")
         if self.weights == "equal" and self.max_weight != 1:
             raise ValueError("with equal weights max_weight is 1")
         if self.max_weight & (self.max_weight + 1):
@@ -217,12 +208,6 @@ class StudySpec:
             raise ValueError(f"the schema gives {count} features, between 1 and {MAX_FEATURES} are possible")
         if (size := Layout.of(self).size) > MAX_PARAMETERS:
             raise ValueError(f"the model has {size} parameters, at most {MAX_PARAMETERS} are possible")
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether every update is proven to be short, and weights need not be shown."""
-        return self.sum_rule == PROVEN_SUM_RULE
-
 
 @dataclass(frozen=True, slots=True)
 class TensorLayout:

@@ -22,7 +22,6 @@ from fednode.learn.spec import (
     MAX_TOKEN_BYTES,
     MICRO,
     OUTSIDE_RULES,
-    PROVEN_SUM_RULE,
     RULE_OPERATORS,
     UNIT,
     CategoryColumn,
@@ -159,8 +158,7 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
     training, timeouts = root.table("training"), root.table("timeouts", optional=True)
     try:
         optimiser = _optimiser(training)
-        sum_rule = _sum_rule(training)
-        weights, max_weight = _weights(training, "public" if sum_rule is None else "hidden")
+        weights, max_weight = _weights(training)
         spec = StudySpec(
             name=name,
             description=description,
@@ -183,7 +181,6 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
             ),
             seed=training.take_int("seed", 0, 2**32 - 1, 0),
             outside=data.take_text("outside", 1, 8, OUTSIDE_RULES[0]),
-            sum_rule=sum_rule,
         )
         for table in (model, data, training, stop, timeouts, root):
             table.done()
@@ -217,14 +214,8 @@ def _optimiser(table: _Table) -> Optimiser:
     )
 
 
-def _sum_rule(table: _Table) -> int | None:
-    """Read which secure sum the study uses; specifications name only the one with proofs."""
-    rule = table.take_int("sum_rule", 1, PROVEN_SUM_RULE, PROVEN_SUM_RULE)
-    return rule if rule == PROVEN_SUM_RULE else None
-
-
-def _weights(table: _Table, default: str) -> tuple[str, int]:
-    weights = table.take("weights", str, default)
+def _weights(table: _Table) -> tuple[str, int]:
+    weights = table.take("weights", str, "hidden")
     return weights, table.take_int("max_weight", 1, 65535, 1 if weights == "equal" else DEFAULT_MAX_WEIGHT)
 
 
@@ -308,7 +299,6 @@ def to_toml(spec: StudySpec) -> str:
         f"local_epochs = {spec.local_epochs}",
         f"rounds = {spec.rounds}",
         f"clip = {_decimal(int(clip))}",
-        f"sum_rule = {spec.sum_rule or 1}",
         f"weights = {_quoted(spec.weights)}",
         f"max_weight = {spec.max_weight}",
         f"seed = {spec.seed}",

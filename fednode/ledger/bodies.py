@@ -15,8 +15,9 @@ from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Siz
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
+from fednode.ledger.measured import Metrics
 from fednode.ledger.member_bodies import MembershipBody
-from fednode.proofs.bounds import MAX_LANES, MAX_LENGTH, OPENING_BYTES
+from fednode.proofs.bounds import MAX_LENGTH, MAX_OPENING_BYTES, MAX_WORDS, MIN_OPENING_BYTES
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -76,19 +77,20 @@ def _check_printable(text: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProofTerms:
-    """What the proofs of sum rule 2 are about: parameters of the model, and lanes of statistics and of metrics."""
+    """What the proofs of sum rule 2 are about: parameters of the model, and packed words of summed statistics of the
+    columns and of measures of a model, as they are opened."""
 
     length: Annotated[int, Range(1, MAX_LENGTH)]
-    statistics_lanes: Annotated[int, Range(0, MAX_LANES)]
-    metric_lanes: Annotated[int, Range(0, MAX_LANES)]
+    statistics_words: Annotated[int, Range(0, MAX_WORDS)]
+    metric_words: Annotated[int, Range(0, MAX_WORDS)]
 
 
 @dataclass(frozen=True, slots=True)
 class StudyTerms:
     """What the ledger itself must know of a study; everything else is in the specification, opaque to it.
 
-    Times are in milliseconds, the target accuracy in 1/10000 (0: none), `patience_rounds` counts successful rounds
-    without a lower loss (0: no such rule), `weight_bound` is the largest weight a member may post.
+    Times are in milliseconds, the target accuracy in 1/10000 (0: none), `weight_bound` is the largest weight a member
+    may post.
     """
 
     rounds: Annotated[int, Range(1, 2**16 - 1)]
@@ -99,7 +101,6 @@ class StudyTerms:
     train_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
     phase_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
     target_accuracy_permyriad: Annotated[int, Range(0, 10_000)] = 0
-    patience_rounds: U16 = 0
     sum_rule: U8 = SUM_RULE_V1
     pause_after_failures: Annotated[int, Range(1, 255)] = 3
     proofs: Annotated[ProofTerms | None, Later()] = None
@@ -298,7 +299,7 @@ def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequen
 class Reveal:
     """Openings decided by the one Unmask alone: own b; shares of a of dropped dealers; shares of b of silent ones.
 
-    `opening` is the sender's share of the summed sketch and weight: 257 elements of 8 bytes, little endian.
+    `opening` is the sender's share of the summed sketch, weight and measures: elements of 8 bytes, little endian.
     """
 
     study: Bytes32
@@ -307,32 +308,20 @@ class Reveal:
     own_b: Bytes32 | None
     a_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
     b_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
-    opening: Annotated[Annotated[bytes, Size(OPENING_BYTES, OPENING_BYTES)] | None, Later()] = None
+    opening: Annotated[Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)] | None, Later()] = None
 
     def __post_init__(self) -> None:
         check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
         check_ascending([dealer for dealer, _ in self.b_shares], "dealers")
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Federation-wide measures: validation rows, rows classified right, summed loss in 2^-16, area under the curve
-    in millionths."""
-
-    rows: U64
-    correct: U64
-    loss_q16: U64
-    auc_ppm: Annotated[int, Range(0, 1_000_000)] | None = None
-
-    def __post_init__(self) -> None:
-        if self.correct > self.rows:
-            raise ValueError("more rows right than rows")
-
-
 @tagged(19)
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A member's vote on the round: q equal ones close it. A failed one names the reason and no model."""
+    """A member's vote on the round: q equal ones close it. A failed one names the reason and no model.
+
+    `wants_stop` is the sender's own word, on which members need not agree: by its own held-out rows training is done.
+    """
 
     study: Bytes32
     round: U32
@@ -343,6 +332,7 @@ class Result:
     model_hash: Bytes32
     weight: U64
     metrics: Metrics | None = None
+    wants_stop: bool = False
 
     def __post_init__(self) -> None:
         _check_printable(self.reason, "a reason")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fednode.codec import U8, U16, U32, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ids import MemberId
-from fednode.proofs.bounds import FEW, OPENING_BYTES, PART_BYTES, SKETCH_BYTES
+from fednode.proofs.bounds import FEW, MAX_OPENING_BYTES, PART_BYTES, SKETCH_BYTES
 
 if TYPE_CHECKING:
     from _typeshed import SupportsDunderLT
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MAX_FOUND = 256
 """Chunks or members one message names: there are no more of either."""
 
-MAX_HELD_BYTES = OPENING_BYTES + 64
-"""What a holder keeps of a dealer: its share of the sketch and the weight, and a blind for each repetition."""
+MAX_HELD_BYTES = MAX_OPENING_BYTES + 64
+"""What a holder keeps of a dealer: its share of what is opened, and a blind for each repetition."""
 
 MAX_CONFIRM_BYTES = 64 * MAX_FOUND
 """An element for each repetition and disputed dealer."""

@@ -34,7 +34,7 @@ from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
 from fednode.ledger.redeal_rules import sum_context
 from fednode.ledger.state import Source
-from fednode.ledger.verdicts import Judged, Verdict, open_sums
+from fednode.ledger.verdicts import Judged, OpenedSums, Verdict, open_sums
 from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed
 
 NO_COIN = "too few members revealed their link of the coin"
@@ -126,16 +126,16 @@ def open_sketch(record: RoundRecord, terms: StudyTerms) -> RoundRecord:
     opened = _open_sums(record, checks)
     if opened is None:
         return record
-    sketch, weight = opened
+    sketch, weight, measures = opened
     if terms.weights == Weights.PUBLIC:
         included = record.attempt.included
         weight = sum(weight for member, _, weight in record.attempt.committed if member in included)
-    return with_checks(record, replace(checks, sum_sketch=sketch, sum_weight=weight))
+    return with_checks(record, replace(checks, sum_sketch=sketch, sum_weight=weight, sum_measures=measures))
 
 
-def _open_sums(record: RoundRecord, checks: ChecksRecord) -> tuple[bytes, int] | None:
+def _open_sums(record: RoundRecord, checks: ChecksRecord) -> OpenedSums | None:
     told = tuple(opening for opening in checks.openings if opening[0] in checks.openers)
-    return open_sums(told, len(record.members))
+    return open_sums(told, record.words, len(record.members))
 
 
 def is_sketch_open(record: RoundRecord) -> bool:

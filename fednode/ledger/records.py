@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Range, Size
 from fednode.ids import MemberId, fault_bound
-from fednode.ledger.bodies import Member, Members, Metrics, Result, StudyTerms
+from fednode.ledger.bodies import Member, Members, Result, StudyTerms
 from fednode.ledger.check_records import ChecksRecord, Coins
+from fednode.ledger.measured import Metrics, TrainingEnd
+from fednode.proofs.bounds import MAX_WORDS
 
 MIN_INCLUDED = 3
 """Fewest members of any sum: with two, each would learn the other's vector."""
@@ -185,7 +187,8 @@ class KeptOut:
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """Where a study stands. `pin`, if set, is the only set that may be unmasked until a round has succeeded, less
+    """Where a study stands. `stop_wishes` are the members whose last word on a round was that training is done. `pin`,
+    if set, is the only set that may be unmasked until a round has succeeded, less
     whoever is `kept_out`: not expected in any round, whatever its entry in `ready` says."""
 
     study: Bytes32
@@ -205,12 +208,11 @@ class StudyRecord:
     model_hash: Bytes32 = bytes(32)
     has_statistics_sum: bool = False
     rounds_done: U16 = 0
-    is_training_done: bool = False
+    training_end: U8 = TrainingEnd.NOT_YET
+    stop_wishes: Members = ()
     failures_in_row: U16 = 0
     pin: Members | None = None
     metrics: Metrics | None = None
-    best: Metrics | None = None
-    stale_rounds: U16 = 0
     coins: Annotated[Coins | None, Later()] = None
     kept_out: Annotated[KeptOut | None, Later()] = None
 
@@ -322,7 +324,7 @@ class RoundRecord:
     `members` are all members of the ledger when it opened (they fix N, f, T and q), `expected` those ready then,
     with the seal keys they had; `next_keys` are for the round to come; `barred` take no part in later attempts;
     `pinned` is the only set that may be unmasked, if any; `is_unmasked` is the one Unmask of the round. `coins` are
-    those of the study when the round opened, with what has been revealed since; None without proofs.
+    those of the study when the round opened, with what has been revealed since. `words` of measures are opened.
     """
 
     study: Bytes32
@@ -345,6 +347,7 @@ class RoundRecord:
     spans: tuple[PhaseSpan, ...] = ()
     next_keys: tuple[tuple[Member, Bytes32], ...] = ()
     coins: Annotated[Coins | None, Later()] = None
+    words: Annotated[int, Range(0, MAX_WORDS)] = 0
 
     @property
     def fault_bound(self) -> int:
@@ -371,7 +374,7 @@ class RoundRecord:
 class RoundReport:
     """What the block says of a closed round. Metrics of a training round measure `start_model`; those of a closing
     round measure the last model, which is then both `start_model` and `model_hash`. After a failed round `model_hash`
-    equals `start_model`. `coin` is that of the last attempt, if it came to one.
+    equals `start_model`. `coin` is that of the last attempt, if it came to one; f is `fault_bound`.
     """
 
     study: Bytes32
@@ -393,6 +396,7 @@ class RoundReport:
     weight: U64
     metrics: Metrics | None
     is_unmasked: bool
+    fault_bound: U16
     opened_height: U64
     opened_ms: U64
     closed_height: U64

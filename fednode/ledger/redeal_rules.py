@@ -62,7 +62,7 @@ def accept_redeal(draft: Draft, record: RoundRecord, sender: MemberId, body: Red
         raise refuse(Refusal.WRONG_HOLDERS)
     if pair in disputes.redealt:
         raise refuse(Refusal.ALREADY_POSTED)
-    if len(body.box) != strength_in(record).held_bytes:
+    if len(body.box) != strength_in(record).held_bytes(record.words):
         raise refuse(Refusal.BOX_SIZE)
     draft.write(redeal_key(record.study, record.number, attempt.number, *pair), body)
     disputes = replace(disputes, redealt=with_item(disputes.redealt, pair))

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fednode.ids import NO_HASH, MemberId
-from fednode.ledger.bodies import Metrics, Outcome, Result
+from fednode.ledger.bodies import Outcome, Result
 from fednode.ledger.check_records import Coins
+from fednode.ledger.measured import Metrics, TrainingEnd
 from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
@@ -80,7 +81,15 @@ def next_kind(study: StudyRecord) -> RoundKind:
     """Return what the study's next round sums."""
     if study.terms.has_statistics and not study.has_statistics_sum:
         return RoundKind.STATISTICS
-    return RoundKind.CLOSING if study.is_training_done else RoundKind.TRAINING
+    return RoundKind.CLOSING if study.training_end else RoundKind.TRAINING
+
+
+def _words_of(study: StudyRecord) -> int:
+    """Return how many words of measures the study's next round opens."""
+    proofs = study.terms.proofs
+    if proofs is None:
+        return 0
+    return proofs.statistics_words if next_kind(study) == RoundKind.STATISTICS else proofs.metric_words
 
 
 def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
@@ -103,7 +112,7 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
     record = RoundRecord(
         study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, pinned,
         at.height, at.time_ms, keys_phase(at, study.terms, study.next_phase, expected), AttemptRecord(0, expected),
-        coins=study.coins,
+        coins=study.coins, words=_words_of(study),
     )
     draft.write(round_key(study.study), record)
     return False
@@ -191,7 +200,8 @@ def make_report(at: BlockTime, end: RoundEnd) -> RoundReport:
         start_model=record.start_model, model_hash=record.start_model if result is None else result.model_hash,
         sum_digest=NO_HASH if result is None else result.sum_digest,
         weight=0 if result is None else result.weight, metrics=None if result is None else result.metrics,
-        is_unmasked=record.is_unmasked, opened_height=record.opened_height, opened_ms=record.opened_ms,
+        is_unmasked=record.is_unmasked, fault_bound=record.fault_bound,
+        opened_height=record.opened_height, opened_ms=record.opened_ms,
         closed_height=at.height, closed_ms=at.time_ms,
         coin=None if record.attempt.checks is None else record.attempt.checks.coin,
     )
@@ -206,28 +216,31 @@ def _after_success(study: StudyRecord, record: RoundRecord, result: Result) -> S
     if record.kind == RoundKind.CLOSING:
         if study.status == StudyStatus.STOPPING:
             return _at_boundary(study)
-        return replace(study, status=StudyStatus.FINISHED, reason="all rounds done")
+        return replace(study, status=StudyStatus.FINISHED, reason=TrainingEnd(study.training_end).reason)
     study = replace(study, rounds_done=study.rounds_done + 1)
-    return _at_boundary(_apply_stop_rule(study, result.metrics))
+    return _at_boundary(_apply_stop_rule(study, record, result.metrics))
 
 
-def _apply_stop_rule(study: StudyRecord, metrics: Metrics | None) -> StudyRecord:
-    """End the training after its last round, at the target accuracy, or without a lower loss for too long.
+def _apply_stop_rule(study: StudyRecord, record: RoundRecord, metrics: Metrics | None) -> StudyRecord:
+    """End the training after its last round, at a target that holds without any f voices, or when q members wish it.
 
-    `metrics` measure the model the round started from. Fractions are compared by cross-multiplication, in integers.
+    `metrics` measure the model the round started from. A member's wish stands until its next word on a result.
     """
-    terms = study.terms
-    is_done = study.rounds_done >= terms.rounds
-    if metrics is not None and metrics.rows:
-        target = terms.target_accuracy_permyriad
-        is_done = is_done or (target > 0 and metrics.correct * 10_000 >= target * metrics.rows)
-        best = study.best
-        if best is None or metrics.loss_q16 * best.rows < best.loss_q16 * metrics.rows:
-            study = replace(study, best=metrics, stale_rounds=0)
-        else:
-            study = replace(study, stale_rounds=study.stale_rounds + 1)
-        is_done = is_done or 0 < terms.patience_rounds <= study.stale_rounds
-    return replace(study, is_training_done=is_done)
+    terms, wishes = study.terms, set(study.stop_wishes)
+    for member, ballot in record.attempt.ballots:
+        if ballot.outcome == Outcome.OK:
+            wishes.discard(member)
+            wishes |= {member} if ballot.wants_stop else set()
+    wishes &= set(record.members)
+    study = replace(study, stop_wishes=tuple(sorted(wishes)))
+    if study.rounds_done >= terms.rounds:
+        return replace(study, training_end=TrainingEnd.ROUNDS)
+    target = terms.target_accuracy_permyriad
+    if target and metrics is not None and metrics.holds_without(record.fault_bound, target):
+        return replace(study, training_end=TrainingEnd.TARGET)
+    if len(wishes) >= record.threshold:
+        return replace(study, training_end=TrainingEnd.WISHES)
+    return study
 
 
 def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:

@@ -297,7 +297,7 @@ def _accept_first_openings(draft: Draft, record: RoundRecord, sender: MemberId, 
         raise refuse(Refusal.OWN_B_MISSING)
     if body.b_shares or tuple(dealer for dealer, _ in body.a_shares) != owed:
         raise refuse(Refusal.WRONG_OPENINGS)
-    if body.opening is not None and (attempt.checks is None or not is_opening(body.opening)):
+    if body.opening is not None and (attempt.checks is None or not is_opening(body.opening, record.words)):
         raise refuse(Refusal.OPENING_FORM)
     if body.own_b is None and not owed and attempt.checks is None:
         raise refuse(Refusal.NOTHING_OWED)
@@ -340,8 +340,8 @@ def weight_of_sum(attempt: AttemptRecord) -> int:
 
 
 def ballot_of(result: Result) -> bytes:
-    """Return what q members must agree on: every field of a result."""
-    return encode(result)
+    """Return what q members must agree on: every field of a result but the sender's own wish."""
+    return encode(replace(result, wants_stop=False))
 
 
 def accept_result(record: RoundRecord, sender: MemberId, body: Result) -> RoundRecord:

@@ -25,7 +25,6 @@ from fednode.ledger.bodies import (
     Expire,
     Keys,
     Member,
-    Metrics,
     Outcome,
     ProofTerms,
     Ready,
@@ -48,7 +47,7 @@ from fednode.ledger.member_bodies import MemberReport
 
 __all__ = [
     "Acknowledge", "Answer", "Body", "Coin", "Commit", "Confirm", "Digest", "Expire", "Expose", "Keys", "Member",
-    "Metrics", "Outcome", "Proof", "ProofTerms", "Ready", "Recheck", "Redeal", "Result", "Reveal", "Roster",
+    "Outcome", "Proof", "ProofTerms", "Ready", "Recheck", "Redeal", "Result", "Reveal", "Roster",
     "ShareRoot", "StudyAction", "StudyCreate", "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck", "Verdict",
     "Weights", "compute_list_digest", "compute_study_id",
     "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",

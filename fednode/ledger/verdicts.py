@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from fednode.ids import MemberId
 from fednode.proofs.bounds import OUTPUTS, strength_of
@@ -111,16 +112,25 @@ def is_box_right(
     return field.to_bytes(norm.confirm(held, challenges)) == answer
 
 
-def is_opening(data: bytes) -> bool:
-    """Whether bytes are field elements, 8 little endian each."""
+def is_opening(data: bytes, words: int) -> bool:
+    """Whether bytes are the field elements, 8 little endian each, of an opening with `words` of measures."""
     from fednode.proofs import field
 
-    return field.from_bytes(data, len(data) // field.ELEMENT_BYTES) is not None
+    return field.from_bytes(data, OUTPUTS + 1 + words) is not None
+
+
+class OpenedSums(NamedTuple):
+    """What an opening decodes to: the summed sketch (256 int64, little endian), the summed weight, and the words of the
+    summed measures (uint64, little endian)."""
+
+    sketch: bytes
+    weight: int
+    measures: bytes
 
 
 @lru_cache(64)
-def open_sums(told: Told, member_count: int) -> tuple[bytes, int] | None:
-    """Return the summed sketch (256 int64, little endian) and the summed weight, or None while too few are right.
+def open_sums(told: Told, words: int, member_count: int) -> OpenedSums | None:
+    """Return the sums over U, with `words` of measures, or None while too few are right.
 
     Only what members told whose own answers carried the verdict on every dealer may come here: then the honest ones
     of any N - f shares, N - 2 f at least, are shares of exactly what was proven. A holder that a dealer gave another
@@ -131,11 +141,11 @@ def open_sums(told: Told, member_count: int) -> tuple[bytes, int] | None:
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
     if len(told) < needed:
         return None
-    answers = {int(member): field.from_bytes(data, OUTPUTS + 1) for member, data in told}
+    answers = {int(member): field.from_bytes(data, OUTPUTS + 1 + words) for member, data in told}
     right = {member: answer for member, answer in answers.items() if answer is not None}
     decoded = shares.decode(right, degree, needed, member_count)
     if decoded is None:
         return None
-    values = field.centre(decoded.value)
-    weight = int(values[OUTPUTS])
-    return (values[:OUTPUTS].astype("<i8").tobytes(), weight) if weight >= 0 else None
+    values = field.centre(decoded.value[: OUTPUTS + 1])
+    weight, measures = int(values[OUTPUTS]), field.to_bytes(decoded.value[OUTPUTS + 1 :])
+    return OpenedSums(values[:OUTPUTS].astype("<i8").tobytes(), weight, measures) if weight >= 0 else None

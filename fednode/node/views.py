@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.ledger.block import Block
-from fednode.ledger.bodies import Body, Metrics, Outcome, StudyTerms
+from fednode.ledger.bodies import Body, Outcome, StudyTerms
+from fednode.ledger.measured import Metrics
 from fednode.ledger.records import (
     OpenPhase,
     Phase,
@@ -28,6 +29,7 @@ from fednode.ledger.round_life import pinned_members
 from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
 from fednode.ledger.transaction import Transaction
 from fednode.ledger.vote import Certificate
+from fednode.proofs.bounds import MAX_ROW_LOSS
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -128,7 +130,7 @@ def study_view(state: State, study: StudyId, name: str) -> dict[str, Json]:
         "rounds": record.terms.rounds,
         "next_round": record.next_round,
         "model_hash": record.model_hash.hex() if any(record.model_hash) else None,
-        "metrics": metrics_view(record.metrics),
+        "metrics": metrics_view(record.metrics, fault_bound(members)),
         "pinned": plain(record.pin),
         "faulty": plain(record.faulty_members),
         "readmit_votes": plain(() if record.kept_out is None else record.kept_out.readmit_votes),
@@ -182,17 +184,19 @@ def terms_view(terms: StudyTerms) -> dict[str, Json]:
     return view
 
 
-def metrics_view(metrics: Metrics | None) -> Json:
-    """Return measures as the ratios people read, computed from the ledger's integers."""
+def metrics_view(metrics: Metrics | None, liars: int) -> Json:
+    """Return measures as the ratios people read, computed from the ledger's integers: means over hospitals, one voice
+    each, and `..._within`: how far `liars`, all members that may lie, can have moved each."""
     if metrics is None:
         return None
-    rows = metrics.rows
     return {
-        "rows": rows,
-        "correct": metrics.correct,
-        "accuracy": round(metrics.correct / rows, 6) if rows else None,
-        "loss": round(metrics.loss_q16 / 65536 / rows, 6) if rows else None,
+        "hospitals": metrics.voices,
+        "accuracy": metrics.accuracy_permyriad / 1e4,
+        "accuracy_within": round(min(1.0, liars / metrics.voices), 4),
+        "loss": metrics.loss_ppm / 1e6,
+        "loss_within": round(MAX_ROW_LOSS * min(1.0, liars / max(metrics.loss_voices, 1)), 4),
         "auc": metrics.auc_ppm / 1e6 if metrics.auc_ppm is not None else None,
+        "auc_within": metrics.auc_span_ppm(liars) / 1e6 if metrics.auc_ppm is not None else None,
     }
 
 
@@ -276,7 +280,7 @@ def report_view(report: RoundReport) -> dict[str, Json]:
         "sum_digest": report.sum_digest.hex(),
         "coin": plain(report.coin),
         "weight": report.weight,
-        "metrics": metrics_view(report.metrics),
+        "metrics": metrics_view(report.metrics, report.fault_bound),
         "opened_height": report.opened_height,
         "closed_height": report.closed_height,
         "opened_ms": report.opened_ms,

@@ -39,10 +39,9 @@ class Strength:
         """Return the size of a holder's answer about one dealer's proof."""
         return _ANSWER_BYTES * self.repetitions
 
-    @property
-    def held_bytes(self) -> int:
-        """Return the size of what a holder keeps of a dealer: its share of the sketch and the weight, and blinds."""
-        return 8 * (OUTPUTS + 1) + self.confirm_bytes
+    def held_bytes(self, words: int) -> int:
+        """Return the size of what a holder keeps of a dealer: its share of what is opened, and blinds."""
+        return opening_bytes(words) + self.confirm_bytes
 
     @property
     def confirm_bytes(self) -> int:
@@ -78,11 +77,26 @@ FOLD_ROWS: Final = FEW.rows
 SKETCH_BYTES: Final = 4 * OUTPUTS
 """A sketch of a masked vector, 256 numbers of 32 bits."""
 
-OPENING_BYTES: Final = 8 * (OUTPUTS + 1)
-"""A holder's share of the summed sketch and the summed weight."""
+MAX_WORDS: Final = 7168
+"""Packed words of summed measures in one opening: with the sketch they fit one message."""
 
-MAX_LANES: Final = 1 << 20
-"""Metric or statistics lanes of one member, each below 2^8 (so 2^16 is a bound of its square)."""
+SHARE_BITS: Final = 16
+"""Bits of a share of rows: levels of a category, rows that are right."""
+
+LOSS_BITS: Final = 20
+"""Bits of a mean loss as a share of its bound."""
+
+MAX_ROW_LOSS: Final = 8
+"""Nats; one row's loss counts as no more, so that one row, or one hospital, does not outweigh all others."""
+
+
+def opening_bytes(words: int) -> int:
+    """Return the size of a holder's share of the summed sketch, the summed weight and `words` of summed measures."""
+    return 8 * (OUTPUTS + 1 + words)
+
+
+MIN_OPENING_BYTES: Final = opening_bytes(0)
+MAX_OPENING_BYTES: Final = opening_bytes(MAX_WORDS)
 
 MASKS_WRONG: Final = "the pair masks do not cancel"
 """Why members vote a round failed whose opened sum is not that of the proven sketches."""

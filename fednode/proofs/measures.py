@@ -27,14 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.proofs import field
+from fednode.proofs.bounds import MAX_WORDS
 from fednode.proofs.field import FIELD, FieldVector
 
 CLAIM: Final = np.dtype("<u4")
 MAX_BITS: Final = 23
 """Two summed parts of this size fit one word."""
 MAX_PARTS: Final = 256
-MAX_WORDS: Final = 7168
-"""Words of one opening that fit one message."""
 MEMBER_BITS: Final = 8
 _WORD_BITS: Final = 63
 
@@ -93,6 +92,11 @@ def count_moments(plan: Plan) -> int:
 def count_words(plan: Plan) -> int:
     """Return how many words the opened sum takes."""
     return _packing(plan).words
+
+
+def no_claims() -> Claims:
+    """Return the claims of a plan without splits."""
+    return np.empty(0, CLAIM)
 
 
 # --- one member's claims ----------------------------------------------------------------------------------------

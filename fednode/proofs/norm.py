@@ -60,7 +60,7 @@ def encode(
         bits[:, at] = left >= weighs
         left -= bits[:, at] * np.uint64(weighs)
     tail = [weight >> k & 1 for k in range(statement.weight_bits)] + [slack >> k & 1 for k in range(SLACK_BITS)]
-    claimed = measures.encode_claims(statement.plan, np.empty(0, measures.CLAIM) if claims is None else claims)
+    claimed = measures.encode_claims(statement.plan, measures.no_claims() if claims is None else claims)
     return np.concatenate([bits.reshape(-1), np.array(tail, FIELD), claimed])
 
 

@@ -8,7 +8,6 @@ from typing import Final
 from fednode.proofs import measures
 from fednode.proofs.bounds import (
     FEW,
-    MAX_LANES,
     MAX_WEIGHT_BOUND,
     OUTPUTS,
     SCALE,
@@ -95,36 +94,35 @@ class Statement:
 
 
 def norm_statement(
-    length: int, max_weight: int, lanes: int = 0, scale: int = SCALE, strength: Strength = FEW
+    length: int, max_weight: int, scale: int = SCALE, strength: Strength = FEW, plan: Plan = ()
 ) -> Statement:
-    """Return the statement for d = `length`, W = `max_weight` (2^b - 1), S = `scale` and `lanes` numbers below 2^8.
+    """Return the statement for d = `length`, W = `max_weight` (2^b - 1), S = `scale`, and the claims of a plan.
 
-    kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R (d / 4 + 2^16 lanes), what rounding and lanes add; rounded up.
+    kappa2 = 1.44 k R S^2 / W^2 and kappa0 = 1.44 k R d / 4, what rounding adds; rounded up.
     """
     if not 1 <= max_weight <= MAX_WEIGHT_BOUND or max_weight & (max_weight + 1):
         raise ValueError("the largest weight of a proof is 2^b - 1, at most 65535")
-    if not 0 <= length <= strength.max_length or not 0 <= lanes <= MAX_LANES or not 1 <= scale <= SCALE:
-        raise ValueError("the vector, its lanes or the scale are outside the range of the proof")
+    if not 0 <= length <= strength.max_length or not 1 <= scale <= SCALE:
+        raise ValueError("the vector or the scale are outside the range of the proof")
     gain = 36 * OUTPUTS * strength.rows
     kappa2 = -(-gain * scale**2 // (25 * max_weight**2))
-    return Statement(max_weight.bit_length(), kappa2, -(-gain * (length + (lanes << 18)) // 100), strength=strength)
+    return Statement(max_weight.bit_length(), kappa2, -(-gain * length // 100), strength=strength, plan=plan)
 
 
 def statement_of(
-    length: int, lanes: int, max_weight: int, public_weight: int | None = None, *, members: int
+    length: int, max_weight: int, public_weight: int | None = None, *, members: int, plan: Plan = ()
 ) -> Statement:
-    """Return what a dealer proves in a round of a ledger of `members` that sums `length` parameters and `lanes` lanes.
+    """Return what a dealer proves in a round of a ledger of `members` that sums `length` parameters and claims.
 
-    Without parameters nobody has a weight but 1. A public weight enters as a number: nothing is left to hide, and the
-    one shared bit of the weight is without meaning.
+    Without parameters its sketch is zero, and nobody has a weight but 1. A public weight enters as a number: nothing
+    is left to hide, and the one shared bit of the weight is without meaning.
     """
     strength = strength_of(members)
     if not length:
-        statement, public_weight = norm_statement(0, 1, lanes, 1, strength), None if public_weight is None else 1
-    else:
-        statement = norm_statement(length, max_weight, lanes, strength=strength)
+        return Statement(1, 0, 0, strength=strength, plan=plan)
+    statement = norm_statement(length, max_weight, strength=strength, plan=plan)
     if public_weight is None:
         return statement
     if not 1 <= public_weight <= max_weight:
         raise ValueError("the public weight is outside the range of the proof")
-    return Statement(1, 0, statement.kappa2 * public_weight**2 + statement.kappa0, strength=strength)
+    return Statement(1, 0, statement.kappa2 * public_weight**2 + statement.kappa0, strength=strength, plan=plan)

@@ -16,24 +16,29 @@ from numpy.typing import NDArray
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash
-from fednode.learn import lanes, merge
+from fednode.learn import measures, merge
 from fednode.learn.model_file import Draft, StoredModel, write_parts
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import SCALE, UNIT, Layout, StudySpec
-from fednode.ledger.bodies import Metrics
+from fednode.ledger.measured import Metrics
 from fednode.ledger.records import RoundKind
 from fednode.proofs.coin import Chain
+from fednode.proofs.measures import CLAIM, Claims, Plan, Tally, find_impossible
 from fednode.proofs.statement import Statement, statement_of
 from fednode.smpc.quantise import quantise
+from fednode.smpc.record import Input
 from fednode.smpc.ring import Buffer, RingVector
 
 
 def vector_length(spec: StudySpec, kind: RoundKind) -> int:
-    """Return how many ring elements every member contributes in a round of this kind."""
-    if kind is RoundKind.STATISTICS:
-        return lanes.statistics_lane_count(spec)
-    metric_lanes = lanes.metric_lane_count(spec)
-    return metric_lanes if kind is RoundKind.CLOSING else Layout.of(spec).size + metric_lanes
+    """Return how many ring elements every member contributes in a round of this kind: none beside its claims where
+    nothing is trained."""
+    return Layout.of(spec).size if kind is RoundKind.TRAINING else 0
+
+
+def plan_of(spec: StudySpec, kind: RoundKind) -> Plan:
+    """Return what every member claims in a round of this kind."""
+    return measures.statistics_plan(spec) if kind is RoundKind.STATISTICS else measures.metric_plan(spec)
 
 
 def statement_for(spec: StudySpec, kind: RoundKind, members: int, weight_on_ledger: int) -> Statement:
@@ -41,33 +46,42 @@ def statement_for(spec: StudySpec, kind: RoundKind, members: int, weight_on_ledg
 
     `weight_on_ledger` is 0 where weights are not public.
     """
-    length = Layout.of(spec).size if kind is RoundKind.TRAINING else 0
-    lane_count = vector_length(spec, kind) - length
     public_weight = weight_on_ledger if spec.weights == "public" else None
-    return statement_of(length, lane_count, spec.max_weight, public_weight, members=members)
+    length, plan = vector_length(spec, kind), plan_of(spec, kind)
+    return statement_of(length, spec.max_weight, public_weight, members=members, plan=plan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MakeInput:
-    """Quantise a clipped update, append its metric lanes, put it on record. Result: uint32 (vector_length,), `NoInput`.
+    """Quantise a clipped update and put it on record with its claims. Result: `MadeInput`, `NoInput`.
 
-    `delta`: float32 little-endian (d,), or None in rounds without an update; `lane_bytes`: uint32 little-endian.
-    `keep(values, weight)` returns when the vector is on the disk.
+    `delta`: float32 little-endian (d,), or None in rounds without an update; `claim_bytes`: uint32 little-endian.
+    `keep(input)` returns when both are on the disk.
     """
 
     spec: StudySpec
+    kind: RoundKind
     weight: int
     delta: Buffer | None = field(repr=False)
-    lane_bytes: bytes = field(repr=False)
+    claim_bytes: bytes = field(repr=False)
     entropy: Entropy = field(repr=False)
-    keep: Callable[[RingVector, int], None] = field(repr=False)
+    keep: Callable[[Input], None] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeInput:
+    """The vector, uint32 (vector_length,), and the claims: on record."""
+
+    values: RingVector = field(repr=False)
+    claims: Claims = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conclude:
     """Draw the conclusion from an opened sum. Result: `Conclusion`.
 
-    `total` is int32 (vector_length,), `start` the model the round began with (None in the round of statistics).
+    `total` is int32 (vector_length,), `words` are the packed sums of claims, `start` is the model the round began with
+    (None in the round of statistics).
     A new model is written part by part into what `new_draft` returns; neither model is ever whole in memory.
     """
 
@@ -77,6 +91,7 @@ class Conclude:
     kind: RoundKind
     start: StoredModel | None = field(repr=False)
     total: NDArray[np.int32] = field(repr=False)
+    words: tuple[int, ...] = field(repr=False)
     weight: int
     members: int
     new_draft: Callable[[], Draft] = field(repr=False)
@@ -107,7 +122,7 @@ class NoInput:
 
 
 Job = MakeInput | Conclude | DeriveChain
-Result = NDArray[np.uint32] | NoInput | Conclusion | Chain
+Result = MadeInput | NoInput | Conclusion | Chain
 
 
 def run(job: Job) -> Result:
@@ -126,49 +141,49 @@ def run(job: Job) -> Result:
             assert_never(job)
 
 
-def _make_input(job: MakeInput) -> RingVector | NoInput:
-    metric_lanes = np.frombuffer(job.lane_bytes, "<u4")
+def _make_input(job: MakeInput) -> MadeInput | NoInput:
     size = 0 if job.delta is None else memoryview(job.delta).nbytes // 4
-    values = np.empty(size + metric_lanes.size, np.uint32)
+    values = np.empty(size, np.uint32)
+    claims = np.frombuffer(job.claim_bytes, CLAIM)
+    impossible = find_impossible(plan_of(job.spec, job.kind), claims)
+    if impossible is not None:  # the worker is believed in nothing, numbers included
+        return NoInput(impossible)
     if job.delta is not None:
         update = np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False)
         clip = job.spec.clip_q24 / UNIT
-        place = values[:size].view(np.int32)
         try:
-            quantise(update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE, out=place)
-        except ValueError as error:  # the worker is believed in nothing, numbers included
+            quantise(
+                update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE, out=values.view(np.int32)
+            )
+        except ValueError as error:
             return NoInput(str(error))
-    values[size:] = metric_lanes
-    job.keep(values, job.weight)
-    return values
+    job.keep(Input(values, job.weight, claims))
+    return MadeInput(values, claims)
 
 
 def _conclude(job: Conclude) -> Conclusion:
+    sums = measures.tally(plan_of(job.spec, job.kind), job.words, job.members)
     if job.kind is RoundKind.STATISTICS:
-        statistics = lanes.decode_statistics(job.spec, job.total.view(np.uint32), job.members)
-        scaling = lanes.scaling_from(statistics)
+        scaling = measures.scaling_from(job.spec, sums)
         return _new_model(job, scaling, merge.initial_parts(Layout.of(job.spec), job.study), None)
     if job.start is None:
         raise AssertionError("a training round starts from a model")
-    size = Layout.of(job.spec).size if job.kind is RoundKind.TRAINING else 0
-    metrics = _read_metrics(job, size)
+    metrics = _metrics_of(sums)
     if job.kind is RoundKind.CLOSING:
         return Conclusion(job.start.hash, None, metrics)
     rule = merge.merge_rule(job.spec, job.weight, job.members)
-    parts = merge.merge_parts(job.start.parts(), job.total[:size], rule)
+    parts = merge.merge_parts(job.start.parts(), job.total, rule)
     return _new_model(job, job.start.scaling, parts, metrics)
 
 
-def _read_metrics(job: Conclude, start: int) -> Metrics | None:
-    """Return the summed metrics. With proofs an impossible sum shows a liar among the measures, whom nobody can name;
-    the update is bound by its own proof, so the round goes on without measures instead of ending at his will."""
-    try:
-        measured = lanes.decode_metrics(job.spec, job.total[start:].view(np.uint32), job.members)
-    except Rejected:
-        if not job.spec.is_proven:
-            raise
+def _metrics_of(sums: tuple[Tally, ...]) -> Metrics | None:
+    """Return what hospitals measured of a model, or None if none has held-out rows."""
+    right, loss, *scores = sums
+    if not right.voices:
         return None
-    return Metrics(measured.rows, measured.correct, measured.loss_q16, measured.auc_ppm)
+    auc = measures.area_ppm(scores[0].parts, scores[1].parts) if scores else None
+    voices = min(score.voices for score in scores) if auc is not None else 0
+    return Metrics(right.voices, right.parts[0], loss.voices, loss.parts[0], auc, voices)
 
 
 def _new_model(

@@ -136,6 +136,7 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
         proof_parts={member: parts for member, _, parts in checks.answered},
         sum_sketch=None if checks.sum_sketch is None else unpack_sketch(checks.sum_sketch),
         sum_weight=checks.sum_weight,
+        sum_words=unpack_words(checks.sum_measures or b""),
         disputes=disputes.pairs,
         redealt=snapshot.redealt,
         confirm_seed=disputes.confirm_seed,
@@ -148,6 +149,11 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
 def unpack_sketch(data: bytes) -> tuple[int, ...]:
     """Return the numbers of a summed sketch: 64 bit each, with sign, little endian."""
     return struct.unpack(f"<{len(data) // 8}q", data)
+
+
+def unpack_words(data: bytes) -> tuple[int, ...]:
+    """Return the words of summed measures: 64 bit each, without sign, little endian."""
+    return struct.unpack(f"<{len(data) // 8}Q", data)
 
 
 def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message, next_key: bytes) -> tx.Body:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
-import numpy as np
-
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import jobs as work
@@ -27,14 +25,23 @@ from fednode.ledger.round_rules import weight_of_sum
 from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
-from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MakeInput, NoInput, statement_for, vector_length
+from fednode.rounds.jobs import (
+    Conclude,
+    Conclusion,
+    DeriveChain,
+    MadeInput,
+    MakeInput,
+    NoInput,
+    plan_of,
+    statement_for,
+    vector_length,
+)
 from fednode.rounds.ledger_view import Snapshot, body_of, has_ended, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
 from fednode.rounds.round_keys import RoundKeys, read_key
-from fednode.rounds.terms import terms_from_spec
+from fednode.rounds.wish import Wish
 from fednode.smpc import messages as sm
 from fednode.smpc.record import Input, input_parts
-from fednode.smpc.ring import RingVector
 from fednode.smpc.session import Session
 
 MAX_WORK_FAILURES = 3
@@ -49,6 +56,7 @@ class Current:
     kind: RoundKind
     params: sm.SumParams | None
     session: Session | None
+    start_model: bytes = NO_HASH
     input_number: int | None = None
     train_rows: int = 0
     opened: sm.SumOpened | None = None
@@ -76,6 +84,7 @@ class StudyMachine:
         self._work_failures = 0
         self._working: set[int] = set()
         self._keys = RoundKeys(place.entropy, place.load_record)
+        self._wish = Wish(place.spec.stop)
         self.data_check: work.DataChecked | None = None
         self.problem: str | None = None
 
@@ -166,14 +175,14 @@ class StudyMachine:
 
     def _open(self, ledger_round: RoundRecord) -> tuple[Current, list[ev.Effect]]:
         kind, place = kind_of(ledger_round), self._place
-        current = Current(ledger_round.number, kind, None, None)
+        current = Current(ledger_round.number, kind, None, None, ledger_round.start_model)
         if place.me not in ledger_round.expected or place.data is None:
             return current, []
         spec, number = place.spec, ledger_round.number
         statement = partial(statement_for, spec, kind, len(ledger_round.members))
         params = current.params = sm.SumParams(
             place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
-            terms_from_spec(spec).sum_rule, spec.weights == "public", statement,
+            sm.RULE_BOUND, spec.weights == "public", statement, plan_of(spec, kind),
         )
         try:
             parts = place.load_record(number)
@@ -214,10 +223,10 @@ class StudyMachine:
         return self._announce(place, snapshot.next_round) if self.data_check.is_ok else []
 
     def _announce(self, place: Place, coming: int) -> list[ev.Effect]:
-        if not place.spec.is_proven or self._chain is not None:
-            head = None if self._chain is None else self._chain.head
+        if self._chain is not None:
             key, kept = self._keys.prepare(coming)
-            return [*(ev.SumAsked(coming, effect) for effect in kept), ev.Submit(Ready(place.study, key.public, head))]
+            ready = Ready(place.study, key.public, self._chain.head)
+            return [*(ev.SumAsked(coming, effect) for effect in kept), ev.Submit(ready)]
         if self._chain_number is not None:
             return []  # under way
         self._chain_number = self._number()
@@ -264,7 +273,7 @@ class StudyMachine:
             return []
         current.concluding = self._concluding = self._number()
         job = Conclude(
-            self._place.spec, self._place.study, current.number, current.kind, start, opened.values,
+            self._place.spec, self._place.study, current.number, current.kind, start, opened.values, opened.words,
             weight_of_sum(ledger_round.attempt), len(ledger_round.attempt.included), self._place.new_draft,
         )
         return [ev.Compute(current.concluding, job)]
@@ -288,23 +297,25 @@ class StudyMachine:
         assert current.params is not None, "it came with the session"
         place, keep = self._place, partial(self._keep_input, current.params)
         match answer:
-            case work.StatisticsComputed(lanes):
-                job = MakeInput(place.spec, 1, None, lanes, place.entropy, keep)
-            case work.Evaluated(_, lanes):
-                job = MakeInput(place.spec, 1, None, lanes, place.entropy, keep)
+            case work.StatisticsComputed(claims):
+                job = MakeInput(place.spec, current.kind, 1, None, claims, place.entropy, keep)
+            case work.Evaluated(_, claims):
+                job = MakeInput(place.spec, current.kind, 1, None, claims, place.entropy, keep)
             case work.Trained() as trained:
                 current.train_rows = trained.train_rows
                 weight = weight_of(place.spec, trained.train_rows)
-                job = MakeInput(place.spec, weight, trained.delta, trained.metric_lanes, place.entropy, keep)
+                job = MakeInput(
+                    place.spec, current.kind, weight, trained.delta, trained.claims, place.entropy, keep
+                )
             case _:
                 text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
                 return self._on_failed_work(f"round {current.number}: the worker failed: {text}")
         current.input_number = self._number()
         return [ev.Compute(current.input_number, job)]
 
-    def _keep_input(self, params: sm.SumParams, values: RingVector, weight: int) -> None:
-        """Put this round's vector on record; called from a thread."""
-        self._place.keep_input(params.round, input_parts(params, Input(values, weight)))
+    def _keep_input(self, params: sm.SumParams, own: Input) -> None:
+        """Put this round's vector and claims on record; called from a thread."""
+        self._place.keep_input(params.round, input_parts(params, own))
 
     def _on_data_checked(self, answer: work.Answer) -> list[ev.Effect]:
         if not isinstance(answer, work.DataChecked):
@@ -334,10 +345,14 @@ class StudyMachine:
             return []
         if number == current.input_number and isinstance(result, NoInput):
             return self._on_failed_work(f"round {current.number}: {result.reason}")
-        if number == current.input_number and isinstance(result, np.ndarray):
+        if number == current.input_number and isinstance(result, MadeInput):
             self._work_failures, self.problem = 0, None
-            weight = weight_of(self._place.spec, current.train_rows) if current.kind is RoundKind.TRAINING else 1
-            return self._perform(current, current.session.handle(sm.InputReady(result, weight, True)))
+            weight = 1
+            if current.kind is RoundKind.TRAINING:
+                weight = weight_of(self._place.spec, current.train_rows)
+                self._wish.note(current.start_model, result.claims)
+            ready = sm.InputReady(result.values, weight, True, result.claims)
+            return self._perform(current, current.session.handle(ready))
         return []
 
     def _on_conclusion(self, current: Current | None, number: int, found: Conclusion) -> list[ev.Effect]:
@@ -354,6 +369,7 @@ class StudyMachine:
         current.result = Result(
             self._place.study, current.number, ledger_round.attempt.number, Outcome.OK, "", opened.digest,
             found.model_hash, weight_of_sum(ledger_round.attempt), found.metrics,
+            current.kind is RoundKind.TRAINING and self._wish.wants_stop,
         )
         return kept + self._vote(current, ledger_round)
 

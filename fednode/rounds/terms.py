@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from fednode.errors import Rejected
 from fednode.ids import StudyId
-from fednode.learn.lanes import metric_lane_count, statistics_lane_count
+from fednode.learn.measures import metric_plan, statistics_plan
 from fednode.learn.spec import Layout, StudySpec, decode_study, study_bytes
 from fednode.ledger.bodies import (
-    SUM_RULE_V1,
     SUM_RULE_V2,
     ProofTerms,
     StudyCreate,
@@ -20,6 +19,7 @@ from fednode.ledger.bodies import (
     Weights,
     compute_study_id,
 )
+from fednode.proofs.measures import count_words
 
 _WEIGHTS = {"equal": Weights.EQUAL, "public": Weights.PUBLIC, "hidden": Weights.HIDDEN}
 
@@ -35,14 +35,11 @@ def terms_from_spec(spec: StudySpec) -> StudyTerms:
         train_timeout_ms=1000 * spec.timeouts.train_timeout_s,
         phase_timeout_ms=1000 * spec.timeouts.phase_timeout_s,
         target_accuracy_permyriad=spec.stop.accuracy_permyriad,
-        patience_rounds=spec.stop.no_improvement_rounds,
-        sum_rule=SUM_RULE_V2 if spec.is_proven else SUM_RULE_V1,
-        proofs=_proof_terms(spec) if spec.is_proven else None,
+        sum_rule=SUM_RULE_V2,
+        proofs=ProofTerms(
+            Layout.of(spec).size, count_words(statistics_plan(spec)), count_words(metric_plan(spec))
+        ),
     )
-
-
-def _proof_terms(spec: StudySpec) -> ProofTerms:
-    return ProofTerms(Layout.of(spec).size, statistics_lane_count(spec), metric_lane_count(spec))
 
 
 def study_proposal(spec: StudySpec) -> StudyCreate:

@@ -130,7 +130,7 @@ class Checks:
             statement=self._params.statement(view.committed[self._params.me].weight),
             degree=sharing_degree(len(self._params.members)), seed=mine.sharing.seed, root=mine.committed.root,
             holders=tuple((holder, view.seal_keys[holder]) for holder in view.present),
-            values=own.values, weight=0 if is_public else own.weight, masked=masked.data,
+            values=own.values, weight=0 if is_public else own.weight, masked=masked.data, claims=own.claims,
         )
 
     def on_proven(
@@ -138,7 +138,7 @@ class Checks:
     ) -> AttemptRecord | None:
         """Take in the dealing; return the record to keep before its roots are posted, None if there is nothing new."""
         if isinstance(result, NotProvable):
-            raise Unsafe(f"this member's vector cannot be proven short: {result.reason}")
+            raise Unsafe(f"this member's vector cannot be proven: {result.reason}")
         assert view.coin is not None and mine.sharing is not None
         shared = Shared(view.coin, result.posted.bits_root, result.posted.proof_root)
         promised = mine.sharing.shared

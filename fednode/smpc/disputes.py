@@ -121,7 +121,7 @@ class Disputes:
                 share = self._row(view, dealer, redealt[dealer]) if is_settled and dealer in redealt else None
             if share is None:
                 return None
-            rows.append(share[: self._statement(view, dealer).entries + 1])
+            rows.append(share[: self._statement(view, dealer).opened_length])
         total = rows[0]
         for row in rows[1:]:
             total = f.add(total, row)

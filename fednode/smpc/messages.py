@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from fednode.codec import U16, Range
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId
+from fednode.proofs.measures import no_claims
 from fednode.smpc.jobs import Job
 from fednode.smpc.posts import (
     MIN_INCLUDED,
@@ -85,8 +86,9 @@ class SumView:
 
     Rule 2: `coin_index` is the number of links that sums of this study have asked for, this one included; `links` are
     those revealed, `coin` follows from them when COIN closes; `query_seed` is fixed when SHARE closes;
-    `proof_parts[m]` are the parts m has posted in PROOF; `sum_sketch` (256 integers) and `sum_weight` are decoded from
-    the openings when REVEAL closes (`sum_weight` with public weights is the sum of those committed).
+    `proof_parts[m]` are the parts m has posted in PROOF; `sum_sketch` (256 integers), `sum_weight` and `sum_words`
+    (measures, packed) are decoded from the openings when REVEAL closes (`sum_weight` with public weights is the sum of
+    those committed).
 
     Disputes, from the end of PROOF: `disputes` are pairs (dealer, holder), ascending, of shares that are to be dealt
     again; `redealt` the boxes posted; `confirm_seed` is fixed when REDEAL closes; `confirmed` are those that posted in
@@ -127,6 +129,7 @@ class SumView:
     proof_parts: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
     sum_sketch: tuple[int, ...] | None = None
     sum_weight: int | None = None
+    sum_words: tuple[int, ...] = ()
     disputes: tuple[tuple[MemberId, MemberId], ...] = ()
     redealt: Mapping[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
     confirm_seed: bytes | None = None
@@ -170,7 +173,7 @@ class ViewChanged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputReady:
-    """This member's vector: uint32 ring elements, shape (length,), and its weight, at least 1.
+    """This member's vector: uint32 ring elements, shape (length,), its weight, at least 1, and its claims.
 
     The array is the session's from here on: nobody else may change it, and the opened sum is written over it.
     `is_recorded`: it is on the disk already, as the part INPUT of the round's record.
@@ -179,6 +182,7 @@ class InputReady:
     values: NDArray[np.uint32] = field(repr=False)
     weight: int
     is_recorded: bool = False
+    claims: NDArray[np.uint32] = field(default_factory=no_claims, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +293,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SumOpened:
-    """The sum over U: int32, shape (length,), centred; the sum of weights over U; the digest of the sum.
+    """The sum over U: int32, shape (length,), centred; the sums of weights and of claims (packed); its digest.
 
     Under rule 1 a lying owner can change it, so the caller checks bounds before use. Under rule 2 its sketch is the
     sum of the proven ones and the weight was opened from proven shares.
@@ -298,6 +302,7 @@ class SumOpened:
     values: NDArray[np.int32] = field(repr=False)
     weight: int
     digest: Hash
+    words: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

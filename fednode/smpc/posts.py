@@ -15,6 +15,7 @@ from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, fault_bound
 from fednode.proofs.bounds import Strength, strength_of
 from fednode.proofs.context import SumContext
+from fednode.proofs.measures import Plan
 from fednode.proofs.statement import Statement
 
 MIN_INCLUDED = 3
@@ -67,7 +68,7 @@ class SumParams:
 
     `members` are all members of the ledger, ascending; `length` is the number of ring elements of every vector.
     Under rule 2 `statement` gives what a dealer has to prove, from the weight in its commitment (0 unless weights are
-    public); it must be the ledger's own.
+    public); it must be the ledger's own. `plan` is what every vector comes with claims about.
     """
 
     chain_id: bytes
@@ -79,6 +80,7 @@ class SumParams:
     rule: int = 1
     has_public_weights: bool = True
     statement: Callable[[int], Statement] | None = None
+    plan: Plan = ()
 
     def context(self, attempt: int) -> SumContext:
         """Return what every derivation of an attempt is bound to."""
@@ -177,8 +179,8 @@ class SumAckMessage:
 class RevealMessage:
     """Openings decided by (Q, U) alone: own b, shares of a of dropped dealers, shares of b of silent ones.
 
-    `opening` (rule 2, REVEAL only): 257 field elements, the share of the sum over U of sketches and weight; None from
-    a member that does not hold a share of every member of U.
+    `opening` (rule 2, REVEAL only): the share of the sum over U of sketches, weight and measures; None from a member
+    that does not hold a share of every member of U.
     """
 
     own_b: bytes | None

@@ -18,6 +18,7 @@ from fednode.proofs.bounds import Strength
 from fednode.proofs.coin import draw_joint_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import FieldVector
+from fednode.proofs.measures import CLAIM, no_claims
 from fednode.proofs.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
 from fednode.proofs.statement import Statement
 from fednode.smpc import ring
@@ -33,7 +34,8 @@ NO_ANSWER = b"\xff"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProveUpdate:
-    """Sketch a vector and its masked form, prove the sketch short and share it. Result: `ProvenUpdate`, `NotProvable`.
+    """Sketch a vector and its masked form, prove the sketch short and the claims possible, share both. Result:
+    `ProvenUpdate`, `NotProvable`.
 
     `root` is the committed root of the masked vector; `holders` are pairs (holder, seal key) in member order.
     """
@@ -49,6 +51,7 @@ class ProveUpdate:
     values: ring.Vector = field(repr=False)
     weight: int
     masked: memoryview = field(repr=False)
+    claims: ring.Vector = field(default_factory=no_claims, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +99,8 @@ class ProvenUpdate:
 
 @dataclass(frozen=True, slots=True)
 class NotProvable:
-    """This member's own vector is longer than its weight allows: something before this is wrong."""
+    """This member's own vector is longer than its weight allows, or its claims are impossible: something before this is
+    wrong."""
 
     reason: str
 
@@ -149,7 +153,7 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
         rows = job.statement.strength.rows
         sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked), rows)
         del values  # another vector's worth of memory, if it was read for this
-        bits = norm.encode(job.statement, sketch, job.weight)
+        bits = norm.encode(job.statement, sketch, job.weight, ring.load(job.claims).astype(CLAIM, copy=False))
     except ValueError as error:
         return NotProvable(str(error))
     holders = [int(holder) for holder, _ in job.holders]

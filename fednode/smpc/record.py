@@ -19,6 +19,7 @@ from fednode.codec import U8, U16, U32, Bytes32, Later, Size, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
+from fednode.proofs.measures import count_parts
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.messages import KeysMessage, Persist, RecordPart, SumParams, SumView
@@ -27,8 +28,8 @@ RECORD_FORMAT: Final = 1
 MAX_STATE_BYTES: Final = 1 << 20
 """256 members: two polynomials, 256 sealed boxes and 256 pairs of shares are below 150 KB."""
 
-MAX_SHARES_BYTES: Final = 1 << 20
-"""256 dealers, five repetitions: what is held of them is 540 KB, their answers are 690."""
+MAX_SHARES_BYTES: Final = 1 << 24
+"""256 dealers, five repetitions: what is held of them is 540 KB, 15 MB with the most measures; their answers 690 KB."""
 
 INPUT_HEADER_BYTES: Final = 128
 """The encoded `InputRecord` is padded to this, so that a long vector follows it without another encoding."""
@@ -171,7 +172,8 @@ class SharesRecord:
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """Head of file INPUT, before the vector (little-endian uint32); the same in all attempts of the round."""
+    """Head of file INPUT, before the vector and the claims (little-endian uint32 both); the same in all attempts of the
+    round."""
 
     format: U8
     chain_id: bytes
@@ -180,14 +182,16 @@ class InputRecord:
     me: MemberId
     weight: U16
     length: U32
+    claims: U32
 
 
 @dataclass(slots=True, eq=False)
 class Input:
-    """The vector in use, at hand or to be read again where it is needed."""
+    """The vector in use and the claims beside it, at hand or to be read again where they are needed."""
 
     values: ring.Vector = field(repr=False)
     weight: int
+    claims: ring.Vector = field(repr=False)
 
     def spend(self) -> ring.RingVector | None:
         """Give the vector's memory away, if it may be written over: after Unmask no attempt masks it again."""
@@ -222,13 +226,13 @@ def persist_input(params: SumParams, own: Input) -> Persist:
     return Persist(RecordPart.INPUT, Secret(b"".join(input_parts(params, own))))
 
 
-def input_parts(params: SumParams, own: Input) -> tuple[bytes, memoryview]:
-    """Return what INPUT consists of: a head of `INPUT_START` bytes, and the vector itself."""
+def input_parts(params: SumParams, own: Input) -> tuple[bytes, memoryview, memoryview]:
+    """Return what INPUT consists of: a head of `INPUT_START` bytes, the vector itself, and the claims."""
     place = (RECORD_FORMAT, params.chain_id, params.study, params.round, params.me)
-    values = ring.load(own.values)
-    head = encode(InputRecord(*place, own.weight, values.size))
-    vector = ring.view_bytes(values.astype(ring.RING, copy=False))
-    return bytes([len(head)]) + head.ljust(INPUT_HEADER_BYTES), vector
+    values, claims = ring.load(own.values), ring.load(own.claims)
+    head = encode(InputRecord(*place, own.weight, values.size, claims.size))
+    vector, claimed = (ring.view_bytes(part.astype(ring.RING, copy=False)) for part in (values, claims))
+    return bytes([len(head)]) + head.ljust(INPUT_HEADER_BYTES), vector, claimed
 
 
 def persist_shares(shares: SharesRecord) -> Persist:
@@ -279,22 +283,25 @@ def restore_input(params: SumParams, parts: RecordParts) -> Input | None:
         raise StorageError(f"the saved update of round {params.round} is damaged ({error.reason}); delete it, the "
                            "hospital sits this round out") from None
     _check_place(params, record)
-    size_bytes = params.length * ring.ELEMENT_BYTES
+    length, claims = params.length, count_parts(params.plan)
+    size_bytes = (length + claims) * ring.ELEMENT_BYTES
     is_whole = isinstance(data, LongPart) or len(data) == INPUT_START + size_bytes
-    if record.length != params.length or len(head) != INPUT_START or not is_whole:
+    if (record.length, record.claims) != (length, claims) or len(head) != INPUT_START or not is_whole:
         raise StorageError(f"the saved update of round {params.round} has the wrong length; delete it, the hospital "
                            "sits this round out")
     if isinstance(data, LongPart):
-        return Input(partial(_read_vector, data, size_bytes), record.weight)
-    return Input(ring.from_bytes(memoryview(data)[INPUT_START:]), record.weight)
+        read = partial(_read_vector, data, size_bytes)
+        return Input(partial(read, slice(length)), record.weight, partial(read, slice(length, None)))
+    found = ring.from_bytes(memoryview(data)[INPUT_START:])
+    return Input(found[:length], record.weight, found[length:])
 
 
 def _read_spent() -> ring.RingVector:
     raise AssertionError("a vector is asked for after the Unmask of its round")
 
 
-def _read_vector(part: LongPart, size_bytes: int) -> ring.RingVector:
-    return ring.from_bytes(part.read(size_bytes))
+def _read_vector(part: LongPart, size_bytes: int, which: slice) -> ring.RingVector:
+    return ring.from_bytes(part.read(size_bytes))[which]
 
 
 def _check_place(params: SumParams, record: StateRecord | InputRecord | SharesRecord) -> None:

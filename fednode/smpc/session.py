@@ -16,6 +16,7 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
+from fednode.proofs.measures import find_impossible
 from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.checks import Checks, CoinLink
@@ -176,7 +177,9 @@ class Session:
             return [Note("an update is fixed already in this round; the new one is not used")]
         if event.values.shape != (self._params.length,) or event.values.dtype != ring.RING or event.weight < 1:
             raise ValueError("the input of a secure sum is uint32, of the round's length, with a weight of 1 or more")
-        self._input = Input(event.values, event.weight)
+        if find_impossible(self._params.plan, event.claims) is not None:
+            raise ValueError("the claims beside a vector are possible ones of the round's plan")
+        self._input = Input(event.values, event.weight, event.claims)
         kept = [] if event.is_recorded else [record.persist_input(self._params, self._input)]
         return kept + self._advance()
 
@@ -219,7 +222,7 @@ class Session:
                 return self._recheck.on_done(view, found) + self._advance()
             case Work.UNMASK, jobs.Unmasked() as unmasked:
                 self._is_opened = True
-                return [SumOpened(unmasked.values, weight_of_sum(self._params, view), unmasked.digest)]
+                return [SumOpened(unmasked.values, weight_of_sum(self._params, view), unmasked.digest, view.sum_words)]
             case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
                 return [SumFailed(failed.reason)]
@@ -390,8 +393,8 @@ class Session:
         b, a = collect_openings(view)
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
         bound = (view.coin, view.sum_sketch) if self._params.rule == RULE_BOUND else (None, None)
-        if self._params.rule == RULE_BOUND and None in bound:
-            return self._fall_silent("a result is asked for before the sketch of the sum is open")
+        if None in bound and self._params.rule == RULE_BOUND:
+            return self._fall_silent("a result is asked for before the sum is open")
         room = None if self._input is None else self._input.spend()
         context, rows = self._params.context(view.attempt), self._params.strength.rows
         job = jobs.Unmask(context, whole, b, a, points, *bound, room, rows)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
 from fednode.learn.check import check_table
-from fednode.learn.lanes import encode_metrics, encode_statistics
+from fednode.learn.measures import claim_metrics, claim_statistics
 from fednode.learn.model_file import StoredModel, check_model
 from fednode.learn.patients import read_patients
 from fednode.learn.schema import Rows, Scaling
@@ -54,14 +54,14 @@ def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
             return _check(job)
         case jobs.ComputeStatistics():
             prepared = cache.get(job.spec, job.data)
-            return jobs.StatisticsComputed(_lane_bytes(encode_statistics(job.spec, prepared.rows)), prepared.seen)
+            return jobs.StatisticsComputed(claim_statistics(job.spec, prepared.rows).tobytes(), prepared.seen)
         case jobs.Train():
             return _train(job, cache)
         case jobs.Evaluate():
             model = _model(job.spec, job.scaling, job.model)
             prepared = cache.get(job.spec, job.data)
             metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
-            return jobs.Evaluated(metrics, _lane_bytes(encode_metrics(metrics)), prepared.seen)
+            return jobs.Evaluated(metrics, claim_metrics(metrics).tobytes(), prepared.seen)
         case jobs.Predict():
             return _predict(job)
         case _:
@@ -89,7 +89,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
     return jobs.Trained(
         delta=update.delta.astype("<f4", copy=False).data.cast("B"),
         train_rows=update.train_rows,
-        metric_lanes=_lane_bytes(encode_metrics(metrics)),
+        claims=claim_metrics(metrics).tobytes(),
         norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
         milliseconds=round(1000 * (time.monotonic() - started)),
         seen=prepared.seen,
@@ -131,7 +131,3 @@ def _open(place: jobs.ModelAt) -> StoredModel:
     if model.hash != place.hash:
         raise Rejected("the model file holds another model")
     return model
-
-
-def _lane_bytes(lanes: NDArray[np.uint32]) -> bytes:
-    return lanes.astype("<u4").tobytes()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, FednodeError, Rejected
 from fednode.learn.check import check_table
 from fednode.learn.jobs import DataAt
-from fednode.learn.lanes import Metrics, decode_statistics, encode_statistics, measure, scaling_from
+from fednode.learn.measures import Metrics, claim_statistics, measure, scaling_of_one
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, read_model
 from fednode.learn.schema import Rows, Scaling, encode_table, standardise
@@ -156,7 +156,7 @@ def _write_split(
 
 def own_scaling(spec: StudySpec, rows: Rows) -> Scaling:
     """Return the scaling of one party's rows alone, by the same integer path as round 0."""
-    return scaling_from(decode_statistics(spec, encode_statistics(spec, rows), 1))
+    return scaling_of_one(spec, claim_statistics(spec, rows))
 
 
 def central_training(spec: StudySpec, study: bytes, rows: Rows, test: Rows) -> Metrics:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fednode.learn.lanes import Metrics, measure
+from fednode.learn.measures import Metrics, measure
 from fednode.learn.schema import Rows, Scaling, standardise
 from fednode.learn.spec import StudySpec
 from fednode.worker.flatten import FlatModel

@@ -9,7 +9,7 @@ import pytest
 from fednode.codec import pack
 from fednode.errors import Rejected
 from fednode.learn import jobs
-from fednode.learn.lanes import Metrics
+from fednode.learn.measures import Metrics
 from fednode.learn.schema import Scaling
 from fednode.learn.site_map import OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.spec import MAX_PARAMETERS, StudySpec

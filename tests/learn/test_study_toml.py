@@ -18,10 +18,8 @@ from fednode.learn.spec import (
     LabelRule,
     NumberColumn,
     StudySpec,
-    decode_study,
     feature_count,
     label_of,
-    study_bytes,
 )
 from fednode.learn.study_toml import check_members, parse_study, to_micro, to_toml
 
@@ -39,13 +37,6 @@ def test_decimals_are_exact_and_defaults_filled_in(spec: StudySpec) -> None:
 
 def test_written_text_reads_back_equal(spec: StudySpec) -> None:
     assert parse_study(to_toml(spec)) == spec
-
-
-def test_a_study_of_the_first_sum_rule_names_it_in_its_file_alone(study_text: str) -> None:
-    old = parse_study(study_text.replace("[training]", "[training]\nsum_rule = 1", 1))
-    assert (old.sum_rule, old.weights, old.is_proven) == (None, "public", False)
-    assert parse_study(to_toml(old)) == old and decode_study(study_bytes(old)) == old
-    assert parse_study(study_text).sum_rule == 2
 
 
 @given(

@@ -31,10 +31,13 @@ from fednode.proofs.shares import sharing_degree
 from tests.ledger.world import TERMS, SeededEntropy, World, seed_of
 
 LINKS = 40
+WORDS = 3
+"""Words of measures that its rounds open."""
+OPENED = OUTPUTS + 1 + WORDS
 PROVEN = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=127,
     start_after_ms=TERMS.start_after_ms, train_timeout_ms=TERMS.train_timeout_ms,
-    phase_timeout_ms=TERMS.phase_timeout_ms, sum_rule=2, proofs=tx.ProofTerms(1000, 0, 40),
+    phase_timeout_ms=TERMS.phase_timeout_ms, sum_rule=2, proofs=tx.ProofTerms(1000, WORDS, WORDS),
 )
 _chains: dict[tuple[int, int], Chain] = {}
 
@@ -184,7 +187,8 @@ class ProvenWorld(World):
 
     def held(self, dealer: int, holder: int) -> f.FieldVector:
         """The share that was proven."""
-        values = f.expand(seed_of("held", self.place(), dealer)[:16], self.strength.held_bytes // f.ELEMENT_BYTES)
+        length = self.strength.held_bytes(WORDS) // f.ELEMENT_BYTES
+        values = f.expand(seed_of("held", self.place(), dealer)[:16], length)
         return shares_of(values, sharing_degree(self.size), holder, "held", self.place(), dealer)
 
     def redealt(self, dealer: int, holder: int) -> f.FieldVector:
@@ -199,7 +203,7 @@ class ProvenWorld(World):
         shared = self.shared_point(dealer, holder)
         box = hide_held(self.redealt(dealer, holder), shared, self.context, dealer, holder)
         if (dealer, holder) in self.unreadable:  # 0xff throughout
-            nothing = np.zeros(self.strength.held_bytes // f.ELEMENT_BYTES, f.FIELD)
+            nothing = np.zeros(self.strength.held_bytes(WORDS) // f.ELEMENT_BYTES, f.FIELD)
             stream = hide_held(nothing, shared, self.context, dealer, holder)
             box = bytes(byte ^ 0xFF for byte in stream)
         return tx.Redeal(*self.place(), MemberId(holder), box)
@@ -216,7 +220,7 @@ class ProvenWorld(World):
         if (dealer, holder) in self.disputes.pairs:
             body = get_redeal(self.state, *self.place(), MemberId(dealer), MemberId(holder))
             assert body is not None
-            length = self.strength.held_bytes // f.ELEMENT_BYTES
+            length = self.strength.held_bytes(WORDS) // f.ELEMENT_BYTES
             held = show_held(body.box, self.shared_point(holder, dealer), self.context, dealer, holder, length)
         elif (dealer, holder) in self.cut_off | self.garbled:
             held = None
@@ -249,14 +253,18 @@ class ProvenWorld(World):
         return self.expose(shown[0], member) if shown and member not in self.silent_witness else None
 
     def sums(self) -> f.FieldVector:
-        """The summed sketch and weight of U."""
+        """The summed sketch, weight and words of measures of U."""
         included = self.round.attempt.included
         weight = sum(self.weights.get(member, 10) for member in included)
-        return f.from_integers([*(sum(included) * (-1) ** k * k for k in range(OUTPUTS)), weight])
+        return f.from_integers([*(sum(included) * (-1) ** k * k for k in range(OUTPUTS)), weight, *self.words()])
+
+    def words(self) -> list[int]:
+        """Words up to the largest that are packed."""
+        return [len(self.round.attempt.included), 0, 2**63 - 1]
 
     def opening(self, member: int) -> bytes:
         if member in self.bad_openings:
-            return f.to_bytes(f.expand(seed_of("bad", member)[:16], OUTPUTS + 1))
+            return f.to_bytes(f.expand(seed_of("bad", member)[:16], OPENED))
         return f.to_bytes(shares_of(self.sums(), sharing_degree(self.size), member, "opening", self.place()))
 
     def reveal(self, member: int) -> tx.Reveal:

@@ -15,10 +15,10 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
 from fednode.proofs import field as f
-from fednode.proofs.bounds import FEW, OPENING_BYTES, OUTPUTS
+from fednode.proofs.bounds import FEW, OUTPUTS
 from fednode.proofs.redeal import hide_held
 from fednode.proofs.shares import sharing_degree
-from tests.ledger.proven_world import PROVEN, ProvenWorld, chain_of, shares_of
+from tests.ledger.proven_world import OPENED, PROVEN, WORDS, ProvenWorld, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
 from tests.ledger.world import World, seed_of
 
@@ -82,7 +82,7 @@ class ProvenScript(Script):
             case Phase.REVEAL:
                 honest = world.owed(member)
                 if isinstance(honest, tx.Reveal) and draw.random() < 0.7:
-                    opening = draw.choice([None, bytes(OPENING_BYTES), draw.randbytes(OPENING_BYTES), honest.opening])
+                    opening = draw.choice([None, bytes(8 * OPENED), draw.randbytes(8 * OPENED), honest.opening])
                     return replace(honest, opening=opening)
                 return super().lie(member)
             case _:
@@ -97,7 +97,7 @@ class ProvenScript(Script):
         match draw.choice([world.phase.kind, *(Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE)]):
             case Phase.REDEAL:
                 self.dealt_lies.add(member)
-                held = f.expand(draw.randbytes(16), FEW.held_bytes // 8)
+                held = f.expand(draw.randbytes(16), FEW.held_bytes(WORDS) // 8)
                 box = hide_held(held, world.shared_point(member, holder), world.context, member, holder)
                 return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(FEW.held_bytes), bytes(8)]))
             case Phase.CONFIRM:
@@ -162,6 +162,7 @@ class ProvenScript(Script):
             wanted = f.centre(world.sums())
             assert checks.sum_sketch == wanted[:OUTPUTS].astype("<i8").tobytes()
             assert checks.sum_weight == int(wanted[OUTPUTS])
+            assert checks.sum_measures == f.to_bytes(world.sums()[OUTPUTS + 1 :])
 
     def honest_out(self) -> set[int]:
         return {member for member in self.was_absent if member not in self.liars | self.slow}
@@ -296,16 +297,17 @@ def test_f_lying_holders_never_get_an_honest_dealer_out(case: tuple[int, tuple[t
 @settings(max_examples=60)
 def test_f_lying_holders_never_change_or_block_an_opening(size: int, data: st.DataObject) -> None:
     liars = data.draw(people(size, fault_bound(size)))
-    values = f.from_integers([(-1) ** k * k for k in range(OUTPUTS)] + [77])
+    values = f.from_integers([(-1) ** k * k for k in range(OUTPUTS)] + [77, 5, 0, 2**63 - 1])
     openings = []
     for holder in range(1, size + 1):
         if holder in liars and data.draw(st.booleans()):
             continue
         share = shares_of(values, sharing_degree(size), holder, "sums")
-        share = f.expand(bytes([holder]) * 16, OUTPUTS + 1) if holder in liars else share
+        share = f.expand(bytes([holder]) * 16, OPENED) if holder in liars else share
         openings.append((holder, f.to_bytes(share)))
-    opened = open_sums(tuple(openings), size)  # type: ignore[arg-type]
-    assert opened == (f.centre(values)[:OUTPUTS].astype("<i8").tobytes(), 77)
+    opened = open_sums(tuple(openings), WORDS, size)  # type: ignore[arg-type]
+    sketch = f.centre(values[:OUTPUTS]).astype("<i8").tobytes()
+    assert opened == (sketch, 77, f.to_bytes(values[OUTPUTS + 1 :]))
 
 
 @given(st.sampled_from([4, 5, 7, 10]), st.data())

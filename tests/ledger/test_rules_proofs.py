@@ -18,10 +18,10 @@ from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
 from fednode.proofs import field as f
-from fednode.proofs.bounds import FEW, MASKS_WRONG, OPENING_BYTES, OUTPUTS, strength_of
+from fednode.proofs.bounds import FEW, MASKS_WRONG, OUTPUTS, strength_of
 from fednode.proofs.coin import draw_query_seed
 from fednode.proofs.context import SumContext
-from tests.ledger.proven_world import PROVEN, ProvenWorld
+from tests.ledger.proven_world import OPENED, PROVEN, ProvenWorld
 from tests.ledger.world import World, seed_of
 
 
@@ -132,7 +132,7 @@ def test_the_end_of_the_proofs_is_the_one_unmask() -> None:
 
 def test_before_it_nothing_is_opened() -> None:
     world = at(Phase.COIN)
-    reveal = tx.Reveal(*world.place(), bytes(32), (), (), bytes(OPENING_BYTES))
+    reveal = tx.Reveal(*world.place(), bytes(32), (), (), bytes(8 * OPENED))
     for phase in (Phase.COIN, Phase.SHARE, Phase.PROOF):
         world.go_to(phase)
         assert world.refused(1, reveal) == Refusal.PHASE_CLOSED
@@ -266,6 +266,7 @@ def test_the_summed_sketch_and_weight_are_opened() -> None:
     assert world.phase.kind == Phase.RESULT
     assert world.checks.sum_sketch == expected[:OUTPUTS].astype("<i8").tobytes()
     assert world.checks.sum_weight == 0 + 127 + 10 + 10
+    assert world.checks.sum_measures == f.to_bytes(f.from_integers(world.words()))
     assert world.refused(1, world.result(1, weight=148)) == Refusal.WEIGHT_SUM
     assert world.finish_round().weight == 147
 
@@ -281,9 +282,9 @@ def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
     """Liar 4 gave 3 another share than it proved, twice; 2 is silent, and 4 opens the point that 1 and 3 lead to."""
     world = at(Phase.REVEAL, garbled={(4, 3)}, off={(4, 3)}, silent_witness={3})
     assert world.checks.openers == (1, 2, 4)
-    offset = f.from_integers([12345] * (OUTPUTS + 1))
-    wrong = {1: f.from_bytes(world.opening(1), OUTPUTS + 1)}
-    wrong[3] = f.add(f.from_bytes(world.opening(3), OUTPUTS + 1), offset)  # type: ignore[arg-type]
+    offset = f.from_integers([12345] * OPENED)
+    wrong = {1: f.from_bytes(world.opening(1), OPENED)}
+    wrong[3] = f.add(f.from_bytes(world.opening(3), OPENED), offset)  # type: ignore[arg-type]
     slope = f.scale(f.subtract(wrong[3], wrong[1]), f.inverse(2))  # type: ignore[arg-type]
     wrong[4] = f.add(wrong[3], slope)
     for member, share in wrong.items():
@@ -314,7 +315,9 @@ def test_too_few_that_could_open_are_found_before_anything_is_unmasked(garbled: 
 def test_openings_have_their_form() -> None:
     world = at(Phase.REVEAL)
     body = world.reveal(1)
-    assert world.refused(1, replace(body, opening=b"\xff" * OPENING_BYTES)) == Refusal.OPENING_FORM
+    assert world.refused(1, replace(body, opening=b"\xff" * 8 * OPENED)) == Refusal.OPENING_FORM
+    for size in (OPENED - 1, OPENED + 1):
+        assert world.refused(1, replace(body, opening=bytes(8 * size))) == Refusal.OPENING_FORM
     assert world.refused(1, replace(body, own_b=None)) == Refusal.OWN_B_MISSING
     assert world.post(1, replace(body, opening=None)).ok
     assert world.refused(1, body) == Refusal.ALREADY_POSTED
@@ -345,7 +348,7 @@ def test_without_proofs_nobody_opens_a_sketch() -> None:
     world = World()
     world.ready_all()
     world.go_to(Phase.REVEAL)
-    assert world.refused(1, replace(world.reveal(1), opening=bytes(OPENING_BYTES))) == Refusal.OPENING_FORM
+    assert world.refused(1, replace(world.reveal(1), opening=bytes(8 * OPENED))) == Refusal.OPENING_FORM
 
 
 def test_public_weights_stay_those_committed() -> None:

@@ -38,7 +38,7 @@ from fednode.proofs.norm import confirm, draw_confirm
 from fednode.proofs.redeal import dispute_context, hide_held
 from fednode.proofs.shares import decode as decode_shares
 from fednode.proofs.shares import evaluate, sharing_degree
-from tests.ledger.proven_world import ProvenWorld, shares_of
+from tests.ledger.proven_world import WORDS, ProvenWorld, shares_of
 from tests.ledger.test_rules_proofs import at, stored
 from tests.ledger.world import SeededEntropy, World, seed_of
 
@@ -263,7 +263,7 @@ def test_messages_of_redeal_have_their_place_and_form() -> None:
 def test_a_share_is_dealt_again_once() -> None:
     world = disputed(size=7, garbled={(6, 1), (6, 2)})
     assert world.post(6, world.redeal(6, 1)).ok
-    other = replace(world.redeal(6, 1), box=bytes(FEW.held_bytes))
+    other = replace(world.redeal(6, 1), box=bytes(FEW.held_bytes(WORDS)))
     assert world.refused(6, other) == Refusal.ALREADY_POSTED
     assert get_redeal(world.state, *world.place(), MemberId(6), MemberId(1)) == world.redeal(6, 1)
 
@@ -379,7 +379,7 @@ def test_only_answers_of_those_that_carried_the_proof_count() -> None:
     it taken, 3 would open what was never proven.
     """
     world = disputed(Phase.REDEAL)
-    offset = f.expand(bytes(16), FEW.held_bytes // 8)
+    offset = f.expand(bytes(16), FEW.held_bytes(WORDS) // 8)
     again = f.add(world.held(4, 3), offset)
     box = hide_held(again, world.shared_point(4, 3), world.context, 4, 3)
     assert world.post(4, tx.Redeal(*world.place(), MemberId(3), box)).ok
@@ -399,7 +399,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
     """6 and 7 of seven: four shares dealt again or made up, and two honest ones they run through, are six of seven."""
     for is_hidden in (True, False):
         world = disputed(Phase.REDEAL, size=7, garbled={(6, 1), (6, 2)})
-        base = f.expand(bytes(16), FEW.held_bytes // 8)
+        base = f.expand(bytes(16), FEW.held_bytes(WORDS) // 8)
 
         def bent(member: int, world: ProvenWorld = world, base: f.FieldVector = base) -> f.FieldVector:
             """The proven share, and on top a parabola that is nothing at 3 and 4."""
@@ -439,7 +439,7 @@ def test_a_wrong_share_that_is_dealt_again_names_its_dealer(how: str) -> None:
     assert world.life.faulty_members == (4,)
 
 
-@pytest.mark.parametrize("at_place", [0, 1, OUTPUTS - 1, OUTPUTS, OUTPUTS + 1, FEW.held_bytes // 8 - 1])
+@pytest.mark.parametrize("at_place", [0, 1, OUTPUTS - 1, OUTPUTS, OUTPUTS + 1, FEW.held_bytes(WORDS) // 8 - 1])
 def test_one_element_beside_the_proven_share_is_enough(at_place: int) -> None:
     world = disputed(Phase.REDEAL)
     held = world.held(4, 3).copy()
@@ -553,7 +553,7 @@ def test_a_new_attempt_disputes_anew() -> None:
 # --- everywhere ---------------------------------------------------------------------------------------------------
 
 MESSAGES: dict[str, Callable[[ProvenWorld], Body]] = {
-    "redeal": lambda world: tx.Redeal(*world.place(), MemberId(3), bytes(FEW.held_bytes)),
+    "redeal": lambda world: tx.Redeal(*world.place(), MemberId(3), bytes(FEW.held_bytes(WORDS))),
     "confirm": lambda world: tx.Confirm(*world.place(), bytes(FEW.confirm_bytes)),
     "expose": lambda world: world.expose(4, 3),
 }

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fednode.errors import Rejected
 from fednode.ids import Height
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import Memo
+from fednode.ledger.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
@@ -379,28 +382,65 @@ def test_a_failed_round_leaves_the_model_and_takes_the_next_number() -> None:
     assert (world.round.number, world.life.rounds_done, world.round.kind) == (3, 1, RoundKind.TRAINING)
 
 
-@pytest.mark.parametrize(("target", "rounds"), [(9000, 1), (9001, 5), (0, 5)])
-def test_training_ends_at_the_target_accuracy(target: int, rounds: int) -> None:
-    world = World(terms=replace(TERMS, rounds=5, target_accuracy_permyriad=target))
+@pytest.mark.parametrize(("size", "right", "target", "rounds"), [
+    (4, 4 * 9, 8600, 1),    # (3.6 - 1) / 3 = 0.8667
+    (4, 4 * 9, 8667, 5),
+    (4, 40, 10_000, 1),     # nobody can have lied it up
+    (4, 37, 9000, 1),       # a liar that said 1 among three of 0.9
+    (4, 36, 9000, 5),       # a liar that said 1 among three of 0.8667
+    (7, 7 * 9, 8600, 1),
+    (7, 7 * 9, 8601, 5),    # (6.3 - 2) / 5 = 0.86
+    (4, 4 * 9, 0, 5),
+])
+def test_training_ends_at_a_target_that_holds_whatever_f_members_claim(
+    size: int, right: int, target: int, rounds: int
+) -> None:
+    world = World(size=size, terms=replace(TERMS, rounds=5, target_accuracy_permyriad=target))
+    world.metrics = Metrics(size, -(-right * SHARE_UNIT // 10), size, 0)
     world.ready_all()
     while world.is_round_open:
         world.finish_round()
-    assert world.life.rounds_done == rounds
+    assert world.life.rounds_done == rounds and world.life.status == StudyStatus.FINISHED
+    wanted = TrainingEnd.TARGET if rounds == 1 else TrainingEnd.ROUNDS
+    assert (world.life.training_end, world.life.reason) == (wanted, wanted.reason)
 
 
-def test_training_ends_without_a_lower_loss_for_too_long() -> None:
-    world = World(terms=replace(TERMS, rounds=20, patience_rounds=2))
-    world.ready_all()
-    for loss in (500, 400, 400, 399, 399):
-        world.metrics = tx.Metrics(100, 50, loss << 16)
-        assert not world.life.is_training_done
-        world.finish_round()
+@given(st.integers(1, 12), st.integers(0, 4), st.data())
+def test_a_target_that_holds_without_f_voices_was_reached_by_the_others(
+    voices: int, liars: int, data: st.DataObject
+) -> None:
+    """Whatever honest hospitals measured and liars claimed: the rule never says more than the honest ones alone do."""
+    liars = min(liars, voices - 1)
+    shares = data.draw(st.lists(st.integers(0, SHARE_UNIT), min_size=voices, max_size=voices))
+    target = data.draw(st.integers(1, 10_000))
+    honest = shares[liars:]
+    if Metrics(voices, sum(shares), voices, 0).holds_without(liars, target):
+        assert 10_000 * sum(honest) >= target * SHARE_UNIT * len(honest)
+    if not liars and 10_000 * sum(honest) >= target * SHARE_UNIT * len(honest):
+        assert Metrics(voices, sum(shares), voices, 0).holds_without(0, target)
+
+
+def test_training_ends_when_a_quorum_wishes_it_and_a_wish_stands_until_the_next_word() -> None:
+    world = World(terms=replace(TERMS, rounds=20))
     world.metrics = None
+    world.ready_all()
+    for wishes, known in (({1, 2}, (1, 2)), ({1, 4}, (1,)), (set(), ()), ({2, 3}, (2, 3))):  # 4 is always too late
+        world.wishes = wishes
+        world.finish_round()
+        assert world.life.stop_wishes == known and not world.life.training_end
+    world.wishes = {1, 2, 3}
     world.finish_round()
-    assert not world.life.is_training_done, "a round without metrics says nothing"
-    world.metrics = tx.Metrics(50, 25, 200 << 16)
+    assert world.life.training_end == TrainingEnd.WISHES and world.round.kind == RoundKind.CLOSING
     world.finish_round()
-    assert world.life.is_training_done and world.round.kind == RoundKind.CLOSING
+    assert world.life.reason == TrainingEnd.WISHES.reason and world.life.rounds_done == 5
+
+
+def test_wishes_do_not_divide_the_votes_on_a_result() -> None:
+    world = World(terms=replace(TERMS, rounds=20))
+    world.ready_all()
+    world.wishes = {1, 3}
+    report = world.finish_round()
+    assert report.outcome == tx.Outcome.OK and report.metrics == world.metrics
 
 
 def test_a_closing_round_measures_and_changes_nothing() -> None:

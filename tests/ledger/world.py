@@ -15,6 +15,7 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.identity import IdentityCard, make_identity_card
+from fednode.ledger.measured import SHARE_UNIT, Metrics
 from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, RoundReport, StudyRecord
@@ -27,7 +28,7 @@ TERMS = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=127,
     start_after_ms=5000, train_timeout_ms=60_000, phase_timeout_ms=5000,
 )
-METRICS = tx.Metrics(100, 90, 3 << 16, 950_000)
+METRICS = Metrics(4, 4 * SHARE_UNIT * 9 // 10, 4, 1 << 18, 950_000, 4)
 
 
 class SeededEntropy:
@@ -85,7 +86,8 @@ class World:
     wrong_shares: set[tuple[int, int]] = field(default_factory=set)
     kept_chunks: set[tuple[int, int]] = field(default_factory=set)
     kept_sums: set[tuple[int, int]] = field(default_factory=set)
-    metrics: tx.Metrics | None = METRICS
+    metrics: Metrics | None = METRICS
+    wishes: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.genesis = make_test_genesis(self.size, *([self.terms] if self.size >= 3 else []))
@@ -267,7 +269,7 @@ class World:
         model = record.start_model if is_closing else seed_of("model", record.number)
         fields: dict[str, object] = {
             "outcome": tx.Outcome.OK, "reason": "", "sum_digest": seed_of("sum", record.number), "model_hash": model,
-            "weight": weight_of_sum(record.attempt), "metrics": self.metrics,
+            "weight": weight_of_sum(record.attempt), "metrics": self.metrics, "wants_stop": member in self.wishes,
         }
         return tx.Result(*self.place(), **(fields | changes))  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.proofs import field, measures, norm, shares
+from fednode.proofs.bounds import MAX_WORDS
 from fednode.proofs.field import MODULUS, FieldVector
 from fednode.proofs.measures import CLAIM, MEMBER_BITS, Plan, Split
 from fednode.proofs.statement import Statement
@@ -213,6 +214,6 @@ def test_splits_outside_their_ranges_do_not_exist(wrong: tuple[int, ...]) -> Non
 
 def test_a_plan_that_fits_no_message_is_refused() -> None:
     plan = (Split(16, 256),) * 56
-    assert measures.count_words(plan) == measures.MAX_WORDS
+    assert measures.count_words(plan) == MAX_WORDS
     with pytest.raises(ValueError, match="7296 words"):
         measures.count_words((*plan, Split(16, 256)))

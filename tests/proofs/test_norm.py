@@ -88,7 +88,7 @@ def test_the_real_statement_at_full_size_and_its_opened_sum() -> None:
 
 def test_a_statement_of_few_members_is_what_it_always_was() -> None:
     for members in (3, 31):
-        statement = statement_of(1000, 0, 127, members=members)
+        statement = statement_of(1000, 127, members=members)
         assert statement == norm_statement(1000, 127) and statement.length == 256 * 28 + 7 + 62
         assert statement.entry_weights == tuple(1 << bit for bit in range(28)) and statement.half == 1 << 27
     assert strength_of(31) == Strength(4, 28, 2)
@@ -99,7 +99,7 @@ def test_a_statement_of_few_members_is_what_it_always_was() -> None:
 def test_every_strength_stays_in_its_ranges(members: int) -> None:
     """Squares of any entries that can be shared, with any slack, stay below p: equal in F is equal."""
     strength = strength_of(members)
-    statement = statement_of(strength.max_length, 1 << 20, 65535, members=members)
+    statement = statement_of(strength.max_length, 65535, members=members)
     assert 256 * statement.half**2 + (1 << SLACK_BITS) < MODULUS
     assert statement.kappa2 * 65535**2 + statement.kappa0 < 1 << SLACK_BITS
     assert strength.rows * strength.max_length * 2**31 < 2**63
@@ -111,7 +111,7 @@ def test_every_strength_stays_in_its_ranges(members: int) -> None:
     fault = fault_bound(members)
     assert math.log2(math.comb(members - fault, fault)) - 51 * strength.repetitions < -70, "candidates of a false proof"
     with pytest.raises(ValueError, match="outside the range"):
-        statement_of(strength.max_length + 1, 0, 7, members=members)
+        statement_of(strength.max_length + 1, 7, members=members)
 
 
 def test_an_entry_with_a_bit_more_goes_to_three_quarters_of_its_range() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fednode.crypto import base_times, point_times
 from fednode.keystream import AesCtr
 from fednode.proofs import field, norm, shares
-from fednode.proofs.bounds import FEW, OPENING_BYTES
+from fednode.proofs.bounds import FEW, MIN_OPENING_BYTES
 from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.field import MODULUS, FieldVector
@@ -69,7 +69,7 @@ def test_held_and_confirm_are_what_plain_integers_give(seed: int) -> None:
 
 def test_sizes_are_those_of_the_ledger() -> None:
     statement = norm_statement(1000, 7)
-    assert 8 * statement.held_length == FEW.held_bytes and FEW.held_bytes == OPENING_BYTES + FEW.confirm_bytes
+    assert 8 * statement.held_length == FEW.held_bytes(0) and FEW.held_bytes(0) == MIN_OPENING_BYTES + FEW.confirm_bytes
     assert 8 * statement.repetitions == FEW.confirm_bytes
 
 
@@ -117,12 +117,12 @@ def test_challenges_follow_from_the_seed() -> None:
 # --- the seed of the challenges ---------------------------------------------------------------------------------------
 
 def test_everything_that_was_dealt_again_changes_the_confirm_seed() -> None:
-    boxes = {(2, 3): b"x" * FEW.held_bytes, (1, 3): b"y" * FEW.held_bytes}
+    boxes = {(2, 3): b"x" * FEW.held_bytes(0), (1, 3): b"y" * FEW.held_bytes(0)}
     seeds = [
         draw_confirm_seed(HERE, b"q" * 32, boxes), draw_confirm_seed(HERE, b"r" * 32, boxes),
         draw_confirm_seed(HERE, b"q" * 32, {(2, 3): boxes[2, 3]}),
         draw_confirm_seed(HERE, b"q" * 32, {(3, 2): boxes[2, 3], (1, 3): boxes[1, 3]}),
-        draw_confirm_seed(HERE, b"q" * 32, boxes | {(1, 3): b"y" * (FEW.held_bytes - 1) + b"z"}),
+        draw_confirm_seed(HERE, b"q" * 32, boxes | {(1, 3): b"y" * (FEW.held_bytes(0) - 1) + b"z"}),
         *(draw_confirm_seed(place, b"q" * 32, boxes) for place in PLACES),
     ]
     assert len(set(seeds)) == len(seeds)
@@ -138,7 +138,7 @@ POINT = point_times(DEALER, base_times(HOLDER))
 def test_dealer_and_holder_have_one_key_and_a_box_shows_what_was_hidden() -> None:
     held = elements(random.Random(2), 259)
     box = hide_held(held, POINT, HERE, 2, 3)
-    assert len(box) == FEW.held_bytes
+    assert len(box) == FEW.held_bytes(0)
     shown = show_held(box, point_times(HOLDER, base_times(DEALER)), HERE, 2, 3, 259)
     assert shown is not None and shown.tolist() == held.tolist()
 

@@ -16,7 +16,7 @@ from fednode.smpc.chunks import merkle_root
 from fednode.smpc.sealed import BITS, DerivedEntropy, Roots, box_sizes, leaves_of, paths_of, seal_boxes
 from tests.smpc.sim.world import Stream
 
-STATEMENT = statement_of(100, 0, 7, members=4)
+STATEMENT = statement_of(100, 7, members=4)
 CONTEXT = SumContext(b"c" * 32, b"s" * 32, 1, 0)
 
 

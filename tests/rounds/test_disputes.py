@@ -31,11 +31,6 @@ ROUND = 1
 Change = Callable[[tx.Body], tx.Body | None]
 
 
-@pytest.fixture(autouse=True)
-def _with_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worlds, "SUM_RULE", 2)
-
-
 def keep_box(member: Member, effect: ev.Effect) -> list[ev.Effect]:
     """The victim's box is never sent."""
     inner = effect.effect if isinstance(effect, ev.SumAsked) and effect.round == ROUND else None

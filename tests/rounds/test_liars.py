@@ -12,14 +12,12 @@ from fednode.ids import MemberId
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.recheck_phase import SPOILED
-from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.records import StudyStatus
 from fednode.proofs.bounds import MASKS_WRONG
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
-from tests.rounds.world import Absence, Member, World, check_models, check_sums
-
-pytestmark = pytest.mark.usefixtures("sum_rule")
+from tests.rounds.world import Member, World, check_models, check_sums
 
 LIAR = 3
 HONEST = (1, 2, 4)
@@ -53,88 +51,22 @@ def change_results(change: Callable[[tx.Result], tx.Result]) -> Callable[[Member
     return tamper
 
 
-def test_spoilt_sum_fails_the_round(sum_rule: int) -> None:
-    """Without proofs it is seen when it is open, and its set is pinned; with them before anything opens."""
+def test_spoilt_sum_fails_the_round() -> None:
+    """It is seen before anything opens."""
     world = World(rounds=3)
     world.members[LIAR].tamper = spoil_sums(range(1, 2))
     world.run(lambda w: len(w.reports) == 2)
     report = world.reports[1]
-    if sum_rule == 1:
-        assert report.outcome == Outcome.FAILED and report.is_unmasked
-        assert report.model_hash == report.start_model == world.reports[0].model_hash, "the model stays"
-        assert world.life.pin == (1, 2, 3, 4)
-    else:
-        assert report.outcome == Outcome.OK and report.counted == HONEST and report.faulty == (LIAR,)
-        assert [(void.reason, void.dropped) for void in report.voids] == [(SPOILED, (LIAR,))]
+    assert report.outcome == Outcome.OK and report.counted == HONEST and report.faulty == (LIAR,)
+    assert [(void.reason, void.dropped) for void in report.voids] == [(SPOILED, (LIAR,))]
     world.run().settle()
-    later = (1, 2, 3, 4) if sum_rule == 1 else HONEST
-    assert all(r.outcome == Outcome.OK and r.counted == later for r in world.reports[2:])
+    assert all(r.outcome == Outcome.OK and r.counted == HONEST for r in world.reports[2:])
     assert world.life.pin is None and world.life.rounds_done == 3
     check_sums(world)
     check_models(world)
 
 
-def test_spoilt_statistics_are_repeated_over_the_same_set(sum_rule: int) -> None:
-    world = World(rounds=1)
-    world.members[LIAR].tamper = spoil_sums(range(1))
-    world.run().settle()
-    done = [(r.number, int(r.kind), int(r.outcome)) for r in world.reports]
-    if sum_rule == 1:
-        assert done == [(0, 0, Outcome.FAILED), (1, 0, Outcome.OK), (2, 1, Outcome.OK), (3, 2, Outcome.OK)]
-        assert [included for _, _, included in world.opened] == [(1, 2, 3, 4)] * 4
-    else:  # named before anything opens, and not in the sum
-        assert done == [(0, 0, Outcome.OK), (1, 1, Outcome.OK), (2, 2, Outcome.OK)]
-        assert [included for _, _, included in world.opened] == [HONEST] * 3
-    check_sums(world)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("phase", [Phase.KEYS, Phase.COMMIT, Phase.ROSTER, Phase.SUMACK])
-def test_pinned_set_that_cannot_be_met_pauses_the_study_by_name(phase: Phase, sum_rule: int) -> None:
-    """After the spoilt round the liar goes away: nothing else may be unmasked, however often it is tried."""
-    if sum_rule == 2:
-        pytest.skip("nothing was unmasked, so no set is pinned")
-    world = World(rounds=3, absences=(Absence(LIAR, phase, 2),))
-    world.members[LIAR].tamper = spoil_sums(range(1, 2))
-    world.run(lambda w: w.status == StudyStatus.PAUSED or len(w.reports) > 3)
-    if phase == Phase.SUMACK:  # its chunk was in; the three that are left may unmask exactly the pinned set
-        assert world.opened[2] == (2, 0, (1, 2, 3, 4))
-        return
-    assert world.status == StudyStatus.PAUSED
-    assert "may only be repeated over the same members; missing: 3" in world.life.reason
-    assert [included for _, _, included in world.opened] == [(1, 2, 3, 4)] * 2, "something else was unmasked"
-    world.start(LIAR)
-    world.run(lambda w: LIAR in w.life.ready_members)
-    for member in HONEST:
-        world.post(member, tx.StudyVote(world.study, StudyAction.RESUME))
-    world.run().settle()
-    assert world.status == StudyStatus.FINISHED
-    check_sums(world)
-    check_models(world)
-
-
-@pytest.mark.slow
-def test_three_spoilt_rounds_pause_the_study_and_it_says_why(sum_rule: int) -> None:
-    world = World(rounds=3)
-    world.members[LIAR].tamper = spoil_sums(range(1, 100))
-    if sum_rule == 2:
-        pytest.skip("who spoils a sum is named the first time and takes part in no other")
-    world.run(lambda w: w.status == StudyStatus.PAUSED)
-    assert "3 rounds failed in a row" in world.life.reason
-    assert [int(report.outcome) for report in world.reports] == [1, 2, 2, 2]
-    assert all(included == (1, 2, 3, 4) for _, _, included in world.opened)
-    assert len(world.opened) == 4
-    world.members[LIAR].tamper = None
-    for member in HONEST:
-        world.post(member, tx.StudyVote(world.study, StudyAction.RESUME))
-    world.run().settle()
-    assert world.status == StudyStatus.FINISHED
-    check_models(world)
-
-
-def test_a_member_named_faulty_waits_until_people_readmit_it(sum_rule: int) -> None:
-    if sum_rule == 1:
-        pytest.skip("nothing names a member under the first rule")
+def test_a_member_named_faulty_waits_until_people_readmit_it() -> None:
     world = World(rounds=5)
     world.members[LIAR].tamper = spoil_sums(range(1, 2))
     world.run(lambda w: len(w.reports) == 3)
@@ -150,10 +82,8 @@ def test_a_member_named_faulty_waits_until_people_readmit_it(sum_rule: int) -> N
 
 
 @pytest.mark.slow
-def test_pinned_statistics_go_on_without_a_liar_and_with_it_again_when_it_is_readmitted(sum_rule: int) -> None:
+def test_pinned_statistics_go_on_without_a_liar_and_with_it_again_when_it_is_readmitted() -> None:
     """Three unmaskings of vectors that never change: all of them over the same honest members."""
-    if sum_rule == 1:
-        pytest.skip("nothing names a member under the first rule")
     world = World(rounds=1)
     spoil, disagree = spoil_sums(range(1, 2)), change_results(lambda r: replace(r, model_hash=bytes(32)))
 
@@ -259,10 +189,10 @@ def test_garbage_in_place_of_sealed_shares_only_hurts_the_liar() -> None:
 
 
 @pytest.mark.slow
-def test_liar_with_a_vector_out_of_all_bounds_fails_its_rounds_and_nothing_else(sum_rule: int) -> None:
+def test_liar_with_a_vector_out_of_all_bounds_fails_its_rounds_and_nothing_else() -> None:
     """A member that sums in huge numbers: the round ends without result, the model stays, nobody crashes.
 
-    With proofs it must also have proven something short: the open sum is not that of the sketches.
+    It must also have proven something short: the open sum is not that of the sketches.
     """
 
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
@@ -277,8 +207,7 @@ def test_liar_with_a_vector_out_of_all_bounds_fails_its_rounds_and_nothing_else(
     world.run(lambda w: w.round is not None and w.round.number == 1)
     world.members[LIAR].tamper = tamper
     world.run(lambda w: w.status == StudyStatus.PAUSED)
-    expected = "3 rounds failed in a row" if sum_rule == 1 else f"2 rounds failed because {MASKS_WRONG}"
-    assert expected in world.life.reason
+    assert f"2 rounds failed because {MASKS_WRONG}" in world.life.reason
     assert world.life.model_hash == world.reports[0].model_hash
     assert all(member.machine is not None for member in world.members.values())
     assert [MemberId(m) for m in (1, 2, 3, 4)] == list(world.life.pin or ())

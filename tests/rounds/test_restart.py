@@ -9,8 +9,6 @@ from fednode.ledger.bodies import Outcome
 from fednode.ledger.records import StudyStatus
 from tests.rounds.world import World, check_models, check_sums
 
-pytestmark = pytest.mark.usefixtures("sum_rule")
-
 VICTIM = 2
 EVERYBODY = (1, 2, 3, 4)
 

@@ -17,8 +17,6 @@ from fednode.rounds import jobs as round_jobs
 from tests.rounds.training import points, strange_table
 from tests.rounds.world import Absence, Member, World, check_models, check_sums, failed
 
-pytestmark = pytest.mark.usefixtures("sum_rule")
-
 ALL = (1, 2, 3, 4)
 
 
@@ -33,7 +31,7 @@ def test_statistics_training_closing_end_with_one_model() -> None:
     assert kinds == [RoundKind.STATISTICS, *[RoundKind.TRAINING] * 3, RoundKind.CLOSING]
     assert all(report.outcome == Outcome.OK and report.counted == ALL for report in world.reports)
     assert len({world.model_of(member) for member in ALL}) == 1
-    losses = [report.metrics.loss_q16 for report in world.reports if report.metrics]
+    losses = [report.metrics.loss for report in world.reports if report.metrics]
     assert losses == sorted(losses, reverse=True), "each round's model is better than the one before"
     assert world.life.model_hash == world.reports[3].model_hash == world.reports[4].model_hash
     check_sums(world)
@@ -56,18 +54,12 @@ TROUBLE_FREE_PHASES = [p for p in Phase if p not in (Phase.JOIN, *TROUBLED)]
 """The phases that honest members go through when nobody is missing."""
 
 
-def skip_foreign(phase: Phase, sum_rule: int) -> None:
-    if sum_rule == 1 and phase in (Phase.COIN, Phase.SHARE, Phase.PROOF):
-        pytest.skip("the rule has no such phase")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", TROUBLE_FREE_PHASES)
 @pytest.mark.parametrize(
     "round_number", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_one_member_gone_for_good(phase: Phase, round_number: int, sum_rule: int) -> None:
-    skip_foreign(phase, sum_rule)
+def test_one_member_gone_for_good(phase: Phase, round_number: int) -> None:
     world = World(rounds=1, seed=int(phase), absences=(Absence(3, phase, round_number),)).run().settle()
     assert world.status == StudyStatus.FINISHED
     report = world.reports[round_number]
@@ -82,9 +74,8 @@ def test_one_member_gone_for_good(phase: Phase, round_number: int, sum_rule: int
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", TROUBLE_FREE_PHASES)
-def test_one_member_gone_for_a_while_is_counted_again(phase: Phase, sum_rule: int) -> None:
+def test_one_member_gone_for_a_while_is_counted_again(phase: Phase) -> None:
     """Gone for longer than any phase: absent in this round, ready again, counted in a later one."""
-    skip_foreign(phase, sum_rule)
     world = World(rounds=100, seed=int(phase), absences=(Absence(2, phase, 1, down_ms=6_000),))
     world.run(lambda w: len(w.reports) > 2 and 2 in w.reports[-1].counted).settle()
     assert all(report.outcome == Outcome.OK for report in world.reports), [r.reason for r in world.reports]
@@ -95,8 +86,7 @@ def test_one_member_gone_for_a_while_is_counted_again(phase: Phase, sum_rule: in
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", [p for p in TROUBLE_FREE_PHASES if p is not Phase.ACK])
-def test_short_absence_costs_nothing(phase: Phase, sum_rule: int) -> None:
-    skip_foreign(phase, sum_rule)
+def test_short_absence_costs_nothing(phase: Phase) -> None:
     world = World(rounds=1, absences=(Absence(4, phase, 1, down_ms=150),)).run().settle()
     assert [report.counted for report in world.reports] == [ALL] * 3
     assert not any(report.absent for report in world.reports)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fednode.ids import Hash
 from fednode.learn import jobs as work
 from fednode.learn.check import check_table
-from fednode.learn.lanes import encode_metrics, encode_statistics, measure
+from fednode.learn.measures import claim_metrics, claim_statistics, measure
 from fednode.learn.model_file import read_model
 from fednode.learn.schema import Rows, Scaling, standardise
 from fednode.learn.spec import UNIT, StudySpec
@@ -27,10 +27,10 @@ learning_rate = 0.5
 batch_size = 8
 local_epochs = 1
 rounds = {rounds}
-sum_rule = {sum_rule}
 clip = 2
 [stop]
 accuracy = {accuracy}
+no_improvement_rounds = {patience}
 [timeouts]
 start_after_s = 5
 train_timeout_s = 4
@@ -47,15 +47,21 @@ kind = "number"
 low = -4
 high = 4
 [[data.columns]]
+name = "noise"
+kind = "number"
+repeat = 5
+low = -4
+high = 4
+[[data.columns]]
 name = "group"
 kind = "label"
 levels = ["left", "right"]
 """
 
 
-def study_text(rounds: int = 1, accuracy: float = 0, sum_rule: int = 2) -> str:
+def study_text(rounds: int = 1, accuracy: float = 0, patience: int = 0) -> str:
     """The study file."""
-    return STUDY.format(rounds=rounds, accuracy=accuracy, sum_rule=sum_rule)
+    return STUDY.format(rounds=rounds, accuracy=accuracy, patience=patience)
 
 
 def points(seed: int, count: int = 20) -> Table:
@@ -64,8 +70,9 @@ def points(seed: int, count: int = 20) -> Table:
     rows = []
     for index in range(count):
         centre, name = (-1.5, "left") if index % 2 else (1.5, "right")
-        rows.append((f"{drawn.gauss(centre, 0.7):.3f}", f"{drawn.gauss(0, 0.7):.3f}", name))
-    return Table(("x", "y", "group"), tuple(rows))
+        noise = [f"{drawn.gauss(0, 0.7):.3f}" for _ in range(6)]
+        rows.append((f"{drawn.gauss(centre, 0.7):.3f}", *noise, name))
+    return Table(("x", "y", *(f"noise_{k}" for k in range(5)), "group"), tuple(rows))
 
 
 def strange_table() -> Table:
@@ -99,23 +106,23 @@ class FakeWorker:
             return work.DataChecked(checked.verdicts, count, count)
         assert checked.rows is not None
         if isinstance(job, work.ComputeStatistics):
-            return work.StatisticsComputed(encode_statistics(job.spec, checked.rows).astype("<u4").tobytes())
+            return work.StatisticsComputed(claim_statistics(job.spec, checked.rows).tobytes())
         values = read_model(self.models[Hash(job.model.hash)]).values
         inputs, logits = _logits(checked.rows, job.scaling, values)
         metrics = measure(logits, checked.rows.labels)
-        lanes = encode_metrics(metrics).astype("<u4").tobytes()
+        claims = claim_metrics(metrics).tobytes()
         if isinstance(job, work.Evaluate):
-            return work.Evaluated(metrics, lanes)
+            return work.Evaluated(metrics, claims)
         delta = _step(job.spec, checked.rows, inputs, logits)
-        return work.Trained(delta.astype("<f4").tobytes(), len(checked.rows.labels), lanes, 10**6, 1)
+        return work.Trained(delta.astype("<f4").tobytes(), len(checked.rows.labels), claims, 10**6, 1)
 
 
 def _logits(
     rows: Rows, scaling: Scaling, values: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     inputs = standardise(rows, scaling).astype(np.float64)
-    weights = values[:4].reshape(2, 2) / UNIT
-    return inputs, inputs @ weights.T + values[4:] / UNIT
+    weights = values[:-2].reshape(2, -1) / UNIT
+    return inputs, inputs @ weights.T + values[-2:] / UNIT
 
 
 def _step(

@@ -46,8 +46,6 @@ from tests.rounds.training import FakeWorker, points, study_text
 
 BLOCK_MS = 10
 LINKS = 512
-SUM_RULE = 2
-"""Of the study of a world that is not told another; see `conftest`."""
 
 WORK_MS = 30
 END_MS = 600_000
@@ -112,12 +110,12 @@ class World:
     """N members and one study."""
 
     def __init__(
-        self, count: int = 4, seed: int = 0, *, rounds: int = 1, accuracy: float = 0,
+        self, count: int = 4, seed: int = 0, *, rounds: int = 1, accuracy: float = 0, patience: int = 0,
         absences: tuple[Absence, ...] = (), tables: dict[int, Table | None] | None = None,
         asleep: tuple[int, ...] = (), restart_ms: int = 50,
     ) -> None:
         self.random, self.seed, self.restart_ms = random.Random(seed), seed, restart_ms
-        self.spec = parse_study(study_text(rounds, accuracy, SUM_RULE))
+        self.spec = parse_study(study_text(rounds, accuracy, patience))
         terms, data = terms_from_spec(self.spec), study_bytes(self.spec)
         genesis = make_genesis("test", make_cards(count), [GenesisStudy(terms, data)], 1000)
         self.chain_id = genesis.chain_id

@@ -446,7 +446,7 @@ def blinded(seeds: list[bytes]) -> tuple[int, int]:
 
     Of 67 numbers a repetition 65 say something: 64 wires and the mixed dealing; p is their product, the equation zero.
     """
-    statement = statement_of(37, 0, 7, members=4)
+    statement = statement_of(37, 7, members=4)
     part, wires = statement.part_length, 2 * PAIRS
     random = [r * part + k for r in range(REPETITIONS) for k in (*range(wires), part - 2)]
     matrix = functionals(statement, norm.draw_joint(b"\x01" * 32), seeds, random)
@@ -466,7 +466,7 @@ def test_it_sees_that_a_second_query_would_not_be() -> None:
 
 def confirmed(seeds: list[bytes], *, is_blind: bool = True) -> tuple[int, int]:
     """The same with the answers to confirm queries, which all randomness of the proof has to hide together."""
-    statement = statement_of(37, 0, 7, members=4)
+    statement = statement_of(37, 7, members=4)
     part, wires, repetitions = statement.part_length, 2 * PAIRS, statement.repetitions
     blinds = (part - 2, part - 1) if is_blind else (part - 2,)
     random = [r * part + k for r in range(repetitions) for k in (*range(wires), *blinds)]

@@ -652,5 +652,5 @@ def test_whatever_f_members_do_no_honest_one_is_faulty_and_every_sum_is_exact(
 
 
 def test_boxes_are_of_one_size() -> None:
-    held = np.zeros(FEW.held_bytes // 8, f.FIELD)
-    assert len(hide_held(held, base_times(3), World(4, rule=2).params(LIAR).context(0), 1, 2)) == FEW.held_bytes
+    held = np.zeros(FEW.held_bytes(0) // 8, f.FIELD)
+    assert len(hide_held(held, base_times(3), World(4, rule=2).params(LIAR).context(0), 1, 2)) == FEW.held_bytes(0)

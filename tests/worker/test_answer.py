@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fednode.learn import jobs, lanes
+from fednode.learn import jobs, measures
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import UNIT, Layout, Optimiser, StudySpec
+from fednode.proofs.measures import find_impossible
 from fednode.worker.answer import answer, failed
-from fednode.worker.prepared import DataCache
+from fednode.worker.prepared import DataCache, load_rows
 
 STUDY = bytes(range(32))
 SCALING = Scaling((UNIT // 2,) * 2, (UNIT // 4,) * 2)
@@ -47,8 +48,10 @@ def test_a_bad_file_gets_verdicts_and_no_rows(spec: StudySpec, tmp_path: Path) -
 def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
     found = answer(jobs.ComputeStatistics(spec, jobs.DataAt(str(data_file))), DataCache())
     assert isinstance(found, jobs.StatisticsComputed)
-    statistics = lanes.decode_statistics(spec, np.frombuffer(found.lanes, "<u4").astype(np.uint32), 1)
-    assert (statistics.rows, statistics.class_rows) == (60, (30, 30))
+    claims = np.frombuffer(found.claims, "<u4")
+    assert find_impossible(measures.statistics_plan(spec), claims) is None
+    rows = load_rows(spec, data_file)
+    assert claims.tolist() == measures.claim_statistics(spec, rows).tolist() and len(rows.labels) == 60
 
 
 def test_training_answers_with_update_and_metrics_of_the_start(
@@ -61,10 +64,11 @@ def test_training_answers_with_update_and_metrics_of_the_start(
     assert isinstance(measured, jobs.Evaluated)
     assert trained.train_rows == 48
     assert memoryview(trained.delta).nbytes == 4 * Layout.of(spec).size
-    assert trained.metric_lanes == measured.lanes
+    assert trained.claims == measured.claims
     assert measured.metrics.rows == 12
-    decoded = lanes.decode_metrics(spec, np.frombuffer(measured.lanes, "<u4").astype(np.uint32), 1)
-    assert decoded == measured.metrics
+    claims = np.frombuffer(measured.claims, "<u4")
+    assert find_impossible(measures.metric_plan(spec), claims) is None
+    assert claims.tolist() == measures.claim_metrics(measured.metrics).tolist()
 
 
 def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from fednode.learn.jobs import DataAt
-from fednode.learn.lanes import decode_statistics, encode_statistics, scaling_from
+from fednode.learn.measures import claim_statistics, scaling_from, statistics_plan, tally
 from fednode.learn.merge import initial_model, merge_part, merge_rule
 from fednode.learn.schema import Rows
 from fednode.learn.spec import UNIT, Layout, StudySpec, spec_hash, weight_of
 from fednode.learn.study_toml import parse_study
+from fednode.proofs import field
+from fednode.proofs.measures import encode_claims, words_of
 from fednode.smpc.quantise import quantise
 from fednode.worker import demo_data
 from fednode.worker.evaluate import evaluate
@@ -43,8 +45,9 @@ class SeededEntropy:
 def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int | None) -> float:
     """Train all rounds; member `away` misses AWAY_ROUNDS."""
     study, layout, entropy = spec_hash(spec), Layout.of(spec), SeededEntropy(np.random.default_rng(0))
-    lanes = np.asarray(sum(encode_statistics(spec, part) for part in parts), np.uint32)
-    scaling = scaling_from(decode_statistics(spec, lanes, len(parts)))
+    plan = statistics_plan(spec)
+    words = field.total(np.stack([words_of(plan, encode_claims(plan, claim_statistics(spec, p))) for p in parts]), 0)
+    scaling = scaling_from(spec, tally(plan, words.tolist(), len(parts)))
     training = [Prepared.of(spec, part).training for part in parts]
     model = initial_model(layout, study)
     for number in range(1, spec.rounds + 1):

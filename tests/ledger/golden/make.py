@@ -1,8 +1,7 @@
 """Makes a golden chain anew: a simulated federation trains a study while members crash, and its chain is kept.
 
-    python -m tests.ledger.golden.make [1|2]
+    python -m tests.ledger.golden.make
 
-The number is the sum rule of the study; without it, both chains are made.
 Only a change of the rules or of an encoding, that is, of the protocol version, is a reason to run this: every state
 root of a chain that exists must stay what it was.
 """
@@ -13,18 +12,17 @@ import sys
 from pathlib import Path
 
 from fednode.codec import encode
-from fednode.learn.spec import PROVEN_SUM_RULE
 from fednode.ledger.genesis import genesis_to_toml
 from fednode.ledger.rules import receipts_data
-from tests.ledger.golden.replay import FOLDER, PROVEN_FOLDER, Entry, describe, write_entries
+from tests.ledger.golden.replay import FOLDER, Entry, describe, write_entries
 from tests.sim.whole.world import Plan, World
 
 SEED, FAULTS = 16, 4
 
 
-def make(folder: Path, sum_rule: int = 1) -> int:
+def make(folder: Path) -> int:
     """Write genesis, blocks and roots; return the height."""
-    world = World(Plan(SEED, faults=FAULTS, sum_rule=sum_rule))
+    world = World(Plan(SEED, faults=FAULTS))
     world.run()
     blocks = world.nodes[1].disk.blocks  # type: ignore[index]  # a member's number
     entries = [
@@ -38,5 +36,4 @@ def make(folder: Path, sum_rule: int = 1) -> int:
 
 
 if __name__ == "__main__":
-    for rule in map(int, sys.argv[1:] or "12"):
-        sys.stdout.write(f"{make(PROVEN_FOLDER if rule == PROVEN_SUM_RULE else FOLDER, rule)} blocks\n")
+    sys.stdout.write(f"{make(FOLDER)} blocks\n")

@@ -18,9 +18,7 @@ from fednode.ledger.verify import ChainEntry as Entry
 from fednode.ledger.verify import Level, verify_chain
 
 FOLDER = Path(__file__).resolve().parent
-"""The chain of a study without proofs, made before there were any."""
-PROVEN_FOLDER = FOLDER / "proven"
-"""The chain of a study of sum rule 2."""
+"""The chain of a study."""
 
 
 def describe(block: Block) -> str:

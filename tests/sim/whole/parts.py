@@ -14,10 +14,9 @@ from fednode import crypto
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
-from fednode.learn import lanes
+from fednode.learn import measures
 from fednode.learn.schema import Rows
 from fednode.learn.spec import (
-    PROVEN_SUM_RULE,
     LabelColumn,
     Layout,
     Logistic,
@@ -50,24 +49,23 @@ class Stream:
         return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
 
 
-def tiny_study(sum_rule: int = PROVEN_SUM_RULE) -> StudySpec:
-    """Two numbers and three classes: 9 parameters, 24 lanes of metrics; short deadlines."""
-    is_proven = sum_rule == PROVEN_SUM_RULE
+def tiny_study() -> StudySpec:
+    """Two numbers and three classes: 9 parameters, two measures of a model; short deadlines."""
     columns = (
         NumberColumn("age", "years", 0, 100_000_000, ()), NumberColumn("pressure", "", 0, 200_000_000, ()),
         LabelColumn("finding", ("none", "mild", "severe"), None, ()),
     )
     return StudySpec(
         "tiny", "", Logistic(), columns, Optimiser("sgd", 50_000, 0, 0, 4), 1, TRAINING_ROUNDS, 1 << 24,
-        "hidden" if is_proven else "public", 127, StopRule(0, 0),
-        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1, "missing", sum_rule if is_proven else None,
+        "hidden", 127, StopRule(0, 0),
+        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1, "missing",
     )
 
 
 @lru_cache
-def tiny_genesis(count: int, sum_rule: int = PROVEN_SUM_RULE) -> Genesis:
+def tiny_genesis(count: int) -> Genesis:
     """The chain's beginning: the study is agreed on."""
-    proposal = study_proposal(tiny_study(sum_rule))
+    proposal = study_proposal(tiny_study())
     return make_genesis("whole", make_cards(count), [GenesisStudy(proposal.terms, proposal.spec)], GENESIS_MS)
 
 
@@ -86,23 +84,19 @@ def do_work(job: work.Job, member: int) -> work.Answer:
         case work.CheckData():
             return work.DataChecked((Verdict("", "ok", "", 0, 0),), ROWS, ROWS)
         case work.ComputeStatistics(spec, _):
-            return work.StatisticsComputed(_lane_bytes(lanes.encode_statistics(spec, _rows(member))))
+            return work.StatisticsComputed(measures.claim_statistics(spec, _rows(member)).tobytes())
         case work.Evaluate(spec, _, _, _):
-            metrics = lanes.Metrics(ROWS, member, ROWS << 16, (), ())
-            return work.Evaluated(metrics, _lane_bytes(lanes.encode_metrics(metrics)))
+            metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
+            return work.Evaluated(metrics, measures.claim_metrics(metrics).tobytes())
         case work.Train() as train:
             size = Layout.of(train.spec).size
             draw = np.random.default_rng([train.round_number, member, *train.model.hash])
             delta = (draw.uniform(-0.3, 0.3, size)).astype("<f4")
-            metrics = lanes.Metrics(ROWS, member, ROWS << 16, (), ())
-            lane_bytes = _lane_bytes(lanes.encode_metrics(metrics))
-            return work.Trained(delta.tobytes(), ROWS + member, lane_bytes, 1, 1)
+            metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
+            claims = measures.claim_metrics(metrics).tobytes()
+            return work.Trained(delta.tobytes(), ROWS + member, claims, 1, 1)
         case _:
             return work.Failed("input", "nothing simulated asks for this")
-
-
-def _lane_bytes(values: np.ndarray) -> bytes:
-    return values.astype("<u4").tobytes()
 
 
 def _rows(member: int) -> Rows:

@@ -20,18 +20,13 @@ ROUNDS = 4
 """Statistics, two of training, closing."""
 
 
-SUM_RULES = [1, pytest.param(2, marks=pytest.mark.slow)]
-
-
-@pytest.mark.parametrize("sum_rule", SUM_RULES)
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, len(DISKS)))])
-def test_seed(seed: int, sum_rule: int) -> None:
-    World(replace(draw_plan(seed), sum_rule=sum_rule)).run()
+def test_seed(seed: int) -> None:
+    World(draw_plan(seed)).run()
 
 
-@pytest.mark.parametrize("sum_rule", SUM_RULES)
-def test_without_faults_every_round_succeeds(sum_rule: int) -> None:
-    world = World(Plan(0, faults=0, sum_rule=sum_rule)).run()
+def test_without_faults_every_round_succeeds() -> None:
+    world = World(Plan(0, faults=0)).run()
     for node in world.nodes.values():
         assert world.checker.reports(node, world.studies[0], ROUNDS) == [Outcome.OK] * ROUNDS
     assert world.checker.sums == ROUNDS * len(world.nodes)
@@ -39,9 +34,8 @@ def test_without_faults_every_round_succeeds(sum_rule: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sum_rule", SUM_RULES)
-def test_a_run_is_a_function_of_its_plan(sum_rule: int) -> None:
-    plan = replace(draw_plan(10), sum_rule=sum_rule)
+def test_a_run_is_a_function_of_its_plan() -> None:
+    plan = draw_plan(10)
     one, other = World(plan).run(), World(plan).run()
     assert [block.hash for block in one.checker.blocks] == [block.hash for block in other.checker.blocks]
     assert (one.events, one.effects) == (other.events, other.effects)
@@ -58,10 +52,9 @@ def test_a_bad_disk_silences_nobody_else(disk: str, seed: int) -> None:
 SOME_EFFECTS = [120, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 40, 81, 200, 305, 400, 503))]
 
 
-@pytest.mark.parametrize("sum_rule", SUM_RULES)
 @pytest.mark.parametrize("crash_at", SOME_EFFECTS)
-def test_a_member_that_dies_before_an_effect_comes_back(crash_at: int, sum_rule: int) -> None:
-    world = World(Plan(0, faults=0, crash_at=crash_at, sum_rule=sum_rule)).run()
+def test_a_member_that_dies_before_an_effect_comes_back(crash_at: int) -> None:
+    world = World(Plan(0, faults=0, crash_at=crash_at)).run()
     assert world.nodes[MemberId(1)].life == 2
 
 
@@ -80,7 +73,7 @@ def test_votes_sent_before_their_record_are_noticed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Core, "_settle", records_last)
     with pytest.raises(Violation, match="signed twice|stopped signing"):
         for seed in range(30):
-            World(Plan(seed, faults=12, sum_rule=1)).run()
+            World(Plan(seed, faults=12)).run()
 
 
 def test_a_wrong_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

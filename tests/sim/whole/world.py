@@ -47,7 +47,6 @@ class Plan:
     faults: int = 4
     disk: str = "sound"
     crash_at: int = 0
-    sum_rule: int = 2
     trouble: str = ""
     """What else happens, see trouble.py."""
     script: tuple[Timed, ...] | None = None
@@ -79,8 +78,8 @@ class World:
         """What everything random comes from."""
         self.random = random.Random(self.key)
         self.now_ms = GENESIS_MS
-        self.genesis: Genesis = tiny_genesis(plan.members, plan.sum_rule)
-        self.spec = tiny_study(plan.sum_rule)
+        self.genesis: Genesis = tiny_genesis(plan.members)
+        self.spec = tiny_study()
         self.checker = WholeChecker(self)
         self.nodes: dict[MemberId, WholeNode] = {}
         for member, (signer, seal_secret) in keys_of(plan.members).items():

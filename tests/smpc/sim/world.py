@@ -145,7 +145,7 @@ class World:
 
         def statement(weight: int) -> Statement:
             public = weight if is_public else None
-            return statement_of(self.length, 0, self.max_weight, public, members=len(self.members))
+            return statement_of(self.length, self.max_weight, public, members=len(self.members))
 
         return m.SumParams(
             CHAIN, STUDY, self.round_number, member, self.members, self.length, self.rule,
