@@ -36,6 +36,14 @@ class Coins:
         return frozenset(head.member for head in self.heads)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptOut:
+    """Members that a round of the study named `faulty`, and who votes to let them take part again."""
+
+    members: Members
+    readmit_votes: Members = ()
+
+
 Pair = tuple[Member, Member]
 """(dealer, holder)."""
 

@@ -13,7 +13,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Range, Size
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.bodies import Member, Members, Result, StudyTerms
-from fednode.ledger.check_records import ChecksRecord, Coins
+from fednode.ledger.check_records import ChecksRecord, Coins, KeptOut
 from fednode.ledger.measured import Metrics, TrainingEnd
 from fednode.proofs.bounds import MAX_WORDS
 
@@ -175,14 +175,6 @@ class ReadyEntry:
     def is_ready(self) -> bool:
         """Whether the member is expected in the next round that opens."""
         return self.ready_height > self.absent_height
-
-
-@dataclass(frozen=True, slots=True)
-class KeptOut:
-    """Members that a round of the study named `faulty`, and who votes to let them take part again."""
-
-    members: Members
-    readmit_votes: Members = ()
 
 
 @dataclass(frozen=True, slots=True)

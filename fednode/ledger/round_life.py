@@ -13,12 +13,11 @@ from dataclasses import replace
 
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.bodies import Outcome, Result
-from fednode.ledger.check_records import Coins
+from fednode.ledger.check_records import Coins, KeptOut
 from fednode.ledger.measured import Metrics, TrainingEnd
 from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
-    KeptOut,
     Phase,
     ReadyEntry,
     RoundKind,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
-from fednode.ids import NO_HASH, Hash
+from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
 from fednode.learn.model_file import Draft, StoredModel, write_parts
 from fednode.learn.schema import Scaling
@@ -25,6 +26,7 @@ from fednode.ledger.records import RoundKind
 from fednode.proofs.coin import Chain
 from fednode.proofs.measures import CLAIM, Claims, Plan, Tally, find_impossible
 from fednode.proofs.statement import Statement, statement_of
+from fednode.smpc.messages import RULE_BOUND, SumParams
 from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
 from fednode.smpc.ring import Buffer, RingVector
@@ -49,6 +51,16 @@ def statement_for(spec: StudySpec, kind: RoundKind, members: int, weight_on_ledg
     public_weight = weight_on_ledger if spec.weights == "public" else None
     length, plan = vector_length(spec, kind), plan_of(spec, kind)
     return statement_of(length, spec.max_weight, public_weight, members=members, plan=plan)
+
+
+def sum_params(
+    spec: StudySpec, kind: RoundKind, where: tuple[bytes, bytes, int, MemberId], members: tuple[MemberId, ...]
+) -> SumParams:
+    """Return what is fixed for the secure sum of a round; `where`: chain, study, round and this member."""
+    statement = partial(statement_for, spec, kind, len(members))
+    return SumParams(
+        *where, members, vector_length(spec, kind), RULE_BOUND, spec.weights == "public", statement, plan_of(spec, kind)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

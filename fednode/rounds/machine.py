@@ -25,17 +25,7 @@ from fednode.ledger.round_rules import weight_of_sum
 from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
-from fednode.rounds.jobs import (
-    Conclude,
-    Conclusion,
-    DeriveChain,
-    MadeInput,
-    MakeInput,
-    NoInput,
-    plan_of,
-    statement_for,
-    vector_length,
-)
+from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
 from fednode.rounds.ledger_view import Snapshot, body_of, has_ended, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
 from fednode.rounds.round_keys import RoundKeys, read_key
@@ -179,11 +169,8 @@ class StudyMachine:
         if place.me not in ledger_round.expected or place.data is None:
             return current, []
         spec, number = place.spec, ledger_round.number
-        statement = partial(statement_for, spec, kind, len(ledger_round.members))
-        params = current.params = sm.SumParams(
-            place.chain_id, place.study, number, place.me, ledger_round.members, vector_length(spec, kind),
-            sm.RULE_BOUND, spec.weights == "public", statement, plan_of(spec, kind),
-        )
+        where = (place.chain_id, place.study, number, place.me)
+        params = current.params = sum_params(spec, kind, where, ledger_round.members)
         try:
             parts = place.load_record(number)
             key = read_key(parts)

@@ -180,8 +180,7 @@ class Session:
         if find_impossible(self._params.plan, event.claims) is not None:
             raise ValueError("the claims beside a vector are possible ones of the round's plan")
         self._input = Input(event.values, event.weight, event.claims)
-        kept = [] if event.is_recorded else [record.persist_input(self._params, self._input)]
-        return kept + self._advance()
+        return ([] if event.is_recorded else [record.persist_input(self._params, self._input)]) + self._advance()
 
     def _on_chunk(self, event: ChunkArrived) -> list[Effect]:
         view = self._view

@@ -80,7 +80,7 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
     name = model_hash(STUDY, 7, spec, scaling, model)
-    assert name.hex() == "2a2e25c0a9178cad121609deb820c4f46d0fb6b628ab9068bd94adaf10fd9dd0"
+    assert name.hex() == "be6dc68b2580faf97aacbbffaf2292639c75e9d683c91c9ccf54c2b958ccfb39"
 
 
 def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:

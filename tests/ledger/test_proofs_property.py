@@ -99,7 +99,7 @@ class ProvenScript(Script):
                 self.dealt_lies.add(member)
                 held = f.expand(draw.randbytes(16), FEW.held_bytes(WORDS) // 8)
                 box = hide_held(held, world.shared_point(member, holder), world.context, member, holder)
-                return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(FEW.held_bytes), bytes(8)]))
+                return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(FEW.held_bytes(WORDS)), bytes(8)]))
             case Phase.CONFIRM:
                 kinds = [b"\xff" * FEW.confirm_bytes, f.to_bytes(f.expand(draw.randbytes(16), FEW.repetitions))]
                 return tx.Confirm(*place, b"".join(draw.choice(kinds) for _ in range(max(1, count))))

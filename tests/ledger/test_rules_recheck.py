@@ -11,10 +11,11 @@ from fednode.crypto import sha256
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_phases import SUM_UNCHECKED
+from fednode.ledger.check_records import KeptOut
 from fednode.ledger.check_state import get_share_root
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
-from fednode.ledger.records import Absence, KeptOut, MemberList, OpenPhase, Phase, StudyStatus
+from fednode.ledger.records import Absence, MemberList, OpenPhase, Phase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
 from fednode.ledger.state import MEMBERS_KEY, Draft, get_members, get_study, round_key, study_key

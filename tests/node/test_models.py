@@ -29,7 +29,7 @@ from tests.rounds.training import study_text
 SPEC = parse_study(study_text())
 STUDY = StudyId(b"s" * 32)
 MODEL = ModelFile(
-    STUDY, 3, SPEC, Scaling((1 << 23, 1 << 23), (1 << 22, 1 << 22)), initial_model(Layout.of(SPEC), STUDY)
+    STUDY, 3, SPEC, Scaling((1 << 23,) * 7, (1 << 22,) * 7), initial_model(Layout.of(SPEC), STUDY)
 )
 DATA = write_model(MODEL)
 OTHER = Hash(b"o" * 32)

@@ -25,10 +25,10 @@ def test_whoever_makes_a_large_model_does_not_do_it_at_once(kind: RoundKind) -> 
     """The first round sums little, and makes the model everybody begins with."""
     for spec, is_short in ((SMALL, True), (LARGE, kind is RoundKind.CLOSING)):
         total = np.zeros(vector_length(spec, kind), np.int32)
-        assert is_short_round(Conclude(spec, b"s" * 32, 1, kind, None, total, 4, 4, MemoryDraft)) == is_short
+        assert is_short_round(Conclude(spec, b"s" * 32, 1, kind, None, total, (), 4, 4, MemoryDraft)) == is_short
 
 
 def test_long_update_is_not_rounded_at_once() -> None:
     for size, is_short in ((100, True), (1 << 20, False)):
-        job = MakeInput(SMALL, 1, bytes(4 * size), b"", Stream(1), lambda values, weight: None)
+        job = MakeInput(SMALL, RoundKind.TRAINING, 1, bytes(4 * size), b"", Stream(1), lambda own: None)
         assert is_short_round(job) == is_short

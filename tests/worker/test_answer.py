@@ -50,7 +50,7 @@ def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
     assert isinstance(found, jobs.StatisticsComputed)
     claims = np.frombuffer(found.claims, "<u4")
     assert find_impossible(measures.statistics_plan(spec), claims) is None
-    rows = load_rows(spec, data_file)
+    rows = load_rows(spec, jobs.DataAt(str(data_file)))
     assert claims.tolist() == measures.claim_statistics(spec, rows).tolist() and len(rows.labels) == 60
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +16,12 @@ from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
 from fednode.ledger.state import get_report, get_round
 from fednode.ledger.vote import Certificate, Vote
 from fednode.node import effects as do
-from fednode.rounds.jobs import vector_length
+from fednode.proofs.measures import Claims, read_sums
+from fednode.rounds.jobs import plan_of, vector_length
 from fednode.rounds.ledger_view import kind_of
 from fednode.smpc.messages import RecordPart, SumParams
 from fednode.smpc.record import restore_input
+from fednode.smpc.ring import load
 from tests.sim.checker import Violation
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class WholeChecker:
         self.sums = 0
         self._signed: dict[tuple[int, int, int, int], tuple[bytes, int]] = {}
         self._opened: dict[tuple[StudyId, int], Opened] = {}
-        self._inputs: dict[tuple[StudyId, int, MemberId], NDArray[np.int32]] = {}
+        self._inputs: dict[tuple[StudyId, int, MemberId], tuple[NDArray[np.int32], Claims]] = {}
         self._results: dict[tuple[StudyId, int, int], tx.Result] = {}
 
     # --- signatures ---------------------------------------------------------------------------------------------
@@ -139,6 +141,7 @@ class WholeChecker:
         """Members that have a result have the same one."""
         if body.outcome != tx.Outcome.OK or sender in self.untrusted:
             return
+        body = replace(body, wants_stop=False)  # each member's own word
         first = self._results.setdefault((StudyId(body.study), body.round, body.attempt), body)
         if first != body:
             raise Violation(f"round {body.round}: member {sender} has another result than the first")
@@ -152,21 +155,24 @@ class WholeChecker:
         current = get_round(node.core.chain.state, study)
         if current is None or current.number != number:
             return
+        kind, spec = kind_of(current), self._world.spec
         params = SumParams(
-            self._world.genesis.chain_id, study, number, node.member, current.members,
-            vector_length(self._world.spec, kind_of(current)),
+            self._world.genesis.chain_id, study, number, node.member, current.members, vector_length(spec, kind),
+            plan=plan_of(spec, kind),
         )
         found = restore_input(params, {RecordPart.INPUT: data})
         assert found is not None
-        values = found.values.view(np.int32)
-        before = self._inputs.setdefault((study, number, node.member), values)
+        fixed = load(found.values).view(np.int32), load(found.claims)
+        before = self._inputs.setdefault((study, number, node.member), fixed)
         if node.member in self.untrusted:
-            self._inputs[(study, number, node.member)] = values
-        elif not (before == values).all():
-            raise Violation(f"round {number}: member {node.member} fixed two vectors")
+            self._inputs[(study, number, node.member)] = fixed
+        elif not all((old == new).all() for old, new in zip(before, fixed, strict=True)):
+            raise Violation(f"round {number}: member {node.member} fixed two vectors, or claimed two things")
 
-    def on_sum(self, node: WholeNode, study: StudyId, number: int, total: NDArray[np.int32]) -> None:
-        """An opened sum is the exact sum of the vectors of those who were included."""
+    def on_sum(
+        self, node: WholeNode, study: StudyId, number: int, total: NDArray[np.int32], words: tuple[int, ...]
+    ) -> None:
+        """Opened sums are the exact sums of the vectors, and of the claims, of those who were included."""
         current = get_round(node.core.chain.state, study)
         if current is None or current.number != number:
             return
@@ -174,8 +180,11 @@ class WholeChecker:
         if set(included) & self.untrusted:
             return
         parts = [self._inputs[(study, number, member)] for member in included]
-        wanted = np.sum([part.astype(np.int64) for part in parts], axis=0)
-        if not (wanted == total.astype(np.int64)).all():
+        wanted = np.sum([values.astype(np.int64) for values, _ in parts], axis=0)
+        plan = plan_of(self._world.spec, kind_of(current))
+        claimed = np.sum([claims.astype(np.int64) for _, claims in parts], axis=0).tolist()
+        told = [part for tally in read_sums(plan, words, len(included)) for part in tally.parts]
+        if not (wanted == total.astype(np.int64)).all() or claimed != told:
             raise Violation(f"round {number}: the sum of member {node.member} is not that of {included}")
         self.sums += 1
 

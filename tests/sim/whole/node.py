@@ -280,7 +280,9 @@ class WholeNode:
                 )
             case do.ComputeRound(study, number, round_job):
                 if isinstance(round_job, round_jobs.Conclude):
-                    world.checker.on_sum(self, StudyId(study), round_job.round_number, np.asarray(round_job.total))
+                    world.checker.on_sum(
+                        self, StudyId(study), round_job.round_number, np.asarray(round_job.total), round_job.words
+                    )
                 made = round_jobs.run(round_job)
                 self._later(
                     draw.randrange(4), lambda: self.core.computed_round(study, number, made, self.now_ms())
