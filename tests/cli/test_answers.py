@@ -30,7 +30,10 @@ REPORT: dict[str, Any] = {
          "opened_ms": 1795268188000, "closed_ms": 1795268193010, "expired": True},
     ],
     "start_model": MODEL, "model_hash": MODEL, "sum_digest": BLOCK, "weight": 740,
-    "metrics": {"rows": 180, "correct": 140, "accuracy": 0.777778, "loss": 0.5209, "auc": 0.8267},
+    "metrics": {
+        "hospitals": 4, "accuracy": 0.7777, "accuracy_within": 0.25, "loss": 0.5209, "loss_within": 2.0, "auc": 0.8267,
+        "auc_within": 0.4375,
+    },
     "opened_height": 52, "closed_height": 70, "opened_ms": 1795268183000, "closed_ms": 1795268193984, "seconds": 10.984,
 }
 FAILED = {**REPORT, "number": 4, "outcome": "failed", "reason": "no agreement on the result", "metrics": None}
@@ -106,7 +109,9 @@ def test_a_round_is_a_tree_with_every_loss_named(fednode: Fednode, home: Path) -
         "│  └─ keys       0.165 s  blocks 52 to 54",
         "├─ attempt 1",
         "│  └─ roster 1    5.01 s  blocks 60 to 62  ended by votes",
-        "├─ the model the round started from: accuracy 0.7778, loss 0.5209, auc 0.8267 over 180 rows",
+        "├─ the model the round started from: accuracy 0.7777 (+- 0.2500), loss 0.5209 (+- 2.0000), "
+        "auc 0.8267 (+- 0.4375)",
+        "│  └─ mean of 4 hospitals, and how far those that may lie can have moved it",
         "└─ model 6b6b6b6b6b6b, sum 3c3c3c3c3c3c",
     ]
 
