@@ -25,6 +25,7 @@ from fednode.errors import ConfigError
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.node.data_map import DataMap, pick
 from fednode.node.files import Home, read_bounded
+from fednode.p2p.reach import check_allow
 
 if TYPE_CHECKING:
     from fednode.learn.jobs import DataAt
@@ -58,6 +59,10 @@ def _dialled(value: object) -> object:
     return value
 
 
+def _allowed(value: object) -> object:
+    return check_allow(value) if isinstance(value, str) else value
+
+
 def _approval(value: object) -> object:
     if isinstance(value, str) and value != "*" and not _STUDY_ID.fullmatch(value):
         raise ValueError(f"'{value}' is neither \"*\" nor the id of a study, 64 hexadecimal digits")
@@ -67,6 +72,7 @@ def _approval(value: object) -> object:
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Listening = Annotated[str, BeforeValidator(_listening)]
 Dialled = Annotated[tuple[str, ...], BeforeValidator(_dialled)]
+Allowed = Annotated[str, BeforeValidator(_allowed)]
 Approval = Annotated[str, BeforeValidator(_approval)]
 
 
@@ -99,6 +105,11 @@ class NetworkSection(_Section):
     advertise: Dialled = Field(
         default=(), max_length=8, strict=False,
         description="addresses the other hospitals dial, as they go into the identity card",
+    )
+    allow: tuple[Allowed, ...] = Field(
+        default=(), max_length=256, strict=False,
+        description="addresses, networks and names that may be dialled, and nothing else; empty: what is public, and "
+        "private ranges that the genesis or this hospital is on",
     )
 
 

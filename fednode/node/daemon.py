@@ -33,7 +33,7 @@ from fednode.node.files import HomeLock
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
-from fednode.node.membership import FOLLOWER, dial_map
+from fednode.node.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.node.parts import Parts
 from fednode.node.presence import INCARNATION_BYTES
 from fednode.node.reactor import Reactor, now_ms
@@ -43,6 +43,7 @@ from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.tables import WatchingTrainer
 from fednode.node.trainer import WorkerTrainer
+from fednode.p2p.reach import make_reach
 from fednode.proofs.coin import MAX_LINKS, restore_chain
 from fednode.proofs.coin import Chain as CoinChain
 from fednode.smpc.messages import RecordPart
@@ -191,13 +192,18 @@ async def _serve(
     async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
         watching = WatchingTrainer(trainer, home.tables, journal)
         parts = Parts(store, sign_state, records, models, watching, journal, own_peer, keys.public.sign)
-        reactor = Reactor(core, parts, barred)
+        agreed = [address for card in genesis.members for address in card.addresses]
+        reach = make_reach(config.network.allow, [*agreed, *config.network.listen, *config.network.advertise])
+        doors = Doors(barred, reach.why_not)
+        reactor = Reactor(core, parts, doors)
         warned.follow(reactor)
-        for problem in problems:
-            warned.add(problem)
-        settings = NetworkSettings(keys.network_seed, config.network.listen, PROTOCOL_VERSION, genesis.chain_id)
+        settings = NetworkSettings(
+            keys.network_seed, config.network.listen, PROTOCOL_VERSION, genesis.chain_id, reach.may_dial
+        )
         network = create_network(settings, reactor.accept_blob)
-        network.set_members(dial_map(core.chain.state, member, own_peer, barred))
+        network.set_members(dial_map(core.chain.state, member, own_peer, doors))
+        for text in (*problems, *undialled(core.chain.state, member, doors)):
+            warned.add(text)
         node = Node(config.node.name, genesis, reactor, config, time.monotonic(), os.getpid())
         gc.collect()
         gc.freeze()  # what is loaded stays: collections then look at new objects only

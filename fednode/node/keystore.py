@@ -37,6 +37,7 @@ from fednode.errors import KeystoreError, Rejected
 from fednode.ids import PeerId
 from fednode.node.files import environment, read_bounded, write_atomic
 from fednode.p2p.addresses import peer_id_of
+from fednode.secrecy import keep_to_itself
 
 FILE_FORMAT = 1
 MAX_FILE_BYTES = 16 * 1024
@@ -244,6 +245,8 @@ def unlock_keystore(path: Path, passphrase: Secret[bytes]) -> Keys:
 
 
 def _unlock_seeds(path: Path, passphrase: Secret[bytes]) -> _Seeds:
+    """From here on this process leaves no core file and cannot be traced by others of its account."""
+    keep_to_itself()
     file = _read(path)
     try:
         plain = decrypt_at_rest(derive_passphrase_key(passphrase, file.salt), file.box)

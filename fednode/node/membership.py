@@ -6,7 +6,8 @@ blocks, and only its report is taken. Whoever is on neither list is refused by t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.member_bodies import MemberReport
@@ -33,15 +34,33 @@ def without(peers: PeerMap, barred: Collection[MemberId]) -> PeerMap:
     return {member: peer for member, peer in peers.items() if member not in barred}
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """`barred` may not connect; `why_not(address)` says why a member's address is not dialled, None if it may be."""
+
+    barred: Collection[MemberId] = ()
+    why_not: Callable[[str], str | None] = lambda address: None
+
+
 def dial_map(
-    state: State, me: MemberId, own_peer: PeerId, barred: Collection[MemberId] = ()
+    state: State, me: MemberId, own_peer: PeerId, doors: Doors = Doors()
 ) -> dict[PeerId, tuple[str, ...]]:
-    """Return peer id and addresses of everybody else who may connect and is not barred."""
+    """Return peer id, and the addresses that may be dialled, of everybody else who may connect."""
     return {
-        peer: record.addresses
+        peer: tuple(address for address in record.addresses if doors.why_not(address) is None)
         for record in get_followers(state)
-        if (peer := peer_id_of(record.network_key)) != own_peer and record.member not in (me, *barred)
+        if (peer := peer_id_of(record.network_key)) != own_peer and record.member not in (me, *doors.barred)
     }
+
+
+def undialled(state: State, me: MemberId, doors: Doors) -> list[str]:
+    """Return a sentence about every address of another member that is not dialled."""
+    return [
+        f"member {record.member} ({record.name}) is not dialled at {address}: {why}; if it should be, list it under "
+        "[network] allow"
+        for record in get_followers(state) if record.member != me
+        for address in record.addresses if (why := doors.why_not(address)) is not None
+    ]
 
 
 def replaced_peers(before: Mapping[PeerId, MemberId], now: PeerMap, own_peer: PeerId) -> dict[PeerId, tuple[str, ...]]:

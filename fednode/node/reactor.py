@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
 from typing import assert_never
@@ -28,18 +28,10 @@ from fednode.ledger.rules import Receipt
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction
 from fednode.node import effects as do
+from fednode.node import membership as followers
 from fednode.node import wire
 from fednode.node.core import Core
-from fednode.node.membership import (
-    FOLLOWER,
-    PARTING_S,
-    PeerMap,
-    dial_map,
-    has_changed,
-    peer_map,
-    replaced_peers,
-    without,
-)
+from fednode.node.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish
 from fednode.node.quota import Quota
@@ -63,7 +55,7 @@ WORK_TIMEOUT_S = 3600.0
 class Reactor:
     """Feeds the core and does what it asks. `run` returns when `stop` is called; errors of the environment end it."""
 
-    def __init__(self, core: Core, parts: Parts, barred: Collection[MemberId] = ()) -> None:
+    def __init__(self, core: Core, parts: Parts, doors: Doors = Doors()) -> None:  # noqa: B008  frozen
         self.core = core
         self.parts = parts
         self.network: net.Network | None = None
@@ -73,7 +65,7 @@ class Reactor:
         self.dropped: Counter[MemberId] = Counter()
         self.timers = Timers(self._on_timer)
         self.identity_changed = trio.Event()
-        self._barred = barred
+        self._doors = doors
         self.peer_of: PeerMap = {}
         self._member_of: dict[PeerId, MemberId] = {}
         self._follow_members()
@@ -161,14 +153,18 @@ class Reactor:
     def _follow_members(self, block: do.StoreBlock | None = None) -> None:
         """Take over from the ledger who may connect; tell the daemon if this node is somebody else from now on."""
         state, me = self.core.chain.state, self.core.identity.member
-        before, self.peer_of = self._member_of, without(peer_map(state), self._barred)
+        before, self.peer_of = self._member_of, followers.without(peer_map(state), self._doors.barred)
         self._member_of = {peer: member for member, peer in self.peer_of.items()}
         for member in sorted(member for peer, member in before.items() if peer not in self._member_of):
             self.addresses.pop(member, None)
             self._dispatch("peer-down", partial(self.core.peer_down, member, now_ms()))
         if self.network is not None:
-            parting = replaced_peers(before, self.peer_of, self.parts.own_peer) if block and self._nursery else {}
-            others = dial_map(state, me, self.parts.own_peer, self._barred)
+            old = followers.replaced_peers(before, self.peer_of, self.parts.own_peer)
+            parting = old if block and self._nursery else {}
+            others = dial_map(state, me, self.parts.own_peer, self._doors)
+            for text in followers.undialled(state, me, self._doors):
+                if text not in self.problems:
+                    self._note_problem(text)
             self.network.set_members(others | parting)
             for peer in parting:  # it cannot ask any more for the block that replaced its key
                 assert block is not None and self._nursery is not None

@@ -13,6 +13,8 @@ from fednode.p2p import libp2p_light  # noqa: F401  before the first import of l
 # isort: split
 import errno
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -36,7 +38,7 @@ from fednode.crypto import Secret
 from fednode.fence import foreign
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
-from fednode.p2p.addresses import format_multiaddr, parse_multiaddr
+from fednode.p2p.addresses import SocketAddress, format_multiaddr, parse_multiaddr
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
 from fednode.p2p.libp2p_muxed import Fault
@@ -58,6 +60,9 @@ PROTOCOLS = {
     Channel.BULK: TProtocol("/fednode/bulk/2"),
 }
 
+MAX_HOSTS = 4
+"""Addresses of one name that are tried; the time for a dial is shared among them."""
+
 WINDOW_BYTES = {
     Channel.CONSENSUS: wire_limits.CONSENSUS_WINDOW_BYTES,
     Channel.BULK: wire_limits.BULK_WINDOW_BYTES,
@@ -72,6 +77,8 @@ class NetworkSettings:
     listen: tuple[str, ...]
     protocol_version: int
     chain_id: bytes
+    may_dial: Callable[[str], bool] = lambda host: True
+    """Whether to connect to an address that is a number; names are resolved first."""
 
 
 def create_network(settings: NetworkSettings, accept_blob: AcceptBlob) -> Mesh:
@@ -149,6 +156,7 @@ class _Libp2pHost:
 
     def __init__(self, settings: NetworkSettings) -> None:
         quiet_logging()
+        self._may_dial = settings.may_dial
         self._listen = tuple(parse_multiaddr(address) for address in settings.listen)
         self._hello = Hello(settings.protocol_version, settings.chain_id)
         self._topic = f"/fednode/{settings.chain_id.hex()}/announcements"
@@ -234,8 +242,7 @@ class _Libp2pHost:
         """Connect one socket and upgrade it."""
         try:
             with foreign("an address"):  # of a host that cannot be one, say
-                target = parse_multiaddr(address)
-                socket = await trio.open_tcp_stream(target.host, target.port)
+                socket = await self._connect(parse_multiaddr(address))
         except (OSError, errors.ConfigError, errors.Rejected):
             self.mesh.count("dials_failed")
             return
@@ -250,6 +257,18 @@ class _Libp2pHost:
             if not is_upgraded:
                 with trio.CancelScope(shield=True):
                     await raw.close()
+
+    async def _connect(self, target: SocketAddress) -> trio.SocketStream:
+        """Connect to the first address of a host that answers and may be dialled; raise `OSError` if there is none.
+
+        What a name leads to is looked at here, after it was resolved: its owner decides that, at any time.
+        """
+        found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
+        hosts = [host for host in dict.fromkeys(str(end[4][0]) for end in found) if self._may_dial(host)][:MAX_HOSTS]
+        for host in hosts:
+            with trio.move_on_after(wire_limits.DIAL_TIMEOUT_S / len(hosts)), suppress(OSError):
+                return await trio.open_tcp_stream(host, target.port)
+        raise OSError(f"none of {len(found)} addresses may be dialled and answers")
 
     async def publish(self, data: bytes) -> None:
         """Gossip a message."""
