@@ -31,6 +31,7 @@ from fednode.ledger.identity import (
 )
 from fednode.ledger.member_records import OriginRecord
 from fednode.ledger.members import Member, MemberSet
+from fednode.ledger.names import skeletons
 from fednode.ledger.records import (
     GENESIS_CREATOR,
     MIN_INCLUDED,
@@ -147,14 +148,15 @@ def check_genesis(genesis: Genesis) -> None:
 
 
 def _check_distinct(members: tuple[IdentityCard, ...], is_founding: bool) -> None:
-    for what, values in (
-        ("name", [card.name for card in members]),
-        ("key", [key for card in members for key in (card.sign_key, card.network_key, card.seal_key)]),
-    ):
-        value, count = Counter(values).most_common(1)[0]
-        if count > 1:
-            owners = [c.name for c in members if value in (c.name, c.sign_key, c.network_key, c.seal_key)]
-            raise GenesisError(f"the same {what} appears twice ({', '.join(owners)}); use every identity card once")
+    name, count = Counter(seen for card in members for seen in skeletons(card.name)).most_common(1)[0]
+    if count > 1:
+        shown = ", ".join(card.name for card in members if name in skeletons(card.name))
+        raise GenesisError(f"names look alike ({shown}); use every identity card once, and names people can tell apart")
+    used = Counter(key for card in members for key in (card.sign_key, card.network_key, card.seal_key))
+    value, count = used.most_common(1)[0]
+    if count > 1:
+        owners = [card.name for card in members if value in (card.sign_key, card.network_key, card.seal_key)]
+        raise GenesisError(f"the same key appears twice ({', '.join(owners)}); use every identity card once")
     keys = [card.sign_key for card in members]
     if is_founding and keys != sorted(keys):
         raise GenesisError("the members are not in order of their sign keys; the file was edited, make it again")

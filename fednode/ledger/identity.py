@@ -34,6 +34,7 @@ from fednode.crypto import (
 from fednode.dialling import problem_of
 from fednode.documents import toml_of
 from fednode.errors import GenesisError
+from fednode.ledger.names import name_fault
 
 CARD_FORMAT = 1
 MAX_ADDRESSES = 8
@@ -134,7 +135,10 @@ def why_no_name(name: str, owner: str = "member") -> str:
     if len(name) > MAX_NAME:
         return f"the name of a {owner} has at most {MAX_NAME} characters, this one has {len(name)}"
     odd = next((letter for letter in name if not letter.isprintable()), None)
-    return "" if odd is None else f"the name of a {owner} has printable characters only, not U+{ord(odd):04X}"
+    if odd is not None:
+        return f"the name of a {owner} has printable characters only, not U+{ord(odd):04X}"
+    fault = name_fault(name)
+    return "" if fault is None else f"the name of a {owner} is not '{name}': {fault}"
 
 
 def _check_texts(card: IdentityCard) -> None:
@@ -144,7 +148,7 @@ def _check_texts(card: IdentityCard) -> None:
     if len(card.addresses) > MAX_ADDRESSES:
         raise GenesisError(f"member '{card.name}' gives {len(card.addresses)} addresses, at most {MAX_ADDRESSES} fit")
     for address in card.addresses:
-        if not address.isprintable() or len(address.encode()) > MAX_ADDRESS_BYTES:
+        if not (address.isascii() and address.isprintable()) or len(address) > MAX_ADDRESS_BYTES:
             text = f"member '{card.name}' gives an address with control characters, or of more than"
             raise GenesisError(f"{text} {MAX_ADDRESS_BYTES} bytes; give another one")
     if problem := problem_of(card.addresses):

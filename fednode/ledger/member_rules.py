@@ -60,6 +60,7 @@ from fednode.ledger.member_state import (
     is_key_used,
     member_of_card,
 )
+from fednode.ledger.names import skeletons
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
@@ -141,8 +142,10 @@ def _check_new_card(draft: Draft, card: IdentityCard, me: MemberId | None = None
     mine = next((record for record in get_members(draft) if record.member == me), None)
     kept = () if mine is None else (mine.sign_key, mine.network_key, mine.seal_key)
     is_taken = any(key not in kept and is_key_used(draft, key) for key in keys)
-    if len(set(keys)) < len(keys) or is_taken or any(record.name == card.name for record in others):
+    if len(set(keys)) < len(keys) or is_taken:
         raise refuse(Refusal.KEY_USED)
+    if any(skeletons(card.name) & skeletons(record.name) for record in others):
+        raise refuse(Refusal.NAME_ALIKE)
 
 
 def _propose(draft: Draft, at: BlockTime, sender: MemberId, body: MemberPropose) -> None:
@@ -251,7 +254,8 @@ def _move(draft: Draft, sender: MemberId, body: MemberAddresses) -> None:
     old = _own_record(draft, sender)
     if old.addresses == body.addresses:
         raise refuse(Refusal.NOTHING_CHANGES)
-    if not all(map(str.isprintable, body.addresses)) or problem_of(body.addresses):
+    is_plain = all(address.isascii() and address.isprintable() for address in body.addresses)
+    if not is_plain or problem_of(body.addresses):
         raise refuse(Refusal.BAD_CARD)
     _write_member(draft, replace(old, addresses=body.addresses))
 

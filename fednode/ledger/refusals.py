@@ -27,6 +27,7 @@ class Refusal(StrEnum):
     KIND_NOT_IN_RULE = "kind-not-in-rule"
     LIST_DIGEST_DIFFERS = "list-digest-differs"
     MEMBERS_CHANGE_DUE = "members-change-due"
+    NAME_ALIKE = "name-alike"
     NAMED_FAULTY = "named-faulty"
     NOTHING_CHANGES = "nothing-changes"
     NOT_A_MEMBER = "not-a-member"
@@ -82,10 +83,11 @@ _SENTENCES = {
     Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
     Refusal.COIN_HEAD_SEEN: "this member has used this hash chain before and then another",
     Refusal.FEW_MEMBERS_LEFT: "a vote never leaves fewer than four members",
-    Refusal.KEY_USED: "a key or name on the card is or was another's on this chain; keys and numbers are never reused",
+    Refusal.KEY_USED: "a key on the card is or was another's on this chain; keys and numbers are never reused",
     Refusal.KIND_NOT_IN_RULE: "this kind of message is not part of this study's rule",
     Refusal.LIST_DIGEST_DIFFERS: "the digest is not that of the list of chunk digests on the ledger",
     Refusal.MEMBERS_CHANGE_DUE: "the members change at the next height already, at most once per block",
+    Refusal.NAME_ALIKE: "the name is another member's, or looks like it; choose one that people can tell apart",
     Refusal.NAMED_FAULTY: (
         "this member was named faulty in the study and takes no part in its rounds until a quorum readmits it: "
         "'fednode study readmit'"

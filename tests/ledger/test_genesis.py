@@ -136,7 +136,7 @@ def test_a_changed_genesis_file_is_refused_in_one_sentence(old: str, new: str, w
 
 def test_one_card_cannot_be_two_members() -> None:
     cards = make_cards(3)
-    with pytest.raises(GenesisError, match="name appears twice"):
+    with pytest.raises(GenesisError, match="names look alike"):
         make_genesis("x", [*cards, cards[0]], [], 1)
 
 
