@@ -10,22 +10,20 @@ Relative paths are relative to the folder of the file, wherever they were set.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fednode.dialling import problem_of, why_undialable
 from fednode.documents import Unreadable, read_toml, toml_of
 from fednode.errors import ConfigError
 from fednode.learn.site_map import PLAIN, SiteMap
+from fednode.node.config_values import Allowed, Approval, Dialled, FilePath, Listening
 from fednode.node.data_map import DataMap, pick
 from fednode.node.files import Home, read_bounded
-from fednode.p2p.reach import check_allow
 
 if TYPE_CHECKING:
     from fednode.learn.jobs import DataAt
@@ -33,47 +31,6 @@ if TYPE_CHECKING:
 FILE_FORMAT = 1
 MAX_FILE_BYTES = 1 << 20
 PREFIX = "FEDNODE_"
-_STUDY_ID = re.compile(r"[0-9a-f]{64}")
-
-
-def _resolve(value: object, info: ValidationInfo) -> object:
-    """Make a path absolute against the folder of the file; leave what is no text to pydantic to complain about."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        raise ValueError("a path is needed, not an empty text")
-    folder = cast("Mapping[str, Path]", info.context)["folder"]
-    return Path(folder, Path(value).expanduser()).resolve()
-
-
-def _listening(value: object) -> object:
-    if isinstance(value, str) and (reason := why_undialable(value, to_listen=True)):
-        raise ValueError(f"'{value}' cannot be listened on: {reason}")
-    return value
-
-
-def _dialled(value: object) -> object:
-    texts = [text for text in value if isinstance(text, str)] if isinstance(value, (list, tuple)) else []
-    if problem := problem_of(texts):
-        raise ValueError(problem)
-    return value
-
-
-def _allowed(value: object) -> object:
-    return check_allow(value) if isinstance(value, str) else value
-
-
-def _approval(value: object) -> object:
-    if isinstance(value, str) and value != "*" and not _STUDY_ID.fullmatch(value):
-        raise ValueError(f"'{value}' is neither \"*\" nor the id of a study, 64 hexadecimal digits")
-    return value
-
-
-FilePath = Annotated[Path, BeforeValidator(_resolve)]
-Listening = Annotated[str, BeforeValidator(_listening)]
-Dialled = Annotated[tuple[str, ...], BeforeValidator(_dialled)]
-Allowed = Annotated[str, BeforeValidator(_allowed)]
-Approval = Annotated[str, BeforeValidator(_approval)]
 
 
 class _Section(BaseModel):
