@@ -59,12 +59,16 @@ class WatchingTrainer:
         await self._trainer.start()
 
     async def run(self, study: StudyId, job: work.Job, timeout_s: float) -> work.Answer:
-        """Return the worker's answer to a job of a study, as `WorkerTrainer.run` does."""
+        """Return the worker's answer to a job of a study, as `WorkerTrainer.run` does.
+
+        A job whose answer holds cells is none of the daemon's: it raises `TypeError`.
+        """
+        if isinstance(job, work.Predict) or (isinstance(job, work.CheckData) and job.shows_cells):
+            raise TypeError("the daemon asks for no cells of a table")
         answer = await self._trainer.run(job, timeout_s)
-        if isinstance(answer, (work.DataChecked, work.StatisticsComputed, work.Trained, work.Evaluated)):
-            assert not isinstance(job, work.Predict), "its answer is another one"
-            if answer.seen is not None:
-                self.note(study, job.spec, answer.seen, _when(job))
+        seen = None if isinstance(answer, (work.Failed, work.Predicted)) else answer.seen
+        if seen is not None:
+            self.note(study, job.spec, seen, _when(job))
         return answer
 
     def note(self, study: StudyId, spec: StudySpec, seen: work.TableSeen, when: str) -> None:
@@ -97,14 +101,12 @@ class WatchingTrainer:
         }
 
     def problems(self, study: StudyId, name: str) -> list[Json]:
-        """Return what somebody has to look at in the table of a study that goes on."""
+        """Return whether the table of a study that goes on is much smaller than at first, or of other patients."""
         found = self._known.get(study)
-        if found is None:
+        if found is None or not _is_odd(found.first, found.seen):
             return []
-        texts = list(found.seen.warnings)
-        if _is_odd(found.first, found.seen):
-            texts.append(f"it is another one than at first: {_difference(found.classes, found.first, found.seen)}")
-        return [f"the table of study '{name}': {text}" for text in texts]
+        change = _difference(found.classes, found.first, found.seen)
+        return [f"the table of study '{name}' is another one than at first: {change}"]
 
     def _tell(self, study: StudyId, text: str) -> None:
         if self._journal is not None:

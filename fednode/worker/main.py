@@ -11,6 +11,8 @@ import os
 import select
 import sys
 import threading
+import traceback
+from types import TracebackType
 from typing import BinaryIO
 
 from fednode.learn.jobs import LENGTH_BYTES, MAX_FRAME_BYTES, decode_job, encode_answer
@@ -48,6 +50,23 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     return record if len(record) == length else None
 
 
+def keep_messages_back() -> None:
+    """From now on errors that nobody expected are told by type and place alone: a message may quote a cell of a table.
+
+    What is written here stands in a log, and its last line in the daemon's status and journal.
+    """
+
+    def tell(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for frame in traceback.extract_tb(trace):
+            sys.stderr.write(f"{frame.filename}:{frame.lineno} in {frame.name}\n")
+        name = "error" if kind is None else kind.__name__
+        sys.stderr.write(f"{name}, a bug of the training process; its message is kept back, it may quote a table\n")
+
+    sys.excepthook = tell
+    threading.excepthook = lambda args: tell(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: tell(args.exc_type, args.exc_value, args.exc_traceback)
+
+
 def main() -> None:
     """Serve jobs until stdin ends."""
     frames_in, frames_out = take_pipes()
@@ -65,6 +84,7 @@ def main() -> None:
     # Not torch.use_deterministic_algorithms: it imports the compiler (1 s, 70 MB), and the operations used here are
     # deterministic on one thread of a CPU; a test compares bytes.
     warm_up()
+    keep_messages_back()
     cache = DataCache()
     while (record := read_frame(frames_in)) is not None:
         frame, tail = encode_answer(answer(decode_job(record), cache))

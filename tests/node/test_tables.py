@@ -79,8 +79,8 @@ def test_a_table_that_stays_is_not_spoken_of(tmp_path: Path) -> None:
         "rows": 60, "class_rows": {"alive": 36, "died": 24}, "used_by": "round 2",
         "warnings": list(first.warnings), "changes": [],
     }
-    assert watch.problems(STUDY, "liver") == ["the table of study 'liver': column 'age': 1 of 60 values lie outside"]
-    assert journal.count("\n") == 1 and watch.problems(StudyId(bytes(32)), "x") == []
+    assert watch.problems(STUDY, "liver") == watch.problems(StudyId(bytes(32)), "x") == []
+    assert journal.count("\n") == 1
 
 
 @pytest.mark.parametrize(
