@@ -76,9 +76,10 @@ def start(
         from fednode.node.daemon import run_daemon
 
     keys = unlock_keystore(home.keystore, passphrase)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon listens to it
     run_daemon(
         values, genesis, keys, lambda: _tell_ready(ready_fd), may_resync=resync,
-        warn=lambda text: click.echo(f"warning: {text}", err=True),
+        warn=lambda text: click.echo(f"warning: {text}", err=True), read_config=site.read,
     )
 
 

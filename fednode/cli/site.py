@@ -17,7 +17,7 @@ import click
 from fednode.errors import UsageError
 
 if TYPE_CHECKING:
-    from fednode.node.config import LoadedConfig
+    from fednode.node.config import HospitalConfig, LoadedConfig
     from fednode.node.files import Home
 
 HOME_VARIABLE = "FEDNODE_HOME"
@@ -65,6 +65,12 @@ class Site:
 
             self._loaded = load_config(self.config_path, os.environ, self.given_home)
         return self._loaded
+
+    def read(self) -> HospitalConfig:
+        """Read the configuration as it is now."""
+        from fednode.node.config import load_config
+
+        return load_config(self.config_path, os.environ, self.given_home).values
 
 
 pass_site = click.make_pass_decorator(Site)

@@ -361,6 +361,10 @@ class Core:
                     assert_never(effect)
         return out
 
+    def table_changed(self, study: StudyId, data: work.DataAt | None) -> list[do.Effect]:
+        """A study's table is another file, or its file has changed."""
+        return self._study_event(study, rounds.DataChanged(data))
+
     def _sum_event(self, study: StudyId, round_: int, event: sm.Event) -> list[do.Effect]:
         return self._study_event(study, rounds.SumHappened(round_, event))
 

@@ -43,6 +43,7 @@ from fednode.node.status import Node
 from fednode.node.studies import Site, Studies
 from fednode.node.tables import WatchingTrainer
 from fednode.node.trainer import WorkerTrainer
+from fednode.node.upkeep import Upkeep
 from fednode.p2p.reach import make_reach
 from fednode.proofs.coin import MAX_LINKS, restore_chain
 from fednode.proofs.coin import Chain as CoinChain
@@ -56,11 +57,13 @@ WORKER_LOG = "worker.log"
 def run_daemon(
     config: HospitalConfig, genesis: Genesis, keys: Keys, tell_ready: Callable[[], None], *,
     may_resync: bool = False, warn: Callable[[str], None] = lambda text: None,
+    read_config: Callable[[], HospitalConfig] | None = None,
 ) -> None:
     """Run this hospital's daemon until SIGTERM, SIGINT or `fednode stop`; raise `FednodeError` if it cannot go on.
 
     `tell_ready` is called once ports and control socket are open, `warn` before it with what was found damaged;
-    `may_resync` lets a damaged store be moved aside and fetched anew.
+    `may_resync` lets a damaged store be moved aside and fetched anew; `read_config` reads the configuration again
+    when SIGHUP asks for it.
     """
     config.home.create()
     lock = HomeLock.acquire(config.home)
@@ -73,7 +76,8 @@ def run_daemon(
             warned = Warned(warn, found)
             tells = [tell_ready]
             barred: set[MemberId] = set()
-            while _run_once(config, keys, genesis, store, tells, warned, barred):
+            upkeep = Upkeep(config, read_config)
+            while _run_once(upkeep, keys, genesis, store, tells, warned, barred):
                 pass  # the chain has given this hospital another number, or taken it: begin anew as that
         except BaseExceptionGroup as group:
             first = _first(group)
@@ -87,12 +91,12 @@ def run_daemon(
 
 
 def _run_once(
-    config: HospitalConfig, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
+    upkeep: Upkeep, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
     warned: Warned, barred: set[MemberId],
 ) -> bool:
     """Serve; return whether to begin anew: as another member, or without one whose message broke a machine."""
     try:
-        return trio.run(_serve, config, keys, genesis, store, tells, warned, barred)
+        return trio.run(_serve, upkeep, keys, genesis, store, tells, warned, barred)
     except BaseExceptionGroup as group:
         first = _first(group)
         if not isinstance(first, Stumbled) or first.sender in barred:
@@ -119,12 +123,13 @@ class Warned:
         self._found.append(text)
         self._warn(text)
         if self._reactor is not None:
-            self._reactor.problems.append(text)
+            self._reactor.problems.begin(("found", text), text)
 
     def follow(self, reactor: Reactor) -> None:
         """Show everything in the status of this reactor from now on."""
         self._reactor = reactor
-        reactor.problems.extend(self._found)
+        for text in self._found:
+            reactor.problems.begin(("found", text), text)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -138,7 +143,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _make_core(
-    config: HospitalConfig, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
+    upkeep: Upkeep, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
     signer: VoteSigner, records: RoundStore, models: ModelStore,
 ) -> Core:
     chain_id, entropy = store.tip.chain_id, SystemEntropy()
@@ -156,7 +161,7 @@ def _make_core(
         return restore_chain(records.coin_seed(study, entropy), MAX_LINKS)
 
     site = Site(
-        chain_id, member, entropy, config.data_at, config.is_auto_approved,
+        chain_id, member, entropy, upkeep.data_of, upkeep.is_auto_approved,
         load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
         lambda: core.catch_up.target is not None,
     )
@@ -165,7 +170,7 @@ def _make_core(
 
 
 async def _serve(
-    config: HospitalConfig, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
+    upkeep: Upkeep, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
     warned: Warned, barred: set[MemberId],
 ) -> bool:
     """Serve as whoever the chain says this hospital is; return True when it says something else from then on.
@@ -175,6 +180,7 @@ async def _serve(
     from fednode.p2p.libp2p_network import NetworkSettings, create_network, quiet_logging  # slow to import
 
     quiet_logging()
+    config = upkeep.config
     home = config.home
     state = store.load_state()
     member = find_member(state, keys.public.sign) or FOLLOWER
@@ -185,7 +191,7 @@ async def _serve(
         raise UpgradeNeeded(chain.unknown_version)
     models = ModelStore(home.blobs, warned.add)
     models.clear_drafts()
-    core = _make_core(config, keys, member, chain, store, signer, records, models)
+    core = _make_core(upkeep, keys, member, chain, store, signer, records, models)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
@@ -213,7 +219,8 @@ async def _serve(
                 stopped.set()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(_stop_on_signal, stop)
+            nursery.start_soon(_heed_signals, stop, upkeep, reactor)
+            nursery.start_soon(upkeep.watch_tables, reactor)
             await nursery.start(network.run)
             handlers = make_handlers(node, stop)
             await nursery.start(serve_control, home, handlers)
@@ -229,9 +236,12 @@ async def _stop_when_changed(reactor: Reactor, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _stop_on_signal(stop: Callable[[], None]) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop()
+async def _heed_signals(stop: Callable[[], None], upkeep: Upkeep, reactor: Reactor) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            if number == signal.SIGHUP and not upkeep.is_left_alone:
+                upkeep.hang_up(reactor)
+            else:
+                stop()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from fednode.ids import MemberId
-from fednode.node.files import environment, set_aside
+from fednode.node.files import PRIVATE_FOLDER, environment, set_aside
 
 MAX_BYTES = 32 * 1024 * 1024
 """A journal file is rotated at this size; one predecessor is kept, so a home holds at most twice as much."""
@@ -28,6 +28,9 @@ MAX_BYTES_VALUE = 64
 
 CHECKED_BYTES = 1024 * 1024
 """The end of a journal that is looked at when it is opened."""
+
+LOOK_MS = 1000
+"""How often it is looked whether the journal still has its name."""
 
 CUT = b'{"kind":"line-above-was-cut"}'
 """Written where the line before it was not finished."""
@@ -42,8 +45,8 @@ class Journal:
         self._path = path
         self._me = me
         self._clock_ms = clock_ms
+        self._looked_ms = clock_ms()
         self._file = self._open()
-        self._size_bytes = path.stat().st_size
 
     @staticmethod
     def keep_damaged(path: Path) -> str | None:
@@ -71,7 +74,30 @@ class Journal:
     def _open(self) -> BinaryIO:
         """Open for appending, without a buffer: what could not be written must not come up again at the end."""
         with environment("open the journal", self._path):
-            return cast(BinaryIO, self._path.open("ab", buffering=0))
+            file = cast(BinaryIO, self._path.open("ab", buffering=0))
+        found = os.fstat(file.fileno())
+        self._size_bytes, self._inode = found.st_size, (found.st_dev, found.st_ino)
+        return file
+
+    def reopen(self) -> None:
+        """Write on in the file that has the journal's name now: a new one if it was moved or removed."""
+        self._file.close()
+        with environment("open the journal", self._path):
+            self._path.parent.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        self._file = self._open()
+
+    def _follow_name(self, now_ms: int) -> None:
+        """Begin anew if the file was moved away; looked at once a second, for it costs as much as a line."""
+        if 0 <= now_ms - self._looked_ms < LOOK_MS:
+            return
+        self._looked_ms = now_ms
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            self.reopen()
+            return
+        if (found.st_dev, found.st_ino) != self._inode:
+            self.reopen()
 
     def write(self, kind: str, **fields: Field) -> None:
         """Append one line; bytes are written as hex, `kind` and the names of fields are plain words.
@@ -79,7 +105,9 @@ class Journal:
         Raises `TypeError` for what must not be in a journal, `Unavailable` if the disk does not take it.
         """
         parts = [f',"{name}":{_json_text(value)}' for name, value in fields.items()]
-        text = f'{{"t":{self._clock_ms()},"member":{self._me},"kind":"{kind}"{"".join(parts)}'.encode()
+        now_ms = self._clock_ms()
+        self._follow_name(now_ms)
+        text = f'{{"t":{now_ms},"member":{self._me},"kind":"{kind}"{"".join(parts)}'.encode()
         line = text + b',"crc":"%08x"}\n' % zlib.crc32(text)
         if self._size_bytes + len(line) > MAX_BYTES:
             self._rotate()
@@ -99,7 +127,6 @@ class Journal:
         with environment("rotate the journal", self._path):
             self._path.replace(self._path.with_suffix(".1.jsonl"))
         self._file = self._open()
-        self._size_bytes = 0
 
 
 def is_line_whole(line: bytes) -> bool:

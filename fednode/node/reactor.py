@@ -34,6 +34,7 @@ from fednode.node.core import Core
 from fednode.node.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish
+from fednode.node.problems import Problems
 from fednode.node.quota import Quota
 from fednode.node.short_jobs import is_short_round, is_short_sum
 from fednode.node.submissions import Final, Submissions
@@ -61,7 +62,7 @@ class Reactor:
         self.network: net.Network | None = None
         self.addresses: dict[MemberId, str] = {}
         self.refused: dict[MemberId, str] = {}
-        self.problems: deque[str] = deque(maxlen=20)
+        self.problems = Problems(now_ms)
         self.dropped: Counter[MemberId] = Counter()
         self.timers = Timers(self._on_timer)
         self.identity_changed = trio.Event()
@@ -100,7 +101,7 @@ class Reactor:
             try:
                 await self.parts.trainer.start()
             except TrainingError as error:
-                self._note_problem(str(error))
+                self.problems.begin("worker", str(error))
 
     def _dispatch(self, name: str, ask: Callable[[], list[do.Effect]]) -> None:
         """Ask the core and perform; what arises meanwhile waits its turn."""
@@ -146,6 +147,10 @@ class Reactor:
         self._dispatch("submit", lambda: effects)
         return await self._submissions.wait(bodies)
 
+    def look_at_table(self, study: StudyId, data: work.DataAt | None) -> None:
+        """Tell a study that its table is another file, or that the file has changed: it is checked anew."""
+        self._dispatch("table", lambda: self.core.table_changed(study, data))
+
     async def wait_block(self) -> None:
         """Return after the next block is stored."""
         await self._block_stored.wait()
@@ -172,7 +177,8 @@ class Reactor:
                 self._nursery.start_soon(self._part)
         found = find_member(state, self.parts.sign_key) or FOLLOWER
         if found == FOLLOWER and me in self.peer_of:
-            self._note_problem("the ledger holds newer keys of this hospital: restart with the keystore that has them")
+            text = "the ledger holds newer keys of this hospital: restart with the keystore that has them"
+            self.problems.begin("keys", text)
         elif found != me:
             self.identity_changed.set()
 
@@ -195,6 +201,7 @@ class Reactor:
                 self._quota(member).connected(monotonic_ns())
                 self.addresses[member] = address
                 self.refused.pop(member, None)
+                self.problems.end(("refused", member), ("cut off", member))
                 self._rejected.pop(member, None)
                 self._dispatch("peer-up", lambda: self.core.peer_up(member, now_ms()))
             case net.PeerDown():
@@ -202,7 +209,7 @@ class Reactor:
                 self._dispatch("peer-down", lambda: self.core.peer_down(member, now_ms()))
             case net.Refused(_, reason):
                 self.refused[member] = reason
-                self._note_problem(f"member {member} refused: {reason}")
+                self.problems.begin(("refused", member), f"member {member} refused: {reason}")
             case net.Received(_, frame):
                 is_asked_for = wire.is_sync(frame) and self.core.catch_up.target is not None
                 if self._keeps_to(member, self._quota(member).take_frame(len(frame), is_asked_for, monotonic_ns())):
@@ -268,7 +275,7 @@ class Reactor:
                     return
                 self._cut_off.add(member)
                 self._quota(member).cut_off(monotonic_ns())
-                self._note_problem(f"member {member} was cut off for a while: {reason}")
+                self.problems.begin(("cut off", member), f"member {member} was cut off for a while: {reason}")
                 self._log("cut-off", {"member": member, "reason": reason})
                 if self.network is not None and member in self.peer_of:  # a block in between may have removed it
                     self.network.drop(self.peer_of[member], reason)
@@ -372,18 +379,15 @@ class Reactor:
             answer = await self.parts.trainer.run(study, job, WORK_TIMEOUT_S)
         except TrainingError as error:
             answer = work.Failed("memory", str(error)[:2000])
+        else:
+            self.problems.end("worker")
         self._dispatch("worked", lambda: self.core.worked(study, number, answer, now_ms()))
 
     def _log(self, kind: str, fields: Mapping[str, bool | int | str | bytes | None]) -> None:
-        if kind == "problem":
-            self._note_problem(str(fields.get("text", "")))
-        elif kind == "stopped-signing":
-            self._note_problem(str(fields.get("reason", "")))
+        if kind == "problem" and "study" not in fields:  # a study's own is asked for while it lasts
+            self.problems.tell(str(fields.get("text", "")))
         if self.parts.journal is not None:
             self.parts.journal.write(kind, **fields)
-
-    def _note_problem(self, text: str) -> None:
-        self.problems.append(text)
 
 
 def now_ms() -> int:

@@ -86,7 +86,14 @@ def problems_of(node: Node) -> list[Json]:
         text for study, machine in node.reactor.core.studies.running() if machine.needs_worker
         for text in node.reactor.parts.trainer.problems(study, study_name(node, study))
     ]
-    return [*health, *([] if warning is None else [warning]), *tables, *node.reactor.problems]
+    studies = [
+        f"study '{study_name(node, study) or study.hex()[:12]}': {problem}"
+        for study in get_studies(node.state)
+        if (problem := node.reactor.core.studies.problem_of(study)) is not None
+    ]
+    found = [*health, *([] if warning is None else [warning]), *studies, *tables, *node.reactor.problems.texts()]
+    refusal = node.reactor.core.replica.refusal
+    return [*found, *([refusal] if refusal is not None and not any(refusal in str(text) for text in found) else [])]
 
 
 def _rss_bytes() -> int:
@@ -199,7 +206,7 @@ def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
     machine = studies.get(study)
     view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
     view["table"] = node.reactor.parts.trainer.view(study)
-    view["has_data"] = machine is not None and machine.has_data
+    view["has_data"] = machine is not None and machine.data is not None
     view["has_model"] = (
         isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from fednode.ids import Hash
 from fednode.learn import jobs as work
+from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft, StoredModel
 from fednode.ledger.bodies import Body
 from fednode.rounds.jobs import Job
@@ -51,6 +52,13 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class DataChanged:
+    """The table of this hospital is another file from now on, or its file has changed; None: it has none."""
+
+    data: DataAt | None
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeDone:
     """The result of `jobs.run(job)`."""
 
@@ -66,7 +74,7 @@ class SumHappened:
     event: sm.Event
 
 
-Event = LedgerChanged | WorkDone | ModelLoaded | TimerFired | ComputeDone | SumHappened
+Event = LedgerChanged | DataChanged | WorkDone | ModelLoaded | TimerFired | ComputeDone | SumHappened
 
 # --- effects ---------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ missing, so the first run, a restart in the middle of a round and a late return 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
@@ -87,6 +87,10 @@ class StudyMachine:
                 return self._advance() + clock  # what has closed is deleted before anything else
             case ev.TimerFired(name):
                 return self._clock.on_timer(name)
+            case ev.DataChanged(data):
+                self._place = replace(self._place, data=data)
+                self.data_check, self._work_failures, self.problem = None, 0, None
+                return self._advance()
             case ev.WorkDone(number, answer):
                 return self._on_work(number, answer)
             case ev.ModelLoaded(hash_, model):
@@ -103,14 +107,14 @@ class StudyMachine:
                 assert_never(event)
 
     @property
-    def has_data(self) -> bool:
-        """Whether this hospital has a table for the study."""
-        return self._place.data is not None
+    def data(self) -> work.DataAt | None:
+        """This hospital's table for the study, if it has one."""
+        return self._place.data
 
     @property
     def needs_worker(self) -> bool:
         """Whether this hospital will have work for the study."""
-        return self.has_data and self._snapshot is not None and is_active(self._snapshot.record)
+        return self.data is not None and self._snapshot is not None and is_active(self._snapshot.record)
 
     @property
     def current_round(self) -> int | None:
@@ -311,14 +315,14 @@ class StudyMachine:
         self.data_check, self._work_failures, self.problem = answer, 0, None
         if not answer.is_ok:
             wrong = next(verdict for verdict in answer.verdicts if verdict.status == "error")
-            self.problem = f"the data do not fit the study: {wrong.sentence}; then start the daemon again"
+            self.problem = f"the data do not fit the study: {wrong.sentence}; a changed file is looked at again"
             return [ev.Note(self.problem, True)]
         return self._advance()
 
     def _on_failed_work(self, text: str) -> list[ev.Effect]:
         self._work_failures += 1
         is_last = self._work_failures >= MAX_WORK_FAILURES
-        self.problem = f"{text}; mend it and start the daemon again" if is_last else text
+        self.problem = f"{text}; mend it: a changed table is seen, else start the daemon again" if is_last else text
         return [ev.Note(self.problem, True)]
 
     def _on_computed(self, number: int, result: object) -> list[ev.Effect]:

@@ -199,7 +199,7 @@ def test_peers_nonsense_is_counted_and_too_much_of_it_cuts_it_off(tmp_path: Path
         stage.network.tell(net.Announced(peer, b"junk"))
         await settled()
         assert [peer for peer, _ in stage.network.dropped] == [peer]
-        assert "member 2 was cut off for a while" in stage.reactor.problems[-1]
+        assert "member 2 was cut off for a while" in stage.reactor.problems.texts()[-1]
         stage.network.tell(net.Received(PeerId("somebody"), b"junk"))
         stage.network.tell(net.BlobReceived(peer, b"junk", memoryview(b"")))
         await settled()

@@ -9,11 +9,13 @@ import pytest
 
 from fednode.ids import Hash, MemberId
 from fednode.learn import jobs as work
+from fednode.learn.verdicts import Verdict
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
+from fednode.rounds.events import DataChanged
 from tests.rounds.training import points, strange_table
 from tests.rounds.world import Absence, Member, World, check_models, check_sums, failed
 
@@ -135,7 +137,7 @@ def test_member_without_data_only_follows() -> None:
     world = World(rounds=1, tables={4: None}).run().settle()
     assert [report.expected for report in world.reports] == [(1, 2, 3)] * 3
     machine = world.members[4].machine
-    assert machine is not None and not machine.has_data and machine.problem is None
+    assert machine is not None and machine.data is None and machine.problem is None
     world.model_of(4)
 
 
@@ -356,3 +358,26 @@ def test_members_of_larger_federations() -> None:
     assert all(report.outcome == Outcome.OK for report in world.reports)
     check_sums(world)
     check_models(world)
+
+
+def test_a_mended_table_is_checked_again_and_used() -> None:
+    world = World(rounds=2)
+    member = world.members[3]
+    assert member.worker is not None
+    honest = member.worker.answer
+    is_mended = False
+
+    def answer(job: work.Job) -> work.Answer:
+        if isinstance(job, work.CheckData) and not is_mended:
+            return work.DataChecked((Verdict("age", "error", "the column is missing"),), 0, 0)
+        return honest(job)
+
+    member.worker.answer = answer  # type: ignore[method-assign]
+    world.run(lambda _: bool(member.problems))
+    machine = member.machine
+    assert machine is not None and machine.problem is not None and "the column is missing" in machine.problem
+    is_mended = True
+    world._perform(member, machine.handle(DataChanged(machine.data)))
+    world.run().settle()
+    assert machine.problem is None
+    assert any(3 in report.counted for report in world.reports)

@@ -1,0 +1,139 @@
+"""Problems are shown while they last, and a journal that was moved is begun anew."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fednode.errors import TrainingError
+from fednode.ids import MemberId
+from fednode.node.config import HospitalConfig, config_template, load_config
+from fednode.node.journal import Journal
+from fednode.node.problems import EVENT_MS, MAX_PROBLEMS, Problems
+from fednode.node.upkeep import Upkeep
+from fednode.p2p import network as net
+from tests.node.test_reactor import Stage, settled
+
+KEYS = st.sampled_from(["a", "b", ("refused", 2), ("refused", 3)])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["begin", "end", "tell", "wait"]), KEYS, st.integers(0, EVENT_MS))))
+def test_shown_is_what_lasts(steps: list[tuple[str, Hashable, int]]) -> None:
+    now_ms, lasting, told = 10**12, {}, {}
+    problems = Problems(lambda: now_ms)
+    for number, (what, key, ms) in enumerate(steps):
+        if what == "begin":
+            problems.begin(key, f"text {number}")
+            lasting[key] = f"text {number}"
+        elif what == "end":
+            problems.end(key)
+            lasting.pop(key, None)
+        elif what == "tell":
+            problems.tell(str(key))
+            told[str(key)] = now_ms + EVENT_MS
+        else:
+            now_ms += ms
+        wanted = {*lasting.values(), *(text for text, until in told.items() if now_ms < until)}
+        assert set(problems.texts()) == wanted and len(problems.texts()) == len(wanted)
+
+
+def test_no_flood_of_problems() -> None:
+    problems = Problems(lambda: 0)
+    for number in range(3 * MAX_PROBLEMS):
+        problems.begin(number, str(number))
+        problems.tell(f"event {number}")
+    assert len(problems.texts()) == MAX_PROBLEMS
+
+
+def test_an_event_does_not_outlive_a_clock_that_is_set_back() -> None:
+    now_ms = 10**12
+    problems = Problems(lambda: now_ms)
+    problems.tell("something happened")
+    now_ms -= 10 * EVENT_MS
+    assert problems.texts() == []
+
+
+def test_a_member_that_comes_back_takes_its_problem_along(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        peer = stage.peer(3)
+        stage.network.tell(net.Refused(peer, "it speaks version 9, this node version 1"))
+        await settled()
+        assert any("member 3 refused" in text for text in stage.reactor.problems.texts())
+        stage.network.tell(net.PeerUp(peer, "/ip4/10.0.0.3/tcp/1"))
+        await settled()
+        assert not any("member 3" in text for text in stage.reactor.problems.texts())
+
+    Stage(tmp_path, 4).play(body)
+
+
+# --- the journal -----------------------------------------------------------------------------------------------
+
+def test_a_journal_that_was_moved_or_removed_is_begun_anew(tmp_path: Path) -> None:
+    now_ms = 1000
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, MemberId(1), lambda: now_ms)
+    for number, lose in enumerate((
+        lambda: path.rename(tmp_path / "moved.jsonl"), path.unlink,
+        lambda: (path.unlink(), path.write_bytes(b"")), lambda: path.replace(tmp_path / "again.jsonl"),
+    )):
+        journal.write("note", text=f"before {number}")
+        lose()
+        now_ms += 1000
+        journal.write("note", text=f"after {number}")
+        assert f"after {number}" in path.read_text() and f"before {number}" not in path.read_text()
+    assert "before 0" in (tmp_path / "moved.jsonl").read_text()
+    journal.close()
+
+
+def test_reopen_follows_the_name_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "journal.jsonl"
+    path.parent.mkdir()
+    journal = Journal(path, MemberId(1), lambda: 1000)
+    journal.write("note", text="first")
+    path.parent.rename(tmp_path / "old")
+    journal.reopen()
+    journal.write("note", text="second")
+    assert "second" in path.read_text() and "first" in (tmp_path / "old" / "journal.jsonl").read_text()
+    journal.close()
+
+
+# --- SIGHUP ----------------------------------------------------------------------------------------------------
+
+def configured(tmp_path: Path, name: str, data: str | None) -> HospitalConfig:
+    path = tmp_path / "etc" / "hospital.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(config_template(name, ("/ip4/127.0.0.1/tcp/7700",), (), data))
+    return load_config(path, {}).values
+
+
+def test_a_hangup_reads_what_may_be_read_and_names_the_rest(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        found: list[HospitalConfig | TrainingError] = []
+
+        def read() -> HospitalConfig:
+            if isinstance(found[-1], HospitalConfig):
+                return found[-1]
+            raise found[-1]
+
+        upkeep = Upkeep(configured(tmp_path, "A", "old.csv"), read)
+        study = bytes(32)
+        found.append(configured(tmp_path, "A", "new.csv"))
+        stage.journal.rename(tmp_path / "moved")
+        upkeep.hang_up(stage.reactor)
+        assert stage.journal.exists(), "the journal is begun anew"
+        data = upkeep.data_of("any", study)
+        assert data is not None and data.path.endswith("new.csv") and stage.reactor.problems.texts() == []
+        found.append(configured(tmp_path, "B", "new.csv"))
+        upkeep.hang_up(stage.reactor)
+        assert any("[node]" in text and "restart" in text for text in stage.reactor.problems.texts())
+        found.append(TrainingError("hospital.toml: not valid TOML"))
+        upkeep.hang_up(stage.reactor)
+        assert any("in force is the old one: hospital.toml" in text for text in stage.reactor.problems.texts())
+        found.append(configured(tmp_path, "B", "new.csv"))
+        upkeep.hang_up(stage.reactor)
+        assert not any("old one" in text for text in stage.reactor.problems.texts()), "mended, so it leaves"
+
+    Stage(tmp_path).play(body)
