@@ -149,7 +149,7 @@ def test_every_key_can_be_overridden_unquoted(homes: Path) -> None:
         "node": {"name": "Other"},
         "network": {"listen": "/ip4/0.0.0.0/tcp/1,/ip6/::/tcp/1", "advertise": "/dns4/a.example/tcp/1"},
         "study": {"auto_approve": "*"},
-        "data": {"studies": '{heart = "/srv/heart.csv"}'},
+        "data": {"map": '{default = {decimal = ","}}', "studies": '{heart = "/srv/heart.csv"}'},
     }
     numbers = {"bool": "false", "int": "5000"}
     for section, field in HospitalConfig.model_fields.items():
