@@ -6,7 +6,7 @@ off, a job met values of no use) has no end that could be seen and lapses after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 MAX_PROBLEMS = 40
@@ -32,6 +32,13 @@ class Problems:
     def begin(self, key: Hashable, text: str) -> None:
         """Show a problem until `end` is called with its key; a new sentence takes the place of the old one."""
         self._put(key, _Problem(text, None))
+
+    def keep(self, group: str, texts: Iterable[str]) -> None:
+        """Show exactly these of a group from now on; those that were shown before and are not among them are over."""
+        new = list(texts)
+        self.end(*[key for key in self._found if isinstance(key, tuple) and key[0] == group and key[1] not in new])
+        for text in new:
+            self.begin((group, text), text)
 
     def tell(self, text: str) -> None:
         """Show what has happened, for an hour."""

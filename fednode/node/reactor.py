@@ -167,9 +167,7 @@ class Reactor:
             old = followers.replaced_peers(before, self.peer_of, self.parts.own_peer)
             parting = old if block and self._nursery else {}
             others = dial_map(state, me, self.parts.own_peer, self._doors)
-            for text in followers.undialled(state, me, self._doors):
-                if text not in self.problems:
-                    self._note_problem(text)
+            self.problems.keep("undialled", followers.undialled(state, me, self._doors))
             self.network.set_members(others | parting)
             for peer in parting:  # it cannot ask any more for the block that replaced its key
                 assert block is not None and self._nursery is not None

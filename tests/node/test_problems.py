@@ -40,6 +40,14 @@ def test_shown_is_what_lasts(steps: list[tuple[str, Hashable, int]]) -> None:
         assert set(problems.texts()) == wanted and len(problems.texts()) == len(wanted)
 
 
+def test_a_group_shows_what_it_holds_now() -> None:
+    problems = Problems(lambda: 0)
+    problems.begin("other", "stays")
+    for texts in (["a", "b"], ["b", "c"], []):
+        problems.keep("undialled", texts)
+        assert set(problems.texts()) == {"stays", *texts}
+
+
 def test_no_flood_of_problems() -> None:
     problems = Problems(lambda: 0)
     for number in range(3 * MAX_PROBLEMS):
