@@ -142,17 +142,19 @@ def model_bytes(values: NDArray[np.int64]) -> bytes:
 
 
 def model_hash(
-    study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, values: NDArray[np.int64]
+    study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, salt: bytes, values: NDArray[np.int64]
 ) -> Hash:
     """Return the name of a model whose values are at hand."""
-    return name_model(study, round_number, spec, scaling, sha256(model_bytes(values)))
+    return name_model(study, round_number, spec, scaling, salt, sha256(model_bytes(values)))
 
 
-def name_model(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, digest: Hash) -> Hash:
-    """Return the name of a model: its study, its round, its specification, its input scaling, and its values, whose
-    little-endian int64 bytes have the SHA-256 `digest`.
+def name_model(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, salt: bytes, digest: Hash) -> Hash:
+    """Return the name of a model: its study, its round, its specification, its input scaling, its salt, and its values,
+    whose little-endian int64 bytes have the SHA-256 `digest`.
 
-    The whole specification, not the columns alone, so that the name covers every byte of a model file.
+    The whole specification, not the columns alone, so that the name covers every byte of a model file. The name stands
+    on the ledger: without the salt, of 32 bytes, whoever reads it could try small models, and the statistics in their
+    scaling, until one has the name.
     """
     number = round_number.to_bytes(8, "big")
-    return tagged_hash(Domain.MODEL, b"state", study, number, study_bytes(spec), encode(scaling), digest)
+    return tagged_hash(Domain.MODEL, b"state", study, number, study_bytes(spec), encode(scaling), salt, digest)

@@ -37,7 +37,10 @@ VALUE_BYTES = 8
 MAX_FILE_BYTES = VALUE_BYTES * MAX_PARAMETERS + MAX_HEADER_BYTES + VALUE_BYTES
 """The largest model file."""
 
-_METADATA_KEYS = {"format", "fednode", "study_id", "round", "model_hash", "spec", "scaling"}
+_METADATA_KEYS = {"format", "fednode", "study_id", "round", "model_hash", "spec", "scaling", "salt"}
+SALT_BYTES = 32
+NO_SALT = bytes(SALT_BYTES)
+"""Of a model that no secure sum made: nothing hides it."""
 
 Buffer = bytes | bytearray | memoryview
 Opener = Callable[[], BufferedIOBase]
@@ -71,18 +74,19 @@ class MemoryDraft:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model with its study, its input scaling and the round that made it (0: untrained)."""
+    """A model with its study, its input scaling, the round that made it (0: untrained), and the salt of its name."""
 
     study: bytes
     round_number: int
     spec: StudySpec
     scaling: Scaling
     values: NDArray[np.int64]
+    salt: bytes = field(default=NO_SALT, repr=False)
 
     @property
     def hash(self) -> Hash:
         """The model hash as on the ledger."""
-        return model_hash(self.study, self.round_number, self.spec, self.scaling, self.values)
+        return model_hash(self.study, self.round_number, self.spec, self.scaling, self.salt, self.values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +97,7 @@ class StoredModel:
     round_number: int
     spec: StudySpec
     scaling: Scaling
+    salt: bytes = field(repr=False)
     hash: Hash
     opener: Opener = field(repr=False)
     path: str = ""
@@ -123,32 +128,33 @@ class StoredModel:
 def write_model(model: ModelFile) -> bytes:
     """Return the file's bytes; the same model always gives the same bytes."""
     draft = MemoryDraft()
-    write_parts(draft, model.study, model.round_number, model.spec, model.scaling, [model.values])
+    write_parts(draft, model.study, model.round_number, model.spec, model.scaling, model.salt, [model.values])
     return bytes(draft.data)
 
 
 def write_parts(
-    draft: Draft, study: bytes, round_number: int, spec: StudySpec, scaling: Scaling,
+    draft: Draft, study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, salt: bytes,
     parts: Iterable[NDArray[np.int64]],
 ) -> Hash:
     """Write a model whose values come part by part; return its hash. The hash is in the header, which comes last."""
-    draft.append(bytes(len(_head(study, round_number, spec, scaling, Hash(bytes(32))))))
+    draft.append(bytes(len(_head(study, round_number, spec, scaling, salt, Hash(bytes(32))))))
     digest = Sha256()
     for part in parts:
         digest.update(part.astype("<i8", copy=False).data.cast("B"))
         draft.append((part / UNIT).astype("<f8", copy=False).data.cast("B"))
-    name = name_model(study, round_number, spec, scaling, digest.digest())
-    draft.finish(_head(study, round_number, spec, scaling, name))
+    name = name_model(study, round_number, spec, scaling, salt, digest.digest())
+    draft.finish(_head(study, round_number, spec, scaling, salt, name))
     return name
 
 
-def _head(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, name: Hash) -> bytes:
+def _head(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, salt: bytes, name: Hash) -> bytes:
     """Return what precedes the values; its length does not depend on `name`."""
     metadata = {
         "fednode": FILE_KIND,
         "format": "pt",
         "model_hash": name.hex(),
         "round": str(round_number),
+        "salt": salt.hex(),
         "scaling": encode(scaling).hex(),
         "spec": study_bytes(spec).hex(),
         "study_id": study.hex(),
@@ -167,7 +173,7 @@ def _head(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, na
 def read_model(data: Buffer) -> ModelFile:
     """Read a file made by `write_model`; raise `Rejected` for anything else, however similar."""
     model = check_model(lambda: BytesIO(data))
-    return ModelFile(model.study, model.round_number, model.spec, model.scaling, model.load())
+    return ModelFile(model.study, model.round_number, model.spec, model.scaling, model.load(), model.salt)
 
 
 def check_model(opener: Opener, path: str = "") -> StoredModel:
@@ -182,8 +188,9 @@ def check_model(opener: Opener, path: str = "") -> StoredModel:
             digest.update(_checked(part).data.cast("B"))
         if file.read(1):
             raise Rejected("the model file does not have the size of its study")
-    name = name_model(model.study, model.round_number, model.spec, model.scaling, digest.digest())
-    if name != model.hash or head != _head(model.study, model.round_number, model.spec, model.scaling, name):
+    named = (model.study, model.round_number, model.spec, model.scaling, model.salt)
+    name = name_model(*named, digest.digest())
+    if name != model.hash or head != _head(*named, name):
         raise Rejected("the model file is not in canonical form")
     return model
 
@@ -203,14 +210,14 @@ def _open(file: BufferedIOBase, opener: Opener, path: str) -> tuple[StoredModel,
         spec = decode_study(bytes.fromhex(metadata["spec"]))
         scaling = decode(Scaling, bytes.fromhex(metadata["scaling"]), 2 * MAX_HEADER_BYTES)
         study, round_number = bytes.fromhex(metadata["study_id"]), int(metadata["round"])
-        name = Hash(bytes.fromhex(metadata["model_hash"]))
+        salt, name = bytes.fromhex(metadata["salt"]), Hash(bytes.fromhex(metadata["model_hash"]))
     except (ValueError, KeyError):
         raise Rejected("the header of the model file is damaged") from None
     if not is_scaling_of(spec, scaling):
         raise Rejected("the model file does not have the size of its study")
-    if len(study) != 32 or not 0 <= round_number < 1 << 32 or len(name) != 32:
+    if len(study) != 32 or not 0 <= round_number < 1 << 32 or len(name) != 32 or len(salt) != SALT_BYTES:
         raise Rejected("model value out of range")
-    return StoredModel(study, round_number, spec, scaling, name, opener, path), head
+    return StoredModel(study, round_number, spec, scaling, salt, name, opener, path), head
 
 
 def _metadata(head: bytes) -> dict[str, str]:

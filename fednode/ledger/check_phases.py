@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.ids import Hash, MemberId
-from fednode.ledger.bodies import StudyTerms, Weights
+from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_bodies import SumCheck
 from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.check_rules import checks_of, coins_of, with_checks
@@ -34,7 +34,7 @@ from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
 from fednode.ledger.redeal_rules import sum_context
 from fednode.ledger.state import Source
-from fednode.ledger.verdicts import Judged, OpenedSums, Verdict, open_sums
+from fednode.ledger.verdicts import Judged, Verdict, open_sums
 from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed
 
 NO_COIN = "too few members revealed their link of the coin"
@@ -118,22 +118,18 @@ def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:
 
 # --- opening what was proven -------------------------------------------------------------------------------------
 
-def open_sketch(record: RoundRecord, terms: StudyTerms) -> RoundRecord:
-    """Return the round with the summed sketch and weight, as soon as enough right shares of them are in."""
+def open_sketch(record: RoundRecord) -> RoundRecord:
+    """Return the round with what was opened of the sum, as soon as enough right shares of it are in."""
     checks = record.attempt.checks
-    if checks is None or checks.sum_sketch is not None:
+    if checks is None or checks.sum_opened is not None:
         return record
     opened = _open_sums(record, checks)
     if opened is None:
         return record
-    sketch, weight, measures = opened
-    if terms.weights == Weights.PUBLIC:
-        included = record.attempt.included
-        weight = sum(weight for member, _, weight in record.attempt.committed if member in included)
-    return with_checks(record, replace(checks, sum_sketch=sketch, sum_weight=weight, sum_measures=measures))
+    return with_checks(record, replace(checks, sum_opened=opened))
 
 
-def _open_sums(record: RoundRecord, checks: ChecksRecord) -> OpenedSums | None:
+def _open_sums(record: RoundRecord, checks: ChecksRecord) -> bytes | None:
     told = tuple(opening for opening in checks.openings if opening[0] in checks.openers)
     return open_sums(told, record.words, len(record.members))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Size
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Member, Members
-from fednode.proofs.bounds import MAX_OPENING_BYTES, MAX_WORDS, MIN_OPENING_BYTES, OUTPUTS
+from fednode.proofs.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class ChecksRecord:
     answered       (member, what it says of the sum, the parts that are in) of every member that answered
     openers        members whose answers carried the verdict on every dealer of U, or that confirmed what was dealt
                    again to them: whose openings count
-    openings       (member, share of the summed sketch, weight and measures)
-    sum_sketch     what they decode to: 256 int64, little endian; sum_weight likewise; sum_measures: packed words
+    openings       (member, share of the summed sketch, weight and measures, hidden by what only members know)
+    sum_opened     what they decode to, hidden alike
     disputes       about shares, if there are any
     """
 
@@ -93,7 +93,5 @@ class ChecksRecord:
     answered: tuple[tuple[Member, U8, tuple[U8, ...]], ...] = ()
     openers: Members = ()
     openings: tuple[tuple[Member, Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)]], ...] = ()
-    sum_sketch: Annotated[bytes, Size(8 * OUTPUTS, 8 * OUTPUTS)] | None = None
-    sum_weight: U64 | None = None
-    sum_measures: Annotated[bytes, Size(0, 8 * MAX_WORDS)] | None = None
+    sum_opened: Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)] | None = None
     disputes: Annotated[DisputesRecord | None, Later()] = None

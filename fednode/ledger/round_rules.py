@@ -333,9 +333,7 @@ def _accept_silent_openings(draft: Draft, record: RoundRecord, sender: MemberId,
 # --- result and clock --------------------------------------------------------------------------------------------
 
 def weight_of_sum(attempt: AttemptRecord) -> int:
-    """Return the sum of the weights of U: opened from what was proven, or else of those committed."""
-    if attempt.checks is not None and attempt.checks.sum_weight is not None:
-        return attempt.checks.sum_weight
+    """Return the sum of the weights that members of U posted: 0 where they are not public."""
     return sum(weight for member, _, weight in attempt.committed if member in attempt.included)
 
 

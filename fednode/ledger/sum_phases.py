@@ -217,7 +217,7 @@ def after_reveal(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
         return RoundEnd(record, "too few shares to take out a member that was left out")
     if not is_sketch_open(record):
         return RoundEnd(record, NOT_OPENED)
-    record = open_sketch(record, terms)
+    record = open_sketch(record)
     if missing := _missing_b(attempt):
         record = replace(record, attempt=replace(record.attempt, silent_b=missing))
         return open_phase(record, at, terms, Phase.REVEAL2, awaited(record, attempt.present))

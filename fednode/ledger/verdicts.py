@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import NamedTuple
 
 from fednode.ids import MemberId
 from fednode.proofs.bounds import OUTPUTS, strength_of
@@ -119,18 +118,12 @@ def is_opening(data: bytes, words: int) -> bool:
     return field.from_bytes(data, OUTPUTS + 1 + words) is not None
 
 
-class OpenedSums(NamedTuple):
-    """What an opening decodes to: the summed sketch (256 int64, little endian), the summed weight, and the words of the
-    summed measures (uint64, little endian)."""
-
-    sketch: bytes
-    weight: int
-    measures: bytes
-
-
 @lru_cache(64)
-def open_sums(told: Told, words: int, member_count: int) -> OpenedSums | None:
-    """Return the sums over U, with `words` of measures, or None while too few are right.
+def open_sums(told: Told, words: int, member_count: int) -> bytes | None:
+    """Return what openings with `words` of measures decode to, elements of F, or None while too few are right.
+
+    It is the summed sketch, weight and measures, each hidden by a number that members of the sum know and the ledger
+    does not.
 
     Only what members told whose own answers carried the verdict on every dealer may come here: then the honest ones
     of any N - f shares, N - 2 f at least, are shares of exactly what was proven. A holder that a dealer gave another
@@ -146,6 +139,4 @@ def open_sums(told: Told, words: int, member_count: int) -> OpenedSums | None:
     decoded = shares.decode(right, degree, needed, member_count)
     if decoded is None:
         return None
-    values = field.centre(decoded.value[: OUTPUTS + 1])
-    weight, measures = int(values[OUTPUTS]), field.to_bytes(decoded.value[OUTPUTS + 1 :])
-    return OpenedSums(values[:OUTPUTS].astype("<i8").tobytes(), weight, measures) if weight >= 0 else None
+    return field.to_bytes(decoded.value)

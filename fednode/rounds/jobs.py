@@ -93,7 +93,7 @@ class Conclude:
     """Draw the conclusion from an opened sum. Result: `Conclusion`.
 
     `total` is int32 (vector_length,), `words` are the packed sums of claims, `start` is the model the round began with
-    (None in the round of statistics).
+    (None in the round of statistics); `salt` goes into the new model's name.
     A new model is written part by part into what `new_draft` returns; neither model is ever whole in memory.
     """
 
@@ -106,6 +106,7 @@ class Conclude:
     words: tuple[int, ...] = field(repr=False)
     weight: int
     members: int
+    salt: bytes = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
 
 
@@ -202,5 +203,5 @@ def _new_model(
     job: Conclude, scaling: Scaling, parts: Iterable[NDArray[np.int64]], metrics: Metrics | None
 ) -> Conclusion:
     draft = job.new_draft()
-    name = write_parts(draft, job.study, job.round_number, job.spec, scaling, parts)
+    name = write_parts(draft, job.study, job.round_number, job.spec, scaling, job.salt, parts)
     return Conclusion(name, draft, metrics)

@@ -5,7 +5,6 @@ The ledger and the secure sum do not know each other; this is the one place wher
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -134,9 +133,7 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
         share_roots=snapshot.share_roots,
         query_seed=checks.query_seed,
         proof_parts={member: parts for member, _, parts in checks.answered},
-        sum_sketch=None if checks.sum_sketch is None else unpack_sketch(checks.sum_sketch),
-        sum_weight=checks.sum_weight,
-        sum_words=unpack_words(checks.sum_measures or b""),
+        sum_opened=checks.sum_opened,
         disputes=disputes.pairs,
         redealt=snapshot.redealt,
         confirm_seed=disputes.confirm_seed,
@@ -144,16 +141,6 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
         unconfirmed=tuple((dealer, holder) for dealer, holder, _ in disputes.unconfirmed),
         exposed=disputes.exposed,
     )
-
-
-def unpack_sketch(data: bytes) -> tuple[int, ...]:
-    """Return the numbers of a summed sketch: 64 bit each, with sign, little endian."""
-    return struct.unpack(f"<{len(data) // 8}q", data)
-
-
-def unpack_words(data: bytes) -> tuple[int, ...]:
-    """Return the words of summed measures: 64 bit each, without sign, little endian."""
-    return struct.unpack(f"<{len(data) // 8}Q", data)
 
 
 def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message, next_key: bytes) -> tx.Body:

@@ -265,7 +265,7 @@ class StudyMachine:
         current.concluding = self._concluding = self._number()
         job = Conclude(
             self._place.spec, self._place.study, current.number, current.kind, start, opened.values, opened.words,
-            weight_of_sum(ledger_round.attempt), len(ledger_round.attempt.included), self._place.new_draft,
+            opened.weight, len(ledger_round.attempt.included), opened.salt, self._place.new_draft,
         )
         return [ev.Compute(current.concluding, job)]
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
+from typing import Final
 
 from fednode.ids import MemberId
 from fednode.proofs.shares import sharing_degree
@@ -31,6 +33,7 @@ from fednode.smpc.messages import (
 )
 from fednode.smpc.openings import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.pads import SumKey
 from fednode.smpc.proof_jobs import (
     Answered,
     AnswerProofs,
@@ -40,6 +43,15 @@ from fednode.smpc.proof_jobs import (
 )
 from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
 from fednode.smpc.summing import Summing
+
+
+class Wait(Enum):
+    """Something is on its way."""
+
+    WAIT = 1
+
+
+WAIT: Final = Wait.WAIT
 
 CoinLink = Callable[[int], bytes]
 """Returns a link of this member's chain by its number."""
@@ -130,7 +142,8 @@ class Checks:
             statement=self._params.statement(view.committed[self._params.me].weight),
             degree=sharing_degree(len(self._params.members)), seed=mine.sharing.seed, root=mine.committed.root,
             holders=tuple((holder, view.seal_keys[holder]) for holder in view.present),
-            values=own.values, weight=0 if is_public else own.weight, masked=masked.data, claims=own.claims,
+            values=own.values, weight=0 if is_public else own.weight, chunks=len(view.qualified),
+            masked=masked.data, claims=own.claims,
         )
 
     def on_proven(
@@ -167,15 +180,13 @@ class Checks:
         waiting += self._summing.sum(view) if lacks_sum else []
         if (missing or lacks_sum or is_dealing) and not self._pace.is_report_due(view):
             return waiting
-        chunks = [exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
-        whole = tuple(chunk for chunk in chunks if chunk is not None)
         job = AnswerProofs(
             context=self._params.context(view.attempt), coin=view.coin, query_seed=view.query_seed,
             is_key=self.boxes.is_key(view),
             shares=tuple(self.boxes.held_share(view, dealer) for dealer in view.included),
             sketches=tuple(view.share_roots[dealer].sketch for dealer in view.included),
-            strength=self._params.strength,
-            chunks=None if len(whole) < len(chunks) else whole,
+            strength=self._params.strength, length=self._params.length,
+            chunks=exchange.get_sums(view),
         )
         return [*waiting, self._jobs.start(Running(Work.ANSWER), job)]
 
@@ -232,11 +243,16 @@ class Checks:
 
     # --- after the one unmasking --------------------------------------------------------------------------------
 
-    def opening(self, view: SumView, included: tuple[MemberId, ...]) -> bytes | None:
-        """Return this member's share of the sum over U of sketches and weights, if it holds every part of it.
+    def opening(self, view: SumView, included: tuple[MemberId, ...], exchange: Exchange) -> bytes | Wait | None:
+        """Return this member's share of the sum over U of sketches and weights, hidden from those who have no chunk of
+        the masked sum; None if it does not hold every part of it, or the sum. `WAIT` while the sum may still come.
 
         To be called for the attempt that was unmasked, after its (Q, U) is on record, and never otherwise.
         """
         if not view.is_unmasked or self._answered is None or self._answered.included != included:
             return None
-        return self._disputes.opening(view, self._answered, included)
+        share, chunks = self._disputes.opening(view, self._answered, included), exchange.get_sums(view)
+        if share is None or chunks is None:
+            return None if share is None or self._pace.is_report_due(view) else WAIT
+        key = SumKey(self._params.context(view.attempt), exchange.layout(view).salts(chunks))
+        return key.hide(share)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fednode.ids import MemberId
-from fednode.smpc.chunks import Layout, digest_chunk, is_leaf_of, merkle_path
+from fednode.smpc.chunks import Layout, is_leaf_of, merkle_path
 from fednode.smpc.jobs import MaskedInput, SummedChunk
 from fednode.smpc.messages import (
     ChunkArrived,
@@ -39,7 +39,6 @@ Whoever only has to wait asks at doubling intervals (`recheck`): four are for li
 NO_DEALER: Final = MemberId(0)
 ASKED_BEFORE_SUMMING: Final = 2
 """How often others are asked for a lost chunk of the frozen sum before its owner sums it again."""
-EMPTY_DIGEST: Final = digest_chunk(b"")
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +75,7 @@ class Exchange:
             return False
         if ref.lane not in (Lane.MASKED, Lane.SUM) or view.phase is Phase.RECHECK:
             return False  # of a sum that is wrong nobody needs anything (and see `recheck`)
-        if size_bytes == 0 or size_bytes != self.layout(view).size_bytes(ref.chunk):
+        if size_bytes != self.layout(view).size_bytes(ref.chunk):
             return False
         if self._params.me not in view.present or ref in self._held or ref in self._hashing:
             return False
@@ -167,8 +166,6 @@ class Exchange:
 
     def get_masked(self, view: SumView, dealer: MemberId, chunk: int) -> Buffer | None:
         """Return a masked chunk under its dealer's root, or None."""
-        if self.layout(view).size_bytes(chunk) == 0:
-            return b""
         if dealer == self._params.me:
             return None if self._masked is None else self.layout(view).cut(self._masked.data, chunk)
         held = self._held.get(self.masked_ref(dealer, chunk))
@@ -176,10 +173,14 @@ class Exchange:
 
     def get_sum(self, view: SumView, chunk: int) -> Buffer | None:
         """Return a chunk of the sum under the ledger's digest, or None."""
-        if self.layout(view).size_bytes(chunk) == 0:
-            return b"" if view.digests.get(chunk) == EMPTY_DIGEST else None
         held = self._held.get(self.sum_ref(chunk))
         return held.data if held is not None and held.is_checked else None
+
+    def get_sums(self, view: SumView) -> tuple[Buffer, ...] | None:
+        """Return all chunks of the sum under their digests, or None while one is not at hand."""
+        chunks = [self.get_sum(view, chunk) for chunk in range(len(view.qualified))]
+        whole = tuple(chunk for chunk in chunks if chunk is not None)
+        return whole if len(whole) == len(chunks) else None
 
     def missing_masked(self, view: SumView) -> list[tuple[int, MemberId]]:
         """Return (chunk, dealer) of what this member lacks as an owner, its own vector aside."""
@@ -324,7 +325,7 @@ class Exchange:
         if ref.lane != Lane.MASKED or ref.dealer not in view.included or to not in view.present:
             return []
         count = self._shown.get((to, ref), 0)
-        if ref.chunk >= len(view.qualified) or count >= MAX_SHOWN or not self.layout(view).size_bytes(ref.chunk):
+        if ref.chunk >= len(view.qualified) or count >= MAX_SHOWN:
             return []
         found = self.get_with_path(view, MemberId(ref.dealer), ref.chunk)
         if found is None:
@@ -339,13 +340,13 @@ class Exchange:
         return self._chunk(view, to, ref)
 
     def _chunk(self, view: SumView, to: MemberId, ref: ChunkRef) -> list[Effect]:
-        """Return the effect that sends a chunk, or nothing if it is not at hand or empty."""
+        """Return the effect that sends a chunk, or nothing if it is not at hand."""
         if ref.lane == Lane.SUM:
             held = self._held.get(ref)
             if held is None or not (held.is_checked or self._owner(view, ref.chunk) == self._params.me):
                 return []
             return [SendChunk(to, ref, b"", memoryview(held.data))]
-        if self._masked is None or self.layout(view).size_bytes(ref.chunk) == 0:
+        if self._masked is None:
             return []
         path = merkle_path(self._masked.leaves, ref.chunk)
         return [SendChunk(to, ref, path, self.layout(view).cut(self._masked.data, ref.chunk))]

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from fednode.crypto import Domain, Sha256, begin_tagged_hash, is_point_valid, is_share_valid
 from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
-from fednode.proofs.bounds import FOLD_ROWS, MASKS_WRONG
+from fednode.keystream import AesCtr
+from fednode.proofs.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
 from fednode.proofs.context import SumContext
+from fednode.proofs.field import centre
 from fednode.smpc import ring
 from fednode.smpc.chunks import ChunkDigests, Layout, digest_chunk
 from fednode.smpc.feldman import is_key_of, reconstruct
-from fednode.smpc.masks import own_streams, removal_streams
+from fednode.smpc.masks import own_streams, removal_streams, tail_key
+from fednode.smpc.pads import SumKey, name_sum
 from fednode.smpc.prg import STEP_ELEMENTS, Masks
 from fednode.smpc.proof_jobs import (
     Answered,
@@ -58,7 +61,7 @@ class CheckShares:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskInput:
-    """Mask a vector and digest its chunks. Result: `MaskedInput`. `points`: A of all of Q, `me` included."""
+    """Mask a vector with fresh tails, digest its chunks. Result: `MaskedInput`. `points`: A of all of Q, `me` too."""
 
     context: SumContext
     me: MemberId
@@ -70,7 +73,7 @@ class MaskInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedInput:
-    """The masked vector's bytes and the digests of its chunks."""
+    """The bytes of the masked vector with its tails (`chunks.Layout`) and the digests of its chunks."""
 
     data: memoryview = field(repr=False)
     leaves: tuple[bytes, ...]
@@ -111,29 +114,36 @@ class OpenedSecret:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmask:
-    """Remove all masks from the masked sum over U. Result: `Unmasked`, `NotOpened`, or `NotBound`.
+    """Remove all masks from the masked sum over U, of `length`. Result: `Unmasked`, `NotOpened`, or `NotBound`.
 
-    `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. With a `coin` the sum must have
-    the opened `sketch` (of `rows` folds), as integers. `room`: a vector nobody reads any more, which is written over.
+    `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. `weight`: the sum of
+    those on the ledger. With a `coin` the sum must have the sketch (of `rows` folds) that was `opened`, as integers,
+    and where no weight is on the ledger that which was opened counts. `room`: a vector nobody reads any more, which is
+    written over.
     """
 
     context: SumContext
+    length: int
     chunks: tuple[Buffer, ...] = field(repr=False)
     b: tuple[OpenedSecret, ...] = field(repr=False)
     a: tuple[OpenedSecret, ...] = field(repr=False)
     points: PointOf
+    weight: int
     coin: bytes | None = None
-    sketch: tuple[int, ...] | None = None
+    opened: bytes | None = field(default=None, repr=False)
     room: RingVector | None = field(default=None, repr=False)
     rows: int = FOLD_ROWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmasked:
-    """The sum, int32 and centred, and the digest that members compare."""
+    """The sum, int32 and centred, the sums of weights and claims, the salted digest that members compare, the sum's key."""
 
     values: NDArray[np.int32] = field(repr=False)
+    weight: int
+    words: tuple[int, ...] = field(repr=False)
     digest: Hash
+    key: SumKey = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,16 +224,24 @@ def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
 def _mask_input(job: MaskInput) -> MaskedInput:
     points = {int(member): point for member, point in job.points}
     values = ring.load(job.values)
-    masked = np.empty_like(values)
-    data = ring.view_bytes(masked)
-    masks = Masks(own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points))
-    digests = ChunkDigests(Layout(masked.size, len(points)))
-    for start in range(0, masked.size, STEP_ELEMENTS):
-        part = masked[start : start + STEP_ELEMENTS]
-        part[:] = values[start : start + STEP_ELEMENTS]
-        masks.add_to(part)
-        digests.update(ring.view_bytes(part))
-    return MaskedInput(data, digests.finish())
+    layout = Layout(values.size, len(points))
+    masked = np.empty(layout.total, ring.RING)
+    streams = own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points)
+    masks, tail_masks = Masks(streams), Masks(streams, layout.tails_at)
+    tails = AesCtr(tail_key(job.context, job.a_scalar, job.me))
+    digests = ChunkDigests(layout)
+    for chunk in range(layout.count):
+        (first, last), (at, end) = layout.bounds(chunk), layout.place(chunk)
+        for start in range(first, last, STEP_ELEMENTS):
+            part = masked[at + start - first : at + min(start + STEP_ELEMENTS, last) - first]
+            part[:] = values[start : start + part.size]
+            masks.add_to(part)
+            digests.update(ring.view_bytes(part))
+        tail = masked[end - layout.tail : end]
+        tail[:] = ring.from_bytes(tails.read(ring.ELEMENT_BYTES * layout.tail))
+        tail_masks.add_to(tail)
+        digests.update(ring.view_bytes(tail))
+    return MaskedInput(ring.view_bytes(masked), digests.finish())
 
 
 def _sum_chunks(job: SumChunks) -> tuple[SummedChunk, ...]:
@@ -248,12 +266,14 @@ def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:
 
 def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
     """Unmask, sketch and digest the sum, part by part while each is in cache."""
-    length = sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES
+    length = job.length
     total = np.empty(length, ring.RING) if job.room is None else job.room
     sketch = None if job.coin is None else IntegerSketch(job.coin, length, job.rows)
     digest = begin_sum_digest(job.context, length)
     start = 0
-    for chunk in ring.iterate_parts(job.chunks, PART_ELEMENTS):
+    layout = Layout(length, len(job.chunks))
+    key = SumKey(job.context, layout.salts(job.chunks))
+    for chunk in ring.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
         part = total[start : start + chunk.size]
         part[:] = chunk
         masks.add_to(part)
@@ -261,15 +281,20 @@ def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
             sketch.add(ring.lift(part))
         digest.update(ring.view_bytes(part))
         start += part.size
-    if sketch is not None and not is_bound(sketch, job.sketch):
-        return NotBound()
-    return Unmasked(ring.lift(total), digest.digest())
+    weight, words = job.weight, ()
+    if sketch is not None:
+        shown = None if job.opened is None else key.show(job.opened)
+        if shown is None or not is_bound(sketch, centre(shown)):
+            return NotBound()
+        weight = job.weight or int(centre(shown)[OUTPUTS])
+        words = tuple(shown[OUTPUTS + 1 :].tolist())
+    return Unmasked(ring.lift(total), weight, words, name_sum(key.salt("sum"), digest.digest()), key)
 
 
-def is_bound(total: IntegerSketch, opened: tuple[int, ...] | None) -> bool:
+def is_bound(total: IntegerSketch, opened: NDArray[np.int64]) -> bool:
     """Whether the sum has the opened sketch. -2^31 has no exact sketch; no sum of proven vectors comes near it."""
     found = total.finish()
-    return found is not None and tuple(found.tolist()) == opened
+    return found is not None and bool((found == opened[:OUTPUTS]).all()) and int(opened[OUTPUTS]) >= 0
 
 
 def open_secret(opened: OpenedSecret) -> int | None:

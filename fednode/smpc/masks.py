@@ -34,6 +34,12 @@ def self_key(context: SumContext, scalar: int, member: int) -> bytes:
     return derive_key(scalar_bytes(scalar), context, PHASE, "self", member, member, member)
 
 
+def tail_key(context: SumContext, a_scalar: int, member: int) -> bytes:
+    """Return the key of the tails that `member` draws: from the secret of its pair masks, which is never opened of a
+    member whose vector is in the sum."""
+    return derive_key(scalar_bytes(a_scalar), context, PHASE, "tails", member, member, member)
+
+
 def own_streams(
     context: SumContext, member: int, a_scalar: int, b_scalar: int, qualified_points: Mapping[int, bytes]
 ) -> list[Stream]:

@@ -86,9 +86,8 @@ class SumView:
 
     Rule 2: `coin_index` is the number of links that sums of this study have asked for, this one included; `links` are
     those revealed, `coin` follows from them when COIN closes; `query_seed` is fixed when SHARE closes;
-    `proof_parts[m]` are the parts m has posted in PROOF; `sum_sketch` (256 integers), `sum_weight` and `sum_words`
-    (measures, packed) are decoded from the openings when REVEAL closes (`sum_weight` with public weights is the sum of
-    those committed).
+    `proof_parts[m]` are the parts m has posted in PROOF; `sum_opened` is decoded from the openings when REVEAL closes:
+    elements of F, the summed sketch (256), weight and claims (packed), hidden by `pads.SumKey`.
 
     Disputes, from the end of PROOF: `disputes` are pairs (dealer, holder), ascending, of shares that are to be dealt
     again; `redealt` the boxes posted; `confirm_seed` is fixed when REDEAL closes; `confirmed` are those that posted in
@@ -127,9 +126,7 @@ class SumView:
     share_roots: Mapping[MemberId, ShareRootMessage] = field(default_factory=dict)
     query_seed: bytes | None = None
     proof_parts: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
-    sum_sketch: tuple[int, ...] | None = None
-    sum_weight: int | None = None
-    sum_words: tuple[int, ...] = ()
+    sum_opened: bytes | None = None
     disputes: tuple[tuple[MemberId, MemberId], ...] = ()
     redealt: Mapping[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
     confirm_seed: bytes | None = None
@@ -293,7 +290,8 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SumOpened:
-    """The sum over U: int32, shape (length,), centred; the sums of weights and of claims (packed); its digest.
+    """The sum over U: int32, shape (length,), centred; the sums of weights and of claims (packed); its salted digest; a
+    salt for the digests of what is made of it, known to those who have the sum and nobody else.
 
     Under rule 1 a lying owner can change it, so the caller checks bounds before use. Under rule 2 its sketch is the
     sum of the proven ones and the weight was opened from proven shares.
@@ -302,7 +300,8 @@ class SumOpened:
     values: NDArray[np.int32] = field(repr=False)
     weight: int
     digest: Hash
-    words: tuple[int, ...] = ()
+    words: tuple[int, ...] = field(repr=False)
+    salt: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,10 +83,8 @@ def _shares_of(
     return tuple(shares)
 
 
-def weight_of_sum(params: SumParams, view: SumView) -> int:
-    """Return the sum of the weights over U: opened from proven shares under rule 2, else of those committed."""
-    if params.rule == RULE_BOUND and view.sum_weight is not None:
-        return view.sum_weight
+def weight_on_ledger(view: SumView) -> int:
+    """Return the sum over U of the weights that members posted: 0 where weights are not public."""
     return sum(view.committed[member].weight for member in view.included)
 
 

@@ -22,7 +22,7 @@ from fednode.proofs.measures import CLAIM, no_claims
 from fednode.proofs.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
 from fednode.proofs.statement import Statement
 from fednode.smpc import ring
-from fednode.smpc.chunks import merkle_root
+from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.posts import ShareRootMessage, SumOk
 from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
@@ -37,7 +37,8 @@ class ProveUpdate:
     """Sketch a vector and its masked form, prove the sketch short and the claims possible, share both. Result:
     `ProvenUpdate`, `NotProvable`.
 
-    `root` is the committed root of the masked vector; `holders` are pairs (holder, seal key) in member order.
+    `root` is the committed root of the masked vector; `holders` are pairs (holder, seal key) in member order;
+    `masked` is that vector with its tails, in `chunks` chunks.
     """
 
     context: SumContext
@@ -50,6 +51,7 @@ class ProveUpdate:
     holders: tuple[tuple[MemberId, bytes], ...]
     values: ring.Vector = field(repr=False)
     weight: int
+    chunks: int
     masked: memoryview = field(repr=False)
     claims: ring.Vector = field(default_factory=no_claims, repr=False)
 
@@ -120,7 +122,8 @@ class AnswerProofs:
     """Answer the proofs of U, keep what is held of each, hold the masked sum against the posted sketches. Result:
     `Answered`.
 
-    `shares` in the order of U; `chunks` of the masked sum, None if it is not at hand; `sketches` as posted.
+    `shares` in the order of U; `chunks` of the masked sum of vectors of `length`, None if it is not at hand; `sketches`
+    as posted.
     """
 
     context: SumContext
@@ -130,6 +133,7 @@ class AnswerProofs:
     shares: tuple[HeldShare, ...] = field(repr=False)
     sketches: tuple[bytes, ...]
     strength: Strength
+    length: int
     chunks: tuple[Buffer, ...] | None = field(repr=False)
 
 
@@ -151,7 +155,10 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     try:
         values = ring.lift(ring.load(job.values))
         rows = job.statement.strength.rows
-        sketch, masked_sketch = sketch_update(job.coin, values, ring.from_bytes(job.masked), rows)
+        layout = Layout(values.size, job.chunks)
+        chunks = layout.all_of(job.masked)
+        sketch, masked_sketch = sketch_update(job.coin, values, layout.bodies(chunks), rows)
+        masked_sketch += layout.pads(enumerate(chunks))
         del values  # another vector's worth of memory, if it was read for this
         bits = norm.encode(job.statement, sketch, job.weight, ring.load(job.claims).astype(CLAIM, copy=False))
     except ValueError as error:
@@ -206,9 +213,10 @@ def _hold_against(job: AnswerProofs) -> SumOk:
     """Whether the sketch of the masked sum is the sum of the posted sketches, modulo 2^32."""
     if job.chunks is None:
         return SumOk.UNKNOWN
-    length = sum(len(chunk) for chunk in job.chunks) // ring.ELEMENT_BYTES
-    sketch = RingSketch(job.coin, length, job.strength.rows)
-    for part in ring.iterate_parts(job.chunks, PART_ELEMENTS):
+    layout = Layout(job.length, len(job.chunks))
+    sketch = RingSketch(job.coin, job.length, job.strength.rows)
+    for part in ring.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
         sketch.add(part)
-    is_equal = bool((sketch.finish() == ring.sum_buffers(job.sketches)).all())
+    found = sketch.finish() + layout.pads(enumerate(job.chunks))
+    is_equal = bool((found == ring.sum_buffers(job.sketches)).all())
     return SumOk.EQUAL if is_equal else SumOk.DIFFERS

@@ -102,8 +102,7 @@ class Recheck:
     def _start(self, view: SumView) -> dict[MemberId, set[int]]:
         """Return the chunks of each dealer that are not added up yet."""
         if self._wanted is None:
-            layout = self._exchange.layout(view)
-            chunks = {chunk for chunk in range(layout.count) if layout.size_bytes(chunk)}
+            chunks = range(len(view.qualified))
             self._wanted = {dealer: set(chunks) for dealer in view.included}
         return self._wanted
 

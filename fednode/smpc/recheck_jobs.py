@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fednode.crypto import sha256
 from fednode.ids import MemberId
-from fednode.proofs.bounds import FOLD_ROWS
+from fednode.proofs.bounds import FOLD_ROWS, OUTPUTS
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk, is_leaf_of
 from fednode.smpc.ring import Buffer, RingVector
@@ -87,15 +89,25 @@ def add_parts(job: AddParts) -> AddedParts:
             totals[part.chunk] = values.copy() if known is None else known + values
         else:
             totals[part.chunk] += values
-        fold = fold_part(job.coin, values, job.layout.bounds(part.chunk)[0], job.rows)
+        fold = _fold(job, part.chunk, part.data)
         known = folds.get(part.dealer, folded_before.get(part.dealer))
         folds[part.dealer] = fold if known is None else known + fold
     return AddedParts(tuple(totals.items()), tuple(folds.items()), tuple(taken))
 
 
+def _fold(job: AddParts, chunk: int, data: Buffer) -> RingVector:
+    """Return what a chunk adds to the buckets of its dealer's sketch, and after them to the sketch itself."""
+    values = ring.from_bytes(job.layout.bodies([data])[0])
+    folded = fold_part(job.coin, values, job.layout.bounds(chunk)[0], job.rows)
+    return np.concatenate([folded, job.layout.pads([(chunk, data)])])
+
+
 def name_findings(job: NameFindings) -> Recounted:
     """Digest what came out."""
     digests = tuple((chunk, digest_chunk(ring.view_bytes(total))) for chunk, total in job.totals)
-    sketches = mix_folds(job.coin, [fold for _, fold in job.folds])
-    named = ((dealer, sha256(sketch.tobytes())) for (dealer, _), sketch in zip(job.folds, sketches, strict=True))
+    sketches = mix_folds(job.coin, [fold[:-OUTPUTS] for _, fold in job.folds])
+    named = (
+        (dealer, sha256((sketch + fold[-OUTPUTS:]).tobytes()))
+        for (dealer, fold), sketch in zip(job.folds, sketches, strict=True)
+    )
     return Recounted(digests, tuple(named))

@@ -19,7 +19,7 @@ from fednode.ids import MemberId
 from fednode.proofs.measures import find_impossible
 from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
 from fednode.smpc.boxes import Boxes
-from fednode.smpc.checks import Checks, CoinLink
+from fednode.smpc.checks import Checks, CoinLink, Wait
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.messages import (
@@ -45,7 +45,7 @@ from fednode.smpc.messages import (
     ViewChanged,
     WantArrived,
 )
-from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_of_sum
+from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_on_ledger
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
@@ -186,8 +186,7 @@ class Session:
         view = self._view
         if view is None or not self.is_chunk_expected(event.ref, len(event.data), event.sender):
             return [Note(f"dropped an unexpected chunk from member {event.sender}")]
-        lane = self._lane(view, event.ref)
-        if not isinstance(lane, Exchange):
+        if not isinstance(lane := self._lane(view, event.ref), Exchange):
             return lane.arrived(view, event) + self._advance()
         lane.arriving(event)
         return [self._jobs.start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
@@ -221,7 +220,8 @@ class Session:
                 return self._recheck.on_done(view, found) + self._advance()
             case Work.UNMASK, jobs.Unmasked() as unmasked:
                 self._is_opened = True
-                return [SumOpened(unmasked.values, weight_of_sum(self._params, view), unmasked.digest, view.sum_words)]
+                salt = unmasked.key.salt("model")
+                return [SumOpened(unmasked.values, unmasked.weight, unmasked.digest, unmasked.words, salt)]
             case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
                 return [SumFailed(failed.reason)]
@@ -351,10 +351,9 @@ class Session:
 
     def _on_masked(self, view: SumView, masked: jobs.MaskedInput) -> list[Effect]:
         assert self._record is not None and self._input is not None
-        promised = self._record.committed
+        promised, effects = self._record.committed, list[Effect]()
         if promised is not None and promised.leaves != masked.leaves:
             return self._fall_silent("the masked update is not the one on record")
-        effects: list[Effect] = []
         if promised is None:
             if view.phase is not Phase.COMMIT:
                 return []
@@ -367,14 +366,15 @@ class Session:
         if not view.is_unmasked or self._params.me not in view.present or self._params.me in view.posted:
             return []
         refuse_unsafe(self._params, view)
-        opening = Opening(view.qualified, view.included)
-        effects: list[Effect] = []
+        opening, effects = Opening(view.qualified, view.included), list[Effect]()
         if mine.opening is None:
             effects.append(self._keep(replace(mine, opening=opening)))
         elif mine.opening != opening:
             return self._fall_silent("another unmasking than the one on record")
         if view.phase is Phase.REVEAL:
-            share = self._checks.opening(view, opening.included)
+            share = self._checks.opening(view, opening.included, self._exchange)
+            if isinstance(share, Wait):
+                return effects + self._fetch_sum(view, mine)
             message = first_reveal(self._params, view, mine, opening, share)
         else:
             message = second_reveal(self._params, view, mine, opening)
@@ -383,18 +383,20 @@ class Session:
     def _open(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         if self._is_opened or self._jobs.is_running(Work.UNMASK) or self._params.me not in view.present:
             return []
-        chunks = [self._exchange.get_sum(view, chunk) for chunk in range(len(view.qualified))]
-        whole = tuple(chunk for chunk in chunks if chunk is not None)
-        if len(whole) < len(chunks):
-            again = self._offer(view, mine) if self._exchange.owned_open(view) else []
-            return again + self._pace.start(view, Timer.WANT) + self._summing.sum(view)
+        if (whole := self._exchange.get_sums(view)) is None:
+            return self._fetch_sum(view, mine)
         self._exchange.drop_masked(view)
         b, a = collect_openings(view)
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
-        bound = (view.coin, view.sum_sketch) if self._params.rule == RULE_BOUND else (None, None)
+        bound = (view.coin, view.sum_opened) if self._params.rule == RULE_BOUND else (None, None)
         if None in bound and self._params.rule == RULE_BOUND:
             return self._fall_silent("a result is asked for before the sum is open")
-        room = None if self._input is None else self._input.spend()
-        context, rows = self._params.context(view.attempt), self._params.strength.rows
-        job = jobs.Unmask(context, whole, b, a, points, *bound, room, rows)
+        room, context = None if self._input is None else self._input.spend(), self._params.context(view.attempt)
+        weight, rows = weight_on_ledger(view), self._params.strength.rows
+        job = jobs.Unmask(context, self._params.length, whole, b, a, points, weight, *bound, room, rows)
         return [self._jobs.start(Running(Work.UNMASK), job)]
+
+    def _fetch_sum(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        """Ask for the chunks of the frozen sum that were lost in a crash, or make them again."""
+        again = self._offer(view, mine) if self._exchange.owned_open(view) else []
+        return again + self._pace.start(view, Timer.WANT, Timer.REPORT) + self._summing.sum(view)

@@ -32,7 +32,7 @@ from fednode.kernels.sketch import BUCKETS, SignRoom, sum_products, sum_signed
 from fednode.kernels.vectors import find_largest
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.proofs.bounds import FOLD_ROWS, OUTPUTS
-from fednode.smpc.ring import ELEMENT_BYTES, RING, RingVector
+from fednode.smpc.ring import ELEMENT_BYTES, RING, Buffer, RingVector, iterate_parts
 
 COIN_BYTES: Final = 32
 
@@ -67,15 +67,17 @@ def sketch_ring(coin: bytes, values: RingVector, rows: int = FOLD_ROWS) -> RingV
 
 
 def sketch_update(
-    coin: bytes, values: NDArray[np.int32], masked: RingVector, rows: int = FOLD_ROWS
+    coin: bytes, values: NDArray[np.int32], masked: Sequence[Buffer], rows: int = FOLD_ROWS
 ) -> tuple[IntVector, RingVector]:
-    """Return `sketch_integers` of an update and `sketch_ring` of its masked form; signs are drawn once for both."""
-    if values.shape != masked.shape:
+    """Return `sketch_integers` of an update and `sketch_ring` of its masked form, given in pieces; signs are drawn once
+    for both."""
+    if values.nbytes != sum(len(piece) for piece in masked):
         raise ValueError("an update and its masked form are of one length")
     exact, ring = IntegerSketch(coin, _length_of(values), rows), RingSketch(coin, values.size, rows)
+    parts = iterate_parts(masked, PART_ELEMENTS)
     for start in range(0, values.size, PART_ELEMENTS):
         exact.add(values[start : start + PART_ELEMENTS])
-        ring.fold(masked[start : start + PART_ELEMENTS], exact.signs)
+        ring.fold(next(parts), exact.signs)
     return _require_exact(exact.finish()), ring.finish()
 
 

@@ -79,8 +79,8 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     model = initial_model(Layout.of(spec), STUDY)
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
-    name = model_hash(STUDY, 7, spec, scaling, model)
-    assert name.hex() == "be6dc68b2580faf97aacbbffaf2292639c75e9d683c91c9ccf54c2b958ccfb39"
+    name = model_hash(STUDY, 7, spec, scaling, bytes(32), model)
+    assert name.hex() == "fe90f95dd3bce529821f2b6393b2e7e7df6b018246858b0e22bd023a9d623d00"
 
 
 def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:
@@ -217,16 +217,18 @@ def test_everything_that_matters_changes_the_model_hash(spec: StudySpec) -> None
     other = model.copy()
     other[-1] += 1
     renamed = replace(spec, columns=(replace(spec.columns[0], high_micro=99_000_000), *spec.columns[1:]))
+    salt = bytes(32)
     names = {
-        model_hash(STUDY, 7, spec, scaling, model),
-        model_hash(bytes(32), 7, spec, scaling, model),
-        model_hash(STUDY, 8, spec, scaling, model),
-        model_hash(STUDY, 7, renamed, scaling, model),
-        model_hash(STUDY, 7, spec, Scaling((1, 2, 3, 5), (5, 6, 7, 8)), model),
-        model_hash(STUDY, 7, spec, scaling, other),
+        model_hash(STUDY, 7, spec, scaling, salt, model),
+        model_hash(bytes(32), 7, spec, scaling, salt, model),
+        model_hash(STUDY, 8, spec, scaling, salt, model),
+        model_hash(STUDY, 7, renamed, scaling, salt, model),
+        model_hash(STUDY, 7, spec, Scaling((1, 2, 3, 5), (5, 6, 7, 8)), salt, model),
+        model_hash(STUDY, 7, spec, scaling, bytes(31) + b"1", model),
+        model_hash(STUDY, 7, spec, scaling, salt, other),
     }
-    assert len(names) == 6
-    assert model_hash(STUDY, 7, spec, scaling, model) == tagged_hash(
+    assert len(names) == 7
+    assert model_hash(STUDY, 7, spec, scaling, salt, model) == tagged_hash(
         Domain.MODEL, b"state", STUDY, (7).to_bytes(8, "big"),
-        encode(spec), encode(scaling), sha256(model_bytes(model)),
+        encode(spec), encode(scaling), salt, sha256(model_bytes(model)),
     )

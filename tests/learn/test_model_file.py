@@ -70,7 +70,7 @@ def test_parts_of_any_size_are_the_same_file(
     monkeypatch.setattr(model_file, "PART_VALUES", length)
     draft = Pieces()
     pieces = [model.values[at : at + length] for at in range(0, size, length)]
-    name = write_parts(draft, model.study, model.round_number, model.spec, model.scaling, pieces)
+    name = write_parts(draft, model.study, model.round_number, model.spec, model.scaling, model.salt, pieces)
     assert bytes(draft.data) == write_model(model) and name == model.hash
     assert max(draft.sizes[1:]) == 8 * min(length, size)
     stored = check_model(lambda: BytesIO(draft.data), "here")
@@ -128,6 +128,7 @@ def test_anything_not_written_here_is_rejected(model: ModelFile) -> None:
         rewrite(data, round="09"), rewrite(data, round="-1"), rewrite(data, round="x"),
         rewrite(data, model_hash="00" * 32), rewrite(data, extra="1"), rewrite(data, fednode="fednode-model-2"),
         rewrite(data, study_id="00"), rewrite(data, spec="00"), rewrite(data, scaling="zz"),
+        rewrite(data, salt="00"), rewrite(data, salt="zz"),
         (2).to_bytes(8, "little") + b"[]", (2).to_bytes(8, "little") + b"{}",
         (200_000).to_bytes(8, "little") + b"[" * 200_000,
     ]

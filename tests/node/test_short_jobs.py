@@ -25,7 +25,8 @@ def test_whoever_makes_a_large_model_does_not_do_it_at_once(kind: RoundKind) -> 
     """The first round sums little, and makes the model everybody begins with."""
     for spec, is_short in ((SMALL, True), (LARGE, kind is RoundKind.CLOSING)):
         total = np.zeros(vector_length(spec, kind), np.int32)
-        assert is_short_round(Conclude(spec, b"s" * 32, 1, kind, None, total, (), 4, 4, MemoryDraft)) == is_short
+        job = Conclude(spec, b"s" * 32, 1, kind, None, total, (), 4, 4, bytes(32), MemoryDraft)
+        assert is_short_round(job) == is_short
 
 
 def test_long_update_is_not_rounded_at_once() -> None:

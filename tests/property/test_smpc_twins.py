@@ -87,12 +87,12 @@ def test_parts_of_joined_buffers_are_those_of_the_whole(sizes: list[int], size: 
 
 @given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 50))
 def test_digests_of_chunks_come_out_of_any_parts(length: int, count: int, part_bytes: int) -> None:
-    layout, data = chunks.Layout(length, count), memoryview(bytes(range(4 * length)))
+    layout = chunks.Layout(length, count)
+    data = memoryview(np.arange(layout.total, dtype=np.uint32).tobytes())
     digests = chunks.ChunkDigests(layout)
-    if length:
-        with pytest.raises(ValueError, match="missing"):
-            digests.finish()
-    for start in range(0, 4 * length, part_bytes):
+    with pytest.raises(ValueError, match="missing"):
+        digests.finish()
+    for start in range(0, len(data), part_bytes):
         digests.update(data[start : start + part_bytes])
     assert digests.finish() == tuple(chunks.digest_chunk(layout.cut(data, chunk)) for chunk in range(count))
 
@@ -157,10 +157,28 @@ def test_chunks_cover_the_vector_in_order(length: int, count: int) -> None:
     assert bounds[0][0] == 0 and bounds[-1][1] == length
     assert all(left[1] == right[0] or right[0] >= length for left, right in pairwise(bounds))
     assert all(start % 4 == 0 and start <= max(stop, start) for start, stop in bounds)
-    data = memoryview(bytes(range(256)) * (length * 4 // 256 + 1))[: length * 4]
-    assert b"".join(layout.cut(data, chunk) for chunk in range(count)) == bytes(data)
+    words = np.arange(layout.total, dtype=np.uint32)
+    cut = layout.all_of(memoryview(words.tobytes()))
+    assert b"".join(cut) == words.tobytes()
     sizes = [layout.size_bytes(chunk) for chunk in range(count)]
-    assert min(sizes) >= 0 and max(sizes) - min(sizes) <= 32
+    assert sizes == [len(chunk) for chunk in cut] and max(sizes) - min(sizes) <= 32
+    bodies = [np.frombuffer(body, np.uint32).tolist() for body in layout.bodies(cut)]
+    assert [len(body) for body in bodies] == [stop - start for start, stop in bounds]
+
+
+@given(st.integers(0, 40), st.integers(1, 300))
+def test_a_tail_salts_its_chunk_and_all_together_hide_a_sketch(length: int, count: int) -> None:
+    layout = chunks.Layout(length, count)
+    words = np.arange(1, layout.total + 1, dtype=np.uint32)
+    cut = layout.all_of(memoryview(words.tobytes()))
+    tails = [np.frombuffer(chunk, np.uint32)[-layout.tail :].tolist() for chunk in cut]
+    salts = [tail[:8] for tail in tails]
+    assert layout.salts(cut) == np.array(salts, np.uint32).tobytes()
+    pads = layout.pads(enumerate(cut))
+    assert pads.tolist() == [word for tail in tails for word in tail[8:]][:256], "each output has a word of its own"
+    assert not set(pads.tolist()) & {word for salt in salts for word in salt}
+    alone = [layout.pads([item]) for item in enumerate(cut)]
+    assert np.sum(alone, axis=0, dtype=np.uint32).tolist() == pads.tolist()
 
 
 # --- trees ------------------------------------------------------------------------------------------------------
@@ -274,6 +292,7 @@ def test_masked_sums_open_to_the_sum_over_any_set(count: int, seed: int, data: s
         masked[m] = np.frombuffer(result.data, np.uint32)
         layout = chunks.Layout(length, count)
         assert result.leaves == tuple(blake3(layout.cut(result.data, c)).digest() for c in range(count))
+        bodies = np.frombuffer(b"".join(layout.bodies(layout.all_of(result.data))), np.uint32)
         expected = vectors[m].tolist()
         for at in range(length):  # the twin: masks from the other side's secret, word by word
             word = expected[at] + slow_stream_word(masks.self_key(CONTEXT, b[m], m), at)
@@ -281,12 +300,14 @@ def test_masked_sums_open_to_the_sum_over_any_set(count: int, seed: int, data: s
                 if other != m:
                     key = masks.pair_key(CONTEXT, a[other], points[m], other, m)
                     word += slow_stream_word(key, at) * (1 if other > m else -1)
-            assert int(masked[m][at]) == word % 2**32
+            assert int(bodies[at]) == word % 2**32
     total = np.sum([masked[m] for m in included], axis=0, dtype=np.uint32)
     streams = masks.removal_streams(
         CONTEXT, {m: b[m] for m in included}, {m: a[m] for m in members if m not in included},
         {m: points[m] for m in included},
     )
+    whole = layout.all_of(ring.view_bytes(total))
+    total = np.frombuffer(b"".join(layout.bodies(whole)), np.uint32).copy()
     apply_streams(total, streams)
     assert total.tolist() == [sum(int(vectors[m][at]) for m in included) % 2**32 for at in range(length)]
 

@@ -33,7 +33,7 @@ def conclude(
     kind: RoundKind, total: NDArray[np.int32], words: tuple[int, ...], weight: int = 4, members: int = 4
 ) -> Conclusion:
     start = None if kind is RoundKind.STATISTICS else START
-    found = run(Conclude(SPEC, STUDY, 4, kind, start, total, words, weight, members, MemoryDraft))
+    found = run(Conclude(SPEC, STUDY, 4, kind, start, total, words, weight, members, b"s" * 32, MemoryDraft))
     assert isinstance(found, Conclusion)
     return found
 

@@ -28,6 +28,7 @@ from fednode.smpc.proof_jobs import AnswerProofs, NotProvable, ProvenUpdate, Pro
 from fednode.smpc.record import restore_shares, restore_state
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
 from fednode.smpc.session import Session
+from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import Node, Stream, World
 
 ME, OTHER = MemberId(2), MemberId(3)
@@ -442,28 +443,42 @@ def reveals(effects: list[m.Effect]) -> list[m.RevealMessage]:
     return [message for message in submitted(effects, m.RevealMessage) if isinstance(message, m.RevealMessage)]
 
 
+def show_whole(world: World, view: m.SumView) -> list[m.Effect]:
+    """Show the view to a member, and give it the masked sum, without which it opens nothing."""
+    return show(world, view) + give_sum(world, view, ME)
+
+
 def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> None:
     world, view = reach(Phase.REVEAL)
-    effects = show(world, view)
+    effects = show_whole(world, view)
     opening = reveals(effects)[0].opening
     record = restore_shares(world.params(ME), world.nodes[ME].disk)
     assert record is not None and opening is not None and record.covered == view.included
     assert isinstance(next(e for e in effects if isinstance(e, m.Persist | m.Submit)), m.Persist)
     held = f.from_bytes(record.held, 4 * world_statement(world).held_length)
     assert held is not None
-    assert opening == f.to_bytes(f.total(held.reshape(4, -1)[:, :257], axis=0)) and record.included == view.included
+    bare = f.to_bytes(f.total(held.reshape(4, -1)[:, :257], axis=0))
+    assert opening == key_of_sum(world, view).hide(bare) != bare and record.included == view.included
+
+
+def test_nothing_is_opened_bare_by_a_member_that_lost_the_sum_and_cannot_get_it() -> None:
+    world, view = reach(Phase.REVEAL)
+    assert not reveals(show(world, view)), "it asks for the sum first"
+    fired = session_of(world).handle(m.TimerFired(f"report/{view.attempt}/{view.phase_no}"))
+    said = reveals(settle(world, fired))
+    assert [(message.opening, message.own_b is not None) for message in said] == [(None, True)]
 
 
 def test_nothing_of_the_shares_is_opened_before_the_unmasking_or_in_a_void_attempt() -> None:
     world, view = reach(Phase.REVEAL)
-    assert not reveals(show(world, replace(view, is_unmasked=False)))
+    assert not reveals(show_whole(world, replace(view, is_unmasked=False)))
     for phase in (Phase.PROOF, Phase.SHARE, Phase.COIN):
         world, _ = reach(Phase.REVEAL)
-        assert not reveals(show(world, replace(view, phase=phase, is_unmasked=False)))
+        assert not reveals(show_whole(world, replace(view, phase=phase, is_unmasked=False)))
     world, _ = reach(Phase.REVEAL)
     void = replace(view, attempt=1, phase=Phase.KEYS, is_unmasked=False, keys={}, committed={}, included=(),
                    share_roots={}, proof_parts={}, coin=None, query_seed=None)
-    assert not reveals(show(world, void))
+    assert not reveals(show_whole(world, void))
 
 
 def test_the_summed_share_of_another_attempt_is_not_opened() -> None:
@@ -474,23 +489,23 @@ def test_the_summed_share_of_another_attempt_is_not_opened() -> None:
 
     world.nodes[ME].disk[m.RecordPart.SHARES] = persist_shares(replace(data, attempt=1)).data.reveal()
     world.nodes[ME].session = restored(world)
-    assert [message.opening for message in reveals(show(world, replace(view, proof_parts={})))] == [None]
+    assert [message.opening for message in reveals(show_whole(world, replace(view, proof_parts={})))] == [None]
 
 
 @pytest.mark.parametrize("included", [(1, 2, 3), (2, 3, 4)])
 def test_a_sum_over_another_set_is_not_opened(included: tuple[int, ...]) -> None:
     """A share of the sum over four minus one over three would be a single sketch."""
     world, view = reach(Phase.REVEAL)
-    message = reveals(show(world, replace(view, included=tuple(MemberId(i) for i in included))))
+    message = reveals(show_whole(world, replace(view, included=tuple(MemberId(i) for i in included))))
     assert [reveal.opening for reveal in message] in ([], [None])
 
 
 def test_an_opening_that_was_decided_is_not_changed() -> None:
     world, view = reach(Phase.REVEAL)
-    assert reveals(show(world, view))
+    assert reveals(show_whole(world, view))
     other = replace(view, included=(MemberId(1), MemberId(2), MemberId(3)))
     world.nodes[ME].session = restored(world)
-    assert not reveals(show(world, other)) and is_silent(world)
+    assert not reveals(show_whole(world, other)) and is_silent(world)
 
 
 def test_the_sum_must_have_the_opened_sketch() -> None:
@@ -498,14 +513,14 @@ def test_the_sum_must_have_the_opened_sketch() -> None:
     for i in world.members:
         show(world, view, i)
     good = [e for e in give_sum(world, view, ME) if isinstance(e, m.SumOpened)]
-    assert len(good) == 1 and good[0].weight == view.sum_weight == 8
-    assert view.sum_sketch is not None
-    wrong = (view.sum_sketch[0] + 1, *view.sum_sketch[1:])
+    assert len(good) == 1 and good[0].weight == 8
+    assert view.sum_opened is not None
+    wrong = bytes([view.sum_opened[0] ^ 1]) + view.sum_opened[1:]
     world.nodes[ME].session = restored(world)
-    show(world, replace(view, sum_sketch=wrong))
+    show(world, replace(view, sum_opened=wrong))
     assert [e.reason for e in give_sum(world, view, ME) if isinstance(e, m.SumFailed)] == [MASKS_WRONG]
     world.nodes[ME].session = restored(world)
-    show(world, replace(view, sum_sketch=None))
+    show(world, replace(view, sum_opened=None))
     assert not [e for e in give_sum(world, view, ME) if isinstance(e, m.SumOpened | m.SumFailed)]
     assert is_silent(world)
 
@@ -522,7 +537,8 @@ def test_no_secret_is_printed() -> None:
     state = restore_state(world.params(ME), world.nodes[ME].disk)
     assert record is not None and state is not None and state.sharing is not None
     text = "".join(map(repr, (job, dealt, record, state, session_of(world)._checks.boxes.__dict__, AnswerProofs(
-        job.context, job.coin, bytes(32), False, (session_of(world)._checks.boxes.held_share(view, ME),), (), FEW, None,
+        job.context, job.coin, bytes(32), False, (session_of(world)._checks.boxes.held_share(view, ME),), (), FEW, 8,
+        None,
     ))))
     for secret in (state.sharing.seed, job.seed, record.held[:16], dealt.own[0][:16], dealt.own[1][:16]):
         assert repr(secret)[2:-1] not in text and secret.hex() not in text

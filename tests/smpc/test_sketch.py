@@ -89,7 +89,7 @@ def test_more_rows_are_the_slow_ones_too(shape: tuple[int, list[tuple[int, int]]
     expected = slow_sketch(coin, values.tolist(), rows=rows)
     assert sketch_integers(coin, values, rows).tolist() == expected
     ring = slow_sketch(coin, values.tolist(), is_ring=True, rows=rows)
-    exact, masked = sketch_update(coin, values, to_ring(values), rows)
+    exact, masked = sketch_update(coin, values, [to_ring(values).tobytes()], rows)
     assert exact.tolist() == expected and masked.tolist() == ring
     parts = [fold_part(coin, to_ring(part), at, rows) for at, part in ((0, values[:5000]), (5000, values[5000:]))]
     assert mix_folds(coin, [parts[0] + parts[1]])[0].tolist() == ring
@@ -102,7 +102,7 @@ def test_sketches_of_few_members_are_what_they_always_were() -> None:
         random = np.random.default_rng(size)
         values = random.integers(-(2**31) + 1, 2**31, size).astype(np.int32)
         masked = random.integers(0, 2**32, size, dtype=np.uint32)
-        exact, ring = sketch_update(COIN, values, masked, strength_of(31).rows)
+        exact, ring = sketch_update(COIN, values, [masked.tobytes()], strength_of(31).rows)
         digest.update(exact.astype("<i8").tobytes() + ring.astype("<u4").tobytes())
         digest.update(fold_part(COIN, masked, 4099).tobytes() + sketch_integers(COIN, values // 512).tobytes())
     assert digest.hexdigest() == "e576ac28e96c8e6d9f0e3979c1797fcb11b186d7a85b0bfd2043af4b6d084ab4"
@@ -189,7 +189,7 @@ def test_an_update_and_its_masked_form_are_sketched_together_as_alone(length: in
     generator = np.random.default_rng(length)
     values = generator.integers(-(2**31) + 1, 2**31, length).astype(np.int32)
     masked = generator.integers(0, 2**32, length, dtype=np.uint32)
-    exact, ring = sketch_update(COIN, values, masked)
+    exact, ring = sketch_update(COIN, values, [masked[:5].tobytes(), masked[5:].tobytes()])
     assert exact.tolist() == sketch_integers(COIN, values).tolist()
     assert ring.tolist() == sketch_ring(COIN, masked).tolist()
 
@@ -200,7 +200,7 @@ def test_parts_come_in_order_and_whole() -> None:
         with pytest.raises(ValueError, match="in order"):
             sketch.add(np.zeros(size, np.uint32))
     with pytest.raises(ValueError, match="one length"):
-        sketch_update(COIN, np.zeros(3, np.int32), np.zeros(4, np.uint32))
+        sketch_update(COIN, np.zeros(3, np.int32), [bytes(16)])
 
 
 def test_the_length_is_about_kept() -> None:

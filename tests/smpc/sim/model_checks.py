@@ -35,8 +35,7 @@ class Checked:
     parts: dict[MemberId, dict[int, m.ProofMessage]] = field(default_factory=dict)
     openings: dict[MemberId, bytes] = field(default_factory=dict)
     openers: set[int] = field(default_factory=set)
-    sketch: tuple[int, ...] | None = None
-    weight: int | None = None
+    opened: bytes | None = None
     found: dict[MemberId, m.RecheckMessage] = field(default_factory=dict)
     carried: dict[int, set[int]] = field(default_factory=dict)
     disputes: list[tuple[int, int]] = field(default_factory=list)
@@ -210,8 +209,5 @@ class CheckPhases(DisputePhases):
         decoded = shares.decode(found, shares.sharing_degree(n), n - self.f, n)
         if decoded is None:
             return False
-        values = f.centre(decoded.value).tolist()
-        checked.sketch, checked.weight = tuple(values[:-1]), values[-1]
-        if self.params.has_public_weights:
-            checked.weight = sum(self.a.committed[i].weight for i in self.a.included)
+        checked.opened = f.to_bytes(decoded.value)
         return True

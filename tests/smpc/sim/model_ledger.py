@@ -417,7 +417,7 @@ class ModelLedger(CheckPhases):
             a_shares={j: dict(s) for j, s in a.a_shares.items()}, b_shares={i: dict(s) for i, s in a.b_shares.items()},
             awaited_b=tuple(a.awaited), pinned=self.pinned,
             coin_index=self.coins, links=dict(a.checked.links), coin=a.checked.coin, share_roots=dict(a.checked.roots),
-            query_seed=a.checked.query_seed, sum_sketch=a.checked.sketch, sum_weight=a.checked.weight,
+            query_seed=a.checked.query_seed, sum_opened=a.checked.opened,
             proof_parts={i: tuple(sorted(parts)) for i, parts in a.checked.parts.items()},
             disputes=tuple(checked.disputes), redealt=dict(checked.boxes), confirm_seed=checked.confirm_seed,
             confirmed=tuple(sorted(checked.told)), unconfirmed=tuple(checked.off), exposed=tuple(sorted(checked.shown)),
