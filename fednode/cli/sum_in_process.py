@@ -40,6 +40,7 @@ from fednode.proofs.statement import statement_of
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import jobs
 from fednode.smpc import messages as sm
+from fednode.smpc.chunks import Layout
 from fednode.smpc.quantise import quantise
 from fednode.smpc.ring import ELEMENT_BYTES
 from fednode.smpc.session import Session
@@ -141,6 +142,7 @@ class SumInProcess:
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)
+        self._tail_bytes = Layout(length, members).tail * ELEMENT_BYTES
         self._nonce, self._next_key = 0, x25519_public(Secret(entropy.random_bytes(32)))  # no round follows
         self._pool: list[tuple[MemberId, tx.Body]] = []
         self._events: deque[tuple[MemberId, sm.Event]] = deque()
@@ -289,8 +291,9 @@ class SumInProcess:
             case sm.SendChunk(to, ref, proof, data):
                 size = len(data) + len(proof) + CHUNK_OVERHEAD_BYTES
                 if ref.lane in (sm.Lane.MASKED, sm.Lane.SUM):
-                    member.chunk_bytes += len(data)
-                    member.other_bytes += size - len(data)
+                    vector_bytes = len(data) - self._tail_bytes
+                    member.chunk_bytes += vector_bytes
+                    member.other_bytes += size - vector_bytes
                 else:
                     member.other_bytes += size
                 if self._random.random() >= self._loss:
