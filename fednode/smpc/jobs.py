@@ -137,13 +137,18 @@ class Unmask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmasked:
-    """The sum, int32 and centred, the sums of weights and claims, the salted digest that members compare, the sum's key."""
+    """The sum, int32 and centred; sums of weights and claims; the salted digest that members compare; the sum's key."""
 
     values: NDArray[np.int32] = field(repr=False)
     weight: int
     words: tuple[int, ...] = field(repr=False)
     digest: Hash
     key: SumKey = field(repr=False)
+
+    @property
+    def opened(self) -> tuple[NDArray[np.int32], int, Hash, tuple[int, ...]]:
+        """All of it but the key."""
+        return self.values, self.weight, self.digest, self.words
 
 
 @dataclass(frozen=True, slots=True)

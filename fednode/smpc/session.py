@@ -220,8 +220,7 @@ class Session:
                 return self._recheck.on_done(view, found) + self._advance()
             case Work.UNMASK, jobs.Unmasked() as unmasked:
                 self._is_opened = True
-                salt = unmasked.key.salt("model")
-                return [SumOpened(unmasked.values, unmasked.weight, unmasked.digest, unmasked.words, salt)]
+                return [SumOpened(*unmasked.opened, unmasked.key.salt("model"))]
             case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
                 return [SumFailed(failed.reason)]
@@ -276,9 +275,9 @@ class Session:
                 assert_never(view.phase)
 
     def _deal(self, view: SumView) -> list[Effect]:
-        effects: list[Effect] = []
         if self._params.me in view.posted:
-            return effects
+            return []
+        effects: list[Effect] = []
         if self._record is None or self._record.attempt != view.attempt:
             effects.append(self._keep(deal_keys(self._params, view, self._entropy)))
         assert self._record is not None
@@ -397,6 +396,5 @@ class Session:
         return [self._jobs.start(Running(Work.UNMASK), job)]
 
     def _fetch_sum(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
-        """Ask for the chunks of the frozen sum that were lost in a crash, or make them again."""
         again = self._offer(view, mine) if self._exchange.owned_open(view) else []
         return again + self._pace.start(view, Timer.WANT, Timer.REPORT) + self._summing.sum(view)
