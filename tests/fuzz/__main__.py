@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
 MEMORY_MB = 2048
+STEPS = 120
+WHOLE = "whole"
+"""Whole cores that one member feeds with what means harm: by chance, not by coverage."""
 
 
 def main() -> None:
@@ -31,9 +35,26 @@ def main() -> None:
     if options.list or options.target is None:
         from tests.fuzz.targets import TARGETS
 
-        sys.stdout.write("\n".join(TARGETS) + "\n")
+        sys.stdout.write("\n".join([*TARGETS, WHOLE]) + "\n")
+        return
+    if options.target == WHOLE:
+        fuzz_whole(options.seconds)
         return
     fuzz(options.target, options.seconds, options.corpus)
+
+
+def fuzz_whole(seconds: int) -> None:
+    """Play seeds for so long; ends the process with their names if something was found."""
+    from tests.fuzz.whole import run
+
+    seed = time.time_ns() % 2**32
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        with tempfile.TemporaryDirectory(prefix="fuzz-whole-") as folder:
+            if found := run(seed + count, STEPS, Path(folder)):
+                sys.exit(f"seed {seed + count}:\n" + "\n".join(found))
+        count += 1
+    sys.stdout.write(f"{count} seeds from {seed} on, nothing found\n")
 
 
 def fuzz(name: str, seconds: int, corpus: Path | None) -> None:
