@@ -330,15 +330,23 @@ class _Libp2pHost:
         muxer: MemberYamux | None = None
         try:
             with scope:
-                await raw.wait_readable()  # who dials speaks first; whoever only holds the socket costs no more than it
-                upgraded = await self.swarm.upgrade_inbound_raw_conn(raw, Multiaddr("/ip4/0.0.0.0/tcp/0"))
-                muxer = cast(MemberYamux, upgraded)
-        except Exception:  # noqa: BLE001  the libp2p border: strangers, garbage, lost connections
-            self.mesh.count("handshakes_failed")
+                muxer = await self._upgrade(raw)
         finally:
             self._yard.leave(place)
         if muxer is not None:
             await muxer.event_closed.wait()
+
+    async def _upgrade(self, raw: SocketConnection) -> MemberYamux | None:
+        """Shake hands. A stranger that fails keeps its place to the end: else it would be back at once."""
+        raw.is_held = True
+        try:
+            await raw.wait_readable()  # who dials speaks first; whoever only holds the socket costs no more than it
+            return cast(MemberYamux, await self.swarm.upgrade_inbound_raw_conn(raw, Multiaddr("/ip4/0.0.0.0/tcp/0")))
+        except Exception:  # noqa: BLE001  the libp2p border: strangers, garbage, lost connections
+            self.mesh.count("handshakes_failed")
+        if raw.is_held:
+            await trio.sleep_forever()
+        return None
 
     # --- construction
 

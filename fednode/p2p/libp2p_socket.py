@@ -28,6 +28,8 @@ class SocketConnection(IRawConnection):
         self._stream = stream
         self._stranger = Purse(wire_limits.STRANGER_BYTES)
         self._remote: tuple[str, int] | None = None
+        self.is_held = False
+        """Whether the library may not close it: a stranger that failed is let go late, so that it comes back late."""
         self.on_step: Callable[[], None] = lambda: None
         """Called with every answer of ours in the handshake."""
         self.on_admitted: Callable[[], None] = lambda: None
@@ -93,8 +95,9 @@ class SocketConnection(IRawConnection):
             raise ConnectionClosedError("connection closed") from error
 
     async def close(self) -> None:
-        """Close the socket; wakes whoever reads or writes."""
-        await self._stream.aclose()
+        """Close the socket, unless it is held; wakes whoever reads or writes."""
+        if not self.is_held:
+            await self._stream.aclose()
 
     def get_remote_address(self) -> tuple[str, int] | None:
         """Return the remote end of the socket."""

@@ -353,6 +353,8 @@ class MemberNoise(NoiseTransport):
 
     async def _admit(self, secured: ISecureConn, raw: IRawConnection) -> ISecureConn:
         inner = cast(SecureSession, secured)
+        if isinstance(raw, SocketConnection):
+            raw.is_held = False  # it has proven who it is: it learns at once where it stands
         reason = self._why_refused(PeerId(inner.get_remote_peer().to_base58()))
         if reason is not None:
             await raw.close()

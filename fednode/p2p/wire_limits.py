@@ -113,9 +113,9 @@ take 300 bytes; the rest is room for the payloads of other implementations."""
 MAX_NEGOTIATION_BYTES = 2 * 1024
 """All lines in which a member agrees on a muxer, or on the protocol of one stream; two of 30 bytes in fact."""
 
-MAX_PENDING_HANDSHAKES = 256
-"""Strangers may open sockets; this many at once may be in the handshake, 20 KB each, then somebody has to go. At 400
-new ones a second each stands for 0.6 s without a step; a member 50 ms away takes one every 0.1 s."""
+MAX_PENDING_HANDSHAKES = 1024
+"""Strangers may open sockets; this many at once may be in the handshake, 10 to 20 KB each, then somebody has to go. At
+2000 new ones a second each stands for half a second without a step; a member 50 ms away takes one every 0.1 s."""
 
 MAX_PENDING_OF_SOURCE = MAX_PENDING_HANDSHAKES // 4
 """A source with more than these pushes out its own, when all places are taken."""
