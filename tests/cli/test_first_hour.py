@@ -147,7 +147,10 @@ def test_every_key_can_be_overridden_unquoted(homes: Path) -> None:
     config = homes / "anna" / "etc" / "hospital.toml"
     texts = {
         "node": {"name": "Other"},
-        "network": {"listen": "/ip4/0.0.0.0/tcp/1,/ip6/::/tcp/1", "advertise": "/dns4/a.example/tcp/1"},
+        "network": {
+            "listen": "/ip4/0.0.0.0/tcp/1,/ip6/::/tcp/1", "advertise": "/dns4/a.example/tcp/1",
+            "allow": "10.1.0.0/16, *.clinic.example",
+        },
         "study": {"auto_approve": "*"},
         "data": {"map": '{default = {decimal = ","}}', "studies": '{heart = "/srv/heart.csv"}'},
     }
