@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,18 @@ OUTSIDE = "outside"
 
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _PLAIN = re.compile(_NUMBER)
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]{1,3})?")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:[,.' \u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
 _LIMIT = re.compile(r"([<>\u2264\u2265]=?)\s*([0-9.,]+)")
 _WITH_UNIT = re.compile(rf"({_NUMBER}|[+-]?[0-9]*,[0-9]+)\s*([^\W\d_].*|[%°\u00b5\u2030].*)", re.DOTALL)
-_DATE = re.compile(r"[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}(?:[ T].*)?")
+_MONTH = "jan|feb|m[a\u00e4]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]"
+_DATE = re.compile(
+    rf"[0-9]{{1,4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,4}}(?:[ T].*)?"
+    rf"|[0-9]{{1,2}}[.\s-]*(?:{_MONTH})[a-z]*[.\s-]*[0-9]{{0,4}}|(?:{_MONTH})[a-z]*[.\s-]*[0-9]{{1,4}}",
+    re.IGNORECASE,
+)
+"""A spreadsheet turns 5.3 into 5 March."""
+
 _MINUS = str.maketrans(dict.fromkeys("\u2212\u2013\ufe63\uff0d", "-"))
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u201e": "\u201c", "\u2018": "\u2019", "\u00ab": "\u00bb"}
 _CODES = frozenset((
@@ -40,8 +48,7 @@ _NUMBER_CODES = _CODES | {"-", "--", "---", ".", ".."}
 """In a column of levels a dash may stand for a negative finding."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What one cell says: `value` is a number or the index of a level, NaN unless `kind` is KNOWN or OUTSIDE.
 
     `hint` is what the cell may stand for, where it can be guessed: for the eyes of who owns the file.
@@ -55,35 +62,34 @@ class Reading:
 _GONE = Reading(np.nan, MISSING)
 
 
-@dataclass(frozen=True, slots=True)
-class Distinct:
+class Distinct(NamedTuple):
     """One text of a column: how many rows hold it, and the index of the first of them."""
 
     cell: str
     reading: Reading
-    count: int
+    rows: int
     first: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """A column read: the distinct texts in order of appearance, and which one each row holds, int64 (n,)."""
+    """A column read: `values` float64 (n,), NaN where there is none.
+
+    `distinct` are its texts in order of appearance, and `codes` int64 (n,) says which one each row holds; -1 are
+    numbers in range written as numbers are, of which there are too many to list.
+    """
 
     distinct: tuple[Distinct, ...]
     codes: NDArray[np.int64]
+    values: NDArray[np.float64]
 
-    @property
-    def values(self) -> NDArray[np.float64]:
-        """The value of each row, float64 (n,), NaN where there is none."""
-        return np.array([item.reading.value for item in self.distinct])[self.codes]
+    def is_kind(self, kind: str) -> NDArray[np.bool_]:
+        """Return which rows hold a cell of this kind, bool (n,)."""
+        return np.array([*(item.reading.kind == kind for item in self.distinct), kind == KNOWN], bool)[self.codes]
 
-    def is_kind(self, *kinds: str) -> NDArray[np.bool_]:
-        """Return which rows hold a cell of one of these kinds, bool (n,)."""
-        return np.array([item.reading.kind in kinds for item in self.distinct], bool)[self.codes]
-
-    def count(self, *kinds: str) -> int:
-        """Return how many rows hold a cell of one of these kinds."""
-        return sum(item.count for item in self.distinct if item.reading.kind in kinds)
+    def count(self, kind: str) -> int:
+        """Return how many rows hold a cell of this kind; not of KNOWN, which are not all listed."""
+        return sum(item.rows for item in self.distinct if item.reading.kind == kind)
 
     @property
     def faults(self) -> dict[str, list[Distinct]]:
@@ -95,19 +101,27 @@ class Column:
         return found
 
 
-def read_column(cells: Sequence[str], read: Callable[[str], Reading]) -> Column:
-    """Read a column; `read` is asked once for each distinct text."""
+Read = Callable[[str], Reading]
+Quick = Callable[[Sequence[str]], NDArray[np.float64]]
+"""Numbers of the cells that need no closer look, NaN for all others."""
+
+
+def read_column(cells: Sequence[str], read: Read, quick: Quick | None = None) -> Column:
+    """Read a column; `read` is asked once for each distinct text that `quick` leaves over."""
+    values = np.full(len(cells), np.nan) if quick is None else quick(cells)
+    codes = np.full(len(cells), -1, np.int64)
     order: dict[str, int] = {}
     first: list[int] = []
-    codes = np.empty(len(cells), np.int64)
-    for index, cell in enumerate(cells):
-        code = order.setdefault(cell, len(order))
+    left = np.flatnonzero(np.isnan(values)).tolist()
+    for index in left:
+        code = order.setdefault(cells[index], len(order))
         if code == len(first):
             first.append(index)
         codes[index] = code
-    counts = np.bincount(codes, minlength=len(order)).tolist()
-    distinct = (Distinct(cell, read(cell), counts[code], first[code]) for cell, code in order.items())
-    return Column(tuple(distinct), codes)
+    counts = np.bincount(codes[left], minlength=len(order)).tolist()
+    distinct = tuple(Distinct(cell, read(cell), counts[code], first[code]) for cell, code in order.items())
+    values[left] = np.array([item.reading.value for item in distinct], np.float64)[codes[left]]
+    return Column(distinct, codes, values)
 
 
 def tidy(cell: str) -> str:
@@ -122,28 +136,45 @@ def tidy(cell: str) -> str:
 
 def number_reader(
     column: NumberColumn | LabelColumn, notation: Notation, low: float, high: float
-) -> Callable[[str], Reading]:
-    """Return a reader of numbers in the study's unit; those outside [low, high] are OUTSIDE."""
+) -> tuple[Read, Quick]:
+    """Return two readers of numbers in the study's unit; those outside [low, high] are OUTSIDE."""
     absent = {normal_token(token) for token in column.missing} | notation.missing | {""}
+    special = {float(token) for token in absent | notation.values.keys() if _PLAIN.fullmatch(token)}
+    factor = notation.factor_of("")
 
     def read(cell: str) -> Reading:
         text = tidy(cell)
         text = notation.values.get(normal_token(text), text)
         if normal_token(text) in absent:
             return _GONE
-        bare = text
-        size = len(notation.unit)
-        if size and same_unit(text[-size:], notation.unit):
-            bare = text[:-size].rstrip()
+        bare, times = _without_unit(text, notation)
         plain = _plain_number(bare, notation.decimal)
         if plain is None:
             return _fault_of_number(text, notation)
-        value = float(plain) * notation.factor if notation.factor != 1.0 else float(plain)
+        value = float(plain) * times if times != 1.0 else float(plain)
         if not np.isfinite(value):
             return Reading(np.nan, "text")
         return Reading(value) if low <= value <= high else Reading(value, OUTSIDE)
 
-    return read
+    def quick(cells: Sequence[str]) -> NDArray[np.float64]:
+        values = np.full(len(cells), np.nan)
+        if notation.decimal == ".":
+            plain = [index for index, cell in enumerate(cells) if _PLAIN.fullmatch(cell)]
+            found = [float(cells[index]) for index in plain]
+            values[plain] = [np.nan if value in special else value for value in found] if special else found
+            values *= factor
+            values[~((values >= low) & (values <= high) & np.isfinite(values))] = np.nan
+        return values
+
+    return read, quick
+
+
+def _without_unit(text: str, notation: Notation) -> tuple[str, float]:
+    """Return a cell without the unit behind its number, and by how much the number is multiplied."""
+    for unit, factor in notation.units:
+        if unit and same_unit(text[-len(unit):], unit):
+            return text[: -len(unit)].rstrip(), factor
+    return text, notation.factor_of("")
 
 
 def _plain_number(text: str, decimal: str) -> str | None:
@@ -184,7 +215,7 @@ def _stand_in(sign: str, digits: str) -> str:
     return f"{float(plain) / 2:.6g}" if sign[0] in "<\u2264" else plain
 
 
-def level_reader(column: CategoryColumn | LabelColumn, notation: Notation) -> Callable[[str], Reading]:
+def level_reader(column: CategoryColumn | LabelColumn, notation: Notation) -> Read:
     """Return a reader of levels: the value is the level's index."""
     order = {normal_token(level): float(index) for index, level in enumerate(column.levels)}
     absent = ({normal_token(token) for token in column.missing} | notation.missing | {""}) - order.keys()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.learn.cells import MISSING, OUTSIDE, Column
+from fednode.learn.cells import MISSING, OUTSIDE, Column, same_unit
 from fednode.learn.schema import Encoded, Rows, encode_table
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import MICRO, LabelColumn, NumberColumn, StudySpec, label_of
-from fednode.learn.table import RAGGED, TORN, Places, Table
+from fednode.learn.spec import Column as SpecColumn
+from fednode.learn.table import RAGGED, TORN, Places, Table, unit_in
 from fednode.learn.verdicts import ERROR, OK, WARNING, Fault, Verdict, collect, cut, describe
 
 MAX_EXTRA_COLUMNS = 64
@@ -62,7 +63,7 @@ def check_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN, shows_cell
         verdicts.append(Verdict("", OK, cut(f"not in the study, but in [data.map]: {', '.join(sorted(strange))}")))
     for column in spec.columns:
         found = encoded.columns[column.name]
-        problem = _of_header(column.name, encoded.places, site, shows_cells)
+        problem = _of_header(column, encoded.places, site, shows_cells)
         if problem is not None:
             verdicts.append(problem)
         elif isinstance(column, LabelColumn):
@@ -108,8 +109,15 @@ def _hint_of_ragged(table: Table, places: Places, bad: Sequence[int]) -> str:
     return text
 
 
-def _of_header(name: str, places: Places, site: SiteMap, shows_cells: bool) -> Verdict | None:
+def names_other_unit(wanted: SpecColumn, places: Places) -> bool:
+    """Whether the header that a column is probably called by has another unit in brackets than the study."""
+    unit = unit_in(places.near.get(wanted.name, ""))
+    return bool(unit) and isinstance(wanted, NumberColumn) and not same_unit(unit, wanted.unit)
+
+
+def _of_header(wanted: SpecColumn, places: Places, site: SiteMap, shows_cells: bool) -> Verdict | None:
     """Judge whether a column is in the file, once."""
+    name = wanted.name
     if name in places.doubled:
         text = f"the header names it {places.doubled[name]} times (capitals aside); leave one, or rename the others"
         return Verdict(name, ERROR, text)
@@ -117,9 +125,11 @@ def _of_header(name: str, places: Places, site: SiteMap, shows_cells: bool) -> V
         return None
     if name in places.near:
         spelt = f" as '{places.near[name][:80]}'" if shows_cells else ""
+        if isinstance(wanted, NumberColumn) and names_other_unit(wanted, places):
+            text = f"the header names it{spelt} in another unit than {wanted.unit or 'none'}"
+            return Verdict(name, ERROR, cut(f"{text}; give name and factor under [data.map] names and units"))
         return Verdict(name, ERROR, f"the header spells it otherwise{spelt}; name it under [data.map] names")
-    wanted = site.header_of(name)
-    mapped = " under the name that [data.map] gives it" if wanted != name else ""
+    mapped = " under the name that [data.map] gives it" if name in site.headers() else ""
     shown = ", ".join(places.names[:8]) + (", ..." if len(places.names) > 8 else "")
     has = f"; the file has {shown[:200]}" if shows_cells else ""
     fix = "export it (empty if nobody measures it), or say under [data.map] names what the file calls it"
@@ -202,7 +212,7 @@ def _of_label(
         notes.append(f"no row of class {', '.join(empty)}: is the export filtered?")
     if wanted.rule is not None and (odd := _odd_codes(column)):
         status = WARNING
-        rows = sum(column.distinct[code].count for code in odd)
+        rows = sum(column.distinct[code].rows for code in odd)
         line = min(encoded.lines[column.distinct[code].first] for code in odd)
         shown = f" ({', '.join(column.distinct[code].cell.strip()[:20] for code in odd[:5])})" if shows_cells else ""
         notes.append(
@@ -217,8 +227,8 @@ def _odd_codes(column: Column) -> list[int]:
     values = {code: item.reading.value for code, item in enumerate(column.distinct) if item.reading.kind != MISSING}
     usual = [value for value in values.values() if value >= 0 and value not in _UNKNOWN_CODES]
     most = max(usual, default=0.0)
-    negative = sum(item.count for item in column.distinct if item.reading.value < 0)
-    is_signed = negative > sum(item.count for item in column.distinct) // 4
+    negative = sum(item.rows for item in column.distinct if item.reading.value < 0)
+    is_signed = negative > sum(item.rows for item in column.distinct) // 4
     return [
         code for code, value in values.items()
         if (value < 0 and not is_signed) or (value in _UNKNOWN_CODES and value >= _CODE_RATIO * most)

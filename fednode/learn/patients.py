@@ -80,7 +80,8 @@ def _check_header(spec: StudySpec, encoded: Encoded, site: SiteMap) -> None:
     if all(name in places.near for name in absent):
         pairs = ", ".join(f"'{places.near[name]}' for '{name}'" for name in absent[:8])
         raise DataError(f"the header spells columns otherwise: {pairs}; name them under [data.map] names")
-    named = ", ".join(f"'{site.header_of(name)}'" for name in absent[:8])
+    others = site.headers()
+    named = ", ".join(f"'{others.get(name, name)}'" for name in absent[:8])
     has = ", ".join(places.names[:8]) + (", ..." if len(places.names) > 8 else "")
     fix = "add them (empty where nobody measured), or say under [data.map] names what the file calls them"
     raise DataError(f"the file lacks columns of the model: {named}; it has {has[:200]}; {fix}")
@@ -149,6 +150,6 @@ def _remarks(spec: StudySpec, encoded: Encoded) -> list[str]:
         elif isinstance(wanted, CategoryColumn):
             column = encoded.columns[wanted.name]
             if column.faults:
-                cells = sum(item.count for items in column.faults.values() for item in items)
+                cells = sum(item.rows for items in column.faults.values() for item in items)
                 found.append(f"column '{wanted.name}': {cells} cells are no level of the study and count as missing")
     return found

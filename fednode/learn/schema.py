@@ -94,15 +94,16 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
         at = places.at.get(name)
         return [""] * len(index) if at is None else [table.rows[number][at] for number in index]
 
+    notation_of = site.notations()
     columns: dict[str, Column] = {}
     features: list[NDArray[np.float64]] = []
     labels = np.full(len(index), -1, np.int64)
     is_refused = np.zeros(len(index), bool)
     for wanted in spec.columns:
-        notation = site.notation_of(wanted.name)
+        notation = notation_of(wanted.name)
         if isinstance(wanted, NumberColumn):
             low, high = wanted.low_micro / MICRO, wanted.high_micro / MICRO
-            column = read_column(cells(wanted.name), number_reader(wanted, notation, low, high))
+            column = read_column(cells(wanted.name), *number_reader(wanted, notation, low, high))
             features.append(_scale(column, low, high, spec.outside))
             if spec.outside == "refuse":
                 is_refused |= column.is_kind(OUTSIDE)
@@ -113,7 +114,8 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
             column = read_column(cells(wanted.name), level_reader(wanted, notation))
             labels = np.nan_to_num(column.values, nan=-1.0).astype(np.int64)
         else:
-            column = read_column(cells(wanted.name), number_reader(wanted, notation, -np.inf, np.inf))
+            read, _ = number_reader(wanted, notation, -np.inf, np.inf)  # every text of a label is listed
+            column = read_column(cells(wanted.name), read)
             labels = apply_rule(wanted.rule, column.values)
         columns[wanted.name] = column
     rows = Rows(np.concatenate(features, axis=1), labels)

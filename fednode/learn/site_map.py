@@ -6,7 +6,7 @@ a cell is to be read; what is trained on is the value in the study's terms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
@@ -41,7 +41,10 @@ class OtherValue:
 
 @dataclass(frozen=True, slots=True)
 class OtherUnit:
-    """Cells of `column` may end with `text`; their number times `factor` is in the study's unit."""
+    """Cells of `column` may end with `text`; their number times `factor` is in the study's unit.
+
+    If it is the column's only unit, that holds for numbers without a unit too.
+    """
 
     column: ColumnName
     text: Word
@@ -70,17 +73,25 @@ class SiteMap:
         if self.decimal not in DECIMAL_SIGNS:
             raise ValueError(f"decimal sign '{self.decimal}' is neither . nor ,")
 
-    def header_of(self, column: str) -> str:
-        """Return what the file calls a column of the study."""
-        return next((other.header for other in self.names if other.column == column), column)
-
-    def notation_of(self, column: str) -> Notation:
-        """Return how the cells of one column are written."""
-        unit = next((unit for unit in self.units if unit.column == column), None)
-        values = {normal_token(other.cell): other.value for other in self.values if other.column == column}
+    def notations(self) -> Callable[[str], Notation]:
+        """Return how the cells of each column are written, by the column's name in the study."""
+        values: dict[str, dict[str, str]] = {}
+        units: dict[str, list[tuple[str, float]]] = {}
+        for other in self.values:
+            values.setdefault(other.column, {})[normal_token(other.cell)] = other.value
+        for unit in self.units:
+            units.setdefault(unit.column, []).append((unit.text, float(Decimal(unit.factor))))
         missing = frozenset(normal_token(token) for token in self.missing)
-        factor = float(Decimal(unit.factor)) if unit is not None else 1.0
-        return Notation(values, missing, self.decimal, unit.text if unit is not None else "", factor)
+
+        def of(column: str) -> Notation:
+            longest_first = tuple(sorted(units.get(column, []), key=lambda unit: -len(unit[0])))
+            return Notation(values.get(column, {}), missing, self.decimal, longest_first)
+
+        return of
+
+    def headers(self) -> dict[str, str]:
+        """Return what the file calls those columns of the study that it calls otherwise."""
+        return {other.column: other.header for other in self.names}
 
     def columns(self) -> set[str]:
         """Return the columns of which something is said."""
@@ -89,13 +100,18 @@ class SiteMap:
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How the cells of one column are written; tokens are in their normal form."""
+    """How the cells of one column are written; tokens are in their normal form, units with their factors."""
 
     values: Mapping[str, str]
     missing: frozenset[str]
     decimal: str
-    unit: str
-    factor: float
+    units: tuple[tuple[str, float], ...]
+
+    def factor_of(self, unit: str) -> float:
+        """Return the factor of a unit; that of a number without one is the column's, if there is one unit alone."""
+        if not unit and len(self.units) == 1:
+            return self.units[0][1]
+        return dict(self.units).get(unit, 1.0)
 
 
 PLAIN = SiteMap()

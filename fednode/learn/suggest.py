@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.learn.cells import Column, same_unit
+from fednode.learn.check import names_other_unit
 from fednode.learn.schema import Encoded, encode_table
-from fednode.learn.site_map import MAX_TRANSLATIONS, OtherName, OtherUnit, OtherValue, SiteMap
+from fednode.learn.site_map import MAX_HEADER_BYTES, MAX_TRANSLATIONS, OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.spec import MAX_TOKEN_BYTES, NumberColumn, StudySpec, normal_token
 from fednode.learn.table import Table
 
@@ -41,13 +42,15 @@ def suggest(spec: StudySpec, table: Table, site: SiteMap) -> SiteMap | None:
 def _unread(encoded: Encoded) -> int:
     """Count cells that cannot be read; a column that is not found counts as all of its cells."""
     rows = max(1, len(encoded.lines))
-    faulty = sum(item.count for c in encoded.columns.values() for items in c.faults.values() for item in items)
+    faulty = sum(item.rows for c in encoded.columns.values() for items in c.faults.values() for item in items)
     return faulty + rows * sum(name not in encoded.places.at for name in encoded.columns)
 
 
 def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:
     named = {other.column for other in site.names}
-    names = [OtherName(c, h) for c, h in encoded.places.near.items() if c not in named and 0 < len(h.encode()) <= 256]
+    near = {name: header for name, header in encoded.places.near.items() if name not in named}
+    strange = {column.name for column in spec.columns if names_other_unit(column, encoded.places)}
+    names = [OtherName(c, h) for c, h in near.items() if c not in strange and 0 < len(h.encode()) <= MAX_HEADER_BYTES]
     values, units, missing, decimal = list(site.values), list(site.units), list(site.missing), site.decimal
     for column in spec.columns:
         read = encoded.columns[column.name]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import StudySpec
 
+_UNIT = re.compile(r"(?<=\S)\s*[(\[]([^()\[\]]*)[)\]]$")
+
 BLANK = "blank"
 """The row holds nothing but separators."""
 
@@ -58,24 +60,28 @@ def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places
     if table.names is None:
         return Places({name: index for index, name in enumerate(names)}, {}, {}, (), tuple(names))
     headers = [clean(header) for header in table.names]
-    wanted = {name: clean(site.header_of(name)) for name in names}
+    others = site.headers()
+    wanted = {name: clean(others.get(name, name)) for name in names}
     taken = set(wanted.values())
+    by_header: dict[str, list[int]] = {}
+    by_form: dict[str, list[int]] = {}
+    for index, header in enumerate(headers):
+        by_header.setdefault(header, []).append(index)
+        if header not in taken:
+            by_form.setdefault(loose(header), []).append(index)
     places: dict[str, int] = {}
     doubled: dict[str, int] = {}
     near: dict[str, str] = {}
     used: set[int] = set()
     for name, header in wanted.items():
-        equal = [index for index, found in enumerate(headers) if found == header]
-        alike = [i for i, found in enumerate(headers) if loose(found) == loose(header) and found not in taken]
+        equal, alike = by_header.get(header, []), by_form.get(loose(header), [])
         used |= {*equal, *alike}
         if equal:
             places[name] = equal[0]
-            if len(equal) + len(alike) > 1:
-                doubled[name] = len(equal) + len(alike)
-        elif len(alike) == 1:
-            near[name] = headers[alike[0]]
+        if len(equal) + len(alike) > 1:
+            doubled[name] = len(equal) + len(alike)
         elif alike:
-            doubled[name] = len(alike)
+            near[name] = headers[alike[0]]
     return Places(places, doubled, near, tuple(i for i in range(len(headers)) if i not in used), tuple(headers))
 
 
@@ -85,16 +91,27 @@ def clean(header: str) -> str:
 
 
 def loose(header: str) -> str:
-    """Return the form in which headers that differ in capitals, blanks and dashes are equal."""
-    return re.sub(r"[\s_.-]+", "", clean(header).casefold())
+    """Return the form in which headers that differ in capitals, blanks, dashes and a unit in brackets are equal."""
+    return re.sub(r"[\s_.-]+", "", _UNIT.sub("", clean(header)).casefold())
 
 
-def count_names(spec: StudySpec, cells: Sequence[str], site: SiteMap = PLAIN) -> int:
+def unit_in(header: str) -> str:
+    """Return the unit that stands in brackets behind a header's name, '' if none does."""
+    found = _UNIT.search(clean(header))
+    return found.group(1).strip() if found is not None else ""
+
+
+def name_forms(spec: StudySpec, site: SiteMap = PLAIN) -> frozenset[str]:
+    """Return the loose forms of the names that a header has for the study's columns."""
+    others = site.headers()
+    return frozenset(loose(others.get(column.name, column.name)) for column in spec.columns)
+
+
+def count_names(forms: frozenset[str], cells: Sequence[str]) -> int:
     """Return how many of the study's columns a line names, capitals aside."""
-    found = {loose(cell) for cell in cells}
-    return sum(loose(site.header_of(column.name)) in found for column in spec.columns)
+    return len(forms & {loose(cell) for cell in cells})
 
 
-def is_header(spec: StudySpec, cells: Sequence[str], site: SiteMap = PLAIN) -> bool:
+def is_header(forms: frozenset[str], cells: Sequence[str]) -> bool:
     """Whether a line of a file names columns: at least half of the study's are among them."""
-    return 2 * count_names(spec, cells, site) >= len(spec.columns)
+    return 2 * count_names(forms, cells) >= len(forms)

@@ -94,9 +94,9 @@ _OF_ROWS = ("ragged", "torn")
 
 def collect(kind: str, found: Sequence[Distinct], line: Sequence[int], shows_cells: bool) -> Fault:
     """Make a fault of the distinct texts of one kind; `line` gives the line of the file for a row's index."""
-    count, first = sum(item.count for item in found), min(line[item.first] for item in found)
+    count, first = sum(item.rows for item in found), min(line[item.first] for item in found)
     cells = tuple(
-        Found(cut(item.cell, _CELL_BYTES), cut(item.reading.hint, _CELL_BYTES), item.count, line[item.first])
+        Found(cut(item.cell, _CELL_BYTES), cut(item.reading.hint, _CELL_BYTES), item.rows, line[item.first])
         for item in found[:MAX_FOUND]
     )
     return Fault(kind, count, first, cells if shows_cells else ())

@@ -7,6 +7,7 @@
     decimal = ","                           # numbers are written 5,1
     units.bilirubin = "mg/dl"               # stands behind the number
     units.albumin = { text = "g/l", factor = 0.1 }      # so many of the study's unit are one of the file's
+    units.crp = ["mg/l", { text = "mg/dl", factor = 10 }]
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class DataMap(_Part):
     values: dict[str, dict[str, Text]] = Field(default={})
     missing: tuple[Text, ...] = Field(default=(), strict=False)
     decimal: Literal[".", ","] = "."
-    units: dict[str, str | Unit] = Field(default={})
+    units: dict[str, str | Unit | tuple[str | Unit, ...]] = Field(default={}, strict=False)
 
     @model_validator(mode="after")
     def _is_usable(self) -> DataMap:
@@ -69,7 +70,7 @@ class DataMap(_Part):
             tuple(OtherValue(c, cell, value) for c, pairs in self.values.items() for cell, value in pairs.items()),
             tuple(
                 OtherUnit(column, unit, "1") if isinstance(unit, str) else OtherUnit(column, unit.text, unit.factor)
-                for column, unit in self.units.items()
+                for column, units in self.units.items() for unit in (units if isinstance(units, tuple) else (units,))
             ),
             self.missing, self.decimal,
         )
@@ -91,10 +92,13 @@ def map_toml(name: str, site: SiteMap) -> list[str]:
     for value in site.values:
         values.setdefault(value.column, []).append(f"{_quoted(value.cell)} = {_quoted(value.value)}")
     lines += [f"values.{_key(column)} = {{ {', '.join(pairs)} }}" for column, pairs in values.items()]
+    units: dict[str, list[str]] = {}
     for unit in site.units:
-        factor = f", factor = {_quoted(unit.factor)}"
-        table = _quoted(unit.text) if unit.factor == "1" else f"{{ text = {_quoted(unit.text)}{factor} }}"
-        lines.append(f"units.{_key(unit.column)} = {table}")
+        table = f"{{ text = {_quoted(unit.text)}, factor = {_quoted(unit.factor)} }}"
+        units.setdefault(unit.column, []).append(_quoted(unit.text) if unit.factor == "1" else table)
+    for column, several in units.items():
+        text = ", ".join(several)
+        lines.append(f"units.{_key(column)} = {text if len(several) == 1 else f'[{text}]'}")
     return lines
 
 

@@ -136,6 +136,17 @@ def test_a_value_beyond_a_limit_is_offered_as_half_of_it_and_an_upper_one_as_its
     assert check_table(SPEC, Table(NAMES, rows), site).rows is not None
 
 
+def test_a_unit_in_the_header_is_read_if_it_is_the_studys_and_told_if_not() -> None:
+    rows = tuple((str(20 + n), "5", "F", "alive") for n in range(12))
+    same = Table(("Age", "Bilirubin [mg/dL]", "sex", "outcome"), rows)
+    site = suggest(SPEC, same, PLAIN)
+    assert site is not None and check_table(SPEC, same, site).rows is not None
+    other = Table(("age", "bilirubin (\u00b5mol/l)", "sex", "outcome"), rows)
+    assert suggest(SPEC, other, PLAIN) is None
+    [verdict] = check_table(SPEC, other).errors
+    assert "in another unit than mg/dl" in verdict.text and "mol/l" not in verdict.text
+
+
 def test_another_unit_and_an_unknown_level_are_left_to_people() -> None:
     rows = tuple((str(20 + n), "5 umol/l", "3" if n == 2 else "F", "alive") for n in range(12))
     assert suggest(SPEC, Table(NAMES, rows), PLAIN) is None

@@ -26,17 +26,18 @@ Word = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="
 @given(
     names=st.dictionaries(Word, Word, max_size=3),
     values=st.dictionaries(Word, st.dictionaries(Word, Word, min_size=1)),
-    units=st.dictionaries(Word, st.tuples(Word, st.sampled_from(["1", "0.1", "17.1"])), max_size=3),
+    units=st.dictionaries(Word, st.dictionaries(Word, st.sampled_from(["1", "0.1", "17.1"]), min_size=1), max_size=3),
     missing=st.lists(Word, max_size=3), decimal=st.sampled_from([".", ","]),
 )
 def test_what_is_offered_is_read_back_as_it_was_tried(
-    names: dict[str, str], values: dict[str, dict[str, str]], units: dict[str, tuple[str, str]], missing: list[str],
+    names: dict[str, str], values: dict[str, dict[str, str]], units: dict[str, dict[str, str]], missing: list[str],
     decimal: str,
 ) -> None:
     site = SiteMap(
         tuple(OtherName(*pair) for pair in names.items()),
         tuple(OtherValue(c, cell, value) for c, pairs in values.items() for cell, value in pairs.items()),
-        tuple(OtherUnit(column, text, factor) for column, (text, factor) in units.items()), tuple(missing), decimal,
+        tuple(OtherUnit(c, text, factor) for c, several in units.items() for text, factor in several.items()),
+        tuple(missing), decimal,
     )
     document = read_toml("\n".join(map_toml("a study", site)))
     assert DataMap.model_validate(document["data"]["map"]["a study"]).site_map() == site

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fednode.learn.site_map import SiteMap
 from fednode.learn.spec import Column, NumberColumn, StudySpec, normal_token
-from fednode.learn.table import TORN, Table, clean, count_names, is_header
+from fednode.learn.table import TORN, Table, clean, count_names, is_header, name_forms
 from fednode.worker.datasets.text import read_lines
 
 SEPARATORS = (",", ";", "\t", "|", " ")
@@ -35,8 +35,11 @@ def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
     told = _told_separator(lines)
     if told is not None:
         start = 1
-    separator = told or _separator(spec, lines, site)
-    header = _header_line(spec, lines, separator, start, site)
+    forms = name_forms(spec, site)
+    separator = told or _separator(spec, lines, forms)
+    header = _header_line(lines, separator, start, forms)
+    if header is None and _names_others(spec, lines, separator, start, site):
+        header = start
     first = start if header is None else header
     skipped = [line for line in lines[start:first] if line.strip()]
     if told is not None:
@@ -109,7 +112,7 @@ def _told_separator(lines: Sequence[str]) -> str | None:
     return first[4] if is_told else None
 
 
-def _separator(spec: StudySpec, lines: Sequence[str], site: SiteMap) -> str:
+def _separator(spec: StudySpec, lines: Sequence[str], forms: frozenset[str]) -> str:
     """Return the separator that shows most of the study's columns in one line, else the one that fits most rows."""
     sample = lines[:SAMPLE_LINES]
 
@@ -120,7 +123,7 @@ def _separator(spec: StudySpec, lines: Sequence[str], site: SiteMap) -> str:
             if cells is None or not any(cells):
                 continue
             if place < MAX_TITLE_LINES:
-                named = max(named, count_names(spec, cells, site))
+                named = max(named, count_names(forms, cells))
             widths[len(cells)] = widths.get(len(cells), 0) + 1
         fitting = max((count for width, count in widths.items() if width >= len(spec.columns) - 1), default=0)
         return named, fitting, -SEPARATORS.index(separator)
@@ -128,14 +131,14 @@ def _separator(spec: StudySpec, lines: Sequence[str], site: SiteMap) -> str:
     return max(SEPARATORS, key=merit)
 
 
-def _header_line(spec: StudySpec, lines: Sequence[str], separator: str, start: int, site: SiteMap) -> int | None:
+def _header_line(lines: Sequence[str], separator: str, start: int, forms: frozenset[str]) -> int | None:
     """Return the index of the line that names the columns, None where the file has none."""
     for place, _, cells in records(lines[: start + SAMPLE_LINES], separator, start):
         if place - start >= MAX_TITLE_LINES:
             return None
-        if cells and is_header(spec, cells, site):
+        if cells and is_header(forms, cells):
             return place
-    return start if _names_others(spec, lines, separator, start, site) else None
+    return None
 
 
 def _names_others(spec: StudySpec, lines: Sequence[str], separator: str, start: int, site: SiteMap) -> bool:
