@@ -56,7 +56,7 @@ class DataMap(_Part):
     values: dict[str, dict[str, Text]] = Field(default={})
     missing: tuple[Text, ...] = Field(default=(), strict=False)
     decimal: Literal[".", ","] = "."
-    units: dict[str, str | Unit | tuple[str | Unit, ...]] = Field(default={}, strict=False)
+    units: dict[str, str | Unit | list[str | Unit]] = Field(default={})
 
     @model_validator(mode="after")
     def _is_usable(self) -> DataMap:
@@ -70,7 +70,7 @@ class DataMap(_Part):
             tuple(OtherValue(c, cell, value) for c, pairs in self.values.items() for cell, value in pairs.items()),
             tuple(
                 OtherUnit(column, unit, "1") if isinstance(unit, str) else OtherUnit(column, unit.text, unit.factor)
-                for column, units in self.units.items() for unit in (units if isinstance(units, tuple) else (units,))
+                for column, units in self.units.items() for unit in (units if isinstance(units, list) else [units])
             ),
             self.missing, self.decimal,
         )
