@@ -28,6 +28,7 @@ import argparse
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -36,9 +37,14 @@ from typing import Any, BinaryIO
 
 from nacl import bindings, exceptions
 
-MAGIC, MAX_RECORD_BYTES = b"fednode-export 1\n", 32 * 1024 * 1024 + 1024
+PREAMBLE = b"""fednode-export 1
+Blocks of a fednode chain with certificates and receipts, and the state after the last block.
+Check it with: python scripts/verify_export.py --chain-id ID FILE (needs Python and PyNaCl, nothing of fednode)
+
+"""
+MAX_RECORD_BYTES, CLOCK_DRIFT_MS = 32 * 1024 * 1024 + 1024, 5_000
 MAX_DEPTH, BUCKETS = 16, 4096
-MAX_VALIDITY_BLOCKS, MAX_EVIDENCE_AGE = 10_000, 500
+MAX_VALIDITY_BLOCKS, MAX_EVIDENCE_AGE, ABSENT_AFTER_SETS = 10_000, 500, 2
 HEAD, STEP, ITEM, BLOCK, END = 1, 2, 3, 4, 5
 LEVELS = ("chain", "file", "links", "certificates", "transactions", "state", "rounds")
 TAGS = {name: f"fednode/1/{name}".encode() for name in (
@@ -47,6 +53,7 @@ VOTE_TAGS = {1: TAGS["proposal"], 2: TAGS["prevote"], 3: TAGS["precommit"]}
 NO_HASH, VOTE_LAYOUT = bytes(32), struct.Struct(">B32sQIi32s")
 COMMIT, SUM_ACK, RESULT, PROPOSE, REMOVE, APPROVE, REPORT, ROTATE = 14, 17, 19, 40, 41, 42, 43, 44
 ROUND_KINDS, PROVEN_SUM, PUBLIC_WEIGHTS = {0: "statistics", 1: "training", 2: "closing"}, 2, 1
+SHARE_UNIT = 65_535  # what a share of rows is counted in
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error)  # other fields or types
 
 
@@ -97,6 +104,16 @@ def decode(data: bytes, what: str) -> Any:
         raise Wrong(f"{what} cannot be decoded") from None
     if end != len(data) or encode(value) != data:
         raise Wrong(f"{what} is not in canonical form")
+    return value
+
+
+def numbers_only(value: Any, what: str) -> Any:
+    """Return a value without truth values in it: to Python these are numbers, so a signature would hold for both."""
+    if isinstance(value, bool):
+        raise Wrong(f"{what} has a truth value in the place of a number")
+    if isinstance(value, tuple):
+        for item in value:
+            numbers_only(item, what)
     return value
 
 
@@ -192,17 +209,16 @@ def read_records(file: BinaryIO) -> Iterator[tuple[Any, ...]]:
             raise Wrong("the file is cut off")
         return data
 
-    preamble = [file.readline(200) for _ in range(4)]
-    if preamble[0] != MAGIC or preamble[3] != b"\n":
+    if file.read(len(PREAMBLE)) != PREAMBLE:
         raise Wrong("this is no fednode export of format 1")
-    digest = sha256(b"".join(preamble))
+    digest = sha256(PREAMBLE)
     counts, last = {STEP: 0, ITEM: 0, BLOCK: 0}, 0
     while True:
         length = take(4)
         if int.from_bytes(length, "big") > MAX_RECORD_BYTES:
             raise Wrong("a record is longer than any can be")
         data = take(int.from_bytes(length, "big"))
-        record = decode(data, "a record of the file")
+        record = numbers_only(decode(data, "a record of the file"), "a record of the file")
         expected = range(max(last, STEP), END + 1) if last else (HEAD,)
         if not isinstance(record, tuple) or not record or record[0] not in expected:
             raise Wrong("a record of the file is of no known kind, or out of order")
@@ -237,10 +253,14 @@ class Check:
         self.founders, self.names = len(cards), {n: card[1] for n, card in zip(numbers, cards, strict=True)}
         self.height, self.hash, self.certificate = 0, NO_HASH, None
         self.is_compared, self.is_finished, self.state_root = False, False, b""
+        self.now_ms, self.order = time.time_ns() // 1_000_000, list[int]()  # proposers of the last block's height
+        self.skipped: set[int] = set()
+        self.missed: dict[int, int] = {}
         self.nonces: dict[int, int] = {}
         self.offences: set[tuple[int, int]] = set()
         self.items: list[tuple[int, bytes, bytes]] = []  # the records of the state: kind, key, value
         self.records: dict[bytes, bytes] = {}
+        self.place = (-1, b"")
         self.blocks: dict[int, tuple[int, int]] = {}  # time and quorum
         self.signed = {"blocks": 0, "votes": 0, "transactions": 0, "of them refused by the rules": 0}
         self.posted: dict[tuple[int, bytes, int, int], dict[int, tuple[tuple[Any, ...], int]]] = {}
@@ -269,25 +289,36 @@ class Check:
         header, certificate, members, after = block[0], block[1], Members(block[2]), Members(block[3])
         block_hash = tagged("block", b"header", encode(header))
         try:
+            self._version(header[0], PARAMS[header[0]] if header[2] > self.height + 1 else self.params)
             keys = {members.keys[member] for member in members.signers(certificate, self.chain_id)}
             known = keys.intersection(self.members.keys.values())
             if len(known) < self.members.quorum or header[2] <= self.height or header[3] <= self.time_ms:
                 raise Wrong("too few of the members known before signed it, or it is not later")
+            if header[3] >= self.now_ms + CLOCK_DRIFT_MS:
+                raise Wrong("it comes from the future; look at the clock of this machine")
             named = (header[9], header[10], header[1], certificate[0], certificate[2])
             if named != (members.hash, after.hash, self.chain_id, header[2], block_hash):
                 raise Wrong("it names other members or another chain, or its certificate is of another block")
             if header[2] == self.height + 1 and (header[4] != self.hash or members.hash != self.members.hash):
                 raise Wrong("it does not follow the block before")
-            self._version(header[0], PARAMS[header[0]] if header[2] > self.height + 1 else self.params)
         except Wrong as wrong:
             self.fail("certificates", f"step to block {header[2]}: {wrong}")
         self.height, self.time_ms, self.hash = header[2], header[3], block_hash
         self.signed_by, self.members, self.params = members, after, header[11]
 
+    def item(self, kind: int, key: bytes, value: bytes) -> None:
+        """Keep a record of the state; raise `Wrong` where it is not in its place by bucket and key."""
+        place = (int.from_bytes(sha256(key).digest()[:2], "big") >> 4, key)
+        if place <= self.place:
+            raise Wrong("the records of the state are out of order, or one is there twice")
+        self.place = place
+        self.items.append((kind, key, value))
+
     def block(self, data: bytes, certificate_data: bytes, receipts: tuple[bytes, ...], after: Any) -> None:
         """Check a block against everything before it."""
         header, transactions, evidence, parent = decode(data, f"block {self.height + 1}")
-        certificate = decode(certificate_data, f"the certificate of block {self.height + 1}")
+        what = f"the certificate of block {self.height + 1}"
+        certificate = numbers_only(decode(certificate_data, what), what)
         block_hash, self.rotated, self.here = tagged("block", b"header", encode(header)), [], set()
         for level, check in (
             ("links", lambda: self._links(header, transactions, evidence, parent)),
@@ -298,7 +329,10 @@ class Check:
                 check()
             except (Wrong, *MALFORMED) as wrong:
                 self.fail(level, f"block {header[2]}: {wrong}")
+        self._take_turn(header, parent, certificate)
         self.signed_by, members = self.members, self.members if after is None else Members(after)
+        if after is not None and members.hash == self.members.hash:
+            self.fail("certificates", f"block {header[2]}: new members come with it, and it changes none")
         if header[10] != members.hash:
             self.fail("certificates", f"block {header[2]}: it names other members for the next height")
         if self.first == 1 and members.keys != self.signed_by.keys and not self._is_change_carried(members.keys):
@@ -308,7 +342,26 @@ class Check:
         self.certificate, self.state_root, self.params = certificate, header[8], header[11]
         self.signed["blocks"] += 1
 
+    def _take_turn(self, header: Any, parent: Any, certificate: Any) -> None:
+        """Follow who proposes when, which only an export from block 1 on tells; fail if the proposer had no turn."""
+        with suppress(Wrong, *MALFORMED):  # told elsewhere
+            if parent is not None and self.order:
+                ids, signers, view = self.signed_by.ids, self.signed_by.signers(parent, self.chain_id), parent[1]
+                passed = set(self.order[:view]) - {self.order[view % len(self.order)]}
+                self.skipped = {m for m in ids if m in passed or (m in self.skipped and m not in signers)}
+                counts = {m: min(self.missed.get(m, 0) + 1, ABSENT_AFTER_SETS * len(ids)) for m in ids}
+                self.missed = {m: 0 if m in signers else count for m, count in counts.items()}
+            ids, turn = self.members.ids, int.from_bytes(sha256(self.chain_id).digest()[:8], "big") + self.height + 1
+            away = self.skipped | {m for m, count in self.missed.items() if count >= ABSENT_AFTER_SETS * len(ids)}
+            groups = [m for m in ids if m not in away], [m for m in ids if m in away]
+            starts = [turn % max(1, len(group)) for group in groups]
+            self.order = [m for group, at in zip(groups, starts, strict=True) for m in group[at:] + group[:at]]
+            if self.first == 1 and header[13] not in self.order[: certificate[1] + 1]:
+                self.fail("certificates", f"block {header[2]}: member {header[13]} had no turn to propose it")
+
     def _links(self, header: Any, transactions: Any, evidence: Any, parent: Any) -> None:
+        if header[3] >= self.now_ms + CLOCK_DRIFT_MS:
+            raise Wrong("it comes from the future; look at the clock of this machine")
         if header[1:3] != (self.chain_id, self.height + 1) or header[4] != self.hash or header[3] <= self.time_ms:
             raise Wrong("it does not follow the block before")
         self._version(header[0], self.params)
@@ -441,7 +494,8 @@ class Check:
         """Return who voted for exactly the result a report names."""
         cast = self.posted.get((RESULT, report[0], report[1], report[10] - 1), {})
         wanted = (report[3], report[4], report[15], report[14], report[16], report[17])
-        return sorted(member for member, (vote, height) in cast.items() if vote == wanted and height <= report[21])
+        same = [member for member, (vote, height) in cast.items() if vote[:6] == wanted and height <= report[22]]
+        return sorted(same)  # whether training is done is each member's own word
 
     def _study(self, record: tuple[Any, ...]) -> None:
         study, terms, reports = record[0], record[1], self.reports(record[0])
@@ -454,7 +508,7 @@ class Check:
             self.fail("rounds", f"{name}: a report of its {len(numbers)} rounds is missing")
         model = NO_HASH
         for report in reports:
-            for problem in self._report(report, model, terms[9] == PROVEN_SUM and terms[2] != PUBLIC_WEIGHTS):
+            for problem in self._report(report, model, terms[8] == PROVEN_SUM and terms[2] != PUBLIC_WEIGHTS):
                 self.fail("rounds", f"{name}, round {report[1]}: {problem}")
             model = report[14]
         if model != record[14]:
@@ -464,7 +518,7 @@ class Check:
         """Yield what in a report disagrees with what members signed in the blocks. Hidden weights are posted as 0."""
         study, number, _, outcome = report[:4]
         counted, attempts, start_model, model_hash, weight = report[6], report[10], report[13], report[14], report[16]
-        opened, opened_ms, closed, closed_ms = report[19:23]
+        opened, opened_ms, closed, closed_ms = report[20:24]
         if start_model != model:
             yield "it starts from another model than the round before it ended with"
         key = b"report/" + study + number.to_bytes(4, "big")
@@ -528,8 +582,9 @@ def _round(check: Check, report: tuple[Any, ...]) -> dict[str, Any]:
         "counted": list(report[6]), "absent": sorted({absence[0] for absence in report[7]}),
         "faulty": list(report[9]), "attempts": report[10], "votes": check.votes(report),
         "sum_held_by": check.holders(report), "weight": report[16], "sum_digest": report[15].hex(),
-        "start_model": report[13].hex(), "model": report[14].hex(), "blocks": [report[19], report[21]],
-        "closed_ms": report[22], "metrics": None if rows is None else {"rows": rows[0], "correct": rows[1]},
+        "start_model": report[13].hex(), "model": report[14].hex(), "blocks": [report[20], report[22]],
+        "closed_ms": report[23],
+        "metrics": None if rows is None else {"hospitals": rows[0], "accuracy": rows[1] / (rows[0] * SHARE_UNIT)},
     }
 
 
@@ -538,7 +593,7 @@ def verify(path: str) -> Check:
     with open(path, "rb") as file:
         records = read_records(file)
         check = Check(next(records))
-        take = {STEP: check.step, ITEM: lambda *item: check.items.append(item), BLOCK: check.block}
+        take = {STEP: check.step, ITEM: check.item, BLOCK: check.block}
         try:
             for record in records:
                 take[record[0]](*record[1:])
@@ -556,6 +611,9 @@ def verify(path: str) -> Check:
 
 def main() -> int:
     """Check the file named on the command line, print the verdicts, return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal may lack letters of a name
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("file", help="an export made by 'fednode chain export'")
     parser.add_argument("--chain-id", help="the chain it must be of, from a source of your own")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from fednode.codec import decode
 from fednode.errors import Rejected, StorageError
-from fednode.ids import Hash, Height
-from fednode.ledger.block import Block, Header, decode_block
+from fednode.ids import Hash, Height, MemberId
+from fednode.ledger.block import MAX_EVIDENCE_AGE, Block, Header, decode_block
 from fednode.ledger.export import ExportBlock, ExportHead, ExportItem, ExportStep, Opened, StateReader, entry_of
 from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, Verdict, judge, trust_genesis, trust_header
 from fednode.ledger.members import MemberSet
@@ -51,6 +51,10 @@ def verify_export(opened: Opened, level: Level, now_ms: int) -> ExportReport:
     if report.problem or level == Level.STORAGE:
         return ExportReport(report, None, check.items)
     head, last = opened.head, check.last
+    if last is not None and last.time_ms >= now_ms + FORWARD_RULES.clock_drift_ms:
+        verdicts = tuple((step, held and step == Level.STORAGE) for step, held in report.verdicts)
+        problem = f"block {head.last} comes from the future; look at the clock of this machine"
+        return ExportReport(replace(report, verdicts=verdicts, problem=problem), None, check.items)
     if report.height != head.last or report.tip_hash != head.last_hash or last is None:
         verdicts = tuple((step, held and step == Level.STORAGE) for step, held in report.verdicts)
         problem = f"the export names block {head.last} as its last, and holds another"
@@ -136,6 +140,7 @@ class _Range:
         self._now_ms = now_ms
         self._certificate: Certificate | None = None
         self._nonces: dict[int, int] = {}
+        self._offences: set[tuple[Height, MemberId]] = set()
 
     def add(self, record: ExportBlock) -> tuple[Level, str]:
         """Check the next block; return the level it was checked to, and what is wrong."""
@@ -145,6 +150,8 @@ class _Range:
             certificate = decode(Certificate, record.certificate, MAX_CERTIFICATE_BYTES)
             members = self.trusted.next_members
             after = members if record.next_members is None else record.next_members
+            if record.next_members == members:
+                raise Rejected("whoever hands it over names new members, and it changes none")
             step = Level.LINKS
             if block.height != self.trusted.height + 1:
                 raise Rejected("it does not follow the block before")
@@ -171,7 +178,10 @@ class _Range:
         if block.header.proposer not in members.positions:
             raise Rejected("block built by a stranger")
         for piece in block.evidence:
+            if piece.offence in self._offences or not block.height - MAX_EVIDENCE_AGE < piece.height <= block.height:
+                raise Rejected("evidence of an offence that is too old, to come, or on the chain already")
             verify_evidence(piece, members, self.trusted.chain_id)
+            self._offences.add(piece.offence)
 
     def _check_transactions(self, block: Block, receipts: tuple[bytes, ...], members: MemberSet) -> None:
         for data in block.transactions:
