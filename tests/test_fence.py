@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,16 @@ from fednode.errors import Rejected, StorageError
 from fednode.fence import Stumbled, Unforeseen, foreign, judge, rule, take
 from fednode.ledger import rules
 from fednode.ledger.bodies import Memo
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.state import State
+from fednode.ledger.transaction import Transaction
+from fednode.node import chain
 from fednode.node import studies as node_studies
 from fednode.node.parts import finish
 from fednode.p2p.network import Received
 from tests.ledger.world import SPEC, TERMS, World
 from tests.node.test_reactor import Stage, settled
+from tests.node.world import World as Nodes
 
 BROKEN: list[type[Exception]] = [OverflowError, AssertionError, KeyError, MemoryError, RecursionError]
 
@@ -162,3 +167,25 @@ def test_own_bugs_end_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_job_that_breaks_has_no_result() -> None:
     assert isinstance(finish("computed", breaks(OverflowError())), Rejected)
     assert finish("computed", lambda: 3) == 3
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_transaction_that_no_block_can_hold_keeps_no_other_out(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leads to at the end of a block breaks the block, though it is accepted by itself."""
+    apply_block = chain.apply_block
+
+    def apply(state: State, at: BlockTime, transactions: Sequence[Transaction], *rest: object) -> object:
+        if any(transaction.body == Memo("bad") for transaction in transactions):
+            raise OverflowError
+        return apply_block(state, at, transactions, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chain, "apply_block", apply)
+    world = Nodes().start()
+    for number in range(count):
+        world.submit(1, Memo(f"good {number}"))
+    world.submit(2, Memo("bad"))
+    world.submit(3, Memo("good after"))
+    world.rest(20_000)
+    assert world.are_equal() and world[1].height > 0
+    assert len(world[1].receipts) == count + 1
+    assert not any(Memo("bad") == transaction.body for transaction in world[1].live().chain.pool)

@@ -185,6 +185,10 @@ class Mempool:
         )
         return tuple(transaction for transaction in dropped if transaction.txid not in done)
 
+    def drop(self, transaction: Transaction) -> None:
+        """Forget one transaction."""
+        self._drop(lambda entry: entry.transaction is not transaction)
+
     def drop_senders(self, senders: Set[MemberId]) -> None:
         """Forget everything of senders whose key changed or who left."""
         self._drop(lambda entry: entry.transaction.sender not in senders)

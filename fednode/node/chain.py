@@ -7,10 +7,11 @@ is final, and thrown away with the others then.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from fednode.errors import Rejected
+from fednode.fence import rule
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.ledger.member_state import get_candidates
@@ -171,7 +172,33 @@ class Chain:
         picked = pick_transactions(self.state, at, self.pool.candidates(), MAX_TRANSACTIONS_BYTES)
         if not picked and not may_be_empty:
             return None
-        return self._run(context, picked)
+        try:
+            return self._run(context, picked)
+        except Rejected:
+            if not picked:
+                raise
+            picked = self._fit(context, picked)
+        return self._run(context, picked) if picked or may_be_empty else None
+
+    def _fit(self, context: BlockContext, candidates: tuple[Transaction, ...]) -> tuple[Transaction, ...]:
+        """Return those with which a block can be made, and forget the others.
+
+        Each was accepted by itself; what they lead to together, at the end of the block, was not. No member would vote
+        for such a block: one transaction must not make every leader propose it again and again.
+        """
+        fit: tuple[Transaction, ...] = ()
+        parts = deque([candidates])
+        while parts:
+            part = parts.popleft()
+            try:
+                self._run(context, (*fit, *part))
+                fit += part
+            except Rejected:
+                if len(part) == 1:
+                    self.pool.drop(part[0])
+                else:
+                    parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+        return fit
 
     def execute(self, context: BlockContext, transactions: tuple[bytes, ...]) -> Execution:
         """Execute another member's block; raise `Rejected` if one of the transactions may not be in a block."""
@@ -179,7 +206,7 @@ class Chain:
 
     def _run(self, context: BlockContext, transactions: tuple[Transaction, ...]) -> Execution:
         at = BlockTime(context.height, context.time_ms, self._tip_hash)
-        applied = apply_block(self.state, at, transactions, context.evidence, self.versions)
+        applied = rule(lambda: apply_block(self.state, at, transactions, context.evidence, self.versions))
         data = tuple(transaction.data for transaction in transactions)
         self._outcomes[(context, data)] = Outcome(transactions, applied)
         receipts_root = compute_root(receipts_data(applied.receipts))
