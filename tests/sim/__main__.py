@@ -5,6 +5,7 @@
     python -m tests.sim --crash-points 1..600                         one member dies before each of its effects
     python -m tests.sim --mutants [--seeds 0..20]                     broken rules: each has to be noticed
     python -m tests.sim --sum-mutants [WORD...]                       broken secure sums and the tests that notice
+    python -m tests.sim --rule-mutants [WORD...]                      broken consensus and catch-up, likewise
     python -m tests.sim --scenario FILE                               a play of messages, or a seed that failed
 
 A seed that breaks a promise is cut down to the faults it takes and written to a scenario file (--save FOLDER).
@@ -121,6 +122,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trouble", choices=sorted(filter(None, TROUBLES)), help="what else happens to whole nodes")
     parser.add_argument("--mutants", action="store_true", help="run the gate of broken rules")
     parser.add_argument("--sum-mutants", nargs="*", metavar="WORD", help="run the gate of broken secure sums")
+    parser.add_argument("--rule-mutants", nargs="*", metavar="WORD", help="run the gate of broken ledger rules")
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="play a scenario file")
     parser.add_argument("--save", type=Path, metavar="FOLDER", default=Path("build/scenarios"),
                         help="where scenarios of failed seeds go (build/scenarios)")
@@ -133,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.scenario is not None:
         return run_scenario(options.scenario)
     if options.sum_mutants is not None:
-        return 1 if gate.main(options.sum_mutants) else 0
+        return 1 if gate.main(options.sum_mutants, gate.SUMS) else 0
+    if options.rule_mutants is not None:
+        return 1 if gate.main(options.rule_mutants, gate.RULE_MUTANTS) else 0
     if options.mutants:
         return 1 if run_mutants(options.seeds or range(20)) else 0
     if options.crash_points:
