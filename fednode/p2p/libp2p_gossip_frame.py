@@ -96,8 +96,8 @@ def _ids(names: Iterable[bytes]) -> list[bytes]:
     """Return the first ids of `names`, each once however it is written."""
     found: dict[bytes, None] = {}
     for name in names:
-        raw = safe_bytes_from_hex(name) if len(name) <= wire_limits.MAX_GOSSIP_ID_BYTES else None
-        if raw is not None:
+        raw = safe_bytes_from_hex(name) if len(name) <= 2 * wire_limits.MAX_GOSSIP_ID_BYTES else None
+        if raw and len(raw) <= wire_limits.MAX_GOSSIP_ID_BYTES:
             found[raw] = None
             if len(found) == wire_limits.MAX_GOSSIP_IDS:
                 break

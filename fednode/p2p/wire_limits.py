@@ -155,8 +155,10 @@ MAX_GOSSIP_FIELDS = 4096
 """Fields of a gossip frame, counted before it is taken apart: 256 messages that were asked for have 2048."""
 
 MAX_GOSSIP_IDS = 256
-MAX_GOSSIP_ID_BYTES = 128
-"""Messages offered or asked for in one frame: a heartbeat's worth of the largest federation. The rest is cut off."""
+MAX_GOSSIP_ID_BYTES = 72
+"""Messages offered or asked for in one frame: a heartbeat's worth of the largest federation. The rest is cut off. An id
+is an author and a number, 46 bytes for an Ed25519 key.
+"""
 
 MAX_GOSSIP_BACKOFF_S = 60
 """How long a peer that leaves the gossip mesh may ask to be left alone: the library's own time."""

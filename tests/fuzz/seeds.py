@@ -74,9 +74,29 @@ def seeds(name: str) -> list[bytes]:
             return [frame(b"hello") + frame(b""), frame(b"x" * 300)]
         case "consensus":
             return [DECISION, DECISION[:40] + bytes([0, 9, 0]) + DECISION[40:], bytes([0, 3, 0, 0, 0] * 20)]
+        case "gossip":
+            return _gossip_frames()
         case "store-files":
             return _store_files()
     raise KeyError(name)
+
+
+def _gossip_frames() -> list[bytes]:
+    """Every field that the library knows, and a message."""
+    from libp2p.pubsub.pb import rpc_pb2
+
+    names = [bytes([0, 36, number]) * 10 for number in range(3)]
+    rpc = rpc_pb2.RPC(senderRecord=b"record")
+    rpc.subscriptions.add(topicid="topic", subscribe=True)
+    rpc.control.ihave.add(topicID="topic", messageIDs=[*names, names[0].hex().encode()])
+    rpc.control.iwant.add(messageIDs=names)
+    rpc.control.graft.add(topicID="topic")
+    rpc.control.prune.add(topicID="topic", backoff=60).peers.add(peerID=b"peer", signedPeerRecord=b"record")
+    rpc.control.idontwant.add(messageIDs=names)
+    rpc.control.observe.add(topicID="topic")
+    said = rpc_pb2.RPC()
+    said.publish.add(from_id=bytes(38), seqno=bytes(8), data=b"data", topicIDs=["topic"], signature=bytes(64))
+    return [rpc.SerializeToString(), said.SerializeToString()]
 
 
 def _store_files() -> list[bytes]:

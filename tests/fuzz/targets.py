@@ -48,10 +48,13 @@ from fednode.node.journal import is_line_whole
 from fednode.node.keystore import read_public_keys
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.framing import FrameSplitter, Hello, blob_prefix, parse_blob_prefix
+from fednode.p2p.wire_limits import MAX_GOSSIP_IDS
 from fednode.smpc.messages import RecordPart, SumParams
 from fednode.smpc.record import restore_input, restore_state
 from tests.fuzz.machines import consensus
 from tests.ledger.chain import play, write
+
+GOSSIP_TOPIC = "topic"
 
 MAX_BYTES = 4096
 """Longest input tried: every bound that matters here is either below this or checked by its length alone."""
@@ -231,8 +234,28 @@ def streams(data: bytes) -> None:
             form(data)
 
 
+def gossip(data: bytes) -> None:
+    """A frame of gossip: what is left of it names one topic, each message once, no other peer, and nothing unknown."""
+    from google.protobuf.message import DecodeError
+    from libp2p.pubsub.pb import rpc_pb2
+
+    from fednode.p2p.libp2p_gossip_frame import count_fields, cut
+
+    with contextlib.suppress(Rejected, DecodeError):
+        fields = count_fields(data)
+        kept = cut(rpc_pb2.RPC.FromString(data), GOSSIP_TOPIC, lambda name: True)
+        assert cut(kept, GOSSIP_TOPIC, lambda name: True) == kept
+        assert count_fields(kept.SerializeToString()) <= fields + 4  # one offer and one request in place of several
+        assert len(kept.SerializeToString()) <= 2 * len(data) + 4 * len(GOSSIP_TOPIC) + 64
+        assert not any(prune.peers for prune in kept.control.prune)
+        for entries in (kept.control.ihave, kept.control.iwant):
+            names = [name for entry in entries for name in entry.messageIDs]
+            assert len(names) == len(set(names)) <= MAX_GOSSIP_IDS
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "codec": codec, "records": records, "frames": frames, "blocks": blocks, "stored": stored,
     "store-files": store_files, "toml": toml, "configuration": configuration, "exports": exports, "proofs": proofs,
     "control": control, "streams": streams, "consensus": consensus,
+    "gossip": gossip,
 }
