@@ -299,9 +299,18 @@ def print_studies(studies: list[Mapping[str, Any]]) -> None:
         current, metrics = as_record(study.get("round")), as_record(study.get("metrics"))
         phase = as_record(current.get("phase"))
         doing = f"{current.get('number')} {current.get('kind')}: {phase.get('name')}" if current else "-"
+        notes = (study.get("reason"), study.get("problem"), study.get("own_part"))
         rows.append((
             str(study.get("name") or "-"), short(study.get("id")), str(study.get("status")),
-            f"{study.get('rounds_done')}/{study.get('rounds')}", doing, members(study.get("waiting_for") or []),
-            ratio(metrics.get("accuracy")), str(study.get("reason") or study.get("problem") or ""),
+            f"{study.get('rounds_done')}/{study.get('rounds')}", doing, _waits_for(study),
+            ratio(metrics.get("accuracy")), "; ".join(str(n) for n in notes if n),
         ))
     print_table(["study", "id", "status", "rounds", "now", "waits for", "accuracy", "note"], rows)
+
+
+def _waits_for(study: Mapping[str, Any]) -> str:
+    """Return "3 of 4, not ready: St. Dora" where a hospital is missing, else who is awaited."""
+    told, awaited = study.get("taking_part"), members(study.get("waiting_for") or [])
+    if not told or (study.get("round") and not study.get("not_ready")):
+        return awaited
+    return f"{told}; awaited: {awaited}" if study.get("round") else str(told)

@@ -31,6 +31,8 @@ LEAST_MEMBERS, LEAST_TO_KILL, MOST_MEMBERS = 3, 4, 16
 TRAIN_TIMEOUT_S = 5
 """What a hospital that is killed while it trains costs. Of tables given with --data nobody knows how long they take."""
 
+ASK_AFTER_S = 30
+"""All hospitals of a demo start together: a study that waits so long has one whose daemon or data are not right."""
 OWN_TRAIN_TIMEOUT_S = 30
 
 
@@ -195,7 +197,7 @@ def _write_study(plan: Plan, place: Path) -> tuple[Path, StudySpec]:
 
     spec = read_study(plan.schema or shipped_study(plan.dataset))
     timeout_s = TRAIN_TIMEOUT_S if plan.schema is None else min(OWN_TRAIN_TIMEOUT_S, spec.timeouts.train_timeout_s)
-    timeouts = dataclasses.replace(spec.timeouts, train_timeout_s=timeout_s)
+    timeouts = dataclasses.replace(spec.timeouts, train_timeout_s=timeout_s, start_after_s=ASK_AFTER_S)
     spec = dataclasses.replace(spec, rounds=plan.rounds or spec.rounds, timeouts=timeouts)
     path = place / "study.toml"
     write_atomic(path, to_toml(spec).encode(), PUBLIC_FILE)

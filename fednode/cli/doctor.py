@@ -55,7 +55,11 @@ class _Skip(Exception):
 
 
 class _Warn(Exception):
-    """The check passed, and somebody should look at what the text says."""
+    """The check passed, and somebody should look at what the text says; `fix` tells where."""
+
+    def __init__(self, text: str, fix: str = "'fednode data check' shows every column") -> None:
+        super().__init__(text)
+        self.fix = fix
 
 
 @command(
@@ -88,6 +92,7 @@ def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
         ("daemon", visit.daemon),
         ("members reachable", visit.reachable),
         ("members sign", visit.signing),
+        ("studies", visit.studies),
     ]
     findings = [_examine(name, check) for name, check in checks]
     if with_data:
@@ -112,7 +117,7 @@ def _examine(name: str, check: Callable[[], str]) -> Finding:
     except _Skip as reason:
         return Finding(name, None, str(reason))
     except _Warn as warning:
-        return Finding(name, True, str(warning), "'fednode data check' shows every column", is_warning=True)
+        return Finding(name, True, str(warning), warning.fix, is_warning=True)
     except FednodeError as error:
         cause, _, fix = str(error).partition("; ")
         return Finding(name, False, cause, fix)
@@ -313,6 +318,17 @@ class _Visit:
             self._told_by_daemon(words)
         found = chain.get("signing")
         return f"{len(found) if isinstance(found, list) else 0} of {chain.get('members')}"
+
+    def studies(self) -> str:
+        """Tell whether a study waits for this hospital, or went on without it."""
+        try:
+            studies = as_records(ask(self._site, "study_list"))
+        except NotRunning:
+            raise _Skip("needs the running daemon") from None
+        told = [f"study '{study.get('name')}': {study['own_part']}" for study in studies if study.get("own_part")]
+        if told:
+            raise _Warn("; ".join(told), "'fednode study show' and 'fednode round list' show the rest")
+        return "none waits for this hospital or went on without it" if studies else "none yet"
 
     def data(self) -> Iterator[Finding]:
         """Check the table of every study, one finding for each."""

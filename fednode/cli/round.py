@@ -28,26 +28,34 @@ def list_rounds(site: Site, study: str | None, as_json: bool) -> None:
     if as_json:
         print_json(reports)
         return
-    current = as_record(as_record(ask(site, "study_show", study=study)).get("round"))
+    found = as_record(ask(site, "study_show", study=study))
+    current = as_record(found.get("round"))
     rows = [_row(report) for report in reports]
     if current:
         phase = as_record(current.get("phase"))
         doing = f"running: {phase.get('name')}"
-        rows.append((str(current.get("number")), str(current.get("kind")), doing, "-", _absent(current), "-", "-", "-"))
+        number, kind, part = str(current.get("number")), str(current.get("kind")), f"- of {_missed(found)}"
+        rows.append((number, kind, doing, part, _absent(current), "-", "-", "-"))
     if rows:
         print_table(["round", "kind", "outcome", "counted", "absent", "time", "accuracy", "model"], rows)
     else:
-        click.echo("no round has opened yet; 'fednode study list' tells what the study waits for")
+        told = f"; ready: {found['taking_part']}" if found.get("taking_part") else ""
+        click.echo(f"no round has opened yet{told}")
 
 
 def _row(report: Mapping[str, Any]) -> tuple[str, ...]:
     outcome = str(report.get("outcome"))
     text = outcome if outcome == "ok" else f"FAILED: {report.get('reason')}"
-    counted = f"{len(report.get('counted') or [])} of {len(report.get('expected') or [])}"
+    counted = f"{len(report.get('counted') or [])} of {_missed(report)}"
     accuracy = ratio(as_record(report.get("metrics")).get("accuracy"))
     model = short(report.get("model_hash"))
     number, kind = str(report.get("number")), str(report.get("kind"))
     return number, kind, text, counted, _absent(report), seconds(report.get("seconds")), accuracy, model
+
+
+def _missed(report: Mapping[str, Any]) -> str:
+    """Return how many hospitals the study has, and who was not ready: "4, not ready: Dora"."""
+    return str(report.get("taking_part") or f"- of {len(report.get('expected') or [])}").partition(" of ")[2]
 
 
 def _absent(report: Mapping[str, Any]) -> str:
@@ -100,7 +108,9 @@ def _who(report: Mapping[str, Any]) -> str:
 
 
 def _missing(report: Mapping[str, Any]) -> list[str]:
-    lines = [
+    told = str(report.get("taking_part") or "").partition(", not ready: ")[2]
+    lines = [f"not ready when the round opened, so not in it: {told}"] if told else []
+    lines += [
         f"absent: member {a.get('member')} in {a.get('phase')}, attempt {a.get('attempt')}"
         for a in as_records(report.get("absent"))
     ]

@@ -10,7 +10,7 @@ import click
 
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.daemon import print_studies
-from fednode.cli.show import members, print_json, print_pairs, print_value, short
+from fednode.cli.show import print_json, print_pairs, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.errors import Refused
 
@@ -106,16 +106,29 @@ def reject(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
     _vote(site, study, "reject", as_json, "rejected")
 
 
-@study.command("start", example="fednode study start heart")
+@study.command(
+    "start", example="fednode study start heart\nfednode study start heart --without 'St. Dora'",
+)
 @click.argument("study", required=False)
+@click.option(
+    "--without", multiple=True, metavar="HOSPITAL",
+    help="Vote that the study begins without this hospital, by name or number; may be repeated.",
+)
+@yes_option
 @format_option
 @site_options
 @pass_site
-def start(site: Site, study: str | None, as_json: bool) -> None:
+def start(site: Site, study: str | None, without: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Do what this hospital can for a study to run: approve it, or vote to resume it.
 
-    An approved study starts by itself when enough hospitals have data that fit; then this shows who is missing.
+    An approved study begins by itself once every hospital that it is for is ready: all founders for a study of the
+    genesis, else all that approved. Until then this shows who is not. It never begins without one of them by itself,
+    only by the votes of q members that name it with --without. Its model then does not know that hospital's rows, until
+    it is ready and a later round counts them.
     """
+    if without:
+        _begin_without(site, study, without, yes, as_json)
+        return
     found = as_record(ask(site, "study_show", study=study))
     status, name = str(found.get("status")), str(found.get("id"))
     if status == "created":
@@ -123,16 +136,43 @@ def start(site: Site, study: str | None, as_json: bool) -> None:
     elif status in ("paused", "pausing"):
         _vote(site, name, "resume", as_json, "voted to resume")
     elif status == "waiting":
-        if as_json:
-            print_json({"study": name, "status": status, "waiting_for": found.get("waiting_for")})
-            return
-        missing = members(found.get("waiting_for"))
-        click.echo(f"the study starts when a quorum is ready; members that are not yet: {missing}")
-        click.echo(f"this hospital's data: {'fit' if found.get('has_data') else 'do not fit, see fednode data check'}")
+        _show_waiting(found, as_json)
     elif status == "running":
         click.echo("the study runs already", err=as_json)
     else:
         raise Refused(f"the study is {status} and cannot be started again; propose a new one: 'fednode study create'")
+
+
+def _show_waiting(found: Mapping[str, Any], as_json: bool) -> None:
+    """Show whom an approved study waits for, and what this hospital lacks."""
+    if as_json:
+        shown = ("status", "waiting_for", "taking_part", "beginning", "own_part")
+        print_json({"study": found.get("id"), **{name: found.get(name) for name in shown}})
+        return
+    click.echo(f"ready: {found.get('taking_part')}")
+    if found.get("own_part"):
+        click.echo(str(found["own_part"]))
+    if found.get("beginning"):
+        click.echo("the study begins when all are ready; without one of them by votes: --without HOSPITAL")
+
+
+def _begin_without(site: Site, study: str | None, without: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Vote that a study begins although hospitals are missing."""
+    confirm(f"Begin {study or 'the study'} without {', '.join(without)}? Its model will not know their rows", yes)
+    done = as_record(ask(site, "study_begin", study=study, without=[*without]))
+    if as_json:
+        print_json(done)
+        return
+    votes = [
+        f"member {vote.get('member')}: {_count(vote.get('voters'))} of {done.get('quorum')} votes"
+        for vote in as_records(as_record(done.get("beginning")).get("without"))
+    ]
+    click.echo(f"voted in block {done.get('height')}; to begin without {'; '.join(votes)}" if votes else
+               f"voted in block {done.get('height')}; the study is {done.get('status')}, {done.get('taking_part')}")
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, (list, tuple)) else 0
 
 
 @study.command("pause", example='fednode study pause heart --reason "new scanner, values shifted"')

@@ -161,11 +161,16 @@ class StopRule:
     no_improvement_rounds: Annotated[int, Range(0, 1000)]
 
 
+DAY_S = 86_400
+MAX_START_AFTER_S = 40 * DAY_S
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Deadlines of the round clock in seconds: before the first round, of training, of every other phase."""
+    """Times in seconds: after which people are asked about hospitals that are not ready, and the deadlines of training
+    and of every other phase. Before its first round a study has no deadline."""
 
-    start_after_s: Annotated[int, Range(1, 86_400)]
+    start_after_s: Annotated[int, Range(1, MAX_START_AFTER_S)]
     train_timeout_s: Annotated[int, Range(1, 86_400)]
     phase_timeout_s: Annotated[int, Range(1, 3600)]
 

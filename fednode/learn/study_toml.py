@@ -17,8 +17,10 @@ from fednode.codec import MAX_NAME
 from fednode.documents import toml_of
 from fednode.errors import ConfigError, Rejected
 from fednode.learn.spec import (
+    DAY_S,
     MAX_COLUMNS,
     MAX_MEMBERS,
+    MAX_START_AFTER_S,
     MAX_TOKEN_BYTES,
     MICRO,
     OUTSIDE_RULES,
@@ -175,7 +177,7 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
                 stop.take_int("no_improvement_rounds", 0, 1000, 0),
             ),
             timeouts=Timeouts(
-                timeouts.take_int("start_after_s", 1, 86_400, 5),
+                timeouts.take_int("start_after_s", 1, MAX_START_AFTER_S, DAY_S),
                 timeouts.take_int("train_timeout_s", 1, 86_400, 60),
                 timeouts.take_int("phase_timeout_s", 1, 3600, 5),
             ),

@@ -14,6 +14,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
 from fednode.ledger.measured import Metrics
 from fednode.ledger.member_bodies import MembershipBody
@@ -378,7 +379,7 @@ class Memo:
 
 
 Body = (
-    StudyCreate | StudyVote | StudyPause | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck
-    | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose | Verdict | Memo
-    | MembershipBody
+    StudyCreate | StudyVote | StudyPause | StudyBegin | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest
+    | SumAck | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose | Verdict
+    | Memo | MembershipBody
 )

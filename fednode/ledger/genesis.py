@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from fednode.codec import U16, U64, Later, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import GenesisError, Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash, Height, MemberId, StudyId, fault_bound, quorum
+from fednode.ledger.beginning import Beginning
 from fednode.ledger.bodies import MAX_SPEC_BYTES, StudyTerms, Weights, compute_study_id
 from fednode.ledger.identity import (
     IdentityCard,
@@ -213,6 +214,8 @@ def genesis_state(genesis: Genesis) -> State:
             draft.write(key, decode_record(key, data))
     for study in genesis.studies:
         record = new_study(study.terms, study.spec, GENESIS_CREATOR, 0, StudyStatus.WAITING)
+        founders = tuple(member.member for member in members)
+        record = replace(record, hospitals=founders, beginning=Beginning(0, genesis.time_ms))
         write_new_study(draft, record, study.spec)
     return draft.freeze()[0]
 

@@ -387,8 +387,13 @@ def _without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
     kept_out = study.kept_out
     if kept_out is not None:
         kept_out = replace(kept_out, readmit_votes=without(kept_out.readmit_votes))
+    beginning = study.beginning
+    if beginning is not None:
+        votes = tuple(replace(vote, voters=without(vote.voters)) for vote in beginning.without if vote.member != gone)
+        beginning = replace(beginning, without=votes)
     return replace(
-        study, ready=tuple(entry for entry in study.ready if entry.member != gone), kept_out=kept_out,
+        study, hospitals=without(study.hospitals), beginning=beginning,
+        ready=tuple(entry for entry in study.ready if entry.member != gone), kept_out=kept_out,
         approvals=without(study.approvals), rejects=without(study.rejects),
         resume_votes=without(study.resume_votes), stop_votes=without(study.stop_votes),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fednode.ids import MemberId, StudyId
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, Phase, RoundRecord
@@ -51,7 +52,7 @@ def expects(record: RoundRecord, member: MemberId) -> bool:
 
 def is_phase_message(pending: PendingPhase, body: Body) -> bool:
     """Whether `body` is a message of exactly this phase; votes on it are not. Says nothing about acceptance."""
-    if isinstance(body, StudyCreate | StudyVote | StudyPause | Expire | Memo | MembershipBody):
+    if isinstance(body, StudyCreate | StudyVote | StudyPause | StudyBegin | Expire | Memo | MembershipBody):
         return False
     if body.study != pending.study:
         return False

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Range, Size
 from fednode.ids import MemberId, fault_bound
+from fednode.ledger.beginning import Beginning
 from fednode.ledger.bodies import Member, Members, Result, StudyTerms
 from fednode.ledger.check_records import ChecksRecord, Coins, KeptOut
 from fednode.ledger.measured import Metrics, TrainingEnd
@@ -179,9 +180,9 @@ class ReadyEntry:
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """Where a study stands. `stop_wishes` are the members whose last word on a round was that training is done. `pin`,
-    if set, is the only set that may be unmasked until a round has succeeded, less
-    whoever is `kept_out`: not expected in any round, whatever its entry in `ready` says."""
+    """Where a study stands. `stop_wishes`: whose last word on a round was that training is done. `pin`: the only set
+    that may be unmasked until a round has succeeded, less whoever is `kept_out` of all rounds. `hospitals`: whom it is
+    for; until its first round opens it waits for them, by its `beginning`."""
 
     study: Bytes32
     terms: StudyTerms
@@ -205,6 +206,8 @@ class StudyRecord:
     failures_in_row: U16 = 0
     pin: Members | None = None
     metrics: Metrics | None = None
+    hospitals: Members = ()
+    beginning: Beginning | None = None
     coins: Annotated[Coins | None, Later()] = None
     kept_out: Annotated[KeptOut | None, Later()] = None
 
@@ -366,7 +369,7 @@ class RoundRecord:
 class RoundReport:
     """What the block says of a closed round. Metrics of a training round measure `start_model`; those of a closing
     round measure the last model, which is then both `start_model` and `model_hash`. After a failed round `model_hash`
-    equals `start_model`. `coin` is that of the last attempt, if it came to one; f is `fault_bound`.
+    equals `start_model`. `coin` is the last attempt's, if any; `not_ready` belong to the study; f is `fault_bound`.
     """
 
     study: Bytes32
@@ -393,4 +396,5 @@ class RoundReport:
     opened_ms: U64
     closed_height: U64
     closed_ms: U64
+    not_ready: Members = ()
     coin: Annotated[Bytes32 | None, Later()] = None

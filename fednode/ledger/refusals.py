@@ -32,6 +32,7 @@ class Refusal(StrEnum):
     NOTHING_CHANGES = "nothing-changes"
     NOT_A_MEMBER = "not-a-member"
     NOT_APPROVED = "not-approved"
+    NOT_AWAITED = "not-awaited"
     NOT_IN_PHASE = "not-in-phase"
     NOTHING_OWED = "nothing-owed"
     NOT_OBSERVED = "not-observed"
@@ -95,6 +96,7 @@ _SENTENCES = {
     Refusal.NOTHING_CHANGES: "this is so already",
     Refusal.NOT_A_MEMBER: "there is no such member",
     Refusal.NOT_APPROVED: "fewer than q of the present members approve of this candidate; more votes are needed",
+    Refusal.NOT_AWAITED: "the study does not wait for this member",
     Refusal.NOT_IN_PHASE: "this member has no part in the phase",
     Refusal.NOTHING_OWED: "this member has nothing to open",
     Refusal.NOT_OBSERVED: "the candidate has not yet shown that it follows the chain; its daemon reports by itself",

@@ -114,7 +114,15 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
         coins=study.coins, words=_words_of(study),
     )
     draft.write(round_key(study.study), record)
+    if study.beginning is not None:
+        draft.write(study_key(study.study), replace(study, beginning=None))
     return False
+
+
+def not_ready(study: StudyRecord, members: Iterable[MemberId], expected: Iterable[MemberId]) -> tuple[MemberId, ...]:
+    """Return who of `members` belongs to the study and is not `expected` in a round, nor kept out as faulty."""
+    own = {*study.hospitals, *(entry.member for entry in study.ready)}
+    return tuple(sorted(own.intersection(members).difference(expected, study.faulty_members)))
 
 
 # --- closing -----------------------------------------------------------------------------------------------------
@@ -122,7 +130,7 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
 def close_round(draft: Draft, at: BlockTime, study: StudyRecord, end: RoundEnd) -> None:
     """Write the report, forget what the round opened, and let the study go on, pause or end."""
     record, result = end.record, end.result
-    draft.write(report_key(study.study, record.number), make_report(at, end))
+    draft.write(report_key(study.study, record.number), make_report(at, study, end))
     for attempt in range(record.attempt.number + 1):
         for member in record.expected:
             if get_keys(draft, record.study, record.number, attempt, member) is not None:
@@ -187,7 +195,7 @@ def _coins_after(study: StudyRecord, end: RoundEnd) -> Coins | None:
     return Coins(revealed.opened, heads, 0 if end.result is not None else failures)
 
 
-def make_report(at: BlockTime, end: RoundEnd) -> RoundReport:
+def make_report(at: BlockTime, study: StudyRecord, end: RoundEnd) -> RoundReport:
     """Return what the block that closes a round says of it."""
     record, result = end.record, end.result
     return RoundReport(
@@ -201,7 +209,7 @@ def make_report(at: BlockTime, end: RoundEnd) -> RoundReport:
         weight=0 if result is None else result.weight, metrics=None if result is None else result.metrics,
         is_unmasked=record.is_unmasked, fault_bound=record.fault_bound,
         opened_height=record.opened_height, opened_ms=record.opened_ms,
-        closed_height=at.height, closed_ms=at.time_ms,
+        closed_height=at.height, closed_ms=at.time_ms, not_ready=not_ready(study, record.members, record.expected),
         coin=None if record.attempt.checks is None else record.attempt.checks.coin,
     )
 

@@ -17,6 +17,7 @@ from fednode.codec import Bytes32, Size, encode
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import (
     Acknowledge,
     Answer,
@@ -75,6 +76,7 @@ from fednode.ledger.state import (
 )
 from fednode.ledger.study_clock import note_freeze_block, settle_study
 from fednode.ledger.study_rules import (
+    accept_begin,
     accept_join_expire,
     accept_pause,
     accept_ready,
@@ -200,6 +202,8 @@ def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> byte
             draft.write(study_key(body.study), accept_vote(study, sender, body))
         case StudyPause():
             draft.write(study_key(body.study), accept_pause(study, sender, body))
+        case StudyBegin():
+            draft.write(study_key(body.study), accept_begin(study, sender, body))
         case Ready():
             draft.write(study_key(body.study), accept_ready(draft, study, at, sender, body))
         case Verdict():

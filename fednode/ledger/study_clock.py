@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fednode.ids import MemberId, quorum
+from fednode.ledger.beginning import Beginning
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_phases import after_coin, after_proof, after_share
 from fednode.ledger.check_rules import forget_checks
@@ -88,7 +89,7 @@ def settle_study(draft: Draft, at: BlockTime, study_id: bytes) -> None:
         if study is None:
             raise AssertionError("a touched study is on the ledger")
         current = get_round(draft, study_id)
-        counted = _count_votes(study, len(get_members(draft)), current is not None)
+        counted = _count_votes(study, at, len(get_members(draft)), current is not None)
         if counted != study:
             draft.write(study_key(study_id), counted)
         has_moved = _step_study(draft, at, counted) if current is None else _step_round(draft, at, counted, current)
@@ -96,12 +97,15 @@ def settle_study(draft: Draft, at: BlockTime, study_id: bytes) -> None:
             return
 
 
-def _count_votes(study: StudyRecord, member_count: int, is_round_open: bool) -> StudyRecord:
+def _count_votes(study: StudyRecord, at: BlockTime, member_count: int, is_round_open: bool) -> StudyRecord:
     """Let votes that have reached their number take effect."""
     needed = quorum(member_count)
     if study.status == StudyStatus.CREATED:
         if len(study.approvals) >= needed:
-            return replace(study, status=StudyStatus.WAITING, reason="")
+            beginning = Beginning(at.height, at.time_ms)
+            return replace(
+                study, status=StudyStatus.WAITING, reason="", hospitals=study.approvals, beginning=beginning
+            )
         if len(study.rejects) > member_count - needed:
             return replace(study, status=StudyStatus.REJECTED, reason="rejected by vote")
         return study
@@ -111,7 +115,8 @@ def _count_votes(study: StudyRecord, member_count: int, is_round_open: bool) -> 
     if study.kept_out is not None and len(study.kept_out.readmit_votes) >= needed:
         study = replace(study, kept_out=None)
     if len(study.resume_votes) >= needed:
-        return replace(study, status=StudyStatus.RUNNING, reason="", resume_votes=(), failures_in_row=0)
+        status = StudyStatus.RUNNING if study.beginning is None else StudyStatus.WAITING
+        return replace(study, status=status, reason="", resume_votes=(), failures_in_row=0)
     return study
 
 
@@ -123,11 +128,25 @@ def _step_study(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
         return open_round(draft, at, study)
     if study.status != StudyStatus.WAITING:
         return False
-    moved = _open_join(draft, at, study) if study.join is None else _step_join(draft, study, study.join)
+    if study.beginning is not None:
+        moved = _begin(study, study.beginning, len(get_members(draft)))
+    else:
+        moved = _open_join(draft, at, study) if study.join is None else _step_join(draft, study, study.join)
     if moved == study:
         return False
     draft.write(study_key(study.study), moved)
     return True
+
+
+def _begin(study: StudyRecord, beginning: Beginning, member_count: int) -> StudyRecord:
+    """Let the first round open once every hospital of the study is ready, or q members vote to begin without it."""
+    ready = study.ready_members
+    missing = (member for member in study.hospitals if member not in ready)
+    if len(ready) < min_included(member_count):
+        return study
+    if not all(beginning.is_left_out(member, member_count) for member in missing):
+        return study
+    return replace(study, status=StudyStatus.RUNNING, reason="")
 
 
 def _open_join(draft: Draft, at: BlockTime, study: StudyRecord) -> StudyRecord:
@@ -135,7 +154,7 @@ def _open_join(draft: Draft, at: BlockTime, study: StudyRecord) -> StudyRecord:
     if len(study.ready_members) < min_included(len(members)):
         return study
     join = OpenPhase(
-        study.next_phase, Phase.JOIN, 0, at.height, at.time_ms, study.terms.start_after_ms,
+        study.next_phase, Phase.JOIN, 0, at.height, at.time_ms, study.terms.phase_timeout_ms,
         tuple(r.member for r in members if r.member not in study.faulty_members), study.ready_members,
     )
     return replace(study, join=join, next_phase=study.next_phase + 1)

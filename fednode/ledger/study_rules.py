@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.ids import MemberId, StudyId
+from fednode.ledger.beginning import StudyBegin, Without
 from fednode.ledger.bodies import (
     Expire,
     Ready,
@@ -25,6 +26,7 @@ from fednode.ledger.check_state import coin_seen_key
 from fednode.ledger.opening_checks import is_seal_key_valid
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import (
+    GENESIS_CREATOR,
     MIN_INCLUDED,
     ReadyEntry,
     SeenRecord,
@@ -61,7 +63,7 @@ def write_new_study(draft: Draft, record: StudyRecord, spec: bytes) -> None:
 
 
 def new_study(terms: StudyTerms, spec: bytes, creator: int, height: int, status: StudyStatus) -> StudyRecord:
-    """Return the record of a study nobody has voted on."""
+    """Return the record of a study nobody has voted on. Who it is for, and since when it waits, is for the caller."""
     study = compute_study_id(terms, spec)
     first_round = 0 if terms.has_statistics else 1
     return StudyRecord(study, terms, creator, height, status, next_round=first_round)
@@ -121,8 +123,14 @@ def _accept_readmission(record: StudyRecord, sender: MemberId) -> StudyRecord:
 
 
 def _accept_approval(record: StudyRecord, sender: MemberId, is_approval: bool) -> StudyRecord:
-    if record.status != StudyStatus.CREATED:
+    """Until the first round opens, who approves later is waited for like those before."""
+    is_open = record.status == StudyStatus.CREATED
+    if not is_open and not (is_approval and record.beginning is not None and record.creator != GENESIS_CREATOR):
         raise refuse(Refusal.STUDY_STATUS)
+    if not is_open:
+        _check_new(sender, record.approvals)
+        approvals = with_item(record.approvals, sender)
+        return replace(record, approvals=approvals, hospitals=tuple(sorted({*record.hospitals, sender})))
     if is_approval:
         _check_new(sender, record.approvals)
         rejects = _without(record.rejects, sender)
@@ -187,6 +195,22 @@ def _with_head(draft: Draft, record: StudyRecord, sender: MemberId, head: bytes 
     others = (known for known in coins.heads if known.member != sender)
     heads = sorted((*others, CoinHead(sender, head, head, 0)), key=lambda known: known.member)
     return replace(coins, heads=tuple(heads))
+
+
+def accept_begin(record: StudyRecord, sender: MemberId, body: StudyBegin) -> StudyRecord:
+    """A vote to begin without one hospital. It means nothing once that is ready: who is ready takes part."""
+    beginning = record.beginning
+    if beginning is None or record.status not in ACTIVE:
+        raise refuse(Refusal.STUDY_STATUS)
+    if body.without not in record.hospitals:
+        raise refuse(Refusal.NOT_AWAITED)
+    if body.without in record.ready_members:
+        raise refuse(Refusal.NOTHING_CHANGES)
+    _check_new(sender, beginning.voters(body.without))
+    votes = {vote.member: vote.voters for vote in beginning.without}
+    votes[body.without] = with_item(beginning.voters(body.without), sender)
+    without = tuple(Without(member, votes[member]) for member in sorted(votes))
+    return replace(record, beginning=replace(beginning, without=without))
 
 
 def accept_join_expire(record: StudyRecord, sender: MemberId, body: Expire) -> StudyRecord:

@@ -11,6 +11,7 @@ import trio
 from fednode.errors import DataError, Refused, Unavailable, UsageError
 from fednode.ids import Hash, StudyId
 from fednode.learn.study_toml import parse_study
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Body, Memo, StudyAction, StudyPause, StudyVote
 from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import get_studies
@@ -18,8 +19,9 @@ from fednode.node import chain_query, status
 from fednode.node.audit_calls import AuditCalls
 from fednode.node.control import Arguments, Emit, Handlers, build
 from fednode.node.control_client import FINAL_TIMEOUT_S
-from fednode.node.member_calls import member_calls
+from fednode.node.member_calls import find_member, member_calls
 from fednode.node.status import Node
+from fednode.node.taking_part import member_names
 from fednode.node.views import Json, report_view, reports_of
 from fednode.rounds.terms import proposal_id, study_proposal
 
@@ -46,6 +48,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             "study_create": calls.study_create,
             "study_vote": calls.study_vote,
             "study_pause": calls.study_pause,
+            "study_begin": calls.study_begin,
             "round_list": calls.round_list,
             "round_show": calls.round_show,
             "model_list": calls.model_list,
@@ -155,6 +158,17 @@ class _Calls:
         done = await self.final(build(StudyPause, study, args.text("reason", "")))
         return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
 
+    async def study_begin(self, args: Arguments) -> Json:
+        """Vote that a study begins without the hospitals that are named; all votes are cast, or none."""
+        study = self._study(args)
+        votes = [build(StudyBegin, study, find_member(self._node, text)) for text in args.texts("without")]
+        (*_, done) = await self._all_final(votes)
+        summary = status.study_summary(self._node, study)
+        return {
+            **done, "study": study.hex(), "status": summary["status"], "taking_part": summary["taking_part"],
+            "beginning": summary["beginning"], "quorum": summary["quorum"],
+        }
+
     def _study(self, args: Arguments) -> StudyId:
         return status.find_study(self._node, args.optional_text("study"))
 
@@ -170,7 +184,7 @@ class _Calls:
         if not found:
             number = "no round" if wanted is None else f"round {wanted} has not"
             raise Refused(f"{number} closed yet; 'fednode round list' shows those that have")
-        return report_view(found[-1])
+        return report_view(found[-1], member_names(self._node.state))
 
     async def model_list(self, args: Arguments) -> Json:
         return status.shown_models(self._node)

@@ -83,7 +83,7 @@ class _MemberCalls:
         if proposal := args.text("proposal", ""):
             open_ = self._find(proposal)
             return self._outlook(Change(open_.change), open_.member).view()
-        return self._outlook(Change.REMOVE, self._member(args.text("member"))).view()
+        return self._outlook(Change.REMOVE, find_member(self._node, args.text("member"))).view()
 
     async def member_approve(self, args: Arguments) -> Json:
         open_ = self._find(args.text("proposal"))
@@ -92,7 +92,7 @@ class _MemberCalls:
         return {**done, "proposal": open_.number, **self._outcome(open_)}
 
     async def member_revoke(self, args: Arguments) -> Json:
-        member = self._member(args.text("member"))
+        member = find_member(self._node, args.text("member"))
         self._check_enough(Change.REMOVE, member, args)
         for open_ in get_membership(self._node.state).proposals:
             if (open_.change, open_.member) == (Change.REMOVE, member):
@@ -174,12 +174,6 @@ class _MemberCalls:
                 return open_
         raise Refused(f"there is no open proposal '{text}'; 'fednode member proposals' shows them")
 
-    def _member(self, text: str) -> MemberId:
-        for record in get_members(self._node.state):
-            if text in (str(record.member), record.name):
-                return record.member
-        raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
-
     def _outcome(self, open_: ProposalRecord) -> dict[str, Json]:
         """Tell whether a vote has carried: a removed member is gone then, a candidate may come in."""
         is_member = any(record.member == open_.member for record in get_members(self._node.state))
@@ -188,6 +182,14 @@ class _MemberCalls:
             return {"member": int(open_.member), "is_carried": not is_member}
         is_carried = is_member or (now is not None and now.approved is not None)
         return {"member": int(open_.member), "is_carried": is_carried, "is_member": is_member}
+
+
+def find_member(node: Node, text: str) -> MemberId:
+    """Return the member of this number or name."""
+    for record in get_members(node.state):
+        if text in (str(record.member), record.name):
+            return record.member
+    raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
 
 
 def _card(text: str) -> IdentityCard:

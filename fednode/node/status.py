@@ -18,6 +18,7 @@ from fednode.node import chain_query
 from fednode.node.config import HospitalConfig
 from fednode.node.health import health_problems, signing_members, why_not_signing
 from fednode.node.reactor import Reactor, now_ms
+from fednode.node.taking_part import member_names, own_part, rounds_without, who_to_ask
 from fednode.node.views import (
     Json,
     report_view,
@@ -91,9 +92,24 @@ def problems_of(node: Node) -> list[Json]:
         for study in get_studies(node.state)
         if (problem := node.reactor.core.studies.problem_of(study)) is not None
     ]
-    found = [*health, *([] if warning is None else [warning]), *studies, *tables, *node.reactor.problems.texts()]
+    found = [
+        *health, *([] if warning is None else [warning]), *studies, *taking_part_problems(node), *tables,
+        *node.reactor.problems.texts(),
+    ]
     refusal = node.reactor.core.replica.refusal
     return [*found, *([refusal] if refusal is not None and not any(refusal in str(text) for text in found) else [])]
+
+
+def taking_part_problems(node: Node) -> list[str]:
+    """Return what people should know of studies: which wait for this hospital, or for others for long, or miss it."""
+    found: list[str] = []
+    for study in get_studies(node.state):
+        name = study_name(node, study)
+        own = own_part(node.state, study, node.me, node.reactor.core.studies.why_not_ready(study))
+        asked = who_to_ask(node.state, study, name, now_ms())
+        found += [f"study '{name}': {own}"] if own is not None else []
+        found += [asked] if asked is not None else []
+    return found
 
 
 def _rss_bytes() -> int:
@@ -204,9 +220,11 @@ def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
     studies = node.reactor.core.studies
     view = study_view(node.state, study, study_name(node, study))
     machine = studies.get(study)
-    view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
     view["table"] = node.reactor.parts.trainer.view(study)
     view["has_data"] = machine is not None and machine.data is not None
+    view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
+    view["took_no_part_in"] = [*rounds_without(node.state, study, node.me)]
+    view["own_part"] = own_part(node.state, study, node.me, studies.why_not_ready(study))
     view["has_model"] = (
         isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))
     )
@@ -241,7 +259,8 @@ def node_limits(members: int) -> list[Json]:
 
 def shown_rounds(node: Node, study: StudyId) -> list[Json]:
     """Return the reports of all closed rounds of a study."""
-    return [report_view(report) for report in reports_of(node.state, study)]
+    names = member_names(node.state)
+    return [report_view(report, names) for report in reports_of(node.state, study)]
 
 
 def shown_models(node: Node) -> list[Json]:

@@ -14,7 +14,7 @@ from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
 from fednode.learn.spec import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
 from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
 from fednode.node.membership import due_report
 from fednode.proofs.coin import Chain
@@ -88,6 +88,15 @@ class Studies:
         known = self._known.get(study)
         return None if known is None else known.machine.problem
 
+    def why_not_ready(self, study: StudyId) -> str | None:
+        """Return why this hospital has not said that it is ready for a study; None if nothing is known."""
+        known = self._known.get(study)
+        if known is None or known.machine.problem is not None:
+            return self.problem_of(study)
+        if known.machine.data is None:
+            return "no table is configured for it here"
+        return "its daemon is still reading the table" if known.machine.data_check is None else None
+
     def on_state(self, state: State) -> list[StudyEffect]:
         """Look at the ledger after a block, or at the start."""
         effects: list[StudyEffect] = []
@@ -150,7 +159,9 @@ class Studies:
     def _approve(self, state: State, study: StudyId) -> list[Effect]:
         """Approve what the administrator agreed to beforehand."""
         record = get_study(state, study)
-        if record is None or record.status != StudyStatus.CREATED:
+        if record is None or (record.status != StudyStatus.CREATED and record.beginning is None):
+            return []
+        if record.creator == GENESIS_CREATOR or record.status not in (StudyStatus.CREATED, StudyStatus.WAITING):
             return []
         if self._site.me in (*record.approvals, *record.rejects) or not self._site.is_auto_approved(study):
             return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.ledger.block import Block
@@ -29,6 +30,7 @@ from fednode.ledger.round_life import pinned_members
 from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
 from fednode.ledger.transaction import Transaction
 from fednode.ledger.vote import Certificate
+from fednode.node.taking_part import Names, count_text, missing_members, part_text
 from fednode.proofs.bounds import MAX_ROW_LOSS
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -137,6 +139,10 @@ def study_view(state: State, study: StudyId, name: str) -> dict[str, Json]:
         "stuck": why_stuck(record, tuple(m.member for m in get_members(state))),
         "round": round_view(current) if current is not None else None,
         "waiting_for": waiting_for(record, current, tuple(m.member for m in get_members(state))),
+        "hospitals": plain(record.hospitals),
+        "not_ready": plain(missing_members(record, current, tuple(m.member for m in get_members(state)))),
+        "taking_part": part_text(record, current, state),
+        "beginning": None if record.beginning is None else plain(record.beginning),
     }
     return view
 
@@ -146,6 +152,9 @@ def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple
     phase = current.phase if current is not None else record.join
     if phase is not None and current is not None:
         return [int(member) for member in phase.expected if member not in phase.posted]
+    if record.status == StudyStatus.WAITING and record.beginning is not None:
+        left = [m for m in record.hospitals if m not in record.ready_members]
+        return [int(m) for m in left if not record.beginning.is_left_out(m, len(members))]
     if record.status == StudyStatus.WAITING:
         return [m for m in members if m not in record.ready_members and m not in record.faulty_members]
     return None
@@ -255,8 +264,8 @@ def span_view(span: PhaseSpan) -> dict[str, Json]:
     }
 
 
-def report_view(report: RoundReport) -> dict[str, Json]:
-    """Return the report of a closed round."""
+def report_view(report: RoundReport, names: Names = MappingProxyType({})) -> dict[str, Json]:
+    """Return the report of a closed round; `names` of members, as far as they are known."""
     return {
         "study": report.study.hex(),
         "number": report.number,
@@ -265,6 +274,8 @@ def report_view(report: RoundReport) -> dict[str, Json]:
         "reason": report.reason,
         "expected": plain(report.expected),
         "counted": plain(report.counted),
+        "not_ready": plain(report.not_ready),
+        "taking_part": count_text(len(report.expected), report.not_ready, names),
         "absent": [absence_view(a.member, a.phase, a.attempt) for a in report.absent],
         "barred": plain(report.barred),
         "faulty": plain(report.faulty),

@@ -158,7 +158,7 @@ def test_damaged_sign_state_is_told(hospital: Hospital) -> None:
 
 
 def test_table_that_is_gone_or_does_not_fit(tmp_path: Path) -> None:
-    """It never becomes ready and says why; the others start without it; mended, it joins a later round."""
+    """It never becomes ready and says why; the others vote to begin without it; mended, it joins a later round."""
     table = tmp_path / "table-0.csv"
     federation = make_federation(tmp_path, study_toml(rounds=500, start_after_s=1))
     victim = next(h for h in federation if h.home.root.name == "home-0")
@@ -167,10 +167,10 @@ def test_table_that_is_gone_or_does_not_fit(tmp_path: Path) -> None:
         for content, says in (
             ("x,y,group\n", "no rows"),
             ("", "no rows"),
-            ("x,y,group\nlow,1,left\n", "'low' is not a number"),
-            ("x,y,group\n1,1,middle\n", "middle"),
+            ("x,y,group\nlow,1,left\n", "column 'x': 1 cell without a number, first in line 2"),
+            ("x,y,group\n1,1,middle\n", "none of the study's levels"),
             (None, "cannot be read"),
-            ("x,b,group\n1,2,left\n", "column 'y' is missing"),
+            ("x,b,group\n1,2,left\n", "column 'y': not in the header"),
         ):
             table.unlink(missing_ok=True)
             if content is not None:
@@ -185,9 +185,16 @@ def test_table_that_is_gone_or_does_not_fit(tmp_path: Path) -> None:
             assert victim.stop() == 0
         federation.start()
         other = federation.others(member)[0]
+        told = other.poll(
+            lambda s: study_of(s)["waiting_for"] == [member] and any("has waited" in text for text in s["problems"]),
+            60, "people are asked",
+        )
+        assert study_of(told)["status"] == "waiting"
+        for voter in federation.others(member):
+            voter.call("study_begin", without=["Hospital 0"])
         other.wait(lambda s: study_of(s)["rounds_done"] >= 1, 60, "the others' first round")
         assert member not in other.reports()[-1]["expected"]
-        assert "column 'y' is missing" in victim.cli("status").stdout
+        assert "column 'y': not in the header" in victim.cli("status").stdout
         assert victim.stop() == 0
         table.write_text((tmp_path / "table-1.csv").read_text())
         victim.start()

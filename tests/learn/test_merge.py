@@ -80,7 +80,7 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
     name = model_hash(STUDY, 7, spec, scaling, bytes(32), model)
-    assert name.hex() == "f109e7003fe91088e3ffcd118c41cd5446f3ae8a1e4182149ed127853aa16293"
+    assert name.hex() == "545f5d669c6ece296167f2367fbaf7586830b0ac7f980dd965bd7c4579cdcb5e"
 
 
 def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:

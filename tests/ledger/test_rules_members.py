@@ -382,6 +382,26 @@ def test_a_removed_member_is_not_expected_any_more() -> None:
     assert world.life.ready_members == (1, 2, 3)
 
 
+def test_a_removed_member_is_not_waited_for_and_its_votes_go() -> None:
+    world = World(6)
+    world.ready_all(1, 2, 3, 4)
+    world.begin_without(5, voters=(1, 2, 3, 6))
+    assert not world.is_round_open
+    remove(world, 6, 1, 2, 3, 4, 5)
+    assert world.life.hospitals == (1, 2, 3, 4, 5)
+    assert world.life.beginning is not None and world.life.beginning.voters(5) == (1, 2, 3)
+    assert not world.is_round_open, "three of five are no quorum"
+    world.begin_without(5, voters=(4,))
+    assert world.round.expected == (1, 2, 3, 4)
+
+
+def test_a_removal_lets_a_study_begin_that_waited_for_that_member_alone() -> None:
+    world = World(5)
+    world.ready_all(1, 2, 3, 4)
+    remove(world, 5, 1, 2, 3, 4)
+    assert world.round.expected == (1, 2, 3, 4)
+
+
 def rotation(world: World, member: int, old: str, new: str) -> MemberRotate:
     card = replace_name(new, next(c for c in world.genesis.members if c.name == old).name)
     message = rotation_message(world.chain_id, MemberId(member), card)

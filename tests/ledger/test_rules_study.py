@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.errors import Rejected
-from fednode.ids import Height
+from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Memo
 from fednode.ledger.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
@@ -183,30 +184,109 @@ def test_one_member_cannot_fill_the_ledger_with_proposals() -> None:
 
 # --- joining -----------------------------------------------------------------------------------------------------
 
-def test_q_ready_members_open_join_and_the_last_one_ends_it() -> None:
+def test_the_first_round_waits_for_every_founder() -> None:
     world = World()
     world.ready_all(1, 2)
-    assert pending_phase(world.state, world.study) is None
+    world.ready_all(3)
+    assert (world.life.status, pending_phase(world.state, world.study)) == (StudyStatus.WAITING, None)
+    assert world.life.beginning is not None and world.life.beginning.since_ms == world.genesis.time_ms
+    assert world.refused(1, tx.Expire(world.study, 1, 0, 1)) == Refusal.PHASE_CLOSED, "no time makes it begin"
+    world.ready_all(4)
+    assert world.round.expected == (1, 2, 3, 4) and world.life.status == StudyStatus.RUNNING
+    assert (world.life.beginning, world.life.hospitals) == (None, (1, 2, 3, 4))
+    assert world.finish_round().not_ready == ()
+
+
+def test_q_votes_that_name_it_begin_without_a_hospital() -> None:
+    world = World()
+    world.ready_all(1, 2, 3)
+    without_4 = StudyBegin(world.study, MemberId(4))
+    world.begin_without(4, voters=(1, 2))
+    assert world.refused(1, without_4) == Refusal.ALREADY_VOTED
+    assert world.refused(3, StudyBegin(world.study, MemberId(9))) == Refusal.NOT_AWAITED
+    assert world.refused(3, StudyBegin(world.study, MemberId(2))) == Refusal.NOTHING_CHANGES
+    assert not world.is_round_open
+    assert world.post(4, without_4).ok, "it may say so itself"
+    assert world.round.expected == (1, 2, 3) and world.round.attempt.holders == (1, 2, 3)
+    assert world.refused(3, without_4) == Refusal.STUDY_STATUS
+    assert world.finish_round().not_ready == (4,)
+
+
+def test_votes_for_two_hospitals_are_not_votes_for_one() -> None:
+    world = World(7)
+    world.ready_all(1, 2, 3, 4, 5)
+    world.begin_without(6, voters=(1, 2, 3))
+    world.begin_without(7, voters=(4, 5, 6))
+    assert not world.is_round_open
+    world.begin_without(6, voters=(4, 5))
+    assert not world.is_round_open, "nobody gave up number 7"
+    world.begin_without(7, voters=(1, 2))
+    assert world.round.expected == (1, 2, 3, 4, 5)
+    assert world.finish_round().not_ready == (6, 7)
+
+
+def test_who_was_voted_out_and_comes_in_time_takes_part() -> None:
+    world = World(5)
+    world.ready_all(1, 2, 3)
+    world.begin_without(4)
+    world.ready_all(4)
+    assert not world.is_round_open, "number 5 is still waited for"
+    world.begin_without(5)
+    assert world.round.expected == (1, 2, 3, 4)
+
+
+def test_votes_never_open_a_round_of_too_few() -> None:
+    world = World()
+    world.ready_all(1, 2)
+    world.begin_without(3, 4)
+    assert world.life.status == StudyStatus.WAITING and not world.is_round_open
+    world.ready_all(3)
+    assert world.round.expected == (1, 2, 3)
+
+
+def test_a_later_study_waits_for_all_that_approved_also_late() -> None:
+    world = World(5)
+    study = propose(world)
+    assert world.refused(1, StudyBegin(study, MemberId(2))) == Refusal.STUDY_STATUS
+    vote(world, APPROVE, 1, 2, 3, 5, study=study)
+    record = get_study(world.state, study)
+    assert (record.hospitals, record.beginning.since_height) == ((1, 2, 3, 5), world.at.height)
+    vote(world, APPROVE, 4, study=study)
+    assert world.refused(4, tx.StudyVote(study, APPROVE)) == Refusal.ALREADY_VOTED
+    assert get_study(world.state, study).hospitals == (1, 2, 3, 4, 5)
+    for member in (1, 2, 3, 4):
+        assert world.post(member, replace(world.ready(member), study=study)).ok
+    assert get_round(world.state, study) is None
+    assert world.post(5, replace(world.ready(5), study=study)).ok
+    assert get_round(world.state, study).expected == (1, 2, 3, 4, 5)
+
+
+def test_a_later_study_does_not_wait_for_who_has_not_approved() -> None:
+    world = World()
+    study = propose(world)
+    vote(world, APPROVE, 1, 2, 3, study=study)
+    assert world.refused(1, StudyBegin(study, MemberId(4))) == Refusal.NOT_AWAITED
+    for member in (1, 2, 3):
+        assert world.post(member, replace(world.ready(member), study=study)).ok
+    assert get_round(world.state, study).expected == (1, 2, 3)
+    assert world.refused(4, tx.StudyVote(study, APPROVE)) == Refusal.STUDY_STATUS, "it has begun"
+
+
+def test_later_rounds_wait_for_a_phase_only() -> None:
+    world = World(terms=replace(TERMS, pause_after_failures=9))
+    world.ready_all()
+    world.finish_round(3, 4)
     world.ready_all(3)
     pending = pending_phase(world.state, world.study)
     assert pending is not None and pending.record is None
-    assert (pending.phase.kind, pending.round, pending.phase.number) == (Phase.JOIN, 1, 1)
-    assert pending.phase.timeout_ms == TERMS.start_after_ms and pending.phase.posted == (1, 2, 3)
+    assert (pending.phase.kind, pending.phase.timeout_ms) == (Phase.JOIN, TERMS.phase_timeout_ms)
     assert is_phase_message(pending, world.ready(4)) and not is_phase_message(pending, pending.expire_body())
-    world.ready_all(4)
-    assert world.round.expected == (1, 2, 3, 4) and world.life.status == StudyStatus.RUNNING
-
-
-def test_q_votes_end_join_without_the_others() -> None:
-    world = World()
-    world.ready_all(1, 2, 3)
-    pending = pending_phase(world.state, world.study)
     world.expire(1, 2)
     assert world.refused(1, pending.expire_body()) == Refusal.ALREADY_VOTED
-    assert world.refused(3, replace(pending.expire_body(), phase_no=2)) == Refusal.PHASE_CLOSED
+    assert world.refused(3, replace(pending.expire_body(), phase_no=pending.phase.number + 1)) == Refusal.PHASE_CLOSED
     world.expire(4)
     assert world.round.expected == (1, 2, 3)
-    assert world.round.attempt.holders == (1, 2, 3)
+    assert world.finish_round().not_ready == (4,)
 
 
 def test_ready_needs_a_key_something_can_be_sealed_to() -> None:
@@ -220,7 +300,7 @@ def test_ready_needs_a_key_something_can_be_sealed_to() -> None:
 def test_a_ready_in_a_round_counts_from_the_next_and_changes_no_key_of_this_one() -> None:
     world = World()
     world.ready_all(1, 2, 3)
-    world.expire()
+    world.begin_without(4)
     keys = world.round.seal_keys
     world.ready_all(4)
     assert world.post(1, world.ready(1, term=2)).ok
@@ -293,13 +373,15 @@ def test_resume_while_the_round_still_runs_takes_the_pause_back() -> None:
     assert world.is_round_open
 
 
-def test_a_pause_before_the_first_round_ends_join() -> None:
+def test_a_pause_before_the_first_round_takes_nobody_out() -> None:
     world = World()
     world.ready_all(1, 2, 3)
     world.post(1, tx.StudyPause(world.study))
-    assert world.life.status == StudyStatus.PAUSED and pending_phase(world.state, world.study) is None
-    assert world.refused(1, tx.Expire(world.study, 1, 0, 1)) == Refusal.PHASE_CLOSED
+    assert world.life.status == StudyStatus.PAUSED
+    world.begin_without(4, voters=(1, 2))
     vote(world, RESUME, 1, 2, 3)
+    assert world.life.status == StudyStatus.WAITING and not world.is_round_open, "it still waits for number 4"
+    world.begin_without(4, voters=(3,))
     assert world.round.expected == (1, 2, 3)
 
 

@@ -13,6 +13,7 @@ from itertools import count
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.identity import IdentityCard, make_identity_card
 from fednode.ledger.measured import SHARE_UNIT, Metrics
@@ -172,6 +173,11 @@ class World:
     def ready_all(self, *members: int) -> None:
         for member in members or self.members:
             assert self.post(member, self.ready(member)).ok
+
+    def begin_without(self, *missing: int, voters: tuple[int, ...] = ()) -> None:
+        """Let q members vote that the study begins without the ones that are missing."""
+        chosen = voters or tuple(self.members[: 2 * self.size // 3 + 1])
+        self.block(*((voter, StudyBegin(self.study, MemberId(member))) for member in missing for voter in chosen))
 
     def ready(self, member: int, term: int = 0) -> tx.Ready:
         return tx.Ready(self.study, x25519_public(Secret(seed_of(member, term, "seal"))))

@@ -200,6 +200,7 @@ def test_empty_node_catches_up_and_takes_part() -> None:
 def test_catching_up_shows_the_studies_only_where_it_leads() -> None:
     """A node that was away for rounds does not train them all now."""
     world = World(rounds=6).start(1, 2, 3)
+    world.begin_without(4)
     world.run(lambda: world.life().status == StudyStatus.FINISHED).rest()
     world.start(4)
     world.run(lambda: world[4].height == world[1].height).rest()
@@ -413,6 +414,7 @@ def test_claims_to_be_far_ahead_hold_up_nobody() -> None:
 @pytest.mark.slow
 def test_model_that_is_not_what_it_is_called_costs_its_sender_the_connection() -> None:
     world = World(rounds=2).start(1, 2, 3)
+    world.begin_without(4)
     world.run(lambda: world.life().status == StudyStatus.FINISHED).rest()
     forged = next(iter(world[1].disk.models.values()))
 

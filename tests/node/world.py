@@ -19,6 +19,7 @@ from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
 from fednode.learn.spec import study_bytes
 from fednode.learn.study_toml import parse_study
 from fednode.ledger import sync
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Body, compute_study_id
 from fednode.ledger.consensus.messages import Proposal
 from fednode.ledger.consensus.replica import Replica
@@ -229,6 +230,11 @@ class World:
         transaction, effects = node.live().submit(body, self.now_ms)
         self.perform(node, effects)
         return transaction
+
+    def begin_without(self, missing: int) -> None:
+        """Let three people vote that the study begins without a hospital."""
+        for voter in [number for number in self.nodes if number != missing][:3]:
+            self.submit(voter, StudyBegin(self.study, MemberId(missing)))
 
     def up(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.core is not None]

@@ -11,6 +11,7 @@ from fednode.ids import Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.verdicts import Verdict
 from fednode.ledger import bodies as tx
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.rounds import events as ev
@@ -121,35 +122,45 @@ def test_two_of_four_down_stops_the_clock_and_one_back_starts_it() -> None:
 # --- who takes part ---------------------------------------------------------------------------------------------
 
 def test_member_whose_data_do_not_fit_is_left_out_and_says_why() -> None:
-    world = World(rounds=1, tables={2: strange_table()}).run().settle()
+    world = World(rounds=1, tables={2: strange_table()}).begin_without(2).run().settle()
     assert world.status == StudyStatus.FINISHED
     assert [report.expected for report in world.reports] == [(1, 3, 4)] * 3
     machine = world.members[2].machine
     assert machine is not None and machine.problem is not None
     assert machine.problem.startswith("the data do not fit the study: column 'x': not in the header")
-    assert world.members[2].submitted == [] or all(
-        isinstance(body, tx.Expire) for body in world.members[2].submitted
-    )
+    assert all(isinstance(body, tx.Expire) for body in world.members[2].submitted)
+    assert all(report.not_ready == (2,) for report in world.reports)
     world.model_of(2)  # it takes no part, but ends with the model as well
 
 
 def test_member_without_data_only_follows() -> None:
-    world = World(rounds=1, tables={4: None}).run().settle()
+    world = World(rounds=1, tables={4: None}).begin_without(4).run().settle()
     assert [report.expected for report in world.reports] == [(1, 2, 3)] * 3
     machine = world.members[4].machine
     assert machine is not None and machine.data is None and machine.problem is None
     world.model_of(4)
 
 
-def test_two_members_whose_data_do_not_fit_keep_the_study_waiting() -> None:
-    world = World(rounds=1, tables={2: strange_table(), 3: strange_table()})
-    world.settle(60_000)
+@pytest.mark.parametrize("strange", [(2,), (2, 3)])
+def test_members_whose_data_do_not_fit_keep_the_study_waiting(strange: tuple[int, ...]) -> None:
+    world = World(rounds=1, tables={member: strange_table() for member in strange})
+    world.settle(600_000)
     assert world.status == StudyStatus.WAITING and world.round is None
     assert not world.reports
+    assert not any(isinstance(body, tx.Expire | StudyBegin) for m in world.members.values() for body in m.submitted)
+
+
+def test_a_hospital_that_comes_late_is_waited_for() -> None:
+    world = World(rounds=1, asleep=(3,))
+    world.settle(600_000)
+    assert not world.reports
+    world.start(3)
+    world.run().settle()
+    assert all(report.counted == ALL and report.not_ready == () for report in world.reports)
 
 
 def test_latecomer_joins_at_a_later_round_with_the_model() -> None:
-    world = World(rounds=6, asleep=(3,))
+    world = World(rounds=6, asleep=(3,)).begin_without(3)
     world.run(lambda w: w.life.rounds_done == 2)
     assert all(report.counted == (1, 2, 4) for report in world.reports)
     world.start(3)

@@ -25,6 +25,7 @@ from fednode.learn.spec import study_bytes
 from fednode.learn.study_toml import parse_study
 from fednode.learn.table import Table
 from fednode.ledger import bodies as tx
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.phase_view import is_phase_message, pending_phase
 from fednode.ledger.records import Phase, RoundRecord, RoundReport, StudyRecord, StudyStatus
@@ -238,6 +239,12 @@ class World:
     def post(self, member: int, body: tx.Body) -> None:
         """What a person says through this member."""
         self.pool.append((member, body))
+
+    def begin_without(self, missing: int) -> World:
+        """Let people vote that the study begins without a member that will not be ready; returns before it ends."""
+        for voter in [number for number in self.members if number != missing][:3]:
+            self.post(voter, StudyBegin(self.study, MemberId(missing)))
+        return self
 
     def _connect(self, member: Member, peer: MemberId) -> None:
         number = None if member.machine is None else member.machine.current_round

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.consensus.signing import initial_record
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.records import StudyRecord, StudyStatus
 from fednode.ledger.state import State, get_members, get_studies, get_study
 from fednode.node import wire
+from fednode.node.taking_part import missing_members
 from tests.sim.checker import Violation
 from tests.sim.faults import Crash, CrashAll, Fault, Split, Storm, Timed, draw_whole_fault
 from tests.sim.whole.checker import WholeChecker
@@ -191,9 +193,14 @@ class World:
         return True
 
     def _look(self) -> None:
-        """People look at their screens: a paused study goes on once everything is mended."""
+        """People look at their screens: a study begins without a hospital that stays away, by their votes; a paused one
+        goes on once everything is mended.
+        """
         self.after(LOOK_MS, self._look)
         self.trouble.look()
+        for node in self.nodes.values():
+            if node.is_up:
+                self._vote_to_begin(node)
         for node in self.nodes.values():
             if not node.is_up or not self.is_healed:
                 continue
@@ -201,6 +208,21 @@ class World:
                 record = get_study(node.core.chain.state, study)
                 if record is not None and record.status == StudyStatus.PAUSED:
                     node.submit(StudyVote(study, StudyAction.RESUME))
+
+    def _vote_to_begin(self, node: WholeNode) -> None:
+        """Say that a study begins without those whom its members would be asked about by now."""
+        state = node.core.chain.state
+        members = [found.member for found in get_members(state)]
+        for study in get_studies(state):
+            record = get_study(state, study)
+            beginning = None if record is None else record.beginning
+            if record is None or beginning is None or node.member not in members:
+                continue
+            if self.now_ms < beginning.since_ms + record.terms.start_after_ms:
+                continue
+            for missing in missing_members(record, None, members):
+                if node.member not in beginning.voters(missing) and missing in record.hospitals:
+                    node.submit(StudyBegin(study, MemberId(missing)))
 
     # --- network ------------------------------------------------------------------------------------------------
 
