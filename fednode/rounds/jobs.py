@@ -22,7 +22,7 @@ from fednode.learn.model_file import Draft, StoredModel, write_parts
 from fednode.learn.schema import Scaling
 from fednode.learn.spec import SCALE, UNIT, Layout, StudySpec
 from fednode.ledger.measured import Metrics
-from fednode.ledger.records import RoundKind
+from fednode.ledger.records import MIN_INCLUDED, RoundKind
 from fednode.proofs.coin import Chain
 from fednode.proofs.measures import CLAIM, Claims, Plan, Tally, find_impossible
 from fednode.proofs.statement import Statement, statement_of
@@ -190,13 +190,18 @@ def _conclude(job: Conclude) -> Conclusion:
 
 
 def _metrics_of(sums: tuple[Tally, ...]) -> Metrics | None:
-    """Return what hospitals measured of a model, or None if none has held-out rows."""
+    """Return what hospitals measured of a model, for the ledger; None of fewer than three with held-out rows.
+
+    Of one hospital it would be its own accuracy, a fraction that shows how many rows it has, and of two each could tell
+    what the other has.
+    """
     right, loss, *scores = sums
-    if not right.voices:
+    if right.voices < MIN_INCLUDED:
         return None
-    auc = measures.area_ppm(scores[0].parts, scores[1].parts) if scores else None
-    voices = min(score.voices for score in scores) if auc is not None else 0
-    return Metrics(right.voices, right.parts[0], loss.voices, loss.parts[0], auc, voices)
+    said_loss = (loss.voices, loss.parts[0]) if loss.voices >= MIN_INCLUDED else (0, 0)
+    voices = min((score.voices for score in scores), default=0)
+    auc = measures.area_ppm(scores[0].parts, scores[1].parts) if voices >= MIN_INCLUDED else None
+    return Metrics(right.voices, right.parts[0], *said_loss, auc, 0 if auc is None else voices)
 
 
 def _new_model(

@@ -89,14 +89,13 @@ def test_measures_are_means_over_hospitals_whatever_each_claims(told: list[tuple
     assert found.model_hash == START.hash and not found.failure
 
 
-def test_a_hospital_without_held_out_rows_has_no_voice_and_without_any_there_are_no_measures() -> None:
-    nothing = np.zeros(4 + 2 * SCORES.parts, CLAIM)
-    one = conclude(RoundKind.CLOSING, np.empty(0, np.int32), words_from(
-        RoundKind.CLOSING, nothing, claim_model(RIGHT.unit, 0, 3, 2), nothing
-    ))
-    assert one.metrics == Metrics(1, RIGHT.unit, 1, 0, 1_000_000, 1)
-    nobody = conclude(RoundKind.CLOSING, np.empty(0, np.int32), words_from(RoundKind.CLOSING, nothing, nothing))
-    assert nobody.metrics is None and not nobody.failure
+def test_a_hospital_without_held_out_rows_has_no_voice_and_of_fewer_than_three_nothing_is_said() -> None:
+    nothing, voice = np.zeros(4 + 2 * SCORES.parts, CLAIM), claim_model(RIGHT.unit, 0, 3, 2)
+    for count in range(4):
+        told = words_from(RoundKind.CLOSING, nothing, *[voice] * count)
+        found = conclude(RoundKind.CLOSING, np.empty(0, np.int32), told)
+        wanted = None if count < 3 else Metrics(3, 3 * RIGHT.unit, 3, 0, 1_000_000, 3)
+        assert found.metrics == wanted and not found.failure
 
 
 def test_statistics_of_nobody_and_of_liars_still_give_a_model() -> None:

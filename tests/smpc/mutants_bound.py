@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.smpc.mutants import COIN, PROOFS, SKETCH, Mutant
 
 RULES = "tests/smpc/test_bound_rules.py::"
+EXPORT = "tests/rounds/test_export.py::"
 BOUND = "tests/smpc/test_bound.py::"
 LIARS = "tests/smpc/test_bound_liars.py::"
 PRIVACY = "tests/smpc/test_bound_privacy.py::"
@@ -168,6 +169,24 @@ BOUND_MUTANTS = [
     Mutant("a coin of f links", "ledger/check_phases.py",
            "if len(checks.links) <= record.fault_bound or", "if not checks.links or",
            "tests/ledger/test_rules_coin.py"),
+    Mutant("tails are no secret", "smpc/masks.py",
+           'derive_key(scalar_bytes(a_scalar), context, PHASE, "tails", member, member, member)', "bytes(16)",
+           EXPORT + "test_a_reader_of_the_chain_finds_and_confirms_nothing"),
+    Mutant("openings go out bare", "smpc/pads.py",
+           "return f.to_bytes(f.add(shares, self._pad(shares.size)))", "return opening",
+           EXPORT + "test_a_reader_of_the_chain_finds_and_confirms_nothing"),
+    Mutant("digests of sums are not salted", "smpc/pads.py",
+           'return tagged_hash(Domain.ROUND, b"salted sum", salt, digest)', "return digest",
+           EXPORT + "test_a_reader_of_the_chain_finds_and_confirms_nothing"),
+    Mutant("names of models are not salted", "rounds/jobs.py",
+           "spec, scaling, job.salt, parts)", "spec, scaling, bytes(32), parts)",
+           EXPORT + "test_a_reader_of_the_chain_finds_and_confirms_nothing"),
+    Mutant("posted sketches are bare", "smpc/chunks.py",
+           "pads[start:stop] = from_bytes(", "pads[start:stop] = 0 * from_bytes(",
+           EXPORT + "test_a_reader_of_the_chain_finds_and_confirms_nothing"),
+    Mutant("a result says the sum of hidden weights", "rounds/machine.py",
+           "found.model_hash, weight_of_sum(ledger_round.attempt)", "found.model_hash, opened.weight",
+           "tests/rounds/test_study.py"),
     Mutant("a lost sum is gone", "smpc/exchange.py",
            "or (_is_frozen(view) and self._asked < ASKED_BEFORE_SUMMING):", "or _is_frozen(view):",
            "tests/smpc/test_session.py::test_a_sum_that_everybody_lost_is_summed_again[ModelLedger]"),
