@@ -23,6 +23,7 @@ from fednode.codec import encode
 from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
 from fednode.errors import Unavailable
 from fednode.ids import Height, MemberId, StudyId
+from fednode.learn.measures import QUALITY_PLAN, Metrics, claim_quality
 from fednode.learn.merge import MODEL_LIMIT, PART_VALUES, merge_parts, merge_rule
 from fednode.learn.spec import UNIT
 from fednode.learn.study_toml import parse_study
@@ -36,6 +37,7 @@ from fednode.ledger.state import get_round
 from fednode.ledger.transaction import Transaction
 from fednode.node.keystore import SystemEntropy
 from fednode.proofs.coin import restore_chain
+from fednode.proofs.measures import count_words
 from fednode.proofs.statement import statement_of
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import jobs
@@ -88,6 +90,8 @@ rule = "> 0"
 """)
 CLIP = STUDY.clip_q24 / UNIT
 MAX_WEIGHT = STUDY.max_weight
+PLAN = QUALITY_PLAN
+"""Beside its vector a member claims how good the model is, as in every round of training."""
 
 
 @dataclass(slots=True)
@@ -119,7 +123,7 @@ class SumInProcess:
         terms = StudyTerms(
             rounds=1, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=MAX_WEIGHT, start_after_ms=1,
             train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS, sum_rule=SUM_RULE_V2,
-            proofs=ProofTerms(length, 0, 0),
+            proofs=ProofTerms(length, 0, count_words(PLAN), 0),
         )
         study = GenesisStudy(terms, b"bench of the secure sum")
         genesis = make_genesis("bench", cards, [study], 1)
@@ -138,7 +142,7 @@ class SumInProcess:
         for number, secret in self._seal.items():
             params = sm.SumParams(
                 genesis.chain_id, self._study, ROUND, number, everyone, length, SUM_RULE_V2, False,
-                lambda _: statement_of(length, MAX_WEIGHT, members=members),
+                lambda _: statement_of(length, MAX_WEIGHT, members=members, plan=PLAN), PLAN,
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)
@@ -202,7 +206,8 @@ class SumInProcess:
                 values, CLIP, weight, MAX_WEIGHT, SystemEntropy(), out=values.view(np.int32)
             ).view(np.uint32)
             member.cpu_s["quantise"] += time.process_time() - begin
-            self._events.append((number, sm.InputReady(ring, weight, is_recorded=True)))
+            claims = claim_quality(Metrics(100, 50 + number % 50, 1 << 16, (), ()))
+            self._events.append((number, sm.InputReady(ring, weight, is_recorded=True, claims=claims)))
         return total / weights
 
     def _merge(self, mean: NDArray[np.float64]) -> float:

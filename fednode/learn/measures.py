@@ -7,8 +7,9 @@ most one unit of each part, from rounding.
 
 Statistics (round 0): of each number its first two moments over the rows that have one, scaled to [0, 1] of its range;
 of each category the share of each level among the rows that have one.
-Measures of a model, on held-out rows: the share that is right, the mean loss of a row as a part of MAX_ROW_LOSS and,
-for two classes, where the log-odds of positives and of negatives lie, each as shares of SCORE_BINS bins.
+Quality of the model a round of training starts from, on held-out rows: the share that is right, and the mean loss of a
+row as a part of MAX_ROW_LOSS. Of the last model, for two classes, also where the log-odds of positives and of negatives
+lie, each as shares of SCORE_BINS bins: nothing is decided by these, so they are not shared in every round.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ MOMENTS = Split(MAX_BITS, 3, has_moments=True)
 RIGHT = Split(SHARE_BITS, 2)
 LOSS = Split(LOSS_BITS, 2)
 SCORE_BINS = 32
-SCORES = Split(9, SCORE_BINS)
-"""Two of these, the accuracy and the loss are what a proof has room for before its polynomials double."""
+SCORES = Split(12, SCORE_BINS)
 
 ROW_LOSS_UNIT = 1 << 16
 """A row's loss is counted in 2^-16 nats."""
@@ -73,9 +73,13 @@ def statistics_plan(spec: StudySpec) -> Plan:
     return (*numbers, *(Split(SHARE_BITS, count) for count in levels))
 
 
-def metric_plan(spec: StudySpec) -> Plan:
-    """Return what is claimed of a model."""
-    return (RIGHT, LOSS, SCORES, SCORES) if len(label_of(spec).levels) == 2 else (RIGHT, LOSS)
+QUALITY_PLAN: Plan = (RIGHT, LOSS)
+"""What is claimed of the model a round of training starts from."""
+
+
+def closing_plan(spec: StudySpec) -> Plan:
+    """Return what is claimed of the last model."""
+    return (*QUALITY_PLAN, SCORES, SCORES) if len(label_of(spec).levels) == 2 else QUALITY_PLAN
 
 
 # --- one hospital's claims --------------------------------------------------------------------------------------
@@ -119,17 +123,19 @@ def _claim_moments(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.array([second, mean - second, unit - mean], np.int64)
 
 
-def claim_metrics(metrics: Metrics) -> Claims:
-    """Return one hospital's claims of a model."""
+def claim_quality(metrics: Metrics) -> Claims:
+    """Return one hospital's claims of a model before the last one."""
     if not metrics.rows:
-        return np.zeros(RIGHT.parts + LOSS.parts + len(metrics.positives) + len(metrics.negatives), CLAIM)
+        return np.zeros(RIGHT.parts + LOSS.parts, CLAIM)
     loss = min(LOSS.unit, metrics.loss_q16 * LOSS.unit // (metrics.rows * MAX_ROW_LOSS * ROW_LOSS_UNIT))
-    return _joined([
-        divide(RIGHT.unit, np.array([metrics.correct, metrics.rows - metrics.correct])),
-        np.array([loss, LOSS.unit - loss]),
-        divide(SCORES.unit, np.array(metrics.positives, np.int64)),
-        divide(SCORES.unit, np.array(metrics.negatives, np.int64)),
-    ])
+    right = divide(RIGHT.unit, np.array([metrics.correct, metrics.rows - metrics.correct]))
+    return _joined([right, np.array([loss, LOSS.unit - loss])])
+
+
+def claim_metrics(metrics: Metrics) -> Claims:
+    """Return one hospital's claims of the last model."""
+    scores = [divide(SCORES.unit, np.array(bins, np.int64)) for bins in (metrics.positives, metrics.negatives)]
+    return _joined([claim_quality(metrics).astype(np.int64), *scores])
 
 
 def _joined(parts: Sequence[NDArray[np.int64]]) -> Claims:

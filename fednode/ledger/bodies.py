@@ -78,12 +78,13 @@ def _check_printable(text: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProofTerms:
-    """What the proofs of sum rule 2 are about: parameters of the model, and packed words of summed statistics of the
-    columns and of measures of a model, as they are opened."""
+    """What the proofs of sum rule 2 are about: parameters of the model, and packed words that are opened of summed
+    statistics of the columns, of the quality of a model in training, and of the last one."""
 
     length: Annotated[int, Range(1, MAX_LENGTH)]
     statistics_words: Annotated[int, Range(0, MAX_WORDS)]
-    metric_words: Annotated[int, Range(0, MAX_WORDS)]
+    quality_words: Annotated[int, Range(0, MAX_WORDS)]
+    closing_words: Annotated[int, Range(0, MAX_WORDS)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,10 @@ def _words_of(study: StudyRecord) -> int:
     proofs = study.terms.proofs
     if proofs is None:
         return 0
-    return proofs.statistics_words if next_kind(study) == RoundKind.STATISTICS else proofs.metric_words
+    return {
+        RoundKind.STATISTICS: proofs.statistics_words, RoundKind.TRAINING: proofs.quality_words,
+        RoundKind.CLOSING: proofs.closing_words,
+    }[next_kind(study)]
 
 
 def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:

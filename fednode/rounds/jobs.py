@@ -40,7 +40,15 @@ def vector_length(spec: StudySpec, kind: RoundKind) -> int:
 
 def plan_of(spec: StudySpec, kind: RoundKind) -> Plan:
     """Return what every member claims in a round of this kind."""
-    return measures.statistics_plan(spec) if kind is RoundKind.STATISTICS else measures.metric_plan(spec)
+    match kind:
+        case RoundKind.STATISTICS:
+            return measures.statistics_plan(spec)
+        case RoundKind.TRAINING:
+            return measures.QUALITY_PLAN
+        case RoundKind.CLOSING:
+            return measures.closing_plan(spec)
+        case _:
+            assert_never(kind)
 
 
 def statement_for(spec: StudySpec, kind: RoundKind, members: int, weight_on_ledger: int) -> Statement:

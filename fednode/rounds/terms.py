@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fednode.errors import Rejected
 from fednode.ids import StudyId
-from fednode.learn.measures import metric_plan, statistics_plan
+from fednode.learn.measures import QUALITY_PLAN, closing_plan, statistics_plan
 from fednode.learn.spec import Layout, StudySpec, decode_study, study_bytes
 from fednode.ledger.bodies import (
     SUM_RULE_V2,
@@ -37,7 +37,8 @@ def terms_from_spec(spec: StudySpec) -> StudyTerms:
         target_accuracy_permyriad=spec.stop.accuracy_permyriad,
         sum_rule=SUM_RULE_V2,
         proofs=ProofTerms(
-            Layout.of(spec).size, count_words(statistics_plan(spec)), count_words(metric_plan(spec))
+            Layout.of(spec).size, count_words(statistics_plan(spec)), count_words(QUALITY_PLAN),
+            count_words(closing_plan(spec)),
         ),
     )
 

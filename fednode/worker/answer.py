@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
 from fednode.learn.check import check_table
-from fednode.learn.measures import claim_metrics, claim_statistics
+from fednode.learn.measures import claim_metrics, claim_quality, claim_statistics
 from fednode.learn.model_file import StoredModel, check_model
 from fednode.learn.patients import read_patients
 from fednode.learn.schema import Rows, Scaling
@@ -89,7 +89,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
     return jobs.Trained(
         delta=update.delta.astype("<f4", copy=False).data.cast("B"),
         train_rows=update.train_rows,
-        claims=claim_metrics(metrics).tobytes(),
+        claims=claim_quality(metrics).tobytes(),
         norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
         milliseconds=round(1000 * (time.monotonic() - started)),
         seen=prepared.seen,

@@ -143,7 +143,7 @@ def test_any_outputs_give_possible_claims_of_the_right_size(
 ) -> None:
     array = np.array(rows, np.float64).reshape(-1, 3)
     metrics = measures.measure(array[:, :2], array[:, 2].astype(np.int64))
-    claims, plan = measures.claim_metrics(metrics), measures.metric_plan(spec)
+    claims, plan = measures.claim_metrics(metrics), measures.closing_plan(spec)
     assert find_impossible(plan, claims) is None
     if not rows:
         assert not claims.any() and measures.own_quality(claims) is None
@@ -164,7 +164,7 @@ def test_loss_is_capped_a_row_and_more_classes_have_no_histogram() -> None:
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=30), st.integers(1, 256))
 @SHARED_SPEC
 def test_words_nobody_proved_are_refused_in_a_sentence(spec: StudySpec, words: list[int], members: int) -> None:
-    for plan in (measures.statistics_plan(spec), measures.metric_plan(spec)):
+    for plan in (measures.statistics_plan(spec), measures.closing_plan(spec)):
         try:
             found = measures.tally(plan, words, members)
         except Rejected as error:

@@ -37,7 +37,7 @@ OPENED = OUTPUTS + 1 + WORDS
 PROVEN = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=127,
     start_after_ms=TERMS.start_after_ms, train_timeout_ms=TERMS.train_timeout_ms,
-    phase_timeout_ms=TERMS.phase_timeout_ms, sum_rule=2, proofs=tx.ProofTerms(1000, WORDS, WORDS),
+    phase_timeout_ms=TERMS.phase_timeout_ms, sum_rule=2, proofs=tx.ProofTerms(1000, WORDS, WORDS, WORDS),
 )
 _chains: dict[tuple[int, int], Chain] = {}
 

@@ -197,6 +197,30 @@ def test_words_that_no_claims_add_up_to_are_refused_and_nothing_else_happens(pla
     assert all(sum(t.parts) == t.voices * s.unit and t.voices <= 4 for s, t in zip(plan, tallies, strict=True))
 
 
+@pytest.mark.parametrize("bits", range(1, 24))
+def test_the_largest_sums_of_every_width_are_exact(bits: int) -> None:
+    plan = (Split(bits, 9),) * 2
+    for at in range(9):
+        claims = [split.unit * (part == at) for split in plan for part in range(9)]
+        words = measures.words_of(plan, measures.encode_claims(plan, np.array(claims, CLAIM)))
+        tallies = measures.read_sums(plan, field.scale(words, 256).tolist(), 256)
+        assert [part for tally in tallies for part in tally.parts] == [256 * part for part in claims]
+
+
+def test_more_voices_than_members_and_bits_beside_the_parts_are_refused() -> None:
+    plan = (Split(4, 2),)
+    words = field.scale(measures.words_of(plan, measures.encode_claims(plan, np.array([15, 0], CLAIM))), 5).tolist()
+    assert measures.read_sums(plan, words, 5)[0].voices == 5
+    with pytest.raises(ValueError, match="whole voices of the members"):
+        measures.read_sums(plan, words, 4)
+    with pytest.raises(ValueError, match="larger than its parts"):
+        measures.read_sums(plan, [words[0] + (1 << 24)], 5)
+    with pytest.raises(ValueError, match="do not belong"):
+        measures.read_sums(plan, [*words, 0], 5)
+    with pytest.raises(ValueError, match="whole voices"):
+        measures.read_sums(plan, [words[0] + 1], 5)
+
+
 def test_nothing_in_the_plan_can_wrap_in_the_field() -> None:
     """A square, a slack and a word at their largest stay below p, so what holds modulo p holds over the integers."""
     unit = (1 << measures.MAX_BITS) - 1

@@ -18,8 +18,11 @@ from fednode.learn.study_toml import parse_study
 from fednode.ledger.measured import Metrics
 from fednode.ledger.records import RoundKind
 from fednode.proofs.measures import CLAIM, Claims, encode_claims, words_of
-from fednode.rounds.jobs import Conclude, Conclusion, plan_of, run, vector_length
+from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, run, vector_length
+from fednode.smpc.record import Input
+from fednode.smpc.ring import load
 from tests.rounds.training import study_text
+from tests.rounds.world import Stream
 
 SPEC = parse_study(study_text())
 STUDY = b"s" * 32
@@ -104,3 +107,20 @@ def test_statistics_of_nobody_and_of_liars_still_give_a_model() -> None:
     for claims in ((nobody,) * 4, (extreme,) * 4, (nobody, extreme, extreme, nobody)):
         found = conclude(RoundKind.STATISTICS, np.empty(0, np.int32), words_from(RoundKind.STATISTICS, *claims))
         assert not found.failure and found.draft is not None
+
+
+def test_a_worker_is_not_believed_what_no_rows_give() -> None:
+    kept: list[Input] = []
+
+    def make(claims: Claims) -> object:
+        return run(MakeInput(SPEC, RoundKind.CLOSING, 1, None, claims.tobytes(), Stream(1), kept.append))
+
+    right = claim_model(RIGHT.unit, 0, 3, 2)
+    made = make(right)
+    assert isinstance(made, MadeInput) and made.claims.tolist() == right.tolist() == load(kept[0].claims).tolist()
+    wrong = right.copy()
+    wrong[0] += 1
+    for claims in (wrong, right[:-1], right[:0]):
+        found = make(claims)
+        assert isinstance(found, NoInput) and found.reason
+    assert len(kept) == 1

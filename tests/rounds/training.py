@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fednode.ids import Hash
 from fednode.learn import jobs as work
 from fednode.learn.check import check_table
-from fednode.learn.measures import claim_metrics, claim_statistics, measure
+from fednode.learn.measures import claim_metrics, claim_quality, claim_statistics, measure
 from fednode.learn.model_file import read_model
 from fednode.learn.schema import Rows, Scaling, standardise
 from fednode.learn.spec import UNIT, StudySpec
@@ -110,9 +110,9 @@ class FakeWorker:
         values = read_model(self.models[Hash(job.model.hash)]).values
         inputs, logits = _logits(checked.rows, job.scaling, values)
         metrics = measure(logits, checked.rows.labels)
-        claims = claim_metrics(metrics).tobytes()
+        claims = claim_quality(metrics).tobytes()
         if isinstance(job, work.Evaluate):
-            return work.Evaluated(metrics, claims)
+            return work.Evaluated(metrics, claim_metrics(metrics).tobytes())
         delta = _step(job.spec, checked.rows, inputs, logits)
         return work.Trained(delta.astype("<f4").tobytes(), len(checked.rows.labels), claims, 10**6, 1)
 

@@ -18,9 +18,10 @@ from pathlib import Path
 from tests.ledger.mutants import RULE_MUTANTS
 from tests.smpc.mutants import MUTANTS, Mutant
 from tests.smpc.mutants_bound import BOUND_MUTANTS
+from tests.smpc.mutants_measures import MEASURE_MUTANTS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SUMS = [*MUTANTS, *BOUND_MUTANTS]
+SUMS = [*MUTANTS, *BOUND_MUTANTS, *MEASURE_MUTANTS]
 ALL = [*SUMS, *RULE_MUTANTS]
 
 

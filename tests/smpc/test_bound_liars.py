@@ -23,10 +23,10 @@ from fednode.smpc.proof_jobs import ProveUpdate
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
-from tests.smpc.sim.world import World
+from tests.smpc.sim.world import MOMENTS, World
 from tests.smpc.test_liars import Change, on_chunk, on_message
 
-LIAR = MemberId(2)
+LIAR, UNIT = MemberId(2), MOMENTS.unit
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.parametrize("ledger", [ModelLedger, RealLedger]),
@@ -209,7 +209,14 @@ FALSE = {
     "w = W + 1": dealers.weight_above_the_bound,
     "too long for its weight": dealers.longer(40),
     "another statement": dealers.other_statement,
-    "a bit of the slack is two": dealers.set_bit(-1, 2),
+    "a bit of the slack is two": dealers.set_bit(256 * 28 + 3 + 61, 2),
+    "a bit of a claim is two": dealers.set_bit(-1, 2),
+    "a claim's bit is two and the next none": dealers.two_for_the_next_bit_of_a_claim,
+    "two voices said as one": dealers.claim(1, {0: UNIT, 1: 0, 2: UNIT}, 0),
+    "a claim without a voice": dealers.claim(0, {0: UNIT, 1: 0, 2: 0}, 0),
+    "a voice without a claim": dealers.claim(1, {0: 0, 1: 0, 2: 0}, 0),
+    "a mean of one half and no variance": dealers.claim(1, {0: 0, 1: UNIT // 2, 2: UNIT - UNIT // 2}, 0),
+    "a slack that is not what is left": dealers.claim(1, {0: UNIT, 1: 0, 2: 0}, 7),
 }
 
 

@@ -34,7 +34,7 @@ from fednode.smpc.sealed import box_sizes
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
-from tests.smpc.sim.world import Absence, Stream, World
+from tests.smpc.sim.world import HELD, Absence, Stream, World
 from tests.smpc.test_disputes import chain, keep_back, noise_about, redeal
 from tests.smpc.test_liars import on_message
 from tests.smpc.test_privacy import (
@@ -122,7 +122,7 @@ def check_dealt_again(world: World, attempt: int, dealer: MemberId, message: m.R
     point = view.keys[dealer].c_point
     assert point is not None
     shared = point_times(dispute_scalar(params, attempt, own.sharing.seed), point)
-    held = show_held(message.box, shared, params.context(attempt), dealer, message.holder, 259)
+    held = show_held(message.box, shared, params.context(attempt), dealer, message.holder, HELD)
     statement = params.statement(view.committed[dealer].weight)
     bits, proof = contents_of(world, next(
         e for sender, e in world.trace.wire if sender == dealer and e.to == message.holder

@@ -29,7 +29,7 @@ from fednode.smpc.record import restore_shares, restore_state
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
 from fednode.smpc.session import Session
 from tests.smpc.sim.shown import key_of_sum
-from tests.smpc.sim.world import Node, Stream, World
+from tests.smpc.sim.world import MOMENTS, OPENED, Node, Stream, World
 
 ME, OTHER = MemberId(2), MemberId(3)
 
@@ -457,7 +457,7 @@ def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> No
     assert isinstance(next(e for e in effects if isinstance(e, m.Persist | m.Submit)), m.Persist)
     held = f.from_bytes(record.held, 4 * world_statement(world).held_length)
     assert held is not None
-    bare = f.to_bytes(f.total(held.reshape(4, -1)[:, :257], axis=0))
+    bare = f.to_bytes(f.total(held.reshape(4, -1)[:, :OPENED], axis=0))
     assert opening == key_of_sum(world, view).hide(bare) != bare and record.included == view.included
 
 
@@ -542,3 +542,13 @@ def test_no_secret_is_printed() -> None:
     ))))
     for secret in (state.sharing.seed, job.seed, record.held[:16], dealt.own[0][:16], dealt.own[1][:16]):
         assert repr(secret)[2:-1] not in text and secret.hex() not in text
+
+
+def test_claims_that_no_rows_give_never_enter_a_sum() -> None:
+    world = World(4, rule=2, weights="hidden")
+    session = Session(world.params(MemberId(1)), Stream(1), lambda box: box, world.chains[MemberId(1)].link)
+    values = np.zeros(world.length, np.uint32)
+    for claims in ([MOMENTS.unit, 1, 0, 0, 0], [0, 0, 0, 0], []):
+        with pytest.raises(ValueError, match="possible ones"):
+            session.handle(m.InputReady(values, 1, claims=np.array(claims, np.uint32)))
+    assert not session.has_input

@@ -27,7 +27,7 @@ from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.smpc.sealed import box_sizes
-from tests.smpc.sim.world import Stream, World
+from tests.smpc.sim.world import HELD, OPENED, Stream, World
 from tests.smpc.test_bound_rules import is_silent, restarted, restored, session_of, show, submitted
 from tests.smpc.test_disputes import WRONG_BOXES, chain, keep_back, noise_about, redeal
 
@@ -91,7 +91,7 @@ def test_what_is_dealt_again_is_what_was_dealt() -> None:
     assert isinstance(message, m.RedealMessage) and message.holder == LIAR
     point = common_point(world, view, LIAR, DEALER)
     assert point == common_point(world, view, DEALER, LIAR)
-    held = show_held(message.box, point, world.params(LIAR).context(0), DEALER, LIAR, 259)
+    held = show_held(message.box, point, world.params(LIAR).context(0), DEALER, LIAR, HELD)
     assert held is not None and held.tolist() == share_on_wire(world, view, DEALER, LIAR).tolist()
 
 
@@ -239,7 +239,7 @@ def test_a_box_that_holds_no_elements_is_answered_for_with_noise(data: bytes) ->
     world, view = reach(Phase.CONFIRM)
     drop_confirmed(world)
     point = common_point(world, view, HOLDER, LIAR)
-    stream = hide_held(np.zeros(259, f.FIELD), point, world.params(HOLDER).context(0), LIAR, HOLDER)
+    stream = hide_held(np.zeros(HELD, f.FIELD), point, world.params(HOLDER).context(0), LIAR, HOLDER)
     box = bytes(a ^ b for a, b in zip(stream, data, strict=False)) if data else data
     (answer,) = confirms(show(world, replace(view, redealt={**view.redealt, (LIAR, HOLDER): box}), HOLDER))
     record = shares_of(world, HOLDER)
@@ -311,14 +311,14 @@ def opening(effects: list[m.Effect]) -> bytes | None:
 def test_a_settled_share_is_in_the_opening() -> None:
     world, view = reach(Phase.REVEAL, is_right=True)
     assert view.unconfirmed == ()
-    total = np.zeros(257, f.FIELD)
+    total = np.zeros(OPENED, f.FIELD)
     weights = shares.lagrange((1, 4), 3)
     for dealer in (1, 4, 3, 2):  # what holder 3 has of itself and of 2 lies on the line of 1 and 4
-        rows = [share_on_wire(world, view, MemberId(dealer), MemberId(at))[:257] for at in (1, 4) if at != dealer]
+        rows = [share_on_wire(world, view, MemberId(dealer), MemberId(at))[:OPENED] for at in (1, 4) if at != dealer]
         if len(rows) == 2:
             total = f.add(total, f.add(f.scale(rows[0], weights[0]), f.scale(rows[1], weights[1])))
         else:
-            total = f.add(total, share_on_wire(world, view, MemberId(dealer), HOLDER)[:257])
+            total = f.add(total, share_on_wire(world, view, MemberId(dealer), HOLDER)[:OPENED])
     assert opening(show(world, view, HOLDER)) == f.to_bytes(total)
 
 

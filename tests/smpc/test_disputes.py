@@ -32,7 +32,7 @@ from fednode.smpc.record import restore_state
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
-from tests.smpc.sim.world import Absence, Stream, World
+from tests.smpc.sim.world import HELD, OPENED, Absence, Stream, World
 from tests.smpc.test_liars import Change, on_chunk, on_message
 
 LIAR = MemberId(2)
@@ -310,11 +310,11 @@ def test_a_box_made_for_challenges_that_are_known_is_off(ledger: type) -> None:
         def change(message: m.RedealMessage) -> m.Message:
             view, context = world.ledger.view(), world.params(LIAR).context(0)
             shared = point_times(scalar_of(world, 2), view.keys[MemberId(3)].c_point or b"")
-            held = show_held(message.box, shared, context, 2, 3, 259)
+            held = show_held(message.box, shared, context, 2, 3, HELD)
             assert held is not None and view.query_seed is not None
             held = held.copy()
             for at, rho in enumerate(norm.draw_confirm(draw_confirm_seed(context, view.query_seed, {}))):
-                held[257 + at] = (int(held[257 + at]) - 1000 * rho) % f.MODULUS
+                held[OPENED + at] = (int(held[OPENED + at]) - 1000 * rho) % f.MODULUS
             held[0] = (int(held[0]) + 1000) % f.MODULUS
             return m.RedealMessage(message.holder, hide_held(held, shared, context, 2, 3))
 

@@ -26,7 +26,7 @@ from fednode.ids import MemberId
 from fednode.proofs.context import SumContext
 from fednode.smpc import jobs, masks
 from fednode.smpc import messages as m
-from fednode.smpc.chunks import merkle_root
+from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.feldman import reconstruct
 from fednode.smpc.keys import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.messages import Phase
@@ -247,7 +247,8 @@ def try_stripping(world: World, gang: set[MemberId], known: Scalars) -> None:
                                  record.b_scalar, tuple((MemberId(i), p) for i, p in points.items()))
             masked = jobs.run(job)
             assert isinstance(masked, jobs.MaskedInput)
-            left = np.frombuffer(masked.data, np.uint32).copy()
+            layout = Layout(world.length, len(view.qualified))
+            left = np.frombuffer(b"".join(layout.bodies(layout.all_of(masked.data))), np.uint32).copy()
             streams = masks.own_streams(context, member, record.a_scalar, record.b_scalar, points)
             order = [("b", member), *[("a", other) for other in sorted(points) if other != member]]
             for stream, (which, other) in zip(streams, order, strict=True):

@@ -93,7 +93,7 @@ def do_work(job: work.Job, member: int) -> work.Answer:
             draw = np.random.default_rng([train.round_number, member, *train.model.hash])
             delta = (draw.uniform(-0.3, 0.3, size)).astype("<f4")
             metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
-            claims = measures.claim_metrics(metrics).tobytes()
+            claims = measures.claim_quality(metrics).tobytes()
             return work.Trained(delta.tobytes(), ROWS + member, claims, 1, 1)
         case _:
             return work.Failed("input", "nothing simulated asks for this")

@@ -14,7 +14,7 @@ from fednode.proofs.context import SumContext
 from fednode.proofs.shares import DealtVector, deal_vector
 from fednode.proofs.statement import Statement
 from fednode.smpc import ring
-from fednode.smpc.chunks import merkle_root
+from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.messages import ShareRootMessage
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate, keep_dealing
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
@@ -41,7 +41,7 @@ def deal_as(
 
     rows = job.statement.strength.rows
     sketch = sketch_integers(job.coin, ring.lift(job.values), rows)
-    secret = encode_anything(job.statement, sketch, job.weight)
+    secret = encode_anything(job, sketch)
     secret = secret if bits is None else bits(job, secret)
     holders = [int(holder) for holder, _ in job.holders]
     place = box_context or job.context
@@ -55,22 +55,29 @@ def deal_as(
     dealt_proof = spoil(right_proof, proofs)
     proof_boxes = seal_boxes(place, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
-    posted = ShareRootMessage(
-        sketch_ring(job.coin, ring.from_bytes(job.masked), rows).tobytes(), merkle_root(bits_leaves),
-        merkle_root(proof_leaves),
-    )
+    layout = Layout(ring.load(job.values).size, job.chunks)
+    chunks = layout.all_of(job.masked)
+    masked = sketch_ring(job.coin, ring.from_bytes(b"".join(layout.bodies(chunks))), rows)
+    masked += layout.pads(enumerate(chunks))
+    posted = ShareRootMessage(masked.tobytes(), merkle_root(bits_leaves), merkle_root(proof_leaves))
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
     kept = keep_dealing(job.statement, (secret, proof), (right, right_proof), job.degree)
     return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own, kept)
 
 
-def encode_anything(statement: Statement, sketch: np.ndarray, weight: int) -> f.FieldVector:
-    """The bits of a statement that may be false: entries and slack are cut to their room."""
-    roomy = Statement(statement.weight_bits, 0, (1 << 62) - 1, strength=statement.strength)
-    bits = norm.encode(roomy, np.clip(sketch, -(2**26), 2**26), weight)
+def slack_of(statement: Statement) -> slice:
+    """Where the bits of the slack lie."""
+    return slice(statement.norm_length - 62, statement.norm_length)
+
+
+def encode_anything(job: ProveUpdate, sketch: np.ndarray) -> f.FieldVector:
+    """The bits of a statement that may be false: entries and slack are cut to their room, claims stay."""
+    statement, weight = job.statement, job.weight
+    roomy = Statement(statement.weight_bits, 0, (1 << 62) - 1, strength=statement.strength, plan=statement.plan)
+    bits = norm.encode(roomy, np.clip(sketch, -(2**26), 2**26), weight, ring.load(job.claims))
     squares = sum(value * value for value in np.clip(sketch, -(2**26), 2**26).tolist())
     slack = min(max(statement.kappa2 * weight**2 + statement.kappa0 - squares, 0), (1 << 62) - 1)
-    bits[-62:] = [slack >> k & 1 for k in range(62)]
+    bits[slack_of(statement)] = [slack >> k & 1 for k in range(62)]
     return bits
 
 
@@ -101,7 +108,7 @@ def weight_above_the_bound(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVect
     bits[start + statement.weight_bits - 1] = 2
     squares = sum(int(v) ** 2 for v in f.centre(norm.entries_of(statement, bits)).tolist())
     slack = statement.kappa2 * (1 << statement.weight_bits) ** 2 + statement.kappa0 - squares
-    bits[-62:] = [slack >> k & 1 for k in range(62)]
+    bits[slack_of(statement)] = [slack >> k & 1 for k in range(62)]
     return bits
 
 
@@ -110,7 +117,7 @@ def longer(factor: int) -> Bits:
 
     def change(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
         sketch = sketch_integers(job.coin, ring.lift(job.values), job.statement.strength.rows) * factor
-        return encode_anything(job.statement, sketch, job.weight)
+        return encode_anything(job, sketch)
 
     return change
 
@@ -120,8 +127,34 @@ def other_statement(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
     rows = job.statement.strength.rows
     sketch = sketch_integers(job.coin, ring.lift(job.values), rows)
     wide = Statement(job.statement.weight_bits, job.statement.kappa2, 4 * job.statement.kappa0 + 12345,
-                     strength=job.statement.strength)
-    return norm.encode(wide, sketch, job.weight)
+                     strength=job.statement.strength, plan=job.statement.plan)
+    return norm.encode(wide, sketch, job.weight, ring.load(job.claims))
+
+
+def claim(voice: int | None = None, parts: dict[int, int] | None = None, slack: int | None = None) -> Bits:
+    """Other claims about the column: its voice, some of its three parts, its slack; each by bits that are bits."""
+
+    def change(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+        bits, (split, *_) = bits.copy(), job.statement.plan
+        start = job.statement.norm_length
+        bits[start] = bits[start] if voice is None else voice
+        for part, value in (parts or {}).items():
+            at = start + 1 + part * split.bits
+            bits[at : at + split.bits] = [value >> k & 1 for k in range(split.bits)]
+        if slack is not None:
+            at = start + 1 + split.parts * split.bits
+            bits[at : at + split.slack_bits] = [slack >> k & 1 for k in range(split.slack_bits)]
+        return bits
+
+    return change
+
+
+def two_for_the_next_bit_of_a_claim(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
+    """The same claims from numbers that are not bits."""
+    bits, start = bits.copy(), job.statement.norm_length + 1
+    at = next(k for k in range(start, start + 60) if not bits[k] and bits[k + 1] and (k - start) % 23 < 22)
+    bits[at], bits[at + 1] = 2, 0
+    return bits
 
 
 def spoil_boxes(holders: set[int], *, is_opening: bool = True) -> Boxes:

@@ -14,6 +14,7 @@ from fednode.proofs import field as f
 from fednode.proofs import norm, shares
 from fednode.proofs.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_link
 from fednode.proofs.context import SumContext
+from fednode.proofs.measures import count_words
 from fednode.proofs.statement import Statement
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
@@ -198,7 +199,7 @@ class CheckPhases(DisputePhases):
     def _take_opening(self, sender: MemberId, opening: bytes | None) -> str | None:
         if opening is None:
             return None
-        if self.params.rule != 2 or len(opening) != 257 * 8:
+        if self.params.rule != 2 or len(opening) != (257 + count_words(self.params.plan)) * 8:
             return "opening"
         self.a.checked.openings[sender] = opening
         return None

@@ -14,6 +14,7 @@ from fednode.proofs import norm, shares
 from fednode.proofs.coin import draw_confirm_seed
 from fednode.proofs.context import SumContext
 from fednode.proofs.equal_logs import are_logs_equal
+from fednode.proofs.measures import count_words
 from fednode.proofs.redeal import dispute_context, show_held
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
@@ -53,6 +54,10 @@ class DisputePhases:
     def _repetitions(self) -> int:
         return repetitions(len(self.params.members))
 
+    @property
+    def _held_length(self) -> int:
+        return 257 + count_words(self.params.plan) + self._repetitions
+
     def _heard(self) -> set[int]:
         """Who posted all its parts in PROOF."""
         most = -(-len(self.a.included) // sizes(len(self.params.members))[1])
@@ -75,7 +80,7 @@ class DisputePhases:
             return "not disputed"
         if pair in checked.boxes:
             return "already posted"
-        if len(message.box) != 8 * (257 + self._repetitions):
+        if len(message.box) != 8 * self._held_length:
             return "size"
         checked.boxes[pair] = message.box
         return None if {p for p in checked.disputes if p[0] == sender} <= set(checked.boxes) else "part"
@@ -151,7 +156,7 @@ class DisputePhases:
         place = dispute_context(self._context(), message.dealer, sender)
         if not are_logs_equal(point, base, message.shared, place, message.proof):
             return "proof"
-        held = show_held(checked.boxes[pair], message.shared, self._context(), *pair, 257 + self._repetitions)
+        held = show_held(checked.boxes[pair], message.shared, self._context(), *pair, self._held_length)
         challenges = norm.draw_confirm(checked.confirm_seed, self._repetitions)
         if held is not None and norm.confirm(held, challenges).tolist() == self._at(*pair).tolist():
             return "wrong accusation"

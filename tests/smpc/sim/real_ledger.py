@@ -26,6 +26,7 @@ from fednode.ledger.round_rules import weight_of_sum
 from fednode.ledger.rules import BlockTime, apply_block
 from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, STUDIES_KEY, Draft, State, get_report, get_round, study_key
 from fednode.ledger.transaction import Transaction
+from fednode.proofs.measures import count_words
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import messages as m
 from tests.smpc.sim.model_ledger import ResultVote
@@ -39,7 +40,7 @@ def _terms(params: m.SumParams, timeout_ms: int) -> tx.StudyTerms:
     hidden = (1 << params.statement(0).weight_bits) - 1 if not params.has_public_weights else 0
     weights = tx.Weights.PUBLIC if not hidden else tx.Weights.EQUAL if hidden == 1 else tx.Weights.HIDDEN
     bound = hidden or 7
-    proofs = tx.ProofTerms(params.length, 0, 0)
+    proofs = tx.ProofTerms(params.length, 0, count_words(params.plan), 0)
     return tx.StudyTerms(9, False, weights, bound, *times, sum_rule=tx.SUM_RULE_V2, proofs=proofs)
 
 

@@ -20,11 +20,13 @@ from fednode.crypto import Secret, unseal, x25519_public
 from fednode.ids import MemberId
 from fednode.proofs.bounds import SCALE
 from fednode.proofs.coin import restore_chain
+from fednode.proofs.measures import CLAIM, Split, count_words, no_claims, read_sums
 from fednode.proofs.statement import Statement, statement_of
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
 from fednode.smpc.record import INPUT_START, LongPart, RecordParts, restore_input
+from fednode.smpc.ring import load
 from fednode.smpc.session import Session
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
 
@@ -87,6 +89,7 @@ class Node:
     epoch: int = 0
     view: m.SumView | None = None
     opened: list[tuple[bytes, int, NDArray[np.int32]]] = field(default_factory=list)
+    told: list[tuple[int, ...]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     trained: int = 0
@@ -96,6 +99,14 @@ class Node:
     lie: Callable[[object], object] | None = None
     work: Callable[[object], object] | None = None
     """Does this member's jobs instead of `jobs.run`: a liar that deals or answers as it likes."""
+
+
+MOMENTS, SHARE = Split(23, 3, True), Split(16, 2)
+PLAN = (MOMENTS, SHARE)
+"""What members claim beside their vectors under rule 2: a column, and a share of rows."""
+OPENED = 257 + count_words(PLAN)
+HELD = OPENED + 2
+"""Elements of an opening, and of what is held of a dealer, where there are few members."""
 
 
 @dataclass
@@ -119,6 +130,7 @@ class World:
         max_weight: int = 7, coins: int = 0,
     ) -> None:
         self.rule, self.weights, self.max_weight = rule, weights, 1 if weights == "equal" else max_weight
+        self.plan = PLAN if rule == 2 else ()
         self.random, self.loss, self.restart_ms = random.Random(seed), loss, restart_ms
         self.members = tuple(MemberId(i) for i in range(1, count + 1))
         self.length, self.seed, self.round_number = length, seed, round_number
@@ -145,11 +157,11 @@ class World:
 
         def statement(weight: int) -> Statement:
             public = weight if is_public else None
-            return statement_of(self.length, self.max_weight, public, members=len(self.members))
+            return statement_of(self.length, self.max_weight, public, members=len(self.members), plan=self.plan)
 
         return m.SumParams(
             CHAIN, STUDY, self.round_number, member, self.members, self.length, self.rule,
-            self.rule == 1 or is_public, statement if self.rule == 2 else None,
+            self.rule == 1 or is_public, statement if self.rule == 2 else None, self.plan,
         )
 
     # --- running ------------------------------------------------------------------------------------------------
@@ -214,7 +226,7 @@ class World:
         else:
             node.session = Session(self.params(member), entropy, open_box, self.chains[member].link)
         if not node.session.has_input:
-            event = m.InputReady(self._train(node).copy(), self.weight_of(member))
+            event = m.InputReady(self._train(node).copy(), self.weight_of(member), claims=self._claim(node))
             self._at(self.random.randrange(1, 60), self._deliver(member, node.epoch, event))
 
     def weight_of(self, member: MemberId) -> int:
@@ -232,6 +244,17 @@ class World:
             longest = 5 * SCALE * self.weight_of(node.member) / (6 * self.max_weight)
             values = (values * (longest / max(1.0, float(np.linalg.norm(values))))).astype(np.int64)
         return values.astype(np.int32).view(np.uint32)
+
+    def _claim(self, node: Node) -> NDArray[np.uint32]:
+        """Claims that are different each time a member trains."""
+        if not self.plan:
+            return no_claims()
+        drawn = random.Random(f"{node.member} {node.trained} {self.seed} {self.round_number}")
+        unit, share = MOMENTS.unit, SHARE.unit
+        mean, right = drawn.randrange(unit + 1), drawn.choice([None, drawn.randrange(share + 1)])
+        second = drawn.randrange(-(-mean * mean // unit), mean + 1)
+        told = [second, mean - second, unit - mean, *((0, 0) if right is None else (right, share - right))]
+        return np.array(told, CLAIM)
 
     def stop(self, member: MemberId, down_ms: int) -> None:
         """Take a member down; everything it has not persisted is gone."""
@@ -300,8 +323,9 @@ class World:
                     result = node.lie(result)  # type: ignore[assignment]
                 done = self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result))
                 self._at(self.random.randrange(1, 5), done)
-            case m.SumOpened(values, weight, digest):
+            case m.SumOpened(values, weight, digest, words):
                 node.opened.append((digest, weight, values))
+                node.told.append(words)
                 self.pool.append((node.member, self.ledger.view().attempt, ResultVote(digest)))
             case m.SumFailed(reason):
                 node.failed.append(reason)
@@ -321,6 +345,14 @@ class World:
         assert own is not None
         return own.values.view(np.int32)
 
+    def _told(self, words: tuple[int, ...]) -> list[int]:
+        return [part for tally in read_sums(self.plan, words, len(self.members)) for part in tally.parts]
+
+    def expected_claims(self, included: tuple[MemberId, ...]) -> list[int]:
+        """The sums of the claims members fixed, from their disks."""
+        found = [restore_input(self.params(i), self.nodes[i].disk) for i in included]
+        return [int(part) for part in np.sum([load(own.claims).astype(np.int64) for own in found if own], axis=0)]
+
     def expected_sum(self, included: tuple[MemberId, ...]) -> NDArray[np.int64]:
         return np.sum([self.input_of(i).astype(np.int64) for i in included], axis=0)
 
@@ -332,6 +364,7 @@ class World:
             for _, weight, values in node.opened:
                 assert (values.astype(np.int64) == self.expected_sum(view.included)).all()
                 assert weight == sum(self.weight_of(i) for i in view.included)
+                assert self._told(node.told[-1]) == self.expected_claims(view.included)
                 assert len(view.included) >= max(len(self.members) - (len(self.members) - 1) // 3, 3)
         assert not (self.ledger.outcome is not None and self.ledger.outcome[0] == "ok") or any(
             node.opened for node in self.nodes.values()
