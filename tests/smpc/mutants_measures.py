@@ -82,7 +82,7 @@ MEASURE_MUTANTS = [
     Mutant("claims of a recorded vector are forgotten", "smpc/record.py",
            "return Input(found[:length], record.weight, found[length:])",
            "return Input(found[:length], record.weight, found[:0])",
-           BOUND + "test_crash_before_every_single_effect"),
+           BOUND + "test_everybody_restarts_in_the_middle_of_a_phase"),
     Mutant("liars' voices are believed", "ledger/measured.py",
            "10_000 * (self.right - liars * SHARE_UNIT)", "10_000 * self.right", TARGET),
     Mutant("a target counts liars among the honest", "ledger/measured.py",
