@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from fednode.learn.schema import Encoded, Rows, encode_table
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import MICRO, LabelColumn, NumberColumn, StudySpec, label_of
 from fednode.learn.spec import Column as SpecColumn
-from fednode.learn.table import RAGGED, TORN, Places, Table, unit_in
-from fednode.learn.verdicts import ERROR, OK, WARNING, Fault, Verdict, collect, cut, describe
+from fednode.learn.table import RAGGED, REPEATED, TORN, Places, Table, loose, unit_in
+from fednode.learn.verdicts import ERROR, OK, WARNING, Fault, Verdict, collect, cut, describe, plural
 
 MAX_EXTRA_COLUMNS = 64
 """At most this many columns beyond the schema are named as ignored."""
@@ -72,9 +73,10 @@ def check_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN, shows_cell
             verdicts.append(check_number(spec, column, found, encoded, shows_cells))
         else:
             verdicts.append(_of_cells(column.name, found, encoded, shows_cells))
+    verdicts = _with_copies(verdicts, encoded.places)
     verdicts += _of_extra(encoded.places, shows_cells)
     if not any(verdict.status == ERROR for verdict in verdicts) and sum(class_rows) < LEAST_ROWS:
-        text = f"{sum(class_rows)} rows with a label, at least {LEAST_ROWS} are needed"
+        text = f"{plural(sum(class_rows), 'row')} with a label, at least {LEAST_ROWS} are needed"
         verdicts.insert(0, Verdict("", ERROR, f"{text}: an update of fewer shows single patients"))
     if any(verdict.status == ERROR for verdict in verdicts):
         return Checked(tuple(verdicts), None, class_rows)
@@ -89,7 +91,7 @@ def _of_file(table: Table, encoded: Encoded) -> list[Verdict]:
     found = [Verdict("", OK, cut(remark)) for remark in table.remarks]
     if not table.rows:
         return [*found, Verdict("", ERROR, "the file holds no rows; point the configuration at the data")]
-    for kind in (TORN, RAGGED):
+    for kind in (TORN, REPEATED, RAGGED):
         bad = [number for number, what in encoded.damaged.items() if what == kind]
         if bad:
             fault = Fault(kind, len(bad), table.line(min(bad)), ())
@@ -134,6 +136,22 @@ def _of_header(wanted: SpecColumn, places: Places, site: SiteMap, shows_cells: b
     has = f"; the file has {shown[:200]}" if shows_cells else ""
     fix = "export it (empty if nobody measures it), or say under [data.map] names what the file calls it"
     return Verdict(name, ERROR, cut(f"not in the header{mapped}{has}; {fix}"))
+
+
+def _with_copies(verdicts: Sequence[Verdict], places: Places) -> list[Verdict]:
+    """Warn of a second column of the same name, numbered as joins and data frames do it."""
+    stems = {
+        loose(found.group(1)) for index in places.extra
+        if (found := re.fullmatch(r"(.+)[._](?:[0-9]{1,2}|x|y)", places.names[index])) is not None
+    }
+    text = "the file has a second column of this name with a number or letter behind it: is this the right one?"
+    return [
+        replace(
+            verdict, status=ERROR if verdict.status == ERROR else WARNING,
+            text=cut("; ".join(filter(None, (verdict.text, text)))),
+        ) if verdict.column in places.at and loose(verdict.column) in stems else verdict
+        for verdict in verdicts
+    ]
 
 
 def _of_extra(places: Places, shows_cells: bool) -> list[Verdict]:
@@ -199,14 +217,14 @@ def _of_label(
 ) -> Verdict:
     """Judge the label: its cells, the rows of each class, and codes that a rule would take for a class."""
     base = _of_cells(wanted.name, column, encoded, shows_cells)
-    if base.status == ERROR:
+    if base.status == ERROR or not encoded.lines:
         return base
     if base.missing == len(encoded.lines):
         text = "no row has a label; nothing can be learned from this file"
         return Verdict(wanted.name, ERROR, text, base.missing)
     status, notes = OK, [", ".join(f"{n} {level}" for n, level in zip(class_rows, wanted.levels, strict=True))]
     if base.missing:
-        notes.append(f"{base.missing} rows without a label are left out")
+        notes.append(f"{plural(base.missing, 'row')} without a label left out")
     if empty := [level for n, level in zip(class_rows, wanted.levels, strict=True) if not n]:
         status = WARNING
         notes.append(f"no row of class {', '.join(empty)}: is the export filtered?")
@@ -216,8 +234,8 @@ def _of_label(
         line = min(encoded.lines[column.distinct[code].first] for code in odd)
         shown = f" ({', '.join(column.distinct[code].cell.strip()[:20] for code in odd[:5])})" if shows_cells else ""
         notes.append(
-            f"{rows} labels{shown} look like a code for 'unknown', first in line {line}, and the rule takes them for a "
-            "class; if they are, list them under [data.map] missing"
+            f"{plural(rows, 'label')}{shown} may be a code for 'unknown', first in line {line}, and the rule makes a "
+            "class of that; if it is one, list it under [data.map] missing"
         )
     return Verdict(wanted.name, status, cut("; ".join(notes)), base.missing)
 

@@ -17,7 +17,7 @@ from fednode.learn.check import check_number
 from fednode.learn.schema import Encoded, Rows, encode_table
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import MICRO, CategoryColumn, LabelColumn, NumberColumn, StudySpec, label_of
-from fednode.learn.table import BLANK, RAGGED, TORN, Table, clean
+from fednode.learn.table import BLANK, RAGGED, REPEATED, TORN, Table, clean
 from fednode.learn.verdicts import OK, cut, reason_of
 
 MAX_NOTE_BYTES = 640
@@ -27,6 +27,7 @@ _NAMED_MISSING = 8
 _DAMAGE = {
     BLANK: "the row is blank: no prediction",
     TORN: "the row cannot be read, a quote is not closed or stands inside a cell: no prediction",
+    REPEATED: "the row repeats the header: no prediction",
     RAGGED: "the row has another number of cells than the header: no prediction",
 }
 

@@ -31,7 +31,7 @@ from fednode.learn.spec import (
     StudySpec,
     feature_count,
 )
-from fednode.learn.table import BLANK, RAGGED, Places, Table, find_columns
+from fednode.learn.table import BLANK, RAGGED, REPEATED, Places, Table, clean, find_columns
 
 STANDARD_LIMIT = 8.0
 """Standardised features are clipped here, so that one rare level cannot dominate a step."""
@@ -86,6 +86,8 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
             continue
         if not any(cell.strip() for cell in row):
             damaged[number] = BLANK
+        elif table.names is not None and tuple(clean(cell) for cell in row[:width]) == places.names:
+            damaged[number] = REPEATED
         elif len(row) < width or any(cell.strip() for cell in row[width:]):
             damaged[number] = RAGGED
     index = [number for number in range(len(table.rows)) if number not in damaged]

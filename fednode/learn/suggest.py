@@ -40,10 +40,10 @@ def suggest(spec: StudySpec, table: Table, site: SiteMap) -> SiteMap | None:
 
 
 def _unread(encoded: Encoded) -> int:
-    """Count cells that cannot be read; a column that is not found counts as all of its cells."""
+    """Count cells that cannot be read; a column that is not found is worse than one of which no cell can be read."""
     rows = max(1, len(encoded.lines))
     faulty = sum(item.rows for c in encoded.columns.values() for items in c.faults.values() for item in items)
-    return faulty + rows * sum(name not in encoded.places.at for name in encoded.columns)
+    return faulty + 2 * rows * sum(name not in encoded.places.at for name in encoded.columns)
 
 
 def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:

@@ -21,6 +21,10 @@ RAGGED = "ragged"
 """The row has another number of cells than the header."""
 
 
+REPEATED = "repeated"
+"""The row names the columns once more: files were put behind each other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Column names (None: the file has no header line) and rows of cells.

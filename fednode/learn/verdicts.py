@@ -85,11 +85,12 @@ _WORDS = {
     "case": ("not spelt as the study's levels", "translate them under [data.map] values"),
     "level": ("with none of the study's levels", "recode them, or translate them under [data.map] values"),
     "ragged": ("with another number of cells than the header", "correct them"),
+    "repeated": ("repeating the header", "remove them"),
     "torn": ("with a quote that is not closed or stands inside a cell", "correct them, or export the file again"),
 }
-"""Kinds of faults: what the cells (rows for the last two) are, and what to do. No advice loses a measured value."""
+"""Kinds of faults: what the cells (rows for the last three) are, and what to do. No advice loses a measured value."""
 
-_OF_ROWS = ("ragged", "torn")
+_OF_ROWS = ("ragged", "repeated", "torn")
 
 
 def collect(kind: str, found: Sequence[Distinct], line: Sequence[int], shows_cells: bool) -> Fault:
@@ -109,7 +110,12 @@ def describe(faults: Sequence[Fault]) -> str:
 
 def _count(fault: Fault) -> str:
     noun = "row" if fault.kind in _OF_ROWS else "cell"
-    return f"{fault.count} {noun}{'' if fault.count == 1 else 's'} {_WORDS[fault.kind][0]}"
+    return f"{plural(fault.count, noun)} {_WORDS[fault.kind][0]}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _cells(fault: Fault) -> str:

@@ -32,7 +32,7 @@ def test_a_good_table_says_how_many_rows_of_each_class_it_has(spec: StudySpec) -
 def test_rows_without_a_label_are_left_out_and_told(spec: StudySpec) -> None:
     checked = check_table(spec, changed(3, "disease", "?"))
     assert checked.rows is not None and len(checked.rows.labels) == 11
-    assert "1 rows without a label are left out" in said(checked, "disease")[1]
+    assert "1 row without a label left out" in said(checked, "disease")[1]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_column_in_another_unit_is_asked_about(spec: StudySpec) -> None:
 def test_codes_for_unknown_under_a_rule_are_told(spec: StudySpec, code: str) -> None:
     checked = check_table(spec, changed(6, "disease", code))
     status, text = said(checked, "disease")
-    assert status == "warning" and "1 labels look like a code for 'unknown', first in line 8" in text
+    assert status == "warning" and "1 label may be a code for 'unknown', first in line 8" in text
     assert said(check_table(spec, changed(6, "disease", "3")), "disease")[0] == "ok"
 
 
@@ -166,3 +166,11 @@ def test_an_empty_table_and_one_without_labels_are_refused(spec: StudySpec) -> N
 def test_a_column_nobody_measured_is_a_warning(spec: StudySpec) -> None:
     checked = check_table(spec, Table(NAMES, tuple((row[0], "?", "?", row[3]) for row in ROWS)))
     assert said(checked, "pressure")[0] == said(checked, "sex")[0] == "warning"
+
+
+def test_a_header_in_the_middle_and_a_numbered_copy_are_told(spec: StudySpec) -> None:
+    repeated = check_table(spec, Table(NAMES, (*ROWS, NAMES, *ROWS)))
+    assert "1 row repeating the header, first in line 14" in repeated.errors[0].text and len(repeated.errors) == 1
+    for name, is_told in (("age.1", True), ("age_x", True), ("ages", False), ("age_at_death", False)):
+        checked = check_table(spec, Table((*NAMES, name), tuple((*row, "7") for row in ROWS)))
+        assert (said(checked, "age")[0] == "warning") == is_told

@@ -77,6 +77,14 @@ def test_an_open_quote_that_finds_another_does_not_swallow_rows(spec: StudySpec,
     assert table.rows[1] == ("3", "4", "right") and table.rows[3] == ("7", "8", "right")
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_lines_in_quotes_as_a_whole_are_unwrapped(spec: StudySpec, tmp_path: Path, quote: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("".join(f"{quote}{line}{quote}\r\n" for line in TEXT.splitlines()))
+    table = read_table(spec, path)
+    assert (table.names, table.rows, table.lines) == (("x", "y", "group"), ROWS, (2, 3)) and table.remarks
+
+
 def test_a_long_cell_is_no_fault(spec: StudySpec, tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text(f"x,y,group,note\n1,2,left,{'z' * 300_000}\n")

@@ -30,6 +30,9 @@ MAX_CELL_LINES = 200
 def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
     """Read `path` whole. Rows keep the line they begin in; what cannot be read is a row of its own, marked as such."""
     lines, remarks = read_lines(path)
+    if _is_wrapped(lines):
+        lines = [_unwrapped(line) for line in lines]
+        remarks.append("every line stands in quotes as a whole")
     csv.field_size_limit(2**31 - 1)  # a long note in a column nobody uses is no fault
     start = 0
     told = _told_separator(lines)
@@ -99,6 +102,24 @@ def records(
             yield begun, at, cells
             if cells is None:
                 break  # a reader that failed is not asked again
+
+
+def _is_wrapped(lines: Sequence[str]) -> bool:
+    """Whether each line is one quoted text with separators in it, as some exports do."""
+    sample = [line.strip() for line in lines[:SAMPLE_LINES] if line.strip()]
+    quotes = {line[0] + line[-1] for line in sample}
+    if not sample or quotes not in ({'""'}, {"''"}):
+        return False
+    quote = sample[0][0]
+    return all(len(line) > 1 and quote not in line[1:-1].replace(quote * 2, "") for line in sample) and any(
+        all(separator in line for line in sample) for separator in SEPARATORS[:-1]
+    )
+
+
+def _unwrapped(line: str) -> str:
+    text = line.strip()
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].replace(text[0] * 2, text[0]) + "\n" if is_quoted else line
 
 
 def _are_rows(lines: Sequence[str], separator: str, width: int | None) -> bool:
