@@ -93,7 +93,8 @@ def assemble(site: Site, consents: tuple[Path, ...], name: str | None, output: P
 
     found = [read_consent(path) for path in consents]
     with _held(site) as (genesis, store):
-        origin = make_origin(found, store.tip, store.load_state(), store.get_members)
+        certificate = store.get_certificate(store.tip.height) if store.tip.height else None
+        origin = make_origin(found, store.tip, certificate, store.load_state(), store.get_members)
         successor = make_successor(name or genesis.name, origin, time.time_ns() // 1_000_000)
     write_atomic(output, genesis_to_toml(successor).encode(), PUBLIC_FILE)
     _tell(successor, output, as_json)

@@ -44,6 +44,7 @@ from fednode.ledger.records import (
 from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY, Draft, State, decode_record
 from fednode.ledger.study_rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin
+from fednode.ledger.vote import Certificate
 
 GENESIS_FORMAT = 1
 MAX_GENESIS_MEMBERS = 100
@@ -254,6 +255,7 @@ def _origin_lines(origin: Origin) -> list[str]:
         "", f"[origin]  # succeeds chain {origin.chain_id.hex()} after block {origin.height}",
         f'chain_id = "{origin.chain_id.hex()}"', f"height = {origin.height}",
         f'block_hash = "{origin.block_hash.hex()}"',
+        *([] if origin.certificate is None else [f'certificate = "{encode(origin.certificate).hex()}"']),
         "consents = [", *(f'    "{encode(consent).hex()}",' for consent in origin.consents), "]",
         "carried = [", *(f'    "{key.hex()} {data.hex()}",' for key, data in origin.carried), "]",
     ]
@@ -289,13 +291,17 @@ def _origin_from_table(value: object) -> Origin:
     if not isinstance(value, dict):
         raise GenesisError("genesis file: 'origin' must be a table; get the file again from who made it")
     what = "origin in the genesis file"
-    check_keys(value, {"chain_id", "height", "block_hash", "consents", "carried"}, what)
+    names = {"chain_id", "height", "block_hash", "consents", "carried"}
+    check_keys(value, names.union({"certificate"} & set(value)), what)
     try:
         consents = tuple(decode(Consent, data, MAX_CONSENT_BYTES) for data in _hex_list(value, "consents", 1))
         pairs = _hex_list(value, "carried", 2)
+        proof = read_hex(value, "certificate", what) if "certificate" in value else None
         origin = Origin(
             read_hex(value, "chain_id", what, 32), Height(_integer(value, "height")),
-            read_hex(value, "block_hash", what, 32), consents, tuple(zip(pairs[::2], pairs[1::2], strict=True)),
+            read_hex(value, "block_hash", what, 32),
+            None if proof is None else decode(Certificate, proof, MAX_CONSENT_BYTES), consents,
+            tuple(zip(pairs[::2], pairs[1::2], strict=True)),
         )
         encode(origin)
     except Rejected as error:

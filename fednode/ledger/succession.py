@@ -59,11 +59,16 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a successor's genesis holds of the old chain: its end, who goes on, and what is carried over."""
+    """What a successor's genesis holds of the old chain: its end, who goes on, and what is carried over.
+
+    The end is the highest that a signer holds when the successor is put together: a consent's, or a later one that came
+    to a signer since, with its certificate.
+    """
 
     chain_id: Bytes32
     height: HeightField
     block_hash: Bytes32
+    certificate: Certificate | None
     consents: Annotated[tuple[Consent, ...], Size(1, 256)]
     carried: Annotated[
         tuple[tuple[Annotated[bytes, Size(1, 200)], Annotated[bytes, Size(1, MAX_RECORD_BYTES)]], ...],
@@ -88,15 +93,19 @@ def make_consent(
 
 def check_consent(consent: Consent) -> None:
     """Raise `GenesisError` unless a consent is whole: signed, and about a block that its certificate names."""
-    certificate, owner = consent.certificate, f"the consent of '{consent.card.name}' (member {consent.member})"
+    owner = f"the consent of '{consent.card.name}' (member {consent.member})"
     if not is_signature_valid(consent.card.sign_key, Domain.SUCCESSION, consent.content(), consent.signature):
         raise GenesisError(f"{owner} is not signed by its key; get its file again")
-    if certificate is None:
-        is_whole = consent.height == 0 and consent.block_hash == NO_HASH
-    else:
-        is_whole = (certificate.height, certificate.block_hash) == (consent.height, consent.block_hash)
-    if not is_whole or (certificate is not None and consent.height == 0):
+    if not _names(consent):
         raise GenesisError(f"{owner} does not prove the block that it names; get its file again")
+
+
+def _names(end: Consent | Origin) -> bool:
+    """Whether the certificate of an end is one of its block; none is needed before the first."""
+    certificate = end.certificate
+    if certificate is None:
+        return end.height == 0 and end.block_hash == NO_HASH
+    return end.height > 0 and (certificate.height, certificate.block_hash) == (end.height, end.block_hash)
 
 
 def check_origin(genesis: Genesis) -> None:
@@ -113,10 +122,10 @@ def check_origin(genesis: Genesis) -> None:
         check_consent(consent)
         if consent.chain_id != origin.chain_id:
             raise GenesisError(f"member {consent.member} signed the succession of another chain; get its file again")
-    ends = {(consent.height, consent.block_hash) for consent in origin.consents}
+    ends = {(consent.height, consent.block_hash) for consent in origin.consents} | {(origin.height, origin.block_hash)}
     if len({height for height, _ in ends}) != len(ends):
         raise GenesisError("two members hold different blocks of one height: the old chain forked; ask for help")
-    if max(ends) != (origin.height, origin.block_hash):
+    if not _names(origin) or max(ends) != (origin.height, origin.block_hash):
         raise GenesisError("the successor does not rest on the highest end that its members hold; make it again")
     _check_carried(origin.carried)
 
@@ -140,9 +149,10 @@ def _check_carried(carried: Carried) -> None:
 # --- what takes the old chain ------------------------------------------------------------------------------------
 
 def make_origin(
-    consents: Sequence[Consent], tip: Tip, state: State, members_at: Callable[[int], MemberSet]
+    consents: Sequence[Consent], tip: Tip, certificate: Certificate | None, state: State,
+    members_at: Callable[[int], MemberSet],
 ) -> Origin:
-    """Return what a successor rests on, from somebody who holds the old chain to the highest end.
+    """Return what a successor rests on, from somebody who holds the old chain to the highest end, here `tip`.
 
     `members_at` gives the members that decide a height. Raises `GenesisError` if these consents make no successor.
     """
@@ -158,12 +168,9 @@ def make_origin(
             f"{len(ordered)} of {len(tip.members)} members have signed and {needed} are needed: the others could go on "
             "with the old chain, and then nothing has to be succeeded"
         )
-    highest = max(consent.height for consent in ordered)
-    if highest != tip.height:
-        raise GenesisError(f"none of these consents reaches block {tip.height}, where this node's chain ends")
     end = BlockTime(tip.height, tip.time_ms)
     carried = carry(state, end, [MemberId(consent.member) for consent in ordered])
-    return Origin(tip.chain_id, tip.height, tip.block_hash, ordered, carried)
+    return Origin(tip.chain_id, tip.height, tip.block_hash, certificate, ordered, carried)
 
 
 def needed_consents(members: MemberSet) -> int:
@@ -193,13 +200,20 @@ def _check_held(consent: Consent, tip: Tip, members_at: Callable[[int], MemberSe
 
 
 def check_against(genesis: Genesis, tip: Tip, state: State, members_at: Callable[[int], MemberSet]) -> None:
-    """Raise `GenesisError` unless a successor is what follows from its consents and the old chain held here."""
+    """Raise `GenesisError` unless a successor is what follows from its consents and the old chain held here.
+
+    So everybody who joins holds the end that it rests on, and none holds a later one.
+    """
     origin = genesis.origin
     if origin is None:
         raise GenesisError("this genesis founds a chain of its own; it succeeds none")
     if (origin.chain_id, origin.height, origin.block_hash) != (tip.chain_id, tip.height, tip.block_hash):
         raise GenesisError(
-            f"the successor rests on block {origin.height}, and the chain held here ends at block {tip.height}"
+            f"the successor rests on block {origin.height}, and the chain held here ends at block {tip.height}: "
+            + (
+                "let the daemon fetch what is missing" if tip.height < origin.height
+                else "that block is final, so have the successor assembled again from here"
+            )
         )
-    if make_origin(origin.consents, tip, state, members_at) != origin:
+    if make_origin(origin.consents, tip, origin.certificate, state, members_at) != origin:
         raise GenesisError("the successor carries over something else than the old chain holds; do not use it")

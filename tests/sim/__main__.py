@@ -26,7 +26,7 @@ from tests.sim.faults import Timed
 from tests.sim.mutants import MUTANTS, Mutant, hunt
 from tests.sim.script import ScenarioFailed
 from tests.sim.whole import world as whole
-from tests.sim.whole.trouble import TROUBLES
+from tests.sim.whole.troubles import TROUBLES
 from tests.sim.world import Plan, World, draw_plan
 from tests.smpc import gate
 

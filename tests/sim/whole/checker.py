@@ -13,7 +13,9 @@ from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.block import Block
 from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.state import get_report, get_round
+from fednode.ledger.succession import Consent
 from fednode.ledger.vote import Certificate, Vote
 from fednode.node import effects as do
 from fednode.proofs.measures import Claims, read_sums
@@ -44,25 +46,44 @@ class WholeChecker:
     def __init__(self, world: World) -> None:
         self._world = world
         self.untrusted: set[MemberId] = set()
-        self.blocks: list[Block] = []
-        self._sizes = {1: world.plan.members}
+        self.chains: dict[bytes, list[Block]] = {world.genesis.chain_id: []}
+        """Every chain so far, the latest successor last."""
+        self.may_stop: set[MemberId] = set()
+        """Members that have a reason to sign nothing, and still must not sign twice."""
+        self._sizes = {(bytes(world.genesis.chain_id), 1): world.plan.members}
+        self._consents: dict[tuple[bytes, MemberId], Consent] = {}
+        self._joined: dict[tuple[bytes, MemberId], bytes] = {}
         self.rejected: Counter[str] = Counter()
         self.double_votes: list[str] = []
         """Conflicting signatures of members whose disk lied."""
         self.sums = 0
-        self._signed: dict[tuple[int, int, int, int], tuple[bytes, int]] = {}
-        self._opened: dict[tuple[StudyId, int], Opened] = {}
-        self._inputs: dict[tuple[StudyId, int, MemberId], tuple[NDArray[np.int32], Claims]] = {}
-        self._results: dict[tuple[StudyId, int, int], tx.Result] = {}
+        self._signed: dict[tuple[bytes, int, int, int, int], tuple[bytes, int]] = {}
+        self._opened: dict[tuple[bytes, StudyId, int], Opened] = {}
+        self._inputs: dict[tuple[bytes, StudyId, int, MemberId], tuple[NDArray[np.int32], Claims]] = {}
+        self._results: dict[tuple[bytes, StudyId, int, int], tx.Result] = {}
 
     # --- signatures ---------------------------------------------------------------------------------------------
 
-    def on_sent(self, sender: MemberId, message: ConsensusMessage) -> None:
-        """No member signs two different statements for one place."""
+    @property
+    def blocks(self) -> list[Block]:
+        """The chain that everybody goes on with."""
+        return list(self.chains.values())[-1]
+
+    @property
+    def total(self) -> int:
+        """Blocks of all chains."""
+        return sum(map(len, self.chains.values()))
+
+    def on_sent(self, node: WholeNode, message: ConsensusMessage) -> None:
+        """No member signs two different statements for one place, or anything on a chain whose succession it signed."""
+        sender, chain = node.member, bytes(node.disk.genesis.chain_id)
         vote = message if isinstance(message, Vote) else message.vote if isinstance(message, Proposal) else None
         if vote is None or vote.sender != sender:
             return
-        place, said = (vote.sender, vote.height, vote.view, vote.kind), (vote.value, vote.valid_view)
+        place, said = (chain, vote.sender, vote.height, vote.view, vote.kind), (vote.value, vote.valid_view)
+        has_consented = (chain, sender) in self._consents and sender not in self.untrusted
+        if has_consented and place not in self._signed:  # what it signed before may come back to it and be passed on
+            raise Violation(f"member {sender} signed on a chain whose succession it has signed, height {vote.height}")
         if self._signed.setdefault(place, said) == said:
             return
         text = f"member {sender} signed twice at height {vote.height}, view {vote.view}, kind {vote.kind}"
@@ -73,8 +94,27 @@ class WholeChecker:
 
     def on_stopped_signing(self, node: WholeNode, reason: str) -> None:
         """Only a member whose disk broke its word has a reason to."""
-        if node.member not in self.untrusted:
+        if node.member not in self.untrusted | self.may_stop:
             raise Violation(f"member {node.member} stopped signing: {reason}")
+
+    def on_consent(self, node: WholeNode, consent: Consent) -> None:
+        """A member signs one succession of a chain."""
+        first = self._consents.setdefault((bytes(consent.chain_id), node.member), consent)
+        if first != consent and node.member not in self.untrusted:
+            raise Violation(f"member {node.member} signed two successions of one chain")
+
+    def on_joined(self, node: WholeNode, successor: Genesis) -> None:
+        """A member takes part in one successor: one that it has signed, and that rests on its signers' latest end."""
+        origin = successor.origin
+        assert origin is not None
+        first = self._joined.setdefault((bytes(origin.chain_id), node.member), bytes(successor.chain_id))
+        if first != successor.chain_id and node.member not in self.untrusted:
+            raise Violation(f"member {node.member} takes part in two successors of one chain")
+        if node.member not in origin.numbers or any(c.height > origin.height for c in origin.consents):
+            raise Violation(f"member {node.member} is in a successor that is not what was signed")
+        if successor.chain_id not in self.chains:
+            self.chains[bytes(successor.chain_id)] = []
+            self._sizes[bytes(successor.chain_id), 1] = len(successor.members)
 
     def on_rejected(self, by: MemberId, sender: MemberId, reason: str) -> None:
         """Nobody refuses what an honest member sent."""
@@ -92,39 +132,41 @@ class WholeChecker:
         if state.root != block.header.state_root:
             raise Violation(f"member {node.member}: block {block.height} leads to another state than it names")
         self._check_certificate(block, stored.certificate)
-        if block.height <= len(self.blocks):
-            if self.blocks[block.height - 1].hash != block.hash:
+        name = bytes(block.header.chain_id)
+        blocks = self.chains[name]
+        if block.height <= len(blocks):
+            if blocks[block.height - 1].hash != block.hash:
                 raise Violation(f"two blocks at height {block.height}")
             return
-        self.blocks.append(block)
-        self._sizes[block.height + 1] = len(stored.tip.members)
-        self._world.on_height(block.height)
+        blocks.append(block)
+        self._sizes[name, block.height + 1] = len(stored.tip.members)
+        self._world.on_height(self.total)
         for transaction, receipt in zip(stored.outcome.transactions, stored.outcome.applied.receipts, strict=True):
             if receipt.ok:
-                self._on_transaction(transaction.sender, transaction.body)
+                self._on_transaction(name, transaction.sender, transaction.body)
         for study in self._world.studies:
             current = get_round(state, study)
             if current is not None and current.is_unmasked:
                 attempt = current.attempt
                 fixed = (attempt.number, attempt.qualified, attempt.included)
-                opened = self._opened.setdefault((study, current.number), Opened())
+                opened = self._opened.setdefault((name, study, current.number), Opened())
                 if opened.unmasked is None:
                     opened.unmasked = fixed
                 elif opened.unmasked != fixed:
                     raise Violation(f"round {current.number} was unmasked twice: {opened.unmasked}, then {fixed}")
 
     def _check_certificate(self, block: Block, certificate: Certificate) -> None:
-        count = self._sizes[block.height]
+        count = self._sizes[bytes(block.header.chain_id), block.height]
         signers = sum(bin(byte).count("1") for byte in certificate.bitmap)
         if certificate.block_hash != block.hash or 3 * signers <= 2 * count or signers != len(certificate.signatures):
             raise Violation(f"the certificate of block {block.height} does not hold")
 
-    def _on_transaction(self, sender: MemberId, body: tx.Body) -> None:
+    def _on_transaction(self, chain: bytes, sender: MemberId, body: tx.Body) -> None:
         match body:
             case tx.Result():
-                self._on_result(sender, body)
+                self._on_result(chain, sender, body)
             case tx.Reveal():
-                opened = self._opened.setdefault((StudyId(body.study), body.round), Opened())
+                opened = self._opened.setdefault((chain, StudyId(body.study), body.round), Opened())
                 if opened.unmasked is None:
                     raise Violation(f"round {body.round}: something was opened before the unmasking")
                 opened.pair_keys |= {MemberId(dealer) for dealer, _ in body.a_shares}
@@ -137,12 +179,12 @@ class WholeChecker:
             case _:
                 pass
 
-    def _on_result(self, sender: MemberId, body: tx.Result) -> None:
+    def _on_result(self, chain: bytes, sender: MemberId, body: tx.Result) -> None:
         """Members that have a result have the same one."""
         if body.outcome != tx.Outcome.OK or sender in self.untrusted:
             return
         body = replace(body, wants_stop=False)  # each member's own word
-        first = self._results.setdefault((StudyId(body.study), body.round, body.attempt), body)
+        first = self._results.setdefault((chain, StudyId(body.study), body.round, body.attempt), body)
         if first != body:
             raise Violation(f"round {body.round}: member {sender} has another result than the first")
 
@@ -157,15 +199,16 @@ class WholeChecker:
             return
         kind, spec = kind_of(current), self._world.spec
         params = SumParams(
-            self._world.genesis.chain_id, study, number, node.member, current.members, vector_length(spec, kind),
+            node.disk.genesis.chain_id, study, number, node.member, current.members, vector_length(spec, kind),
             plan=plan_of(spec, kind),
         )
         found = restore_input(params, {RecordPart.INPUT: data})
         assert found is not None
         fixed = load(found.values).view(np.int32), load(found.claims)
-        before = self._inputs.setdefault((study, number, node.member), fixed)
+        key = (bytes(node.disk.genesis.chain_id), study, number, node.member)
+        before = self._inputs.setdefault(key, fixed)
         if node.member in self.untrusted:
-            self._inputs[(study, number, node.member)] = fixed
+            self._inputs[key] = fixed
         elif not all((old == new).all() for old, new in zip(before, fixed, strict=True)):
             raise Violation(f"round {number}: member {node.member} fixed two vectors, or claimed two things")
 
@@ -179,7 +222,8 @@ class WholeChecker:
         included = current.attempt.included
         if set(included) & self.untrusted:
             return
-        parts = [self._inputs[(study, number, member)] for member in included]
+        chain = bytes(node.disk.genesis.chain_id)
+        parts = [self._inputs[(chain, study, number, member)] for member in included]
         wanted = np.sum([values.astype(np.int64) for values, _ in parts], axis=0)
         plan = plan_of(self._world.spec, kind_of(current))
         claimed = np.sum([claims.astype(np.int64) for _, claims in parts], axis=0).tolist()

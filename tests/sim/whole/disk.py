@@ -17,10 +17,14 @@ from fednode.learn.model_file import StoredModel
 from fednode.ledger.block import Block, Tip, genesis_tip
 from fednode.ledger.consensus.signing import SignRecord
 from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.members import MemberSet
 from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, block_batch
 from fednode.ledger.vote import Certificate
+from fednode.node.files import Home
+from fednode.node.keystore import Keys
 from fednode.node.sign_state import SLOT_NAMES, SignStateFile
+from fednode.node.succession import join_successor
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import RecordParts
 from tests.node.world import look_at_model
@@ -37,16 +41,20 @@ class Snapshot:
     blocks: tuple[DecidedBlock, ...]
     records: dict[tuple[StudyId, int, str], bytes]
     models: dict[Hash, bytes]
-    slots: tuple[bytes, ...]
+    slots: tuple[bytes, ...] | None
+    marks: dict[str, bytes]
+    genesis: Genesis
 
 
 class Disk:
     """One node's storage; `start_sign_state` gives what a process reads when it starts."""
 
     def __init__(self, genesis: Genesis, record: SignRecord) -> None:
-        self._genesis = genesis
+        self.genesis = genesis
         self._folder = tempfile.TemporaryDirectory(prefix="whole-", dir=FOLDER)
-        self._root = Path(self._folder.name)
+        self.home = Home(Path(self._folder.name))
+        self.home.create()
+        self._root = self.home.sign_state
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self.blocks: list[DecidedBlock] = []
         self.records: dict[tuple[StudyId, int, str], bytes] = {}
@@ -121,18 +129,50 @@ class Disk:
 
     def snapshot(self) -> Snapshot:
         """Copy everything."""
-        return Snapshot(tuple(self.blocks), dict(self.records), dict(self.models), self._slots())
+        marks = {path.name: path.read_bytes() for path in self._marks()}
+        return Snapshot(tuple(self.blocks), dict(self.records), dict(self.models), self._slots(), marks, self.genesis)
 
     def roll_back(self, copy: Snapshot) -> None:
         """Put an old copy in the place of everything."""
+        self.genesis = copy.genesis
         self.blocks, self.records, self.models = list(copy.blocks), dict(copy.records), dict(copy.models)
         self._restore_slots(copy.slots)
+        for path in self._marks():
+            path.unlink()
+        for name, data in copy.marks.items():
+            (self.home.keystore.parent / name).write_bytes(data)
         self._undo.clear()
 
-    def _slots(self) -> tuple[bytes, ...]:
+    def lose_everything(self) -> None:
+        """The folder of the daemon is gone, the keys and what lies beside them are not."""
+        self.blocks, self.records, self.models = [], {}, {}
+        self.lose_sign_state()
+        self._undo.clear()
+
+    def lose_sign_state(self) -> None:
+        """What this key has signed is gone."""
+        for name in SLOT_NAMES:
+            (self._root / name).unlink(missing_ok=True)
+
+    def join(self, successor: Genesis, keys: Keys) -> None:
+        """Go on with a successor, by the daemon's own code; models stay."""
+        join_successor(self.home, self.home.genesis, self.genesis, successor, keys)
+        self.genesis = successor
+        self.blocks, self.records = [], {}
+        self._undo.clear()
+
+    def _marks(self) -> list[Path]:
+        return [path for path in self.home.keystore.parent.iterdir() if path.is_file()]
+
+    def _slots(self) -> tuple[bytes, ...] | None:
+        if not (self._root / SLOT_NAMES[0]).exists():
+            return None
         return tuple((self._root / name).read_bytes() for name in SLOT_NAMES)
 
-    def _restore_slots(self, slots: tuple[bytes, ...]) -> None:
+    def _restore_slots(self, slots: tuple[bytes, ...] | None) -> None:
+        if slots is None:
+            self.lose_sign_state()
+            return
         for name, data in zip(SLOT_NAMES, slots, strict=True):
             (self._root / name).write_bytes(data)
 
@@ -146,7 +186,7 @@ class Disk:
     @property
     def tip(self) -> Tip:
         """End of the stored chain."""
-        genesis = self._genesis
+        genesis = self.genesis
         return self.blocks[-1].tip if self.blocks else genesis_tip(
             genesis.chain_id, genesis.member_set, genesis.time_ms
         )
@@ -156,9 +196,17 @@ class Disk:
         """The proof of the tip."""
         return self.blocks[-1].certificate if self.blocks else None
 
+    def get_certificate(self, height: int) -> Certificate | None:
+        """The proof of a block."""
+        return next((proof for _, proof in self.range(height, height)), None) if height else None
+
+    def get_members(self, height: int) -> MemberSet:
+        """Who decides a height."""
+        return self.blocks[height - 2].tip.members if height > 1 else self.genesis.member_set
+
     def load_state(self) -> State:
         """Put the state together from what the blocks changed, as it lies in the real store."""
-        items = dict(genesis_state(self._genesis).items())
+        items = dict(genesis_state(self.genesis).items())
         for decided in self.blocks:
             for key, value in decided.changes:
                 if value is None:

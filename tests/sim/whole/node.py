@@ -26,6 +26,7 @@ from fednode.node.chain import Chain
 from fednode.node.core import Core
 from fednode.node.membership import FOLLOWER, has_changed
 from fednode.node.studies import Site, Studies
+from fednode.node.succession import has_consented
 from fednode.proofs.coin import restore_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
@@ -92,12 +93,12 @@ class WholeNode:
         except FednodeError as error:  # the daemon tells this and ends; the hospital is gone until the key is replaced
             self.refusal = str(error)
             return
-        state, tip, chain_id = disk.load_state(), disk.tip, world.genesis.chain_id
+        state, tip, chain_id = disk.load_state(), disk.tip, disk.genesis.chain_id
         signer, seal_secret = self.signer, self.seal_secret
         self.number = find_member(state, signer.public_key) or FOLLOWER
         is_follower = self.number == FOLLOWER
         vote_signer = VoteSigner(chain_id, None, None, None) if is_follower else VoteSigner(
-            chain_id, self.number, signer, record, Height(silent_until)
+            chain_id, self.number, signer, record, Height(silent_until), has_consented(disk.home, chain_id)
         )
         chain = Chain(chain_id, state, tip.height, tip.block_hash, world.trouble.versions_of(self))
         if chain.unknown_version is not None:
@@ -108,7 +109,7 @@ class WholeNode:
             chain_id, self.number, Stream(world.key, self.slot, self.life),
             lambda name, study: DataAt("table.csv"), lambda study: True,
             disk.load_parts, chain.holds_message,
-            lambda study: restore_chain(sha256(seal_secret.reveal(), study), LINKS), self._keep_input, MemoryDraft,
+            lambda study: restore_chain(sha256(seal_secret.reveal(), chain_id, study), LINKS), self._keep_input, MemoryDraft,
             lambda: self.core.catch_up.target is not None,
         )
         incarnation = Stream(world.key, "life", self.slot, self.life).random_bytes(16)

@@ -41,6 +41,12 @@ HANG_MS = 20_000
 class Trouble:
     """None: what every kind of trouble begins as."""
 
+    needs_sound_disks = False
+    """Whether it makes a member faulty already: one is all that four tolerate."""
+
+    genesis_ahead_ms = 0
+    """How far the clock of whoever made the genesis was ahead."""
+
     def __init__(self, world: World) -> None:
         self.world = world
 
@@ -60,6 +66,10 @@ class Trouble:
     def is_gone(self, node: WholeNode) -> bool:
         """Whether nothing is promised to this node."""
         return False
+
+    def may_start(self, node: WholeNode) -> bool:
+        """Whether this machine is still there."""
+        return True
 
     def versions_of(self, node: WholeNode) -> Versions:
         """The rules that a node's program knows."""
@@ -153,6 +163,10 @@ class VersionChange(Trouble):
         self.begins = world.random.randrange(1, 8)
         self.is_installed = False
 
+    def may_start(self, node: WholeNode) -> bool:
+        """Whether this machine is still there."""
+        return True
+
     def versions_of(self, node: WholeNode) -> Versions:
         return VERSIONS if node is self.late and not self.is_installed else NEW_RULES
 
@@ -195,11 +209,15 @@ class VersionChange(Trouble):
 class Twin(Trouble):
     """A copy of one machine is started beside it: what a restored backup is when nobody notices."""
 
+    needs_sound_disks = True
+
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.begins = world.random.randrange(2, 20)
         self.member = world.unsound.member
         self.copy: WholeNode | None = None
+        self.told: set[MemberId] = set()
+        self.told_others = False
 
     def on_height(self, height: int) -> None:
         if height < self.begins or self.copy is not None:
@@ -212,8 +230,16 @@ class Twin(Trouble):
         self.copy = world.add_node(slot, self.member, disk, original.signer, original.seal_secret)
         world.start_soon(self.copy)
 
+    def look(self) -> None:
+        for node in self.world.nodes.values():
+            if node.is_up and node.member == self.member and node.core.attendance.is_twin(node.now_ms()):
+                self.told.add(node.slot)
+            elif node.is_up and self.member in node.core.attendance.twins(node.now_ms()):
+                self.told_others = True
+
     def is_over(self) -> bool:
-        return self.copy is not None
+        """Both machines are told, and so are others."""
+        return self.copy is not None and len(self.told) == 2 and self.told_others
 
     def is_gone(self, node: WholeNode) -> bool:
         return node.member == self.member
@@ -238,7 +264,3 @@ class BadWorker(Trouble):
     def on_heal(self) -> None:
         self.is_mended = True
 
-
-TROUBLES: dict[str, type[Trouble]] = {
-    "": Trouble, "members": MembersChange, "version": VersionChange, "twin": Twin, "worker": BadWorker
-}

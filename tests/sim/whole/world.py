@@ -23,7 +23,7 @@ from tests.sim.whole.checker import WholeChecker
 from tests.sim.whole.disk import CHAIN, MODELS, RECORDS, SIGN_STATE, Disk, Snapshot
 from tests.sim.whole.node import WholeNode
 from tests.sim.whole.parts import GENESIS_MS, keys_of, repeatable, tiny_genesis, tiny_study
-from tests.sim.whole.trouble import TROUBLES
+from tests.sim.whole.troubles import TROUBLES
 
 FAULT_HEIGHTS = 42
 """Faults strike at heights up to this: an undisturbed run takes about 45 blocks."""
@@ -68,7 +68,7 @@ def draw_plan(
     """
     found = list(TROUBLES)[seed // len(DISKS) % len(TROUBLES)] if trouble is None else trouble
     chosen = disk or DISKS[seed % len(DISKS)]
-    return Plan(seed, members, faults, "sound" if found == "twin" else chosen, trouble=found)
+    return Plan(seed, members, faults, "sound" if TROUBLES[found].needs_sound_disks else chosen, trouble=found)
 
 
 class World:
@@ -102,6 +102,8 @@ class World:
         self._serial = 0
         self.faults: tuple[Timed, ...] = ()
         self.trouble = TROUBLES[plan.trouble](self)
+        self.now_ms -= self.trouble.genesis_ahead_ms
+        self._began_ms = self.now_ms
 
     def add_node(
         self, slot: MemberId, member: MemberId, disk: Disk, signer: Ed25519Signer, seal_secret: Secret[bytes]
@@ -147,7 +149,7 @@ class World:
         self.on_height(0)
         self.after(LOOK_MS, self._look)
         while not self._is_finished():
-            if self.now_ms > GENESIS_MS + FAULTS_END_MS + LIVENESS_BOUND_MS or not self._queue:
+            if self.now_ms > self._began_ms + FAULTS_END_MS + LIVENESS_BOUND_MS or not self._queue:
                 raise Violation(f"the study does not finish: {self.describe()}")
             at_ms, _, call = heapq.heappop(self._queue)
             self.now_ms = at_ms
@@ -239,7 +241,7 @@ class World:
         if data[0] == wire.Kind.CONSENSUS:
             frame = wire.decode_frame(data)
             assert isinstance(frame, wire.ConsensusFrame)
-            self.checker.on_sent(sender.member, frame.message)
+            self.checker.on_sent(sender, frame.message)
         for node in self.machines_of(to):
             self._carry(sender, node, lambda node: node.frame(sender.member, data))
 
@@ -272,6 +274,7 @@ class World:
         """Whether two machines reach each other, and each finds the other on its ledger."""
         return (
             one.is_up and other.is_up and one.member != other.member
+            and one.disk.genesis.chain_id == other.disk.genesis.chain_id
             and (self.sides is None or self.sides.get(one.slot, 0) == self.sides.get(other.slot, 0))
             and one.knows(other) and other.knows(one)
         )
@@ -316,7 +319,7 @@ class World:
 
     def _starter(self, node: WholeNode) -> Callable[[], None]:
         def start() -> None:
-            if not node.is_up:
+            if not node.is_up and self.trouble.may_start(node):
                 node.start()
                 self.after(self.random.randrange(5, 200), self._connect)
 
@@ -403,10 +406,11 @@ class World:
 
 
 def _is_stuck_by_rule(state: State, record: StudyRecord) -> bool:
-    """Whether a study waits, paused, for a member that was removed for good.
+    """Whether a study waits, or is paused, for a member that was removed for good or stayed out of a successor.
 
     A sum that was unmasked and then failed may only be repeated over the same members; when one of them is voted out,
     people have to stop the study and begin another.
     """
     members = {member.member for member in get_members(state)}
-    return record.status == StudyStatus.PAUSED and record.pin is not None and not set(record.pin) <= members
+    is_waiting = record.status in (StudyStatus.PAUSED, StudyStatus.WAITING)
+    return is_waiting and record.pin is not None and not set(record.pin) <= members

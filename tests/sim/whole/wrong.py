@@ -1,0 +1,146 @@
+"""Troubles that somebody else caused: candidates that are switched off, a wrong clock, a genesis of the future.
+
+    candidates   two hospitals are invited, follow, report, and are gone before the members approve of them
+    clock        one machine's clock is off by minutes
+    genesis      whoever made the genesis had a clock that was hours ahead
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fednode.crypto import Ed25519Signer, Secret
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Body
+from fednode.ledger.consensus.signing import initial_record
+from fednode.ledger.member_bodies import MemberApprove, MemberPropose
+from fednode.ledger.member_state import get_membership
+from fednode.ledger.state import State, get_members
+from fednode.node.health import health_problems
+from tests.ledger.world import make_card, seed_of
+from tests.sim.checker import Violation
+from tests.sim.whole.disk import Disk
+from tests.sim.whole.trouble import Trouble
+
+if TYPE_CHECKING:
+    from tests.sim.whole.node import WholeNode
+    from tests.sim.whole.world import World
+
+CANDIDATES = ("fifth", "sixth")
+BLOCKS_AFTER = 5
+AHEAD_MS = 7_200_000
+OFF_MS = 600_000
+
+
+class DeadCandidates(Trouble):
+    """No approval alone can stop the chain: approved of or not, who is gone never counts."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.begins = world.random.randrange(1, 12)
+        self.cards = [make_card(name) for name in CANDIDATES]
+        self.nodes = [self._put_up(name, MemberId(5 + at)) for at, name in enumerate(CANDIDATES)]
+        self.are_dead = False
+        self.approved_at: int | None = None
+
+    def _put_up(self, name: str, slot: MemberId) -> WholeNode:
+        signer = Ed25519Signer(Secret(seed_of(name, "sign")))
+        disk = Disk(self.world.genesis, initial_record(self.world.genesis.chain_id, signer.public_key))
+        return self.world.add_node(slot, slot, disk, signer, Secret(seed_of(name, "seal")))
+
+    def look(self) -> None:
+        state = self.latest()
+        if state is None or len(self.world.checker.blocks) < self.begins:
+            return
+        proposals = get_membership(state).proposals
+        reported = [open_ for open_ in proposals if open_.report is not None]
+        if not self.are_dead:
+            for node in self.nodes[: len(proposals)]:
+                if not node.is_up:
+                    self.world.start_soon(node)
+            if len(reported) == len(CANDIDATES):
+                self.are_dead = True
+                for node in self.nodes:
+                    node.stop()
+        for node, seen in self.voters():
+            for body in self._wishes(node.member, seen):
+                node.submit(body)
+        if self.approved_at is None and reported and all(open_.approved is not None for open_ in proposals):
+            self.approved_at = len(self.world.checker.blocks)
+
+    def _wishes(self, me: MemberId, state: State) -> list[Body]:
+        proposals = get_membership(state).proposals
+        if len(proposals) < len(CANDIDATES) and not self.are_dead:
+            return [MemberPropose(self.cards[len(proposals)])] if me == 1 + len(proposals) else []
+        return [MemberApprove(open_.number) for open_ in proposals if self.are_dead and me not in open_.approvals]
+
+    def is_over(self) -> bool:
+        state = self.latest()
+        if state is None or self.approved_at is None:
+            return False
+        if len(get_members(state)) != len(self.world.founders):
+            raise Violation("a candidate that was gone became a member")
+        return len(self.world.checker.blocks) >= self.approved_at + BLOCKS_AFTER or self.world.is_healed
+
+    def may_start(self, node: WholeNode) -> bool:
+        return not self.are_dead or node not in self.nodes
+
+    def is_gone(self, node: WholeNode) -> bool:
+        return node in self.nodes
+
+
+class WrongClock(Trouble):
+    """The machine is named, by itself and by the others, and nobody else is."""
+
+    needs_sound_disks = True
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.odd = world.unsound
+        self.odd.skew_ms += world.random.choice((-1, 1)) * OFF_MS
+        world.checker.untrusted.add(self.odd.member)
+        self.told: set[MemberId] = set()
+
+    def look(self) -> None:
+        for node in self.world.founders:
+            if node.is_up:
+                self._read(node, [text for text in problems_of(node) if "clock" in text])
+
+    def _read(self, node: WholeNode, texts: list[str]) -> None:
+        """One of the others may name this machine's clock or nobody's while it hears of the odd one alone."""
+        others = node.core.attendance.heard(node.now_ms())
+        for text in texts:
+            words = "this machine's clock" if node is self.odd else f"the clock of H{self.odd.member} "
+            if text.startswith(words):
+                self.told.add(node.slot)
+            elif len(others) >= len(self.world.founders) - 1:
+                raise Violation(f"machine {node.slot} blames the wrong clock: {text}")
+
+    def is_over(self) -> bool:
+        return len(self.told) == len(self.world.founders)
+
+
+class WrongGenesis(Trouble):
+    """The genesis is named as the cause, and nobody's clock."""
+
+    genesis_ahead_ms = AHEAD_MS
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.told: set[MemberId] = set()
+
+    def look(self) -> None:
+        for node in self.world.founders:
+            for text in problems_of(node) if node.is_up else []:
+                if "clock of" in text or "machine's clock" in text:
+                    raise Violation(f"machine {node.slot} blames a clock that is right: {text}")
+                if text.startswith("the genesis was made with a clock that was ahead"):
+                    self.told.add(node.slot)
+
+    def is_over(self) -> bool:
+        return len(self.told) == len(self.world.founders)
+
+
+def problems_of(node: WholeNode) -> list[str]:
+    """Return what this machine's status says is wrong with the chain."""
+    return health_problems(node.core, lambda member: f"H{member}", node.now_ms())
