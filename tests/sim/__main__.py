@@ -6,6 +6,7 @@
     python -m tests.sim --mutants [--seeds 0..20]                     broken rules: each has to be noticed
     python -m tests.sim --sum-mutants [WORD...]                       broken secure sums and the tests that notice
     python -m tests.sim --rule-mutants [WORD...]                      broken consensus and catch-up, likewise
+    python -m tests.sim --whole --mutants                             the same for whole nodes and the ways back
     python -m tests.sim --scenario FILE                               a play of messages, or a seed that failed
 
 A seed that breaks a promise is cut down to the faults it takes and written to a scenario file (--save FOLDER).
@@ -26,6 +27,8 @@ from tests.sim.faults import Timed
 from tests.sim.mutants import MUTANTS, Mutant, hunt
 from tests.sim.script import ScenarioFailed
 from tests.sim.whole import world as whole
+from tests.sim.whole.mutants import MUTANTS as WHOLE_MUTANTS
+from tests.sim.whole.mutants import find_killer
 from tests.sim.whole.troubles import TROUBLES
 from tests.sim.world import Plan, World, draw_plan
 from tests.smpc import gate
@@ -110,6 +113,17 @@ def run_mutants(seeds: range, mutants: Sequence[Mutant] = MUTANTS) -> int:
     return living
 
 
+def run_whole_mutants(seeds: range) -> int:
+    """Print who noticed each broken way back of whole nodes; return how many live."""
+    living = 0
+    for mutant in WHOLE_MUTANTS:
+        killer = find_killer(mutant, seeds)
+        living += killer is None
+        write(f"{'LIVES ' if killer is None else 'killed'}  {mutant.name:34} {killer or ''}")
+    write(f"{len(WHOLE_MUTANTS)} mutants, {living} live")
+    return living
+
+
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser("simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -138,6 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if gate.main(options.sum_mutants, gate.SUMS) else 0
     if options.rule_mutants is not None:
         return 1 if gate.main(options.rule_mutants, gate.RULE_MUTANTS) else 0
+    if options.mutants and options.whole:
+        return 1 if run_whole_mutants(options.seeds or range(20)) else 0
     if options.mutants:
         return 1 if run_mutants(options.seeds or range(20)) else 0
     if options.crash_points:

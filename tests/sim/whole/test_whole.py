@@ -13,6 +13,8 @@ from fednode.node.core import Core
 from fednode.node.membership import FOLLOWER
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.checker import Violation
+from tests.sim.whole.mutants import MUTANTS, WholeMutant, find_killer
+from tests.sim.whole.recovery import LostSignStates
 from tests.sim.whole.trouble import NEW_MEMBER, MembersChange, VersionChange
 from tests.sim.whole.world import DISKS, Plan, World, draw_plan
 
@@ -141,6 +143,30 @@ def test_a_machine_that_runs_twice_is_put_on_record(seed: int) -> None:
 def test_a_worker_that_fails_and_hangs_holds_up_nobody_for_good(seed: int) -> None:
     world = World(draw_plan(seed, trouble="worker")).run()
     assert world.checker.sums > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5, 6, 7])
+def test_a_chain_of_members_that_lost_what_they_signed_is_succeeded(seed: int) -> None:
+    world = World(draw_plan(seed, trouble="lost")).run()
+    assert isinstance(world.trouble, LostSignStates) and world.trouble.successor is not None
+    assert list(world.checker.chains)[1:] == [world.trouble.successor.chain_id]
+    assert world.checker.blocks, "the successor makes blocks"
+    assert not world.checker.double_votes or world.trouble.rolled is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", ["candidates", "clock", "genesis"])
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_what_others_caused_stops_nobody_and_is_told(seed: int, trouble: str) -> None:
+    world = World(draw_plan(seed, trouble=trouble)).run()
+    assert world.trouble.is_over() and world.checker.sums > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_every_broken_way_back_is_noticed(mutant: WholeMutant) -> None:
+    assert find_killer(mutant, range(20)) is not None, f"nothing noticed that {mutant.name}"
 
 
 @pytest.mark.slow

@@ -1,0 +1,81 @@
+"""Broken variants of what brings a chain back, each with the trouble whose seeds have to notice it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fednode.errors import FednodeError
+from fednode.ids import MemberId
+from fednode.ledger.consensus import signing
+from fednode.node import health, succession
+from fednode.node.attendance import Attendance
+from tests.sim.checker import Violation
+from tests.sim.whole.world import World, draw_plan
+
+Patch = tuple[object, str, object]
+
+
+@dataclass(frozen=True)
+class WholeMutant:
+    """A broken rule, the patches that make it, and the trouble that shows it."""
+
+    name: str
+    trouble: str
+    patches: tuple[Patch, ...]
+
+
+_find_refusal = signing._find_refusal
+_clocks = health._clocks
+
+
+def _signs_after_consent(*args: object) -> str | None:
+    return _find_refusal(*args[:4], False)  # type: ignore[arg-type]
+
+
+def _counts_connections(core: health.Core, now_ms: int) -> tuple[MemberId, ...]:
+    return tuple(member for member in core.replica.tip.members.ids if member in {*core.up, core.identity.member})
+
+
+def _blames_whoever_differs(core: health.Core, name_of: health.NameOf, now_ms: int) -> list[str]:
+    """The old way: blocks from ahead of this clock mean that this clock is behind."""
+    if core.replica.tip.time_ms > now_ms + health.MAX_FUTURE_MS:
+        return ["this machine's clock is behind the other members'"]
+    return _clocks(core, name_of, now_ms)
+
+
+MUTANTS = (
+    WholeMutant("signs on after its consent", "lost", ((signing, "_find_refusal", _signs_after_consent),)),
+    WholeMutant("signs two consents", "lost", ((succession, "load_consent", lambda home, chain_id: None),)),
+    WholeMutant("joins two successors", "lost", ((succession, "check_may_join", lambda home, successor: None),)),
+    WholeMutant("connections count as signers", "lost", ((health, "signing_members", _counts_connections),)),
+    WholeMutant("the copy is told to nobody", "twin", ((Attendance, "_twins", lambda self, member, now_ms: []),)),
+    WholeMutant("an own copy is overlooked", "twin", ((Attendance, "_hear_own", lambda self, said, now_ms: None),)),
+    WholeMutant("whoever differs is blamed", "genesis", ((health, "_clocks", _blames_whoever_differs),)),
+    WholeMutant("clocks are not compared", "clock", ((Attendance, "clocks", lambda self, now_ms, tolerance_ms: None),)),
+)
+
+
+@contextmanager
+def applied(mutant: WholeMutant) -> Iterator[None]:
+    """Run with the broken rule."""
+    saved = [(owner, name, vars(owner)[name]) for owner, name, _ in mutant.patches]
+    for owner, name, replacement in mutant.patches:
+        setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        for owner, name, original in saved:
+            setattr(owner, name, original)
+
+
+def find_killer(mutant: WholeMutant, seeds: range) -> str | None:
+    """Return which seed noticed, and what; None if none did."""
+    with applied(mutant):
+        for seed in seeds:
+            try:
+                World(draw_plan(seed, trouble=mutant.trouble)).run()
+            except (Violation, FednodeError, AssertionError, LookupError) as error:
+                return f"seed {seed}: {str(error)[:120] or type(error).__name__}"
+    return None
