@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from fednode.errors import ConfigError
@@ -9,6 +10,7 @@ from fednode.ids import PeerId
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
+_IPV6_SITE_BITS = 64
 _IDENTITY_ED25519 = bytes.fromhex("002408011220")
 """Identity multihash (code 0, 36 bytes) of the protobuf {key type: Ed25519, data: 32 bytes}."""
 
@@ -47,3 +49,16 @@ def parse_multiaddr(text: str) -> SocketAddress:
 def format_multiaddr(host: str, port: int) -> str:
     """Return the multiaddr of a numeric host and a port."""
     return f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}"
+
+
+def source_of(host: str) -> str:
+    """Return what strangers at an address are counted by: an IPv4 address, the site of an IPv6 one, or the text."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(address), _IPV6_SITE_BITS), strict=False).network_address)
+        address = address.ipv4_mapped
+    return str(address)

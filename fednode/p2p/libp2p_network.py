@@ -13,6 +13,7 @@ from fednode.p2p import libp2p_light  # noqa: F401  before the first import of l
 # isort: split
 import errno
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from fednode.crypto import Secret
 from fednode.fence import foreign
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
-from fednode.p2p.addresses import SocketAddress, format_multiaddr, parse_multiaddr
+from fednode.p2p.addresses import SocketAddress, format_multiaddr, parse_multiaddr, source_of
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p_gossip import ForgetfulPeerStore, GuardedPubsub, contain, create_gossip
 from fednode.p2p.libp2p_muxed import Fault
@@ -50,7 +51,7 @@ from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
 from fednode.p2p.secure_transport import MemberNoise
 from fednode.p2p.stream import StreamEnded
-from fednode.p2p.yard import Yard, source_of
+from fednode.p2p.yard import Yard
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -325,7 +326,11 @@ class _Libp2pHost:
         raw = SocketConnection(socket, False)
         scope = trio.CancelScope(deadline=trio.current_time() + wire_limits.HANDSHAKE_TIMEOUT_S)
         remote = raw.get_remote_address()
-        place = self._yard.enter(source_of(remote[0]) if remote is not None else "", scope.cancel)
+        source = source_of(remote[0]) if remote is not None else ""
+        if not self._yard.admits(source, time.monotonic_ns()):
+            self.mesh.count("strangers_turned_away")
+            return
+        place = self._yard.enter(source, scope.cancel)
         raw.on_step, raw.on_admitted = partial(self._yard.step, place), partial(self._yard.leave, place)
         muxer: MemberYamux | None = None
         try:

@@ -150,6 +150,7 @@ class Network(Protocol):
         `blobs_lost_on_disconnect`, `dials_failed`. A peer's: `inbox_full`, `frames_over_quota`, `blobs_refused`,
         `blobs_broken`, `announcements_refused`, `misbehaviour`, `dropped_peers`, `connections_refused`,
         `handshakes_failed`, `streams_failed`, `muxer_faults`, `writes_stalled`, `records_broken`.
+        A stranger's: `strangers_turned_away`.
         """
         ...
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from fednode.errors import ConfigError
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
-from fednode.p2p.addresses import parse_multiaddr
-from fednode.p2p.yard import source_of
+from fednode.p2p.addresses import parse_multiaddr, source_of
 
 SECOND_NS = 1_000_000_000
 
@@ -152,7 +151,7 @@ class PeerBook:
         return entry.addresses if entry is not None else ()
 
     def knows_source(self, source: str) -> bool:
-        """Return whether a member is listed under this address, or came from it the last time; see `yard.source_of`."""
+        """Return whether a member is listed under this address (`addresses.source_of`), or came from it last."""
         return source in self._sources
 
     def _note_sources(self) -> None:

@@ -117,6 +117,12 @@ MAX_PENDING_HANDSHAKES = 1024
 """Strangers may open sockets; this many at once may be in the handshake, 10 to 20 KB each, then somebody has to go. At
 2000 new ones a second each stands for half a second without a step; a member 50 ms away takes one every 0.1 s."""
 
+NEWCOMERS_PER_S, NEWCOMERS_BURST = 20.0, 200.0
+STRANGERS_PER_S, STRANGERS_BURST = 200.0, 1024.0
+MAX_SOURCES = 4096
+"""Sockets from one source where no member is known to be, and from all such sources: a handshake costs half a
+millisecond. What is more is closed unread. Members dial once in 5 s, a whole federation behind one address too."""
+
 MAX_PENDING_OF_SOURCE = MAX_PENDING_HANDSHAKES // 4
 """A source with more than these pushes out its own, when all places are taken."""
 

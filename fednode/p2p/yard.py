@@ -10,30 +10,14 @@ Pure and synchronous.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from fednode.p2p import wire_limits
+from fednode.p2p.peers import TokenBucket
 
 HANDSHAKE_STEPS = 3
 """Our greeting, the name of Noise, and Noise's answer; the next thing is the proof."""
-
-IPV6_SITE_BITS = 64
-
-
-def source_of(host: str) -> str:
-    """Return whom the places of an address are counted for: an IPv4 address, the site of an IPv6 one, or the text."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.ip_network((int(address), IPV6_SITE_BITS), strict=False).network_address)
-        address = address.ipv4_mapped
-    return str(address)
-
 
 class Place:
     """One connection that waits."""
@@ -55,9 +39,22 @@ class Yard:
         self._is_known = is_known
         self._places: OrderedDict[Place, None] = OrderedDict()
         self._by_source: Counter[str] = Counter()
+        self._newcomers: dict[str, TokenBucket] = {}
+        self._strangers = TokenBucket(wire_limits.STRANGERS_PER_S, wire_limits.STRANGERS_BURST)
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def admits(self, source: str, now_ns: int) -> bool:
+        """Whether to begin with a newcomer at all: strangers' sources come so often, each and together."""
+        if self._is_known(source):
+            return True
+        bucket = self._newcomers.get(source)
+        if bucket is None:
+            if len(self._newcomers) >= wire_limits.MAX_SOURCES:
+                self._newcomers.clear()
+            bucket = self._newcomers[source] = TokenBucket(wire_limits.NEWCOMERS_PER_S, wire_limits.NEWCOMERS_BURST)
+        return bucket.take(1, now_ns) and self._strangers.take(1, now_ns)
 
     def enter(self, source: str, give_up: Callable[[], None]) -> Place:
         """Take a place; if all are taken, somebody's `give_up` is called."""

@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.ids import PeerId
-from fednode.p2p.peers import PeerBook
-from fednode.p2p.wire_limits import HANDSHAKE_TIMEOUT_S, MAX_PENDING_HANDSHAKES, MAX_PENDING_OF_SOURCE
-from fednode.p2p.yard import HANDSHAKE_STEPS, Place, Yard, source_of
+from fednode.p2p.addresses import source_of
+from fednode.p2p.peers import SECOND_NS, PeerBook
+from fednode.p2p.wire_limits import (
+    HANDSHAKE_TIMEOUT_S,
+    MAX_PENDING_HANDSHAKES,
+    MAX_PENDING_OF_SOURCE,
+    MAX_SOURCES,
+    NEWCOMERS_BURST,
+    NEWCOMERS_PER_S,
+    STRANGERS_BURST,
+    STRANGERS_PER_S,
+)
+from fednode.p2p.yard import HANDSHAKE_STEPS, Place, Yard
 
 ROUND_TRIP_S, FLOOD_S = 0.1, 4.0
 MEMBER, OFFICE = "192.0.2.1", "192.0.2.99"
@@ -176,3 +186,21 @@ def test_the_book_knows_where_members_are_listed_and_where_they_came_from() -> N
     assert book.knows_source("198.51.100.7")
     book.set_members({}, 2)
     assert not book.knows_source("198.51.100.7") and not book.knows_source("192.0.2.1")
+
+
+def admitted(yard: Yard, sources: list[str], per_s: int, seconds: int) -> int:
+    return sum(
+        yard.admits(sources[number % len(sources)], SECOND_NS + number * SECOND_NS // per_s)
+        for number in range(per_s * seconds)
+    )
+
+
+def test_strangers_come_so_often_each_and_together_and_members_do_not_wait_for_them() -> None:
+    yard = Yard(lambda source: source == MEMBER)
+    assert admitted(yard, [OFFICE], 1000, 10) <= NEWCOMERS_BURST + 10 * NEWCOMERS_PER_S
+    assert admitted(yard, ["198.51.100.7"], 10, 10) == 100  # another stranger does not pay for it
+    yard = Yard(lambda source: source == MEMBER)
+    many = [f"s{number}" for number in range(20_000)]
+    assert admitted(yard, many, 5000, 10) <= STRANGERS_BURST + 10 * STRANGERS_PER_S
+    assert len(yard._newcomers) <= MAX_SOURCES
+    assert admitted(yard, [MEMBER], 1000, 5) == 5000
