@@ -12,7 +12,8 @@ import click
 from fednode.cli.show import print_json, print_pairs, print_table, utc, warn
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.dialling import find_shared, place_of, warning_about
-from fednode.errors import ConfigError, GenesisError
+from fednode.errors import ConfigError, GenesisError, Rejected
+from fednode.fence import judge
 
 if TYPE_CHECKING:
     from fednode.learn.spec import StudySpec
@@ -122,14 +123,17 @@ def read_study(path: Path) -> StudySpec:
     from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_STUDY_FILE_BYTES, "study file", ConfigError)
-    return parse_study(data, str(path))
+    try:
+        return judge("a study", lambda: parse_study(data, str(path)))
+    except Rejected as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def naming_file(path: Path, parse: Callable[[], T]) -> T:
     """Put the file's name before an error about its content."""
     try:
-        return parse()
-    except GenesisError as error:
+        return judge("a file", parse)
+    except (GenesisError, Rejected) as error:
         raise GenesisError(f"{path}: {error}") from None
 
 

@@ -16,7 +16,7 @@ import click
 from fednode import __version__
 from fednode.cli.show import replace_unknown
 from fednode.cli.site import Site, site_options
-from fednode.errors import FednodeError, Unavailable
+from fednode.errors import FednodeError, Refused, Rejected, Unavailable
 from fednode.ids import PROTOCOL_VERSION
 
 DAILY: Mapping[str, tuple[str, str]] = {
@@ -122,6 +122,8 @@ def run(arguments: list[str]) -> int:
         return _tell("interrupted", INTERRUPTED_EXIT_CODE)
     except FednodeError as error:
         return _tell(str(error), error.exit_code)
+    except Rejected as error:
+        return _tell(error.reason, Refused.exit_code)
     except OSError as error:
         if error.filename is None:
             # Output was not taken: its reader (head, less) has gone, or the disk is full. What is still in the buffer

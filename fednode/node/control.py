@@ -10,13 +10,14 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from fednode.errors import FednodeError, Refused, Rejected, UsageError
+from fednode.fence import foreign
 from fednode.node.control_client import FORMAT, LENGTH_BYTES, Json, pack_frame, socket_address, unpack_body
 from fednode.node.files import PRIVATE_FILE, Home, environment
 
@@ -99,10 +100,15 @@ Stream = Callable[[Arguments, Emit], Awaitable[Json]]
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What can be asked: `calls` answer once, `streams` may say things before they answer."""
+    """What can be asked: `calls` answer once, `streams` may say things before they answer.
+
+    Those named in `acts` change something, so a fault in one ends the daemon. The others show what members wrote: a
+    value that one cannot show is told to whoever asked.
+    """
 
     calls: Mapping[str, Call]
     streams: Mapping[str, Stream] = field(default_factory=dict)
+    acts: Set[str] = frozenset()
 
 
 async def serve_control(
@@ -110,7 +116,8 @@ async def serve_control(
 ) -> None:
     """Listen on the home's socket until cancelled. The caller holds the home's lock, so a leftover socket is stale.
 
-    A `FednodeError` or `Rejected` of a handler goes to the caller; any other exception is a bug and ends the daemon.
+    A `FednodeError` or `Rejected` of a handler goes to the caller; any other exception of one that acts is a bug and
+    ends the daemon.
     """
     listener = _listen(home)
     limiter = trio.CapacityLimiter(MAX_CALLERS)
@@ -209,11 +216,14 @@ async def _answer(stream: trio.SocketStream, request: Mapping[str, Json], handle
         if not isinstance(name, str) or not isinstance(values, dict):
             raise UsageError("a request names a call and its arguments; use the same version of fednode for both sides")
         arguments = Arguments(values)
-        if name in handlers.streams:
-            return pack_frame({"result": await handlers.streams[name](arguments, emit)})
-        if name not in handlers.calls:
+        if name not in handlers.streams and name not in handlers.calls:
             raise UsageError(f"this daemon knows no call '{name}'; restart it with the installed version")
-        return pack_frame({"result": await handlers.calls[name](arguments)})
+        if name in handlers.acts:
+            return pack_frame({"result": await handlers.calls[name](arguments)})
+        with foreign("a value", trio.BrokenResourceError, trio.ClosedResourceError):
+            if name in handlers.streams:
+                return pack_frame({"result": await handlers.streams[name](arguments, emit)})
+            return pack_frame({"result": await handlers.calls[name](arguments)})
     except FednodeError as error:
         return _error_frame(error)
     except Rejected as error:

@@ -28,6 +28,13 @@ from fednode.rounds.terms import proposal_id, study_proposal
 ACTIONS = {action.name.lower(): action for action in StudyAction}
 
 
+ACTS = frozenset({
+    "stop", "submit_memo", "submit_memos", "study_create", "study_begin", "study_vote", "study_pause", "model_export",
+    "member_invite", "member_approve", "member_revoke", "member_address", "keys_rotate", "role_vote", "version_vote",
+})
+"""Calls that change something: a transaction is signed, a file written."""
+
+
 def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
     """Return everything that can be asked of `node`; `stop` ends the daemon."""
     calls, audit = _Calls(node, stop), AuditCalls(node)
@@ -57,6 +64,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             **audit.calls(),
         },
         streams={"follow": calls.follow, **audit.streams()},
+        acts=ACTS,
     )
 
 

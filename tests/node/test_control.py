@@ -235,3 +235,24 @@ def test_no_request_ends_the_daemon(tmp_path: Path, body: bytes) -> None:
         assert await _ask(home, "echo") == {"text": "nothing", "number": None}
 
     _with_daemon(tmp_path, ask)
+
+
+@pytest.mark.parametrize("does_act", [False, True])
+def test_a_value_that_cannot_be_shown_is_told_and_a_fault_in_what_acts_ends_the_daemon(
+    tmp_path: Path, does_act: bool
+) -> None:
+    async def broken(args: Arguments) -> Json:
+        raise OverflowError("secret")
+
+    async def body(home: Home) -> None:
+        with pytest.raises(Refused, match="cannot handle .OverflowError") as caught:
+            await _ask(home, "broken")
+        assert "secret" not in str(caught.value)
+        assert await _ask(home, "echo", text="on", number=1) == {"text": "on", "number": 1}
+
+    handlers = Handlers({"echo": _echo, "broken": broken}, acts=frozenset({"broken"} if does_act else ()))
+    if not does_act:
+        _with_daemon(tmp_path, body, handlers)
+        return
+    with pytest.raises(BaseExceptionGroup):
+        _with_daemon(tmp_path, body, handlers)
