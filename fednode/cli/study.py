@@ -175,6 +175,27 @@ def _count(value: object) -> int:
     return len(value) if isinstance(value, (list, tuple)) else 0
 
 
+@study.command("allow-statistics", example="fednode study allow-statistics heart-2 --yes")
+@click.argument("study")
+@yes_option
+@format_option
+@site_options
+@pass_site
+def allow_statistics(site: Site, study: str, yes: bool, as_json: bool) -> None:
+    """Let this hospital's data set enter a study's statistics although it entered those of another study.
+
+    Without this the hospital sits such a study out, and 'fednode status' says so. Two sums of statistics over different
+    hospitals show the difference: if one has a hospital more, its rows by class, means and spreads. It is kept in this
+    home and changes nothing on the ledger; the hospital says that it is ready with the next block.
+    """
+    confirm(f"Let the same data set enter the statistics of {study}, too?", yes)
+    done = as_record(ask(site, "study_allow_statistics", study=study))
+    if as_json:
+        print_json(done)
+        return
+    click.echo("allowed; this hospital says that it is ready with the next block")
+
+
 @study.command("pause", example='fednode study pause heart --reason "new scanner, values shifted"')
 @click.argument("study", required=False)
 @click.option("--reason", default="", metavar="TEXT", help="Shown to all members; up to 200 characters.")

@@ -29,6 +29,7 @@ from fednode.node.chain import Chain
 from fednode.node.config import HospitalConfig
 from fednode.node.control import serve_control
 from fednode.node.core import Core
+from fednode.node.entered import Entered
 from fednode.node.files import HomeLock
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
@@ -144,7 +145,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _make_core(
     upkeep: Upkeep, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
-    signer: VoteSigner, records: RoundStore, models: ModelStore,
+    signer: VoteSigner, records: RoundStore, models: ModelStore, entered: Entered,
 ) -> Core:
     chain_id, entropy = store.tip.chain_id, SystemEntropy()
     certificate = store.get_certificate(store.tip.height) if store.tip.height else None
@@ -163,7 +164,7 @@ def _make_core(
     site = Site(
         chain_id, member, entropy, upkeep.data_of, upkeep.is_auto_approved,
         load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
-        lambda: core.catch_up.target is not None,
+        lambda: core.catch_up.target is not None, entered,
     )
     core = Core(Identity(chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES)), chain, replica, Studies(site))
     return core
@@ -191,7 +192,7 @@ async def _serve(
         raise UpgradeNeeded(chain.unknown_version)
     models = ModelStore(home.blobs, warned.add)
     models.clear_drafts()
-    core = _make_core(upkeep, keys, member, chain, store, signer, records, models)
+    core = _make_core(upkeep, keys, member, chain, store, signer, records, models, Entered(home.statistics))
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20

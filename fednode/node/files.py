@@ -78,6 +78,11 @@ class Home:
         return self.var / "sign-state"
 
     @property
+    def statistics(self) -> Path:
+        """Which data sets entered the statistics of which study."""
+        return self.var / "statistics.json"
+
+    @property
     def rounds(self) -> Path:
         """Folder of the encrypted records of running secure sums."""
         return self.var / "rounds"

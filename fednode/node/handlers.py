@@ -56,6 +56,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
             "study_vote": calls.study_vote,
             "study_pause": calls.study_pause,
             "study_begin": calls.study_begin,
+            "study_allow_statistics": calls.study_allow_statistics,
             "round_list": calls.round_list,
             "round_show": calls.round_show,
             "model_list": calls.model_list,
@@ -165,6 +166,16 @@ class _Calls:
         study = self._study(args)
         done = await self.final(build(StudyPause, study, args.text("reason", "")))
         return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+
+    async def study_allow_statistics(self, args: Arguments) -> Json:
+        """Let this hospital's data set enter a study's statistics although it entered another's."""
+        study = self._study(args)
+        reactor = self._node.reactor
+        reactor.core.studies.allow_statistics(study)
+        machine = reactor.core.studies.get(study)
+        if machine is not None:
+            reactor.look_at_table(study, machine.data)  # it says that it is ready at once
+        return {"study": study.hex(), "allowed": True}
 
     async def study_begin(self, args: Arguments) -> Json:
         """Vote that a study begins without the hospitals that are named; all votes are cast, or none."""

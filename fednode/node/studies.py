@@ -16,6 +16,7 @@ from fednode.learn.spec import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
 from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
+from fednode.node.entered import Entered
 from fednode.node.membership import due_report
 from fednode.proofs.coin import Chain
 from fednode.rounds.events import Effect, Event, LedgerChanged, Note, Submit, SumHappened
@@ -48,6 +49,7 @@ class Site:
     keep_input: Callable[[StudyId, int, Sequence[Buffer]], None] = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
     is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
+    entered: Entered | None = field(repr=False, default=None)
 
 
 @dataclass(slots=True)
@@ -86,12 +88,28 @@ class Studies:
         if study in self._unreadable:
             return f"this program cannot read the study: {self._unreadable[study]}"
         known = self._known.get(study)
-        return None if known is None else known.machine.problem
+        return None if known is None else known.machine.problem or known.machine.refusal
+
+    def _refuses_statistics(self, study: StudyId) -> str | None:
+        known, entered = self._known.get(study), self._site.entered
+        if known is None or entered is None or known.machine.data is None:
+            return None
+        return entered.refusal(study, known.spec.name, known.machine.data.path)
+
+    def _enter_statistics(self, study: StudyId) -> None:
+        known, entered = self._known.get(study), self._site.entered
+        if known is not None and entered is not None and known.machine.data is not None:
+            entered.enter(study, known.spec.name, known.machine.data.path)
+
+    def allow_statistics(self, study: StudyId) -> None:
+        """Let this hospital's data set enter a study's statistics although it entered another's; durable on return."""
+        if self._site.entered is not None:
+            self._site.entered.allow(study)
 
     def why_not_ready(self, study: StudyId) -> str | None:
         """Return why this hospital has not said that it is ready for a study; None if nothing is known."""
         known = self._known.get(study)
-        if known is None or known.machine.problem is not None:
+        if known is None or self.problem_of(study) is not None:
             return self.problem_of(study)
         if known.machine.data is None:
             return "no table is configured for it here"
@@ -151,7 +169,7 @@ class Studies:
             site.chain_id, site.me, study, spec, site.data_of(spec.name, study), site.entropy,
             lambda number: site.load_record(study, number), site.holds_message,
             lambda: site.load_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
-            site.new_draft,
+            site.new_draft, partial(self._refuses_statistics, study), partial(self._enter_statistics, study),
         )
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
         return []

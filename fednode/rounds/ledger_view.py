@@ -34,6 +34,11 @@ class Snapshot:
         return self.round.phase if self.round is not None else self.record.join
 
     @property
+    def owes_statistics(self) -> bool:
+        """Whether the study has still to sum statistics of the hospitals' columns."""
+        return self.record.terms.has_statistics and not self.record.has_statistics_sum
+
+    @property
     def next_round(self) -> int:
         """The number of the round that opens next."""
         return self.record.next_round + (self.round is not None)

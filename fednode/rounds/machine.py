@@ -10,7 +10,7 @@ missing, so the first run, a restart in the middle of a round and a late return 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -25,6 +25,7 @@ from fednode.ledger.round_rules import weight_of_sum
 from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
+from fednode.rounds.current import Current
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
 from fednode.rounds.ledger_view import Snapshot, body_of, has_ended, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
@@ -37,22 +38,6 @@ from fednode.smpc.session import Session
 MAX_WORK_FAILURES = 3
 """Rounds in a row in which the worker fails before this member stops announcing itself: it costs the others a timeout
 each time, and a restart after the cause is mended starts the count again."""
-
-@dataclass(slots=True)
-class Current:
-    """What is under way for the round the ledger is in. `input_number` is the work or job that makes the vector."""
-
-    number: int
-    kind: RoundKind
-    params: sm.SumParams | None
-    session: Session | None
-    start_model: bytes = NO_HASH
-    input_number: int | None = None
-    train_rows: int = 0
-    opened: sm.SumOpened | None = None
-    concluding: int | None = None
-    result: Result | None = None
-    seen_phase: int = -1
 
 
 class StudyMachine:
@@ -115,6 +100,12 @@ class StudyMachine:
     def needs_worker(self) -> bool:
         """Whether this hospital will have work for the study."""
         return self.data is not None and self._snapshot is not None and is_active(self._snapshot.record)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why people have to allow first that the data set enters the statistics of a second study, or None."""
+        is_due = self._snapshot is not None and self._snapshot.owes_statistics
+        return self._place.refuses_statistics() if is_due else None
 
     @property
     def current_round(self) -> int | None:
@@ -204,14 +195,13 @@ class StudyMachine:
         record, place = snapshot.record, self._place
         if place.data is None or not may_join(record, place.me) or self._work_failures >= MAX_WORK_FAILURES:
             return []
-        if self._keys.is_announced(snapshot, place.me):
-            return []
-        if self._working:
+        if self._keys.is_announced(snapshot, place.me) or self._working:
             return []  # whoever is still busy with an earlier round would only keep the next one waiting
         if self.data_check is None:
             self._check_number = self._number()
             return [self._start_work(self._check_number, work.CheckData(place.spec, place.data))]
-        return self._announce(place, snapshot.next_round) if self.data_check.is_ok else []
+        is_welcome = self.data_check.is_ok and self.refusal is None
+        return self._announce(place, snapshot.next_round) if is_welcome else []
 
     def _announce(self, place: Place, coming: int) -> list[ev.Effect]:
         if self._chain is not None:
@@ -239,6 +229,7 @@ class StudyMachine:
         if session is None or session.has_input or current.input_number is not None or place.data is None:
             return []
         if current.kind is RoundKind.STATISTICS:
+            place.enter_statistics()
             job: work.Job = work.ComputeStatistics(place.spec, place.data)
         else:
             start = self._model

@@ -23,6 +23,8 @@ class Place:
     `keep_input(round, parts)` writes the part INPUT, joined from `parts`, and returns when it is on the disk; it is
     called from a thread, as is `new_draft()`, which begins a model file;
     `load_chain()` returns this member's hash chain of the study, always the same one, from a thread;
+    `refuses_statistics()` says why this hospital's data set must not enter the study's statistics yet, None if it may;
+    `enter_statistics()` notes, durably, that it does;
     `holds_message(study)` says whether this node's pool holds a valid message of the study's open phase.
     """
 
@@ -37,3 +39,5 @@ class Place:
     load_chain: Callable[[], Chain] = field(repr=False)
     keep_input: Callable[[int, Sequence[Buffer]], None] = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
+    refuses_statistics: Callable[[], str | None] = field(repr=False, default=lambda: None)
+    enter_statistics: Callable[[], None] = field(repr=False, default=lambda: None)

@@ -1,0 +1,36 @@
+"""A hospital whose data set may not enter the study's statistics yet is not ready, says why, and joins when it may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fednode.ledger.records import StudyStatus
+from fednode.rounds import events as ev
+from tests.rounds.world import World
+
+
+def test_a_refused_data_set_sits_the_statistics_out_until_people_allow_it() -> None:
+    world = World(rounds=1)
+    said: list[str] = ["two sums show one hospital"]
+    noted: list[int] = []
+
+    def guard(number: int) -> None:
+        machine = world.members[number].machine
+        assert machine is not None
+        machine._place = replace(
+            machine._place, refuses_statistics=lambda: said[0] if said and number == 4 else None,
+            enter_statistics=lambda: noted.append(number),
+        )
+
+    world.run(lambda world: world.now > 0)
+    for number in world.members:
+        guard(number)
+    world.run(lambda world: len(world.life.ready) == 3)
+    machine = world.members[4].machine
+    assert machine is not None and machine.refusal == said[0] and 4 not in noted
+    assert 4 not in {entry.member for entry in world.life.ready}
+    said.clear()
+    world._perform(world.members[4], machine.handle(ev.DataChanged(machine.data)))
+    world.run()
+    assert world.status == StudyStatus.FINISHED and machine.refusal is None
+    assert set(noted) == {1, 2, 3, 4} and world.reports[0].counted == (1, 2, 3, 4)
