@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fednode.learn import jobs, measures
 from fednode.learn.merge import initial_model
@@ -107,3 +109,27 @@ def test_each_fault_has_its_kind(spec: StudySpec, data_file: Path, start: jobs.M
 def test_a_long_failure_is_cut_to_its_record() -> None:
     assert len(failed("data", "ü" * 3000).text.encode()) == 2000
     assert failed("data", "").text == "data"
+
+
+PIECES = st.sampled_from([
+    "x", "y", "group", "X", "left", "right", "LEFT", "1", "2.5", "1,5", "<2", "5 mg", "1,234", "", ",", ";", "\t", "|",
+    '"', "'", "\n", "\r\n", "\n\n", "sep=;", "\u00e4", "\u2212", "\x00", "9" * 400, "a" * 300, " ", "(mg)", "1e999",
+])
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    head=st.sampled_from([b"", b"x,y,group\n", b"y;x\n"]),
+    content=st.lists(PIECES, max_size=60).map("".join).map(str.encode) | st.binary(max_size=120),
+)
+def test_any_file_is_an_answer_that_fits_its_record(
+    spec: StudySpec, tmp_path: Path, start: jobs.ModelAt, head: bytes, content: bytes
+) -> None:
+    path = tmp_path / "any.csv"
+    path.write_bytes(head + content)
+    data = jobs.DataAt(str(path))
+    for job in (jobs.CheckData(spec, data, True), jobs.ComputeStatistics(spec, data), jobs.Predict(start, data, "x")):
+        frame, _ = jobs.encode_answer(answer(job, DataCache()))
+        found = jobs.decode_answer(frame[4:])
+        if isinstance(found, jobs.Predicted):
+            assert len(found.notes) == len(found.ids) == found.rows == len(found.lines) // 4
