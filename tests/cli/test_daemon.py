@@ -52,7 +52,7 @@ def test_a_daemon_from_start_to_stop(fednode: Fednode, home: Path) -> None:
     doctor = fednode("--home", home, "doctor", "--no-data", "--format", "json")
     found = {row["check"]: row["ok"] for row in json.loads(doctor.out)}
     assert doctor.code == 1  # nobody else runs
-    assert [check for check, ok in found.items() if ok is False] == ["identity", "members reachable"]
+    assert [check for check, ok in found.items() if ok is False] == ["identity", "members reachable", "members sign"]
 
     os.kill(status["pid"], signal.SIGKILL)
     descriptor = os.pidfd_open(status["pid"])
