@@ -346,6 +346,21 @@ def test_votes_of_a_removed_member_do_not_count() -> None:
     assert numbers(world) == [1, 2, 3, 4, 6]
 
 
+def test_an_approval_ends_when_those_who_gave_it_leave() -> None:
+    world = World(7)
+    member, proposal, card = observed(world, "eighth")
+    approve(world, proposal, 1, 2, 3, 4, 7)
+    assert record_of(world, proposal).approved is not None
+    remove(world, 7, 1, 2, 3, 4, 5)
+    assert world.refused(member, report(world, card)) == "not-approved", "four of six"
+    assert record_of(world, proposal).approved is None
+    approve(world, proposal, 5)
+    again = record_of(world, proposal).approved
+    assert again is not None and again.height == world.at.height
+    assert world.post(member, report(world, card)).ok
+    assert numbers(world) == [1, 2, 3, 4, 5, 6, 8]
+
+
 def test_proposals_lapse_and_are_bounded() -> None:
     world = World(4)
     for number in range(4):
