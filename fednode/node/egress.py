@@ -41,7 +41,7 @@ _SOURCES: dict[type, str] = {
     Redeal: f"{MASKED}: a share of its sketch, as dealt before; encrypted for one holder, who alone can read it",
     Confirm: "what other members dealt to this one, mixed into a number for each repetition that a random one hides",
     Expose: "what another member dealt to this one and is wrong: opened to everybody, which names that member",
-    bodies.Result: "measures and the new model's hash, from opened sums of all members counted; and one bit of its own: "
+    bodies.Result: "measures and the new model's hash, from sums of all members counted; and one bit of its own: "
     "whether training is done by this hospital's held-out rows",
     bodies.StudyCreate: "the study file a person of this hospital proposed",
     bodies.Memo: "a line that a person of this hospital wrote for auditors",
