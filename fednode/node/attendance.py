@@ -27,6 +27,8 @@ FRESH_MS = 4 * BEAT_MS
 """Who was not heard for so long is not counted as present."""
 TWIN_MS = 6 * BEAT_MS
 """How long after its last word a second process with the same key is taken to run."""
+MAX_CHECKS = 16
+"""Presences of one sender whose signature is checked within a beat: an honest one sends two, and a few of our copy."""
 MAX_LIVES = 4
 """Processes remembered per member: the newest."""
 
@@ -88,6 +90,8 @@ class Attendance:
         self._behind_since_ms: int | None = None
         self._working_since_ms: int | None = None
         self._beats = self._said = 0
+        self._checked: dict[MemberId, tuple[int, int]] = {}
+        """Of each sender: the beat of this node's clock it is in, and how many of its presences were checked in it."""
 
     def start(self, now_ms: int) -> None:
         """The process begins."""
@@ -123,8 +127,9 @@ class Attendance:
         key = tip.members.keys.get(member)
         if member not in (sender, self.me):
             raise Rejected("presence of somebody else")
-        if key is None:
-            return []  # it left, or is not a member yet
+        is_own = presence.said.incarnation == self._incarnation and member == self.me
+        if key is None or is_own or not self._may_check(sender, now_ms):
+            return []  # it left or is no member yet; or it is our own word; or it speaks far too often
         try:
             verify_presence(presence, self._chain_id, key)
         except Rejected:
@@ -136,9 +141,16 @@ class Attendance:
             return []
         return self._note(member, presence, now_ms)
 
+    def _may_check(self, sender: MemberId, now_ms: int) -> bool:
+        """Count a check of a signature; whether the sender has not used up what it may cost."""
+        beat, count = self._checked.get(sender, (0, 0))
+        count = count + 1 if beat == now_ms // BEAT_MS else 1
+        self._checked[sender] = (now_ms // BEAT_MS, count)
+        return count <= MAX_CHECKS
+
     def _hear_own(self, said: Statement, now_ms: int) -> None:
         """Somebody has our key. Our own earlier process spoke before this one began."""
-        if said.incarnation != self._incarnation and self._began_ms is not None and said.time_ms > self._began_ms:
+        if self._began_ms is not None and said.time_ms > self._began_ms:
             self._twin_until_ms = now_ms + TWIN_MS
 
     def _note(self, member: MemberId, presence: Presence, now_ms: int) -> list[Presence]:

@@ -15,6 +15,7 @@ from fednode.ledger.sync import SyncMessage
 from fednode.ledger.transaction import Transaction
 from fednode.node import wire
 from fednode.node.config import config_template
+from fednode.node.presence import Presence
 from fednode.p2p.framing import frame
 from tests.fuzz.targets import FORMS, MAX_BYTES
 from tests.ledger.world import make_test_genesis
@@ -57,6 +58,7 @@ def seeds(name: str) -> list[bytes]:
             frames = [b"\x01" + data for data in drawn(ConsensusMessage, 6)] + [
                 b"\x02" + data for data in drawn(SyncMessage, 2)
             ]
+            frames += [b"\x05" + data for data in drawn(Presence, 2)]
             return [*frames, *(b"\x04" + data for data in drawn(wire.Want, 2)), *drawn(wire.BlobHeader, 2)]
         case "stored":
             return [encode_record(initial_record(bytes(32), bytes(32))), b"S/x\0" + bytes(9)]

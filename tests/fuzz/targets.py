@@ -36,6 +36,7 @@ from fednode.ledger.proofs import PROOF_FORMAT, Finality, Proof
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import decode_record as decode_state_record
 from fednode.ledger.store import BlockHead
+from fednode.ledger.succession import Consent, Origin
 from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.verify import Level
 from fednode.ledger.verify_export import verify_export
@@ -46,6 +47,7 @@ from fednode.node.control import Arguments
 from fednode.node.control_client import pack_frame, unpack_body
 from fednode.node.journal import is_line_whole
 from fednode.node.keystore import read_public_keys
+from fednode.node.presence import Presence
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.framing import FrameSplitter, Hello, blob_prefix, parse_blob_prefix
 from fednode.p2p.wire_limits import MAX_GOSSIP_IDS
@@ -61,6 +63,7 @@ MAX_BYTES = 4096
 
 FORMS: tuple[object, ...] = (
     Body, Certificate, Tip, BlockHead, LightBlock, Receipt, Proof, Checkpoint, Consistency, wire.BlobHeader, wire.Want,
+    Consent, Origin,
 )
 
 
@@ -87,6 +90,8 @@ def frames(data: bytes) -> None:
                 again = wire.encode_sync_frame(message)
             case wire.Transactions(items):
                 again = wire.encode_transactions(items)
+            case Presence():
+                again = wire.encode_presence_frame(frame)
             case _:
                 again = wire.encode_want(frame)
         assert again == data

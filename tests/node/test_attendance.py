@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.ledger.block import Tip, genesis_tip
-from fednode.node.attendance import BEAT_MS, FRESH_MS, TWIN_MS, Attendance, Identity
+from fednode.node.attendance import BEAT_MS, FRESH_MS, MAX_CHECKS, TWIN_MS, Attendance, Identity
 from fednode.node.presence import Presence, decode_presence, encode_presence
 from tests.sim.whole.parts import GENESIS_MS, keys_of, tiny_genesis
 
@@ -126,3 +126,21 @@ def test_this_clock_is_wrong_when_most_others_agree_on_another_time(ahead_ms: in
     found = here.clocks(NOW + ahead_ms, 5_000)
     assert found is not None and abs(found.offset_ms - wanted) < 100 and (found.agreeing, found.others) == (2, 3)
     assert FOUR in [member for member, _ in found.astray]
+
+
+def test_who_speaks_too_often_costs_no_more_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, checks = attendance(ONE, 1), 0
+
+    def count(*args: object) -> None:
+        nonlocal checks
+        checks += 1
+
+    monkeypatch.setattr("fednode.node.attendance.verify_presence", count)
+    for life in range(200):
+        here.hear(TWO, say(attendance(TWO, life), NOW), TIP, NOW)
+    assert checks == MAX_CHECKS
+    here.hear(THREE, say(attendance(THREE, 1), NOW), TIP, NOW)
+    here.hear(TWO, say(attendance(TWO, 7), NOW + BEAT_MS), TIP, NOW + BEAT_MS)
+    assert checks == MAX_CHECKS + 2, "others are heard, and so is it a beat later"
+    here.hear(FOUR, say(here, NOW), TIP, NOW)
+    assert checks == MAX_CHECKS + 2, "our own word costs nothing"
