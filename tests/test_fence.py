@@ -12,10 +12,11 @@ import trio
 from fednode.codec import U8, decode, encode
 from fednode.errors import Rejected, StorageError
 from fednode.fence import Stumbled, Unforeseen, foreign, judge, rule, take
+from fednode.ids import MemberId
 from fednode.ledger import rules
-from fednode.ledger.bodies import Memo
+from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.phases import BlockTime
-from fednode.ledger.state import State
+from fednode.ledger.state import Draft, State
 from fednode.ledger.transaction import Transaction
 from fednode.node import chain
 from fednode.node import studies as node_studies
@@ -189,3 +190,22 @@ def test_a_transaction_that_no_block_can_hold_keeps_no_other_out(count: int, mon
     assert world.are_equal() and world[1].height > 0
     assert len(world[1].receipts) == count + 1
     assert not any(Memo("bad") == transaction.body for transaction in world[1].live().chain.pool)
+
+
+def test_people_are_told_of_a_rule_that_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch = rules._dispatch
+
+    def broken(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes | None:
+        if body == Memo("bad") and at.time_ms:  # in a block, not when the pool asks
+            raise OverflowError
+        return dispatch(draft, at, sender, body)
+
+    monkeypatch.setattr(chain, "pick_transactions", lambda state, at, candidates, room: tuple(candidates))
+    monkeypatch.setattr(rules, "_dispatch", broken)
+    world = Nodes().start()
+    world.submit(2, Memo("bad"))
+    world.rest(5_000)
+    assert world.are_equal() and world[1].height > 0
+    for number in (1, 2, 3, 4):
+        told = [dict(entry.fields)["text"] for entry in world[number].logs if entry.kind == "problem"]
+        assert told == ["a transaction of member 2 broke the rules of this program and was refused; please report it"]

@@ -324,10 +324,8 @@ class Core:
 
     def _after_block(self, decided: ask.Decide, outcome: Outcome) -> list[do.Effect]:
         """The block is the tip: tell whoever waited for it."""
-        effects: list[do.Effect] = []
-        for transaction, receipt in zip(outcome.transactions, outcome.applied.receipts, strict=True):
-            if transaction.sender == self.identity.member and not receipt.ok:
-                effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
+        senders = [transaction.sender for transaction in outcome.transactions]
+        effects = do.tell_receipts(self.identity.member, senders, outcome.applied.receipts)
         own_nonce = get_nonce(self.chain.state, self.identity.member)
         effects += self._sent(self.traffic.on_block(outcome.transactions, own_nonce, self.now_ms))
         self._has_new_state = True

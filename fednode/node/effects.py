@@ -7,7 +7,7 @@ left out of `repr`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -18,6 +18,8 @@ from fednode.learn.model_file import Draft
 from fednode.ledger.block import Block, Tip
 from fednode.ledger.consensus import effects as ask
 from fednode.ledger.consensus.signing import SignRecord
+from fednode.ledger.refusals import Refusal
+from fednode.ledger.rules import Receipt
 from fednode.ledger.vote import Certificate
 from fednode.node import wire
 from fednode.node.chain import Outcome
@@ -244,3 +246,15 @@ def for_sum(
             return ComputeSum(study, round_, number, job)
         case _:
             assert_never(effect)
+
+
+def tell_receipts(me: MemberId, senders: Sequence[MemberId], receipts: Sequence[Receipt]) -> list[Effect]:
+    """Log what became of a block's transactions where people should know: own ones refused, and faults of the rules."""
+    effects: list[Effect] = []
+    for sender, receipt in zip(senders, receipts, strict=True):
+        if receipt.reason == Refusal.UNFORESEEN:
+            text = f"a transaction of member {sender} broke the rules of this program and was refused; please report it"
+            effects.append(log("problem", text=text, id=receipt.txid))
+        elif sender == me and not receipt.ok:
+            effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
+    return effects
