@@ -168,12 +168,11 @@ class _Visit:
         return str(root)
 
     def keystore(self) -> str:
-        from fednode.node.keystore import read_public_keys
+        from fednode.node.keystore import read_passphrase_file, read_public_keys
 
         self._keys = read_public_keys(self.values.home.keystore)
-        secret = self.values.keys.passphrase_file
-        if secret is not None and not os.access(secret, os.R_OK):
-            raise FednodeError(f"the passphrase file {secret} cannot be read; correct [keys] passphrase_file")
+        if self.values.keys.passphrase_file is not None:
+            read_passphrase_file(self.values.keys.passphrase_file)
         return f"peer id {self._keys.peer_id}"
 
     def genesis_file(self) -> str:

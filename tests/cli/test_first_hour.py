@@ -148,7 +148,8 @@ def test_every_key_can_be_overridden_unquoted(homes: Path) -> None:
     texts = {
         "node": {"name": "Other"},
         "network": {
-            "listen": "/ip4/0.0.0.0/tcp/1,/ip6/::/tcp/1", "advertise": "/dns4/a.example/tcp/1",
+            "listen": "/ip4/0.0.0.0/tcp/1,/ip6/::/tcp/1",
+            "advertise": "/dns4/a.example/tcp/1",
             "allow": "10.1.0.0/16, *.clinic.example",
         },
         "study": {"auto_approve": "*"},
@@ -255,3 +256,18 @@ def test_a_terminal_that_lacks_letters_shows_others(
             assert json.loads(done.stdout.decode(encoding))["members"][0]["name"].startswith("病院 é ")
         elif arguments[1] == genesis:
             assert done.returncode == 0 and b"?" in done.stdout
+
+
+def test_doctor_looks_at_a_passphrase_file_that_it_does_not_need(
+    fednode: Fednode, homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon of the next start would read it, and until then every account may."""
+    secret = homes / "passphrase"
+    secret.chmod(0o644)
+    config = homes / "anna" / "etc" / "hospital.toml"
+    config.write_text(
+        config.read_text().replace('#passphrase_file = "../keys/passphrase"', f'passphrase_file = "{secret}"')
+    )
+    monkeypatch.setenv("FEDNODE_PASSPHRASE", PASSPHRASE)
+    checked = fednode("--home", homes / "anna", "doctor", "--no-data")
+    assert checked.code == 1 and "other accounts may open the passphrase file" in " ".join(checked.out.split())

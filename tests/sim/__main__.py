@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sum_mutants is not None:
         return 1 if gate.main(options.sum_mutants, gate.SUMS) else 0
     if options.rule_mutants is not None:
-        return 1 if gate.main(options.rule_mutants, gate.RULE_MUTANTS) else 0
+        return 1 if gate.main(options.rule_mutants, gate.RULES) else 0
     if options.mutants and options.whole:
         return 1 if run_whole_mutants(options.seeds or range(20)) else 0
     if options.mutants:

@@ -19,11 +19,13 @@ from tests.ledger.mutants import RULE_MUTANTS
 from tests.ledger.mutants_members import MEMBER_MUTANTS
 from tests.smpc.mutants import MUTANTS, Mutant
 from tests.smpc.mutants_bound import BOUND_MUTANTS
+from tests.smpc.mutants_constants import CONSTANT_MUTANTS
 from tests.smpc.mutants_measures import MEASURE_MUTANTS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SUMS = [*MUTANTS, *BOUND_MUTANTS, *MEASURE_MUTANTS]
-ALL = [*SUMS, *RULE_MUTANTS, *MEMBER_MUTANTS]
+SUMS = [*MUTANTS, *BOUND_MUTANTS, *MEASURE_MUTANTS, *CONSTANT_MUTANTS]
+RULES = [*RULE_MUTANTS, *MEMBER_MUTANTS]
+ALL = [*SUMS, *RULES]
 
 
 def copy_checkout(folder: Path) -> Path:
