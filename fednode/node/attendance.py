@@ -10,7 +10,7 @@ sender's clock nor the order of arrival can show the first after the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from statistics import median_low
 
@@ -27,6 +27,8 @@ FRESH_MS = 4 * BEAT_MS
 """Who was not heard for so long is not counted as present."""
 TWIN_MS = 6 * BEAT_MS
 """How long after its last word a second process with the same key is taken to run."""
+MISSED_BLOCKS = 20
+"""So many blocks in a row without a vote are no accident: one that is late for a block is in the next one's proof."""
 MAX_CHECKS = 16
 """Presences of one sender whose signature is checked within a beat: an honest one sends two, and a few of our copy."""
 MAX_LIVES = 4
@@ -90,6 +92,8 @@ class Attendance:
         self._behind_since_ms: int | None = None
         self._working_since_ms: int | None = None
         self._beats = self._said = 0
+        self._missed: dict[MemberId, int] = {}
+        """Blocks in a row without a signature of a member that says that it votes."""
         self._checked: dict[MemberId, tuple[int, int]] = {}
         """Of each sender: the beat of this node's clock it is in, and how many of its presences were checked in it."""
 
@@ -158,6 +162,7 @@ class Attendance:
         life = lives.get(said.incarnation)
         if life is None:
             lives[said.incarnation] = _Life(presence, said.time_ms, now_ms, now_ms)
+            self._missed.pop(member, None)
             while len(lives) > MAX_LIVES:
                 del lives[min(lives, key=lambda name: lives[name].heard_ms)]
         elif said.beat > life.said.beat:
@@ -174,10 +179,13 @@ class Attendance:
 
     # --- blocks -------------------------------------------------------------------------------------------------
 
-    def on_block(self, now_ms: int) -> None:
-        """A block became the tip."""
+    def on_block(self, signers: Collection[MemberId] | None, now_ms: int) -> None:
+        """A block became the tip; these signed it, or the one before. None: it is an old one."""
         self._tip_at_ms = now_ms
         self._working_since_ms = None
+        if signers is not None:
+            absent = self._claiming(now_ms).difference(signers)
+            self._missed = {member: self._missed.get(member, 0) + 1 for member in absent}
 
     def beat(self, tip: Tip, has_work: bool, now_ms: int) -> None:
         """Look around: whether the others are ahead of this node, whether anything waits for a block; since when."""
@@ -199,8 +207,17 @@ class Attendance:
         return found
 
     def voting(self, now_ms: int) -> frozenset[MemberId]:
-        """Other members that are here and say that they vote."""
+        """Other members that are here and vote: they say so, and blocks that came meanwhile do not show otherwise."""
+        return self._claiming(now_ms).difference(self.unheard(now_ms))
+
+    def _claiming(self, now_ms: int) -> frozenset[MemberId]:
         return frozenset(member for member, said in self._present(now_ms).items() if said.is_signing)
+
+    def unheard(self, now_ms: int) -> frozenset[MemberId]:
+        """Other members that say that they vote, and have signed none of the last blocks."""
+        return frozenset(
+            member for member in self._claiming(now_ms) if self._missed.get(member, 0) >= MISSED_BLOCKS
+        )
 
     def heard(self, now_ms: int) -> frozenset[MemberId]:
         """Other members that are here, voting or not."""

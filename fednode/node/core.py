@@ -329,7 +329,7 @@ class Core:
         own_nonce = get_nonce(self.chain.state, self.identity.member)
         effects += self._sent(self.traffic.on_block(outcome.transactions, own_nonce, self.now_ms))
         self._has_new_state = True
-        self.attendance.on_block(self.now_ms)
+        self.roll_call.on_block(decided, self.now_ms)
         return effects + self._sync_event(sync.TipMoved(decided.tip))
 
     def _consensus_event(self, event: happen.Event) -> list[do.Effect]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from fednode.ids import MemberId
 from fednode.ledger.consensus.facts import MAX_FUTURE_MS
 from fednode.ledger.state import get_chain
+from fednode.node.attendance import MISSED_BLOCKS
 from fednode.node.core import Core
 
 BEHIND_MS = 15_000
@@ -46,8 +47,8 @@ def health_problems(core: Core, name_of: NameOf, now_ms: int) -> list[str]:
     """Return what is wrong with the chain as seen from here, the cause before what follows from it."""
     own = [TWIN] if core.attendance.is_twin(now_ms) else []
     return [
-        *own, *_clocks(core, name_of, now_ms), *_twins(core, name_of, now_ms), *_quorum(core, name_of, now_ms),
-        *_lag(core, now_ms),
+        *own, *_clocks(core, name_of, now_ms), *_twins(core, name_of, now_ms), *_unheard(core, name_of, now_ms),
+        *_quorum(core, name_of, now_ms), *_lag(core, now_ms),
     ]
 
 
@@ -60,6 +61,14 @@ def _twins(core: Core, name_of: NameOf, now_ms: int) -> list[str]:
     return [
         f"the key of {_names((member,), name_of)} is in use on two machines: that hospital must stop one of them"
         for member in twins
+    ]
+
+
+def _unheard(core: Core, name_of: NameOf, now_ms: int) -> list[str]:
+    return [
+        f"{_names((member,), name_of)} says that it signs, but none of the last {MISSED_BLOCKS} blocks has its "
+        "signature: it is too slow, or its votes do not get through"
+        for member in sorted(core.attendance.unheard(now_ms) & core.up)
     ]
 
 

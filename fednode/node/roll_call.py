@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fednode.ids import MemberId
+from fednode.ledger.consensus.effects import Decide
 from fednode.ledger.consensus.replica import Replica
+from fednode.ledger.members import MemberSet
 from fednode.node import effects as do
 from fednode.node import wire
-from fednode.node.attendance import BEAT_MS, Attendance, Identity
+from fednode.node.attendance import BEAT_MS, FRESH_MS, Attendance, Identity
 from fednode.node.chain import Chain
 from fednode.node.presence import Presence, encode_presence
 
@@ -22,6 +24,8 @@ class RollCall:
         self.attendance = Attendance(identity)
         self._chain = chain
         self._replica = replica
+        self._signed_by: MemberSet | None = None
+        """Who decided the tip, once a block came in this life."""
 
     def start(self, now_ms: int) -> list[do.Effect]:
         """The node begins; nobody is connected yet."""
@@ -50,6 +54,16 @@ class RollCall:
         proofs = self.attendance.hear(sender, presence, self._replica.tip, now_ms)
         self._hold(now_ms)
         return [_send(sender, proof) for proof in proofs]
+
+    def on_block(self, decided: Decide, now_ms: int) -> None:
+        """A block became the tip: whose signatures it and its proof show, late ones for the block before included."""
+        found = set(decided.certificate.signers(decided.tip.signed_by))
+        parent, before = decided.block.parent_certificate, self._signed_by
+        if parent is not None and before is not None:
+            found.update(parent.signers(before))
+        self._signed_by = decided.tip.signed_by
+        is_new = now_ms - decided.tip.time_ms <= FRESH_MS  # one that is fetched tells nothing about who is here now
+        self.attendance.on_block(found if is_new else None, now_ms)
 
     def _speak(self, now_ms: int) -> Presence | None:
         return self.attendance.speak(self._replica.tip, self._replica.refusal is None, now_ms)

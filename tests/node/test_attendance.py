@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.ledger.block import Tip, genesis_tip
-from fednode.node.attendance import BEAT_MS, FRESH_MS, MAX_CHECKS, TWIN_MS, Attendance, Identity
+from fednode.node.attendance import BEAT_MS, FRESH_MS, MAX_CHECKS, MISSED_BLOCKS, TWIN_MS, Attendance, Identity
 from fednode.node.presence import Presence, decode_presence, encode_presence
 from tests.sim.whole.parts import GENESIS_MS, keys_of, tiny_genesis
 
@@ -114,7 +114,7 @@ def test_behind_is_what_f_plus_1_others_say() -> None:
     here.hear(THREE, say(attendance(THREE, 1), NOW, tip=high), TIP, NOW)
     here.beat(TIP, False, NOW)
     assert here.height_of_others(TIP, NOW) == 40 and here.behind_ms(NOW + 20_000) == 20_000
-    here.on_block(NOW + 19_000)
+    here.on_block((TWO, THREE), NOW + 19_000)
     assert here.behind_ms(NOW + 20_000) == 1_000, "blocks come"
 
 
@@ -144,3 +144,20 @@ def test_who_speaks_too_often_costs_no_more_checks(monkeypatch: pytest.MonkeyPat
     assert checks == MAX_CHECKS + 2, "others are heard, and so is it a beat later"
     here.hear(FOUR, say(here, NOW), TIP, NOW)
     assert checks == MAX_CHECKS + 2, "our own word costs nothing"
+
+
+def test_who_says_that_it_votes_and_signs_no_block_does_not_count() -> None:
+    here = attendance(ONE, 1)
+    for member in (TWO, THREE):
+        here.hear(member, say(attendance(member, 1), NOW), TIP, NOW)
+    for _ in range(MISSED_BLOCKS - 1):
+        here.on_block((ONE, TWO, FOUR), NOW)
+    assert here.voting(NOW) == {TWO, THREE} and not here.unheard(NOW)
+    here.on_block((ONE, TWO), NOW)
+    assert here.voting(NOW) == {TWO} and here.unheard(NOW) == {THREE}
+    here.on_block((ONE, TWO, THREE), NOW)
+    assert here.voting(NOW) == {TWO, THREE}, "one signature is enough"
+    for _ in range(MISSED_BLOCKS):
+        here.on_block((ONE, TWO), NOW)
+    here.hear(THREE, say(attendance(THREE, 2), NOW + 1), TIP, NOW + 1)
+    assert THREE in here.voting(NOW + 1), "a process that has just begun is taken at its word"
