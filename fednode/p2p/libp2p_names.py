@@ -54,7 +54,9 @@ class Lines:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Send a line."""
+        """Send a line; raises `ConnectionClosedError` past the bound."""
+        if not self._purse.answer():
+            raise ConnectionClosedError("it asks too much before it says what for")
         await self._pipe.write(data)
 
 

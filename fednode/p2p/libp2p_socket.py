@@ -55,7 +55,9 @@ class SocketConnection(IRawConnection):
         return data
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`."""
+        """Send all of `data`, a part of a handshake; raises past what a stranger is told."""
+        if not self._stranger.answer():
+            raise ConnectionClosedError("it asks too much before it has proven who it is")
         self.on_step()
         try:
             await self._stream.send_all(data)

@@ -91,12 +91,18 @@ class StreamReader:
 
 
 class Purse:
-    """How many bytes may still be read before it is known what they are for."""
+    """How much may still be read, and answered, before it is known what it is for."""
 
-    __slots__ = ("_left_bytes",)
+    __slots__ = ("_answers", "_left_bytes")
 
     def __init__(self, size_bytes: int) -> None:
         self._left_bytes = size_bytes
+        self._answers = wire_limits.MAX_ANSWERS
+
+    def answer(self) -> bool:
+        """Whether to say one more thing."""
+        self._answers -= 1
+        return self._answers >= 0
 
     def allow(self, wanted: int | None) -> int:
         """Return how many bytes may be read at once when `wanted` are asked for; 0: it is empty."""

@@ -110,6 +110,10 @@ STRANGER_BYTES = 4 * 1024
 """All that one socket may send before its peer has proven who it is. Two protocol names and the two messages of Noise
 take 300 bytes; the rest is room for the payloads of other implementations."""
 
+MAX_ANSWERS = 8
+"""What this node says to a stranger, or to agree on a protocol: three or four things in order. A question of four bytes
+costs a tenth of a millisecond."""
+
 MAX_NEGOTIATION_BYTES = 2 * 1024
 """All lines in which a member agrees on a muxer, or on the protocol of one stream; two of 30 bytes in fact."""
 

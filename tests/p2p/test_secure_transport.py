@@ -321,3 +321,26 @@ def test_names_are_read_from_a_purse() -> None:
         assert max(pipe.asked) <= wire_limits.MAX_NEGOTIATION_BYTES
 
     trio.run(main)
+
+
+def test_a_stranger_and_a_member_without_a_protocol_are_answered_so_often() -> None:
+    async def main() -> None:
+        left, right = await raw_pair()
+
+        class Pipe:
+            async def read(self, n: int) -> bytes:
+                return b""
+
+            async def write(self, data: bytes) -> None: ...
+
+        for end in (right, Lines(Pipe())):
+            said = 0
+            with pytest.raises(ConnectionClosedError, match="asks"):
+                while True:
+                    await end.write(b"\x03na\n")
+                    said += 1
+            assert said == wire_limits.MAX_ANSWERS
+        await left.close()
+        await right.close()
+
+    trio.run(main)
