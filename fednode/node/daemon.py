@@ -34,6 +34,7 @@ from fednode.node.files import HomeLock
 from fednode.node.handlers import make_handlers
 from fednode.node.journal import Journal
 from fednode.node.keystore import Keys, SystemEntropy
+from fednode.node.limits import raise_file_limit
 from fednode.node.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.node.parts import Parts
 from fednode.node.presence import INCARNATION_BYTES
@@ -66,6 +67,7 @@ def run_daemon(
     `may_resync` lets a damaged store be moved aside and fetched anew; `read_config` reads the configuration again
     when SIGHUP asks for it.
     """
+    raise_file_limit(len(genesis.members))
     config.home.create()
     lock = HomeLock.acquire(config.home)
     try:

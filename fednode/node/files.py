@@ -158,6 +158,8 @@ def _fix(code: int) -> str:
         return "run as the account that owns it, or change its permissions"
     if code == errno.EROFS:
         return "mount its disk writable (a disk with errors is often made read-only by the system), or use another one"
+    if code in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit of open files of this account (ulimit -n, LimitNOFILE= of a service)"
     if code == errno.EFBIG:
         return "raise the limit on the size of files of this account (ulimit -f)"
     if code == errno.EIO:
