@@ -148,6 +148,13 @@ class DataChecked:
     fix: SiteMap | None = None
 
     @property
+    def complaint(self) -> str:
+        """The first error, and how many more there are; '' if there is none. It holds no cell."""
+        errors = [verdict for verdict in self.verdicts if verdict.status == ERROR]
+        more = f" (and {len(errors) - 1} more, 'fednode data check' shows all)" if len(errors) > 1 else ""
+        return f"{errors[0].sentence}{more}" if errors else ""
+
+    @property
     def is_ok(self) -> bool:
         """Whether this data can train."""
         return not any(verdict.status == ERROR for verdict in self.verdicts)
