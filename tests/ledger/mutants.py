@@ -1037,4 +1037,11 @@ RULE_MUTANTS = [
         ":",
         SWEPT + "test_a_bitmap_names_exactly_those_of_the_set_that_signed",
     ),
+    Mutant(
+        "votes of a replaced key are still evidence",
+        "ledger/consensus/driver.py",
+        "if old.get(piece.sender) == new.get(piece.sender))",
+        ")",
+        SWEPT + "test_a_double_vote_with_a_key_that_the_block_replaces_is_no_evidence_any_more",
+    ),
 ]

@@ -549,3 +549,20 @@ def test_a_fetched_block_is_proven_before_it_is_adopted(change: dict[str, Any], 
     effects = catch_up.handle(SyncReceived(MemberId(2), response))
     (ban,) = [effect for effect in effects if isinstance(effect, BanPeer)]
     assert re.search(says, ban.reason) and not any(isinstance(effect, Adopt) for effect in effects)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_double_vote_with_a_key_that_the_block_replaces_is_no_evidence_any_more(is_replaced: bool) -> None:
+    """Whoever holds an old key could flag its owner for ever; and no block after this one could verify it."""
+    stage = Stage("A")
+    driver, offender = stage.actors["A"].replica._driver, stage.names["D"]
+    piece = make_evidence(stage.forge_vote("D", PREVOTE, 0, X), stage.forge_vote("D", PREVOTE, 0, Y))
+    driver.note_evidence(piece, is_own=False)
+    keys = [Member(m.id, X if is_replaced and m.id == offender else m.sign_key) for m in stage.members.members]
+    done = replace(ToyLedger(stage.members)._run((b"tx",)), next_members=MemberSet(tuple(keys)))
+    context = BlockContext(CHAIN_ID, HEIGHT, stage.now_ms, stage.names["B"], ())
+    block = assemble(stage.tip, context, done, None)
+    stage.actors["A"].ledger.execute = lambda *_: done  # type: ignore[method-assign]
+    certificate = make_certificate(stage.members, [stage.forge_vote(name, PRECOMMIT, 0, block.hash) for name in "BCD"])
+    assert driver.adopt(block, certificate)
+    assert [piece.sender for piece in driver.evidence.values()] == ([] if is_replaced else [offender])
