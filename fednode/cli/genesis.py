@@ -152,18 +152,20 @@ def _print_genesis(made: Genesis, as_json: bool) -> None:
     from fednode.ids import fault_bound, quorum
     from fednode.ledger.genesis import describe_members
 
-    count = len(made.members)
+    count, origin = len(made.members), made.origin
     words = describe_members(count)
     if as_json:
         print_json({
             "name": made.name, "chain_id": made.chain_id.hex(), "protocol_version": made.protocol_version,
             "time_ms": made.time_ms, "n": count, "f": fault_bound(count), "quorum": quorum(count),
+            "succeeds": None if origin is None else {"chain_id": origin.chain_id.hex(), "height": int(origin.height)},
             "meaning": list(words), "members": member_records(made), "studies": _studies(made),
         })
         return
     print_pairs([
         ("federation", made.name), ("chain id", made.chain_id.hex()), ("made", utc(made.time_ms)),
         ("protocol", str(made.protocol_version)),
+        *([] if origin is None else [("succeeds", f"chain {origin.chain_id.hex()} after block {origin.height}")]),
         ("members", f"n = {count}, f = {fault_bound(count)}, quorum = {quorum(count)}"),
     ])
     for sentence in words:
