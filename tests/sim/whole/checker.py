@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
+from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.block import Block
 from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.state import get_report, get_round
+from fednode.ledger.records import RoundRecord
+from fednode.ledger.state import State, get_members, get_report, get_round
 from fednode.ledger.succession import Consent
 from fednode.ledger.vote import Certificate, Vote
 from fednode.node import effects as do
@@ -60,6 +62,9 @@ class WholeChecker:
         self._signed: dict[tuple[bytes, int, int, int, int], tuple[bytes, int]] = {}
         self._opened: dict[tuple[bytes, StudyId, int], Opened] = {}
         self._inputs: dict[tuple[bytes, StudyId, int, MemberId], tuple[NDArray[np.int32], Claims]] = {}
+        self._begun: set[StudyId] = set()
+        self._without: defaultdict[tuple[StudyId, MemberId], set[MemberId]] = defaultdict(set)
+        """Who voted that a study begins without a member."""
         self._results: dict[tuple[bytes, StudyId, int, int], tx.Result] = {}
 
     # --- signatures ---------------------------------------------------------------------------------------------
@@ -146,6 +151,8 @@ class WholeChecker:
                 self._on_transaction(name, transaction.sender, transaction.body)
         for study in self._world.studies:
             current = get_round(state, study)
+            if current is not None:
+                self._check_beginning(state, study, current, self._sizes[name, block.height])
             if current is not None and current.is_unmasked:
                 attempt = current.attempt
                 fixed = (attempt.number, attempt.qualified, attempt.included)
@@ -154,6 +161,18 @@ class WholeChecker:
                     opened.unmasked = fixed
                 elif opened.unmasked != fixed:
                     raise Violation(f"round {current.number} was unmasked twice: {opened.unmasked}, then {fixed}")
+
+    def _check_beginning(self, state: State, study: StudyId, current: RoundRecord, size: int) -> None:
+        """The first round of a study has every founder in it, or q members named who is not."""
+        if study in self._begun:
+            return
+        self._begun.add(study)
+        members = {record.member for record in get_members(state)}
+        founders = members & {number for number, _ in self._world.genesis.numbered}
+        for missing in founders.difference(current.expected):
+            votes = len(self._without[study, missing] & members)
+            if 3 * votes <= 2 * min(size, len(members)):
+                raise Violation(f"a study began without member {missing} by {votes} votes of {size} members")
 
     def _check_certificate(self, block: Block, certificate: Certificate) -> None:
         count = self._sizes[bytes(block.header.chain_id), block.height]
@@ -165,6 +184,8 @@ class WholeChecker:
         match body:
             case tx.Result():
                 self._on_result(chain, sender, body)
+            case StudyBegin():
+                self._without[StudyId(body.study), body.without].add(sender)
             case tx.Reveal():
                 opened = self._opened.setdefault((chain, StudyId(body.study), body.round), Opened())
                 if opened.unmasked is None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fednode.errors import FednodeError
 from fednode.ids import MemberId
+from fednode.ledger import member_rules
+from fednode.ledger.beginning import Beginning
 from fednode.ledger.consensus import signing
+from fednode.ledger.member_records import ProposalRecord
 from fednode.node import health, succession
 from fednode.node.attendance import Attendance
 from tests.sim.checker import Violation
@@ -28,6 +31,7 @@ class WholeMutant:
 
 _find_refusal = signing._find_refusal
 _clocks = health._clocks
+_with_approval = member_rules._with_approval
 
 
 def _signs_after_consent(*args: object) -> str | None:
@@ -45,7 +49,15 @@ def _blames_whoever_differs(core: health.Core, name_of: health.NameOf, now_ms: i
     return _clocks(core, name_of, now_ms)
 
 
+def _lets_approved_in(proposal: ProposalRecord, *args: object) -> ProposalRecord:
+    """The old way: the q-th vote makes a member."""
+    counted = _with_approval(proposal, *args)  # type: ignore[arg-type]
+    return replace(counted, is_here=counted.approved is not None)
+
+
 MUTANTS = (
+    WholeMutant("votes make members", "candidates", ((member_rules, "_with_approval", _lets_approved_in),)),
+    WholeMutant("q are enough to begin", "late", ((Beginning, "is_left_out", lambda self, member, count: True),)),
     WholeMutant("signs on after its consent", "lost", ((signing, "_find_refusal", _signs_after_consent),)),
     WholeMutant("signs two consents", "lost", ((succession, "load_consent", lambda home, chain_id: None),)),
     WholeMutant("joins two successors", "lost", ((succession, "check_may_join", lambda home, successor: None),)),

@@ -156,7 +156,7 @@ def test_a_chain_of_members_that_lost_what_they_signed_is_succeeded(seed: int) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", ["candidates", "clock", "genesis"])
+@pytest.mark.parametrize("trouble", ["candidates", "late", "clock", "genesis"])
 @pytest.mark.parametrize("seed", [0, 1, 3])
 def test_what_others_caused_stops_nobody_and_is_told(seed: int, trouble: str) -> None:
     world = World(draw_plan(seed, trouble=trouble)).run()

@@ -50,6 +50,10 @@ class Trouble:
     def __init__(self, world: World) -> None:
         self.world = world
 
+    def may_begin_without(self, member: MemberId) -> bool:
+        """Whether people vote that a study begins without a member that is not ready for long."""
+        return True
+
     def on_height(self, height: int) -> None:
         """A height was decided for the first time."""
 

@@ -223,6 +223,8 @@ class World:
             if self.now_ms < beginning.since_ms + record.terms.start_after_ms:
                 continue
             for missing in missing_members(record, None, members):
+                if not self.trouble.may_begin_without(MemberId(missing)):
+                    continue
                 if node.member not in beginning.voters(missing) and missing in record.hospitals:
                     node.submit(StudyBegin(study, MemberId(missing)))
 

@@ -1,6 +1,7 @@
 """Troubles that somebody else caused: candidates that are switched off, a wrong clock, a genesis of the future.
 
     candidates   two hospitals are invited, follow, report, and are gone before the members approve of them
+    late         one hospital is started only when the others have waited for a while
     clock        one machine's clock is off by minutes
     genesis      whoever made the genesis had a clock that was hours ahead
 """
@@ -87,6 +88,33 @@ class DeadCandidates(Trouble):
 
     def is_gone(self, node: WholeNode) -> bool:
         return node in self.nodes
+
+
+class LateHospital(Trouble):
+    """It is waited for while its people ask for that, and left out by votes where they do not: the checker counts."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        sound = [node for node in world.nodes.values() if node is not world.unsound]
+        self.late = world.random.choice(sound)
+        self.comes_ms = world.now_ms + world.random.randrange(2_000, 30_000)
+        self.is_patient = world.random.randrange(2) == 0
+
+    def may_start(self, node: WholeNode) -> bool:
+        return node is not self.late or self.world.now_ms >= self.comes_ms
+
+    def may_begin_without(self, member: MemberId) -> bool:
+        return not self.is_patient or member != self.late.member
+
+    def look(self) -> None:
+        if self.late.life == 0 and self.may_start(self.late):
+            self.world.start_soon(self.late)
+
+    def on_heal(self) -> None:
+        self.comes_ms = min(self.comes_ms, self.world.now_ms)
+
+    def is_over(self) -> bool:
+        return self.late.life > 0
 
 
 class WrongClock(Trouble):
