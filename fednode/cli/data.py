@@ -73,10 +73,8 @@ def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> 
         ]
         print_table(["column", "verdict", "missing", "outside", "note"], table)
         _show_fix(fix, checked)
-    bad = [v for v in checked.verdicts if v.status == "error"]
-    if bad:
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise DataError(f"{path} does not fit study '{spec.name}': {bad[0].sentence}{more}")
+    if not checked.is_ok:
+        raise DataError(f"{path} does not fit study '{spec.name}': {checked.complaint}")
     if not as_json:
         click.echo(f"{checked.rows} rows fit study '{spec.name}', {checked.train_rows} of them to train on")
 

@@ -357,15 +357,14 @@ class _Visit:
     def _table(self, spec: StudySpec, study_id: bytes) -> str:
         from fednode.cli.data import check_table
         from fednode.learn.spec import label_of
-        from fednode.learn.verdicts import ERROR, WARNING
+        from fednode.learn.verdicts import WARNING
 
         data = self.values.data_at(spec.name, study_id)
         if data is None:
             raise FednodeError(f"no table is configured for study '{spec.name}'; set default in [data]")
         path, checked = data.path, check_table(spec, data)
-        bad = [verdict for verdict in checked.verdicts if verdict.status == ERROR]
-        if bad:
-            raise FednodeError(f"{path} does not fit study '{spec.name}': {bad[0].sentence}")
+        if not checked.is_ok:
+            raise FednodeError(f"{path} does not fit study '{spec.name}': {checked.complaint}")
         levels = label_of(spec).levels
         counts = ", ".join(f"{n} {level}" for n, level in zip(checked.class_rows, levels, strict=True))
         fits = f"{checked.rows} rows of {path} ({counts}) fit study '{spec.name}'"

@@ -305,8 +305,7 @@ class StudyMachine:
             return self._on_failed_work(f"the data could not be checked: {text}")
         self.data_check, self._work_failures, self.problem = answer, 0, None
         if not answer.is_ok:
-            wrong = next(verdict for verdict in answer.verdicts if verdict.status == "error")
-            self.problem = f"the data do not fit the study: {wrong.sentence}; a changed file is looked at again"
+            self.problem = f"the data do not fit the study: {answer.complaint}; a changed file is looked at again"
             return [ev.Note(self.problem, True)]
         return self._advance()
 

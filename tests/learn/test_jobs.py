@@ -68,7 +68,8 @@ def test_foreign_records_are_rejected(spec: StudySpec) -> None:
 def test_data_is_ok_without_errors() -> None:
     verdicts = (Verdict("a", "ok", "", 0, 0), Verdict("b", "warning", "w", 0, 0))
     assert jobs.DataChecked(verdicts, 5, 4).is_ok
-    assert not jobs.DataChecked((*verdicts, Verdict("c", "error", "e", 0, 0)), 0, 0).is_ok
+    bad = jobs.DataChecked((*verdicts, Verdict("c", "error", "e"), Verdict("", "error", "few")), 0, 0)
+    assert not bad.is_ok and bad.complaint == "column 'c': e (and 1 more, 'fednode data check' shows all)"
 
 
 def test_nothing_the_daemon_needs_of_learning_imports_torch() -> None:
