@@ -52,7 +52,7 @@ TAGS = {name: f"fednode/1/{name}".encode() for name in (
 VOTE_TAGS = {1: TAGS["proposal"], 2: TAGS["prevote"], 3: TAGS["precommit"]}
 NO_HASH, VOTE_LAYOUT = bytes(32), struct.Struct(">B32sQIi32s")
 COMMIT, SUM_ACK, RESULT, PROPOSE, REMOVE, APPROVE, REPORT, ROTATE = 14, 17, 19, 40, 41, 42, 43, 44
-ROUND_KINDS, PROVEN_SUM, PUBLIC_WEIGHTS = {0: "statistics", 1: "training", 2: "closing"}, 2, 1
+ROUND_KINDS = {0: "statistics", 1: "training", 2: "closing"}
 SHARE_UNIT = 65_535  # what a share of rows is counted in
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error)  # other fields or types
 
@@ -508,13 +508,13 @@ class Check:
             self.fail("rounds", f"{name}: a report of its {len(numbers)} rounds is missing")
         model = NO_HASH
         for report in reports:
-            for problem in self._report(report, model, terms[8] == PROVEN_SUM and terms[2] != PUBLIC_WEIGHTS):
+            for problem in self._report(report, model):
                 self.fail("rounds", f"{name}, round {report[1]}: {problem}")
             model = report[14]
         if model != record[14]:
             self.fail("rounds", f"{name}: its model is not that of its last round")
 
-    def _report(self, report: tuple[Any, ...], model: bytes, is_hidden: bool) -> Iterator[str]:
+    def _report(self, report: tuple[Any, ...], model: bytes) -> Iterator[str]:
         """Yield what in a report disagrees with what members signed in the blocks. Hidden weights are posted as 0."""
         study, number, _, outcome = report[:4]
         counted, attempts, start_model, model_hash, weight = report[6], report[10], report[13], report[14], report[16]
@@ -537,7 +537,7 @@ class Check:
         commits = self.posted.get((COMMIT, study, number, attempts - 1), {})
         if not set(counted) <= set(commits):
             yield f"members {sorted(set(counted) - set(commits))} are counted and never committed"
-        elif sum(commits[member][0][1] for member in counted) != (0 if is_hidden else weight):
+        elif sum(commits[member][0][1] for member in counted) != weight:
             yield "its weight is not the sum of the weights that those counted committed"
         if len(self.holders(report)) < needed:
             yield f"{len(self.holders(report))} members confirmed that they hold the sum, {needed} are needed"

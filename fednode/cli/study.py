@@ -90,7 +90,10 @@ def _told(done: Mapping[str, Any], as_json: bool, says: str) -> None:
 @site_options
 @pass_site
 def approve(site: Site, study: str | None, as_json: bool) -> None:
-    """Agree to a study; it waits for its hospitals once a quorum agrees."""
+    """Agree to a study; it waits for its hospitals once a quorum agrees. Says what the chain will show of it."""
+    limits = as_record(ask(site, "study_show", study=study)).get("limits")
+    for limit in limits if isinstance(limits, (list, tuple)) else []:
+        click.echo(f"note: {limit}", err=True)
     _vote(site, study, "approve", as_json, "approved")
 
 

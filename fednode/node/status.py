@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fednode import __version__
 from fednode.errors import Refused, UsageError
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
+from fednode.ledger.bodies import StudyTerms, Weights
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.member_state import get_flag, get_followers
 from fednode.ledger.state import State, get_members, get_studies, get_study
@@ -242,8 +243,19 @@ def shown_study(node: Node, study: StudyId) -> dict[str, Json]:
         **study_summary(node, study),
         "terms": terms_view(record.terms),
         "toml": to_toml(spec) if spec is not None else None,
-        "limits": node_limits(len(get_members(node.state))),
+        "limits": [*node_limits(len(get_members(node.state))), *shown_limits(record.terms)],
     }
+
+
+def shown_limits(terms: StudyTerms) -> list[Json]:
+    """Return what everybody who gets a copy of the chain sees of a study, for those who approve it."""
+    shown: list[Json] = ["the chain shows who took part in each round, and measures of the model over all hospitals"]
+    if terms.weights == Weights.PUBLIC:
+        shown.append(
+            "the weights of this study are public: in every round the chain shows how many rows each hospital trains "
+            f"on, up to {terms.weight_bound}"
+        )
+    return shown
 
 
 def node_limits(members: int) -> list[Json]:
