@@ -18,7 +18,7 @@ public by rule: who, when, what phase, what people decide and write, keys and ad
     StudyCreate terms spec
     StudyTerms rounds has_statistics weights weight_bound start_after_ms train_timeout_ms phase_timeout_ms
     StudyTerms target_accuracy_permyriad sum_rule pause_after_failures proofs
-    ProofTerms length statistics_words metric_words
+    ProofTerms length statistics_words quality_words closing_words
     StudyVote study action
     StudyBegin study without
     StudyPause study reason
