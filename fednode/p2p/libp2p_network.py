@@ -13,6 +13,7 @@ from fednode.p2p import libp2p_light  # noqa: F401  before the first import of l
 # isort: split
 import errno
 import logging
+import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,7 +52,7 @@ from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import AcceptBlob, Channel
 from fednode.p2p.secure_transport import MemberNoise
 from fednode.p2p.stream import StreamEnded
-from fednode.p2p.yard import Yard
+from fednode.p2p.yard import Yard, places_within
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -170,7 +171,8 @@ class _Libp2pHost:
     def create_mesh(self, accept_blob: AcceptBlob) -> Mesh:
         """Return the mesh on top of this host."""
         self.mesh = Mesh(PeerId(self._id.to_base58()), self._hello, accept_blob, self)
-        self._yard = Yard(self.mesh.book.knows_source)
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._yard = Yard(self.mesh.book.knows_source, places_within(open_files))
         return self.mesh
 
     # --- connections

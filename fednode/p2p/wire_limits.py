@@ -127,8 +127,9 @@ MAX_SOURCES = 4096
 """Sockets from one source where no member is known to be, and from all such sources: a handshake costs half a
 millisecond. What is more is closed unread. Members dial once in 5 s, a whole federation behind one address too."""
 
-MAX_PENDING_OF_SOURCE = MAX_PENDING_HANDSHAKES // 4
-"""A source with more than these pushes out its own, when all places are taken."""
+SHARES_OF_PLACES = 4
+"""A source with a quarter of the places pushes out its own, when all are taken; and all places together take no more
+than a quarter of the files that the process may have open."""
 
 HANDSHAKE_TIMEOUT_S = 5.0
 """Connect, Noise, muxer and hello: three round trips and six signatures; a slow line needs one second."""

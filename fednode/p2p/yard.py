@@ -19,6 +19,14 @@ from fednode.p2p.peers import TokenBucket
 HANDSHAKE_STEPS = 3
 """Our greeting, the name of Noise, and Noise's answer; the next thing is the proof."""
 
+def places_within(open_files: int) -> int:
+    """Return how many places there are where a process may have so many files open (negative: any number)."""
+    if open_files < 0:
+        return wire_limits.MAX_PENDING_HANDSHAKES
+    shares = wire_limits.SHARES_OF_PLACES
+    return max(shares, min(wire_limits.MAX_PENDING_HANDSHAKES, open_files // shares))
+
+
 class Place:
     """One connection that waits."""
 
@@ -34,9 +42,12 @@ class Place:
 class Yard:
     """All that wait, whoever stood still longest first."""
 
-    def __init__(self, is_known: Callable[[str], bool]) -> None:
+    def __init__(
+        self, is_known: Callable[[str], bool], most_places: int = wire_limits.MAX_PENDING_HANDSHAKES
+    ) -> None:
         """`is_known`: whether a member is known to come from a source."""
         self._is_known = is_known
+        self._most_places = most_places
         self._places: OrderedDict[Place, None] = OrderedDict()
         self._by_source: Counter[str] = Counter()
         self._newcomers: dict[str, TokenBucket] = {}
@@ -58,7 +69,7 @@ class Yard:
 
     def enter(self, source: str, give_up: Callable[[], None]) -> Place:
         """Take a place; if all are taken, somebody's `give_up` is called."""
-        if len(self._places) >= wire_limits.MAX_PENDING_HANDSHAKES:
+        if len(self._places) >= self._most_places:
             victim = self._choose(source)
             self.leave(victim)
             victim.give_up()
@@ -83,7 +94,7 @@ class Yard:
 
     def _choose(self, newcomer: str) -> Place:
         """Return who goes: of the newcomer's source if that has more than its share, else of the fullest stranger's."""
-        if self._by_source[newcomer] >= wire_limits.MAX_PENDING_OF_SOURCE:
+        if self._by_source[newcomer] >= self._most_places // wire_limits.SHARES_OF_PLACES:
             return next(place for place in self._places if place.source == newcomer)
         pool = [place for place in self._places if not place.is_known] or list(self._places)
         counts = [self._by_source[place.source] for place in pool]

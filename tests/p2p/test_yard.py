@@ -16,15 +16,16 @@ from fednode.p2p.peers import SECOND_NS, PeerBook
 from fednode.p2p.wire_limits import (
     HANDSHAKE_TIMEOUT_S,
     MAX_PENDING_HANDSHAKES,
-    MAX_PENDING_OF_SOURCE,
     MAX_SOURCES,
     NEWCOMERS_BURST,
     NEWCOMERS_PER_S,
+    SHARES_OF_PLACES,
     STRANGERS_BURST,
     STRANGERS_PER_S,
 )
-from fednode.p2p.yard import HANDSHAKE_STEPS, Place, Yard
+from fednode.p2p.yard import HANDSHAKE_STEPS, Place, Yard, places_within
 
+MAX_PENDING_OF_SOURCE = MAX_PENDING_HANDSHAKES // SHARES_OF_PLACES
 ROUND_TRIP_S, FLOOD_S = 0.1, 4.0
 MEMBER, OFFICE = "192.0.2.1", "192.0.2.99"
 
@@ -204,3 +205,13 @@ def test_strangers_come_so_often_each_and_together_and_members_do_not_wait_for_t
     assert admitted(yard, many, 5000, 10) <= STRANGERS_BURST + 10 * STRANGERS_PER_S
     assert len(yard._newcomers) <= MAX_SOURCES
     assert admitted(yard, [MEMBER], 1000, 5) == 5000
+
+
+@pytest.mark.parametrize("open_files", [-1, 16, 64, 256, 1024, 4096, 2**20])
+def test_strangers_never_take_the_files_of_a_process(open_files: int) -> None:
+    most, gone = places_within(open_files), []
+    assert 1 <= most <= MAX_PENDING_HANDSHAKES and (open_files < 0 or most <= open_files // 4)
+    yard = Yard(lambda source: False, most)
+    for number in range(2 * most):
+        yard.enter(str(number % 7), lambda number=number: gone.append(number))
+    assert len(yard) == most == len(gone)
