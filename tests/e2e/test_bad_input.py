@@ -167,7 +167,7 @@ def test_table_that_is_gone_or_does_not_fit(tmp_path: Path) -> None:
         for content, says in (
             ("x,y,group\n", "no rows"),
             ("", "no rows"),
-            ("x,y,group\nlow,1,left\n", "column 'x': 1 cell without a number, first in line 2"),
+            ("x,y,group\nlow,1,left\n", "1 cell without a number, first in line 2"),
             ("x,y,group\n1,1,middle\n", "none of the study's levels"),
             (None, "cannot be read"),
             ("x,b,group\n1,2,left\n", "column 'y': not in the header"),
