@@ -302,7 +302,8 @@ def test_a_wrong_pair_mask_opens_no_sum_and_names_nobody(ledger: type) -> None:
     def lie(result: object) -> object:
         if isinstance(result, jobs.MaskedInput):
             data = memoryview(np.frombuffer(result.data, np.uint32) + np.uint32(1)).cast("B")
-            layout = Layout(len(data) // 4, len(result.leaves))
+            count = len(result.leaves)
+            layout = Layout(len(data) // 4 - count * Layout(0, count).tail, count)
             return jobs.MaskedInput(data, tuple(digest_chunk(layout.cut(data, c)) for c in range(layout.count)))
         return result
 
