@@ -45,6 +45,12 @@ def get_membership(source: Source) -> Membership:
     return found if found is not None else Membership(max(record.member for record in get_members(source)) + 1)
 
 
+def is_voted_out(source: Source, member: MemberId) -> bool:
+    """Whether a number was given to a hospital that is neither member nor candidate any more: it never comes back."""
+    is_given = member < get_membership(source).next_member
+    return is_given and all(record.member != member for record in get_followers(source))
+
+
 def has_quorum(proposal: ProposalRecord, members: Sequence[MemberRecord]) -> bool:
     """Whether q of these members vote for a proposal; votes of others, once members, do not count."""
     return sum(record.member in proposal.approvals for record in members) >= quorum(len(members))

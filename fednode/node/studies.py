@@ -14,12 +14,13 @@ from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
 from fednode.learn.spec import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
+from fednode.ledger.member_state import is_voted_out
 from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
 from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
 from fednode.node.entered import Entered
 from fednode.node.membership import due_report
 from fednode.proofs.coin import Chain
-from fednode.rounds.events import Effect, Event, LedgerChanged, Note, Submit, SumHappened
+from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine
 from fednode.rounds.place import Place
@@ -30,6 +31,9 @@ from fednode.smpc.ring import Buffer
 
 NO_STUDY = StudyId(bytes(32))
 """Beside what a node submits for no study."""
+
+LAST_ROUND = (1 << 32) - 1
+"""No round has a higher number."""
 
 StudyEffect = tuple[StudyId, Effect]
 
@@ -68,6 +72,7 @@ class Studies:
         self._site = site
         self._known: dict[StudyId, Known] = {}
         self._unreadable: dict[StudyId, str] = {}
+        self._left: set[StudyId] = set()
 
     def get(self, study: StudyId) -> StudyMachine | None:
         """Return a study's machine."""
@@ -121,9 +126,12 @@ class Studies:
         is_member = any(record.member == self._site.me for record in get_members(state))
         if not is_member and not self._site.is_behind() and (report := due_report(state, self._site.me)) is not None:
             effects.append((NO_STUDY, Submit(report)))
+        is_gone = not is_member and is_voted_out(state, self._site.me)
         for study in get_studies(state):
             if study not in self._known and study not in self._unreadable:
                 effects += self._meet(state, study)
+            if is_gone and study not in self._left:
+                effects += self._leave(state, study)
             if (known := self._known.get(study)) is None:
                 continue
             try:
@@ -153,9 +161,18 @@ class Studies:
             return self._shelve(study, error.reason)
 
     def _shelve(self, study: StudyId, reason: str) -> list[StudyEffect]:
+        """Follow a study no further. Nobody looks any more when its rounds close, so what is kept of them goes now."""
         self._known.pop(study, None)
         self._unreadable[study] = reason
-        return [(study, Note(f"study {study.hex()[:16]} cannot be read: {reason}", True))]
+        note = Note(f"study {study.hex()[:16]} cannot be read: {reason}", True)
+        return [(study, ForgetRound(LAST_ROUND)), (study, note)]
+
+    def _leave(self, state: State, study: StudyId) -> list[StudyEffect]:
+        """Delete what is kept of a study's rounds and begin anew with nothing: the others go on alone."""
+        self._left.add(study)
+        if self._known.pop(study, None) is None:
+            return []
+        return [(study, ForgetRound(LAST_ROUND)), *self._meet(state, study)]
 
     def _meet(self, state: State, study: StudyId) -> list[StudyEffect]:
         record, spec_bytes = get_study(state, study), get_spec(state, study)

@@ -13,8 +13,10 @@ from fednode.ledger import sync
 from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
 from fednode.ledger.bodies import Memo, Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.consensus.messages import BlockRequest, VoteSummary
+from fednode.ledger.member_bodies import MemberApprove, MemberRemove
+from fednode.ledger.member_state import get_membership
 from fednode.ledger.records import StudyStatus
-from fednode.ledger.state import get_report
+from fednode.ledger.state import get_members, get_report
 from fednode.ledger.transaction import sign_transaction
 from fednode.node import effects as do
 from fednode.node import wire
@@ -492,3 +494,46 @@ def test_what_is_committed_is_kept_in_the_store_only() -> None:
     for node in world.nodes.values():
         chain = node.live().chain
         assert (len(chain._verified), chain._verified_bytes) == (0, 0)
+
+
+# --- what is kept of rounds --------------------------------------------------------------------------------------
+
+def vote_out(world: World, gone: int) -> None:
+    """Let everybody but it vote a member out."""
+    others = [number for number in world.nodes if number != gone]
+    world.submit(others[0], MemberRemove(MemberId(gone)))
+    world.run(lambda: all(get_membership(world[n].live().chain.state).proposals for n in others))
+    number = get_membership(world[others[0]].live().chain.state).proposals[0].number
+    for voter in others[1:]:
+        world.submit(voter, MemberApprove(number))
+    world.run(lambda: not any(is_member(world, gone, witness) for witness in others))
+
+
+def is_member(world: World, member: int, witness: int) -> bool:
+    return any(record.member == member for record in get_members(world[witness].live().chain.state))
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_who_is_voted_out_in_the_middle_of_a_round_deletes_its_keys_and_its_update(is_away: bool) -> None:
+    world = World(5, rounds=3).start()
+    world.run(lambda: any(part == "input" for _, number, part in world[5].disk.records if number == 1))
+    if is_away:
+        world.stop(5)
+    vote_out(world, 5)
+    if is_away:
+        assert world[5].disk.records
+        world.start(5)
+    world.run(lambda: not is_member(world, 5, 5)).rest(5_000)
+    assert not world[5].disk.records, "nobody looks any more when these rounds close"
+
+
+def test_what_is_kept_of_a_study_that_can_be_read_no_more_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a rule nobody foresaw")
+
+    world = World(rounds=3).start()
+    world.run(lambda: any(part == "input" for _, number, part in world[4].disk.records if number == 1))
+    studies = world[4].live().studies
+    monkeypatch.setattr(studies.get(world.study), "_advance", fail)
+    world.rest(5_000)
+    assert studies.problem_of(world.study) is not None and not world[4].disk.records
