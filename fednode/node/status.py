@@ -19,7 +19,7 @@ from fednode.node import chain_query
 from fednode.node.config import HospitalConfig
 from fednode.node.health import health_problems, signing_members, why_not_signing
 from fednode.node.reactor import Reactor, now_ms
-from fednode.node.taking_part import member_names, own_part, rounds_without, who_to_ask
+from fednode.node.taking_part import member_names, own_part, who_to_ask
 from fednode.node.views import (
     Json,
     report_view,
@@ -104,9 +104,10 @@ def problems_of(node: Node) -> list[Json]:
 def taking_part_problems(node: Node) -> list[str]:
     """Return what people should know of studies: which wait for this hospital, or for others for long, or miss it."""
     found: list[str] = []
+    studies = node.reactor.core.studies
     for study in get_studies(node.state):
         name = study_name(node, study)
-        own = own_part(node.state, study, node.me, node.reactor.core.studies.why_not_ready(study))
+        own = own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study))
         asked = who_to_ask(node.state, study, name, now_ms())
         found += [f"study '{name}': {own}"] if own is not None else []
         found += [asked] if asked is not None else []
@@ -224,8 +225,8 @@ def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
     view["table"] = node.reactor.parts.trainer.view(study)
     view["has_data"] = machine is not None and machine.data is not None
     view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
-    view["took_no_part_in"] = [*rounds_without(node.state, study, node.me)]
-    view["own_part"] = own_part(node.state, study, node.me, studies.why_not_ready(study))
+    view["took_no_part_in"] = [*studies.missed.of(node.state, study)]
+    view["own_part"] = own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study))
     view["has_model"] = (
         isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))
     )

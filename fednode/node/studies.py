@@ -19,6 +19,7 @@ from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
 from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
 from fednode.node.entered import Entered
 from fednode.node.membership import due_report
+from fednode.node.taking_part import MissedRounds
 from fednode.proofs.coin import Chain
 from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader
@@ -73,6 +74,7 @@ class Studies:
         self._known: dict[StudyId, Known] = {}
         self._unreadable: dict[StudyId, str] = {}
         self._left: set[StudyId] = set()
+        self.missed = MissedRounds(site.me)
 
     def get(self, study: StudyId) -> StudyMachine | None:
         """Return a study's machine."""

@@ -6,10 +6,11 @@ Security assumption: none; it only tells people what stands on the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fednode.ids import MemberId, StudyId, quorum
 from fednode.ledger.bodies import Outcome
-from fednode.ledger.records import RoundRecord, RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.records import RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.round_life import not_ready
 from fednode.ledger.state import State, get_members, get_report, get_study
 
@@ -45,20 +46,44 @@ def part_text(record: StudyRecord, current: RoundRecord | None, state: State) ->
     return count_text(len(ready), missing_members(record, current, members), member_names(state))
 
 
-def rounds_without(state: State, study: StudyId, me: MemberId) -> list[int]:
-    """Return the rounds that were summed without a hospital that belongs to the study."""
-    record = get_study(state, study)
-    found = [] if record is None else [get_report(state, study, number) for number in range(record.next_round)]
-    return [report.number for report in found if report is not None and _is_without(report, me)]
+@dataclass(slots=True)
+class _Followed:
+    """What was read of a study: up to which round, those summed without this hospital, and whether the last one was."""
+
+    next_round: int = 0
+    missed: list[int] = field(default_factory=list)
+    is_missing: bool = False
 
 
-def _is_without(report: RoundReport, me: MemberId) -> bool:
-    belongs = me in report.not_ready or me in report.expected
-    return report.outcome == Outcome.OK and belongs and me not in report.counted
+class MissedRounds:
+    """Which rounds were summed without this hospital. Reports never change, so each is read once."""
+
+    def __init__(self, me: MemberId) -> None:
+        self._me = me
+        self._followed: dict[StudyId, _Followed] = {}
+
+    def of(self, state: State, study: StudyId) -> list[int]:
+        """Return the successful rounds of a study that this hospital belongs to and was not counted in."""
+        return self._follow(state, study).missed
+
+    def is_missing(self, state: State, study: StudyId) -> bool:
+        """Whether the last successful round was summed without it."""
+        return self._follow(state, study).is_missing
+
+    def _follow(self, state: State, study: StudyId) -> _Followed:
+        record, seen = get_study(state, study), self._followed.setdefault(study, _Followed())
+        for number in range(seen.next_round, 0 if record is None else record.next_round):
+            report = get_report(state, study, number)
+            if report is not None and report.outcome == Outcome.OK:
+                belongs = self._me in report.not_ready or self._me in report.expected
+                seen.is_missing = belongs and self._me not in report.counted
+                seen.missed += [number] if seen.is_missing else []
+            seen.next_round = number + 1
+        return seen
 
 
-def own_part(state: State, study: StudyId, me: MemberId, why: str | None) -> str | None:
-    """Tell a hospital that a study waits for it, or went on without it; `why` it is not ready, if that is known."""
+def own_part(state: State, study: StudyId, me: MemberId, missed: MissedRounds, why: str | None) -> str | None:
+    """Tell a hospital that a study waits for it, or goes on without it; `why` it is not ready, if that is known."""
     record = get_study(state, study)
     if record is None:
         return None
@@ -66,11 +91,11 @@ def own_part(state: State, study: StudyId, me: MemberId, why: str | None) -> str
         if me not in missing_members(record, None, [found.member for found in get_members(state)]):
             return None
         return f"the study waits for this hospital: it is not ready{f' ({why})' if why else ''}"
-    missed = rounds_without(state, study, me)
-    if not missed:
+    if not missed.is_missing(state, study):
         return None
-    shown = ", ".join(map(str, missed[:_MOST_ROUNDS])) + (", ..." if len(missed) > _MOST_ROUNDS else "")
-    return f"this hospital took no part in round {shown}: its rows are not in {'it' if len(missed) == 1 else 'them'}"
+    numbers = missed.of(state, study)
+    shown = ("..., " if len(numbers) > _MOST_ROUNDS else "") + ", ".join(map(str, numbers[-_MOST_ROUNDS:]))
+    return f"this hospital took no part in round {shown}: its rows are not in {'it' if len(numbers) == 1 else 'them'}"
 
 
 def who_to_ask(state: State, study: StudyId, name: str, now_ms: int) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.state import get_members
-from fednode.node.taking_part import count_text, own_part, rounds_without, who_to_ask
+from fednode.node.taking_part import MissedRounds, count_text, own_part, who_to_ask
 from fednode.node.views import report_view, study_view
 from tests.ledger.world import TERMS, World
 
@@ -25,7 +27,11 @@ def asked(world: World, after_ms: int) -> str | None:
 
 
 def own(world: World, member: int, why: str | None = None) -> str | None:
-    return own_part(world.state, StudyId(world.study), MemberId(member), why)
+    return own_part(world.state, StudyId(world.study), MemberId(member), MissedRounds(MemberId(member)), why)
+
+
+def missed_by(world: World, member: int) -> list[int]:
+    return MissedRounds(MemberId(member)).of(world.state, StudyId(world.study))
 
 
 def test_counts_name_who_is_missing() -> None:
@@ -78,7 +84,8 @@ def test_reports_and_the_hospital_itself_tell_what_it_missed() -> None:
     world.begin_without(4)
     name = name_of(world, 4)
     assert view(world)["taking_part"] == f"3 of 4, not ready: {name}"
-    assert rounds_without(world.state, StudyId(world.study), MemberId(4)) == []
+    followed = MissedRounds(MemberId(4))
+    assert followed.of(world.state, StudyId(world.study)) == missed_by(world, 4) == []
     report = world.finish_round()
     assert report_view(report, {4: name})["taking_part"] == f"3 of 4, not ready: {name}"
     assert report_view(report)["not_ready"] == [4]
@@ -87,6 +94,20 @@ def test_reports_and_the_hospital_itself_tell_what_it_missed() -> None:
     world.finish_round()
     assert own(world, 4) == "this hospital took no part in round 1, 2: its rows are not in them"
     assert view(world)["status"] == "running"
+    assert followed.of(world.state, StudyId(world.study)) == missed_by(world, 4) == [1, 2]
+
+
+def test_who_is_back_is_not_told_any_more_and_still_finds_what_it_missed() -> None:
+    world = World(terms=replace(TERMS, rounds=5))
+    world.ready_all()
+    world.finish_round(4)
+    assert own(world, 4) == "this hospital took no part in round 1: its rows are not in it"
+    world.finish_round()
+    assert world.post(4, world.ready(4, term=7)).ok
+    while 4 not in world.round.expected:
+        world.finish_round()
+    world.finish_round()
+    assert own(world, 4) is None and missed_by(world, 4)[0] == 1
 
 
 def test_a_finished_study_says_nothing_of_a_next_round() -> None:
