@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from fednode.ids import MemberId
 from fednode.ledger.member_records import Membership, RoleList
+from fednode.ledger.member_rules import without_member
 from fednode.ledger.member_state import get_membership, get_roles
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import StudyRecord, StudyStatus
@@ -24,6 +25,7 @@ from fednode.ledger.state import (
     ROLES_KEY,
     Draft,
     State,
+    get_members,
     get_round,
     get_studies,
     get_study,
@@ -62,10 +64,13 @@ def carry(state: State, end: BlockTime, members: Iterable[MemberId]) -> Carried:
         if record is not None and current is not None:
             close_round(draft, end, record, RoundEnd(current, CHAIN_ENDED))
     kept = frozenset(members)
+    gone = [record.member for record in get_members(state) if record.member not in kept]
     for study in get_studies(state):
         closed = get_study(draft, study)
         assert closed is not None, "a listed study has a record"
-        draft.write(study_key(study), _carry_study(closed, kept))
+        for member in gone:  # as if it had been voted out
+            closed = without_member(closed, member)
+        draft.write(study_key(study), _carry_study(closed))
     draft.write(MEMBERSHIP_KEY, _carry_membership(get_membership(state)))
     roles = get_roles(state)
     if roles:
@@ -82,12 +87,13 @@ def _carry_membership(found: Membership) -> Membership:
     return replace(found, changed_height=0, proposals=(), roots=())
 
 
-def _carry_study(study: StudyRecord, members: frozenset[MemberId]) -> StudyRecord:
+def _carry_study(study: StudyRecord) -> StudyRecord:
     """Let a study wait for its members to say anew that they are ready; open votes begin again."""
+    beginning = None if study.beginning is None else replace(study.beginning, since_height=0, without=())
     status = StudyStatus(study.status)
     kept_out = None if study.kept_out is None else replace(study.kept_out, readmit_votes=())
+    coins = None if study.coins is None else replace(study.coins, heads=())
     return replace(
-        study, status=_STATUS.get(status, status), created_height=0, ready=(), join=None,
-        approvals=tuple(member for member in study.approvals if member in members), rejects=(), resume_votes=(),
-        stop_votes=(), kept_out=kept_out, coins=None if study.coins is None else replace(study.coins, heads=()),
+        study, status=_STATUS.get(status, status), created_height=0, ready=(), join=None, rejects=(), resume_votes=(),
+        stop_votes=(), kept_out=kept_out, beginning=beginning, coins=coins,
     )

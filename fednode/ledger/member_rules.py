@@ -372,10 +372,10 @@ def _change(draft: Draft, at: BlockTime, carried: ProposalRecord, members: tuple
     for study in get_studies(draft):
         record = get_study(draft, study)
         if record is not None:
-            draft.write(study_key(study), _without_member(record, gone.member))
+            draft.write(study_key(study), without_member(record, gone.member))
 
 
-def _without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
+def without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
     """Forget that a removed member was ready and how it voted.
 
     A pinned set that names it cannot be summed again, unless it is kept out of that as faulty.

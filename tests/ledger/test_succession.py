@@ -227,3 +227,13 @@ def test_the_study_goes_on_where_it_was() -> None:
     report = new.finish_round()
     assert report.number == old.life.next_round + 1, "the round that was open is over"
     assert report.counted == (1, 2, 3, 4)
+
+
+def test_a_study_that_has_not_begun_waits_for_those_who_go_on_only() -> None:
+    world = RoundWorld()
+    assert world.life.hospitals == (1, 2, 3, 4) and world.life.beginning is not None
+    world.block((1, world.ready(1)))
+    genesis = succeed(world, [consent_of(world, member) for member in (1, 3, 4)])
+    found = get_study(genesis_state(genesis), world.study)
+    assert found is not None and found.hospitals == (1, 3, 4) and found.ready == ()
+    assert found.beginning is not None and found.beginning.since_height == 0
