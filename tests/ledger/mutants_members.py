@@ -108,4 +108,7 @@ MEMBER_MUTANTS = [
     Mutant("a report does not name who was not ready", "ledger/round_life.py",
            "not_ready=not_ready(study, record.members, record.expected)", "not_ready=()",
            STUDY + "test_q_votes_that_name_it_begin_without_a_hospital"),
+    Mutant("votes of the old chain begin a study of the new", "ledger/carry.py",
+           "replace(study.beginning, since_height=0, without=())", "replace(study.beginning, since_height=0)",
+           "tests/ledger/test_succession.py::test_a_study_begins_anew_on_a_successor_by_votes_of_its_own"),
 ]
