@@ -245,13 +245,12 @@ def test_a_study_begins_anew_on_a_successor_by_votes_of_its_own() -> None:
         assert old.post(member, old.ready(member)).ok
     old.begin_without(4, voters=(1, 2))
     assert old.life.beginning is not None and old.life.beginning.voters(4) == (1, 2)
-    genesis = succeed(old, [consent_of(old, member) for member in (1, 2, 3)])
+    genesis = succeed(old, [consent_of(old, member) for member in (1, 2, 3, 4)])
     new = World()
     new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis_state(genesis)
     new.at = BlockTime(0, genesis.time_ms)
-    assert (new.life.status, new.life.hospitals) == (StudyStatus.WAITING, (1, 2, 3))
-    assert new.life.beginning is not None and new.life.beginning.without == ()
-    new.ready_all(1, 2)
-    assert not new.is_round_open
-    new.ready_all(3)
+    new.ready_all(1, 2, 3)
+    new.begin_without(4, voters=(3,))
+    assert new.life.status == StudyStatus.WAITING and not new.is_round_open
+    new.begin_without(4, voters=(1, 2))
     assert new.round.expected == (1, 2, 3)
