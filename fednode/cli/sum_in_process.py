@@ -206,7 +206,7 @@ class SumInProcess:
                 values, CLIP, weight, MAX_WEIGHT, SystemEntropy(), out=values.view(np.int32)
             ).view(np.uint32)
             member.cpu_s["quantise"] += time.process_time() - begin
-            claims = claim_quality(Metrics(100, 50 + number % 50, 1 << 16, (), ()))
+            claims = claim_quality(Metrics(100, 50 + number % 50, 1 << 16, (), ()), None)
             self._events.append((number, sm.InputReady(ring, weight, is_recorded=True, claims=claims)))
         return total / weights
 

@@ -3,7 +3,11 @@
 Security assumption: claims are shared and proven (`proofs.measures`), and only sums over at least three members are
 opened. One hospital has one voice, however many rows it has: it says fractions, never counts. A liar can claim only
 what some rows would give, and moves a mean over V hospitals by at most 1 / V of its range; honest sums are off by at
-most one unit of each part, from rounding.
+most one unit of each part, from rounding, and by what `blur` does.
+
+A fraction of few rows tells how many there are, and three such fractions can be told apart in their sum: each is a
+number k / n, and few of these add up to just this. So of each claim one row, drawn anew, counts up to twice (`blur`):
+(k + r) / (n + r) or k / (n + r) with a number 0 <= r < 1 that nobody knows. Where all rows are alike nothing changes.
 
 Statistics (round 0): of each number its first two moments over the rows that have one, scaled to [0, 1] of its range;
 of each category the share of each level among the rows that have one.
@@ -23,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import U64, Size
+from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.learn.schema import Rows, Scaling
 from fednode.learn.spec import UNIT, CategoryColumn, NumberColumn, StudySpec, label_of
@@ -45,6 +50,9 @@ DEVIATION_FLOOR_Q24 = UNIT >> 10
 """A deviation below 1/1024 of a feature's range is treated as that: constant features stay near zero."""
 
 PPM = 1_000_000
+
+PARTS_OF_A_ROW = 1 << 16
+"""What one row counts where another counts up to twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,44 +106,65 @@ def divide(unit: int, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(shares, np.int64)
 
 
-def claim_statistics(spec: StudySpec, rows: Rows) -> Claims:
-    """Return one hospital's claims of round 0 from its encoded rows."""
+def blur(counts: NDArray[np.int64], entropy: Entropy | None) -> NDArray[np.int64]:
+    """Return `counts` of rows (n,) in parts of a row, one row drawn at random counting up to twice; exact without
+    entropy, for figures that do not leave a hospital."""
+    total, blurred = int(counts.sum()), counts * PARTS_OF_A_ROW
+    if total and entropy is not None:
+        row, more = _draw_row(total, entropy)
+        blurred[np.searchsorted(np.cumsum(counts), row, "right")] += more
+    return blurred
+
+
+def _draw_row(rows: int, entropy: Entropy) -> tuple[int, int]:
+    """Return one of `rows`, and how many parts of a row it counts more."""
+    return int.from_bytes(entropy.random_bytes(16), "big") % rows, int.from_bytes(entropy.random_bytes(2), "big")
+
+
+def claim_statistics(spec: StudySpec, rows: Rows, entropy: Entropy | None) -> Claims:
+    """Return one hospital's claims of round 0 from its encoded rows; `entropy`: see `blur`."""
     numbers, categories, start = list[NDArray[np.int64]](), list[NDArray[np.int64]](), 0
     for column in spec.columns:
         if isinstance(column, NumberColumn):
-            numbers.append(_claim_moments(rows.features[:, start]))
+            numbers.append(_claim_moments(rows.features[:, start], entropy))
             start += 1
         elif isinstance(column, CategoryColumn):
             block = rows.features[:, start : start + len(column.levels)]
             start += len(column.levels)
-            categories.append(divide((1 << SHARE_BITS) - 1, np.nansum(block, axis=0).astype(np.int64)))
+            counts = np.nansum(block, axis=0).astype(np.int64)
+            categories.append(divide((1 << SHARE_BITS) - 1, blur(counts, entropy)))
     return _joined([*numbers, *categories])
 
 
-def _claim_moments(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _claim_moments(values: NDArray[np.float64], entropy: Entropy | None) -> NDArray[np.int64]:
     known = values[~np.isnan(values)]
     if not known.size:
         return np.zeros(3, np.int64)
-    unit = MOMENTS.unit
-    mean = min(unit, max(0, round(float(known.mean()) * unit)))
+    row, more = (0, 0) if entropy is None else _draw_row(known.size, entropy)
+    twice, unit = more / PARTS_OF_A_ROW, MOMENTS.unit
+    first, squares = (
+        (float(powers.sum()) + twice * float(powers[row])) / (known.size + twice) for powers in (known, known * known)
+    )
+    mean = min(unit, max(0, round(first * unit)))
     least = -(-mean * mean // unit)  # rounding must not take a moment below what any rows have
-    second = min(mean, max(least, round(float((known * known).mean()) * unit)))
+    second = min(mean, max(least, round(squares * unit)))
     return np.array([second, mean - second, unit - mean], np.int64)
 
 
-def claim_quality(metrics: Metrics) -> Claims:
-    """Return one hospital's claims of a model before the last one."""
+def claim_quality(metrics: Metrics, entropy: Entropy | None) -> Claims:
+    """Return one hospital's claims of a model before the last one; `entropy`: see `blur`."""
     if not metrics.rows:
         return np.zeros(RIGHT.parts + LOSS.parts, CLAIM)
     loss = min(LOSS.unit, metrics.loss_q16 * LOSS.unit // (metrics.rows * MAX_ROW_LOSS * ROW_LOSS_UNIT))
-    right = divide(RIGHT.unit, np.array([metrics.correct, metrics.rows - metrics.correct]))
+    right = divide(RIGHT.unit, blur(np.array([metrics.correct, metrics.rows - metrics.correct]), entropy))
     return _joined([right, np.array([loss, LOSS.unit - loss])])
 
 
-def claim_metrics(metrics: Metrics) -> Claims:
-    """Return one hospital's claims of the last model."""
-    scores = [divide(SCORES.unit, np.array(bins, np.int64)) for bins in (metrics.positives, metrics.negatives)]
-    return _joined([claim_quality(metrics).astype(np.int64), *scores])
+def claim_metrics(metrics: Metrics, entropy: Entropy | None) -> Claims:
+    """Return one hospital's claims of the last model; `entropy`: see `blur`."""
+    bins = (np.array(counts, np.int64) for counts in (metrics.positives, metrics.negatives))
+    scores = [divide(SCORES.unit, blur(counts, entropy)) for counts in bins]
+    return _joined([claim_quality(metrics, entropy).astype(np.int64), *scores])
 
 
 def _joined(parts: Sequence[NDArray[np.int64]]) -> Claims:

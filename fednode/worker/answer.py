@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import assert_never
@@ -25,6 +26,14 @@ from fednode.worker.train import NumericalFailure, batch_seed, train
 
 MAX_TEXT_BYTES = 2000
 _NORM_LIMIT_PPM = 2**63
+
+
+class _SystemEntropy:
+    def random_bytes(self, count: int) -> bytes:
+        return os.urandom(count)
+
+
+_FRESH = _SystemEntropy()
 
 
 def answer(job: jobs.Job, cache: DataCache) -> jobs.Answer:
@@ -54,14 +63,14 @@ def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
             return _check(job)
         case jobs.ComputeStatistics():
             prepared = cache.get(job.spec, job.data)
-            return jobs.StatisticsComputed(claim_statistics(job.spec, prepared.rows).tobytes(), prepared.seen)
+            return jobs.StatisticsComputed(claim_statistics(job.spec, prepared.rows, _FRESH).tobytes(), prepared.seen)
         case jobs.Train():
             return _train(job, cache)
         case jobs.Evaluate():
             model = _model(job.spec, job.scaling, job.model)
             prepared = cache.get(job.spec, job.data)
             metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
-            return jobs.Evaluated(metrics, claim_metrics(metrics).tobytes(), prepared.seen)
+            return jobs.Evaluated(metrics, claim_metrics(metrics, _FRESH).tobytes(), prepared.seen)
         case jobs.Predict():
             return _predict(job)
         case _:
@@ -89,7 +98,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
     return jobs.Trained(
         delta=update.delta.astype("<f4", copy=False).data.cast("B"),
         train_rows=update.train_rows,
-        claims=claim_quality(metrics).tobytes(),
+        claims=claim_quality(metrics, _FRESH).tobytes(),
         norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
         milliseconds=round(1000 * (time.monotonic() - started)),
         seen=prepared.seen,

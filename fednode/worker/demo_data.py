@@ -156,7 +156,7 @@ def _write_split(
 
 def own_scaling(spec: StudySpec, rows: Rows) -> Scaling:
     """Return the scaling of one party's rows alone, by the same integer path as round 0."""
-    return scaling_of_one(spec, claim_statistics(spec, rows))
+    return scaling_of_one(spec, claim_statistics(spec, rows, None))
 
 
 def central_training(spec: StudySpec, study: bytes, rows: Rows, test: Rows) -> Metrics:

@@ -49,7 +49,7 @@ def test_any_rows_give_possible_claims_and_the_mean_over_hospitals(
     spec: StudySpec, parties: list[list[tuple[float, float, int | None, int]]]
 ) -> None:
     plan = measures.statistics_plan(spec)
-    claims = [measures.claim_statistics(spec, as_rows(rows)) for rows in parties]
+    claims = [measures.claim_statistics(spec, as_rows(rows), None) for rows in parties]
     assert all(find_impossible(plan, each) is None for each in claims)
     scaling = measures.scaling_from(spec, summed(plan, claims))
     for column in range(2):
@@ -67,7 +67,7 @@ def test_scaling_is_as_precise_as_floats(spec: StudySpec) -> None:
     random = np.random.default_rng(7)
     features = np.column_stack([random.beta(2, 40, (500, 2)), np.ones(500), np.zeros(500)])
     rows = Rows(features, random.integers(0, 2, 500))
-    scaling = measures.scaling_of_one(spec, measures.claim_statistics(spec, rows))
+    scaling = measures.scaling_of_one(spec, measures.claim_statistics(spec, rows, None))
     np.testing.assert_allclose(np.array(scaling.mean_q24)[:2] / UNIT, features[:, :2].mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(np.array(scaling.deviation_q24)[:2] / UNIT, features[:, :2].std(axis=0), rtol=1e-4)
     assert scaling.mean_q24[2:] == (UNIT, 0)
@@ -81,7 +81,7 @@ def test_one_liar_moves_a_mean_by_one_voice_and_can_not_claim_a_variance_away(
 ) -> None:
     """Whatever provable claims it makes."""
     plan, count = measures.statistics_plan(spec), len(parties)
-    honest = [measures.claim_statistics(spec, as_rows(rows)) for rows in parties]
+    honest = [measures.claim_statistics(spec, as_rows(rows), None) for rows in parties]
     lie = honest[0].copy()
     for start in (0, 3):
         unit = measures.MOMENTS.unit
@@ -101,7 +101,8 @@ def test_the_worst_row_counts_of_one_hospital_are_worth_one_voice(spec: StudySpe
     few = as_rows([(0.2, 0.2, 0, 0)])
     many = as_rows([(0.6, 0.6, 1, 1)] * 5000)
     plan = measures.statistics_plan(spec)
-    scaling = measures.scaling_from(spec, summed(plan, [measures.claim_statistics(spec, rows) for rows in (few, many)]))
+    claims = [measures.claim_statistics(spec, rows, None) for rows in (few, many)]
+    scaling = measures.scaling_from(spec, summed(plan, claims))
     assert scaling.mean_q24[0] / UNIT == pytest.approx(0.4, abs=1e-6)
     assert scaling.mean_q24[2] / UNIT == pytest.approx(0.5, abs=1e-4)
 
@@ -143,7 +144,7 @@ def test_any_outputs_give_possible_claims_of_the_right_size(
 ) -> None:
     array = np.array(rows, np.float64).reshape(-1, 3)
     metrics = measures.measure(array[:, :2], array[:, 2].astype(np.int64))
-    claims, plan = measures.claim_metrics(metrics), measures.closing_plan(spec)
+    claims, plan = measures.claim_metrics(metrics, None), measures.closing_plan(spec)
     assert find_impossible(plan, claims) is None
     if not rows:
         assert not claims.any() and measures.own_quality(claims) is None
@@ -158,7 +159,7 @@ def test_loss_is_capped_a_row_and_more_classes_have_no_histogram() -> None:
     assert (metrics.rows, metrics.correct) == (2, 1)
     assert metrics.loss_q16 == round((np.log(2) + 8) * 65536)
     three = measures.measure(np.array([[0.0, 1.0, 2.0]]), np.array([2]))
-    assert three.positives == three.negatives == () and measures.claim_metrics(three).size == 4
+    assert three.positives == three.negatives == () and measures.claim_metrics(three, None).size == 4
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=30), st.integers(1, 256))

@@ -106,13 +106,13 @@ class FakeWorker:
             return work.DataChecked(checked.verdicts, count, count)
         assert checked.rows is not None
         if isinstance(job, work.ComputeStatistics):
-            return work.StatisticsComputed(claim_statistics(job.spec, checked.rows).tobytes())
+            return work.StatisticsComputed(claim_statistics(job.spec, checked.rows, None).tobytes())
         values = read_model(self.models[Hash(job.model.hash)]).values
         inputs, logits = _logits(checked.rows, job.scaling, values)
         metrics = measure(logits, checked.rows.labels)
-        claims = claim_quality(metrics).tobytes()
+        claims = claim_quality(metrics, None).tobytes()
         if isinstance(job, work.Evaluate):
-            return work.Evaluated(metrics, claim_metrics(metrics).tobytes())
+            return work.Evaluated(metrics, claim_metrics(metrics, None).tobytes())
         delta = _step(job.spec, checked.rows, inputs, logits)
         return work.Trained(delta.astype("<f4").tobytes(), len(checked.rows.labels), claims, 10**6, 1)
 

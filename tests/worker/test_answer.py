@@ -53,24 +53,34 @@ def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
     claims = np.frombuffer(found.claims, "<u4")
     assert find_impossible(measures.statistics_plan(spec), claims) is None
     rows = load_rows(spec, jobs.DataAt(str(data_file)))
-    assert claims.tolist() == measures.claim_statistics(spec, rows).tolist() and len(rows.labels) == 60
+    exact, unit = measures.claim_statistics(spec, rows, None).astype(int), measures.MOMENTS.unit
+    assert len(rows.labels) == 60 and (np.abs(claims - exact) <= unit / 61 + 2).all() and (claims != exact).any()
 
 
 def test_training_answers_with_update_and_metrics_of_the_start(
     spec: StudySpec, data_file: Path, start: jobs.ModelAt
 ) -> None:
     cache = DataCache()
+
+    def train_again() -> bytes:
+        found = answer(jobs.Train(spec, STUDY, 1, 1, SCALING, start, jobs.DataAt(str(data_file))), cache)
+        assert isinstance(found, jobs.Trained)
+        return found.claims
+
     trained = answer(jobs.Train(spec, STUDY, 1, 1, SCALING, start, jobs.DataAt(str(data_file))), cache)
     measured = answer(jobs.Evaluate(spec, SCALING, start, jobs.DataAt(str(data_file))), cache)
     assert isinstance(trained, jobs.Trained)
     assert isinstance(measured, jobs.Evaluated)
     assert trained.train_rows == 48
     assert memoryview(trained.delta).nbytes == 4 * Layout.of(spec).size
-    assert measured.claims.startswith(trained.claims) and len(trained.claims) == 16
+    assert len(trained.claims) == 16 and trained.claims[8:] == measured.claims[8:16], "the loss is exact"
     assert measured.metrics.rows == 12
     claims = np.frombuffer(measured.claims, "<u4")
     assert find_impossible(measures.closing_plan(spec), claims) is None
-    assert claims.tolist() == measures.claim_metrics(measured.metrics).tolist()
+    exact = measures.claim_metrics(measured.metrics, None).astype(int)
+    assert (np.abs(claims - exact) <= measures.RIGHT.unit / 13 + 2).all() and not claims[exact == 0].any()
+    said = {np.frombuffer(train_again(), "<u4")[0] for _ in range(8)}
+    assert len(said) > 1 or exact[0] in (0, measures.RIGHT.unit), "of each round another row counts more"
 
 
 def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) -> None:

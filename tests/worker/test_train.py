@@ -27,7 +27,7 @@ def rows(spec: StudySpec, data_file: Path) -> Rows:
 
 @pytest.fixture
 def scaling(spec: StudySpec, rows: Rows) -> Scaling:
-    return scaling_of_one(spec, claim_statistics(spec, rows))
+    return scaling_of_one(spec, claim_statistics(spec, rows, None))
 
 
 def start_of(spec: StudySpec) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

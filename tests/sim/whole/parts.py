@@ -84,16 +84,16 @@ def do_work(job: work.Job, member: int) -> work.Answer:
         case work.CheckData():
             return work.DataChecked((Verdict("", "ok", "", 0, 0),), ROWS, ROWS)
         case work.ComputeStatistics(spec, _):
-            return work.StatisticsComputed(measures.claim_statistics(spec, _rows(member)).tobytes())
+            return work.StatisticsComputed(measures.claim_statistics(spec, _rows(member), None).tobytes())
         case work.Evaluate(spec, _, _, _):
             metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
-            return work.Evaluated(metrics, measures.claim_metrics(metrics).tobytes())
+            return work.Evaluated(metrics, measures.claim_metrics(metrics, None).tobytes())
         case work.Train() as train:
             size = Layout.of(train.spec).size
             draw = np.random.default_rng([train.round_number, member, *train.model.hash])
             delta = (draw.uniform(-0.3, 0.3, size)).astype("<f4")
             metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
-            claims = measures.claim_quality(metrics).tobytes()
+            claims = measures.claim_quality(metrics, None).tobytes()
             return work.Trained(delta.tobytes(), ROWS + member, claims, 1, 1)
         case _:
             return work.Failed("input", "nothing simulated asks for this")

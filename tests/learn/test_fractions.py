@@ -1,0 +1,125 @@
+"""From sums of fractions nobody computes how many rows each hospital has, nor what each of them said.
+
+The one who tries knows the sum over three hospitals: a reader of the ledger that of right answers in each round, a
+member that of statistics without its own. It goes through all numbers of rows and keeps those under which some counts
+add up to every sum it saw. With exact fractions it finds them: the tests show that first.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations_with_replacement, product
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fednode.crypto import Entropy
+from fednode.learn import measures
+from fednode.learn.measures import MOMENTS, RIGHT, Metrics, claim_quality
+from fednode.learn.schema import Rows
+from fednode.learn.spec import StudySpec
+from tests.rounds.world import Stream
+
+HELD_OUT = (7, 9, 11)
+ROWS = (123, 200, 97)
+MODELS = 12
+COLUMNS = 8
+
+
+def right_sums(entropy: Entropy | None) -> list[int]:
+    """What the ledger says of some models: the share of rows right, summed over three hospitals."""
+    draw = random.Random(3)
+    said = [
+        [claim_quality(Metrics(rows, draw.randrange(1, rows), 0, (), ()), entropy) for rows in HELD_OUT]
+        for _ in range(MODELS)
+    ]
+    return [sum(int(claims[0]) for claims in of_one_model) for of_one_model in said]
+
+
+def fractions_of(unit: int, rows: int) -> NDArray[np.float64]:
+    return np.arange(rows + 1) / rows * unit
+
+
+def explanations(unit: int, rows: tuple[int, int, int], total: int) -> list[tuple[int, int, int]]:
+    """The counts of three hospitals with so many rows that add up to a sum of fractions, rounding allowed for."""
+    first, second, third = (fractions_of(unit, count) for count in rows)
+    pairs = np.add.outer(first, second).ravel()
+    order = np.argsort(pairs)
+    found = []
+    for count, value in enumerate(third):
+        near = np.searchsorted(pairs[order], [total - value - 2, total - value + 2])
+        found += [(*divmod(int(at), rows[1] + 1), count) for at in order[near[0] : near[1]]]
+    return found
+
+
+def sizes_that_explain(sums: list[int]) -> list[tuple[int, ...]]:
+    sizes = combinations_with_replacement(range(1, 13), 3)
+    return [rows for rows in sizes if all(explanations(RIGHT.unit, rows, total) for total in sums)]
+
+
+def test_the_ledger_does_not_tell_how_many_rows_were_held_out() -> None:
+    assert sizes_that_explain(right_sums(None)) == [HELD_OUT], "or the test could not fail"
+    for seed in range(5):
+        assert HELD_OUT not in sizes_that_explain(right_sums(Stream("fractions", seed)))
+
+
+def column_sums(spec: StudySpec, entropy: Entropy | None) -> list[tuple[tuple[int, int, int], int]]:
+    """Counts of three hospitals in columns of zeros and ones, and the sum of their means that members know."""
+    draw, found = random.Random(4), []
+    for _ in range(COLUMNS):
+        counts, total = [], 0
+        for rows in ROWS:
+            counts.append(draw.randrange(1, rows))
+            values = (np.arange(rows) < counts[-1]).astype(np.float64)
+            empty = np.full(rows, np.nan)
+            table = Rows(np.column_stack([values, empty, empty, empty]), np.zeros(rows, np.int64))
+            second, between, _ = measures.claim_statistics(spec, table, entropy)[: MOMENTS.parts].tolist()
+            total += second + between
+        found.append(((counts[0], counts[1], counts[2]), total))
+    return found
+
+
+def test_a_member_does_not_compute_what_each_hospital_said_of_a_column(spec: StudySpec) -> None:
+    """It may know how many rows each of the others has: that is no secret among hospitals."""
+    exact = column_sums(spec, None)
+    assert all(explanations(MOMENTS.unit, ROWS, total) == [counts] for counts, total in exact), "it could be done"
+    blurred = column_sums(spec, Stream("columns"))
+    assert sum(counts in explanations(MOMENTS.unit, ROWS, total) for counts, total in blurred) <= 1
+    near = list(product(*(range(rows - 1, rows + 2) for rows in ROWS)))
+    fits = [rows for rows in near if all(explanations(MOMENTS.unit, rows, total) for _, total in blurred)]
+    assert ROWS not in fits
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=6), st.binary(min_size=18, max_size=18))
+def test_one_row_counts_up_to_twice_and_no_other_differently(counts: list[int], drawn: bytes) -> None:
+    class Fixed:
+        def __init__(self) -> None:
+            self.left = drawn
+
+        def random_bytes(self, count: int) -> bytes:
+            found, self.left = self.left[:count], self.left[count:]
+            return found
+
+    exact = np.array(counts, np.int64)
+    more = measures.blur(exact, Fixed()) - measures.blur(exact, None)
+    assert measures.blur(exact, None).tolist() == [count * measures.PARTS_OF_A_ROW for count in counts]
+    assert np.count_nonzero(more) <= 1 and 0 <= more.sum() < measures.PARTS_OF_A_ROW
+    assert not more[exact == 0].any(), "nobody has a row that it does not have"
+
+
+def test_every_row_may_be_the_one_that_counts_more() -> None:
+    source, counts = Stream("rows"), np.array([1, 0, 3], np.int64)
+    drawn = [measures.blur(counts, source) - counts * measures.PARTS_OF_A_ROW for _ in range(400)]
+    often = np.array([more > 0 for more in drawn]).sum(axis=0)
+    assert often[1] == 0 and 60 < often[0] < 140 and 250 < often[2] < 340
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 99))
+def test_blurred_statistics_are_possible_and_off_by_less_than_one_row(values: list[float], seed: int) -> None:
+    exact = measures._claim_moments(np.array(values), None)
+    blurred = measures._claim_moments(np.array(values), Stream("moments", seed))
+    assert blurred.sum() == MOMENTS.unit and (blurred >= 0).all()
+    assert MOMENTS.unit * int(blurred[0]) >= int(blurred[0] + blurred[1]) ** 2
+    assert np.abs(np.cumsum(blurred) - np.cumsum(exact)).max() <= MOMENTS.unit / (len(values) + 1) + 2
