@@ -67,7 +67,8 @@ def sign_consent(
 ) -> Consent:
     """Sign that this hospital goes on in a successor, once: the second time the same consent is returned.
 
-    Raises `Refused` if it is no member at the end of the chain. On return the consent is on the disk.
+    Raises `Refused` if it is no member at the end of the chain. On return the consent is on the disk, and gone are the
+    secrets of the chain's rounds: this hospital signs nothing more there, so it would see none of them close.
     """
     kept = load_consent(home, genesis.chain_id)
     if kept is not None:
@@ -81,8 +82,14 @@ def sign_consent(
     certificate = store.get_certificate(tip.height) if tip.height else None
     consent = make_consent(tip, certificate, member, card, keys.sign, entropy.random_bytes(NONCE_BYTES))
     data = encode(consent)
+    _delete_rounds(home)
     write_atomic(consent_path(home, genesis.chain_id), _MAGIC + sha256(_MAGIC, data) + data)
     return consent
+
+
+def _delete_rounds(home: Home) -> None:
+    with environment("delete", home.rounds):
+        shutil.rmtree(home.rounds, ignore_errors=True)
 
 
 def check_may_join(home: Home, successor: Genesis) -> None:
@@ -126,8 +133,7 @@ def join_successor(home: Home, genesis_path: Path, old: Genesis, successor: Gene
         with environment("move aside", folder):
             if folder.exists() and not aside.exists():
                 folder.rename(aside)
-    with environment("delete", home.rounds):
-        shutil.rmtree(home.rounds, ignore_errors=True)
+    _delete_rounds(home)
     _begin_sign_state(home, successor, keys)
     write_atomic(kept, genesis_to_toml(old).encode(), PUBLIC_FILE)
     write_atomic(genesis_path, genesis_to_toml(successor).encode(), PUBLIC_FILE)

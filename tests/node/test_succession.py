@@ -63,6 +63,16 @@ def home(tmp_path: Path) -> Home:
     return make_home(tmp_path / "home")
 
 
+def test_who_consents_deletes_the_secrets_of_the_old_rounds_and_none_of_new_ones(home: Home) -> None:
+    home.rounds.mkdir(parents=True)
+    (home.rounds / "secret").write_bytes(b"a key")
+    first = consent(home)
+    assert not home.rounds.exists()
+    home.rounds.mkdir()
+    (home.rounds / "secret").write_bytes(b"of the successor")
+    assert consent(home) == first and (home.rounds / "secret").exists()
+
+
 def test_a_home_consents_once(home: Home) -> None:
     assert not has_consented(home, OLD.chain_id) and load_consent(home, OLD.chain_id) is None
     first = consent(home)
