@@ -8,6 +8,7 @@ add up to every sum it saw. With exact fractions it finds them: the tests show t
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from itertools import combinations_with_replacement, product
 
 import numpy as np
@@ -54,8 +55,8 @@ def explanations(unit: int, rows: tuple[int, int, int], total: int) -> list[tupl
     return found
 
 
-def sizes_that_explain(sums: list[int]) -> list[tuple[int, ...]]:
-    sizes = combinations_with_replacement(range(1, 13), 3)
+def sizes_that_explain(sums: list[int]) -> list[tuple[int, int, int]]:
+    sizes: Iterable[tuple[int, int, int]] = combinations_with_replacement(range(1, 13), 3)
     return [rows for rows in sizes if all(explanations(RIGHT.unit, rows, total) for total in sums)]
 
 
@@ -87,7 +88,7 @@ def test_a_member_does_not_compute_what_each_hospital_said_of_a_column(spec: Stu
     assert all(explanations(MOMENTS.unit, ROWS, total) == [counts] for counts, total in exact), "it could be done"
     blurred = column_sums(spec, Stream("columns"))
     assert sum(counts in explanations(MOMENTS.unit, ROWS, total) for counts, total in blurred) <= 1
-    near = list(product(*(range(rows - 1, rows + 2) for rows in ROWS)))
+    near: Iterable[tuple[int, int, int]] = product(*(range(rows - 1, rows + 2) for rows in ROWS))
     fits = [rows for rows in near if all(explanations(MOMENTS.unit, rows, total) for _, total in blurred)]
     assert ROWS not in fits
 
