@@ -188,8 +188,8 @@ def allow_statistics(site: Site, study: str, yes: bool, as_json: bool) -> None:
     """Let this hospital's data set enter a study's statistics although it entered those of another study.
 
     Without this the hospital sits such a study out, and 'fednode status' says so. Two sums of statistics over different
-    hospitals show the difference: if one has a hospital more, its rows by class, means and spreads. It is kept in this
-    home and changes nothing on the ledger; the hospital says that it is ready with the next block.
+    hospitals show the difference: if one has a hospital more, its means, spreads and shares of levels. It is kept in
+    this home and changes nothing on the ledger; the hospital says that it is ready with the next block.
     """
     confirm(f"Let the same data set enter the statistics of {study}, too?", yes)
     done = as_record(ask(site, "study_allow_statistics", study=study))

@@ -65,8 +65,8 @@ class Entered:
         names = ", ".join(dict.fromkeys(f"'{entry.name}'" for entry in before))
         return (
             f"this data set entered the statistics of study {names} already. Two sums of statistics over different "
-            "hospitals show the difference: if one has a hospital more, its rows by class, means and spreads. If the "
-            f"hospitals are the same, or you accept that: fednode study allow-statistics {name}"
+            "hospitals show the difference: if one has a hospital more, its means, spreads and shares of levels. "
+            f"If the hospitals are the same, or you accept that: fednode study allow-statistics {name}"
         )
 
     def enter(self, study: StudyId, name: str, data: str) -> None:
