@@ -95,7 +95,9 @@ def _show_fix(fix: list[str], checked: DataChecked) -> None:
 
 
 def _open_questions(checked: DataChecked) -> list[str]:
-    asked = {"level": "values", "text": "values", "unit": "units", "comma": "decimal"}
+    asked = {
+        "level": "values", "text": "values", "limit": "values", "point": "values", "unit": "units", "comma": "decimal",
+    }
     lines = []
     for verdict in checked.verdicts:
         for fault in verdict.faults:

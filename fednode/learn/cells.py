@@ -24,13 +24,27 @@ OUTSIDE = "outside"
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _PLAIN = re.compile(_NUMBER)
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]{1,3})?")
-_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:[,.' \u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
-_LIMIT = re.compile(r"([<>\u2264\u2265]=?)\s*([0-9.,]+)")
-_WITH_UNIT = re.compile(rf"({_NUMBER}|[+-]?[0-9]*,[0-9]+)\s*([^\W\d_].*|[%°\u00b5\u2030].*)", re.DOTALL)
-_MONTH = "jan|feb|m[a\u00e4]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz]"
+_SPACERS = "' \u2019\u00a0\u202f"
+_GROUPED = re.compile(rf"[+-]?[0-9]{{1,3}}(?:[,.{_SPACERS}][0-9]{{3}})+(?:[.,][0-9]+)?")
+_GROUPED_BY = {
+    "." : re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?"),
+    "," : re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]+)?"),
+}
+"""Numbers with separators of thousands where this is the decimal sign."""
+
+_LIMIT = re.compile(rf"([<>\u2264\u2265]=?)\s*([0-9.,{_SPACERS}]*[0-9])")
+_WITH_UNIT = re.compile(
+    rf"(?:[<>\u2264\u2265]=?\s*)?(?:{_NUMBER}|[+-]?[0-9]*,[0-9]+|{_GROUPED.pattern})"
+    r"(?:\s*([^\W\d_].*|[%°\u00b5\u2030].*|/[^\W\d_].*)|\s+(10\s*[\^*eE].*|1\s*/\s*[^\W\d_].*))",
+    re.DOTALL,
+)
+_MONTH = (
+    "jan|feb|m[a\u00e4]r|mrz|apr|ma[iyg]|jun|jul|aug|sep|o[ckt]t|nov|de[cz]"  # English, German, Dutch
+    "|janv|f[e\u00e9]v|avr|juin|juil|ao[u\u00fb]|d[e\u00e9]c|ene|abr|ago|dic|gen|giu|lug|set|out|mrt|mei"
+)
 _DATE = re.compile(
     rf"[0-9]{{1,4}}[./-][0-9]{{1,2}}[./-][0-9]{{1,4}}(?:[ T].*)?"
-    rf"|[0-9]{{1,2}}[.\s-]*(?:{_MONTH})[a-z]*[.\s-]*[0-9]{{0,4}}|(?:{_MONTH})[a-z]*[.\s-]*[0-9]{{1,4}}",
+    rf"|[0-9]{{1,2}}[.\s-]*(?:{_MONTH})[^\W\d_]*[.\s-]*[0-9]{{0,4}}|(?:{_MONTH})[^\W\d_]*[.\s-]*[0-9]{{1,4}}",
     re.IGNORECASE,
 )
 """A spreadsheet turns 5.3 into 5 March."""
@@ -126,7 +140,7 @@ def read_column(cells: Sequence[str], read: Read, quick: Quick | None = None) ->
 
 def tidy(cell: str) -> str:
     """Return a cell without blanks and quotes around it, and with an ASCII minus before a number."""
-    text = cell.strip().strip("\ufeff\u200b")
+    text = cell.strip().strip("\ufeff\u200b").strip()
     if text.startswith('="') and text.endswith('"'):
         text = text[1:]  # how spreadsheets keep a number as text
     if len(text) >= 2 and _QUOTES.get(text[0]) == text[-1]:
@@ -144,13 +158,14 @@ def number_reader(
 
     def read(cell: str) -> Reading:
         text = tidy(cell)
-        text = notation.values.get(normal_token(text), text)
+        told = notation.values.get(normal_token(text))
+        text = text if told is None else told
         if normal_token(text) in absent:
             return _GONE
         bare, times = _without_unit(text, notation)
-        plain = _plain_number(bare, notation.decimal)
+        plain = bare if told is not None and _PLAIN.fullmatch(bare) else _plain_number(bare, notation.decimal)
         if plain is None:
-            return _fault_of_number(text, notation)
+            return _fault_of_number(bare, text[len(bare):], notation)
         value = float(plain) * times if times != 1.0 else float(plain)
         if not np.isfinite(value):
             return Reading(np.nan, "text")
@@ -179,37 +194,46 @@ def _without_unit(text: str, notation: Notation) -> tuple[str, float]:
 
 def _plain_number(text: str, decimal: str) -> str | None:
     if decimal == ",":
-        if "." in text and not ("," in text and _GROUPED.fullmatch(text)):
+        if "." in text and not ("," in text and _GROUPED_BY[","].fullmatch(text)):
             return None
         text = text.replace(".", "").replace(",", ".", 1)
     return text if _PLAIN.fullmatch(text) else None
 
 
-def _fault_of_number(text: str, notation: Notation) -> Reading:
-    """Name what is wrong with a cell that is no number."""
+def _fault_of_number(text: str, unit: str, notation: Notation) -> Reading:
+    """Name what is wrong with a cell that is no number; `unit` stood behind it and is known."""
     if text.lower() in _NUMBER_CODES:
         return Reading(np.nan, "code")
     if (found := _LIMIT.fullmatch(text)) is not None:
-        return Reading(np.nan, "limit", _stand_in(found.group(1), found.group(2)))
+        stand_in = _stand_in(found.group(1), found.group(2), notation.decimal)
+        return Reading(np.nan, "limit", stand_in and stand_in + unit)
     if notation.decimal == "," and _PLAIN.fullmatch(text):
-        return Reading(np.nan, "point")
+        return Reading(np.nan, "point", "grouped" if _GROUPED.fullmatch(text) else "")
     if _DECIMAL_COMMA.fullmatch(text) and notation.decimal == ".":
         return Reading(np.nan, "decimal", "grouped" if _GROUPED.fullmatch(text) else "")
     if _DATE.fullmatch(text) and not _GROUPED.fullmatch(text):
         return Reading(np.nan, "date")
     if _GROUPED.fullmatch(text):
         last = max(text.rfind("."), text.rfind(","))
-        is_fraction = last >= 0 and len({letter for letter in text if letter in ".,' \u00a0\u202f"}) > 1
+        is_fraction = last >= 0 and len({letter for letter in text if letter in ".," + _SPACERS}) > 1
         whole = re.sub(r"[^0-9+-]", "", text[:last] if is_fraction else text)
-        return Reading(np.nan, "thousands", f"{whole}.{text[last + 1:]}" if is_fraction else whole)
+        return Reading(np.nan, "thousands", (f"{whole}.{text[last + 1:]}" if is_fraction else whole) + unit)
     if (found := _WITH_UNIT.fullmatch(text)) is not None:
-        return Reading(np.nan, "unit", found.group(2).strip())
+        return Reading(np.nan, "unit", (found.group(1) or found.group(2)).strip())
     return Reading(np.nan, "text")
 
 
-def _stand_in(sign: str, digits: str) -> str:
-    """Propose a number for a value beyond a limit: half of a lower limit, the upper one itself."""
-    plain = digits.replace(",", ".")
+def _stand_in(sign: str, digits: str, decimal: str) -> str:
+    """Propose a number for a value beyond a limit: half of a lower limit, the upper one itself.
+
+    Nothing where a sign may be decimal or one of thousands: '1,000' beside decimal points, '0.200' beside commas.
+    """
+    text, other = re.sub(f"[{_SPACERS}]", "", digits), "," if decimal == "." else "."
+    if _GROUPED_BY[decimal].fullmatch(text) and other in text:
+        if decimal not in text and text.count(other) == 1:
+            return ""
+        text = text.replace(other, "")
+    plain = text.replace(",", ".")
     if not _PLAIN.fullmatch(plain):
         return ""
     return f"{float(plain) / 2:.6g}" if sign[0] in "<\u2264" else plain

@@ -102,11 +102,13 @@ def _of_file(table: Table, encoded: Encoded) -> list[Verdict]:
 
 def _hint_of_ragged(table: Table, places: Places, bad: Sequence[int]) -> str:
     width = len(places.names)
-    sizes = {len(table.rows[number]) for number in bad}
+    sizes, are_all = {len(table.rows[number]) for number in bad}, len(bad) > len(table.rows) // 2
     text = f" (the header has {width} cells, the row in line {table.line(bad[0])} has {len(table.rows[bad[0]])})"
-    if sizes == {width + 1} and len(bad) == len(table.rows):
-        text += "; every row has one cell more than the header: name its first column, the row names"
-    elif sizes == {1}:
+    if sizes == {width + 1} and are_all:
+        text += "; one cell more than the header: row names in front that it does not name, or a comma within a number?"
+    elif max(bad) == len(table.rows) - 1 and not are_all:
+        text += "; is the end of the file no row of the table? remove it then"
+    elif sizes == {1} and are_all:
         text += "; is the separator another one?"
     return text
 

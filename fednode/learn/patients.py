@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError
 from fednode.learn.cells import KNOWN, MISSING, OUTSIDE, Column
-from fednode.learn.check import check_number
+from fednode.learn.check import check_number, names_other_unit
 from fednode.learn.schema import Encoded, Rows, encode_table
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import MICRO, CategoryColumn, LabelColumn, NumberColumn, StudySpec, label_of
 from fednode.learn.table import BLANK, RAGGED, REPEATED, TORN, Table, clean
-from fednode.learn.verdicts import OK, cut, reason_of
+from fednode.learn.verdicts import OK, WARNING, Verdict, collect, cut, describe, reason_of
 
 MAX_NOTE_BYTES = 640
 MAX_ID_BYTES = 256
@@ -63,6 +63,8 @@ def read_patients(spec: StudySpec, table: Table, id_column: str = "", site: Site
     for index in np.flatnonzero(~is_known).tolist():
         if index not in encoded.damaged:
             notes[index].insert(0, "nothing usable is known of this row: no prediction")
+    if label_of(spec).name in encoded.places.doubled:
+        labels[:] = -1
     return Patients(
         Rows(features, labels), is_known & ~is_refused, tuple(table.line(index) for index in range(count)),
         _ids(table, id_column), tuple(cut("; ".join(texts), MAX_NOTE_BYTES) for texts in notes),
@@ -78,6 +80,11 @@ def _check_header(spec: StudySpec, encoded: Encoded, site: SiteMap) -> None:
     absent = [column.name for column in spec.columns if column.name not in places.at and column.name != label]
     if not absent:
         return
+    strange = [column for column in spec.columns if column.name in absent and names_other_unit(column, places)]
+    if strange:
+        pairs = ", ".join(f"'{places.near[column.name]}' for '{column.name}'" for column in strange[:8])
+        fix = "give name and factor under [data.map] names and units"
+        raise DataError(f"the header names columns in another unit than the study: {pairs}; {fix}")
     if all(name in places.near for name in absent):
         pairs = ", ".join(f"'{places.near[name]}' for '{name}'" for name in absent[:8])
         raise DataError(f"the header spells columns otherwise: {pairs}; name them under [data.map] names")
@@ -153,4 +160,22 @@ def _remarks(spec: StudySpec, encoded: Encoded) -> list[str]:
             if column.faults:
                 cells = sum(item.rows for items in column.faults.values() for item in items)
                 found.append(f"column '{wanted.name}': {cells} cells are no level of the study and count as missing")
+        else:
+            found += _remark_on_label(wanted.name, encoded)
     return found
+
+
+def _remark_on_label(name: str, encoded: Encoded) -> list[str]:
+    """Say why labels cannot be compared with predictions; a file without labels is as it should be."""
+    if name in encoded.places.doubled:
+        return [f"column '{name}': the header names it more than once, so no row counts as labelled"]
+    if name in encoded.places.near:
+        spelt = encoded.places.near[name]
+        return [f"column '{name}': the header spells it '{spelt}'; name it under [data.map] names to use its labels"]
+    faults = [
+        collect(kind, items, encoded.lines, shows_cells=True) for kind, items in encoded.columns[name].faults.items()
+    ]
+    if not faults:
+        return []
+    text = Verdict(name, WARNING, describe(faults), faults=tuple(faults)).with_cells()
+    return [f"column '{name}': no label is read from {text}"]

@@ -24,25 +24,33 @@ _MAX_MISSING = 256
 
 def suggest(spec: StudySpec, table: Table, site: SiteMap) -> SiteMap | None:
     """Return `site` with what would let more cells be read; None if nothing can be proposed."""
-    found, encoded = site, encode_table(spec, table, site)
+    found, encoded, has_both_signs = site, encode_table(spec, table, site), False
+    best, fewest = site, _unread(encoded)
     for _ in range(_PASSES):
         wider = _widen(spec, encoded, found)
+        if has_both_signs:
+            wider = replace(wider, decimal=found.decimal)
         if wider == found:
             break
         after = encode_table(spec, table, wider)
-        if _unread(after) >= _unread(encoded):
-            wider = replace(wider, decimal=found.decimal)  # a file with both decimal signs
-            after = encode_table(spec, table, wider)
-            if wider == found or _unread(after) >= _unread(encoded):
-                break
+        if wider.decimal != found.decimal and _unread(after) >= _unread(encoded):
+            one_sign = replace(wider, decimal=found.decimal)
+            other = encode_table(spec, table, one_sign)
+            if _unread(other) < _unread(after) or one_sign == found:
+                wider, after, has_both_signs = one_sign, other, True
         found, encoded = wider, after
-    return None if found == site else found
+        if _unread(encoded) < fewest:  # a unit that is known may only show the notation of the number before it
+            best, fewest = found, _unread(encoded)
+    return None if best == site else best
 
 
 def _unread(encoded: Encoded) -> int:
     """Count cells that cannot be read; a column that is not found is worse than one of which no cell can be read."""
     rows = max(1, len(encoded.lines))
-    faulty = sum(item.rows for c in encoded.columns.values() for items in c.faults.values() for item in items)
+    faulty = sum(
+        item.rows for c in encoded.columns.values() for kind, items in c.faults.items() for item in items
+        if (kind, item.reading.hint) != ("point", "grouped")  # '1.234' beside decimal commas was misread before
+    )
     return faulty + 2 * rows * sum(name not in encoded.places.at for name in encoded.columns)
 
 
@@ -52,10 +60,13 @@ def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:
     strange = {column.name for column in spec.columns if names_other_unit(column, encoded.places)}
     names = [OtherName(c, h) for c, h in near.items() if c not in strange and 0 < len(h.encode()) <= MAX_HEADER_BYTES]
     values, units, missing, decimal = list(site.values), list(site.units), list(site.missing), site.decimal
-    for column in spec.columns:
+    all_faults = [encoded.columns[column.name].faults for column in spec.columns]
+    if any(item.reading.hint != "grouped" for faults in all_faults for item in faults.get("decimal", [])):
+        decimal = ","
+    for column, faults in zip(spec.columns, all_faults, strict=True):
         read = encoded.columns[column.name]
-        faults = read.faults
-        for kind in ("case", "limit", "thousands"):
+        # what '>1.000' stands for is asked once the decimal sign is known
+        for kind in ("case", "limit", "thousands") if decimal == site.decimal else ("case",):
             for item in faults.get(kind, []):
                 if item.reading.hint and len(values) < MAX_TRANSLATIONS and _fits(item.cell):
                     values.append(OtherValue(column.name, item.cell.strip(), item.reading.hint))
@@ -63,8 +74,6 @@ def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:
             token = item.cell.strip()
             if token not in missing and len(missing) < _MAX_MISSING and _fits(token):
                 missing.append(token)
-        if "decimal" in faults and any(item.reading.hint != "grouped" for item in faults["decimal"]):
-            decimal = ","
         is_own = isinstance(column, NumberColumn) and column.name not in {unit.column for unit in units}
         if is_own and isinstance(column, NumberColumn) and (unit := _own_unit(column, read)):
             units.append(OtherUnit(column.name, unit))

@@ -75,12 +75,15 @@ class Verdict:
 _WORDS = {
     "decimal": ("with a decimal comma", 'say decimal = "," in [data.map]'),
     "comma": ("with a comma, decimal or of thousands", 'say decimal = "," in [data.map] only if it is decimal'),
-    "point": ("with a decimal point beside decimal commas", "write one decimal sign throughout"),
+    "point": (
+        "with a point beside decimal commas, decimal or of thousands",
+        "export without points of thousands and with one decimal sign, or translate them under [data.map] values",
+    ),
     "thousands": ("with separators of thousands", "export without them, or translate them under [data.map] values"),
     "limit": ("beyond a detection limit", "say under [data.map] values which number stands for them"),
     "unit": ("with a unit behind the number", "name it under [data.map] units"),
     "code": ("with a code for 'not measured'", "list it under [data.map] missing"),
-    "date": ("with a date", "correct the export: is a column shifted?"),
+    "date": ("with a date", "correct the export: did a spreadsheet make dates of numbers, or is a column shifted?"),
     "text": ("without a number", "correct them, or translate them under [data.map] values"),
     "case": ("not spelt as the study's levels", "translate them under [data.map] values"),
     "level": ("with none of the study's levels", "recode them, or translate them under [data.map] values"),

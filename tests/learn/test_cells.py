@@ -49,11 +49,20 @@ def test_texts_are_listed_in_order_with_their_rows(cells: list[str]) -> None:
 @pytest.mark.parametrize(
     ("cell", "kind"),
     [("5.M\u00e4r", "date"), ("Mar-05", "date"), ("3. Mai", "date"), ("2024-03-01", "date"), ("1,2E+03", "decimal"),
-     ("5.1 H", "unit"), ("45%", "unit"), ("5-10", "text"), ("~5", "text"), ("1'234", "thousands"), (">= 3", "limit")],
+     ("5.1 H", "unit"), ("45%", "unit"), ("5-10", "text"), ("~5", "text"), ("1'234", "thousands"), (">= 3", "limit"),
+     ("05. Mrz", "date"), ("05-f\u00e9vr", "date"), ("12-juil.", "date"), ("01-ene", "date"), ("3-mag", "date"),
+     ("<0.2 mg/dl", "unit"), ("5.1 /nl", "unit"), ("5.1 10^9/l", "unit"), ("1/40", "text"),
+     ("1\u2019234", "thousands")],
 )
 def test_kinds_of_faults(cell: str, kind: str) -> None:
     read, _ = number_reader(COLUMN, SiteMap().notations()("age"), 0.0, 100.0)
     assert read(cell).kind == kind
+
+
+@pytest.mark.parametrize("cell", ["1,234.5", "1.234,567.8", "12,345.67"])
+def test_a_comma_of_thousands_is_never_read_as_a_decimal_one(cell: str) -> None:
+    read, _ = number_reader(COLUMN, SiteMap(decimal=",").notations()("age"), 0.0, 1e9)
+    assert np.isnan(read(cell).value) and read("1.234,5").value == 1234.5
 
 
 def test_a_column_may_have_several_units() -> None:

@@ -148,7 +148,7 @@ def test_damaged_rows_are_told_with_their_line(spec: StudySpec) -> None:
     torn = Table(NAMES, (*ROWS[:3], (), *ROWS[3:]), damage=((3, TORN),))
     assert "quote" in check_table(spec, torn).errors[0].text
     longer = Table(NAMES, tuple((str(i), *row) for i, row in enumerate(ROWS)))
-    assert "name its first column" in check_table(spec, longer).errors[0].text
+    assert "row names in front" in check_table(spec, longer).errors[0].text
 
 
 def test_blank_rows_and_blank_cells_behind_the_last_column_are_no_fault(spec: StudySpec) -> None:

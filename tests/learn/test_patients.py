@@ -100,3 +100,20 @@ def test_a_wrong_header_is_an_error(
 ) -> None:
     with pytest.raises(DataError, match=match):
         read_patients(spec, Table(names, (("1",) * (4 if names is None else len(names)),)), id_column)
+
+
+def test_labels_that_cannot_be_compared_are_explained(spec: StudySpec) -> None:
+    label = spec.columns[-1].name
+    names, row = tuple(column.name for column in spec.columns), [""] * (len(spec.columns) - 1)
+    unread = read_patients(spec, Table(names, ((*row, "no such class"),)))
+    assert unread.rows.labels.tolist() == [-1] and any(label in text and "line 2" in text for text in unread.remarks)
+    twice = read_patients(spec, Table((*names, label), ((*row, "1", "0"),)))
+    assert twice.rows.labels.tolist() == [-1] and any("more than once" in text for text in twice.remarks)
+    near = read_patients(spec, Table((*names[:-1], label.upper()), ((*row, "1"),)))
+    assert any(label.upper() in text for text in near.remarks)
+
+
+def test_a_header_in_another_unit_is_no_matter_of_names_alone(spec: StudySpec) -> None:
+    names = tuple(f"{c.name.title()} [furlong]" if c.name == "age" else c.name for c in spec.columns)
+    with pytest.raises(DataError, match="another unit.*factor"):
+        read_patients(spec, Table(names, (("",) * len(names),)))

@@ -110,7 +110,7 @@ def test_exports_of_any_style_are_read_as_they_were_meant(
     assert not (is_wrong & ~np.isnan(found.rows.features)).any()
     has_faults = any(column.faults for column in found.columns.values())
     assert not is_wrong.any() or has_faults
-    if not style.grouped and not (style.comma and style.unit):
+    if not style.grouped:
         assert not has_faults and not is_wrong.any()
 
 
@@ -134,6 +134,44 @@ def test_a_value_beyond_a_limit_is_offered_as_half_of_it_and_an_upper_one_as_its
     assert site is not None
     assert [(o.cell, o.value) for o in site.values] == list(zip(cells, ("0.1", "2.5", "90", "1.5"), strict=True))
     assert check_table(SPEC, Table(NAMES, rows), site).rows is not None
+
+
+Signs = st.sampled_from(["", "<", "> ", "\u2264"])
+Thousands = st.sampled_from(["", ".", "'", "\u2019", "\u00a0", "\u202f", " "])
+
+
+@given(
+    sign=Signs, thousands=Thousands, unit=st.sampled_from(["", "mg/dl"]),
+    values=st.lists(st.integers(0, 199_900).map(lambda n: n / 100), min_size=1, max_size=6),
+)
+def test_a_map_that_is_offered_for_decimal_commas_reads_what_stands_there(
+    sign: str, thousands: str, unit: str, values: list[float]
+) -> None:
+    """Limits, separators of thousands and units beside decimal commas: read as meant, whatever the proposal says."""
+    signs = str.maketrans({",": thousands, ".": ","})
+    texts = [f"{sign}{f'{value:,.2f}'.translate(signs)} {unit}".rstrip() for value in values]
+    rows = tuple((str(20 + n), (texts + ["1,5"] * 12)[n], "F", "alive") for n in range(12))
+    site = suggest(SPEC, Table(NAMES, rows), PLAIN)
+    assert site is not None and site.decimal == ","
+    read = encode_table(SPEC, Table(NAMES, rows), site).columns["bilirubin"]
+    assert not read.faults
+    half = 0.5 if sign in ("<", "\u2264") else 1
+    np.testing.assert_allclose(read.values[: len(values)], [value * half for value in values], rtol=1e-5)
+
+
+def test_what_a_limit_of_thousands_means_is_asked_not_guessed() -> None:
+    rows = tuple((str(20 + n), ">1.000" if n == 3 else "1,5", "F", "alive") for n in range(12))
+    site = suggest(SPEC, Table(NAMES, rows), PLAIN)
+    assert site == SiteMap(decimal=",")
+    assert encode_table(SPEC, Table(NAMES, rows), site).columns["bilirubin"].faults["limit"][0].reading.hint == ""
+
+
+def test_whole_numbers_with_points_of_thousands_do_not_hide_that_commas_are_decimal() -> None:
+    rows = tuple((f"1.{100 + n}", "1,5", "F", "alive") for n in range(12))
+    site = suggest(SPEC, Table(NAMES, rows), PLAIN)
+    assert site == SiteMap(decimal=",")
+    [verdict] = check_table(SPEC, Table(NAMES, rows), site).errors
+    assert verdict.column == "age" and "of thousands" in verdict.text
 
 
 def test_a_unit_in_the_header_is_read_if_it_is_the_studys_and_told_if_not() -> None:

@@ -146,3 +146,22 @@ def test_an_empty_file_is_a_table_without_rows(spec: StudySpec, tmp_path: Path) 
     path = tmp_path / "data.csv"
     path.write_text("")
     assert read_table(spec, path) == Table(None, ())
+
+
+def test_two_stray_quotes_do_not_swallow_the_rows_and_blank_lines_between(spec: StudySpec, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text('x,y,note,group\n1,2,,left\n3,4,,"open\n\n5,6,,left\n7,8,,end"\n9,9,,right\n')
+    table = read_table(spec, path)
+    assert table.lines == (2, 3, 4, 5, 6, 7) and table.damage == ((1, TORN),)
+    assert [row[0] for row in table.rows if row] == ["1", "5", "7", "9"]
+
+
+@pytest.mark.parametrize("header", [",bili,ergebnis", "2024,bili,ergebnis", "alter,bili,ergebnis"])
+def test_a_header_with_other_names_is_none_of_the_rows(spec: StudySpec, tmp_path: Path, header: str) -> None:
+    """Columns of other names are never taken by their order."""
+    path = tmp_path / "data.csv"
+    path.write_text(f"{header}\n1,2,left\n3,4,right\n")
+    assert read_table(spec, path).names == tuple(header.split(","))
+    path.write_text("1,2,left\n3,4,right\n")
+    table = read_table(spec, path)
+    assert table.names is None and any("order of the study" in remark for remark in table.remarks)

@@ -43,6 +43,8 @@ def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
     header = _header_line(lines, separator, start, forms)
     if header is None and _names_others(spec, lines, separator, start, site):
         header = start
+    if header is None and lines:
+        remarks.append("no line names the columns: they are taken in the order of the study")
     first = start if header is None else header
     skipped = [line for line in lines[start:first] if line.strip()]
     if told is not None:
@@ -123,7 +125,9 @@ def _unwrapped(line: str) -> str:
 
 
 def _are_rows(lines: Sequence[str], separator: str, width: int | None) -> bool:
-    return width is not None and width > 1 and all(line.count(separator) >= width - 1 for line in lines)
+    return width is not None and width > 1 and all(
+        line.count(separator) >= width - 1 for line in lines if line.strip()
+    )
 
 
 def _told_separator(lines: Sequence[str]) -> str | None:
@@ -168,8 +172,17 @@ def _names_others(spec: StudySpec, lines: Sequence[str], separator: str, start: 
     if len(first) < 2 or first[0] is None or first[1] is None or len(first[0]) != len(first[1]):
         return False
     known = {normal_token(text) for column in spec.columns for text in _texts_of(column)} | set(site.missing)
-    is_named = all(any(letter.isalpha() for letter in cell) and normal_token(cell) not in known for cell in first[0])
-    return is_named and any(any(letter.isdigit() for letter in cell) for cell in first[1])
+
+    def is_name(cell: str) -> bool:
+        return any(letter.isalpha() for letter in cell) and normal_token(cell) not in known
+
+    words = [is_name(cell) for cell in first[0]]
+    named = sum(words)
+    values = sum(
+        is_word and bool(below.strip()) and not is_name(below)
+        for is_word, below in zip(words, first[1], strict=True)
+    )
+    return 2 * named > sum(bool(cell.strip()) for cell in first[0]) and 2 * values >= named
 
 
 def _texts_of(column: Column) -> tuple[str, ...]:
