@@ -18,6 +18,7 @@ from typing import Annotated
 from fednode.codec import U32, Name, Range, Size, decode, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash
+from fednode.texts import is_plain
 
 MICRO = 1_000_000
 """Decimals of a study carry six places."""
@@ -271,7 +272,7 @@ def normal_token(cell: str) -> str:
 
 def _check_printable(*texts: str) -> None:
     """A study of one member is shown in the terminals of others: no control or invisible characters."""
-    if not all(text.isprintable() for text in texts):
+    if not all(map(is_plain, texts)):
         raise ValueError("names, levels, units and descriptions must be printable")
 
 

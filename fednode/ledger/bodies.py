@@ -19,6 +19,7 @@ from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, R
 from fednode.ledger.measured import Metrics
 from fednode.ledger.member_bodies import MembershipBody
 from fednode.proofs.bounds import MAX_LENGTH, MAX_OPENING_BYTES, MAX_WORDS, MIN_OPENING_BYTES
+from fednode.texts import is_plain
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -70,7 +71,7 @@ SUM_RULE_V2 = 2
 
 def _check_printable(text: str, what: str) -> None:
     """Texts of one member are shown in the terminals of others: no control or invisible characters."""
-    if not text.isprintable():
+    if not is_plain(text):
         raise ValueError(f"{what} must be printable, on one line")
 
 

@@ -35,6 +35,7 @@ from fednode.dialling import problem_of
 from fednode.documents import toml_of
 from fednode.errors import GenesisError
 from fednode.ledger.names import name_fault
+from fednode.texts import does_show, is_plain
 
 CARD_FORMAT = 1
 MAX_ADDRESSES = 8
@@ -134,7 +135,7 @@ def why_no_name(name: str, owner: str = "member") -> str:
         return f"the name of a {owner} is not empty"
     if len(name) > MAX_NAME:
         return f"the name of a {owner} has at most {MAX_NAME} characters, this one has {len(name)}"
-    odd = next((letter for letter in name if not letter.isprintable()), None)
+    odd = next((letter for letter in name if not does_show(letter)), None)
     if odd is not None:
         return f"the name of a {owner} has printable characters only, not U+{ord(odd):04X}"
     fault = name_fault(name)
@@ -148,7 +149,7 @@ def _check_texts(card: IdentityCard) -> None:
     if len(card.addresses) > MAX_ADDRESSES:
         raise GenesisError(f"member '{card.name}' gives {len(card.addresses)} addresses, at most {MAX_ADDRESSES} fit")
     for address in card.addresses:
-        if not (address.isascii() and address.isprintable()) or len(address) > MAX_ADDRESS_BYTES:
+        if not (address.isascii() and is_plain(address)) or len(address) > MAX_ADDRESS_BYTES:
             text = f"member '{card.name}' gives an address with control characters, or of more than"
             raise GenesisError(f"{text} {MAX_ADDRESS_BYTES} bytes; give another one")
     if problem := problem_of(card.addresses):

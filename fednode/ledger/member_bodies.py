@@ -14,6 +14,7 @@ from typing import Annotated
 from fednode.codec import U8, U32, U64, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ledger.identity import Addresses, IdentityCard
 from fednode.ledger.members import Id
+from fednode.texts import is_plain
 
 MAX_HOLDER_BYTES = 64
 
@@ -44,7 +45,7 @@ class MemberRemove:
     reason: Annotated[str, Size(0, 200)] = ""
 
     def __post_init__(self) -> None:
-        if not self.reason.isprintable():
+        if not is_plain(self.reason):
             raise ValueError("a reason must be printable, on one line")
 
 
@@ -122,7 +123,7 @@ class VersionVote:
     release: Annotated[str, Size(1, 40)]
 
     def __post_init__(self) -> None:
-        if not self.release.isprintable():
+        if not is_plain(self.release):
             raise ValueError("the name of a release must be printable, on one line")
 
 

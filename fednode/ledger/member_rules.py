@@ -82,6 +82,7 @@ from fednode.ledger.state import (
 )
 from fednode.ledger.version_rules import vote_version
 from fednode.ledger.vote import Evidence
+from fednode.texts import is_plain
 
 MIN_MEMBERS = 4
 """Fewer tolerate nobody; a federation may be founded smaller but never votes itself there."""
@@ -254,8 +255,8 @@ def _move(draft: Draft, sender: MemberId, body: MemberAddresses) -> None:
     old = _own_record(draft, sender)
     if old.addresses == body.addresses:
         raise refuse(Refusal.NOTHING_CHANGES)
-    is_plain = all(address.isascii() and address.isprintable() for address in body.addresses)
-    if not is_plain or problem_of(body.addresses):
+    are_plain = all(address.isascii() and is_plain(address) for address in body.addresses)
+    if not are_plain or problem_of(body.addresses):
         raise refuse(Refusal.BAD_CARD)
     _write_member(draft, replace(old, addresses=body.addresses))
 

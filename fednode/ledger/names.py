@@ -11,10 +11,10 @@ spaces, punctuation and marks on letters do not tell two names apart.
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Final
 
-_UNICODE = unicodedata.ucd_3_2_0
+from fednode.texts import UNICODE, does_show
+
 _SCRIPTS = (
     "LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI",
     "TAMIL", "TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "THAI", "LAO", "TIBETAN", "GEORGIAN", "ETHIOPIC", "KHMER",
@@ -26,9 +26,6 @@ _TOGETHER = (
     frozenset({"CJK", "HIRAGANA", "KATAKANA"}), frozenset({"CJK", "HANGUL"}), frozenset({"CJK", "BOPOMOFO"}),
 )
 """Scripts that one word may mix, as UTS 39 does (highly restrictive); Latin words may stand beside any."""
-
-_INVISIBLE = frozenset("\u00ad\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that show nothing."""
 
 _MARKS = range(0x300, 0x370)
 """Marks on letters of alphabets; those of other scripts are vowels, and stay."""
@@ -59,7 +56,7 @@ def name_fault(name: str) -> str | None:
     """Return what is wrong with a hospital's name by itself, None if nothing is. Total over texts."""
     if not _skeleton(name) or name != name.strip():
         return "it must hold letters or digits, and no space at its ends"
-    if any(not _shows(sign) for sign in name):
+    if any(not does_show(sign) for sign in name):
         return "it holds a character that does not show, or that Unicode 3.2 does not know"
     for word in name.replace("-", " ").replace("'", " ").split():
         scripts = {script for sign in word if (script := _script(sign)) is not None}
@@ -75,24 +72,18 @@ def skeletons(name: str) -> frozenset[str]:
 
 def _skeleton(name: str) -> str:
     name = name.translate(_CAPITAL_TWINS)
-    flat = _UNICODE.normalize("NFKD", _UNICODE.normalize("NFKD", name).casefold())
-    letters = "".join(sign for sign in flat if ord(sign) not in _MARKS and _UNICODE.category(sign)[0] in "LMN")
+    flat = UNICODE.normalize("NFKD", UNICODE.normalize("NFKD", name).casefold())
+    letters = "".join(sign for sign in flat if ord(sign) not in _MARKS and UNICODE.category(sign)[0] in "LMN")
     seen = letters.translate(_LATIN_TWINS)
     for pair, one in _PAIRS:
         seen = seen.replace(pair, one)
     return seen
 
 
-def _shows(sign: str) -> bool:
-    kind = _UNICODE.category(sign)
-    is_space = sign == " "
-    return is_space or not (kind[0] in "CZ" or sign in _INVISIBLE or "\ufe00" <= sign <= "\ufe0f")
-
-
 def _script(sign: str) -> str | None:
     """Return a letter's script, "" for one that is none of those in names, None for signs of all scripts."""
-    if _UNICODE.category(sign)[0] != "L":
+    if UNICODE.category(sign)[0] != "L":
         return None
-    first = _UNICODE.name(sign, "").partition(" ")[0].partition("-")[0]
+    first = UNICODE.name(sign, "").partition(" ")[0].partition("-")[0]
     first = "CJK" if first == "IDEOGRAPHIC" else first
     return first if first in _SCRIPTS else ""
