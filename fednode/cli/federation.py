@@ -120,7 +120,7 @@ def show(file: Path, as_json: bool) -> None:
 @succeed.command("join", example="fednode federation succeed join successor.toml\nfednode start --background")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--unchecked", is_flag=True, help="This home does not hold the old chain to its end: trust the chain id, "
-              "compared by voice.")
+              "compared by voice. What it holds is checked where it goes that far.")
 @passphrase_option
 @yes_option
 @format_option
@@ -135,25 +135,18 @@ def join(
     """
     from fednode.cli.genesis import read_genesis
     from fednode.cli.keys import unlock
-    from fednode.ledger.succession import check_against
-    from fednode.node.files import HomeLock
-    from fednode.node.succession import check_may_join, join_successor
+    from fednode.node.succession import check_may_join, has_joined, join_successor
 
     successor = read_genesis(file)
     check_may_join(site.home, successor)
-    old = read_genesis(site.load().values.genesis_path)
-    if old.chain_id != successor.chain_id and not unchecked:
-        with _held(site) as (_, store):
-            check_against(successor, store.tip, store.load_state(), store.get_members)
-    if not yes:
-        _tell(successor, None, False)
-    confirm("Do all of them read the same chain id?", yes)
-    unlocked = unlock(site, passphrase_file)
-    lock = HomeLock.acquire(site.home)
-    try:
+    with _locked(site) as old:  # to the end: no daemon fetches a later block after the check
+        if old.chain_id != successor.chain_id and not has_joined(site.home, successor):
+            _check_end(site, old, successor, unchecked)
+        if not yes:
+            _tell(successor, None, False)
+        confirm("Do all of them read the same chain id?", yes)
+        unlocked = unlock(site, passphrase_file)
         join_successor(site.home, site.load().values.genesis_path, old, successor, unlocked)
-    finally:
-        lock.release()
     _tell(successor, None, as_json)
     if not as_json:
         click.echo("'fednode start' goes on with it")
@@ -162,10 +155,9 @@ def join(
 # --- files and views -----------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
-def _held(site: Site) -> Iterator[tuple[Genesis, LevelDbStore]]:
-    """Hold the home and open its store: no daemon runs meanwhile."""
+def _locked(site: Site) -> Iterator[Genesis]:
+    """Hold the home: no daemon runs meanwhile. Gives the genesis that is in place."""
     from fednode.cli.genesis import read_genesis
-    from fednode.ledger.leveldb import open_store
     from fednode.node.files import HomeLock
 
     values = site.load().values
@@ -173,13 +165,42 @@ def _held(site: Site) -> Iterator[tuple[Genesis, LevelDbStore]]:
     values.home.create()
     lock = HomeLock.acquire(values.home)
     try:
-        store = open_store(values.home.chain, genesis)
+        yield genesis
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _held(site: Site) -> Iterator[tuple[Genesis, LevelDbStore]]:
+    """Hold the home and open its store."""
+    from fednode.ledger.leveldb import open_store
+    from fednode.node.succession import check_not_joined
+
+    with _locked(site) as genesis:
+        check_not_joined(site.home, genesis)
+        store = open_store(site.home.chain, genesis)
         try:
             yield genesis, store
         finally:
             store.close()
+
+
+def _check_end(site: Site, old: Genesis, successor: Genesis, unchecked: bool) -> None:
+    """Raise unless the successor follows from what this home holds of the old chain.
+
+    Unchecked, it may hold less than the successor rests on, and never as much or more.
+    """
+    from fednode.ledger.leveldb import open_store
+    from fednode.ledger.succession import check_against
+
+    store = open_store(site.home.chain, old)
+    try:
+        origin, tip = successor.origin, store.tip
+        is_short = origin is not None and origin.chain_id == tip.chain_id and tip.height < origin.height
+        if not (unchecked and is_short):
+            check_against(successor, tip, store.load_state(), store.get_members)
     finally:
-        lock.release()
+        store.close()
 
 
 def consent_to_toml(consent: Consent) -> str:

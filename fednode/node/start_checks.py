@@ -20,7 +20,7 @@ from fednode.node.files import Home, environment, set_aside, write_atomic
 from fednode.node.keystore import Keys, PublicKeys
 from fednode.node.membership import FOLLOWER
 from fednode.node.sign_state import SignStateFile, joined_mark, write_mark
-from fednode.node.succession import has_consented
+from fednode.node.succession import check_not_joined, has_consented
 
 
 def restored_mark(home: Home, public: PublicKeys) -> Path:
@@ -33,8 +33,10 @@ def open_chain(
 ) -> tuple[LevelDbStore, str | None]:
     """Open the store; replace a damaged one by an empty one if that is allowed, and return what to tell about it.
 
-    Raises `StorageError` if the store is damaged and may not be replaced. Nothing is deleted.
+    Raises `StorageError` if the store is damaged and may not be replaced, `Refused` if a successor of this chain was
+    joined. Nothing is deleted.
     """
+    check_not_joined(home, genesis)
     try:
         _check_mark(home)
         store = open_store(home.chain, genesis)

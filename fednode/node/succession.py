@@ -113,6 +113,25 @@ def check_may_join(home: Home, successor: Genesis) -> None:
         )
 
 
+def has_joined(home: Home, successor: Genesis) -> bool:
+    """Whether this home has decided for this successor: it was checked before, and may have been cut short since."""
+    mark = joined_path(home, successor.origin.chain_id) if successor.origin is not None else None
+    return mark is not None and mark.exists() and mark.read_bytes().strip() == successor.chain_id.hex().encode()
+
+
+def check_not_joined(home: Home, genesis: Genesis) -> None:
+    """Raise where this home has left this chain for a successor: its blocks were moved aside, or are about to be."""
+    mark = joined_path(home, genesis.chain_id)
+    with environment("look for", mark):
+        if not mark.exists():
+            return
+        successor = mark.read_text(errors="replace").strip()[:16]
+    raise Refused(
+        f"this home has joined the successor of this chain, {successor}, and its genesis is not in place; "
+        "'fednode federation succeed join FILE' puts it there"
+    )
+
+
 def join_successor(home: Home, genesis_path: Path, old: Genesis, successor: Genesis, keys: Keys) -> None:
     """Put the successor in place of its predecessor; repeated after a crash it goes on where it was.
 
@@ -121,6 +140,8 @@ def join_successor(home: Home, genesis_path: Path, old: Genesis, successor: Gene
     """
     check_may_join(home, successor)
     assert successor.origin is not None, "checked"
+    if old.chain_id not in (successor.origin.chain_id, successor.chain_id):
+        raise GenesisError("the genesis of this home is of neither the old chain nor its successor; put the old back")
     mark, name = joined_path(home, successor.origin.chain_id), successor.origin.chain_id.hex()[:16]
     if not mark.exists():
         write_atomic(mark, successor.chain_id.hex().encode() + b"\n")

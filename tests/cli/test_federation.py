@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fednode.ledger.genesis import genesis_to_toml, make_genesis
+from fednode.crypto import Secret
+from fednode.errors import Refused
+from fednode.ledger.genesis import genesis_to_toml, make_genesis, make_successor, parse_genesis
 from fednode.ledger.identity import parse_card
+from fednode.node import succession
+from fednode.node.files import Home
+from fednode.node.keystore import unlock_keystore
+from fednode.node.start_checks import open_chain
 from tests.cli.conftest import Fednode
 
 PASSPHRASE = "correct horse battery"
@@ -69,3 +76,66 @@ def test_slips_are_named(homes: list[Path], fednode: Fednode, tmp_path: Path) ->
     changed = fednode("--home", homes[0], "federation", "succeed", "assemble", edited, "-o", output)
     assert changed.code == 5 and "Traceback" not in changed.err
     assert not output.exists()
+
+
+@pytest.fixture
+def successor(homes: list[Path], fednode: Fednode, tmp_path: Path) -> Path:
+    """Anna and Berta have signed; nobody has joined."""
+    files, path = [tmp_path / "anna-signed.toml", tmp_path / "berta-signed.toml"], tmp_path / "successor.toml"
+    for home, file in zip(homes, files, strict=False):
+        assert fednode("--home", home, "federation", "succeed", "sign", "--yes", "-o", file).code == 0
+    assert fednode("--home", homes[0], "federation", "succeed", "assemble", *files, "-o", path).code == 0
+    return path
+
+
+def test_joining_that_was_cut_goes_on_and_begins_no_old_chain_anew(
+    homes: list[Path], fednode: Fednode, successor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks are aside and the old genesis is still in place: nothing may take this for an empty old chain."""
+    home, real = Home(homes[0]), succession.write_atomic
+
+    def write(path: Path, *more: object) -> None:
+        if path.name == "genesis.toml":
+            raise Refused("the power fails")
+        real(path, *more)
+
+    join = ("--home", home.root, "federation", "succeed", "join", "--yes", successor)
+    with monkeypatch.context() as cut:
+        cut.setattr(succession, "write_atomic", write)
+        assert "the power fails" in fednode(*join).err
+    assert not home.chain.exists()
+    old = parse_genesis((homes[0] / "etc" / "genesis.toml").read_bytes())
+    keys = unlock_keystore(home.keystore, Secret(PASSPHRASE.encode()))
+    with pytest.raises(Refused, match="has joined the successor of this chain"):
+        open_chain(home, keys.public, old, False)
+    signed = fednode("--home", home.root, "federation", "succeed", "sign", "-o", homes[0] / "again.toml")
+    assert (signed.code, "has joined the successor" in signed.err) == (11, True)
+    done = fednode(*join)
+    assert done.code == 0, done.err
+    assert not home.chain.exists(), "the new chain begins in an empty folder"
+    assert (homes[0] / "etc" / "genesis.toml").read_text() == successor.read_text()
+
+
+def test_a_home_that_holds_the_end_checks_even_where_it_is_told_not_to(
+    homes: list[Path], fednode: Fednode, successor: Path
+) -> None:
+    whole = parse_genesis(successor.read_bytes())
+    assert whole.origin is not None
+    forged = make_successor(whole.name, replace(whole.origin, carried=whole.origin.carried[1:]), whole.time_ms)
+    successor.write_text(genesis_to_toml(forged))
+    join = ("--home", homes[0], "federation", "succeed", "join", "--yes", successor, "--unchecked")
+    refused = fednode(*join)
+    assert (refused.code, "something else than the old chain holds" in refused.err) == (5, True), refused.err
+    assert not Home(homes[0]).keystore.parent.joinpath(f"successor-of-{whole.origin.chain_id.hex()[:16]}").exists()
+
+
+def test_a_successor_of_another_chain_than_the_one_in_place_is_not_joined(
+    homes: list[Path], fednode: Fednode, successor: Path
+) -> None:
+    genesis = homes[0] / "etc" / "genesis.toml"
+    old = parse_genesis(genesis.read_bytes())
+    genesis.write_text(genesis_to_toml(make_genesis("other", old.members, (), 1_700_000_000_001)))
+    for more in ((), ("--unchecked",)):
+        refused = fednode("--home", homes[0], "federation", "succeed", "join", "--yes", successor, *more)
+        assert (refused.code, "holds another chain" in refused.err) == (6, True), refused.err
+    assert "other" in genesis.read_text()

@@ -149,6 +149,8 @@ def test_only_a_signer_joins_and_only_one_successor(home: Home, tmp_path: Path) 
     join_successor(home, home.genesis, OLD, successor, keys(1))
     with pytest.raises(Refused, match="has joined another successor"):
         join_successor(home, home.genesis, OLD, another, keys(1))
+    with pytest.raises(GenesisError, match="neither the old chain nor its successor"):
+        join_successor(home, home.genesis, tiny_genesis(5), successor, keys(1))
     with pytest.raises(GenesisError, match="chain of its own"):
         check_may_join(home, OLD)
 
