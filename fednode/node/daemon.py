@@ -24,6 +24,7 @@ from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.member_state import find_member
 from fednode.ledger.store import StoreDamaged
 from fednode.node.attendance import Identity
+from fednode.node.bars import Bars
 from fednode.node.blobs import ModelStore
 from fednode.node.chain import Chain
 from fednode.node.config import HospitalConfig
@@ -78,7 +79,7 @@ def run_daemon(
                 found.append(damage)
             warned = Warned(warn, found)
             tells = [tell_ready]
-            barred: set[MemberId] = set()
+            barred = Bars()
             upkeep = Upkeep(config, read_config)
             while _run_once(upkeep, keys, genesis, store, tells, warned, barred):
                 pass  # the chain has given this hospital another number, or taken it: begin anew as that
@@ -95,17 +96,18 @@ def run_daemon(
 
 def _run_once(
     upkeep: Upkeep, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
-    warned: Warned, barred: set[MemberId],
+    warned: Warned, barred: Bars,
 ) -> bool:
     """Serve; return whether to begin anew: as another member, or without one whose message broke a machine."""
     try:
+        if barred.pause_s and trio.run(_is_stopped_within, barred.pause_s):
+            return False
         return trio.run(_serve, upkeep, keys, genesis, store, tells, warned, barred)
     except BaseExceptionGroup as group:
         first = _first(group)
-        if not isinstance(first, Stumbled) or first.sender in barred:
+        if not isinstance(first, Stumbled):
             raise
-        barred.add(MemberId(first.sender))
-        warned.add(f"{first}; it is kept away until the next start, please report it")
+        warned.add(barred.add(first, len(store.tip.members)))
         return True
 
 
@@ -174,7 +176,7 @@ def _make_core(
 
 async def _serve(
     upkeep: Upkeep, keys: Keys, genesis: Genesis, store: LevelDbStore, tells: list[Callable[[], None]],
-    warned: Warned, barred: set[MemberId],
+    warned: Warned, barred: Bars,
 ) -> bool:
     """Serve as whoever the chain says this hospital is; return True when it says something else from then on.
 
@@ -237,6 +239,14 @@ async def _serve(
 async def _stop_when_changed(reactor: Reactor, scope: trio.CancelScope) -> None:
     await reactor.identity_changed.wait()
     scope.cancel()
+
+
+async def _is_stopped_within(seconds: float) -> bool:
+    """Wait; return whether a signal asked this process to end meanwhile."""
+    with trio.move_on_after(seconds), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            return True
+    return False
 
 
 async def _heed_signals(stop: Callable[[], None], upkeep: Upkeep, reactor: Reactor) -> None:

@@ -27,6 +27,7 @@ from fednode.node.views import (
     study_view,
     terms_view,
 )
+from fednode.p2p.addresses import peer_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +126,6 @@ def memory_view() -> dict[str, Json]:
     return {"rss_mb": round(_rss_bytes() / 2**20, 2), "cpu_s": round(time.process_time(), 4), "pid": os.getpid()}
 
 
-def peer_id(node: Node, member: MemberId) -> str:
-    """Return a member's libp2p peer id."""
-    if member in node.reactor.peer_of:
-        return str(node.reactor.peer_of[member])
-    raise Refused(f"there is no member {member}; 'fednode member list' shows them")
-
-
 def is_member(node: Node) -> bool:
     """Whether this hospital votes at the next height."""
     return node.me in node.reactor.core.replica.tip.members.positions
@@ -173,7 +167,7 @@ def members_view(node: Node) -> list[Json]:
             "refused": reactor.refused.get(record.member),
             "dropped_messages": reactor.dropped[record.member],
             "addresses": list(record.addresses),
-            "peer_id": str(peer_id(node, record.member)),
+            "peer_id": str(peer_id_of(record.network_key)),
             "sign_key": record.sign_key.hex(),
             "network_key": record.network_key.hex(),
             "seal_key": record.seal_key.hex(),
