@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from fednode.cli.genesis import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_table, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.errors import FednodeError, Rejected, UsageError, VerificationFailed
-from fednode.node.files import PUBLIC_FILE, environment, sync_folder
+from fednode.node.files import PUBLIC_FILE, environment, write_stream
 
 if TYPE_CHECKING:
     from fednode.ledger.export import ExportBlock
@@ -92,23 +90,14 @@ def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBloc
 
 def _write(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
     """Write a file piece by piece; it has its name only when it is whole. Return its size and SHA-256."""
-    digest, size = hashlib.sha256(), 0
-    with environment("write", path):
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.absolute().parent)
-        try:
-            with open(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), PUBLIC_FILE)
-                for piece in pieces:
-                    file.write(piece)
-                    digest.update(piece)
-                    size += len(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        sync_folder(path.absolute().parent)
+    digest = hashlib.sha256()
+
+    def passed() -> Iterator[bytes]:
+        for piece in pieces:
+            digest.update(piece)
+            yield piece
+
+    size = write_stream(path, passed(), PUBLIC_FILE)
     return size, digest.hexdigest()
 
 

@@ -104,11 +104,14 @@ def _readable(line: str) -> str:
     """Return a journal line as time, kind and named values; one that is damaged as it is, with that word."""
     from fednode.node.journal import is_line_whole
 
-    if not is_line_whole(line.encode()):
+    try:
+        record = read_json(line) if is_line_whole(line.encode()) else None
+    except Unreadable:
+        record = None
+    if record is None:
         return f"damaged line: {line!r}"
-    record = read_json(line)
     moment, kind = record.pop("t", 0), str(record.pop("kind"))
-    for name in ("member", "crc"):
+    for name in ("me", "crc"):
         record.pop(name, None)
     rest = " ".join(f"{click.style(name, dim=True)}={cell(name, value)}" for name, value in record.items())
     return f"{utc(moment)[11:]} {click.style(f'{kind:<17}', bold=True)} {rest}"

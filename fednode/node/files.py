@@ -27,6 +27,7 @@ SYNC_BYTES = 2 * 1024 * 1024
 """A long file goes to the disk this much at a time: many file systems write what is waiting of one file before they
 call another one safe, and a block or a vote must not wait for a whole model."""
 
+_DEVICES = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota of this account is used up"}
 _DENIED = {errno.EACCES, errno.EPERM}
 
@@ -182,10 +183,13 @@ def write_atomic(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 def write_stream(path: Path, parts: Iterable[bytes | bytearray | memoryview], mode: int = PRIVATE_FILE) -> int:
     """Replace `path` by `parts`, joined, as `write_atomic` does; return how many bytes that are.
 
-    What `parts` raises passes through, and leaves the old file.
+    What `parts` raises passes through, and leaves the old file. A device or a pipe is written to, never replaced.
     """
     size_bytes = unsynced_bytes = 0
     with environment("write", path):
+        if _is_stream(path):
+            with path.open("wb") as stream:
+                return sum(map(stream.write, parts))
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         try:
             with open(descriptor, "wb") as file:
@@ -207,6 +211,14 @@ def write_stream(path: Path, parts: Iterable[bytes | bytearray | memoryview], mo
             raise
         sync_folder(path.parent)
     return size_bytes
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name is that of no file: a device, a pipe, or what /dev calls the output of this process.
+
+    root could replace those: a table written to /dev/full then was /dev/full for every program.
+    """
+    return path.parent in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def sync_folder(folder: Path) -> None:

@@ -35,6 +35,9 @@ LOOK_MS = 1000
 CUT = b'{"kind":"line-above-was-cut"}'
 """Written where the line before it was not finished."""
 
+HEAD = frozenset(("t", "me", "kind", "crc"))
+"""What every line has. A field of an event by one of these names would make the line unreadable."""
+
 Field = None | bool | int | str | bytes | tuple["Field", ...]
 
 
@@ -104,10 +107,12 @@ class Journal:
 
         Raises `TypeError` for what must not be in a journal, `Unavailable` if the disk does not take it.
         """
+        if not HEAD.isdisjoint(fields):
+            raise TypeError(f"{', '.join(HEAD.intersection(fields))}: every line of a journal has that already")
         parts = [f',"{name}":{_json_text(value)}' for name, value in fields.items()]
         now_ms = self._clock_ms()
         self._follow_name(now_ms)
-        text = f'{{"t":{now_ms},"member":{self._me},"kind":"{kind}"{"".join(parts)}'.encode()
+        text = f'{{"t":{now_ms},"me":{self._me},"kind":"{kind}"{"".join(parts)}'.encode()
         line = text + b',"crc":"%08x"}\n' % zlib.crc32(text)
         if self._size_bytes + len(line) > MAX_BYTES:
             self._rotate()

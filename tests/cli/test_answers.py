@@ -181,6 +181,20 @@ def test_logs_are_readable_and_rotate(fednode: Fednode, tmp_path: Path) -> None:
     assert json.loads(raw)["height"] == 49
 
 
+def test_logs_tell_whom_a_line_is_about_and_show_what_cannot_be_read(fednode: Fednode, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    journal = journal_of(home)
+    journal.write("cut-off", member=4, reason="no such frame")
+    journal.write("note", text="half \ud800")
+    journal.close()
+    shown = fednode("--home", home, "logs")
+    assert shown.code == 0, shown.err
+    first, second = shown.out.splitlines()
+    assert first.endswith("cut-off           member=4 reason=no such frame")
+    assert second.startswith("damaged line: ") and "half" in second
+    assert json.loads(fednode("--home", home, "logs", "--kind", "cut-off", "--format", "json").out)["member"] == 4
+
+
 def test_logs_leave_the_steps_of_the_machines_to_those_who_ask(fednode: Fednode, tmp_path: Path) -> None:
     home = tmp_path / "home"
     journal = journal_of(home)

@@ -22,6 +22,7 @@ from fednode.cli.bench_chain import memo_text
 from fednode.cli.bench_relay import Relay
 from fednode.cli.genesis import read_genesis
 from fednode.crypto import Secret
+from fednode.documents import read_json
 from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId
 from fednode.ledger.genesis import genesis_state
 from fednode.node.keystore import unlock_keystore
@@ -117,7 +118,7 @@ def check(watch: Watch) -> None:
     """Memory is bounded, and nobody honest was cut off."""
     assert max(watch.peak_mb) < MAX_GROWTH_MB
     for hospital in watch.honest:
-        lines = [json.loads(line) for line in hospital.home.journal.read_text().splitlines()]
+        lines = [read_json(line) for line in hospital.home.journal.read_text().splitlines()]
         assert {line["member"] for line in lines if line["kind"] == "cut-off"} <= {4}
         assert hospital.status()["connected"] >= 2
 

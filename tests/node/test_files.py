@@ -13,7 +13,7 @@ import pytest
 
 from fednode.errors import ConfigError, HomeInUse, Unavailable
 from fednode.node import files
-from fednode.node.files import Home, HomeLock, daemon_pid, read_bounded, write_atomic
+from fednode.node.files import Home, HomeLock, daemon_pid, read_bounded, write_atomic, write_stream
 
 
 def test_a_written_file_is_private_and_whole(tmp_path: Path) -> None:
@@ -23,6 +23,29 @@ def test_a_written_file_is_private_and_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["keys"]
+
+
+def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert write_stream(pipe, (b"one", bytearray(b"two"))) == 6
+        assert os.read(reader, 100) == b"onetwo"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    write_atomic(Path("/dev/null"), b"gone")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    with pytest.raises(Unavailable, match="the disk is full"):
+        write_atomic(Path("/dev/full"), b"gone")
+    done = subprocess.run(
+        [sys.executable, "-c",
+         "from pathlib import Path; from fednode.node.files import write_atomic; "
+         "write_atomic(Path('/dev/stdout'), b'shown')"],
+        capture_output=True, check=True,
+    )
+    assert done.stdout == b"shown" and os.path.islink("/dev/stdout")
 
 
 def test_a_failed_write_leaves_the_old_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

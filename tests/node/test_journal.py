@@ -20,7 +20,7 @@ def test_lines_are_json_with_time_member_and_kind(tmp_path: Path) -> None:
     journal.close()
     [line] = (tmp_path / "journal.jsonl").read_text().splitlines()
     assert {name: value for name, value in json.loads(line).items() if name != "crc"} == {
-        "t": 1234, "member": 3, "kind": "block", "height": 7, "hash": "ab" * 32, "text": 'say "no"\n\x1b[31m',
+        "t": 1234, "me": 3, "kind": "block", "height": 7, "hash": "ab" * 32, "text": 'say "no"\n\x1b[31m',
         "none": None, "yes": True, "many": ["a", 1],
     }
     assert "\x1b" not in line
@@ -33,6 +33,14 @@ def test_what_could_be_a_secret_is_refused(tmp_path: Path, value: object) -> Non
         journal.write("block", value=value)  # type: ignore[arg-type]
     journal.close()
     assert (tmp_path / "journal.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["t", "me", "crc"])
+def test_a_field_that_every_line_has_is_refused(tmp_path: Path, name: str) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", MemberId(3), lambda: 1)
+    with pytest.raises(TypeError, match=name):
+        journal.write("cut-off", **{name: 4})
+    journal.close()
 
 
 def test_appends_and_rotates_with_one_predecessor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

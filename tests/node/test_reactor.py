@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import cast
@@ -12,6 +11,7 @@ import trio
 import trio.testing
 
 from fednode.crypto import Ed25519Signer, Secret
+from fednode.documents import read_json
 from fednode.errors import TrainingError, Unavailable
 from fednode.ids import Hash, MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
@@ -126,7 +126,7 @@ class Stage:
         return peer_id_of(self.genesis.members[member - 1].network_key)
 
     def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+        return [read_json(line) for line in self.journal.read_text().splitlines()]
 
     def play(self, body: Callable[[Stage], Awaitable[None]]) -> None:
         async def main() -> None:
