@@ -22,6 +22,7 @@ from fednode.node import chain
 from fednode.node import studies as node_studies
 from fednode.node.parts import finish
 from fednode.p2p.network import Received
+from fednode.rounds.events import ForgetRound, Note
 from tests.ledger.world import SPEC, TERMS, World
 from tests.node.test_reactor import Stage, settled
 from tests.node.world import World as Nodes
@@ -122,7 +123,7 @@ def test_a_study_that_breaks_is_set_aside_and_the_node_goes_on(tmp_path: Path, m
         monkeypatch.setattr(node_studies, "read_study", lambda *given: breaks(OverflowError())())
         effects = stage.core.studies.on_state(world.state)
         assert "OverflowError" in str(stage.core.studies.problem_of(world.study))
-        assert len(effects) == 1
+        assert [type(effect) for _, effect in effects] == [ForgetRound, Note], "records deleted, people told"
         assert stage.core.studies.on_state(world.state) == []
 
     world = World(4)
