@@ -2,7 +2,7 @@
 
 Security assumption: presences are signed (`presence.py`); at most f members lie. Nothing here decides about blocks. The
 one thing that follows is a pause: a process that is shown a newer presence of its own key, by another process, signs
-nothing while that one lives. Nobody without the key can make such a presence.
+nothing while that one lives. Nobody without the key can make such a presence, and each one made counts once.
 
 Two processes are told from a restart by their order: a restart ends the first before the second begins, so neither the
 sender's clock nor the order of arrival can show the first after the second.
@@ -27,6 +27,9 @@ FRESH_MS = 4 * BEAT_MS
 """Who was not heard for so long is not counted as present."""
 TWIN_MS = 6 * BEAT_MS
 """How long after its last word a second process with the same key is taken to run."""
+COPY_CLOCK_MS = 600_000
+"""How far the clock of a second process with our key may be from ours for its word to count. So what it said is no use
+to anybody who keeps it for later."""
 MISSED_BLOCKS = 20
 """So many blocks in a row without a vote are no accident: one that is late for a block is in the next one's proof."""
 MAX_CHECKS = 16
@@ -88,6 +91,8 @@ class Attendance:
         self._lives: dict[MemberId, dict[bytes, _Life]] = {}
         self._began_ms: int | None = None
         self._twin_until_ms = 0
+        self._copies: dict[bytes, Statement] = {}
+        """The last word of each other process with our key, as long as it could be repeated."""
         self._tip_at_ms = 0
         self._behind_since_ms: int | None = None
         self._working_since_ms: int | None = None
@@ -153,7 +158,17 @@ class Attendance:
         return count <= MAX_CHECKS
 
     def _hear_own(self, said: Statement, now_ms: int) -> None:
-        """Somebody has our key. Our own earlier process spoke before this one began."""
+        """Somebody has our key. Our own earlier process spoke before this one began, unless its clock was ahead.
+
+        Any member can keep such words and bring them again: each counts once, in their order, and only while it is new.
+        """
+        self._copies = {
+            name: word for name, word in self._copies.items() if abs(word.time_ms - now_ms) <= COPY_CLOCK_MS
+        }
+        known = self._copies.get(said.incarnation)
+        if abs(said.time_ms - now_ms) > COPY_CLOCK_MS or (known is not None and said.beat <= known.beat):
+            return
+        self._copies[said.incarnation] = said
         if self._began_ms is not None and said.time_ms > self._began_ms:
             self._twin_until_ms = now_ms + TWIN_MS
 

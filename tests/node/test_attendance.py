@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.ledger.block import Tip, genesis_tip
-from fednode.node.attendance import BEAT_MS, FRESH_MS, MAX_CHECKS, MISSED_BLOCKS, TWIN_MS, Attendance, Identity
+from fednode.node.attendance import (
+    BEAT_MS,
+    COPY_CLOCK_MS,
+    FRESH_MS,
+    MAX_CHECKS,
+    MISSED_BLOCKS,
+    TWIN_MS,
+    Attendance,
+    Identity,
+)
 from fednode.node.presence import Presence, decode_presence, encode_presence
 from tests.sim.whole.parts import GENESIS_MS, keys_of, tiny_genesis
 
@@ -104,6 +113,33 @@ def test_only_the_holder_of_the_key_can_make_a_process_pause() -> None:
     assert not here.is_twin(NOW + 5_000)
     here.hear(FOUR, genuine, TIP, NOW + 5_000)
     assert here.is_twin(NOW + 5_000)
+
+
+def test_words_of_a_copy_that_has_stopped_hold_nobody_back() -> None:
+    """A member keeps all that a copy said, and brings it again and again, in any order, for as long as it likes."""
+    here, copy = attendance(ONE, 1), attendance(ONE, 2, NOW + 1)
+    kept = [say(copy, NOW + beat * BEAT_MS) for beat in range(1, 40)]
+    stopped_ms = NOW + 40 * BEAT_MS
+    for word in (kept[0], kept[-1]):
+        here.hear(TWO, word, TIP, stopped_ms)
+    assert here.is_twin(stopped_ms)
+    for at_ms in range(stopped_ms + TWIN_MS + 1, stopped_ms + 3 * COPY_CLOCK_MS, 3 * BEAT_MS):
+        for word in (kept[at_ms % len(kept)], kept[-1]):
+            here.hear(FOUR, word, TIP, at_ms)
+        assert not here.is_twin(at_ms)
+
+
+@pytest.mark.parametrize("ahead_ms", [COPY_CLOCK_MS // 2, 2 * COPY_CLOCK_MS, 30 * 86_400_000])
+def test_words_of_an_earlier_process_whose_clock_was_ahead_count_once_and_not_for_ever(ahead_ms: int) -> None:
+    """Its clock was set right between the two: every word of it looks newer than the start of this process."""
+    earlier = attendance(ONE, 1, NOW + ahead_ms)
+    kept = [say(earlier, NOW + ahead_ms + beat) for beat in range(1, 4)]
+    here, held = attendance(ONE, 2, NOW), 0
+    for at_ms in range(NOW, NOW + 4 * COPY_CLOCK_MS, TWIN_MS + 1):
+        for word in kept * 2:
+            here.hear(FOUR, word, TIP, at_ms)
+        held += here.is_twin(at_ms)
+    assert held == (ahead_ms < 4 * COPY_CLOCK_MS), "the words that look newest, once"
 
 
 def test_behind_is_what_f_plus_1_others_say() -> None:
