@@ -71,6 +71,7 @@ from fednode.ledger.state import (
     MEMBERSHIP_KEY,
     ROLES_KEY,
     Draft,
+    Source,
     State,
     flag_key,
     get_chain,
@@ -132,20 +133,19 @@ def _add_proposal(draft: Draft, membership: Membership, proposal: ProposalRecord
     ))
 
 
-def _check_new_card(draft: Draft, card: IdentityCard, me: MemberId | None = None) -> None:
+def check_new_card(source: Source, card: IdentityCard, me: MemberId | None = None) -> None:
     """Refuse a card that proves nothing, or with a key or name that is another's. `me` may keep its own."""
     try:
         check_card(card)
     except GenesisError:
         raise refuse(Refusal.BAD_CARD) from None
     keys = (card.sign_key, card.network_key, card.seal_key)
-    others = [record for record in get_followers(draft) if record.member != me]
-    mine = next((record for record in get_members(draft) if record.member == me), None)
+    mine = next((record for record in get_members(source) if record.member == me), None)
     kept = () if mine is None else (mine.sign_key, mine.network_key, mine.seal_key)
-    is_taken = any(key not in kept and is_key_used(draft, key) for key in keys)
+    is_taken = any(key not in kept and is_key_used(source, key) for key in keys)
     if len(set(keys)) < len(keys) or is_taken:
         raise refuse(Refusal.KEY_USED)
-    if any(skeletons(card.name) & skeletons(record.name) for record in others):
+    if any(skeletons(card.name) & skeletons(r.name) for r in get_followers(source) if r.member != me):
         raise refuse(Refusal.NAME_ALIKE)
 
 
@@ -153,7 +153,7 @@ def _propose(draft: Draft, at: BlockTime, sender: MemberId, body: MemberPropose)
     membership = get_membership(draft)
     if len(get_members(draft)) >= MAX_VOTED_MEMBERS or membership.next_member >= 2**16:
         raise refuse(Refusal.TOO_MANY_MEMBERS)
-    _check_new_card(draft, body.card)
+    check_new_card(draft, body.card)
     _add_proposal(draft, membership, ProposalRecord(
         membership.next_proposal, Change.ADD, MemberId(membership.next_member), body.card, "", sender, at.height,
     ))
@@ -236,7 +236,7 @@ def _rotate(draft: Draft, at: BlockTime, sender: MemberId, body: MemberRotate) -
     membership, old, card = get_membership(draft), _own_record(draft, sender), body.card
     if membership.changed_height == at.height:
         raise refuse(Refusal.MEMBERS_CHANGE_DUE)
-    _check_new_card(draft, card, sender)
+    check_new_card(draft, card, sender)
     message = rotation_message(get_chain(draft).chain_id, sender, card)
     if not is_signature_valid(card.sign_key, Domain.IDENTITY_CARD, message, body.new_signature):
         raise refuse(Refusal.BAD_CARD)

@@ -24,8 +24,10 @@ from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.block import Tip
 from fednode.ledger.carry import CARRIED, Carried, carry, prefix_of
 from fednode.ledger.identity import IdentityCard
+from fednode.ledger.member_rules import check_new_card
 from fednode.ledger.members import Id, MemberSet
 from fednode.ledger.phases import BlockTime
+from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import MAX_RECORD_BYTES, State, decode_record
 from fednode.ledger.vote import Certificate, HeightField, verify_certificate
 
@@ -159,6 +161,7 @@ def make_origin(
     for consent in consents:
         check_consent(consent)
         _check_held(consent, tip, members_at)
+        _check_owned(consent, state)
     ordered = tuple(sorted(consents, key=lambda consent: consent.member))
     if len({consent.member for consent in ordered}) != len(ordered):
         raise GenesisError("a member is given twice; give one consent of each")
@@ -197,6 +200,20 @@ def _check_held(consent: Consent, tip: Tip, members_at: Callable[[int], MemberSe
         verify_certificate(certificate, members_at(consent.height), tip.chain_id)
     except Rejected as error:
         raise GenesisError(f"the end that {owner} holds is not certified ({error.reason})") from None
+
+
+def _check_owned(consent: Consent, state: State) -> None:
+    """Raise `GenesisError` if a card has a name or a key that is another's or was revoked, whether that one goes on.
+
+    Who stays out cannot object, and people read the names; so the rule is that of a member that replaces its keys.
+    """
+    try:
+        check_new_card(state, consent.card, MemberId(consent.member))
+    except Rejected as refusal:
+        raise GenesisError(
+            f"the card of '{consent.card.name}' (member {consent.member}) cannot stand on the ledger: "
+            f"{describe_refusal(refusal.reason)}; leave this consent out"
+        ) from None
 
 
 def check_against(genesis: Genesis, tip: Tip, state: State, members_at: Callable[[int], MemberSet]) -> None:

@@ -254,3 +254,27 @@ def test_a_study_begins_anew_on_a_successor_by_votes_of_its_own() -> None:
     assert new.life.status == StudyStatus.WAITING and not new.is_round_open
     new.begin_without(4, voters=(1, 2))
     assert new.round.expected == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("name", "network", "words"), [
+    (None, None, None), ("St. Renewed", None, None), ("of 5", None, "look"), ("of 5, alike", None, "look"),
+    (None, "of 5", "key"), (None, "revoked", "key"),
+])
+def test_a_card_takes_nothing_of_who_stays_out(
+    changed: RoundWorld, name: str | None, network: str | None, words: str | None
+) -> None:
+    """Names and keys of others, here of member 5 that has not signed, and revoked keys, here of member 2 itself."""
+    names = {record.member: record.name for record in get_members(changed.state)}
+    told = {None: names[2], "of 5": names[5], "of 5, alike": f"{names[5].upper()}."}.get(name, name)
+    keys = {None: ("renewed", "network"), "of 5": (names[5], "network"), "revoked": (names[2], "network")}[network]
+    mine, signer = consent_of(changed, 2), changed.signers[MemberId(2)]
+    card = make_identity_card(
+        told, (), signer, Ed25519Signer(Secret(seed_of(*keys))), Secret(seed_of("renewed", "seal")), SeededEntropy("x")
+    )
+    taken = make_consent(changed.maker.tip, mine.certificate, MemberId(2), card, signer, NONCE)
+    consents = [taken, consent_of(changed, 1), consent_of(changed, 3)]
+    if words is None:
+        assert succeed(changed, consents).members[1] == card
+        return
+    with pytest.raises(GenesisError, match=f"cannot stand on the ledger: .*{words}"):
+        succeed(changed, consents)
