@@ -135,12 +135,13 @@ def join(
     """
     from fednode.cli.genesis import read_genesis
     from fednode.cli.keys import unlock
-    from fednode.node.succession import check_may_join, has_joined, join_successor
+    from fednode.node.succession import check_may_join, check_time, has_joined, join_successor
 
     successor = read_genesis(file)
     check_may_join(site.home, successor)
     with _locked(site) as old:  # to the end: no daemon fetches a later block after the check
         if old.chain_id != successor.chain_id and not has_joined(site.home, successor):
+            check_time(successor, time.time_ns() // 1_000_000)
             _check_end(site, old, successor, unchecked)
         if not yes:
             _tell(successor, None, False)

@@ -158,6 +158,8 @@ def make_origin(
 
     `members_at` gives the members that decide a height. Raises `GenesisError` if these consents make no successor.
     """
+    if certificate is not None:
+        _check_certificate(certificate, "this chain", tip, members_at)
     for consent in consents:
         check_consent(consent)
         _check_held(consent, tip, members_at)
@@ -193,11 +195,15 @@ def _check_held(consent: Consent, tip: Tip, members_at: Callable[[int], MemberSe
         )
     if tip.members.keys.get(MemberId(consent.member)) != consent.card.sign_key:
         raise GenesisError(f"{owner} is no member of the old chain with this key")
-    certificate = consent.certificate
-    if certificate is None:
-        return
+    if consent.certificate is not None:
+        _check_certificate(consent.certificate, owner, tip, members_at)
+
+
+def _check_certificate(
+    certificate: Certificate, owner: str, tip: Tip, members_at: Callable[[int], MemberSet]
+) -> None:
     try:
-        verify_certificate(certificate, members_at(consent.height), tip.chain_id)
+        verify_certificate(certificate, members_at(certificate.height), tip.chain_id)
     except Rejected as error:
         raise GenesisError(f"the end that {owner} holds is not certified ({error.reason})") from None
 

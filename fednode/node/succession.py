@@ -13,6 +13,7 @@ from pathlib import Path
 from fednode.codec import decode, encode
 from fednode.crypto import Entropy, sha256
 from fednode.errors import GenesisError, Refused, Rejected, StorageError
+from fednode.ledger.consensus.facts import MAX_FUTURE_MS
 from fednode.ledger.consensus.signing import initial_record
 from fednode.ledger.genesis import MAX_CONSENT_BYTES, Genesis, genesis_to_toml
 from fednode.ledger.identity import IdentityCard
@@ -110,6 +111,16 @@ def check_may_join(home: Home, successor: Genesis) -> None:
         raise Refused(
             f"this home has joined another successor, chain {joined.read_text().strip()[:16]}: a hospital takes part "
             "in one; its members go on with that"
+        )
+
+
+def check_time(successor: Genesis, now_ms: int) -> None:
+    """Raise `GenesisError` if a successor begins in the future: its deadlines would stand still for good."""
+    ahead_ms = successor.time_ms - now_ms
+    if ahead_ms > MAX_FUTURE_MS:
+        raise GenesisError(
+            f"the successor was made {ahead_ms // 1000} s ahead of this machine's clock: one of the two clocks is "
+            "wrong; set this one, or have the successor assembled again where the clock is right"
         )
 
 

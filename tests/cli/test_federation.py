@@ -129,6 +129,19 @@ def test_a_home_that_holds_the_end_checks_even_where_it_is_told_not_to(
     assert not Home(homes[0]).keystore.parent.joinpath(f"successor-of-{whole.origin.chain_id.hex()[:16]}").exists()
 
 
+def test_a_successor_of_the_future_is_not_joined(homes: list[Path], fednode: Fednode, successor: Path) -> None:
+    """Whoever assembles it writes its time, and a home joins one for good: its chain would stand still."""
+    made = parse_genesis(successor.read_bytes())
+    assert made.origin is not None
+    successor.write_text(genesis_to_toml(make_successor(made.name, made.origin, made.time_ms + 3_600_000)))
+    join = ("--home", homes[0], "federation", "succeed", "join", "--yes", successor)
+    for more in ((), ("--unchecked",)):
+        refused = fednode(*join, *more)
+        assert (refused.code, "one of the two clocks is wrong" in refused.err) == (5, True), refused.err
+    successor.write_text(genesis_to_toml(made))
+    assert fednode(*join).code == 0, "nothing was decided"
+
+
 def test_a_successor_of_another_chain_than_the_one_in_place_is_not_joined(
     homes: list[Path], fednode: Fednode, successor: Path
 ) -> None:

@@ -211,6 +211,12 @@ def test_an_edited_successor_is_refused(open_round: RoundWorld) -> None:
     check_genesis(fewer)
     with pytest.raises(GenesisError, match="something else than the old chain holds"):
         check_against(fewer, open_round.maker.tip, open_round.state, open_round.store.get_members)
+    assert origin.certificate is not None
+    forged = replace(origin.certificate, signatures=tuple(bytes(64) for _ in origin.certificate.signatures))
+    uncertified = replace(genesis, origin=replace(origin, certificate=forged))
+    check_genesis(uncertified)
+    with pytest.raises(GenesisError, match="is not certified"):
+        check_against(uncertified, open_round.maker.tip, open_round.state, open_round.store.get_members)
     with pytest.raises(GenesisError, match="succeeds none"):
         check_against(open_round.genesis, open_round.maker.tip, open_round.state, open_round.store.get_members)
 
