@@ -6,8 +6,9 @@ what some rows would give, and moves a mean over V hospitals by at most 1 / V of
 most one unit of each part, from rounding, and by what `blur` does.
 
 A fraction of few rows tells how many there are, and three such fractions can be told apart in their sum: each is a
-number k / n, and few of these add up to just this. So of each claim one row, drawn anew, counts up to twice (`blur`):
-(k + r) / (n + r) or k / (n + r) with a number 0 <= r < 1 that nobody knows. Where all rows are alike nothing changes.
+number k / n, and few of these add up to just this. So in each claim every count of rows that are alike is moved by up
+to half a row, drawn anew (`blur`): between k / n and its neighbours nothing tells where the truth lies. Nobody gets a
+row of a kind that it does not have, and where all rows are alike nothing changes.
 
 Statistics (round 0): of each number its first two moments over the rows that have one, scaled to [0, 1] of its range;
 of each category the share of each level among the rows that have one.
@@ -52,7 +53,7 @@ DEVIATION_FLOOR_Q24 = UNIT >> 10
 PPM = 1_000_000
 
 PARTS_OF_A_ROW = 1 << 16
-"""What one row counts where another counts up to twice."""
+"""Rows are counted in these where counts are moved by less than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +108,13 @@ def divide(unit: int, counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def blur(counts: NDArray[np.int64], entropy: Entropy | None) -> NDArray[np.int64]:
-    """Return `counts` of rows (n,) in parts of a row, one row drawn at random counting up to twice; exact without
+    """Return `counts` of rows (n,) in parts of a row, each that is not zero moved by up to half a row; exact without
     entropy, for figures that do not leave a hospital."""
-    total, blurred = int(counts.sum()), counts * PARTS_OF_A_ROW
-    if total and entropy is not None:
-        row, more = _draw_row(total, entropy)
-        blurred[np.searchsorted(np.cumsum(counts), row, "right")] += more
-    return blurred
-
-
-def _draw_row(rows: int, entropy: Entropy) -> tuple[int, int]:
-    """Return one of `rows`, and how many parts of a row it counts more."""
-    return int.from_bytes(entropy.random_bytes(16), "big") % rows, int.from_bytes(entropy.random_bytes(2), "big")
+    exact = counts * PARTS_OF_A_ROW
+    if entropy is None:
+        return exact
+    drawn = np.frombuffer(entropy.random_bytes(2 * counts.size), "<u2").astype(np.int64) - PARTS_OF_A_ROW // 2
+    return np.where(counts > 0, exact + drawn, 0)
 
 
 def claim_statistics(spec: StudySpec, rows: Rows, entropy: Entropy | None) -> Claims:
@@ -140,11 +136,10 @@ def _claim_moments(values: NDArray[np.float64], entropy: Entropy | None) -> NDAr
     known = values[~np.isnan(values)]
     if not known.size:
         return np.zeros(3, np.int64)
-    row, more = (0, 0) if entropy is None else _draw_row(known.size, entropy)
-    twice, unit = more / PARTS_OF_A_ROW, MOMENTS.unit
-    first, squares = (
-        (float(powers.sum()) + twice * float(powers[row])) / (known.size + twice) for powers in (known, known * known)
-    )
+    unit = MOMENTS.unit
+    found, counts = np.unique(known, return_counts=True)
+    weights = blur(counts.astype(np.int64), entropy).astype(np.float64)
+    first, squares = (float(np.average(powers, weights=weights)) for powers in (found, found * found))
     mean = min(unit, max(0, round(first * unit)))
     least = -(-mean * mean // unit)  # rounding must not take a moment below what any rows have
     second = min(mean, max(least, round(squares * unit)))

@@ -54,7 +54,7 @@ def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
     assert find_impossible(measures.statistics_plan(spec), claims) is None
     rows = load_rows(spec, jobs.DataAt(str(data_file)))
     exact, unit = measures.claim_statistics(spec, rows, None).astype(int), measures.MOMENTS.unit
-    assert len(rows.labels) == 60 and (np.abs(claims - exact) <= unit / 61 + 2).all() and (claims != exact).any()
+    assert len(rows.labels) == 60 and (np.abs(claims - exact) <= unit / 20).all() and (claims != exact).any()
 
 
 def test_training_answers_with_update_and_metrics_of_the_start(
@@ -78,9 +78,9 @@ def test_training_answers_with_update_and_metrics_of_the_start(
     claims = np.frombuffer(measured.claims, "<u4")
     assert find_impossible(measures.closing_plan(spec), claims) is None
     exact = measures.claim_metrics(measured.metrics, None).astype(int)
-    assert (np.abs(claims - exact) <= measures.RIGHT.unit / 13 + 2).all() and not claims[exact == 0].any()
+    assert abs(claims[0] - exact[0]) <= measures.RIGHT.unit / 22 and not claims[exact == 0].any()
     said = {np.frombuffer(train_again(), "<u4")[0] for _ in range(8)}
-    assert len(said) > 1 or exact[0] in (0, measures.RIGHT.unit), "of each round another row counts more"
+    assert len(said) > 1 or exact[0] in (0, measures.RIGHT.unit), "each round says another number"
 
 
 def test_prediction_needs_the_model_file_alone(spec: StudySpec, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
         first = await trainer.run(train, TIMEOUT_S)
         assert isinstance(first, jobs.Trained)
         assert first.delta == here.delta
-        assert bytes(first.claims)[8:] == bytes(here.claims)[8:], "of the share of rows right one row counts more"
+        assert bytes(first.claims)[8:] == bytes(here.claims)[8:], "the share of rows right is blurred"
         pid = trainer.pid
         no_model = jobs.ModelAt(str(data_file), bytes(32))
         predict = jobs.Predict(no_model, jobs.DataAt(str(data_file)))
