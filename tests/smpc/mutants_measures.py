@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.smpc.mutants import Mutant
 
+FRACTIONS = "tests/learn/test_fractions.py::"
 CLAIMS = "tests/proofs/test_measures.py::"
 LEARN = "tests/learn/test_measures.py::"
 LIARS = "tests/smpc/test_bound_liars.py::"
@@ -102,4 +103,30 @@ MEASURE_MUTANTS = [
     Mutant("rounding takes a variance below what rows have", "learn/measures.py",
            "min(mean, max(least, round(", "min(mean, max(0, round(",
            LEARN + "test_any_rows_give_possible_claims_and_the_mean_over_hospitals"),
+    Mutant("fractions are exact", "learn/measures.py",
+           "return np.where(counts > 0, exact + drawn, 0)", "return exact",
+           FRACTIONS + "test_the_ledger_does_not_tell_how_many_rows_were_held_out"),
+    Mutant("means of numbers are exact", "learn/measures.py",
+           "blur(counts.astype(np.int64), entropy)", "blur(counts.astype(np.int64), None)",
+           FRACTIONS + "test_a_member_does_not_compute_what_each_hospital_said_of_a_column"),
+    Mutant("counts move by a quarter of a row", "learn/measures.py",
+           "- PARTS_OF_A_ROW // 2\n", "// 2 - PARTS_OF_A_ROW // 4\n",
+           FRACTIONS + "test_the_whole_way_to_the_next_count_is_covered_evenly"),
+    Mutant("levels that nobody has appear", "learn/measures.py",
+           "return np.where(counts > 0, exact + drawn, 0)", "return np.maximum(exact + drawn, 0)",
+           FRACTIONS + "test_every_count_moves_by_up_to_half_a_row_and_none_appears"),
+    Mutant("the worker says exact shares", "worker/answer.py",
+           "claims=claim_quality(metrics, _FRESH).tobytes()", "claims=claim_quality(metrics, None).tobytes()",
+           "tests/worker/test_answer.py::test_training_answers_with_update_and_metrics_of_the_start"),
+    Mutant("who is voted out keeps the secrets of its rounds", "node/studies.py",
+           "if is_gone and study not in self._left:", "if False:",
+           "tests/node/test_core.py::"
+           "test_who_is_voted_out_in_the_middle_of_a_round_deletes_its_keys_and_its_update[False]"),
+    Mutant("secrets of a study that cannot be read stay", "node/studies.py",
+           "return [(study, ForgetRound(LAST_ROUND)), (study, note)]", "return [(study, note)]",
+           "tests/node/test_core.py::test_what_is_kept_of_a_study_that_can_be_read_no_more_goes"),
+    Mutant("who consents to a successor keeps the secrets of its rounds", "node/succession.py",
+           "    _delete_rounds(home)\n    write_atomic(consent_path", "    write_atomic(consent_path",
+           "tests/node/test_succession.py::"
+           "test_who_consents_deletes_the_secrets_of_the_old_rounds_and_none_of_new_ones"),
 ]
