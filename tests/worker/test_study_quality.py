@@ -46,7 +46,7 @@ def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int
     """Train all rounds; member `away` misses AWAY_ROUNDS."""
     study, layout, entropy = spec_hash(spec), Layout.of(spec), SeededEntropy(np.random.default_rng(0))
     plan = statistics_plan(spec)
-    claims = [claim_statistics(spec, part, None) for part in parts]
+    claims = [claim_statistics(spec, part, entropy) for part in parts]
     words = field.total(np.stack([words_of(plan, encode_claims(plan, each)) for each in claims]), 0)
     scaling = scaling_from(spec, tally(plan, words.tolist(), len(parts)))
     training = [Prepared.of(spec, part).training for part in parts]
