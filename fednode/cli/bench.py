@@ -13,7 +13,7 @@ import click
 
 from fednode.cli.bench_transport import bench_transport
 from fednode.cli.show import print_json, print_table
-from fednode.cli.site import Group, format_option
+from fednode.cli.site import Figure, Group, format_option
 from fednode.errors import UsageError
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool
 @click.option("--members", type=click.IntRange(3, 100), default=4, show_default=True, help="Number of members.")
 @click.option("--params", type=click.IntRange(1, 1 << 26), default=1_000_000, show_default=True,
               help="Parameters of the model.")
-@click.option("--loss", type=click.FloatRange(0, 0.9), default=0.0, show_default=True,
+@click.option("--loss", type=Figure(0, 0.9), default=0.0, show_default=True,
               help="Share of chunks that get lost on their way.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the vectors and of the losses.")
 @click.option("--processes", is_flag=True, help="Real daemons on loopback that train and sum, up to 16 members.")

@@ -17,7 +17,7 @@ import click
 
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
-from fednode.cli.site import Site, command, format_option, pass_site, passphrase_option
+from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
 from fednode.errors import GenesisError, HomeInUse, Unavailable
 from fednode.node.control_client import NotRunning, stream_daemon
 from fednode.node.files import PRIVATE_FILE, daemon_pid, environment
@@ -166,7 +166,8 @@ def _relay(home: Home, begin: int) -> None:
 
 @command("stop", example="fednode stop\nfednode --home /srv/fednode stop --kill")
 @click.option("--kill", is_flag=True, help="End it at once; like a power cut, it loses nothing.")
-@click.option("--timeout", "timeout_s", default=STOP_TIMEOUT_S, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", "timeout_s", type=Figure(0, 24 * 3600), default=STOP_TIMEOUT_S, show_default=True,
+              help="Seconds to wait.")
 @pass_site
 def stop(site: Site, kill: bool, timeout_s: float) -> None:
     """Stop the daemon of this home and wait until it has ended. The others go on without it."""

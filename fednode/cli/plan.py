@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fednode.cli.show import print_json, print_pairs, print_table
+from fednode.cli.site import Figure, command, format_option, pass_site
 from fednode.cli.site import Site as HomeSite
-from fednode.cli.site import command, format_option, pass_site
 from fednode.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ CONSTANTS_FILE = "plan-constants.json"
 @click.option("--study", "study_path", type=click.Path(path_type=Path), metavar="FILE", help="Study file.")
 @click.option("--params", type=click.IntRange(1, 1 << 30), help="Parameters of the model, instead of a study file.")
 @click.option("--members", type=click.IntRange(3, 256), default=4, show_default=True, help="Number of hospitals.")
-@click.option("--mbit", type=click.FloatRange(0.1),
+@click.option("--mbit", type=Figure(0.1),
               help="Line of each hospital, megabit per second each way.  [default: 1000]")
-@click.option("--latency-ms", type=click.FloatRange(0), help="One-way delay between hospitals.  [default: 5]")
+@click.option("--latency-ms", type=Figure(0), help="One-way delay between hospitals.  [default: 5]")
 @click.option("--one-machine", is_flag=True,
               help="All members run on this machine, as in the demo: no line and no delay unless given.")
 @click.option("--calibrate", is_flag=True, help="Measure this machine again (about 10 s) and keep the constants.")
@@ -51,11 +51,10 @@ def plan(
 
     if study_path is None and params is None and not calibrate:
         raise UsageError("nothing to plan; give --study FILE or --params NUMBER, or only --calibrate")
-    model = _constants(site, calibrate)
-    if study_path is None and params is None:
-        return
     length = params if study_path is None else _vector_length(study_path)
-    assert length is not None
+    model = _constants(site, calibrate)
+    if length is None:
+        return
     cores = os.cpu_count() or 1
     if mbit is None:
         mbit = inf if one_machine else 1000.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,16 @@ HOME_VARIABLE = "FEDNODE_HOME"
 DEFAULT_HOME = "~/.fednode"
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Figure(click.FloatRange):
+    """A number of the command line between bounds. NaN is between any two, and JSON has neither it nor infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not isfinite(found):
+            self.fail(f"{value} is no number to compute with", param, ctx)
+        return found
 
 
 class Site:

@@ -12,7 +12,7 @@ import pytest
 
 from fednode import errors
 from fednode.cli.main import cli
-from fednode.cli.site import Command
+from fednode.cli.site import Command, Figure
 from tests.cli.conftest import Fednode
 
 TOPICS = ("chain", "member", "role", "keys")
@@ -127,3 +127,20 @@ def test_every_exit_code_is_documented() -> None:
     text = OPERATIONS.read_text()
     cells = {int(code) for code in re.findall(r"\| (\d+) \|", text)}
     assert cells >= FAILURES, FAILURES - cells
+
+
+def parameters(command: click.Command, ctx: click.Context) -> Iterator[click.Parameter]:
+    """Yield every option and argument of a command and of all below it."""
+    yield from command.params
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            inner = command.get_command(ctx, name)
+            assert inner is not None
+            yield from parameters(inner, ctx)
+
+
+def test_no_option_takes_what_is_no_number() -> None:
+    """NaN passes the bounds of click's own types; nobody can compute with it, and JSON does not have it."""
+    every = parameters(cli, click.Context(cli))
+    found = [option for option in every if isinstance(option.type, click.types.FloatParamType)]
+    assert len(found) > 2 and all(isinstance(option.type, Figure) for option in found)

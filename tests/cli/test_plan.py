@@ -131,3 +131,16 @@ def test_a_study_file_can_be_planned(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "memory of a daemon" in out
     assert "roster" in out
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-1"])
+@pytest.mark.parametrize("option", ["--mbit", "--latency-ms"])
+def test_what_no_plan_can_be_computed_with_is_refused(tmp_path, capsys, option, text):
+    assert run(["--home", str(tmp_path), "plan", "--params", "100", option, text, "--format", "json"]) == 2
+    assert option in capsys.readouterr().err
+
+
+def test_a_study_that_is_not_there_is_said_before_the_machine_is_measured(tmp_path, capsys):
+    assert run(["--home", str(tmp_path), "plan", "--study", str(tmp_path / "none.toml")]) != 0
+    told = capsys.readouterr().err
+    assert "none.toml" in told and "measuring" not in told
