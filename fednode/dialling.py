@@ -14,6 +14,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LONGEST_NAME = 253
 """Characters of a host name (RFC 1035), dots included."""
 
+_PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,60}")
 _FAMILIES = {"ip4": 4, "ip6": 6}
 _LIKE = "write it like /dns4/fednode.hospital.example/tcp/7700 or /ip4/192.0.2.1/tcp/7700"
 
@@ -32,6 +33,8 @@ def why_undialable(address: str, *, to_listen: bool = False) -> str:
         return "its port is no number from 1 to 65535; write the port the daemon listens on"
     if int(parts[4]) == 0:
         return "port 0 is no port that can be dialled; write the one the daemon listens on"
+    if len(parts) == 7 and not _PEER_ID.fullmatch(parts[6]):
+        return f"'{parts[6]}' is no peer id; leave /p2p/ and what follows out, the card has it"
     return _why_no_ip(parts[1], parts[2], to_listen) if parts[1] in _FAMILIES else _why_no_name(parts[2])
 
 

@@ -21,7 +21,7 @@ GOOD = (
     "/ip4/127.0.0.1/tcp/7700",
     "/dns4/localhost/tcp/7700",
     "/dns4/a_b.example/tcp/7700",
-    "/ip4/192.0.2.1/tcp/7700/p2p/12D3KooW",
+    "/ip4/192.0.2.1/tcp/7700/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
     "/ip6/::1/tcp/5",
     "/ip6/fe80::1/tcp/5",
 )
@@ -60,6 +60,7 @@ BAD = {
     "/": "TCP socket",
     "/ip4/192.0.2.1/udp/7700": "TCP socket",
     "/ip4/192.0.2.1/tcp/1/p2p/": "TCP socket",
+    "/ip4/192.0.2.1/tcp/1/p2p/xx": "no peer id",
     "/unix/x/tcp/1": "TCP socket",
     "/ip4/192.0.2.1/tcp/1/quic/x": "TCP socket",
 }
@@ -131,7 +132,7 @@ def test_one_place_written_twice() -> None:
         ("/dns4/A.example/tcp/1", "/dns4/a.example./tcp/1"),
         ("/ip6/2001:db8::7/tcp/1", "/ip6/2001:0db8:0:0::7/tcp/1"),
         ("/ip4/192.0.2.1/tcp/1", "/ip6/::ffff:192.0.2.1/tcp/1"),
-        ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/1/p2p/x"),
+        ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/1/p2p/" + "Q" * 46),
     ):
         assert f"'{second}' is there twice" in problem_of([first, second])
         assert find_shared([[first], [second]]) == second and find_shared([[first, second], []]) == ""

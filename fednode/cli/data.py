@@ -143,7 +143,7 @@ def find_study(site: Site, wanted: str | None) -> tuple[StudySpec, bytes]:
     from fednode.learn.study_toml import parse_study
     from fednode.rounds.terms import proposal_id, study_proposal
 
-    if wanted is not None and ("/" in wanted or wanted.endswith(".toml")):
+    if wanted is not None and ("/" in wanted or wanted.endswith(".toml") or Path(wanted).is_file()):
         spec = read_study(Path(wanted).expanduser())
         return spec, proposal_id(study_proposal(spec))
     founded = [(decode_study(s.spec), s.study) for s in read_genesis(site.load().values.genesis_path).studies]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.keys import check_addresses, new_passphrase, print_fingerprint, write_card
+from fednode.cli.keys import new_passphrase, print_fingerprint, write_card
 from fednode.cli.site import Site, command, pass_site, passphrase_option
-from fednode.dialling import why_undialable
+from fednode.dialling import problem_of, why_undialable
 from fednode.documents import Unreadable, read_toml
 from fednode.errors import KeystoreError, UsageError
 
@@ -57,7 +57,8 @@ def init(
     if reason := why_undialable(listen, to_listen=True):
         raise UsageError(f"'{listen}' cannot be listened on: {reason}")
     addresses = advertise or (_reachable(listen),)
-    check_addresses(addresses, "correct --advertise" if advertise else "add --advertise ADDR")
+    if problem := problem_of(addresses):
+        raise UsageError(f"{problem} ({'correct --advertise' if advertise else 'add --advertise ADDR'})")
     if problem := why_no_name(name):
         raise UsageError(f"{problem}; give another --name")
     table = str(data.expanduser().absolute()) if data is not None else None

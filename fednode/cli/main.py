@@ -106,6 +106,9 @@ def run(arguments: list[str]) -> int:
     Any other exception is a bug of this program and keeps its traceback.
     """
     replace_unknown()
+    for place, argument in enumerate(arguments, 1):
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            return _tell(f"argument {place} is not UTF-8 text; rename the file, or type it anew", 2)
     try:
         code = cli.main(arguments, prog_name="fednode", standalone_mode=False, obj=Site())
         return code if isinstance(code, int) else 0

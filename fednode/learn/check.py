@@ -125,6 +125,9 @@ def _of_header(wanted: SpecColumn, places: Places, site: SiteMap, shows_cells: b
     if name in places.doubled:
         text = f"the header names it {places.doubled[name]} times (capitals aside); leave one, or rename the others"
         return Verdict(name, ERROR, text)
+    if name in places.shared:
+        text = f"[data.map] reads it and '{places.shared[name]}' from one column of the file; correct names there"
+        return Verdict(name, ERROR, text)
     if name in places.at:
         return None
     if name in places.near:

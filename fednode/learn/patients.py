@@ -51,6 +51,8 @@ class Patients:
 
 def read_patients(spec: StudySpec, table: Table, id_column: str = "", site: SiteMap = PLAIN) -> Patients:
     """Read the rows a model is applied to; raise `DataError` if the file lacks a column, or has one twice."""
+    if table.names is None and not table.rows:
+        raise DataError("the file is empty; export the table again, with its header")
     encoded = encode_table(spec, table, site)
     _check_header(spec, encoded, site)
     count, width = len(table.rows), encoded.rows.features.shape[1]
@@ -77,6 +79,9 @@ def _check_header(spec: StudySpec, encoded: Encoded, site: SiteMap) -> None:
     for column in spec.columns:
         if column.name in places.doubled and column.name != label:
             raise DataError(f"the header names column '{column.name}' more than once; leave one, or rename the others")
+    if shared := {name: other for name, other in places.shared.items() if label not in (name, other)}:
+        pair = " and ".join(f"'{name}'" for name in next(iter(shared.items())))
+        raise DataError(f"[data.map] reads {pair} from one column of the file; correct names there")
     absent = [column.name for column in spec.columns if column.name not in places.at and column.name != label]
     if not absent:
         return

@@ -48,11 +48,13 @@ class Table:
 class Places:
     """Where the study's columns stand in a file, and what is wrong with its header.
 
-    `near` and `names` are texts of the file's header line: for the eyes of who owns the file.
+    `shared` names for a column another one that is read from the same place. `near` and `names` are texts of the
+    file's header line: for the eyes of who owns the file.
     """
 
     at: dict[str, int]
     doubled: dict[str, int]
+    shared: dict[str, str]
     near: dict[str, str]
     extra: tuple[int, ...]
     names: tuple[str, ...]
@@ -62,7 +64,7 @@ def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places
     """Find the study's columns by the names of the header, or by their order where there is none."""
     names = [column.name for column in spec.columns]
     if table.names is None:
-        return Places({name: index for index, name in enumerate(names)}, {}, {}, (), tuple(names))
+        return Places({name: index for index, name in enumerate(names)}, {}, {}, {}, (), tuple(names))
     headers = [clean(header) for header in table.names]
     others = site.headers()
     wanted = {name: clean(others.get(name, name)) for name in names}
@@ -86,7 +88,11 @@ def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places
             doubled[name] = len(equal) + len(alike)
         elif alike:
             near[name] = headers[alike[0]]
-    return Places(places, doubled, near, tuple(i for i in range(len(headers)) if i not in used), tuple(headers))
+    owners: dict[int, list[str]] = {}
+    for name, at in places.items():
+        owners.setdefault(at, []).append(name)
+    shared = {name: other for group in owners.values() for name in group for other in group if other != name}
+    return Places(places, doubled, shared, near, tuple(i for i in range(len(headers)) if i not in used), tuple(headers))
 
 
 def clean(header: str) -> str:

@@ -244,7 +244,10 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]
     """Yield (variable, section, key, text) of every override; refuse one that names no key."""
     sections = _sections()
     known = {f"{PREFIX}{s}__{k}".upper(): (s, k) for s, kind in sections.items() for k in kind.model_fields}
+    by_slip = {name.replace("__", "_"): name for name in known}
     for name in sorted(environ):
+        if name in by_slip:
+            raise ConfigError(f"environment variable {name} is written with one underscore; write {by_slip[name]}")
         if name.startswith(PREFIX) and "__" in name:
             if name not in known:
                 raise ConfigError(f"environment variable {name} names no key of hospital.toml; {_hint(name, known)}")

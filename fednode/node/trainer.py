@@ -95,9 +95,14 @@ class WorkerTrainer:
     async def _run(self, job: Job, timeout_s: float) -> Answer:
         is_done = False
         try:
+            frame = encode_job(job)
+        except Rejected as error:
+            fix = "shorten and correct paths and names of columns"
+            raise TrainingError(f"the training process cannot be asked this ({error.reason}); {fix}") from None
+        try:
             with trio.fail_after(timeout_s):
                 process = await self._running()
-                answer = await _exchange(process, job)
+                answer = await _exchange(process, job, frame)
             is_done = True
             return answer
         except trio.TooSlowError:
@@ -183,9 +188,9 @@ def _descriptor(process: trio.Process) -> int:
     return process.stdout.fileno()
 
 
-async def _exchange(process: trio.Process, job: Job) -> Answer:
+async def _exchange(process: trio.Process, job: Job, frame: bytes) -> Answer:
     assert process.stdin is not None, "the worker is started with pipes"
-    await process.stdin.send_all(encode_job(job))
+    await process.stdin.send_all(frame)
     descriptor = _descriptor(process)
     length = int.from_bytes(await _read_exactly(descriptor, LENGTH_BYTES), "big")
     if length > MAX_FRAME_BYTES:

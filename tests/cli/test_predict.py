@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -106,3 +107,24 @@ def test_scores_are_of_the_rows_that_have_label_and_prediction(fednode, tmp_path
     bare.write_text("age,bilirubin\n50,1\n")
     refused = fednode("predict", "--model", model, "--input", bare, "--score")
     assert refused.code == 7 and "needs the column of the label" in refused.err
+
+
+def test_a_table_that_is_no_file_or_empty_is_refused(fednode, tmp_path, model):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    read = fednode("predict", "--model", model, "--input", pipe)
+    assert read.code == 7 and "pipe or device" in read.err
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    assert "the file is empty" in fednode("predict", "--model", model, "--input", empty).err
+
+
+@pytest.mark.parametrize("text", ["\udcff", "x" * 5000])
+@pytest.mark.parametrize("option", ["--id", "--input"])
+def test_options_that_no_job_can_hold_are_told(fednode, tmp_path, model, option, text):
+    table = tmp_path / "t.csv"
+    table.write_text(TABLE)
+    options = {"--input": table, "--id": "patient"} | {option: text + (".csv" if option == "--input" else "")}
+    done = fednode("predict", "--model", model, *(part for pair in options.items() for part in pair))
+    assert done.code in (2, 7, 13) and "nonsense" not in done.err
+    assert "not UTF-8 text" in done.err or "shorten" in done.err

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fednode.errors import DataError
+from fednode.learn.check import check_table
 from fednode.learn.patients import read_patients
+from fednode.learn.site_map import OtherName, SiteMap
 from fednode.learn.spec import StudySpec
 from fednode.learn.table import TORN, Table
 
@@ -117,3 +119,14 @@ def test_a_header_in_another_unit_is_no_matter_of_names_alone(spec: StudySpec) -
     names = tuple(f"{c.name.title()} [furlong]" if c.name == "age" else c.name for c in spec.columns)
     with pytest.raises(DataError, match="another unit.*factor"):
         read_patients(spec, Table(names, (("",) * len(names),)))
+
+
+def test_two_columns_are_never_read_from_one(spec: StudySpec) -> None:
+    """A slip in [data.map] names would make one measurement stand for another."""
+    names = tuple(column.name for column in spec.columns)
+    slip = SiteMap(names=(OtherName("age", "pressure"),))
+    table = Table(names, (("",) * len(names),) * 12)
+    with pytest.raises(DataError, match="from one column of the file"):
+        read_patients(spec, table, site=slip)
+    found = {verdict.column: verdict.status for verdict in check_table(spec, table, slip).verdicts}
+    assert found["age"] == found["pressure"] == "error"

@@ -116,6 +116,7 @@ def test_a_mistake_is_one_sentence_with_place_and_fix(tmp_path: Path, text: str,
     [
         ("FEDNODE_NETWRK__LISTEN", "x", "did you mean 'FEDNODE_NETWORK__LISTEN'"),
         ("FEDNODE_LIMITS__WORKER_MEMORY_MB", "many", "is no TOML value"),
+        ("FEDNODE_LIMITS_WORKER_MEMORY_MB", "4000", "one underscore; write FEDNODE_LIMITS__WORKER_MEMORY_MB"),
         ("FEDNODE_LIMITS__WORKER_MEMORY_MB", "0", "environment FEDNODE_LIMITS__WORKER_MEMORY_MB: .*greater than"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import stat
 from pathlib import Path
 
 from fednode.errors import DataError
@@ -24,7 +25,9 @@ def read_lines(path: Path) -> tuple[list[str], list[str]]:
     Raises `DataError` if it cannot be read, is too large, or is no text.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if not stat.S_ISREG((found := path.stat()).st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise DataError(f"data file {path} is a pipe or device; it is read more than once, save it as a file")
+        if found.st_size > MAX_FILE_BYTES:
             raise DataError(f"data file {path} is larger than 1 GiB; split it or drop columns")
         data = path.read_bytes()
     except OSError as error:
