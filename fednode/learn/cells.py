@@ -32,6 +32,8 @@ _GROUPED_BY = {
 }
 """Numbers with separators of thousands where this is the decimal sign."""
 
+_POINT_OF_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
+_LEAST_BESIDE_THOUSANDS = 100
 _LIMIT = re.compile(rf"([<>\u2264\u2265]=?)\s*([0-9.,{_SPACERS}]*[0-9])")
 _WITH_UNIT = re.compile(
     rf"(?:[<>\u2264\u2265]=?\s*)?(?:{_NUMBER}|[+-]?[0-9]*,[0-9]+|{_GROUPED.pattern})"
@@ -136,6 +138,15 @@ def read_column(cells: Sequence[str], read: Read, quick: Quick | None = None) ->
     distinct = tuple(Distinct(cell, read(cell), counts[code], first[code]) for cell, code in order.items())
     values[left] = np.array([item.reading.value for item in distinct], np.float64)[codes[left]]
     return Column(distinct, codes, values)
+
+
+def find_thousands(cells: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the rows whose point may be one of thousands: '1.037' beside 850, and no other kind of fraction."""
+    is_fraction = ~np.isnan(values) & (values != np.floor(values))
+    rows = np.flatnonzero(is_fraction)
+    if not len(rows) or not (values[~is_fraction] >= _LEAST_BESIDE_THOUSANDS).any():
+        return rows[:0]
+    return rows if all(_POINT_OF_THOUSANDS.fullmatch(tidy(cells[row])) for row in rows.tolist()) else rows[:0]
 
 
 def tidy(cell: str) -> str:

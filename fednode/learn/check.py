@@ -208,6 +208,11 @@ def check_number(
     elif known >= NARROW_ROWS and _is_narrow(column.values, low, high):
         notes.append(f"all values lie in the lowest {NARROW_SHARE:.0%} of {span}: is the column in another unit?")
         status = max(status, WARNING, key=(OK, WARNING, ERROR).index)
+    if wanted.name in encoded.thousands:
+        count, line = encoded.thousands[wanted.name]
+        text = f"{plural(count, 'value')} with three digits behind the point beside whole numbers, first in line {line}"
+        notes.append(f"{text}: is it a point of thousands, and 1.037 means 1037? export without it then")
+        status = max(status, WARNING, key=(OK, WARNING, ERROR).index)
     return Verdict(wanted.name, status, cut("; ".join(notes)), base.missing, outside, base.faults)
 
 

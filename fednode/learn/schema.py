@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.codec import I64, Size
-from fednode.learn.cells import OUTSIDE, Column, level_reader, number_reader, read_column
+from fednode.learn.cells import OUTSIDE, Column, find_thousands, level_reader, number_reader, read_column
 from fednode.learn.site_map import PLAIN, SiteMap
 from fednode.learn.spec import (
     MAX_FEATURES,
@@ -65,7 +65,8 @@ class Encoded:
     """Every row of a table that can be read, encoded, with what its cells said.
 
     `index` int64 (n,) are the places of these rows in the table, `lines` their lines of the file; `damaged` says of the
-    other rows what is wrong. `is_refused` bool (n,) marks rows with a value outside its range if the study refuses it.
+    other rows what is wrong. `is_refused` bool (n,) marks rows with a value outside its range if the study refuses it;
+    `thousands` counts for a column the values that may have a point of thousands, with the line of the first.
     """
 
     rows: Rows
@@ -75,6 +76,7 @@ class Encoded:
     lines: list[int]
     damaged: dict[int, str]
     is_refused: NDArray[np.bool_]
+    thousands: dict[str, tuple[int, int]]
 
 
 def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encoded:
@@ -101,11 +103,15 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
     features: list[NDArray[np.float64]] = []
     labels = np.full(len(index), -1, np.int64)
     is_refused = np.zeros(len(index), bool)
+    thousands: dict[str, tuple[int, int]] = {}
     for wanted in spec.columns:
         notation = notation_of(wanted.name)
         if isinstance(wanted, NumberColumn):
             low, high = wanted.low_micro / MICRO, wanted.high_micro / MICRO
-            column = read_column(cells(wanted.name), *number_reader(wanted, notation, low, high))
+            texts = cells(wanted.name)
+            column = read_column(texts, *number_reader(wanted, notation, low, high))
+            if notation.decimal == "." and len(found := find_thousands(texts, column.values)):
+                thousands[wanted.name] = len(found), table.line(index[int(found[0])])
             features.append(_scale(column, low, high, spec.outside))
             if spec.outside == "refuse":
                 is_refused |= column.is_kind(OUTSIDE)
@@ -122,7 +128,7 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
         columns[wanted.name] = column
     rows = Rows(np.concatenate(features, axis=1), labels)
     lines = [table.line(number) for number in index]
-    return Encoded(rows, columns, places, np.array(index, np.int64), lines, damaged, is_refused)
+    return Encoded(rows, columns, places, np.array(index, np.int64), lines, damaged, is_refused, thousands)
 
 
 def _scale(column: Column, low: float, high: float, outside: str) -> NDArray[np.float64]:

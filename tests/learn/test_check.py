@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fednode.learn.check import LEAST_ROWS, Checked, check_table
-from fednode.learn.spec import StudySpec
+from fednode.learn.spec import NumberColumn, StudySpec
 from fednode.learn.table import TORN, Table
 
 NAMES = ("age", "pressure", "sex", "disease")
@@ -174,3 +174,24 @@ def test_a_header_in_the_middle_and_a_numbered_copy_are_told(spec: StudySpec) ->
     for name, is_told in (("age.1", True), ("age_x", True), ("ages", False), ("age_at_death", False)):
         checked = check_table(spec, Table((*NAMES, name), tuple((*row, "7") for row in ROWS)))
         assert (said(checked, "age")[0] == "warning") == is_told
+
+
+@pytest.mark.parametrize(
+    ("cells", "count"),
+    [(("850", "1.037", "912", "2.400"), 2), (("850", "1.037", "912", "2.4"), 0), (("1.037", "2.400", "5"), 0),
+     (("850", "0.512"), 0), (("850", "1.037", '="1.204"'), 2)],
+)
+def test_a_point_that_may_be_one_of_thousands_is_asked_about(
+    spec: StudySpec, cells: tuple[str, ...], count: int
+) -> None:
+    """Where no decimal comma tells, '1.037' beside 850 would be read as 1.037 in silence."""
+    column = next(c for c in spec.columns if isinstance(c, NumberColumn))
+    wide_column = replace(column, low_micro=0, high_micro=10**10)
+    wide = replace(spec, columns=tuple(wide_column if c is column else c for c in spec.columns))
+    names = tuple(c.name for c in spec.columns)
+    rows = tuple(tuple(cell if name == column.name else "" for name in names) for cell in cells)
+    found = next(v for v in check_table(wide, Table(names, rows)).verdicts if v.column == column.name)
+    assert ("point of thousands" in found.text) == (count > 0)
+    if count:
+        assert found.status == "warning" and found.text.startswith(f"{count} values with three digits")
+        assert "first in line 3" in found.text
