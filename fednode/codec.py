@@ -231,14 +231,6 @@ def _leaf(kind: type) -> tuple[Encoder, Decoder]:
     return (to if kind is int else check), check
 
 
-def _utf8(text: str) -> bytes:
-    """Return a text as bytes; a command line or a folder may hold what is no text."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise Rejected("text is not UTF-8") from None
-
-
 def _bounded(inner: object, bound: Range | Size) -> tuple[Encoder, Decoder]:
     kind = inner.__supertype__ if isinstance(inner, typing.NewType) else inner
     if kind is int and isinstance(bound, Range):
@@ -251,7 +243,7 @@ def _bounded(inner: object, bound: Range | Size) -> tuple[Encoder, Decoder]:
         if isinstance(bound, Range):
             _check_range(value, bound.low, bound.high, "integer")
         else:
-            _check_range(len(_utf8(value) if isinstance(value, str) else value), bound.low, bound.high, "length")
+            _check_range(len(value.encode() if isinstance(value, str) else value), bound.low, bound.high, "length")
 
     def to(value: typing.Any) -> Plain:
         plain = encode_inner(value)

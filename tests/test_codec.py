@@ -157,8 +157,3 @@ def test_a_field_that_came_later_changes_no_bytes_where_it_is_empty() -> None:
     for value in (Grown(7), full):
         assert from_json(Grown, to_json(value)) == value
     assert from_json(Grown, {"number": 7, "extra": None}) == Grown(7)
-
-
-def test_a_text_that_is_no_unicode_is_refused_not_an_error() -> None:
-    with pytest.raises(Rejected, match="not UTF-8"):
-        encode("\udcff", Annotated[str, Size(0, 8)])

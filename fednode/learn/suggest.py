@@ -63,6 +63,7 @@ def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:
     all_faults = [encoded.columns[column.name].faults for column in spec.columns]
     if any(item.reading.hint != "grouped" for faults in all_faults for item in faults.get("decimal", [])):
         decimal = ","
+    findings = {normal_token(item.cell) for faults in all_faults for item in faults.get("level", [])}
     for column, faults in zip(spec.columns, all_faults, strict=True):
         read = encoded.columns[column.name]
         # what '>1.000' stands for is asked once the decimal sign is known
@@ -72,7 +73,9 @@ def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:
                     values.append(OtherValue(column.name, item.cell.strip(), item.reading.hint))
         for item in faults.get("code", []):
             token = item.cell.strip()
-            if token not in missing and len(missing) < _MAX_MISSING and _fits(token):
+            if normal_token(token) in findings and isinstance(column, NumberColumn):
+                values.append(OtherValue(column.name, token, ""))  # a list for all columns would lose the findings
+            elif token not in missing and len(missing) < _MAX_MISSING and _fits(token):
                 missing.append(token)
         is_own = isinstance(column, NumberColumn) and column.name not in {unit.column for unit in units}
         if is_own and isinstance(column, NumberColumn) and (unit := _own_unit(column, read)):

@@ -96,7 +96,7 @@ class WorkerTrainer:
         is_done = False
         try:
             frame = encode_job(job)
-        except Rejected as error:
+        except (Rejected, UnicodeEncodeError) as error:  # a folder's name may be no text
             fix = "shorten and correct paths and names of columns"
             raise TrainingError(f"the training process cannot be asked this ({error.reason}); {fix}") from None
         try:

@@ -127,6 +127,14 @@ def test_only_what_means_not_measured_everywhere_is_offered_as_missing(cell: str
     assert ("-" in (suggest(SPEC, Table(NAMES, levels), PLAIN) or PLAIN).missing) is False
 
 
+def test_a_dash_that_is_missing_in_one_column_does_not_take_findings_out_of_another() -> None:
+    rows = tuple((str(20 + n), "-" if n == 3 else "5", "-" if n == 5 else "F", "alive") for n in range(12))
+    site = suggest(SPEC, Table(NAMES, rows), PLAIN)
+    assert site is not None and site.missing == () and not site.columns() - {"bilirubin"}
+    read = encode_table(SPEC, Table(NAMES, rows), site)
+    assert not read.columns["bilirubin"].faults and "level" in read.columns["sex"].faults
+
+
 def test_a_value_beyond_a_limit_is_offered_as_half_of_it_and_an_upper_one_as_itself() -> None:
     cells = ("<0.2", "< 5", ">90", "\u22643")
     rows = tuple((str(20 + n), cells[n] if n < 4 else "5", "F", "alive") for n in range(12))
