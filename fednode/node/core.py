@@ -68,6 +68,8 @@ class Core:
         self.models = Models()
         self.traffic = Traffic(chain, identity.chain_id, identity.member, identity.signer)
         self.traffic.outbox.begin_after(get_nonce(chain.state, identity.member))
+        if replica.has_consented:
+            self.traffic.outbox.closed = replica.refusal
         self.up: set[MemberId] = set()
         self.now_ms, self._held = 0, -1
         self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
@@ -255,7 +257,8 @@ class Core:
     def _sign(self, body: Body) -> Transaction:
         transaction = self.traffic.outbox.sign(body, self.chain.height, self.now_ms)
         if transaction is None:
-            raise Refused("the same request is on its way already, or too many are; wait for the next block")
+            busy = "the same request is on its way already, or too many are; wait for the next block"
+            raise Refused(self.traffic.outbox.closed or busy)
         verdict = self.chain.judge(transaction)
         if not verdict.ok:
             self.traffic.outbox.forget(transaction)

@@ -40,6 +40,8 @@ class Outbox:
         self._member = member
         self._signer = signer
         self._last_nonce = 0
+        self.closed: str | None = None
+        """Why nothing is signed on this chain any more; None as long as it is."""
         self._pending: dict[Hash, _Pending] = {}
         self._bodies: set[Body] = set()
 
@@ -51,8 +53,8 @@ class Outbox:
         self._last_nonce = max(self._last_nonce, nonce)
 
     def sign(self, body: Body, height: int, now_ms: int) -> Transaction | None:
-        """Return a new transaction for `body`, or None if the same body is on its way or too much is."""
-        if len(self._pending) >= MAX_PENDING or body in self._bodies:
+        """Return a new transaction for `body`, or None if the same body is on its way, too much is, or it is closed."""
+        if self.closed is not None or len(self._pending) >= MAX_PENDING or body in self._bodies:
             return None
         return self._sign(body, height, now_ms, now_ms)
 

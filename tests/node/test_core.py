@@ -16,7 +16,7 @@ from fednode.ledger.consensus.messages import BlockRequest, VoteSummary
 from fednode.ledger.member_bodies import MemberApprove, MemberRemove
 from fednode.ledger.member_state import get_membership
 from fednode.ledger.records import StudyStatus
-from fednode.ledger.state import get_members, get_report
+from fednode.ledger.state import get_members, get_nonce, get_report
 from fednode.ledger.transaction import sign_transaction
 from fednode.node import effects as do
 from fednode.node import wire
@@ -84,6 +84,19 @@ def test_same_request_twice_is_refused_while_it_is_on_its_way() -> None:
     world.submit(1, memo(1))
     with pytest.raises(Refused, match="on its way already"):
         world.submit(1, memo(1))
+
+
+def test_who_has_signed_a_succession_signs_no_transaction_either() -> None:
+    """Keys replaced on the old chain afterwards would make the one consent worthless; a study there goes on without."""
+    world = World(rounds=1)
+    world.nodes[MemberId(4)].disk.has_consented = True
+    world.start().rest()
+    with pytest.raises(Refused, match="signs nothing more on this one"):
+        world.submit(4, memo(1))
+    last = world.submit(1, memo(2))
+    world.run(lambda: all(last.txid in node.receipts for node in world.nodes.values()))
+    state = world[4].live().chain.state
+    assert get_nonce(state, MemberId(4)) == 0 and get_nonce(state, MemberId(3)) > 0, "the others are ready"
 
 
 def test_overtaken_transaction_is_signed_anew_and_not_lost() -> None:

@@ -63,6 +63,7 @@ class Disk:
     record: SignRecord | None
     records: dict[tuple[bytes, int, str], bytes] = field(default_factory=dict)
     models: dict[Hash, bytes] = field(default_factory=dict)
+    has_consented: bool = False
 
 
 @dataclass
@@ -173,7 +174,7 @@ class World:
         disk, chain_id = node.disk, self.genesis.chain_id
         chain = Chain(chain_id, disk.store.load_state(), disk.store.tip.height, disk.store.tip.block_hash)
         certificate = disk.store.get_certificate(disk.store.tip.height) if disk.store.tip.height else None
-        signer = VoteSigner(chain_id, node.number, node.signer, disk.record)
+        signer = VoteSigner(chain_id, node.number, node.signer, disk.record, has_consented=disk.has_consented)
         replica = Replica(disk.store.tip, certificate, chain, signer)
 
         def load(study: StudyId, number: int) -> RecordParts:

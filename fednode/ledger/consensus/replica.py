@@ -85,6 +85,11 @@ class Replica:
         """Why this node signs nothing; None if it votes."""
         return self._driver.signer.refusal
 
+    @property
+    def has_consented(self) -> bool:
+        """Whether this member has signed the succession of this chain: it signs nothing more on it."""
+        return self._driver.signer.has_consented
+
     def hold(self, is_held: bool) -> None:
         """Sign nothing for now, or go on: while another machine uses the same key."""
         self._driver.signer.is_held = is_held

@@ -121,7 +121,7 @@ class SignStateStore(Protocol):
 class VoteSigner:
     """Makes this member's votes and keeps its record. The caller persists `record` before a vote is sent."""
 
-    __slots__ = ("_chain_id", "_signer", "_silent_until", "is_held", "member", "record", "refusal")
+    __slots__ = ("_chain_id", "_signer", "_silent_until", "has_consented", "is_held", "member", "record", "refusal")
 
     def __init__(
         self, chain_id: bytes, member: MemberId | None, signer: Signer | None, record: SignRecord | None,
@@ -132,6 +132,7 @@ class VoteSigner:
         self._chain_id = chain_id
         self._signer = signer
         self._silent_until = silent_until
+        self.has_consented = has_consented
         self.member = member
         self.record = record
         self.is_held = False
