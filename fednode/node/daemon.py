@@ -117,16 +117,23 @@ class Warned:
     def __init__(self, warn: Callable[[str], None], found: list[str]) -> None:
         self._warn = warn
         self._found: list[str] = []
+        self._said: set[str] = set()
         self._reactor: Reactor | None = None
         for text in found:
             self.add(text)
+
+    def say(self, text: str) -> None:
+        """Tell a sentence, unless it was told before; the status has it from elsewhere, as long as it is true."""
+        if text not in self._said:
+            self._said.add(text)
+            self._warn(text)
 
     def add(self, text: str) -> None:
         """Tell a sentence, unless it was told before."""
         if text in self._found:
             return
         self._found.append(text)
-        self._warn(text)
+        self.say(text)
         if self._reactor is not None:
             self._reactor.problems.begin(("found", text), text)
 
@@ -213,8 +220,10 @@ async def _serve(
         )
         network = create_network(settings, reactor.accept_blob)
         network.set_members(dial_map(core.chain.state, member, own_peer, doors))
-        for text in (*problems, *undialled(core.chain.state, member, doors)):
+        for text in problems:
             warned.add(text)
+        for text in undialled(core.chain.state, member, doors):
+            warned.say(text)
         node = Node(config.node.name, genesis, reactor, config, time.monotonic(), os.getpid())
         gc.collect()
         gc.freeze()  # what is loaded stays: collections then look at new objects only

@@ -54,13 +54,18 @@ def dial_map(
 
 
 def undialled(state: State, me: MemberId, doors: Doors) -> list[str]:
-    """Return a sentence about every address of another member that is not dialled."""
-    return [
-        f"member {record.member} ({record.name}) is not dialled at {address}: {why}; if it should be, list it under "
-        "[network] allow"
-        for record in get_followers(state) if record.member != me
-        for address in record.addresses if (why := doors.why_not(address)) is not None
-    ]
+    """Return a sentence about every other member that has an address that is not dialled: one, however many it has."""
+    found = []
+    for record in get_followers(state):
+        refused = [(address, why) for address in record.addresses if (why := doors.why_not(address)) is not None]
+        if record.member != me and refused:
+            (address, why), more = refused[0], len(refused) - 1
+            others = "" if not more else f" ({more} more of its addresses are not either)"
+            found.append(
+                f"member {record.member} ({record.name}) is not dialled at {address}: {why}{others}; if it should be, "
+                "list it under [network] allow"
+            )
+    return found
 
 
 def replaced_peers(before: Mapping[PeerId, MemberId], now: PeerMap, own_peer: PeerId) -> dict[PeerId, tuple[str, ...]]:

@@ -6,11 +6,12 @@ off, a job met values of no use) has no end that could be seen and lapses after 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 MAX_PROBLEMS = 40
-"""Kept at the same time; the oldest gives way."""
+"""Kept at the same time; the oldest of the kind that has most gives way: whoever can cause many hides no others."""
 
 EVENT_MS = 60 * 60 * 1000
 """How long something that only happened is shown."""
@@ -62,5 +63,10 @@ class Problems:
     def _put(self, key: Hashable, found: _Problem) -> None:
         self._found.pop(key, None)
         while len(self._found) >= MAX_PROBLEMS:
-            del self._found[next(iter(self._found))]
+            kinds = Counter(map(_kind, self._found))
+            del self._found[max(self._found, key=lambda other: kinds[_kind(other)])]
         self._found[key] = found
+
+
+def _kind(key: Hashable) -> Hashable:
+    return key[0] if isinstance(key, tuple) else key

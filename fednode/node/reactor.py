@@ -163,11 +163,11 @@ class Reactor:
         for member in sorted(member for peer, member in before.items() if peer not in self._member_of):
             self.addresses.pop(member, None)
             self._dispatch("peer-down", partial(self.core.peer_down, member, now_ms()))
+        self.problems.keep("undialled", followers.undialled(state, me, self._doors))
         if self.network is not None:
             old = followers.replaced_peers(before, self.peer_of, self.parts.own_peer)
             parting = old if block and self._nursery else {}
             others = dial_map(state, me, self.parts.own_peer, self._doors)
-            self.problems.keep("undialled", followers.undialled(state, me, self._doors))
             self.network.set_members(others | parting)
             for peer in parting:  # it cannot ask any more for the block that replaced its key
                 assert block is not None and self._nursery is not None

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.errors import TrainingError
 from fednode.ids import MemberId
+from fednode.ledger.genesis import genesis_state, make_genesis
+from fednode.ledger.member_state import get_followers
+from fednode.node import membership
 from fednode.node.config import HospitalConfig, config_template, load_config
 from fednode.node.journal import Journal
+from fednode.node.membership import Doors, undialled
 from fednode.node.problems import EVENT_MS, MAX_PROBLEMS, Problems
 from fednode.node.upkeep import Upkeep
 from fednode.p2p import network as net
+from tests.ledger.world import make_cards
 from tests.node.test_reactor import Stage, settled
 
 KEYS = st.sampled_from(["a", "b", ("refused", 2), ("refused", 3)])
@@ -54,6 +61,29 @@ def test_no_flood_of_problems() -> None:
         problems.begin(number, str(number))
         problems.tell(f"event {number}")
     assert len(problems.texts()) == MAX_PROBLEMS
+
+
+def test_whoever_can_cause_many_problems_hides_no_other() -> None:
+    problems = Problems(lambda: 0)
+    for key in ("keys", "worker", ("cut off", 3), ("found", "a file")):
+        problems.begin(key, f"about {key}")
+    problems.keep("undialled", [f"address {number}" for number in range(3 * MAX_PROBLEMS)])
+    assert [text for text in problems.texts() if text.startswith("about")] == [
+        "about keys", "about worker", "about ('cut off', 3)", "about ('found', 'a file')",
+    ]
+    assert len(problems.texts()) == MAX_PROBLEMS and problems.texts()[-1] == f"address {3 * MAX_PROBLEMS - 1}"
+
+
+def test_a_member_has_one_sentence_however_many_addresses_it_announces(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = genesis_state(make_genesis("test", make_cards(4), [], 1000))
+    first, second, third, last = get_followers(state)
+    fourth = replace(last, addresses=("/ip4/10.9.9.9/tcp/1",))
+    many = replace(third, addresses=tuple(f"/ip4/10.0.0.{number}/tcp/1" for number in range(8)))
+    monkeypatch.setattr(membership, "get_followers", lambda state: [first, second, many, fourth])
+    doors = Doors((), lambda address: "no" if "/ip4/10." in address else None)
+    one, other = undialled(state, MemberId(1), doors)
+    assert one.startswith("member 3 (") and "/ip4/10.0.0.0/tcp/1: no (7 more of its addresses" in one
+    assert other.startswith("member 4 (")
 
 
 def test_an_event_does_not_outlive_a_clock_that_is_set_back() -> None:
