@@ -115,8 +115,15 @@ def _fault(fault: Fault) -> dict[str, object]:
 def local_map(site: Site, study_name: str, study_id: bytes) -> SiteMap:
     """Return how this hospital writes the columns of a study; without a home they are as the study has them."""
     from fednode.learn.site_map import PLAIN
+    from fednode.node.data_map import pick
 
-    return site.load().values.site_map(study_name, study_id) if site.config_path.is_file() else PLAIN
+    if not site.config_path.is_file():
+        return PLAIN
+    values = site.load().values
+    if values.data.map and pick(values.data.map, study_name, study_id) is None:
+        names = ", ".join(f"[data.map.{name}]" for name in values.data.map)
+        click.echo(f"note: none of the maps in {site.config_path} is for study '{study_name}': {names}", err=True)
+    return values.site_map(study_name, study_id)
 
 
 def check_table(spec: StudySpec, data: DataAt, shows_cells: bool = False) -> DataChecked:

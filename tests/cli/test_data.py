@@ -46,3 +46,14 @@ def test_doctor_shows_the_verdicts_of_data_check(fednode: Fednode, homes: Path, 
     table.write_text(rows().replace("age,", "age,age,", 1).replace("\n", "\n1,").removesuffix("1,"))
     found = looked()
     assert found["ok"] is False and "names it 2 times" in str(found["detail"])
+
+
+def test_a_map_for_another_study_is_told(fednode: Fednode, homes: Path, tmp_path: Path) -> None:
+    study, table, config = tmp_path / "study.toml", tmp_path / "t.csv", homes / "anna" / "etc" / "hospital.toml"
+    study.write_text(STUDY)
+    table.write_text(rows())
+    config.write_text(config.read_text() + '\n[data.map.lever]\nmissing = ["x"]\n')
+    done = fednode("--home", homes / "anna", "data", "check", "--study", study, "--input", table)
+    assert done.code == 0 and "[data.map.lever]" in done.err and "'liver'" in done.err
+    config.write_text(config.read_text().replace("lever", "liver"))
+    assert "[data.map" not in fednode("--home", homes / "anna", "data", "check", "--study", study, "--input", table).err

@@ -51,6 +51,13 @@ def test_lines_before_the_header_are_left_out(spec: StudySpec, tmp_path: Path, b
     assert table.lines == (first, first + 1) and table.remarks
 
 
+def test_a_line_that_names_the_wrong_separator_hides_no_header(spec: StudySpec, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("sep=,\n" + TEXT.replace(",", ";"))
+    table = read_table(spec, path)
+    assert (table.names, table.rows, table.lines) == (("x", "y", "group"), ROWS, (3, 4))
+
+
 def test_quoted_cells_may_hold_separators_and_ends_of_lines(spec: StudySpec, tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text('x,y,group\n"1,5",2,"le""f\nt"\n3,4,right\n')

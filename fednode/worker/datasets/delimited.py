@@ -40,6 +40,10 @@ def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
         start = 1
     forms = name_forms(spec, site)
     separator = told or _separator(spec, lines, forms)
+    if told is not None and _header_line(lines, told, 1, forms) is None:
+        found = _separator(spec, lines[1:], forms)
+        if _header_line(lines, found, 1, forms) is not None:  # the line was written by another program than the rows
+            told, separator = None, found
     header = _header_line(lines, separator, start, forms)
     if header is None and _names_others(spec, lines, separator, start, site):
         header = start
