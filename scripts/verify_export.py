@@ -345,17 +345,18 @@ class Check:
     def _take_turn(self, header: Any, parent: Any, certificate: Any) -> None:
         """Follow who proposes when, which only an export from block 1 on tells; fail if the proposer had no turn."""
         with suppress(Wrong, *MALFORMED):  # told elsewhere
-            if parent is not None and self.order:
-                ids, signers, view = self.signed_by.ids, self.signed_by.signers(parent, self.chain_id), parent[1]
-                passed = set(self.order[:view]) - {self.order[view % len(self.order)]}
-                self.skipped = {m for m in ids if m in passed or (m in self.skipped and m not in signers)}
-                counts = {m: min(self.missed.get(m, 0) + 1, ABSENT_AFTER_SETS * len(ids)) for m in ids}
-                self.missed = {m: 0 if m in signers else count for m, count in counts.items()}
-            ids, turn = self.members.ids, int.from_bytes(sha256(self.chain_id).digest()[:8], "big") + self.height + 1
+            before, ids = self.order, self.members.ids
+            turn = int.from_bytes(sha256(self.chain_id).digest()[:8], "big") + self.height + 1
             away = self.skipped | {m for m, count in self.missed.items() if count >= ABSENT_AFTER_SETS * len(ids)}
             groups = [m for m in ids if m not in away], [m for m in ids if m in away]
             starts = [turn % max(1, len(group)) for group in groups]
             self.order = [m for group, at in zip(groups, starts, strict=True) for m in group[at:] + group[:at]]
+            if parent is not None and before:  # the certificate in a block counts from the next block on
+                ids, signers, view = self.signed_by.ids, self.signed_by.signers(parent, self.chain_id), parent[1]
+                passed = set(before[:view]) - {before[view % len(before)]}
+                self.skipped = {m for m in ids if m in passed or (m in self.skipped and m not in signers)}
+                counts = {m: min(self.missed.get(m, 0) + 1, ABSENT_AFTER_SETS * len(ids)) for m in ids}
+                self.missed = {m: 0 if m in signers else count for m, count in counts.items()}
             if self.first == 1 and header[13] not in self.order[: certificate[1] + 1]:
                 self.fail("certificates", f"block {header[2]}: member {header[13]} had no turn to propose it")
 
