@@ -178,6 +178,10 @@ class Hospital:
         """The end of what the daemon wrote."""
         return self.output.read_text(errors="replace")[-2000:] if self.output.exists() else ""
 
+    def round_records(self) -> list[Path]:
+        """What is kept of rounds; the coin's secret is of the study's whole chain of openings, not of one round."""
+        return [path for path in self.home.rounds.glob("*") if not path.name.endswith("-coin")]
+
     # --- questions
 
     def call(self, name: str, **args: Any) -> Any:

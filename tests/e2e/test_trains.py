@@ -49,7 +49,7 @@ def test_model_files_are_the_same_bytes(trained: Federation) -> None:
 
 def test_secrets_of_a_closed_round_are_deleted(trained: Federation) -> None:
     for hospital in trained:
-        assert not list(hospital.home.rounds.glob("*")), "a round record outlives its round"
+        assert not hospital.round_records(), "a round record outlives its round"
 
 
 def test_chain_verifies_beside_the_daemon(trained: Federation) -> None:
