@@ -69,6 +69,7 @@ def run_with_liar(world: World, act: object, every_ms: int = 7, limit_ms: int = 
         world.after(every_ms, again)
 
     world.after(every_ms, again)
+    world.after(limit_ms // 4, lambda: world.begin_without(LIAR))  # it may never say that it is ready
     world.run(lambda: world.life().status in (StudyStatus.FINISHED, StudyStatus.PAUSED), limit_ms)
     assert all(world[n].core is not None for n in HONEST)
 
