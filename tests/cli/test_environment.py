@@ -38,7 +38,8 @@ def call(home: Path, *arguments: object, obeys: bool = True) -> subprocess.Compl
 def one_sentence(done: subprocess.CompletedProcess[str], *codes: int) -> str:
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode in codes, (done.returncode, done.stderr)
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(errors) == 1 and errors[0].startswith("error: "), done.stderr
     assert done.stderr.endswith(f"(exit code {done.returncode})\n")
     assert ";" in done.stderr, "it names no fix"
     return done.stderr

@@ -57,6 +57,7 @@ def test_backup_refuses_what_would_lose_something(
     again = fednode(*call, "--to", target, "--backup-passphrase-file", tmp_path / "secret")
     assert (again.code, "never overwritten" in again.err, target.read_bytes()) == (4, True, before)
     (tmp_path / "short").write_text("abc\n")
+    (tmp_path / "short").chmod(0o600)
     short = fednode(*call, "--to", tmp_path / "new.toml", "--backup-passphrase-file", tmp_path / "short")
     assert (short.code, "too short" in short.err) == (4, True)
     nobody = fednode(*call, "--to", tmp_path / "new.toml")
