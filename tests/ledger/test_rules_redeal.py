@@ -76,7 +76,7 @@ def void(world: ProvenWorld, phase: Phase, reason: str, *dropped: int) -> RoundR
 def test_disputes_of_many_members_have_a_part_for_each_repetition(is_off: bool) -> None:
     world = disputed(Phase.REDEAL, 32, off=PAIR if is_off else set())
     body = world.redeal(4, 3)
-    assert len(body.box) == 8 * 260
+    assert len(body.box) == 8 * (260 + 3)  # outputs, and the words of the claims
     assert world.refused(4, replace(body, box=body.box[:-8])) == Refusal.BOX_SIZE
     world.go_to(Phase.CONFIRM)
     said = world.confirm(3)

@@ -61,5 +61,5 @@ def test_what_one_holder_of_many_lacks_is_dealt_again() -> None:
     view = world.check()
     assert outcome(world) == "ok" and view.included == world.members and not world.ledger.voids  # type: ignore[attr-defined]
     said = [message for _, _, message in world.trace.ledger]
-    assert [len(message.box) for message in said if isinstance(message, m.RedealMessage)] == [8 * 260]
+    assert [len(message.box) for message in said if isinstance(message, m.RedealMessage)] == [8 * (260 + 3)]
     assert {len(message.data) for message in said if isinstance(message, m.ConfirmMessage)} == {8 * 3}

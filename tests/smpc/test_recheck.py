@@ -575,7 +575,7 @@ def test_memory_is_one_vector_and_what_is_on_its_way() -> None:
         if session is not None:
             recheck = session._recheck
             most = max(most, len(recheck._waiting) + len(recheck._on_way))
-            assert sum(total.size for total in recheck._totals.values()) <= world.length
+            assert sum(total.size for total in recheck._totals.values()) <= Layout(world.length, 7).total
         return False
 
     world.run(look)
