@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.member_rules import _without_member
+from fednode.ledger.member_rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import MemberList, Phase, StudyStatus
 from fednode.ledger.round_life import close_round
@@ -90,9 +90,9 @@ def test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest() -> N
     world.go_to(Phase.PROOF)
     world.go()
     fail_with(world, "once more")
-    gone = _without_member(world.life, MemberId(5))
+    gone = without_member(world.life, MemberId(5))
     assert (gone.pin, gone.kept_out) == ((1, 2, 3, 4), None)
-    assert _without_member(world.life, MemberId(4)).pin == (1, 2, 3, 4, 5), "of any other the set waits for people"
+    assert without_member(world.life, MemberId(4)).pin == (1, 2, 3, 4, 5), "of any other the set waits for people"
 
 
 def test_one_that_is_named_and_voted_out_in_one_round_leaves_the_pin_when_it_ends() -> None:
@@ -103,6 +103,6 @@ def test_one_that_is_named_and_voted_out_in_one_round_leaves_the_pin_when_it_end
     world.go()
     draft = Draft(world.state)
     draft.write(MEMBERS_KEY, MemberList(tuple(m for m in get_members(world.state) if m.member != 5)))
-    close_round(draft, BlockTime(9, 9), _without_member(world.life, MemberId(5)), RoundEnd(world.round, "too few"))
+    close_round(draft, BlockTime(9, 9), without_member(world.life, MemberId(5)), RoundEnd(world.round, "too few"))
     closed = get_study(draft, world.study)
     assert closed is not None and (closed.pin, closed.kept_out) == ((1, 2, 3, 4), None)

@@ -279,12 +279,12 @@ def test_with_one_more_away_the_study_waits_and_says_for_whom() -> None:
 
 
 def test_who_is_voted_out_of_the_federation_is_not_kept_on_the_list() -> None:
-    from fednode.ledger.member_rules import _without_member
+    from fednode.ledger.member_rules import without_member
 
     world = named(7)
-    assert _without_member(world.life, world.members[1]).kept_out is None
+    assert without_member(world.life, world.members[1]).kept_out is None
     readmit(world, 3)
-    kept_out = _without_member(world.life, world.members[2]).kept_out
+    kept_out = without_member(world.life, world.members[2]).kept_out
     assert kept_out is not None and (kept_out.members, kept_out.readmit_votes) == ((2,), ())
 
 
