@@ -148,10 +148,10 @@ MUTANTS = (
 
 
 @contextmanager
-def applied(mutant: Mutant) -> Iterator[None]:
-    """Run with the broken rule."""
-    saved = [(owner, name, vars(owner)[name]) for owner, name, _ in mutant.patches]
-    for owner, name, replacement in mutant.patches:
+def applied(patches: tuple[Patch, ...]) -> Iterator[None]:
+    """Run with a broken rule."""
+    saved = [(owner, name, vars(owner)[name]) for owner, name, _ in patches]
+    for owner, name, replacement in patches:
         setattr(owner, name, replacement)
     try:
         yield
@@ -163,7 +163,7 @@ def applied(mutant: Mutant) -> Iterator[None]:
 def hunt(mutant: Mutant, seeds: range) -> Kill:
     """Return the first scenario or seed that notices the mutant."""
     begin = time.perf_counter()
-    with applied(mutant):
+    with applied(mutant.patches):
         for name, trial in _trials(seeds):
             try:
                 trial()

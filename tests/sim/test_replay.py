@@ -56,7 +56,7 @@ def test_faults_are_cut_down_to_those_it_takes() -> None:
 
 @pytest.mark.slow
 def test_a_failed_seed_is_written_and_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with applied(NO_PERSISTENCE):
+    with applied(NO_PERSISTENCE.patches):
         assert command.main(["--seeds", "0..3", "--save", str(tmp_path)]) == 1
         (path, *_) = sorted(tmp_path.glob("found-*.txt"))
         assert f"scripts/simulate --scenario {path}" in capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_mutant_is_noticed(mutant: Mutant) -> None:
 
 
 def test_a_mutant_leaves_nothing_behind() -> None:
-    with applied(MUTANTS[0]):
+    with applied(MUTANTS[0].patches):
         pass
     World(draw_plan(0)).run()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fednode.errors import FednodeError
@@ -15,9 +13,8 @@ from fednode.ledger.member_records import ProposalRecord
 from fednode.node import health, succession
 from fednode.node.attendance import Attendance
 from tests.sim.checker import Violation
+from tests.sim.mutants import Patch, applied
 from tests.sim.whole.world import World, draw_plan
-
-Patch = tuple[object, str, object]
 
 
 @dataclass(frozen=True)
@@ -69,22 +66,9 @@ MUTANTS = (
 )
 
 
-@contextmanager
-def applied(mutant: WholeMutant) -> Iterator[None]:
-    """Run with the broken rule."""
-    saved = [(owner, name, vars(owner)[name]) for owner, name, _ in mutant.patches]
-    for owner, name, replacement in mutant.patches:
-        setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        for owner, name, original in saved:
-            setattr(owner, name, original)
-
-
 def find_killer(mutant: WholeMutant, seeds: range) -> str | None:
     """Return which seed noticed, and what; None if none did."""
-    with applied(mutant):
+    with applied(mutant.patches):
         for seed in seeds:
             try:
                 World(draw_plan(seed, trouble=mutant.trouble)).run()
