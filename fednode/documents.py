@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 from fednode.errors import FednodeError
 
@@ -30,6 +30,9 @@ _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 _LONG_NAME = re.compile(f"(?<![\\w-])(?:{_PART}){{{MAX_DOTS}}}")
 _MARK = "\ufeff"
 _T = TypeVar("_T")
+
+Json = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+"""Any JSON value, as the read models of the node are made of."""
 
 
 class Unreadable(Exception):

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from fednode.cli.site import Site
+from fednode.documents import Json
 from fednode.errors import UsageError
-from fednode.node.control_client import Json, call_daemon
+from fednode.node.control_client import call_daemon
 
 SHORTEST_PREFIX = 4
 

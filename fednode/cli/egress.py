@@ -10,8 +10,9 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import print_json, print_pairs, print_table
 from fednode.cli.site import Site
+from fednode.documents import Json
 from fednode.errors import FednodeError, StorageError
-from fednode.node.control_client import Json, NotRunning
+from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import fednode
 from fednode.cli.ask import as_record, as_records
 from fednode.cli.show import Say
-from fednode.documents import read_json
+from fednode.documents import Json, read_json
 from fednode.errors import Unavailable
-from fednode.node.control_client import Json, NotRunning, call_daemon, error_of
+from fednode.node.control_client import NotRunning, call_daemon, error_of
 from fednode.node.files import PRIVATE_FILE, PUBLIC_FILE, Home, environment, write_atomic
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from fednode.cli.ask import as_record, ask_record, ask_records
 from fednode.cli.daemon import end_daemon
 from fednode.cli.site import Site
 from fednode.crypto import Domain, Secret
+from fednode.documents import Json
 from fednode.errors import KeystoreError, Refused, Unavailable
 from fednode.ids import MemberId
-from fednode.node.control_client import Json
 from fednode.node.files import Home, environment, read_bounded, sync_folder, write_atomic
 from fednode.node.keystore import KEY_NAMES, MAX_FILE_BYTES, Keys, PublicKeys
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from fednode.codec import decode
+from fednode.documents import Json
 from fednode.errors import Rejected, StorageError, UsageError
 from fednode.ids import Height, MemberId, StudyId
 from fednode.ledger import state as keys
@@ -32,7 +33,7 @@ from fednode.ledger.proofs import (
 from fednode.ledger.rules import receipts_data
 from fednode.ledger.state import State, get_report, get_studies
 from fednode.ledger.store import LedgerStore
-from fednode.node.views import Json, report_view, spec_bytes
+from fednode.node.views import report_view, spec_bytes
 
 RULES = LightRules()
 """Each step of a proof carries the signatures of a quorum of the members trusted before it."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import trio
 
 from fednode.codec import encode
+from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError
 from fednode.ledger.checkpoint import Checkpoint, sign_checkpoint
 from fednode.ledger.json_form import to_json
 from fednode.ledger.proofs import Proof
 from fednode.node.audit import Prover, look_for, parse_txid, state_key, steps_before
 from fednode.node.control import Arguments, Call, Emit, Stream
-from fednode.node.views import Json
 
 if TYPE_CHECKING:
     from fednode.node.status import Node

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from fednode.codec import encode
+from fednode.documents import Json
 from fednode.errors import Rejected, Unavailable, UsageError
 from fednode.ids import quorum
 from fednode.ledger.block import Block, Tip
@@ -24,7 +25,7 @@ from fednode.ledger.version_rules import get_versions, version_at
 from fednode.ledger.versions import VERSIONS
 from fednode.ledger.vote import Certificate
 from fednode.node.keystore import PublicKeys
-from fednode.node.views import Json, block_view, kind_name, transaction_view, utc_text
+from fednode.node.views import block_view, kind_name, transaction_view, utc_text
 
 MAX_BLOCKS = 64
 MAX_BYTES = 4 * 1024 * 1024

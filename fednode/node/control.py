@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected, UsageError
 from fednode.fence import foreign
-from fednode.node.control_client import FORMAT, LENGTH_BYTES, Json, pack_frame, socket_address, unpack_body
+from fednode.node.control_client import FORMAT, LENGTH_BYTES, pack_frame, socket_address, unpack_body
 from fednode.node.files import PRIVATE_FILE, Home, environment
 
 if TYPE_CHECKING:

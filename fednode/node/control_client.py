@@ -16,11 +16,10 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Union
 
-from fednode.documents import Unreadable, read_json
+from fednode.documents import Json, Unreadable, read_json
 from fednode.errors import FednodeError, StorageError, Unavailable
 from fednode.node.files import Home, daemon_pid
 
@@ -34,8 +33,6 @@ FINAL_TIMEOUT_S = 30.0
 
 ANSWER_TIMEOUT_S = FINAL_TIMEOUT_S + 10.0
 """How long a command waits for the daemon: longer, or it could miss what the daemon says of its transaction."""
-
-Json = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
 
 
 class NotRunning(Unavailable):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Union
 
 from fednode.codec import Range, Size
+from fednode.documents import Json
 from fednode.ledger import bodies
 from fednode.ledger.check_bodies import Confirm, Expose, Recheck, Redeal
 from fednode.ledger.consensus.messages import ConsensusMessage
@@ -22,7 +23,6 @@ from fednode.ledger.transaction import Transaction
 from fednode.node import wire
 from fednode.node.config import HospitalConfig
 from fednode.node.presence import Presence, Statement
-from fednode.node.views import Json
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.network import Channel
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from fednode.documents import Json
 from fednode.errors import DataError, Refused, Unavailable, UsageError
 from fednode.ids import Hash, StudyId
 from fednode.learn.study_toml import parse_study
@@ -22,7 +23,7 @@ from fednode.node.control_client import FINAL_TIMEOUT_S
 from fednode.node.member_calls import find_member, member_calls
 from fednode.node.status import Node
 from fednode.node.taking_part import member_names
-from fednode.node.views import Json, report_view, reports_of
+from fednode.node.views import report_view, reports_of
 from fednode.rounds.terms import proposal_id, study_proposal
 
 ACTIONS = {action.name.lower(): action for action in StudyAction}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from fednode.documents import Json
 from fednode.errors import Refused, Rejected, UsageError
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
@@ -29,7 +30,6 @@ from fednode.node.keystore import PublicKeys
 from fednode.node.outlook import Outlook, compute_outlook
 from fednode.node.reactor import now_ms
 from fednode.node.status import Node
-from fednode.node.views import Json
 
 Final = Callable[[Body], Awaitable[dict[str, Json]]]
 Call = Callable[[Arguments], Awaitable[Json]]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fednode.documents import Json
 from fednode.ids import MemberId, fault_bound, quorum
 from fednode.ledger.member_records import Change
 from fednode.ledger.member_state import get_candidates
 from fednode.ledger.state import State, get_members
-from fednode.node.views import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from fednode import __version__
+from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
 from fednode.ledger.bodies import StudyTerms, Weights
@@ -21,7 +22,6 @@ from fednode.node.health import health_problems, signing_members, why_not_signin
 from fednode.node.reactor import Reactor, now_ms
 from fednode.node.taking_part import member_names, own_part, who_to_ask
 from fednode.node.views import (
-    Json,
     report_view,
     reports_of,
     study_view,

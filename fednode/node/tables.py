@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fednode.documents import Unreadable, read_json
+from fednode.documents import Json, Unreadable, read_json
 from fednode.ids import StudyId
 from fednode.learn import jobs as work
 from fednode.learn.spec import StudySpec, label_of
 from fednode.node.files import write_atomic
 from fednode.node.journal import Journal
 from fednode.node.trainer import WorkerTrainer
-from fednode.node.views import Json
 
 MAX_CHANGES = 20
 SHRUNK = 2

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from fednode.documents import Json
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.ledger.block import Block
 from fednode.ledger.bodies import Body, Outcome, StudyTerms
@@ -33,9 +34,7 @@ from fednode.ledger.vote import Certificate
 from fednode.node.taking_part import Names, count_text, missing_members, part_text
 from fednode.proofs.bounds import MAX_ROW_LOSS
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-__all__ = ["Json", "block_view", "report_view", "round_view", "study_view", "transaction_view"]
+__all__ = ["block_view", "report_view", "round_view", "study_view", "transaction_view"]
 
 
 def utc_text(time_ms: int) -> str:

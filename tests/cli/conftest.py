@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from fednode.cli.main import run
+from fednode.documents import Json
 from fednode.node.control import Arguments, Handlers, serve_control
-from fednode.node.control_client import Json
 from fednode.node.files import Home, HomeLock
 
 PASSPHRASE = "correct horse battery"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fednode.cli import show
+from fednode.documents import Json
 from fednode.ids import MemberId
-from fednode.node.control_client import Json
 from fednode.node.journal import Journal
 from tests.cli.conftest import Fednode
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.node.control_client import Json
+from fednode.documents import Json
 from tests.cli.conftest import Fednode, cards
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fednode.node.control_client import Json
+from fednode.documents import Json
 from fednode.node.keystore import read_public_keys
 from tests.cli.conftest import Fednode
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fednode.node.control_client import Json
+from fednode.documents import Json
 from tests.cli.conftest import Fednode
 
 Serve = Callable[[Path, Mapping[str, Json]], None]

@@ -21,6 +21,7 @@ from unittest import mock
 import trio
 
 from fednode import fence
+from fednode.documents import Json
 from fednode.errors import FednodeError, Rejected
 from fednode.ids import Height
 from fednode.learn.model_file import read_model
@@ -31,7 +32,7 @@ from fednode.ledger.transaction import sign_transaction
 from fednode.node import effects as do
 from fednode.node import wire
 from fednode.node.config import config_template, load_config
-from fednode.node.control import Arguments, Json
+from fednode.node.control import Arguments
 from fednode.node.control_client import pack_frame
 from fednode.node.core import Core
 from fednode.node.handlers import make_handlers

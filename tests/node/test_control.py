@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected, StorageError, Unavailable, UsageError
 from fednode.node import control
 from fednode.node.control import Arguments, Emit, Handlers, serve_control
-from fednode.node.control_client import Json, NotRunning, call_daemon, pack_frame, socket_address, stream_daemon
+from fednode.node.control_client import NotRunning, call_daemon, pack_frame, socket_address, stream_daemon
 from fednode.node.files import Home, HomeLock
 
 

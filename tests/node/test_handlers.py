@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from fednode.documents import Json
 from fednode.errors import FednodeError, Rejected
 from fednode.node import audit_calls, handlers, member_calls
 from fednode.node.config import config_template, load_config
-from fednode.node.control import Arguments, Handlers, Json
+from fednode.node.control import Arguments, Handlers
 from fednode.node.handlers import make_handlers
 from fednode.node.status import Node
 from tests.node.test_reactor import Stage
