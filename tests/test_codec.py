@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fednode.audit.json_form import from_json, to_json
 from fednode.codec import MAX_DEPTH, U8, U16, Bytes32, Later, Name, Size, decode, encode, pack, tagged, unpack
 from fednode.errors import Rejected
-from fednode.ledger.json_form import from_json, to_json
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=40) | st.text(max_size=20),

@@ -16,9 +16,9 @@ from fednode.cli.genesis import read_card, read_genesis, read_study
 from fednode.cli.network_file import read_network
 from fednode.documents import MAX_LEVELS, Unreadable, read_json, read_toml, text_of
 from fednode.errors import ConfigError, FednodeError, GenesisError, KeystoreError
-from fednode.learn.study_toml import to_micro
-from fednode.node.config import load_config
-from fednode.node.keystore import read_public_keys
+from fednode.home.config import load_config
+from fednode.home.keystore import read_public_keys
+from fednode.learn.form import to_micro
 
 HOSTILE_TOML = {
     "deep lists": "a=" + "[" * 20_000, "deep tables": "a=" + "{a=" * 5_000, "digits": "format = " + "1" * 5_000,

@@ -10,6 +10,8 @@ import pytest
 import trio
 
 from fednode.codec import U8, decode, encode
+from fednode.core import chain
+from fednode.core import studies as node_studies
 from fednode.errors import Rejected, StorageError
 from fednode.fence import Stumbled, Unforeseen, foreign, judge, rule, take
 from fednode.ids import MemberId
@@ -18,8 +20,6 @@ from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.state import Draft, State
 from fednode.ledger.transaction import Transaction
-from fednode.node import chain
-from fednode.node import studies as node_studies
 from fednode.node.parts import finish
 from fednode.p2p.network import Received
 from fednode.rounds.events import ForgetRound, Note

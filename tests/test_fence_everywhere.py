@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from fednode.node import audit_calls, handlers, member_calls
-from fednode.node.handlers import ACTS
+from fednode.desk import audit_calls, handlers, member_calls
+from fednode.desk.handlers import ACTS
 
 PACKAGE = Path(handlers.__file__).parents[1]
 
@@ -24,27 +24,27 @@ TASKS = {
         "finish": "judges the job",
         "run": "awaits `finish`",
     },
-    "node/daemon.py": {
+    "daemon/daemon.py": {
         "_heed_signals": "own", "upkeep.watch_tables": "own files", "network.run": "the network's tasks are below",
         "serve_control": "answers are fenced unless they act", "_stop_when_changed": "own",
     },
-    "node/handlers.py": {
+    "desk/handlers.py": {
         "models.load": "ModelStore judges the file", "models.export": "copies a file that was judged",
     },
     "node/trainer.py": {"partial(judge, 'an answer', partial(decode_answer, bytes(record)))": "judged"},
-    "node/control.py": {"_cancel_when_gone": "reads one byte and forgets it"},
-    "node/audit_calls.py": {"work": "an answer: fenced by the control socket"},
+    "desk/control.py": {"_cancel_when_gone": "reads one byte and forgets it"},
+    "desk/audit_calls.py": {"work": "an answer: fenced by the control socket"},
     "p2p/link.py": {"self._write_blobs": "own bytes", "self._write_frames": "own bytes"},
     "p2p/mesh.py": {
         "self._host.serve": "listens; each socket ends at the border of libp2p", "self._dial_when_due": "own plans",
         "self._watch_silence": "own clock", "self._publish": "own bytes", "self._run_link": "Link.run",
         "self._serve_stream": "Link.serve is fenced", "self._dial": "the host's dial is fenced",
     },
-    "p2p/libp2p_yardstick.py": {"network.run": "a benchmark"},
+    "p2p/libp2p/yardstick.py": {"network.run": "a benchmark"},
     "p2p/blobs.py": {"self._drained.result": "waits"},
 }
 
-CATCH_ALL = {"fence.py", "p2p/libp2p_gossip.py", "p2p/libp2p_network.py", "p2p/libp2p_stream.py"}
+CATCH_ALL = {"fence.py", "p2p/libp2p/gossip.py", "p2p/libp2p/network.py", "p2p/libp2p/stream.py"}
 """The fence, and the border of a library that raises whatever it likes."""
 
 
@@ -61,7 +61,8 @@ def calls(path: Path) -> Iterator[str]:
 def test_every_task_is_on_the_list() -> None:
     found = {
         str(path.relative_to(PACKAGE)): names
-        for folder in ("node", "p2p") for path in sorted((PACKAGE / folder).glob("*.py"))
+        for folder in ("daemon", "desk", "node", "core", "home", "p2p")
+        for path in sorted((PACKAGE / folder).rglob("*.py"))
         if (names := set(calls(path)))
     }
     assert found == {file: set(names) for file, names in TASKS.items()}

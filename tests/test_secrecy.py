@@ -11,7 +11,7 @@ READ = """import ctypes, resource
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))
 """
 CALLS = {
-    "keystore": "from fednode.node.keystore import _unlock_seeds\n"
+    "keystore": "from fednode.home.keystore import _unlock_seeds\n"
                 "from pathlib import Path\n"
                 "try: _unlock_seeds(Path('none'), None)\n"
                 "except Exception: pass\n",

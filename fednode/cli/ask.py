@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from fednode.cli.site import Site
+from fednode.desk.control_client import call_daemon
 from fednode.documents import Json
 from fednode.errors import UsageError
-from fednode.node.control_client import call_daemon
 
 SHORTEST_PREFIX = 4
 

@@ -16,11 +16,11 @@ from fednode.cli.chain_source import export_option, open_stopped
 from fednode.cli.genesis import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.desk.control_client import NotRunning
 from fednode.errors import VerificationFailed
-from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
-    from fednode.ledger.verify import ChainEntry
+    from fednode.audit.verify import ChainEntry
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def chain() -> None:
 @pass_site
 def status(site: Site, as_json: bool) -> None:
     """Show the chain's name, height and latest block."""
-    from fednode.node import chain_query
+    from fednode.desk import chain_query
 
     try:
         found: Mapping[str, Any] = as_record(ask(site, "chain_status"))
@@ -59,7 +59,7 @@ def status(site: Site, as_json: bool) -> None:
 @pass_site
 def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
     """Show a block with its transactions, or a line for each block of a range."""
-    from fednode.node import chain_query
+    from fednode.desk import chain_query
 
     try:
         blocks: list[Mapping[str, Any]] = list(
@@ -90,7 +90,7 @@ def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
 @pass_site
 def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
     """Show a transaction: what it said, who signed it, in which block, and whether the rules took it."""
-    from fednode.node import chain_query
+    from fednode.desk import chain_query
 
     try:
         found: Mapping[str, Any]
@@ -126,7 +126,7 @@ def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
     if export is not None:
         chain_files.verify_file(site, export, level, None, as_json)
         return
-    from fednode.ledger.verify import Level, stored_entries, verify_chain
+    from fednode.audit.verify import Level, stored_entries, verify_chain
 
     try:
         genesis = read_genesis(site.load().values.genesis_path)
@@ -157,7 +157,7 @@ def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
 
 def _asked(site: Site) -> Iterator[ChainEntry]:
     """Yield the daemon's blocks, page by page."""
-    from fednode.node.chain_query import entries_from
+    from fednode.desk.chain_query import entries_from
 
     height = 1
     while page := as_records(ask(site, "chain_blocks", first=height)):

@@ -16,12 +16,12 @@ from fednode.cli.genesis import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_table, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.errors import FednodeError, Rejected, UsageError, VerificationFailed
-from fednode.node.files import PUBLIC_FILE, environment, write_stream
+from fednode.home.files import PUBLIC_FILE, environment, write_stream
 
 if TYPE_CHECKING:
-    from fednode.ledger.export import ExportBlock
+    from fednode.audit.export import ExportBlock
+    from fednode.audit.verify_export import ExportReport
     from fednode.ledger.state import Leaf
-    from fednode.ledger.verify_export import ExportReport
 
 LEVELS = ("storage", "links", "certificates", "transactions", "execution")
 LONGEST_LEVEL = click.IntRange(0, 4)
@@ -35,7 +35,7 @@ LONGEST_LEVEL = click.IntRange(0, 4)
 @pass_site
 def export(site: Site, output: Path, first: int | None, last: int | None, as_json: bool) -> None:
     """Write blocks, certificates, receipts and the state after the last block to one file that proves itself."""
-    from fednode.ledger.export import make_head, write_export
+    from fednode.audit.export import make_head, write_export
 
     with open_source(site) as source:
         height, block_hash, leaves = source.leaves()
@@ -77,7 +77,7 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
 
 
 def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBlock]:
-    from fednode.ledger.export import export_block
+    from fednode.audit.export import export_block
     from fednode.ledger.rules import receipts_data
 
     members = source.members_at(first)
@@ -123,10 +123,10 @@ def import_(site: Site, file: Path, verify_only: bool, level: int, chain_id: str
 
 def verify_file(site: Site, path: Path, level: int, chain_id: str | None, as_json: bool) -> None:
     """Check an export up to `level`, print the verdicts, and raise `VerificationFailed` if it does not hold."""
+    from fednode.audit.export import open_export
+    from fednode.audit.verify import Level
+    from fednode.audit.verify_export import verify_export
     from fednode.cli.chain_source import now_ms
-    from fednode.ledger.export import open_export
-    from fednode.ledger.verify import Level
-    from fednode.ledger.verify_export import verify_export
 
     wanted = own_chain_id(site, chain_id)
     try:

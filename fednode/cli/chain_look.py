@@ -15,13 +15,13 @@ from fednode.cli.ask import as_record
 from fednode.cli.chain_source import ExportSource, Source, counted, export_option, open_source, open_stopped
 from fednode.cli.show import print_json, print_pairs, print_records, short
 from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.desk.control_client import NotRunning, stream_daemon
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError
-from fednode.node.control_client import NotRunning, stream_daemon
 
 if TYPE_CHECKING:
-    from fednode.ledger.block import Block
+    from fednode.chain.block import Block
+    from fednode.chain.vote import Certificate, Vote
     from fednode.ledger.rules import Receipt
-    from fednode.ledger.vote import Certificate, Vote
 
 WAIT_MARGIN_S = 15.0
 """How much longer than the daemon the command line waits for its answer."""
@@ -40,11 +40,11 @@ class Seen:
 
 def seen_blocks(source: Source, first: int, last: int) -> Iterator[Seen]:
     """Yield decoded blocks of a source; raise `StorageError` where one cannot be read."""
+    from fednode.audit.verify import MAX_CERTIFICATE_BYTES
+    from fednode.chain.block import decode_block
+    from fednode.chain.vote import Certificate
     from fednode.codec import decode
-    from fednode.ledger.block import decode_block
     from fednode.ledger.rules import Receipt
-    from fednode.ledger.verify import MAX_CERTIFICATE_BYTES
-    from fednode.ledger.vote import Certificate
 
     for entry in source.entries(first, last):
         try:
@@ -59,7 +59,7 @@ def seen_blocks(source: Source, first: int, last: int) -> Iterator[Seen]:
 
 def exported_blocks(path: Path, at: str) -> list[dict[str, Any]]:
     """Return the blocks of an export that `at` names."""
-    from fednode.node import chain_query
+    from fednode.desk import chain_query
 
     source = ExportSource(path)
 
@@ -77,8 +77,8 @@ def exported_blocks(path: Path, at: str) -> list[dict[str, Any]]:
 
 def exported_transaction(path: Path, txid: str) -> dict[str, Any]:
     """Return a transaction of an export with its place and receipt."""
+    from fednode.desk.views import transaction_view
     from fednode.ledger.transaction import decode_transaction
-    from fednode.node.views import transaction_view
 
     source = ExportSource(path)
     for seen in seen_blocks(source, source.first, source.last):
@@ -155,8 +155,8 @@ def find(site: Site, /, export: Path | None, first: int | None, last: int | None
 
 
 def _rows(seen: Seen) -> Iterator[dict[str, Any]]:
+    from fednode.desk.views import kind_name, utc_text
     from fednode.ledger.transaction import StudyCreate, compute_study_id, decode_transaction
-    from fednode.node.views import kind_name, utc_text
 
     header = seen.block.header
     for index, (data, receipt) in enumerate(zip(seen.block.transactions, seen.receipts, strict=True)):
@@ -198,8 +198,8 @@ def _study(source: Source, text: str | None) -> str | None:
     """Return the id, or the beginning of one, of a study named so."""
     if text is None:
         return None
+    from fednode.desk.audit import find_study
     from fednode.ledger.state import State
-    from fednode.node.audit import find_study
 
     state = State.load((key, value) for _, key, value in source.leaves()[2])
     return find_study(state, text).hex()
@@ -214,7 +214,7 @@ def _study(source: Source, text: str | None) -> str | None:
 @pass_site
 def votes(site: Site, height: int | None, export: Path | None, as_json: bool) -> None:
     """Show who signed a block, in which view, and who proposed it; the latest block if none is named."""
-    from fednode.node.views import utc_text
+    from fednode.desk.views import utc_text
 
     with open_source(site, export) as source:
         at, _ = range_of(source, source.last if height is None else height, height)
@@ -323,7 +323,7 @@ def _vote(vote: Vote) -> dict[str, Any]:
 
 def card_names(seen: Seen) -> dict[bytes, str]:
     """Return the names on identity cards that came onto the ledger in a block, by sign key."""
-    from fednode.ledger.member_bodies import MemberPropose, MemberRotate
+    from fednode.ledger.members.bodies import MemberPropose, MemberRotate
     from fednode.ledger.transaction import decode_transaction
 
     accepted = (data for data, receipt in zip(seen.block.transactions, seen.receipts, strict=True) if receipt.ok)
@@ -364,7 +364,7 @@ def wait(site: Site, height: int | None, tx: str | None, study: str | None, numb
 
 def _in_store(site: Site, args: Mapping[str, Any], error: NotRunning) -> Mapping[str, Any]:
     """Look whether a stopped chain has it: what is not there will not come by itself."""
-    from fednode.node.audit import look_for
+    from fednode.desk.audit import look_for
 
     with open_stopped(site) as (store, _):
         found = as_record(look_for(store, store.load_state(), args["height"], args["tx"], args["study"], args["round"]))

@@ -15,14 +15,14 @@ from fednode.cli.genesis import read_genesis
 from fednode.cli.proof_files import parse_claim, read_checkpoint, read_json
 from fednode.cli.show import print_json, print_value
 from fednode.cli.site import Site, command, format_option, group, pass_site, site_options
+from fednode.desk.control_client import NotRunning
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError, VerificationFailed
-from fednode.node.control_client import NotRunning
-from fednode.node.files import PUBLIC_FILE, write_atomic
+from fednode.home.files import PUBLIC_FILE, write_atomic
 
 if TYPE_CHECKING:
+    from fednode.audit.proofs import Proof, Proven
+    from fednode.chain.checkpoint import Checkpoint, Consistency
     from fednode.ids import MemberId
-    from fednode.ledger.checkpoint import Checkpoint, Consistency
-    from fednode.ledger.proofs import Proof, Proven
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -102,7 +102,7 @@ def proof_header(site: Site, height: int, checkpoint: Path | None, output: Path 
 @pass_site
 def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | None, as_json: bool) -> None:
     """Prove that the chain at checkpoint NEW, or at its end, continues the one at checkpoint OLD."""
-    from fednode.ledger.checkpoint import check_consistency
+    from fednode.chain.checkpoint import check_consistency
 
     ends = read_checkpoint(old), None if new is None else read_checkpoint(new)
     heights = {"old": int(ends[0].height), "new": None if ends[1] is None else int(ends[1].height)}
@@ -118,8 +118,8 @@ def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | No
 
 def _give(site: Site, args: dict[str, Any], checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
     """Get a proof, check it as its reader will, and write it."""
+    from fednode.audit.proofs import Trust, verify_proof
     from fednode.ledger.light import LightRules
-    from fednode.ledger.proofs import Trust, verify_proof
 
     known = None if checkpoint is None else read_checkpoint(checkpoint)
     made, source = _make(site, "chain_proof", {**args, "since": None if known is None else int(known.height)})
@@ -167,8 +167,8 @@ def _make(site: Site, call: str, args: dict[str, Any]) -> tuple[object, str]:
     except NotRunning as error:
         if args.get("sign"):
             raise Unavailable(f"a checkpoint is signed by the daemon, which holds the key, and {error}") from None
-    from fednode.ledger.json_form import to_json
-    from fednode.node.audit import Prover, parse_txid, state_key
+    from fednode.audit.json_form import to_json
+    from fednode.desk.audit import Prover, parse_txid, state_key
 
     with open_stopped(site) as (store, genesis):
         prover, now, since = Prover(store, genesis), now_ms(), args.get("since")
@@ -236,9 +236,9 @@ def _checked(
     found: Proof | Checkpoint | Consistency, wanted: bytes | None, known: Checkpoint | None, trusting_days: int | None
 ) -> dict[str, Any]:
     """Return what a file proves; raise `Rejected` if it does not."""
-    from fednode.ledger.checkpoint import Checkpoint, Consistency, check_consistency
+    from fednode.audit.proofs import Trust, verify_proof
+    from fednode.chain.checkpoint import Checkpoint, Consistency, check_consistency
     from fednode.ledger.light import LightRules
-    from fednode.ledger.proofs import Trust, verify_proof
 
     if wanted is not None and found.chain_id != wanted:
         raise Rejected(f"it is of chain {found.chain_id.hex()}, not of chain {wanted.hex()}")
@@ -269,7 +269,7 @@ def _signed_by(
     found: Checkpoint, own: Mapping[MemberId, bytes] | None, founders: Mapping[MemberId, bytes] | None
 ) -> dict[str, Any]:
     """Return who signed a checkpoint; the founders' keys are known to be the members' only at the first block."""
-    from fednode.ledger.checkpoint import check_signatures
+    from fednode.chain.checkpoint import check_signatures
 
     signers = [int(member) for member in check_signatures(found, founders if own is None else own)]
     return {"signers": signers, "are_keys_known": own is not None or (founders is not None and found.height == 1)}
@@ -277,7 +277,7 @@ def _signed_by(
 
 def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[MemberId, bytes] | None:
     """Return the keys of the members at a checkpoint's height as this home's chain has them, if it has one."""
-    from fednode.ledger.checkpoint import Checkpoint
+    from fednode.chain.checkpoint import Checkpoint
 
     if not isinstance(found, Checkpoint):
         return None
@@ -292,10 +292,10 @@ def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[Me
 
 def describe(proven: Proven) -> dict[str, Any]:
     """Return what a proof has shown, for people and programs."""
+    from fednode.desk.audit import key_words
+    from fednode.desk.views import plain, report_view, transaction_view, utc_text
     from fednode.ledger.records import RoundReport
     from fednode.ledger.state import decode_record
-    from fednode.node.audit import key_words
-    from fednode.node.views import plain, report_view, transaction_view, utc_text
 
     header, found = proven.proof.header, proven.proof
     shown: dict[str, Any] = {
@@ -341,8 +341,8 @@ def checkpoint(
     site: Site, height: int | None, sign: bool, add: Path | None, output: Path | None, as_json: bool
 ) -> None:
     """Put on record where the chain is: height, block hash, and the root of the log over all block hashes."""
-    from fednode.ledger.checkpoint import Checkpoint, add_signatures, check_signatures
-    from fednode.ledger.json_form import from_json, to_json
+    from fednode.audit.json_form import from_json, to_json
+    from fednode.chain.checkpoint import Checkpoint, add_signatures, check_signatures
 
     other = None if add is None else read_checkpoint(add)
     at = height if other is None else int(other.height)
@@ -362,7 +362,7 @@ def checkpoint(
 
 def describe_checkpoint(found: Checkpoint) -> dict[str, Any]:
     """Return a checkpoint without its signatures."""
-    from fednode.node.views import utc_text
+    from fednode.desk.views import utc_text
 
     return {"chain_id": found.chain_id.hex(), "height": int(found.height), "block_hash": found.block_hash.hex(),
             "time": utc_text(found.time_ms), "log_size": found.log_size, "log_root": found.log_root.hex()}

@@ -17,18 +17,18 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.genesis import read_genesis
 from fednode.cli.site import Site
+from fednode.desk.control_client import NotRunning, stream_daemon
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError, VerificationFailed
-from fednode.node.control_client import NotRunning, stream_daemon
-from fednode.node.files import daemon_pid, environment
+from fednode.home.files import daemon_pid, environment
 
 if TYPE_CHECKING:
-    from fednode.ledger.export import Opened
+    from fednode.audit.export import Opened
+    from fednode.audit.verify import ChainEntry
+    from fednode.chain.members import MemberSet
     from fednode.ledger.genesis import Genesis
     from fednode.ledger.leveldb import LevelDbStore
     from fednode.ledger.light import LightBlock
-    from fednode.ledger.members import MemberSet
     from fednode.ledger.state import Leaf
-    from fednode.ledger.verify import ChainEntry
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., object]")
@@ -80,7 +80,7 @@ class StoreSource:
 
     def entries(self, first: int, last: int) -> Iterator[ChainEntry]:
         """Yield blocks with certificate and receipts."""
-        from fednode.ledger.verify import entries_of
+        from fednode.audit.verify import entries_of
 
         return entries_of(self.store, first, last)
 
@@ -94,7 +94,7 @@ class StoreSource:
 
     def steps(self, first: int) -> tuple[LightBlock, ...]:
         """Return the way from the genesis to the block before `first`."""
-        from fednode.node.audit import steps_before
+        from fednode.desk.audit import steps_before
 
         return steps_before(self.store, self.genesis, first, now_ms()) if first > 1 else ()
 
@@ -120,7 +120,7 @@ class DaemonSource:
 
     def entries(self, first: int, last: int) -> Iterator[ChainEntry]:
         """Yield blocks with certificate and receipts."""
-        from fednode.node.chain_query import entries_from
+        from fednode.desk.chain_query import entries_from
 
         height = first
         while height <= last and (page := as_records(ask(self._site, "chain_blocks", first=height))):
@@ -129,7 +129,7 @@ class DaemonSource:
 
     def members_at(self, height: int) -> MemberSet:
         """Return the set that decides a height."""
-        from fednode.ledger.members import MemberSet
+        from fednode.chain.members import MemberSet
 
         found = as_record(ask(self._site, "chain_members", height=height))
         if found.get("height") != height:
@@ -177,7 +177,7 @@ class ExportSource:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Opened]:
-        from fednode.ledger.export import open_export
+        from fednode.audit.export import open_export
 
         try:
             with environment("read the export", self.path), self.path.open("rb") as file:
@@ -192,7 +192,7 @@ class ExportSource:
 
     def entries(self, first: int, last: int) -> Iterator[ChainEntry]:
         """Yield blocks with certificate and receipts."""
-        from fednode.ledger.export import ExportBlock, entry_of
+        from fednode.audit.export import ExportBlock, entry_of
 
         for height, record in enumerate(self._records(ExportBlock), self.first):
             if height > last:
@@ -202,7 +202,7 @@ class ExportSource:
 
     def members_at(self, height: int) -> MemberSet:
         """Return the set that decides a height."""
-        from fednode.ledger.export import ExportBlock
+        from fednode.audit.export import ExportBlock
 
         steps = self.steps(self.first)
         members = steps[-1].next_members if steps else self.genesis.member_set
@@ -214,14 +214,14 @@ class ExportSource:
 
     def leaves(self) -> tuple[int, bytes, Iterator[Leaf]]:
         """Return the end of the export and the state there."""
-        from fednode.ledger.export import ExportItem
+        from fednode.audit.export import ExportItem
 
         items = self._records(ExportItem)
         return self.last, self.last_hash, ((item.kind, item.key, item.value) for item in items)
 
     def steps(self, first: int) -> tuple[LightBlock, ...]:
         """Return the steps the export begins with; it has none to a later block."""
-        from fednode.ledger.export import ExportStep
+        from fednode.audit.export import ExportStep
 
         if first != self.first:
             raise UsageError(f"{self.path} has no way from the genesis to block {first}; export it from a node")

@@ -12,7 +12,7 @@ from fednode.cli.ask import as_record, as_records, ask, ask_record
 from fednode.cli.chain_source import ExportSource, export_option, open_stopped
 from fednode.cli.show import cell, print_json, print_pairs, print_records
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
-from fednode.node.control_client import NotRunning
+from fednode.desk.control_client import NotRunning
 
 
 @group("version")
@@ -27,8 +27,8 @@ def version() -> None:
 @pass_site
 def show(site: Site, export: Path | None, as_json: bool) -> None:
     """Show the version in force, the planned one, what this program knows, and the votes under way."""
+    from fednode.desk.chain_query import versions_view
     from fednode.ledger.state import State
-    from fednode.node.chain_query import versions_view
 
     try:
         if export is not None:

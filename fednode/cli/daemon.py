@@ -18,14 +18,14 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
 from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
+from fednode.desk.control_client import NotRunning, stream_daemon
 from fednode.errors import GenesisError, HomeInUse, Unavailable
-from fednode.node.control_client import NotRunning, stream_daemon
-from fednode.node.files import PRIVATE_FILE, daemon_pid, environment
+from fednode.home.files import PRIVATE_FILE, daemon_pid, environment
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
+    from fednode.home.files import Home
     from fednode.ledger.genesis import Genesis
-    from fednode.node.files import Home
 
 START_TIMEOUT_S = 120.0
 """A daemon checks store and state before it is ready; that takes a second for each 100 000 blocks or so."""
@@ -58,7 +58,7 @@ def start(
     with _loading():
         from fednode.cli.genesis import read_genesis
         from fednode.cli.keys import ask_passphrase
-        from fednode.node.keystore import read_public_keys, unlock_keystore
+        from fednode.home.keystore import read_public_keys, unlock_keystore
 
         values = site.load().values
         home = values.home
@@ -73,7 +73,7 @@ def start(
         _start_background(site, passphrase, ["--join"] * join + ["--resync"] * resync)
         return
     with _loading():
-        from fednode.node.daemon import run_daemon
+        from fednode.daemon.daemon import run_daemon
 
     keys = unlock_keystore(home.keystore, passphrase)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon listens to it

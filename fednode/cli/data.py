@@ -13,14 +13,14 @@ from fednode.cli.genesis import read_genesis, read_study
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.cli.worker_job import run_job
+from fednode.desk.control_client import NotRunning
 from fednode.errors import ConfigError, DataError, UsageError
-from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
     from fednode.learn.jobs import DataAt, DataChecked
-    from fednode.learn.site_map import SiteMap
-    from fednode.learn.spec import StudySpec
-    from fednode.learn.verdicts import Fault
+    from fednode.learn.study import StudySpec
+    from fednode.learn.tables.site_map import SiteMap
+    from fednode.learn.tables.verdicts import Fault
 
 
 @group("data")
@@ -45,9 +45,9 @@ def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> 
     Cells are shown here, on your own terminal, and nowhere else. What is offered for [data.map] in hospital.toml says
     how this hospital writes its columns; it stays here and never becomes part of the study.
     """
+    from fednode.home.data_map import map_toml
     from fednode.learn.jobs import DataAt
-    from fednode.learn.spec import label_of
-    from fednode.node.data_map import map_toml
+    from fednode.learn.study import label_of
 
     spec, study_id = find_study(site, study)
     path = source.expanduser().absolute() if source is not None else _configured(site, spec, study_id)
@@ -114,8 +114,8 @@ def _fault(fault: Fault) -> dict[str, object]:
 
 def local_map(site: Site, study_name: str, study_id: bytes) -> SiteMap:
     """Return how this hospital writes the columns of a study; without a home they are as the study has them."""
-    from fednode.learn.site_map import PLAIN
-    from fednode.node.data_map import pick
+    from fednode.home.data_map import pick
+    from fednode.learn.tables.site_map import PLAIN
 
     if not site.config_path.is_file():
         return PLAIN
@@ -146,8 +146,8 @@ def _configured(site: Site, spec: StudySpec, study_id: bytes) -> Path:
 
 def find_study(site: Site, wanted: str | None) -> tuple[StudySpec, bytes]:
     """Return specification and id of a study file, a study of the genesis, or one the running daemon knows."""
-    from fednode.learn.spec import decode_study
-    from fednode.learn.study_toml import parse_study
+    from fednode.learn.form import parse_study
+    from fednode.learn.study import decode_study
     from fednode.rounds.terms import proposal_id, study_proposal
 
     if wanted is not None and ("/" in wanted or wanted.endswith(".toml") or Path(wanted).is_file()):

@@ -17,15 +17,15 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.desk.control_client import NotRunning
 from fednode.errors import FednodeError
-from fednode.node.control_client import NotRunning
-from fednode.node.files import daemon_pid, describe
+from fednode.home.files import daemon_pid, describe
 
 if TYPE_CHECKING:
-    from fednode.learn.spec import StudySpec
+    from fednode.home.config import HospitalConfig
+    from fednode.home.keystore import PublicKeys
+    from fednode.learn.study import StudySpec
     from fednode.ledger.genesis import Genesis
-    from fednode.node.config import HospitalConfig
-    from fednode.node.keystore import PublicKeys
 
 NEEDED_MEMORY_MB = 800
 """A daemon with its training process: about 260 MB and 350 MB."""
@@ -168,7 +168,7 @@ class _Visit:
         return str(root)
 
     def keystore(self) -> str:
-        from fednode.node.keystore import read_passphrase_file, read_public_keys
+        from fednode.home.keystore import read_passphrase_file, read_public_keys
 
         self._keys = read_public_keys(self.values.home.keystore)
         if self.values.keys.passphrase_file is not None:
@@ -267,8 +267,8 @@ class _Visit:
 
     def storage(self) -> str:
         """Open what a stopped daemon left: store, state and sign-state, as the next start would."""
+        from fednode.home.sign_state import SignStateFile
         from fednode.ledger.leveldb import open_store
-        from fednode.node.sign_state import SignStateFile
 
         home = self.values.home
         if daemon_pid(home) is not None:
@@ -339,8 +339,8 @@ class _Visit:
 
     def _studies(self) -> Iterator[tuple[StudySpec, bytes]]:
         """Return the studies of the genesis, and those that the running daemon knows and has a table for."""
-        from fednode.learn.spec import decode_study
-        from fednode.learn.study_toml import parse_study
+        from fednode.learn.form import parse_study
+        from fednode.learn.study import decode_study
 
         founded = {study.study: decode_study(study.spec) for study in self.genesis.studies}
         yield from ((spec, study_id) for study_id, spec in founded.items())
@@ -356,8 +356,8 @@ class _Visit:
 
     def _table(self, spec: StudySpec, study_id: bytes) -> str:
         from fednode.cli.data import check_table
-        from fednode.learn.spec import label_of
-        from fednode.learn.verdicts import WARNING
+        from fednode.learn.study import label_of
+        from fednode.learn.tables.verdicts import WARNING
 
         data = self.values.data_at(spec.name, study_id)
         if data is None:

@@ -10,13 +10,13 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import print_json, print_pairs, print_table
 from fednode.cli.site import Site
+from fednode.desk.control_client import NotRunning
 from fednode.documents import Json
 from fednode.errors import FednodeError, StorageError
-from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis
-    from fednode.ledger.identity import IdentityCard
+    from fednode.ledger.members.identity import IdentityCard
     from fednode.ledger.records import MemberRecord
 
 PEER_KEYS = ("id", "name", "peer_id", "addresses", "is_connected", "address")
@@ -24,8 +24,8 @@ PEER_KEYS = ("id", "name", "peer_id", "addresses", "is_connected", "address")
 
 def show_egress(site: Site, as_json: bool) -> None:
     """Print what can leave this site."""
-    from fednode.node.egress import egress_view
-    from fednode.node.keystore import read_public_keys
+    from fednode.desk.egress import egress_view
+    from fednode.home.keystore import read_public_keys
 
     values = site.load().values
     own = read_public_keys(values.home.keystore).peer_id

@@ -50,9 +50,9 @@ federation.add_command(succeed)
 def sign(site: Site, output: Path, passphrase_file: Path | None, yes: bool, as_json: bool) -> None:
     """Sign that this hospital goes on in a successor of its chain, and nothing more on the chain from then on."""
     from fednode.cli.keys import make_card, unlock
-    from fednode.node.files import PUBLIC_FILE, write_atomic
-    from fednode.node.keystore import SystemEntropy
-    from fednode.node.succession import load_consent, sign_consent
+    from fednode.home.files import PUBLIC_FILE, write_atomic
+    from fednode.home.keystore import SystemEntropy
+    from fednode.home.succession import load_consent, sign_consent
 
     with _held(site) as (genesis, store):
         values, kept = site.load().values, load_consent(site.home, genesis.chain_id)
@@ -87,9 +87,9 @@ def sign(site: Site, output: Path, passphrase_file: Path | None, yes: bool, as_j
 @pass_site
 def assemble(site: Site, consents: tuple[Path, ...], name: str | None, output: Path, as_json: bool) -> None:
     """Make the successor's genesis from the files of all that signed. This home must hold the highest of their ends."""
+    from fednode.home.files import PUBLIC_FILE, write_atomic
     from fednode.ledger.genesis import genesis_to_toml, make_successor
     from fednode.ledger.succession import make_origin
-    from fednode.node.files import PUBLIC_FILE, write_atomic
 
     found = [read_consent(path) for path in consents]
     with _held(site) as (genesis, store):
@@ -135,7 +135,7 @@ def join(
     """
     from fednode.cli.genesis import read_genesis
     from fednode.cli.keys import unlock
-    from fednode.node.succession import check_may_join, check_time, has_joined, join_successor
+    from fednode.home.succession import check_may_join, check_time, has_joined, join_successor
 
     successor = read_genesis(file)
     check_may_join(site.home, successor)
@@ -159,7 +159,7 @@ def join(
 def _locked(site: Site) -> Iterator[Genesis]:
     """Hold the home: no daemon runs meanwhile. Gives the genesis that is in place."""
     from fednode.cli.genesis import read_genesis
-    from fednode.node.files import HomeLock
+    from fednode.home.files import HomeLock
 
     values = site.load().values
     genesis = read_genesis(values.genesis_path)
@@ -174,8 +174,8 @@ def _locked(site: Site) -> Iterator[Genesis]:
 @contextlib.contextmanager
 def _held(site: Site) -> Iterator[tuple[Genesis, LevelDbStore]]:
     """Hold the home and open its store."""
+    from fednode.home.succession import check_not_joined
     from fednode.ledger.leveldb import open_store
-    from fednode.node.succession import check_not_joined
 
     with _locked(site) as genesis:
         check_not_joined(site.home, genesis)
@@ -221,9 +221,9 @@ def read_consent(path: Path) -> Consent:
     from fednode.codec import decode
     from fednode.documents import toml_of
     from fednode.errors import Rejected
+    from fednode.home.files import read_bounded
     from fednode.ledger.genesis import MAX_CONSENT_BYTES
     from fednode.ledger.succession import Consent, check_consent
-    from fednode.node.files import read_bounded
 
     fix = "get it again from the hospital that signed"
     table = toml_of(read_bounded(path, 4 * MAX_CONSENT_BYTES, "consent", GenesisError), str(path), GenesisError, fix)

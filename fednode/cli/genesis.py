@@ -16,9 +16,9 @@ from fednode.errors import ConfigError, GenesisError, Rejected
 from fednode.fence import judge
 
 if TYPE_CHECKING:
-    from fednode.learn.spec import StudySpec
+    from fednode.learn.study import StudySpec
     from fednode.ledger.genesis import Genesis, GenesisStudy
-    from fednode.ledger.identity import IdentityCard
+    from fednode.ledger.members.identity import IdentityCard
 
 T = TypeVar("T")
 
@@ -58,8 +58,8 @@ def create(
     With a network definition the cards must be exactly those of the hospitals it names.
     """
     from fednode.cli.network_file import read_network
+    from fednode.home.files import PUBLIC_FILE, write_atomic
     from fednode.ledger.genesis import genesis_to_toml, make_genesis
-    from fednode.node.files import PUBLIC_FILE, write_atomic
 
     if output.exists():
         confirm(f"{output} exists; replace it?", yes)
@@ -101,8 +101,8 @@ def warnings_of(count: int) -> list[str]:
 
 def read_card(path: Path) -> IdentityCard:
     """Read and check an identity card; errors name the file."""
-    from fednode.ledger.identity import parse_card
-    from fednode.node.files import read_bounded
+    from fednode.home.files import read_bounded
+    from fednode.ledger.members.identity import parse_card
 
     data = read_bounded(path, MAX_CARD_BYTES, "identity card", GenesisError)
     return naming_file(path, lambda: parse_card(data))
@@ -110,8 +110,8 @@ def read_card(path: Path) -> IdentityCard:
 
 def read_genesis(path: Path) -> Genesis:
     """Read and check a genesis file; errors name the file."""
+    from fednode.home.files import read_bounded
     from fednode.ledger.genesis import MAX_GENESIS_FILE_BYTES, parse_genesis
-    from fednode.node.files import read_bounded
 
     data = read_bounded(path, MAX_GENESIS_FILE_BYTES, "genesis file", GenesisError)
     return naming_file(path, lambda: parse_genesis(data))
@@ -119,8 +119,8 @@ def read_genesis(path: Path) -> Genesis:
 
 def read_study(path: Path) -> StudySpec:
     """Read and check a study file; errors name the file."""
-    from fednode.learn.study_toml import parse_study
-    from fednode.node.files import read_bounded
+    from fednode.home.files import read_bounded
+    from fednode.learn.form import parse_study
 
     data = read_bounded(path, MAX_STUDY_FILE_BYTES, "study file", ConfigError)
     try:
@@ -138,8 +138,8 @@ def naming_file(path: Path, parse: Callable[[], T]) -> T:
 
 
 def _genesis_study(path: Path, member_count: int) -> GenesisStudy:
-    from fednode.learn.spec import study_bytes
-    from fednode.learn.study_toml import check_members
+    from fednode.learn.form import check_members
+    from fednode.learn.study import study_bytes
     from fednode.ledger.genesis import GenesisStudy
     from fednode.rounds.terms import terms_from_spec
 
@@ -180,7 +180,7 @@ def _print_genesis(made: Genesis, as_json: bool) -> None:
 
 def member_records(made: Genesis) -> list[dict[str, Any]]:
     """Return the founding members with everything public about them."""
-    from fednode.node.keystore import PublicKeys
+    from fednode.home.keystore import PublicKeys
 
     found = []
     for number, card in made.numbered:
@@ -194,7 +194,7 @@ def member_records(made: Genesis) -> list[dict[str, Any]]:
 
 
 def _studies(made: Genesis) -> list[dict[str, Any]]:
-    from fednode.learn.spec import decode_study
+    from fednode.learn.study import decode_study
 
     return [
         {"id": study.study.hex(), "name": decode_study(study.spec).name, "rounds": study.terms.rounds}

@@ -17,7 +17,7 @@ from fednode.documents import Unreadable, read_toml
 from fednode.errors import KeystoreError, UsageError
 
 if TYPE_CHECKING:
-    from fednode.node.files import Home
+    from fednode.home.files import Home
 
 DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7700"
 
@@ -42,10 +42,10 @@ def init(
     The keys never leave this machine. Give the identity card to whoever makes the genesis file, and read the
     fingerprint to them over the phone.
     """
-    from fednode.ledger.identity import why_no_name
-    from fednode.node.config import config_template, load_config
-    from fednode.node.files import HomeLock, write_atomic
-    from fednode.node.keystore import SystemEntropy, check_new_passphrase, create_keystore, find_passphrase
+    from fednode.home.config import config_template, load_config
+    from fednode.home.files import HomeLock, write_atomic
+    from fednode.home.keystore import SystemEntropy, check_new_passphrase, create_keystore, find_passphrase
+    from fednode.ledger.members.identity import why_no_name
 
     if site.config_option is not None:
         raise UsageError("init writes the configuration into the home; give --home DIR instead of --config")
@@ -111,7 +111,7 @@ def _given_keys(text: str | bytes) -> dict[str, object]:
 
 def _is_by_init(path: Path) -> bool:
     """Whether a configuration is as some init wrote it, so that nothing a person did is lost with it."""
-    from fednode.node.config import config_template
+    from fednode.home.config import config_template
 
     try:
         text = path.read_text(encoding="utf-8")

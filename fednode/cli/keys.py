@@ -26,9 +26,9 @@ from fednode.errors import KeystoreError, UsageError
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
-    from fednode.ledger.identity import IdentityCard
-    from fednode.node.config import HospitalConfig
-    from fednode.node.keystore import Keys, PublicKeys
+    from fednode.home.config import HospitalConfig
+    from fednode.home.keystore import Keys, PublicKeys
+    from fednode.ledger.members.identity import IdentityCard
 
 
 @group("keys")
@@ -42,7 +42,7 @@ def keys() -> None:
 @pass_site
 def show(site: Site, as_json: bool) -> None:
     """Show the three public keys, the peer id and the fingerprint to read over the phone. Needs no passphrase."""
-    from fednode.node.keystore import read_public_keys
+    from fednode.home.keystore import read_public_keys
 
     public = read_public_keys(site.home.keystore)
     values = {
@@ -137,7 +137,7 @@ def backup(
     Keep file and passphrase apart, and away from this machine. 'fednode keys restore' brings the keys back; what was
     signed since is not in the backup, so restored keys sign nothing until the sign key is replaced.
     """
-    from fednode.node.keystore import SystemEntropy, copy_keystore
+    from fednode.home.keystore import SystemEntropy, copy_keystore
 
     home = site.load().values.home
     passphrase = ask_passphrase(site, passphrase_file)
@@ -168,9 +168,9 @@ def restore(
     nothing, until 'fednode keys rotate --sign' has replaced the sign key; with the newest var/sign-state of the old
     machine in its place it goes on as before.
     """
-    from fednode.node.files import HomeLock, write_atomic
-    from fednode.node.keystore import SystemEntropy, copy_keystore, find_passphrase, read_public_keys
-    from fednode.node.start_checks import restored_mark
+    from fednode.daemon.start_checks import restored_mark
+    from fednode.home.files import HomeLock, write_atomic
+    from fednode.home.keystore import SystemEntropy, copy_keystore, find_passphrase, read_public_keys
 
     home = site.home
     public = read_public_keys(source)
@@ -213,7 +213,7 @@ def new_passphrase() -> str:
 
 def ask_backup_passphrase(option: Path | None, *, is_new: bool) -> Secret[bytes]:
     """Return the passphrase of a backup from the nearest source; a new one is asked for twice."""
-    from fednode.node.keystore import find_backup_passphrase
+    from fednode.home.keystore import find_backup_passphrase
 
     def prompt() -> str:
         return str(click.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=is_new, err=True))
@@ -230,7 +230,7 @@ def print_fingerprint(public: PublicKeys) -> None:
 
 def unlock(site: Site, passphrase_file: Path | None) -> Keys:
     """Unlock the site's keystore with the passphrase from the nearest source."""
-    from fednode.node.keystore import unlock_keystore
+    from fednode.home.keystore import unlock_keystore
 
     passphrase = ask_passphrase(site, passphrase_file)
     return unlock_keystore(site.load().values.home.keystore, passphrase)
@@ -238,7 +238,7 @@ def unlock(site: Site, passphrase_file: Path | None) -> Keys:
 
 def ask_passphrase(site: Site, passphrase_file: Path | None) -> Secret[bytes]:
     """Return the passphrase of the site's keystore from the nearest source."""
-    from fednode.node.keystore import find_passphrase, read_public_keys
+    from fednode.home.keystore import find_passphrase, read_public_keys
 
     values = site.load().values
     read_public_keys(values.home.keystore)  # a missing or damaged one is told before anybody types a passphrase
@@ -259,16 +259,16 @@ def check_addresses(addresses: Sequence[str], fix: str) -> None:
 
 def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
     """Write the identity card of these keys with the configured name and addresses."""
-    from fednode.ledger.identity import card_to_toml
-    from fednode.node.files import PUBLIC_FILE, write_atomic
+    from fednode.home.files import PUBLIC_FILE, write_atomic
+    from fednode.ledger.members.identity import card_to_toml
 
     write_atomic(path, card_to_toml(make_card(values, unlocked)).encode(), PUBLIC_FILE)
 
 
 def make_card(values: HospitalConfig, unlocked: Keys) -> IdentityCard:
     """Return the identity card of these keys with the configured name and addresses."""
-    from fednode.ledger.identity import make_identity_card
-    from fednode.node.keystore import SystemEntropy
+    from fednode.home.keystore import SystemEntropy
+    from fednode.ledger.members.identity import make_identity_card
 
     addresses = values.network.advertise or values.network.listen
     check_addresses(addresses, "write [network] advertise in the configuration")

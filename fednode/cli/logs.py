@@ -16,7 +16,7 @@ from fednode.cli.show import cell, utc
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.documents import Unreadable, read_json
 from fednode.errors import Unavailable
-from fednode.node.files import environment
+from fednode.home.files import environment
 
 LOOK_AGAIN_S = 0.25
 STEP_FIELD = "effects"
@@ -95,14 +95,14 @@ def _fits(line: str, kind: str | None, is_all: bool) -> bool:
 
 def _checked(line: str) -> str:
     """Return a journal line, or what is left of a damaged one, as JSON."""
-    from fednode.node.journal import is_line_whole
+    from fednode.home.journal import is_line_whole
 
     return line if is_line_whole(line.encode()) else json.dumps({"kind": "damaged-line", "text": line})
 
 
 def _readable(line: str) -> str:
     """Return a journal line as time, kind and named values; one that is damaged as it is, with that word."""
-    from fednode.node.journal import is_line_whole
+    from fednode.home.journal import is_line_whole
 
     try:
         record = read_json(line) if is_line_whole(line.encode()) else None

@@ -27,9 +27,9 @@ DAILY: Mapping[str, tuple[str, str]] = {
     "doctor": ("fednode.cli.doctor:doctor", "Check everything that usually goes wrong, with the fix."),
     "logs": ("fednode.cli.logs:logs", "Show what the daemon did."),
     "predict": ("fednode.cli.predict:predict", "Apply a model to a table."),
-    "demo": ("fednode.cli.demo:demo", "Train four local hospitals together and watch."),
-    "plan": ("fednode.cli.plan:plan", "Tell what a secure round will cost."),
-    "bench": ("fednode.cli.bench:bench", "Measure rounds, the ledger and the transport on this machine."),
+    "demo": ("fednode.demo.command:demo", "Train four local hospitals together and watch."),
+    "plan": ("fednode.bench.plan:plan", "Tell what a secure round will cost."),
+    "bench": ("fednode.bench.command:bench", "Measure rounds, the ledger and the transport on this machine."),
 }
 TOPICS: Mapping[str, tuple[str, str]] = {
     "federation": ("fednode.cli.federation:federation", "Let a new chain succeed one that cannot go on."),
@@ -137,7 +137,7 @@ def run(arguments: list[str]) -> int:
 
 def _tell_environment(error: OSError) -> int:
     """Tell what the system refused, where no command has said it better: files of another account, a broken disk."""
-    from fednode.node.files import describe
+    from fednode.home.files import describe
 
     what = f"cannot use {error.filename}" if error.filename is not None else "cannot go on"
     return _tell(f"{what}: {describe(error)}", UNAVAILABLE_EXIT_CODE)

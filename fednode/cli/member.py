@@ -13,7 +13,7 @@ from fednode.cli.daemon import print_members, warn_of_double_votes
 from fednode.cli.keys import check_addresses
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
-from fednode.node.control_client import NotRunning
+from fednode.desk.control_client import NotRunning
 
 
 @group("member")
@@ -42,7 +42,7 @@ def _list_stored(site: Site, as_json: bool) -> None:
     """Without a daemon: the members at the end of the stored chain, or of the genesis file if there is no chain yet."""
     from fednode.cli.chain_source import open_stopped
     from fednode.cli.genesis import member_records, read_genesis
-    from fednode.node.chain_query import stored_members
+    from fednode.desk.chain_query import stored_members
 
     values = site.load().values
     if values.home.chain.is_dir():
@@ -99,9 +99,9 @@ def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
     It may follow the chain from then on; it votes and trains only after q members have approved.
     """
     from fednode.errors import GenesisError
-    from fednode.ledger.identity import parse_card
-    from fednode.node.files import read_bounded
-    from fednode.node.keystore import PublicKeys
+    from fednode.home.files import read_bounded
+    from fednode.home.keystore import PublicKeys
+    from fednode.ledger.members.identity import parse_card
 
     text = read_bounded(card, 16_384, "identity card", GenesisError).decode(errors="replace")
     found = parse_card(text)

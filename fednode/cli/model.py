@@ -11,12 +11,12 @@ import click
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.show import members, print_json, print_pairs, print_table, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.desk.control_client import NotRunning
 from fednode.errors import Rejected, StorageError, UsageError
-from fednode.node.control_client import NotRunning
 
 if TYPE_CHECKING:
+    from fednode.home.blobs import ModelStore
     from fednode.learn.model_file import StoredModel
-    from fednode.node.blobs import ModelStore
 
 
 @group("model")
@@ -97,8 +97,8 @@ def export(site: Site, hash: str, output: Path, yes: bool, as_json: bool) -> Non
 
 def model_file(site: Site, wanted: str) -> StoredModel:
     """Return a model file, checked: `wanted` is a path, or a hash (or its first digits, or latest) of a file here."""
+    from fednode.home.files import environment
     from fednode.learn.model_file import check_model
-    from fednode.node.files import environment
 
     path = Path(wanted).expanduser().absolute()
     if path.is_file():
@@ -120,7 +120,7 @@ def model_file(site: Site, wanted: str) -> StoredModel:
 
 def describe(found: StoredModel) -> dict[str, Any]:
     """Return what a model file says of itself."""
-    from fednode.learn.spec import Layout, feature_count, label_of
+    from fednode.learn.study import Layout, feature_count, label_of
 
     layout = Layout.of(found.spec)
     return {
@@ -132,7 +132,7 @@ def describe(found: StoredModel) -> dict[str, Any]:
 
 
 def _store(site: Site) -> ModelStore:
-    from fednode.node.blobs import ModelStore
+    from fednode.home.blobs import ModelStore
 
     return ModelStore(site.home.blobs)
 
@@ -156,8 +156,8 @@ def _pick(store: ModelStore, wanted: str) -> str:
 
 
 def _read(store: ModelStore, name: str) -> StoredModel:
+    from fednode.home.files import environment
     from fednode.learn.model_file import check_model
-    from fednode.node.files import environment
 
     path = store.path(_digest(name))
     try:

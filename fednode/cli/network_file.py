@@ -37,8 +37,8 @@ class NetworkFile:
 def read_network(path: Path) -> NetworkFile:
     """Read and check a network definition; errors name the file and the key."""
     from fednode.cli.genesis import naming_file
-    from fednode.ledger.identity import check_keys, parse_toml
-    from fednode.node.files import read_bounded
+    from fednode.home.files import read_bounded
+    from fednode.ledger.members.identity import check_keys, parse_toml
 
     data = read_bounded(path, MAX_NETWORK_FILE_BYTES, "network definition", GenesisError)
     table = naming_file(path, lambda: parse_toml(data, "network definition"))

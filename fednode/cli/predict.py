@@ -23,8 +23,8 @@ from fednode.cli.worker_job import run_job
 from fednode.errors import DataError, UsageError
 from fednode.learn import jobs
 from fednode.learn.score import Score, score
-from fednode.learn.site_map import PLAIN
-from fednode.learn.spec import label_of
+from fednode.learn.study import label_of
+from fednode.learn.tables.site_map import PLAIN
 
 SHOWN_ROWS = 20
 
@@ -192,7 +192,7 @@ def _show_score(measured: Score, classes: tuple[str, ...]) -> None:
 
 
 def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    from fednode.node.files import write_atomic
+    from fednode.home.files import write_atomic
 
     text = io.StringIO(newline="")
     csv.writer(text).writerows([header, *rows])

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from fednode.cli.show import short
 from fednode.errors import Rejected, UsageError, VerificationFailed
-from fednode.node.files import read_bounded
+from fednode.home.files import read_bounded
 
 if TYPE_CHECKING:
-    from fednode.ledger.checkpoint import Checkpoint, Consistency
-    from fednode.ledger.proofs import Proof
+    from fednode.audit.proofs import Proof
+    from fednode.chain.checkpoint import Checkpoint, Consistency
 
 MAX_CHECKPOINT_BYTES = 1024 * 1024
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file and check its signatures; raise `VerificationFailed` if it does not hold."""
-    from fednode.ledger.checkpoint import Checkpoint, check_signatures
+    from fednode.chain.checkpoint import Checkpoint, check_signatures
 
     found = parse_claim(read_json(path, MAX_CHECKPOINT_BYTES), str(path))
     if not isinstance(found, Checkpoint):
@@ -32,8 +32,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_json(path: Path, max_bytes: int | None = None) -> object:
     """Return the JSON value of a file of bounded size; raise `VerificationFailed` if it is none."""
-    from fednode.ledger.json_form import parse_json
-    from fednode.ledger.proofs import MAX_PROOF_BYTES
+    from fednode.audit.json_form import parse_json
+    from fednode.audit.proofs import MAX_PROOF_BYTES
 
     data = read_bounded(path, max_bytes or MAX_PROOF_BYTES, "proof", UsageError)
     try:
@@ -44,9 +44,9 @@ def read_json(path: Path, max_bytes: int | None = None) -> object:
 
 def parse_claim(value: object, where: str) -> Proof | Checkpoint | Consistency:
     """Return what a file says it is; raise `VerificationFailed` if it is of no known format."""
-    from fednode.ledger.checkpoint import CHECKPOINT_FORMAT, CONSISTENCY_FORMAT, Checkpoint, Consistency
-    from fednode.ledger.json_form import from_json
-    from fednode.ledger.proofs import PROOF_FORMAT, Proof
+    from fednode.audit.json_form import from_json
+    from fednode.audit.proofs import PROOF_FORMAT, Proof
+    from fednode.chain.checkpoint import CHECKPOINT_FORMAT, CONSISTENCY_FORMAT, Checkpoint, Consistency
 
     forms: dict[object, type[Proof | Checkpoint | Consistency]] = {
         PROOF_FORMAT: Proof, CHECKPOINT_FORMAT: Checkpoint, CONSISTENCY_FORMAT: Consistency

@@ -17,9 +17,9 @@ from fednode.cli.site import Site
 from fednode.crypto import Domain, Secret
 from fednode.documents import Json
 from fednode.errors import KeystoreError, Refused, Unavailable
+from fednode.home.files import Home, environment, read_bounded, sync_folder, write_atomic
+from fednode.home.keystore import KEY_NAMES, MAX_FILE_BYTES, Keys, PublicKeys
 from fednode.ids import MemberId
-from fednode.node.files import Home, environment, read_bounded, sync_folder, write_atomic
-from fednode.node.keystore import KEY_NAMES, MAX_FILE_BYTES, Keys, PublicKeys
 
 CATCH_UP_S = 60.0
 """How long a command waits for the daemon to have the others' blocks: the others admit a new network key, and refuse
@@ -32,7 +32,7 @@ SIGNERS_S = 6.0
 def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -> dict[str, Json]:
     """Announce new keys through the running daemon, stop it, put the new keystore in place; return what was done."""
     from fednode.cli.keys import write_card
-    from fednode.node.keystore import SystemEntropy, read_public_keys, renew_keystore
+    from fednode.home.keystore import SystemEntropy, read_public_keys, renew_keystore
 
     values = site.load().values
     home = values.home
@@ -94,9 +94,9 @@ def _await_signers(site: Site) -> None:
 
 def _announce(site: Site, keys: Keys, number: MemberId, mine: Json, chain_id: bytes) -> Json:
     """Bring the new keys onto the ledger, signed by the old and the new sign key; return the height."""
-    from fednode.ledger.identity import card_to_toml, make_identity_card
-    from fednode.ledger.member_rules import rotation_message
-    from fednode.node.keystore import SystemEntropy
+    from fednode.home.keystore import SystemEntropy
+    from fednode.ledger.members.identity import card_to_toml, make_identity_card
+    from fednode.ledger.members.rules import rotation_message
 
     _await_signers(site)
     entry = as_record(mine)

@@ -18,8 +18,8 @@ import click
 from fednode.errors import UsageError
 
 if TYPE_CHECKING:
-    from fednode.node.config import HospitalConfig, LoadedConfig
-    from fednode.node.files import Home
+    from fednode.home.config import HospitalConfig, LoadedConfig
+    from fednode.home.files import Home
 
 HOME_VARIABLE = "FEDNODE_HOME"
 DEFAULT_HOME = "~/.fednode"
@@ -56,7 +56,7 @@ class Site:
     @property
     def home(self) -> Home:
         """The home directory; reads the configuration only if nothing else names it."""
-        from fednode.node.files import Home
+        from fednode.home.files import Home
 
         if self.given_home is not None:
             return Home(self.given_home)
@@ -72,14 +72,14 @@ class Site:
     def load(self) -> LoadedConfig:
         """Read the configuration, once."""
         if self._loaded is None:
-            from fednode.node.config import load_config
+            from fednode.home.config import load_config
 
             self._loaded = load_config(self.config_path, os.environ, self.given_home)
         return self._loaded
 
     def read(self) -> HospitalConfig:
         """Read the configuration as it is now."""
-        from fednode.node.config import load_config
+        from fednode.home.config import load_config
 
         return load_config(self.config_path, os.environ, self.given_home).values
 

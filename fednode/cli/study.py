@@ -28,7 +28,7 @@ def study() -> None:
 def create(site: Site, file: Path, as_json: bool) -> None:
     """Propose a study on the ledger. It trains once a quorum of hospitals has approved it by its hash."""
     from fednode.cli.genesis import read_study
-    from fednode.learn.study_toml import to_toml
+    from fednode.learn.form import to_toml
 
     spec = read_study(file)
     done = as_record(ask(site, "study_create", toml=to_toml(spec)))

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
-from fednode.learn.check import MAX_EXTRA_COLUMNS
 from fednode.learn.measures import Metrics
 from fednode.learn.model_file import MAX_HEADER_BYTES, Buffer
-from fednode.learn.schema import Scaling
-from fednode.learn.site_map import PLAIN, SiteMap
-from fednode.learn.spec import MAX_CLASSES, MAX_COLUMNS, MAX_PARAMETERS, StudySpec
-from fednode.learn.verdicts import ERROR, Verdict
+from fednode.learn.study import MAX_CLASSES, MAX_COLUMNS, MAX_PARAMETERS, StudySpec
+from fednode.learn.tables.check import MAX_EXTRA_COLUMNS
+from fednode.learn.tables.schema import Scaling
+from fednode.learn.tables.site_map import PLAIN, SiteMap
+from fednode.learn.tables.verdicts import ERROR, Verdict
 
 LENGTH_BYTES = 4
 MAX_WARNINGS = 64

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from fednode.codec import U64, Size
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
-from fednode.learn.schema import Rows, Scaling
-from fednode.learn.spec import UNIT, CategoryColumn, NumberColumn, StudySpec, label_of
-from fednode.proofs.bounds import LOSS_BITS, MAX_ROW_LOSS, SHARE_BITS
-from fednode.proofs.measures import CLAIM, MAX_BITS, Claims, Plan, Split, Tally, read_sums
+from fednode.learn.study import UNIT, CategoryColumn, NumberColumn, StudySpec, label_of
+from fednode.learn.tables.schema import Rows, Scaling
+from fednode.sums.bounds import LOSS_BITS, MAX_ROW_LOSS, SHARE_BITS
+from fednode.sums.measures import CLAIM, MAX_BITS, Claims, Plan, Split, Tally, read_sums
 
 MOMENTS = Split(MAX_BITS, 3, has_moments=True)
 RIGHT = Split(SHARE_BITS, 2)

@@ -33,8 +33,7 @@ from fednode.errors import Rejected
 from fednode.ids import Hash
 from fednode.kernels import vectors
 from fednode.keystream import AesCtr
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import (
+from fednode.learn.study import (
     MAX_MEMBERS,
     SCALE,
     UNIT,
@@ -43,6 +42,7 @@ from fednode.learn.spec import (
     StudySpec,
     study_bytes,
 )
+from fednode.learn.tables.schema import Scaling
 
 MODEL_LIMIT = 1 << 39
 """Bound of |M_k|: values of a model stay below 2^15."""

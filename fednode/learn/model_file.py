@@ -28,8 +28,8 @@ from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash
 from fednode.learn.merge import PART_VALUES, is_model, model_hash, name_model
-from fednode.learn.schema import Scaling, is_scaling_of
-from fednode.learn.spec import MAX_PARAMETERS, UNIT, Layout, StudySpec, decode_study, study_bytes
+from fednode.learn.study import MAX_PARAMETERS, UNIT, Layout, StudySpec, decode_study, study_bytes
+from fednode.learn.tables.schema import Scaling, is_scaling_of
 
 FILE_KIND = "fednode-model-1"
 MAX_HEADER_BYTES = 1 << 20

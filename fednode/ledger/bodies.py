@@ -14,11 +14,11 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
-from fednode.ledger.measured import Metrics
-from fednode.ledger.member_bodies import MembershipBody
-from fednode.proofs.bounds import MAX_LENGTH, MAX_OPENING_BYTES, MAX_WORDS, MIN_OPENING_BYTES
+from fednode.ledger.members.bodies import MembershipBody
+from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.measured import Metrics
+from fednode.sums.bounds import MAX_LENGTH, MAX_OPENING_BYTES, MAX_WORDS, MIN_OPENING_BYTES
 from fednode.texts import is_plain
 
 MAX_SPEC_BYTES = 60_000

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from fednode.ids import MemberId
-from fednode.ledger.member_records import Membership, RoleList
-from fednode.ledger.member_rules import without_member
-from fednode.ledger.member_state import get_membership, get_roles
+from fednode.ledger.members.reading import get_membership, get_roles
+from fednode.ledger.members.records import Membership, RoleList
+from fednode.ledger.members.rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import StudyRecord, StudyStatus
-from fednode.ledger.round_life import close_round
 from fednode.ledger.state import (
     MEMBERSHIP_KEY,
     ROLES_KEY,
@@ -31,6 +30,7 @@ from fednode.ledger.state import (
     get_study,
     study_key,
 )
+from fednode.ledger.studies.round_life import close_round
 
 CARRIED = frozenset({
     b"studies", b"study", b"spec", b"report", b"seen", b"membership", b"usedkey", b"roles", b"flag",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fednode.codec import U8, U16, U32, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ids import MemberId
-from fednode.proofs.bounds import FEW, MAX_OPENING_BYTES, PART_BYTES, SKETCH_BYTES
+from fednode.sums.bounds import FEW, MAX_OPENING_BYTES, PART_BYTES, SKETCH_BYTES
 
 if TYPE_CHECKING:
     from _typeshed import SupportsDunderLT

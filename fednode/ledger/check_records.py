@@ -8,7 +8,7 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Size
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Member, Members
-from fednode.proofs.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
+from fednode.sums.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
 
 
 @dataclass(frozen=True, slots=True)

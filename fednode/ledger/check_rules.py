@@ -18,7 +18,7 @@ from fednode.ledger.records import AttemptRecord, Phase, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft
-from fednode.proofs.bounds import Strength, strength_of
+from fednode.sums.bounds import Strength, strength_of
 
 
 def checks_of(attempt: AttemptRecord) -> ChecksRecord:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
 
+from fednode.chain.members import Member, MemberSet
+from fednode.chain.vote import Certificate
 from fednode.codec import U16, U64, Later, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import GenesisError, Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash, Height, MemberId, StudyId, fault_bound, quorum
-from fednode.ledger.beginning import Beginning
 from fednode.ledger.bodies import MAX_SPEC_BYTES, StudyTerms, Weights, compute_study_id
-from fednode.ledger.identity import (
+from fednode.ledger.members.identity import (
     IdentityCard,
     card_from_table,
     card_lines,
@@ -30,9 +31,8 @@ from fednode.ledger.identity import (
     toml_string,
     why_no_name,
 )
-from fednode.ledger.member_records import OriginRecord
-from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.names import skeletons
+from fednode.ledger.members.names import skeletons
+from fednode.ledger.members.records import OriginRecord
 from fednode.ledger.records import (
     GENESIS_CREATOR,
     MIN_INCLUDED,
@@ -42,9 +42,9 @@ from fednode.ledger.records import (
     StudyStatus,
 )
 from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY, Draft, State, decode_record
-from fednode.ledger.study_rules import new_study, write_new_study
+from fednode.ledger.studies.beginning import Beginning
+from fednode.ledger.studies.rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin
-from fednode.ledger.vote import Certificate
 
 GENESIS_FORMAT = 1
 MAX_GENESIS_MEMBERS = 100

@@ -18,12 +18,13 @@ from typing import TypeVar, cast
 
 import plyvel
 
+from fednode.chain.block import Block, Header, Tip, genesis_tip
+from fednode.chain.members import MemberSet
+from fednode.chain.vote import Certificate
 from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
-from fednode.ledger.block import Block, Header, Tip, genesis_tip
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb_files import Damage, check_files
-from fednode.ledger.members import MemberSet
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import State
 from fednode.ledger.store import (
@@ -46,7 +47,6 @@ from fednode.ledger.store import (
     genesis_batch,
     height_key,
 )
-from fednode.ledger.vote import Certificate
 
 WRITE_BUFFER_BYTES = 4 * 1024 * 1024
 CACHE_BYTES = 4 * 1024 * 1024

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fednode import crypto
+from fednode.chain.block import Header, TimeMs, compute_block_hash
+from fednode.chain.members import MemberSet
+from fednode.chain.versions import check_version, compute_params_hash
+from fednode.chain.vote import Certificate, HeightField, SignatureCheck, verify_certificate
 from fednode.codec import Bytes32
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, quorum
-from fednode.ledger.block import Header, TimeMs, compute_block_hash
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members import MemberSet
-from fednode.ledger.versions import check_version, compute_params_hash
-from fednode.ledger.vote import Certificate, HeightField, SignatureCheck, verify_certificate
 
 CLOCK_DRIFT_MS = 5_000
 """How far the clock of whoever made a block may be ahead: what a member tolerates before it votes."""

@@ -19,8 +19,8 @@ from fednode.crypto import (
     x25519,
 )
 from fednode.errors import Rejected
-from fednode.proofs.coin import is_link
-from fednode.proofs.equal_logs import are_logs_equal
+from fednode.sums.coin import is_link
+from fednode.sums.equal_logs import are_logs_equal
 
 _REMEMBERED = 2048
 

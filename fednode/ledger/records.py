@@ -12,11 +12,11 @@ from typing import Annotated
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Range, Size
 from fednode.ids import MemberId, fault_bound
-from fednode.ledger.beginning import Beginning
 from fednode.ledger.bodies import Member, Members, Result, StudyTerms
 from fednode.ledger.check_records import ChecksRecord, Coins, KeptOut
-from fednode.ledger.measured import Metrics, TrainingEnd
-from fednode.proofs.bounds import MAX_WORDS
+from fednode.ledger.studies.beginning import Beginning
+from fednode.ledger.studies.measured import Metrics, TrainingEnd
+from fednode.sums.bounds import MAX_WORDS
 
 MIN_INCLUDED = 3
 """Fewest members of any sum: with two, each would learn the other's vector."""

@@ -48,7 +48,7 @@ from fednode.ledger.redeal_rules import (
 )
 from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
-from fednode.proofs.coin import draw_confirm_seed
+from fednode.sums.coin import draw_confirm_seed
 
 FEW_ANSWERS = "too few right answers to the proofs"
 NOT_REDEALT = "a member did not deal again a share that its holder disputes"

@@ -21,7 +21,7 @@ from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft, Source, get_chain, get_keys
 from fednode.ledger.verdicts import dispute_context, is_box_right
-from fednode.proofs.context import SumContext
+from fednode.sums.context import SumContext
 
 _NONE = DisputesRecord(())
 

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, assert_never
 
+from fednode.chain.versions import VERSIONS, Versions
+from fednode.chain.vote import Evidence
 from fednode.codec import Bytes32, Size, encode
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import (
     Acknowledge,
     Answer,
@@ -39,9 +40,10 @@ from fednode.ledger.bodies import (
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
-from fednode.ledger.member_bodies import MemberReport, MembershipBody
-from fednode.ledger.member_rules import apply_membership, begin_membership, flag_members, settle_membership
-from fednode.ledger.member_state import get_candidates
+from fednode.ledger.members.bodies import MemberReport, MembershipBody
+from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.rules import apply_membership, begin_membership, flag_members, settle_membership
+from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.recheck_phase import accept_recheck
 from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
@@ -74,8 +76,9 @@ from fednode.ledger.state import (
     round_key,
     study_key,
 )
-from fednode.ledger.study_clock import note_freeze_block, settle_study
-from fednode.ledger.study_rules import (
+from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.clock import note_freeze_block, settle_study
+from fednode.ledger.studies.rules import (
     accept_begin,
     accept_join_expire,
     accept_pause,
@@ -85,9 +88,6 @@ from fednode.ledger.study_rules import (
     require_study,
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
-from fednode.ledger.version_rules import begin_version, settle_version, version_at
-from fednode.ledger.versions import VERSIONS, Versions
-from fednode.ledger.vote import Evidence
 
 __all__ = [
     "Applied", "BlockTime", "Receipt", "apply_block", "check_admissible", "is_tx_acceptable", "pick_transactions"

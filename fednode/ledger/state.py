@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar, cast
 
+from fednode.chain.members import Member, MemberSet
+from fednode.chain.merkle import hash_leaf, hash_node
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.bodies import Keys
 from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
-from fednode.ledger.member_records import FlagRecord, Membership, OriginRecord, RoleList, UsedKey, VersionRecord
-from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.merkle import hash_leaf, hash_node
+from fednode.ledger.members.records import FlagRecord, Membership, OriginRecord, RoleList, UsedKey, VersionRecord
 from fednode.ledger.records import (
     ChainRecord,
     MemberList,

@@ -17,19 +17,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
+from fednode.chain.block import Tip
+from fednode.chain.members import Id, MemberSet
+from fednode.chain.vote import Certificate, HeightField, verify_certificate
 from fednode.codec import Bytes32, Bytes64, Size, encode
 from fednode.crypto import Domain, Signer, is_signature_valid
 from fednode.errors import GenesisError, Rejected
 from fednode.ids import NO_HASH, MemberId
-from fednode.ledger.block import Tip
 from fednode.ledger.carry import CARRIED, Carried, carry, prefix_of
-from fednode.ledger.identity import IdentityCard
-from fednode.ledger.member_rules import check_new_card
-from fednode.ledger.members import Id, MemberSet
+from fednode.ledger.members.identity import IdentityCard
+from fednode.ledger.members.rules import check_new_card
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.state import MAX_RECORD_BYTES, State, decode_record
-from fednode.ledger.vote import Certificate, HeightField, verify_certificate
 
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis

@@ -43,7 +43,7 @@ from fednode.ledger.bodies import (
     compute_study_id,
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, SumCheck
-from fednode.ledger.member_bodies import MemberReport
+from fednode.ledger.members.bodies import MemberReport
 
 __all__ = [
     "Acknowledge", "Answer", "Body", "Coin", "Commit", "Confirm", "Digest", "Expire", "Expose", "Keys", "Member",

@@ -16,8 +16,8 @@ from enum import Enum
 from functools import lru_cache
 
 from fednode.ids import MemberId
-from fednode.proofs.bounds import OUTPUTS, strength_of
-from fednode.proofs.context import SumContext
+from fednode.sums.bounds import OUTPUTS, strength_of
+from fednode.sums.context import SumContext
 
 Told = tuple[tuple[MemberId, bytes], ...]
 """(member, the bytes it posted), ascending."""
@@ -54,7 +54,7 @@ def judge(told: Told, member_count: int) -> Judged:
     """Return the verdict on one dealer from what its holders answered; what is not as long as an answer is none."""
     import numpy as np
 
-    from fednode.proofs import field, norm, shares
+    from fednode.sums import field, norm, shares
 
     strength = strength_of(member_count)
     whole = [(int(member), data) for member, data in told if len(data) == strength.answer_bytes]
@@ -80,7 +80,7 @@ def confirm_shares(told: Told, places: tuple[MemberId, ...], member_count: int) 
     """
     import numpy as np
 
-    from fednode.proofs import field, shares
+    from fednode.sums import field, shares
 
     answers = {int(member): np.frombuffer(data, field.FIELD) for member, data in told}
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
@@ -92,7 +92,7 @@ def confirm_shares(told: Told, places: tuple[MemberId, ...], member_count: int) 
 
 def dispute_context(context: SumContext, dealer: MemberId, holder: MemberId) -> bytes:
     """Return what a box that was dealt again, and the proof of the point that opens it, are bound to."""
-    from fednode.proofs import redeal
+    from fednode.sums import redeal
 
     return redeal.dispute_context(context, dealer, holder)
 
@@ -102,7 +102,7 @@ def is_box_right(
     box: bytes, shared: bytes, context: SumContext, pair: tuple[MemberId, MemberId], seed: bytes, answer: bytes
 ) -> bool:
     """Whether a box of `pair` (dealer, holder), opened with its shared point, holds a share that gives this answer."""
-    from fednode.proofs import field, norm, redeal
+    from fednode.sums import field, norm, redeal
 
     held = redeal.show_held(box, shared, context, *pair, len(box) // field.ELEMENT_BYTES)
     if held is None:
@@ -113,7 +113,7 @@ def is_box_right(
 
 def is_opening(data: bytes, words: int) -> bool:
     """Whether bytes are the field elements, 8 little endian each, of an opening with `words` of measures."""
-    from fednode.proofs import field
+    from fednode.sums import field
 
     return field.from_bytes(data, OUTPUTS + 1 + words) is not None
 
@@ -129,7 +129,7 @@ def open_sums(told: Told, words: int, member_count: int) -> bytes | None:
     of any N - f shares, N - 2 f at least, are shares of exactly what was proven. A holder that a dealer gave another
     share would bring that into the sum, with liars that choose theirs to fit it.
     """
-    from fednode.proofs import field, shares
+    from fednode.sums import field, shares
 
     degree, needed = shares.sharing_degree(member_count), shares.answers_needed(member_count)
     if len(told) < needed:

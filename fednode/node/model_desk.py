@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, assert_never
 
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.core import Core
+from fednode.home.blobs import FileDraft, ModelStore
 from fednode.ids import Hash
 from fednode.learn.model_file import StoredModel
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.blobs import FileDraft, ModelStore
-from fednode.node.core import Core
 
 ModelEffect = do.SaveModel | do.KeepModel | do.LoadModel | do.ServeModel
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from fednode.errors import Rejected
 from fednode.fence import judge
+from fednode.home.blobs import ModelStore
+from fednode.home.journal import Journal
+from fednode.home.round_store import RoundStore
+from fednode.home.sign_state import SignStateFile
 from fednode.ids import PeerId
 from fednode.ledger.store import LedgerStore
-from fednode.node.blobs import ModelStore
-from fednode.node.journal import Journal
-from fednode.node.round_store import RoundStore
-from fednode.node.sign_state import SignStateFile
 from fednode.node.tables import WatchingTrainer
 
 

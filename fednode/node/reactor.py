@@ -16,26 +16,26 @@ from typing import assert_never
 
 import trio
 
+from fednode.chain import sync
+from fednode.chain.consensus.messages import Decision
+from fednode.core import effects as do
+from fednode.core import membership as followers
+from fednode.core import wire
+from fednode.core.core import Core
+from fednode.core.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
+from fednode.core.quota import Quota
 from fednode.errors import Rejected, TrainingError, UpgradeNeeded
 from fednode.fence import Unforeseen, take
 from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
-from fednode.ledger import sync
 from fednode.ledger.bodies import Body
-from fednode.ledger.consensus.messages import Decision
-from fednode.ledger.member_state import find_member
+from fednode.ledger.members.reading import find_member
 from fednode.ledger.rules import Receipt
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction
-from fednode.node import effects as do
-from fednode.node import membership as followers
-from fednode.node import wire
-from fednode.node.core import Core
-from fednode.node.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish
 from fednode.node.problems import Problems
-from fednode.node.quota import Quota
 from fednode.node.short_jobs import is_short_round, is_short_sum
 from fednode.node.submissions import Final, Submissions
 from fednode.node.timers import Timers

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fednode.documents import Json, Unreadable, read_json
+from fednode.home.files import write_atomic
+from fednode.home.journal import Journal
 from fednode.ids import StudyId
 from fednode.learn import jobs as work
-from fednode.learn.spec import StudySpec, label_of
-from fednode.node.files import write_atomic
-from fednode.node.journal import Journal
+from fednode.learn.study import StudySpec, label_of
 from fednode.node.trainer import WorkerTrainer
 
 MAX_CHANGES = 20

@@ -21,6 +21,7 @@ import trio
 
 from fednode.errors import Rejected, TrainingError
 from fednode.fence import judge
+from fednode.home.files import PRIVATE_FILE
 from fednode.learn.jobs import (
     LENGTH_BYTES,
     MAX_FRAME_BYTES,
@@ -32,8 +33,7 @@ from fednode.learn.jobs import (
     decode_answer,
     encode_job,
 )
-from fednode.learn.spec import Layout
-from fednode.node.files import PRIVATE_FILE
+from fednode.learn.study import Layout
 
 WORKER_MODULE = "fednode.worker.main"
 DEFAULT_MEMORY_LIMIT_BYTES = 8 << 30

@@ -16,10 +16,10 @@ from pathlib import Path
 import trio
 
 from fednode.errors import FednodeError
+from fednode.home.config import HospitalConfig
+from fednode.home.files import PRIVATE_FILE
 from fednode.ids import StudyId
 from fednode.learn.jobs import DataAt
-from fednode.node.config import HospitalConfig
-from fednode.node.files import PRIVATE_FILE
 from fednode.node.reactor import Reactor
 
 LOOK_AT_TABLES_S = 3.0

@@ -18,11 +18,10 @@ from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import StoredModel
-from fednode.learn.spec import weight_of
+from fednode.learn.study import weight_of
 from fednode.ledger.bodies import Outcome, Ready, Result
 from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.round_rules import weight_of_sum
-from fednode.proofs.coin import Chain
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current
@@ -34,6 +33,7 @@ from fednode.rounds.wish import Wish
 from fednode.smpc import messages as sm
 from fednode.smpc.record import Input, input_parts
 from fednode.smpc.session import Session
+from fednode.sums.coin import Chain
 
 MAX_WORK_FAILURES = 3
 """Rounds in a row in which the worker fails before this member stops announcing itself: it costs the others a timeout

@@ -9,10 +9,10 @@ from fednode.crypto import Entropy
 from fednode.ids import MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
-from fednode.learn.spec import StudySpec
-from fednode.proofs.coin import Chain
+from fednode.learn.study import StudySpec
 from fednode.smpc.record import RecordParts
 from fednode.smpc.ring import Buffer
+from fednode.sums.coin import Chain
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fednode.errors import Rejected
 from fednode.ids import StudyId
 from fednode.learn.measures import QUALITY_PLAN, closing_plan, statistics_plan
-from fednode.learn.spec import Layout, StudySpec, decode_study, study_bytes
+from fednode.learn.study import Layout, StudySpec, decode_study, study_bytes
 from fednode.ledger.bodies import (
     SUM_RULE_V2,
     ProofTerms,
@@ -19,7 +19,7 @@ from fednode.ledger.bodies import (
     Weights,
     compute_study_id,
 )
-from fednode.proofs.measures import count_words
+from fednode.sums.measures import count_words
 
 _WEIGHTS = {"equal": Weights.EQUAL, "public": Weights.PUBLIC, "hidden": Weights.HIDDEN}
 

@@ -6,8 +6,8 @@ Security assumption: the vote shows one bit a round of what this hospital measur
 from __future__ import annotations
 
 from fednode.learn.measures import RIGHT, own_quality
-from fednode.learn.spec import StopRule
-from fednode.proofs.measures import Claims
+from fednode.learn.study import StopRule
+from fednode.sums.measures import Claims
 
 PERMYRIAD = 10_000
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 from fednode.errors import Rejected
 from fednode.ids import MemberId
-from fednode.proofs.shares import holds_key, sharing_degree
-from fednode.proofs.statement import Statement
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.exchange import MAX_SERVED
 from fednode.smpc.keys import Unseal
@@ -30,6 +28,8 @@ from fednode.smpc.messages import (
 )
 from fednode.smpc.proof_jobs import HeldShare, ProvenUpdate
 from fednode.smpc.sealed import BITS, PROOF, Roots, box_context, box_sizes, paths_of
+from fednode.sums.shares import holds_key, sharing_degree
+from fednode.sums.statement import Statement
 
 _OPEN = (Phase.SHARE, Phase.PROOF)
 

@@ -15,7 +15,6 @@ from enum import Enum
 from typing import Final
 
 from fednode.ids import MemberId
-from fednode.proofs.shares import sharing_degree
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.disputes import Disputes
 from fednode.smpc.exchange import Exchange
@@ -43,6 +42,7 @@ from fednode.smpc.proof_jobs import (
 )
 from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
 from fednode.smpc.summing import Summing
+from fednode.sums.shares import sharing_degree
 
 
 class Wait(Enum):

@@ -14,9 +14,9 @@ import numpy as np
 from blake3 import blake3
 
 from fednode.crypto import sha256
-from fednode.proofs.bounds import OUTPUTS
 from fednode.smpc.prg import ELEMENTS_PER_AES_BLOCK
 from fednode.smpc.ring import ELEMENT_BYTES, RING, Buffer, RingVector, from_bytes
+from fednode.sums.bounds import OUTPUTS
 
 HASH_BYTES = 32
 SALT_WORDS = 8

@@ -10,12 +10,6 @@ from __future__ import annotations
 
 from fednode.crypto import point_times
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm
-from fednode.proofs.equal_logs import prove_equal_logs
-from fednode.proofs.field import FieldVector
-from fednode.proofs.redeal import dispute_context, hide_held, show_held
-from fednode.proofs.statement import Statement
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Effect, ExposeMessage, Note, RedealMessage, SumParams, SumView
 from fednode.smpc.openings import Unsafe
@@ -23,6 +17,12 @@ from fednode.smpc.pacing import Pace
 from fednode.smpc.proof_jobs import NO_ANSWER, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
 from fednode.smpc.sealed import DerivedEntropy
+from fednode.sums import field as f
+from fednode.sums import norm
+from fednode.sums.equal_logs import prove_equal_logs
+from fednode.sums.field import FieldVector
+from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.statement import Statement
 
 
 class Disputes:

@@ -15,12 +15,8 @@ from fednode.crypto import Domain, Sha256, begin_tagged_hash, is_point_valid, is
 from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
 from fednode.keystream import AesCtr
-from fednode.proofs.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
-from fednode.proofs.context import SumContext
-from fednode.proofs.field import centre
 from fednode.smpc import ring
 from fednode.smpc.chunks import ChunkDigests, Layout, digest_chunk
-from fednode.smpc.feldman import is_key_of, reconstruct
 from fednode.smpc.masks import own_streams, removal_streams, tail_key
 from fednode.smpc.pads import SumKey, name_sum
 from fednode.smpc.prg import STEP_ELEMENTS, Masks
@@ -36,6 +32,10 @@ from fednode.smpc.proof_jobs import (
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, NameFindings, Recounted, add_parts, name_findings
 from fednode.smpc.ring import Buffer, RingVector
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
+from fednode.sums.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
+from fednode.sums.context import SumContext
+from fednode.sums.feldman import is_key_of, reconstruct
+from fednode.sums.field import centre
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
 

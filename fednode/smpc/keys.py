@@ -27,12 +27,12 @@ from fednode.crypto import (
 )
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
-from fednode.smpc.feldman import Dealing, deal
 from fednode.smpc.jobs import DealtPair
 from fednode.smpc.messages import RULE_BOUND, KeysMessage, SumParams, SumView, key_proof_context
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.smpc.sealed import DerivedEntropy
-from fednode.smpc.shamir import evaluate
+from fednode.sums.feldman import Dealing, deal
+from fednode.sums.shamir import evaluate
 
 SHARE_PAIR_BYTES = 103
 """Encoded size of a `SharePair`; sealed 151, within the ledger's 160."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fednode.crypto import point_times, scalar_bytes
-from fednode.proofs.context import SumContext
 from fednode.smpc.prg import Stream, derive_key
+from fednode.sums.context import SumContext
 
 PHASE = "mask"
 

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from fednode.codec import U16, Range
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId
-from fednode.proofs.measures import no_claims
 from fednode.smpc.jobs import Job
-from fednode.smpc.posts import (
+from fednode.sums.measures import no_claims
+from fednode.sums.posts import (
     MIN_INCLUDED,
     RULE_BOUND,
     AckMessage,

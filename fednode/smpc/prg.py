@@ -19,8 +19,8 @@ from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.streams import StreamRoom
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
-from fednode.proofs.context import SumContext
 from fednode.smpc.ring import ELEMENT_BYTES, RingVector
+from fednode.sums.context import SumContext
 
 KEY_BYTES: Final = 16
 ELEMENTS_PER_AES_BLOCK: Final = AES_BLOCK_BYTES // ELEMENT_BYTES

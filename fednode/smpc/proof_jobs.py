@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm
-from fednode.proofs.bounds import Strength
-from fednode.proofs.coin import draw_joint_seed
-from fednode.proofs.context import SumContext
-from fednode.proofs.field import FieldVector
-from fednode.proofs.measures import CLAIM, no_claims
-from fednode.proofs.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
-from fednode.proofs.statement import Statement
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, merkle_root
-from fednode.smpc.posts import ShareRootMessage, SumOk
 from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
+from fednode.sums import field as f
+from fednode.sums import norm
+from fednode.sums.bounds import Strength
+from fednode.sums.coin import draw_joint_seed
+from fednode.sums.context import SumContext
+from fednode.sums.field import FieldVector
+from fednode.sums.measures import CLAIM, no_claims
+from fednode.sums.posts import ShareRootMessage, SumOk
+from fednode.sums.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
+from fednode.sums.statement import Statement
 
 NO_ANSWER = b"\xff"
 """Every byte of an answer that no rule counts, for it is not canonical: the holder has no share of this dealer."""

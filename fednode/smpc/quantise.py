@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from fednode.crypto import Entropy
 from fednode.kernels.quantise import round_up_by_coins, sum_squares
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
-from fednode.proofs.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
 from fednode.smpc.prg import KEY_BYTES, STEP_ELEMENTS
 from fednode.smpc.ring import ELEMENT_BYTES
+from fednode.sums.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
 
 MAX_MEMBERS: Final = (1 << 31) // SCALE
 FRACTION_BITS: Final = 32

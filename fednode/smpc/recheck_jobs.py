@@ -12,11 +12,11 @@ import numpy as np
 
 from fednode.crypto import sha256
 from fednode.ids import MemberId
-from fednode.proofs.bounds import FOLD_ROWS, OUTPUTS
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, digest_chunk, is_leaf_of
 from fednode.smpc.ring import Buffer, RingVector
 from fednode.smpc.sketch import fold_part, mix_folds
+from fednode.sums.bounds import FOLD_ROWS, OUTPUTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

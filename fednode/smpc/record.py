@@ -19,10 +19,10 @@ from fednode.codec import U8, U16, U32, Bytes32, Later, Size, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
-from fednode.proofs.measures import count_parts
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.messages import KeysMessage, Persist, RecordPart, SumParams, SumView
+from fednode.sums.measures import count_parts
 
 RECORD_FORMAT: Final = 1
 MAX_STATE_BYTES: Final = 1 << 20

@@ -25,11 +25,11 @@ from fednode.crypto import (
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash
 from fednode.keystream import AesCtr
-from fednode.proofs.context import SumContext
-from fednode.proofs.field import ELEMENT_BYTES
-from fednode.proofs.shares import KEY_BYTES, DealtVector
-from fednode.proofs.statement import Statement
 from fednode.smpc.chunks import HASH_BYTES, is_leaf_of, merkle_path
+from fednode.sums.context import SumContext
+from fednode.sums.field import ELEMENT_BYTES
+from fednode.sums.shares import KEY_BYTES, DealtVector
+from fednode.sums.statement import Statement
 
 BITS: Final = "bits"
 PROOF: Final = "proof"

@@ -16,7 +16,6 @@ from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
-from fednode.proofs.measures import find_impossible
 from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.checks import Checks, CoinLink, Wait
@@ -50,6 +49,7 @@ from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
 from fednode.smpc.summing import Summing
+from fednode.sums.measures import find_impossible
 
 
 class Session:

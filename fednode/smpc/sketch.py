@@ -31,8 +31,8 @@ from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.sketch import BUCKETS, SignRoom, sum_products, sum_signed
 from fednode.kernels.vectors import find_largest
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
-from fednode.proofs.bounds import FOLD_ROWS, OUTPUTS
 from fednode.smpc.ring import ELEMENT_BYTES, RING, Buffer, RingVector, iterate_parts
+from fednode.sums.bounds import FOLD_ROWS, OUTPUTS
 
 COIN_BYTES: Final = 32
 

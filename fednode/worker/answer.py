@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
-from fednode.learn.check import check_table
 from fednode.learn.measures import claim_metrics, claim_quality, claim_statistics
 from fednode.learn.model_file import StoredModel, check_model
-from fednode.learn.patients import read_patients
-from fednode.learn.schema import Rows, Scaling
-from fednode.learn.spec import MAX_COLUMNS, StudySpec, label_of
-from fednode.learn.suggest import suggest
+from fednode.learn.study import MAX_COLUMNS, StudySpec, label_of
+from fednode.learn.tables.check import check_table
+from fednode.learn.tables.patients import read_patients
+from fednode.learn.tables.schema import Rows, Scaling
+from fednode.learn.tables.suggest import suggest
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
 from fednode.worker.prepared import DataCache, Prepared

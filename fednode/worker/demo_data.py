@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from fednode.errors import DataError, FednodeError, Rejected
-from fednode.learn.check import check_table
+from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt
 from fednode.learn.measures import Metrics, claim_statistics, measure, scaling_of_one
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, read_model
-from fednode.learn.schema import Rows, Scaling, encode_table, standardise
-from fednode.learn.spec import Layout, StudySpec, spec_hash
-from fednode.learn.study_toml import parse_study
+from fednode.learn.study import Layout, StudySpec, spec_hash
+from fednode.learn.tables.check import check_table
+from fednode.learn.tables.schema import Rows, Scaling, encode_table, standardise
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import evaluate
 from fednode.worker.flatten import FlatModel

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from fednode.learn.measures import Metrics, measure
-from fednode.learn.schema import Rows, Scaling, standardise
-from fednode.learn.spec import StudySpec
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.schema import Rows, Scaling, standardise
 from fednode.worker.flatten import FlatModel
 from fednode.worker.train import NumericalFailure
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fednode.learn.merge import PART_VALUES
-from fednode.learn.spec import UNIT, Layout, StudySpec
+from fednode.learn.study import UNIT, Layout, StudySpec
 from fednode.worker.models import build_model
 
 

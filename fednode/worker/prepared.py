@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.errors import DataError
-from fednode.learn.check import Checked, check_table
 from fednode.learn.jobs import MAX_WARNINGS, DataAt, TableSeen
-from fednode.learn.schema import Rows
-from fednode.learn.spec import StudySpec, label_of
-from fednode.learn.verdicts import WARNING, Verdict
+from fednode.learn.study import StudySpec, label_of
+from fednode.learn.tables.check import Checked, check_table
+from fednode.learn.tables.schema import Rows
+from fednode.learn.tables.verdicts import WARNING, Verdict
 from fednode.worker.datasets import read_table
 
 VALIDATION_SHARE = 5

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fednode.crypto import Domain, tagged_hash
-from fednode.learn.schema import Rows, Scaling, standardise
-from fednode.learn.spec import MICRO, UNIT, Optimiser, StudySpec
+from fednode.learn.study import MICRO, UNIT, Optimiser, StudySpec
+from fednode.learn.tables.schema import Rows, Scaling, standardise
 from fednode.worker.flatten import FlatModel
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]

@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from fednode.cli.main import run
+from fednode.desk.control import Arguments, Handlers, serve_control
 from fednode.documents import Json
-from fednode.node.control import Arguments, Handlers, serve_control
-from fednode.node.files import Home, HomeLock
+from fednode.home.files import Home, HomeLock
 
 PASSPHRASE = "correct horse battery"
 

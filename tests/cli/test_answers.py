@@ -11,8 +11,8 @@ import pytest
 
 from fednode.cli import show
 from fednode.documents import Json
+from fednode.home.journal import Journal
 from fednode.ids import MemberId
-from fednode.node.journal import Journal
 from tests.cli.conftest import Fednode
 
 Serve = Callable[[Path, Mapping[str, Json]], None]

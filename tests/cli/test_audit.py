@@ -16,20 +16,20 @@ from typing import Any
 import pytest
 import trio
 
+from fednode.chain.block import Block, compute_evidence_root
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, make_evidence, sign_bytes
 from fednode.cli import chain_files, chain_look, chain_proof
 from fednode.cli.chain import chain as chain_group
 from fednode.cli.site import Command
 from fednode.crypto import Domain
-from fednode.ledger.block import Block, compute_evidence_root
+from fednode.desk import chain_query
+from fednode.desk.audit_calls import AuditCalls
+from fednode.desk.control import Arguments, Handlers, serve_control
+from fednode.home.files import Home, HomeLock
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import genesis_to_toml
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import DecidedBlock
-from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, make_evidence, sign_bytes
-from fednode.node import chain_query
-from fednode.node.audit_calls import AuditCalls
-from fednode.node.control import Arguments, Handlers, serve_control
-from fednode.node.files import Home, HomeLock
 from tests.cli.conftest import Fednode
 from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 

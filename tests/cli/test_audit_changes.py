@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.ledger.export import ExportBlock
+from fednode.audit.export import ExportBlock
 from tests.cli.conftest import Fednode
 from tests.cli.test_audit import ask, make_home, running
 from tests.ledger.chain import RoundWorld, assemble, play_changes, records_of, write

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.node.files import Home, HomeLock
+from fednode.home.files import Home, HomeLock
 from tests.cli.conftest import Fednode, cards, write_private
 
 FOUR = ("anna", "berta", "clara", "dora")

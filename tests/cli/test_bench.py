@@ -8,13 +8,13 @@ import os
 import pytest
 import trio
 
-from fednode.cli import bench_replay
-from fednode.cli.bench import CONSENSUS_LINES, LINES, _print, _print_columns
-from fednode.cli.bench_chain import TX_BYTES, memo_text, transaction_bytes
-from fednode.cli.bench_relay import Relay
-from fednode.cli.bench_round import _phases
-from fednode.cli.local_federation import free_ports, percentile
+from fednode.bench import replay as bench_replay
+from fednode.bench.chain import TX_BYTES, memo_text, transaction_bytes
+from fednode.bench.command import CONSENSUS_LINES, LINES, _print, _print_columns
+from fednode.bench.relay import Relay
+from fednode.bench.round import _phases
 from fednode.cli.main import run
+from fednode.demo.federation import free_ports, percentile
 
 ONE_PROCESSOR = 100.0
 

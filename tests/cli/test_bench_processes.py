@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from fednode.cli import bench_sum_processes as bench
-from fednode.cli.bench_sum_plain import measure_plain
+from fednode.bench import sum_processes as bench
+from fednode.bench.plain_sum import bounds_of, expected_sum, vector_of
+from fednode.bench.sum_plain import measure_plain
 from fednode.cli.main import run
-from fednode.cli.plain_sum import bounds_of, expected_sum, vector_of
 from fednode.errors import Unavailable, UsageError
 
 REPORTS = [

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fednode.cli.bench_transport import KINDS, _End
+from fednode.bench.transport import KINDS, _End
 from fednode.cli.main import run
 from fednode.errors import Unavailable
 
@@ -29,7 +29,7 @@ def test_the_table_names_all_three(capsys: pytest.CaptureFixture[str], monkeypat
     figures = {
         f"{kind}{turn}{what}": value for kind, value in kinds.items() for turn in ("", "first_") for what in UNITS
     }
-    monkeypatch.setattr("fednode.cli.bench_transport.measure", lambda *what: {**figures, "ratio_to_stock": 1.7})
+    monkeypatch.setattr("fednode.bench.transport.measure", lambda *what: {**figures, "ratio_to_stock": 1.7})
     assert run(["bench", "transport", "--size", "3"]) == 0
     out = capsys.readouterr().out
     for text in ("this network", "py-libp2p as shipped", "raw TCP", "7.25", "0.125", "1.7 times", "medians of 5"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.node.files import Home, daemon_pid
+from fednode.home.files import Home, daemon_pid
 from tests.cli.conftest import Fednode, cards
 
 FOUR = ("anna", "berta", "clara", "dora")

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fednode.cli.demo import DATASETS, make_plan
-from fednode.cli.demo_run import Stage, Story, sum_seconds
-from fednode.cli.demo_screen import Screen
 from fednode.cli.genesis import read_study
-from fednode.cli.local_federation import (
+from fednode.cli.main import run
+from fednode.demo.command import DATASETS, make_plan
+from fednode.demo.federation import (
     Hospital,
     LocalFederation,
     ending_on_signals,
@@ -24,9 +23,10 @@ from fednode.cli.local_federation import (
     run_demo_data,
     shipped_study,
 )
-from fednode.cli.main import run
+from fednode.demo.run import Stage, Story, sum_seconds
+from fednode.demo.screen import Screen
 from fednode.errors import DataError, Refused, Unavailable, UsageError
-from fednode.node.files import Home
+from fednode.home.files import Home
 
 NOTHING = {
     "members": None, "rounds": None, "dataset": None, "tables": (), "schema": None, "seed": 1, "kill": None,
@@ -302,7 +302,7 @@ def test_at_the_end_chain_and_model_are_compared_in_every_hospital(monkeypatch):
     story, _ = tell(world, victim=False)
     ending = story.settle()
     assert (ending.height, ending.hashes_equal) == (77, True)
-    monkeypatch.setattr("fednode.cli.demo_run.REST_S", 0.0)
+    monkeypatch.setattr("fednode.demo.run.REST_S", 0.0)
     world.heights[2] = 76
     assert not story.settle().hashes_equal
 

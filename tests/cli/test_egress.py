@@ -7,12 +7,12 @@ import json
 import typing
 from pathlib import Path
 
+from fednode.chain.consensus.messages import ConsensusMessage
+from fednode.chain.sync import SyncMessage
+from fednode.core import wire
+from fednode.desk.egress import describe, message_kinds
+from fednode.home.keystore import read_public_keys
 from fednode.ledger import bodies
-from fednode.ledger.consensus.messages import ConsensusMessage
-from fednode.ledger.sync import SyncMessage
-from fednode.node import wire
-from fednode.node.egress import describe, message_kinds
-from fednode.node.keystore import read_public_keys
 from tests.cli.conftest import Fednode, cards
 
 FOUR = ("anna", "berta", "clara", "dora")

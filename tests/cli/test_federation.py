@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from fednode.crypto import Secret
+from fednode.daemon.start_checks import open_chain
 from fednode.errors import Refused
+from fednode.home import succession
+from fednode.home.files import Home
+from fednode.home.keystore import unlock_keystore
 from fednode.ledger.genesis import genesis_to_toml, make_genesis, make_successor, parse_genesis
-from fednode.ledger.identity import parse_card
-from fednode.node import succession
-from fednode.node.files import Home
-from fednode.node.keystore import unlock_keystore
-from fednode.node.start_checks import open_chain
+from fednode.ledger.members.identity import parse_card
 from tests.cli.conftest import Fednode
 
 PASSPHRASE = "correct horse battery"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fednode.cli.genesis import read_card, read_genesis, read_study
-from fednode.node.config import HospitalConfig, load_config
+from fednode.home.config import HospitalConfig, load_config
 from tests.cli.conftest import PASSPHRASE, Fednode, cards, write_private
 
 MARK = b"\xef\xbb\xbf"

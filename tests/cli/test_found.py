@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fednode.cli.network_file import read_network
-from fednode.node.keystore import read_public_keys
+from fednode.home.keystore import read_public_keys
 from tests.cli.conftest import Fednode, cards, write_private
 
 STUDY = Path(__file__).resolve().parents[2] / "genesis" / "breast_cancer.toml"

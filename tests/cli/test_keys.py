@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from fednode.crypto import Secret
+from fednode.daemon.start_checks import load_signer
+from fednode.home.files import Home
+from fednode.home.keystore import PublicKeys, SystemEntropy, read_public_keys, renew_keystore, unlock_keystore
 from fednode.ids import MemberId
 from fednode.ledger.genesis import make_genesis
-from fednode.ledger.identity import parse_card
 from fednode.ledger.leveldb import open_store
-from fednode.node.files import Home
-from fednode.node.keystore import PublicKeys, SystemEntropy, read_public_keys, renew_keystore, unlock_keystore
-from fednode.node.start_checks import load_signer
+from fednode.ledger.members.identity import parse_card
 from tests.cli.conftest import PASSPHRASE, Fednode, write_private
 
 BACKUP = "another long passphrase"

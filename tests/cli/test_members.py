@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fednode.documents import Json
-from fednode.node.keystore import read_public_keys
+from fednode.home.keystore import read_public_keys
 from tests.cli.conftest import Fednode
 
 Serve = Callable[[Path, Mapping[str, Json]], None]

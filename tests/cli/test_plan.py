@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from fednode.cli import cost_model
-from fednode.cli.cost_model import (
+from fednode.bench import cost_model
+from fednode.bench.cost_model import (
     BEFORE_SUM,
     OFF_LEDGER,
     CostModel,

@@ -8,11 +8,11 @@ import os
 
 import pytest
 
+from fednode.learn.form import parse_study
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import UNIT, Layout
-from fednode.learn.study_toml import parse_study
+from fednode.learn.study import UNIT, Layout
+from fednode.learn.tables.schema import Scaling
 
 STUDY = """
 format = 1

@@ -16,7 +16,7 @@ from fednode.crypto import Secret
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.framing import Hello
-from fednode.p2p.libp2p_network import NetworkSettings, create_network
+from fednode.p2p.libp2p.network import NetworkSettings, create_network
 from fednode.p2p.network import (
     AcceptBlob,
     Announced,

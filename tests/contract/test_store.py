@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
+from fednode.chain.merkle import compute_root
+from fednode.chain.versions import VERSIONS, Versions, compute_params_hash
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height
 from fednode.ledger import transaction as tx
-from fednode.ledger.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
 from fednode.ledger.genesis import Genesis, genesis_state
 from fednode.ledger.leveldb import open_store
-from fednode.ledger.merkle import compute_root
+from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.rules import BlockTime, Receipt, apply_block, receipts_data
 from fednode.ledger.state import State, get_member_set
 from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
-from fednode.ledger.version_rules import version_at
-from fednode.ledger.versions import VERSIONS, Versions, compute_params_hash
-from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 
 

@@ -22,25 +22,25 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.utils import encode_varint_prefixed
 
-from fednode.cli.bench_chain import memo_text
+from fednode.bench.chain import memo_text
+from fednode.chain.consensus.messages import BlockRequest, ViewCertificate, VoteSummary, bundle_bound
+from fednode.chain.sync import BlockRangeRequest, encode_sync
+from fednode.chain.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.cli.genesis import read_genesis
 from fednode.codec import encode
+from fednode.core import wire
+from fednode.core.membership import dial_map
+from fednode.core.quota import BLOB_BYTES_PER_S, BYTES_PER_S, FRAMES_PER_S, SIGNATURES_PER_S
 from fednode.crypto import Secret
+from fednode.home.files import Home
+from fednode.home.keystore import Keys, unlock_keystore
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId, PeerId, View
 from fednode.ledger.bodies import Memo
-from fednode.ledger.consensus.messages import BlockRequest, ViewCertificate, VoteSummary, bundle_bound
 from fednode.ledger.genesis import Genesis, genesis_state
-from fednode.ledger.sync import BlockRangeRequest, encode_sync
 from fednode.ledger.transaction import sign_transaction
-from fednode.ledger.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
-from fednode.node import wire
-from fednode.node.files import Home
-from fednode.node.keystore import Keys, unlock_keystore
-from fednode.node.membership import dial_map
-from fednode.node.quota import BLOB_BYTES_PER_S, BYTES_PER_S, FRAMES_PER_S, SIGNATURES_PER_S
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import parse_multiaddr
-from fednode.p2p.libp2p_network import NetworkSettings, create_network, quiet_logging
+from fednode.p2p.libp2p.network import NetworkSettings, create_network, quiet_logging
 from fednode.p2p.mesh import Mesh
 from tests.e2e.federation import PASSPHRASE
 from tests.e2e.flooder import Flooder

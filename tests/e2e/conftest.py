@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.cli.local_federation import free_ports
+from fednode.demo.federation import free_ports
 from tests.e2e.federation import Federation, make_federation, study_toml
 from tests.e2e.wire import Wires
 

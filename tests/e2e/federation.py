@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from fednode.cli.keys import write_card
-from fednode.cli.local_federation import free_ports
 from fednode.crypto import Secret
+from fednode.demo.federation import free_ports
+from fednode.desk.control_client import NotRunning, call_daemon, stream_daemon
 from fednode.errors import Unavailable
-from fednode.learn.spec import study_bytes
-from fednode.learn.study_toml import parse_study
+from fednode.home.config import config_template, load_config
+from fednode.home.files import Home, write_atomic
+from fednode.home.keystore import SystemEntropy, create_keystore
+from fednode.learn.form import parse_study
+from fednode.learn.study import study_bytes
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_to_toml, make_genesis
-from fednode.ledger.identity import parse_card
-from fednode.node.config import config_template, load_config
-from fednode.node.control_client import NotRunning, call_daemon, stream_daemon
-from fednode.node.files import Home, write_atomic
-from fednode.node.keystore import SystemEntropy, create_keystore
+from fednode.ledger.members.identity import parse_card
 from fednode.rounds.terms import terms_from_spec
 
 PASSPHRASE = "correct horse battery staple"

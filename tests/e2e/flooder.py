@@ -17,24 +17,24 @@ from pathlib import Path
 
 import trio
 
-from fednode.cli.bench_chain import memo_text
+from fednode.bench.chain import memo_text
+from fednode.chain.consensus.messages import ConsensusMessage, Status
+from fednode.chain.sync import encode_sync
+from fednode.chain.vote import NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.cli.genesis import read_genesis
 from fednode.codec import encode
+from fednode.core import wire
+from fednode.core.membership import dial_map
 from fednode.crypto import Secret
 from fednode.errors import Rejected
+from fednode.home.files import Home
+from fednode.home.keystore import Keys, unlock_keystore
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId, PeerId, View
 from fednode.ledger.bodies import Memo
-from fednode.ledger.consensus.messages import ConsensusMessage, Status
 from fednode.ledger.genesis import Genesis, genesis_state
-from fednode.ledger.sync import encode_sync
 from fednode.ledger.transaction import sign_transaction
-from fednode.ledger.vote import NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
-from fednode.node import wire
-from fednode.node.files import Home
-from fednode.node.keystore import Keys, unlock_keystore
-from fednode.node.membership import dial_map
 from fednode.p2p import network as net
-from fednode.p2p.libp2p_network import NetworkSettings, create_network, quiet_logging
+from fednode.p2p.libp2p.network import NetworkSettings, create_network, quiet_logging
 from fednode.p2p.mesh import Mesh
 from tests.e2e.federation import PASSPHRASE
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from fednode.home.files import Home, write_atomic
 from fednode.ledger.genesis import genesis_to_toml, make_genesis
-from fednode.node.files import Home, write_atomic
 from tests.e2e.federation import Federation, Hospital, make_federation, running, study_of, study_toml
 
 pytestmark = pytest.mark.slow
@@ -210,7 +210,7 @@ def test_peers_of_another_chain_and_of_another_version(tmp_path: Path) -> None:
     stranger, modern = federation[3], federation[4]
     other = make_genesis("other", federation.genesis.members, (), federation.genesis.time_ms + 1)
     write_atomic(stranger.home.genesis, genesis_to_toml(other).encode())
-    patch = "import sys; import fednode.node.daemon as d; d.PROTOCOL_VERSION = 99; " \
+    patch = "import sys; import fednode.daemon.daemon as d; d.PROTOCOL_VERSION = 99; " \
             "from fednode.cli.main import main; main(sys.argv[1:])"
     modern.program = ("-c", patch)
     with running(federation):

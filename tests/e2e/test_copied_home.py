@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.node.files import Home
+from fednode.home.files import Home
 from tests.e2e.federation import free_ports, make_federation, running
 
 pytestmark = pytest.mark.slow

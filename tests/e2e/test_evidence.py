@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.vote import domain_of, sign_bytes
 from fednode.crypto import is_signature_valid
-from fednode.ledger.vote import domain_of, sign_bytes
 from tests.e2e.federation import Hospital, make_federation, running
 
 pytestmark = pytest.mark.slow
@@ -21,10 +21,10 @@ KINDS = {"proposal": 1, "prevote": 2, "precommit": 3}
 TWO_FACED = """
 import sys
 from dataclasses import replace
-from fednode.ledger.consensus import effects as ask
-from fednode.ledger.consensus.messages import Proposal
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.vote import Vote, domain_of, sign_bytes
+from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus.messages import Proposal
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.vote import Vote, domain_of, sign_bytes
 
 handle = Replica.handle
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fednode.cli.bench_chain import memo_text
-from fednode.cli.local_federation import process_cpu_seconds
+from fednode.bench.chain import memo_text
+from fednode.demo.federation import process_cpu_seconds
 from tests.e2e.federation import Federation, Hospital, make_federation
 
 PACE_S = 0.25

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.cli.local_federation import free_ports
+from fednode.demo.federation import free_ports
 from fednode.errors import FednodeError
 from tests.e2e.federation import Federation, Hospital, make_federation, make_home, running
 

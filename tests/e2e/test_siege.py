@@ -18,17 +18,17 @@ from typing import Any
 import pytest
 import trio
 
-from fednode.cli.bench_chain import memo_text
-from fednode.cli.bench_relay import Relay
+from fednode.bench.chain import memo_text
+from fednode.bench.relay import Relay
 from fednode.cli.genesis import read_genesis
+from fednode.core.membership import dial_map, peer_map
 from fednode.crypto import Secret
 from fednode.documents import read_json
+from fednode.home.keystore import unlock_keystore
 from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId
 from fednode.ledger.genesis import genesis_state
-from fednode.node.keystore import unlock_keystore
-from fednode.node.membership import dial_map, peer_map
 from fednode.p2p.addresses import parse_multiaddr
-from fednode.p2p.libp2p_network import NetworkSettings, create_network, quiet_logging
+from fednode.p2p.libp2p.network import NetworkSettings, create_network, quiet_logging
 from tests.e2e.federation import PASSPHRASE, Federation, Hospital, free_ports, make_federation
 
 SOCKETS = 1000

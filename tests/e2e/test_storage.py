@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.node.files import Home
+from fednode.home.files import Home
 from tests.e2e.federation import Federation, Hospital, make_federation, running, study_of, study_toml
 from tests.e2e.test_bad_input import start_fails
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from fednode.desk.control_client import call_daemon
 from fednode.errors import FednodeError
-from fednode.node.control_client import call_daemon
 from tests.e2e.federation import Hospital, make_federation, running
 
 pytestmark = pytest.mark.slow
 
 BREAKS_ON_A_TRANSACTION = """
 import sys
-from fednode.node.traffic import Traffic
+from fednode.core.traffic import Traffic
 
 receive = Traffic.receive
 
@@ -33,7 +33,7 @@ main(sys.argv[1:])
 """
 BREAKS_FOUR_TIMES = """
 import sys
-from fednode.node.core import Core
+from fednode.core.core import Core
 
 take, left = Core.frame, [1] * 4
 

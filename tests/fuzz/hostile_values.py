@@ -16,11 +16,11 @@ from fednode.crypto import (
     prove_knowledge,
 )
 from fednode.errors import Rejected
-from fednode.learn.spec import StudySpec, study_bytes
-from fednode.learn.study_toml import parse_study
+from fednode.learn.form import parse_study
+from fednode.learn.study import StudySpec, study_bytes
 from fednode.ledger import bodies as tx
-from fednode.ledger.identity import IdentityCard, _clamp, _seal_context
-from fednode.ledger.member_bodies import MemberAddresses, MemberPropose
+from fednode.ledger.members.bodies import MemberAddresses, MemberPropose
+from fednode.ledger.members.identity import IdentityCard, _clamp, _seal_context
 from fednode.rounds.terms import terms_from_spec
 from tests.ledger.world import SeededEntropy, make_card, seed_of
 from tests.node.hostile import Draw

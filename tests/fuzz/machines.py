@@ -10,10 +10,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from fednode.errors import Rejected
-from fednode.ids import Height
-from fednode.ledger.consensus.events import PeerUp, Timer, WorkArrived
-from fednode.ledger.consensus.messages import (
+from fednode.chain.consensus.events import PeerUp, Timer, WorkArrived
+from fednode.chain.consensus.messages import (
     BlockRequest,
     BlockResponse,
     ConsensusMessage,
@@ -23,7 +21,9 @@ from fednode.ledger.consensus.messages import (
     ViewCertificate,
     decode_message,
 )
-from fednode.ledger.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL, Vote, make_certificate, make_evidence
+from fednode.chain.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL, Vote, make_certificate, make_evidence
+from fednode.errors import Rejected
+from fednode.ids import Height
 from tests.sim.stage import Stage
 
 T = TypeVar("T")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fednode.chain.consensus.messages import ConsensusMessage
+from fednode.chain.consensus.signing import encode_record, initial_record
+from fednode.chain.sync import SyncMessage
 from fednode.codec import encode
+from fednode.core import wire
+from fednode.core.presence import Presence
 from fednode.errors import Rejected
-from fednode.ledger.consensus.messages import ConsensusMessage
-from fednode.ledger.consensus.signing import encode_record, initial_record
+from fednode.home.config import config_template
 from fednode.ledger.genesis import genesis_to_toml
-from fednode.ledger.identity import card_to_toml
-from fednode.ledger.sync import SyncMessage
+from fednode.ledger.members.identity import card_to_toml
 from fednode.ledger.transaction import Transaction
-from fednode.node import wire
-from fednode.node.config import config_template
-from fednode.node.presence import Presence
 from fednode.p2p.framing import frame
 from tests.fuzz.targets import FORMS, MAX_BYTES
 from tests.ledger.world import make_test_genesis

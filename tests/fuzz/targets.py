@@ -15,39 +15,39 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
+from fednode.audit.export import open_export
+from fednode.audit.json_form import from_json, parse_json, to_json
+from fednode.audit.proofs import PROOF_FORMAT, Finality, Proof
+from fednode.audit.verify import Level
+from fednode.audit.verify_export import verify_export
+from fednode.chain.block import Tip, decode_block
+from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, prove_in_log
+from fednode.chain.consensus.signing import decode_record, encode_record
+from fednode.chain.merkle import hash_leaf
+from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack
+from fednode.core import wire
+from fednode.core.presence import Presence
+from fednode.desk.control import Arguments
+from fednode.desk.control_client import pack_frame, unpack_body
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError
+from fednode.home.config import load_config
+from fednode.home.journal import is_line_whole
+from fednode.home.keystore import read_public_keys
 from fednode.ids import MemberId
+from fednode.learn.form import parse_study, to_toml
 from fednode.learn.jobs import decode_answer, decode_job
 from fednode.learn.model_file import read_model, write_model
-from fednode.learn.study_toml import parse_study, to_toml
-from fednode.ledger.block import Tip, decode_block
 from fednode.ledger.bodies import Body
-from fednode.ledger.checkpoint import Checkpoint, Consistency, make_checkpoint, prove_in_log
-from fednode.ledger.consensus.signing import decode_record, encode_record
-from fednode.ledger.export import open_export
 from fednode.ledger.genesis import genesis_to_toml, parse_genesis
-from fednode.ledger.identity import card_to_toml, parse_card
-from fednode.ledger.json_form import from_json, parse_json, to_json
 from fednode.ledger.leveldb_files import Damage, check_files
 from fednode.ledger.light import LightBlock
-from fednode.ledger.merkle import hash_leaf
-from fednode.ledger.proofs import PROOF_FORMAT, Finality, Proof
+from fednode.ledger.members.identity import card_to_toml, parse_card
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import decode_record as decode_state_record
 from fednode.ledger.store import BlockHead
 from fednode.ledger.succession import Consent, Origin
 from fednode.ledger.transaction import decode_transaction
-from fednode.ledger.verify import Level
-from fednode.ledger.verify_export import verify_export
-from fednode.ledger.vote import SIGN_BYTES, Certificate, read_sign_bytes
-from fednode.node import wire
-from fednode.node.config import load_config
-from fednode.node.control import Arguments
-from fednode.node.control_client import pack_frame, unpack_body
-from fednode.node.journal import is_line_whole
-from fednode.node.keystore import read_public_keys
-from fednode.node.presence import Presence
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.framing import FrameSplitter, Hello, blob_prefix, parse_blob_prefix
 from fednode.p2p.wire_limits import MAX_GOSSIP_IDS
@@ -244,7 +244,7 @@ def gossip(data: bytes) -> None:
     from google.protobuf.message import DecodeError
     from libp2p.pubsub.pb import rpc_pb2
 
-    from fednode.p2p.libp2p_gossip_frame import count_fields, cut
+    from fednode.p2p.libp2p.gossip_frame import count_fields, cut
 
     with contextlib.suppress(Rejected, DecodeError):
         fields = count_fields(data)

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from fednode import codec
-from fednode.learn import spec
+from fednode.learn import study as spec
 from tests.fuzz import hostile_values
 from tests.fuzz.whole import run
 from tests.node.hostile import Draw

@@ -21,25 +21,25 @@ from unittest import mock
 import trio
 
 from fednode import fence
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.core import Core
+from fednode.core.membership import Doors, dial_map, undialled
+from fednode.desk.control import Arguments
+from fednode.desk.control_client import pack_frame
+from fednode.desk.handlers import make_handlers
+from fednode.desk.status import Node as Desk
 from fednode.documents import Json
 from fednode.errors import FednodeError, Rejected
+from fednode.home.config import config_template, load_config
 from fednode.ids import Height
 from fednode.learn.model_file import read_model
 from fednode.ledger.genesis import parse_genesis
-from fednode.ledger.identity import card_to_toml, parse_card
+from fednode.ledger.members.identity import card_to_toml, parse_card
 from fednode.ledger.state import get_studies
 from fednode.ledger.transaction import sign_transaction
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.config import config_template, load_config
-from fednode.node.control import Arguments
-from fednode.node.control_client import pack_frame
-from fednode.node.core import Core
-from fednode.node.handlers import make_handlers
-from fednode.node.membership import Doors, dial_map, undialled
 from fednode.node.parts import Parts
 from fednode.node.reactor import Reactor
-from fednode.node.status import Node as Desk
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import peer_id_of
 from fednode.p2p.reach import make_reach

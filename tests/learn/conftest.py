@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fednode.learn.spec import StudySpec
-from fednode.learn.study_toml import parse_study
+from fednode.learn.form import parse_study
+from fednode.learn.study import StudySpec
 
 SMALL_STUDY = """
 format = 1

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fednode.learn.check import LEAST_ROWS, Checked, check_table
-from fednode.learn.spec import NumberColumn, StudySpec
-from fednode.learn.table import TORN, Table
+from fednode.learn.study import NumberColumn, StudySpec
+from fednode.learn.tables.check import LEAST_ROWS, Checked, check_table
+from fednode.learn.tables.table import TORN, Table
 
 NAMES = ("age", "pressure", "sex", "disease")
 ROWS = tuple((str(20 + number), "140", str(number % 2), str(number % 3)) for number in range(12))

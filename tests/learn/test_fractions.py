@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fednode.crypto import Entropy
 from fednode.learn import measures
 from fednode.learn.measures import MOMENTS, RIGHT, Metrics, claim_quality
-from fednode.learn.schema import Rows
-from fednode.learn.spec import StudySpec
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.schema import Rows
 from tests.rounds.world import Stream
 
 HELD_OUT = (7, 9, 11)

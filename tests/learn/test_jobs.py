@@ -10,10 +10,10 @@ from fednode.codec import pack
 from fednode.errors import Rejected
 from fednode.learn import jobs
 from fednode.learn.measures import Metrics
-from fednode.learn.schema import Scaling
-from fednode.learn.site_map import OtherName, OtherUnit, OtherValue, SiteMap
-from fednode.learn.spec import MAX_PARAMETERS, StudySpec
-from fednode.learn.verdicts import Fault, Found, Verdict
+from fednode.learn.study import MAX_PARAMETERS, StudySpec
+from fednode.learn.tables.schema import Scaling
+from fednode.learn.tables.site_map import OtherName, OtherUnit, OtherValue, SiteMap
+from fednode.learn.tables.verdicts import Fault, Found, Verdict
 
 SCALING = Scaling((1,), (2,))
 MODEL = jobs.ModelAt("/var/blobs/a.safetensors", b"h" * 32)
@@ -73,7 +73,7 @@ def test_data_is_ok_without_errors() -> None:
 
 
 def test_nothing_the_daemon_needs_of_learning_imports_torch() -> None:
-    modules = "fednode.learn.jobs, fednode.learn.study_toml, fednode.node.trainer"
+    modules = "fednode.learn.jobs, fednode.learn.form, fednode.node.trainer"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from fednode.errors import Rejected
 from fednode.learn import measures
-from fednode.learn.schema import Rows
-from fednode.learn.spec import UNIT, StudySpec
-from fednode.proofs import field
-from fednode.proofs.measures import CLAIM, Claims, Plan, Tally, encode_claims, find_impossible, words_of
+from fednode.learn.study import UNIT, StudySpec
+from fednode.learn.tables.schema import Rows
+from fednode.sums import field
+from fednode.sums.measures import CLAIM, Claims, Plan, Tally, encode_claims, find_impossible, words_of
 
 SHARED_SPEC = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 Cell = st.one_of(st.just(float("nan")), st.floats(0, 1))

@@ -26,8 +26,8 @@ from fednode.learn.merge import (
     model_bytes,
     model_hash,
 )
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import MAX_CLIP_Q24, MAX_MEMBERS, MAX_WEIGHT, SCALE, UNIT, Layout, Mlp, StudySpec
+from fednode.learn.study import MAX_CLIP_Q24, MAX_MEMBERS, MAX_WEIGHT, SCALE, UNIT, Layout, Mlp, StudySpec
+from fednode.learn.tables.schema import Scaling
 
 STUDY = bytes(range(32))
 

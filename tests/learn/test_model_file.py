@@ -23,8 +23,8 @@ from fednode.learn.model_file import (
     write_model,
     write_parts,
 )
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import UNIT, Layout, StudySpec
+from fednode.learn.study import UNIT, Layout, StudySpec
+from fednode.learn.tables.schema import Scaling
 
 STUDY = bytes(range(32))
 SCALING = Scaling((1, 2, 3, UNIT), (5, 6, 7, UNIT))

@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fednode.errors import DataError
-from fednode.learn.check import check_table
-from fednode.learn.patients import read_patients
-from fednode.learn.site_map import OtherName, SiteMap
-from fednode.learn.spec import StudySpec
-from fednode.learn.table import TORN, Table
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.check import check_table
+from fednode.learn.tables.patients import read_patients
+from fednode.learn.tables.site_map import OtherName, SiteMap
+from fednode.learn.tables.table import TORN, Table
 
 NAMES = ("id", "age", "pressure", "sex")
 GOOD = ("p7", "50", "140", "1")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fednode.codec import decode, encode
 from fednode.errors import Rejected
-from fednode.learn.schema import STANDARD_LIMIT, Rows, Scaling, encode_table, is_scaling_of, standardise
-from fednode.learn.spec import UNIT, CategoryColumn, StudySpec, decode_study, label_of, normal_token, study_bytes
-from fednode.learn.table import Table
+from fednode.learn.study import UNIT, CategoryColumn, StudySpec, decode_study, label_of, normal_token, study_bytes
+from fednode.learn.tables.schema import STANDARD_LIMIT, Rows, Scaling, encode_table, is_scaling_of, standardise
+from fednode.learn.tables.table import Table
 
 NAMES = ("age", "pressure", "sex", "disease")
 GOOD = (("50", "140.25", "1.0", "2"), ("0", "?", "0", "0"), ("120", "0.0", "?", "0.5"))

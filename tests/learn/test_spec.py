@@ -6,7 +6,7 @@ import pytest
 
 from fednode.codec import encode, pack, unpack
 from fednode.errors import Rejected
-from fednode.learn.spec import (
+from fednode.learn.study import (
     MAX_CLIP_Q24,
     MAX_MEMBERS,
     SCALE,

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.errors import ConfigError
-from fednode.learn.spec import (
+from fednode.learn.form import check_members, parse_study, to_micro, to_toml
+from fednode.learn.study import (
     MAX_CLIP_Q24,
     MICRO,
     UNIT,
@@ -21,7 +22,6 @@ from fednode.learn.spec import (
     feature_count,
     label_of,
 )
-from fednode.learn.study_toml import check_members, parse_study, to_micro, to_toml
 from fednode.texts import is_plain
 
 GENESIS = Path(__file__).resolve().parents[2] / "genesis"

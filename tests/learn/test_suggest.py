@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.learn.check import check_table
-from fednode.learn.schema import encode_table
-from fednode.learn.site_map import PLAIN, OtherUnit, SiteMap
-from fednode.learn.study_toml import parse_study
-from fednode.learn.suggest import suggest
-from fednode.learn.table import Table
+from fednode.learn.form import parse_study
+from fednode.learn.tables.check import check_table
+from fednode.learn.tables.schema import encode_table
+from fednode.learn.tables.site_map import PLAIN, OtherUnit, SiteMap
+from fednode.learn.tables.suggest import suggest
+from fednode.learn.tables.table import Table
 
 SPEC = parse_study("""
 format = 1

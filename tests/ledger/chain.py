@@ -6,12 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from fednode.codec import decode, encode
-from fednode.crypto import Domain, Ed25519Signer, Secret
-from fednode.ids import MemberId
-from fednode.ledger.block import Block
-from fednode.ledger.bodies import Body
-from fednode.ledger.export import (
+from fednode.audit.export import (
     PREAMBLE,
     ExportBlock,
     ExportEnd,
@@ -23,9 +18,16 @@ from fednode.ledger.export import (
     make_head,
     write_export,
 )
-from fednode.ledger.identity import make_identity_card
+from fednode.chain.block import Block
+from fednode.chain.members import Member, MemberSet
+from fednode.chain.merkle import EMPTY_ROOT
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
+from fednode.codec import decode, encode
+from fednode.crypto import Domain, Ed25519Signer, Secret
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Body
 from fednode.ledger.light import LightBlock, LightRules, follow, trust_genesis
-from fednode.ledger.member_bodies import (
+from fednode.ledger.members.bodies import (
     MemberAddresses,
     MemberApprove,
     MemberPropose,
@@ -33,14 +35,12 @@ from fednode.ledger.member_bodies import (
     MemberReport,
     MemberRotate,
 )
-from fednode.ledger.member_rules import rotation_message
-from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.merkle import EMPTY_ROOT
+from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.records import MemberList
 from fednode.ledger.rules import receipts_data
 from fednode.ledger.state import MEMBERS_KEY, State, get_members
 from fednode.ledger.store import DecidedBlock
-from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.proven_world import ProvenWorld
 from tests.ledger.world import SeededEntropy, World, make_card, seed_of

@@ -6,7 +6,7 @@ from tests.smpc.mutants import Mutant
 
 MEMBERS = "tests/ledger/test_rules_members.py::"
 STUDY = "tests/ledger/test_rules_study.py::"
-RULES, CLOCK, SAID = "ledger/member_rules.py", "ledger/study_clock.py", "ledger/study_rules.py"
+RULES, CLOCK, SAID = "ledger/members/rules.py", "ledger/studies/clock.py", "ledger/studies/rules.py"
 
 MEMBER_MUTANTS = [
     Mutant("an approval alone makes a member", RULES,
@@ -61,7 +61,7 @@ MEMBER_MUTANTS = [
            "approved=None if proposal.approved is not None else Approval(at.height, at.time_ms))",
            "approved=proposal.approved or Approval(at.height, at.time_ms))",
            MEMBERS + "test_an_approval_ends_when_those_who_gave_it_leave"),
-    Mutant("votes of who left count", "ledger/member_state.py",
+    Mutant("votes of who left count", "ledger/members/reading.py",
            "return sum(record.member in proposal.approvals for record in members) >= quorum(len(members))",
            "return len(proposal.approvals) >= quorum(len(members))",
            MEMBERS + "test_votes_of_a_removed_member_do_not_count"),
@@ -80,7 +80,7 @@ MEMBER_MUTANTS = [
     Mutant("votes against one leave all out", CLOCK,
            "    if not all(beginning", "    missing = list(missing)\n    if missing and not any(beginning",
            STUDY + "test_votes_for_two_hospitals_are_not_votes_for_one"),
-    Mutant("one vote less begins a study", "ledger/beginning.py",
+    Mutant("one vote less begins a study", "ledger/studies/beginning.py",
            ">= quorum(member_count)", ">= quorum(member_count) - 1",
            STUDY + "test_q_votes_that_name_it_begin_without_a_hospital"),
     Mutant("the end of a pause takes the missing out", CLOCK,
@@ -96,13 +96,13 @@ MEMBER_MUTANTS = [
            "at.height, at.time_ms, study.terms.phase_timeout_ms,",
            "at.height, at.time_ms, study.terms.start_after_ms + 1,",
            STUDY + "test_later_rounds_wait_for_a_phase_only"),
-    Mutant("a begun study can be begun again", "ledger/round_life.py",
+    Mutant("a begun study can be begun again", "ledger/studies/round_life.py",
            "draft.write(study_key(study.study), replace(study, beginning=None))", "pass",
            STUDY + "test_the_first_round_waits_for_every_founder"),
     Mutant("a member votes twice to begin", SAID,
            "    _check_new(sender, beginning.voters(body.without))\n", "",
            STUDY + "test_q_votes_that_name_it_begin_without_a_hospital"),
-    Mutant("a report does not name who was not ready", "ledger/round_life.py",
+    Mutant("a report does not name who was not ready", "ledger/studies/round_life.py",
            "not_ready=not_ready(study, record.members, record.expected)", "not_ready=()",
            STUDY + "test_q_votes_that_name_it_begin_without_a_hospital"),
     Mutant("votes of the old chain begin a study of the new", "ledger/carry.py",

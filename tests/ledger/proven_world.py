@@ -20,14 +20,14 @@ from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
-from fednode.proofs import field as f
-from fednode.proofs.bounds import OUTPUTS, Strength, strength_of
-from fednode.proofs.coin import Chain, restore_chain
-from fednode.proofs.context import SumContext
-from fednode.proofs.equal_logs import prove_equal_logs
-from fednode.proofs.norm import confirm, draw_confirm
-from fednode.proofs.redeal import dispute_context, hide_held, show_held
-from fednode.proofs.shares import sharing_degree
+from fednode.sums import field as f
+from fednode.sums.bounds import OUTPUTS, Strength, strength_of
+from fednode.sums.coin import Chain, restore_chain
+from fednode.sums.context import SumContext
+from fednode.sums.equal_logs import prove_equal_logs
+from fednode.sums.norm import confirm, draw_confirm
+from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.shares import sharing_degree
 from tests.ledger.world import TERMS, SeededEntropy, World, seed_of
 
 LINKS = 40

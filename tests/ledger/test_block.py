@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.codec import decode, encode
-from fednode.errors import Rejected
-from fednode.ids import Height, MemberId, View, fault_bound, quorum
-from fednode.ledger.block import (
+from fednode.chain.block import (
     MAX_EVIDENCE_AGE,
     Block,
     BlockContext,
@@ -26,9 +23,9 @@ from fednode.ledger.block import (
     decode_block,
     genesis_tip,
 )
-from fednode.ledger.members import Member, MemberSet, Rota
-from fednode.ledger.merkle import EMPTY_ROOT
-from fednode.ledger.vote import (
+from fednode.chain.members import Member, MemberSet, Rota
+from fednode.chain.merkle import EMPTY_ROOT
+from fednode.chain.vote import (
     NIL,
     NO_VIEW,
     PRECOMMIT,
@@ -44,6 +41,9 @@ from fednode.ledger.vote import (
     verify_evidence,
     verify_vote,
 )
+from fednode.codec import decode, encode
+from fednode.errors import Rejected
+from fednode.ids import Height, MemberId, View, fault_bound, quorum
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import PARAMS
 

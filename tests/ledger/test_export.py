@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fednode.audit.export import ExportBlock, ExportHead, ExportItem, ExportStep, StateReader, make_head, open_export
+from fednode.audit.verify import Level
+from fednode.audit.verify_export import ExportReport, verify_export
+from fednode.chain.vote import Certificate
 from fednode.codec import decode, encode
 from fednode.errors import Rejected
-from fednode.ledger.export import ExportBlock, ExportHead, ExportItem, ExportStep, StateReader, make_head, open_export
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.state import State, nonce_key
-from fednode.ledger.verify import Level
-from fednode.ledger.verify_export import ExportReport, verify_export
-from fednode.ledger.vote import Certificate
 from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 NOW_MS = 10**12

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.errors import Rejected
-from fednode.ledger.merkle import (
+from fednode.chain.merkle import (
     EMPTY_ROOT,
     Log,
     compute_root,
@@ -23,6 +22,7 @@ from fednode.ledger.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from fednode.errors import Rejected
 
 leaves_of_a_tree = st.lists(st.binary(max_size=8), min_size=1, max_size=70)
 

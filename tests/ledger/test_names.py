@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from fednode.errors import GenesisError
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import make_genesis
-from fednode.ledger.member_bodies import MemberPropose
-from fednode.ledger.names import name_fault, skeletons
+from fednode.ledger.members.bodies import MemberPropose
+from fednode.ledger.members.names import name_fault, skeletons
 from tests.ledger.world import World, make_card, make_cards
 
 ALIKE = [

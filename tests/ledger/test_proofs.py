@@ -12,12 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.codec import encode
-from fednode.crypto import sha256
-from fednode.errors import Rejected
-from fednode.ids import Height
-from fednode.ledger.block import compute_block_hash
-from fednode.ledger.checkpoint import (
+from fednode.audit.json_form import from_json, parse_json, to_json
+from fednode.audit.proofs import (
+    PROOF_FORMAT,
+    Base,
+    Finality,
+    Proof,
+    Trust,
+    claim_state,
+    claim_transaction,
+    verify_proof,
+)
+from fednode.chain.block import compute_block_hash
+from fednode.chain.checkpoint import (
     CHECKPOINT_FORMAT,
     CONSISTENCY_FORMAT,
     Checkpoint,
@@ -32,19 +39,12 @@ from fednode.ledger.checkpoint import (
     prove_in_log,
     sign_checkpoint,
 )
-from fednode.ledger.json_form import from_json, parse_json, to_json
+from fednode.chain.merkle import hash_leaf, verify_inclusion
+from fednode.codec import encode
+from fednode.crypto import sha256
+from fednode.errors import Rejected
+from fednode.ids import Height
 from fednode.ledger.light import LightRules
-from fednode.ledger.merkle import hash_leaf, verify_inclusion
-from fednode.ledger.proofs import (
-    PROOF_FORMAT,
-    Base,
-    Finality,
-    Proof,
-    Trust,
-    claim_state,
-    claim_transaction,
-    verify_proof,
-)
 from fednode.ledger.records import RoundReport
 from fednode.ledger.rules import receipts_data
 from fednode.ledger.state import MEMBERS_KEY, report_key

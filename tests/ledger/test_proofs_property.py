@@ -14,10 +14,10 @@ from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
-from fednode.proofs import field as f
-from fednode.proofs.bounds import FEW, OUTPUTS
-from fednode.proofs.redeal import hide_held
-from fednode.proofs.shares import sharing_degree
+from fednode.sums import field as f
+from fednode.sums.bounds import FEW, OUTPUTS
+from fednode.sums.redeal import hide_held
+from fednode.sums.shares import sharing_degree
 from tests.ledger.proven_world import OPENED, PROVEN, WORDS, ProvenWorld, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
 from tests.ledger.world import World, seed_of

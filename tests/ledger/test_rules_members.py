@@ -8,12 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fednode.chain.versions import VERSIONS
+from fednode.chain.vote import NO_VIEW, PREVOTE, Vote, make_evidence
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View
 from fednode.ledger import transaction as tx
-from fednode.ledger.identity import IdentityCard
-from fednode.ledger.member_bodies import (
+from fednode.ledger.members.bodies import (
     MemberAddresses,
     MemberApprove,
     MemberPropose,
@@ -23,9 +24,8 @@ from fednode.ledger.member_bodies import (
     Role,
     RoleVote,
 )
-from fednode.ledger.member_records import ProposalRecord
-from fednode.ledger.member_rules import ENTRY_BLOCKS, ENTRY_MS, rotation_message
-from fednode.ledger.member_state import (
+from fednode.ledger.members.identity import IdentityCard
+from fednode.ledger.members.reading import (
     find_member,
     get_candidates,
     get_flag,
@@ -33,11 +33,11 @@ from fednode.ledger.member_state import (
     has_role,
     is_key_used,
 )
+from fednode.ledger.members.records import ProposalRecord
+from fednode.ledger.members.rules import ENTRY_BLOCKS, ENTRY_MS, rotation_message
 from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.rules import apply_block
 from fednode.ledger.state import State, get_members
-from fednode.ledger.versions import VERSIONS
-from fednode.ledger.vote import NO_VIEW, PREVOTE, Vote, make_evidence
 from tests.ledger.world import World, make_card, seed_of
 
 
@@ -425,7 +425,7 @@ def rotation(world: World, member: int, old: str, new: str) -> MemberRotate:
 
 def replace_name(seed: str, name: str) -> IdentityCard:
     """A card named `name` with the keys of `seed`."""
-    from fednode.ledger.identity import make_identity_card
+    from fednode.ledger.members.identity import make_identity_card
     from tests.ledger.world import SeededEntropy
 
     return make_identity_card(

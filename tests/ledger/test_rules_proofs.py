@@ -17,10 +17,10 @@ from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
-from fednode.proofs import field as f
-from fednode.proofs.bounds import FEW, MASKS_WRONG, strength_of
-from fednode.proofs.coin import draw_query_seed
-from fednode.proofs.context import SumContext
+from fednode.sums import field as f
+from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of
+from fednode.sums.coin import draw_query_seed
+from fednode.sums.context import SumContext
 from tests.ledger.proven_world import OPENED, PROVEN, ProvenWorld
 from tests.ledger.world import World, seed_of
 

@@ -17,9 +17,9 @@ from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
 from fednode.ledger.records import Absence, MemberList, OpenPhase, Phase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
-from fednode.ledger.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
 from fednode.ledger.state import MEMBERS_KEY, Draft, get_members, get_study, round_key, study_key
-from fednode.ledger.study_clock import settle_study
+from fednode.ledger.studies.clock import settle_study
+from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
 from tests.ledger.proven_world import PROVEN, ProvenWorld
 from tests.ledger.test_rules_proofs import at, fail_with, stored
 from tests.ledger.world import seed_of
@@ -279,7 +279,7 @@ def test_with_one_more_away_the_study_waits_and_says_for_whom() -> None:
 
 
 def test_who_is_voted_out_of_the_federation_is_not_kept_on_the_list() -> None:
-    from fednode.ledger.member_rules import without_member
+    from fednode.ledger.members.rules import without_member
 
     world = named(7)
     assert without_member(world.life, world.members[1]).kept_out is None

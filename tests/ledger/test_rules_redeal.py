@@ -30,14 +30,14 @@ from fednode.ledger.redeal_phases import (
 )
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.verdicts import confirm_shares, is_box_right
-from fednode.proofs import field as f
-from fednode.proofs.bounds import FEW, OUTPUTS
-from fednode.proofs.coin import draw_confirm_seed
-from fednode.proofs.equal_logs import prove_equal_logs
-from fednode.proofs.norm import confirm, draw_confirm
-from fednode.proofs.redeal import dispute_context, hide_held
-from fednode.proofs.shares import decode as decode_shares
-from fednode.proofs.shares import evaluate, sharing_degree
+from fednode.sums import field as f
+from fednode.sums.bounds import FEW, OUTPUTS
+from fednode.sums.coin import draw_confirm_seed
+from fednode.sums.equal_logs import prove_equal_logs
+from fednode.sums.norm import confirm, draw_confirm
+from fednode.sums.redeal import dispute_context, hide_held
+from fednode.sums.shares import decode as decode_shares
+from fednode.sums.shares import evaluate, sharing_degree
 from tests.ledger.proven_world import WORDS, ProvenWorld, shares_of
 from tests.ledger.test_rules_proofs import at, stored
 from tests.ledger.world import SeededEntropy, World, seed_of

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Memo
-from fednode.ledger.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import get_nonce, get_round, get_spec, get_studies, get_study
-from fednode.ledger.study_rules import MAX_STUDIES, MAX_UNDECIDED
+from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.measured import SHARE_UNIT, Metrics, TrainingEnd
+from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
 from tests.ledger.world import SPEC, TERMS, World, seed_of
 
 RESUME, STOP = tx.StudyAction.RESUME, tx.StudyAction.STOP
@@ -163,7 +163,7 @@ def test_with_two_members_there_is_no_study() -> None:
 
 def test_the_number_of_studies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_STUDIES == 1000
-    monkeypatch.setattr("fednode.ledger.study_rules.MAX_STUDIES", 2)
+    monkeypatch.setattr("fednode.ledger.studies.rules.MAX_STUDIES", 2)
     world = World()
     propose(world)
     assert world.refused(1, tx.StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_STUDIES

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fednode.audit.verify import Level, entries_of, verify_chain
+from fednode.chain.block import BlockContext, Execution, advance, assemble
+from fednode.chain.versions import VERSIONS, compute_params_hash
 from fednode.codec import decode, encode, pack
 from fednode.errors import Rejected
-from fednode.ledger.block import BlockContext, Execution, advance, assemble
 from fednode.ledger.bodies import Memo
-from fednode.ledger.member_bodies import MemberApprove, MemberPropose, MemberRemove, VersionVote
-from fednode.ledger.member_records import VersionPlan, VersionSpan
-from fednode.ledger.member_state import get_candidates
+from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberRemove, VersionVote
+from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.records import VersionPlan, VersionSpan
+from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions, version_at
 from fednode.ledger.rules import apply_block
-from fednode.ledger.verify import Level, entries_of, verify_chain
-from fednode.ledger.version_rules import NOTICE_BLOCKS, get_versions, version_at
-from fednode.ledger.versions import VERSIONS, compute_params_hash
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.world import World, make_card
 

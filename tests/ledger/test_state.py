@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fednode.chain.merkle import compute_root_of_hashes
 from fednode.errors import StorageError
-from fednode.ledger.merkle import compute_root_of_hashes
 from fednode.ledger.records import NonceRecord, SpecRecord
 from fednode.ledger.state import BUCKETS, Draft, State, get_chain, get_nonce, is_point_seen, nonce_key, spec_key
 

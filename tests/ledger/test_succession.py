@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.chain.members import Member, MemberSet
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.errors import GenesisError
 from fednode.ids import Height, MemberId, quorum
@@ -19,10 +20,9 @@ from fednode.ledger.genesis import (
     make_successor,
     parse_genesis,
 )
-from fednode.ledger.identity import make_identity_card
-from fednode.ledger.member_records import OriginRecord, UsedKey
-from fednode.ledger.member_state import get_membership
-from fednode.ledger.members import Member, MemberSet
+from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.members.reading import get_membership
+from fednode.ledger.members.records import OriginRecord, UsedKey
 from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import (

@@ -6,13 +6,10 @@ import dataclasses
 
 import pytest
 
-from fednode.codec import encode
-from fednode.errors import Rejected
-from fednode.ids import PROTOCOL_VERSION, Height, MemberId
-from fednode.ledger import sync
-from fednode.ledger.block import Tip, advance
-from fednode.ledger.consensus.messages import Decision, Status
-from fednode.ledger.sync import (
+from fednode.chain import sync
+from fednode.chain.block import Tip, advance
+from fednode.chain.consensus.messages import Decision, Status
+from fednode.chain.sync import (
     Adopt,
     BanPeer,
     BlockRangeRequest,
@@ -31,6 +28,9 @@ from fednode.ledger.sync import (
     SyncTimerFired,
     TipMoved,
 )
+from fednode.codec import encode
+from fednode.errors import Rejected
+from fednode.ids import PROTOCOL_VERSION, Height, MemberId
 from tests.ledger.test_block import CHECK, MEMBERS, TIP, certify, make_block
 from tests.sim.keys import CHAIN_ID
 

@@ -12,7 +12,7 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import MAX_SPEC_BYTES, Memo
 from fednode.ledger.check_bodies import MAX_CONFIRM_BYTES, MAX_HELD_BYTES
-from fednode.ledger.measured import Metrics
+from fednode.ledger.studies.measured import Metrics
 from tests.ledger.world import TERMS
 
 CHAIN, OTHER_CHAIN = bytes(32), bytes([1]) * 32

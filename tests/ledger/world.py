@@ -13,16 +13,16 @@ from itertools import count
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
-from fednode.ledger.identity import IdentityCard, make_identity_card
-from fednode.ledger.measured import SHARE_UNIT, Metrics
+from fednode.ledger.members.identity import IdentityCard, make_identity_card
 from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, RoundReport, StudyRecord
 from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
 from fednode.ledger.rules import Applied, BlockTime, Receipt, apply_block
 from fednode.ledger.state import State, get_report, get_round, get_study
+from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.measured import SHARE_UNIT, Metrics
 
 SPEC = b"specification, opaque to the ledger"
 TERMS = tx.StudyTerms(

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.errors import Rejected
-from fednode.ids import MemberId
-from fednode.ledger.block import Tip, genesis_tip
-from fednode.node.attendance import (
+from fednode.chain.block import Tip, genesis_tip
+from fednode.core.attendance import (
     BEAT_MS,
     COPY_CLOCK_MS,
     FRESH_MS,
@@ -21,7 +19,9 @@ from fednode.node.attendance import (
     Attendance,
     Identity,
 )
-from fednode.node.presence import Presence, decode_presence, encode_presence
+from fednode.core.presence import Presence, decode_presence, encode_presence
+from fednode.errors import Rejected
+from fednode.ids import MemberId
 from tests.sim.whole.parts import GENESIS_MS, keys_of, tiny_genesis
 
 GENESIS = tiny_genesis(4)
@@ -171,7 +171,7 @@ def test_who_speaks_too_often_costs_no_more_checks(monkeypatch: pytest.MonkeyPat
         nonlocal checks
         checks += 1
 
-    monkeypatch.setattr("fednode.node.attendance.verify_presence", count)
+    monkeypatch.setattr("fednode.core.attendance.verify_presence", count)
     for life in range(200):
         here.hear(TWO, say(attendance(TWO, life), NOW), TIP, NOW)
     assert checks == MAX_CHECKS

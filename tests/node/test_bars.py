@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fednode.core.bars import MAX_PAUSE_S, Bars
 from fednode.fence import Stumbled
 from fednode.ids import MemberId, fault_bound
-from fednode.node.bars import MAX_PAUSE_S, Bars
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 7, 10])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from fednode.chain.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
+from fednode.chain.vote import Certificate
+from fednode.core.chain import Chain
+from fednode.core.membership import dial_map, due_report, peer_map
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, View
-from fednode.ledger.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
 from fednode.ledger.bodies import Memo
-from fednode.ledger.identity import make_identity_card
-from fednode.ledger.member_bodies import MemberApprove, MemberPropose, MemberReport, MemberRotate
-from fednode.ledger.member_rules import rotation_message
+from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberReport, MemberRotate
+from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.state import get_members
 from fednode.ledger.transaction import sign_transaction
-from fednode.ledger.vote import Certificate
-from fednode.node.chain import Chain
-from fednode.node.membership import dial_map, due_report, peer_map
 from fednode.p2p.addresses import peer_id_of
 from tests.ledger.world import SeededEntropy, World, make_card, seed_of
 

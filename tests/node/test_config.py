@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fednode.errors import ConfigError
-from fednode.node.config import config_template, load_config
+from fednode.home.config import config_template, load_config
 
 GOOD = 'format = 1\n[node]\nname = "Anna"\nhome = ".."\n'
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from fednode.desk import control
+from fednode.desk.control import Arguments, Emit, Handlers, serve_control
+from fednode.desk.control_client import NotRunning, call_daemon, pack_frame, socket_address, stream_daemon
 from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected, StorageError, Unavailable, UsageError
-from fednode.node import control
-from fednode.node.control import Arguments, Emit, Handlers, serve_control
-from fednode.node.control_client import NotRunning, call_daemon, pack_frame, socket_address, stream_daemon
-from fednode.node.files import Home, HomeLock
+from fednode.home.files import Home, HomeLock
 
 
 async def _echo(args: Arguments) -> Json:

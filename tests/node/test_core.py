@@ -7,21 +7,21 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.chain import sync
+from fednode.chain.block import MAX_TRANSACTIONS_BYTES
+from fednode.chain.consensus.messages import BlockRequest, VoteSummary
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.chain import MAX_VERIFIED_BYTES
+from fednode.core.traffic import _frames
 from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId
-from fednode.ledger import sync
-from fednode.ledger.block import MAX_TRANSACTIONS_BYTES
 from fednode.ledger.bodies import Memo, Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
-from fednode.ledger.consensus.messages import BlockRequest, VoteSummary
-from fednode.ledger.member_bodies import MemberApprove, MemberRemove
-from fednode.ledger.member_state import get_membership
+from fednode.ledger.members.bodies import MemberApprove, MemberRemove
+from fednode.ledger.members.reading import get_membership
 from fednode.ledger.records import StudyStatus
 from fednode.ledger.state import get_members, get_nonce, get_report
 from fednode.ledger.transaction import sign_transaction
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.chain import MAX_VERIFIED_BYTES
-from fednode.node.traffic import _frames
 from fednode.p2p.wire_limits import MAX_FRAME_BYTES
 from fednode.smpc.jobs import SumChunks
 from fednode.smpc.messages import ChunkRef

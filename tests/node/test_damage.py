@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL
 from fednode.crypto import Ed25519Signer, Secret
+from fednode.daemon.start_checks import load_signer, open_chain, remember_damage
 from fednode.errors import KeystoreError, StorageError
+from fednode.home.files import Home
+from fednode.home.journal import Journal, is_line_whole
+from fednode.home.keystore import Keys, PublicKeys, SystemEntropy, create_keystore, unlock_keystore
+from fednode.home.round_store import RoundStore
+from fednode.home.sign_state import SLOT_NAMES
 from fednode.ids import Height, MemberId, StudyId, View
-from fednode.ledger.consensus.signing import VoteSigner
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import StoreDamaged
-from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL
-from fednode.node.files import Home
-from fednode.node.journal import Journal, is_line_whole
-from fednode.node.keystore import Keys, PublicKeys, SystemEntropy, create_keystore, unlock_keystore
-from fednode.node.round_store import RoundStore
-from fednode.node.sign_state import SLOT_NAMES
-from fednode.node.start_checks import load_signer, open_chain, remember_damage
 from fednode.smpc.record import LongPart
 from tests.contract.test_store import ChainMaker, fill
 from tests.ledger.test_store_damage import DAMAGES

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from fednode.documents import read_toml
 from fednode.errors import ConfigError
-from fednode.learn.site_map import PLAIN, OtherName, OtherUnit, OtherValue, SiteMap
-from fednode.node.config import load_config
-from fednode.node.data_map import DataMap, map_toml
+from fednode.home.config import load_config
+from fednode.home.data_map import DataMap, map_toml
+from fednode.learn.tables.site_map import PLAIN, OtherName, OtherUnit, OtherValue, SiteMap
 
 HEAD = """
 format = 1

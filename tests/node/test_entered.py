@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fednode.errors import StorageError
+from fednode.home.entered import Entered
 from fednode.ids import StudyId
-from fednode.node.entered import Entered
 
 FIRST, SECOND = StudyId(b"1" * 32), StudyId(b"2" * 32)
 

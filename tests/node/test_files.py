@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fednode.errors import ConfigError, HomeInUse, Unavailable
-from fednode.node import files
-from fednode.node.files import Home, HomeLock, daemon_pid, read_bounded, write_atomic, write_stream
+from fednode.home import files
+from fednode.home.files import Home, HomeLock, daemon_pid, read_bounded, write_atomic, write_stream
 
 
 def test_a_written_file_is_private_and_whole(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> Non
         write_atomic(Path("/dev/full"), b"gone")
     done = subprocess.run(
         [sys.executable, "-c",
-         "from pathlib import Path; from fednode.node.files import write_atomic; "
+         "from pathlib import Path; from fednode.home.files import write_atomic; "
          "write_atomic(Path('/dev/stdout'), b'shown')"],
         capture_output=True, check=True,
     )
@@ -110,7 +110,7 @@ def test_the_lock_goes_with_the_process_however_it_ends(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
     code = (
-        "import pathlib, signal, os; from fednode.node.files import Home, HomeLock\n"
+        "import pathlib, signal, os; from fednode.home.files import Home, HomeLock\n"
         f"lock = HomeLock.acquire(Home(pathlib.Path({str(tmp_path)!r}))); print('held', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from fednode.desk import audit_calls, handlers, member_calls
+from fednode.desk.control import Arguments, Handlers
+from fednode.desk.handlers import make_handlers
+from fednode.desk.status import Node
 from fednode.documents import Json
 from fednode.errors import FednodeError, Rejected
-from fednode.node import audit_calls, handlers, member_calls
-from fednode.node.config import config_template, load_config
-from fednode.node.control import Arguments, Handlers
-from fednode.node.handlers import make_handlers
-from fednode.node.status import Node
+from fednode.home.config import config_template, load_config
 from tests.node.test_reactor import Stage
 from tests.rounds.training import study_text
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.core.attendance import BEAT_MS
+from fednode.desk.health import health_problems, signing_members, why_not_signing
 from fednode.ids import MemberId
-from fednode.node.attendance import BEAT_MS
-from fednode.node.health import health_problems, signing_members, why_not_signing
 from tests.node.world import World
 
 SETTLED_MS = 2 * BEAT_MS

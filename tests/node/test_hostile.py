@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fednode.chain import sync
+from fednode.chain.block import BlockContext, Execution, assemble
+from fednode.chain.consensus.messages import ConsensusMessage, Decision, Proposal
+from fednode.chain.vote import NO_VIEW, PROPOSAL, Evidence, Vote, domain_of, sign_bytes
+from fednode.core import effects as do
+from fednode.core import wire
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, Height, MemberId, View
 from fednode.ledger import bodies as tx
-from fednode.ledger import sync
-from fednode.ledger.block import BlockContext, Execution, assemble
-from fednode.ledger.consensus.messages import ConsensusMessage, Decision, Proposal
 from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.state import get_round
 from fednode.ledger.transaction import sign_transaction
-from fednode.ledger.vote import NO_VIEW, PROPOSAL, Evidence, Vote, domain_of, sign_bytes
-from fednode.node import effects as do
-from fednode.node import wire
 from fednode.smpc.messages import ChunkRef
 from tests.node.hostile import Draw, mutate
 from tests.node.world import Node, World

@@ -9,9 +9,9 @@ import pytest
 
 from fednode.crypto import Secret
 from fednode.errors import Unavailable
+from fednode.home import journal as module
+from fednode.home.journal import Journal
 from fednode.ids import MemberId
-from fednode.node import journal as module
-from fednode.node.journal import Journal
 
 
 def test_lines_are_json_with_time_member_and_kind(tmp_path: Path) -> None:

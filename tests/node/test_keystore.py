@@ -13,8 +13,8 @@ import pytest
 from fednode import crypto
 from fednode.crypto import Domain, Secret, is_signature_valid
 from fednode.errors import KeystoreError
-from fednode.node import keystore
-from fednode.node.keystore import Keys, PublicKeys, create_keystore, find_passphrase, read_public_keys, unlock_keystore
+from fednode.home import keystore
+from fednode.home.keystore import Keys, PublicKeys, create_keystore, find_passphrase, read_public_keys, unlock_keystore
 
 PASSPHRASE = Secret(b"correct horse battery")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from fednode.errors import Unavailable
-from fednode.node.files import environment
+from fednode.home.files import environment
 
 TRY = """
 import resource, sys
 from fednode.errors import Unavailable
-from fednode.node.limits import raise_file_limit
+from fednode.home.limits import raise_file_limit
 soft, hard, members = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 try:

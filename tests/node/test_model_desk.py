@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.core import Core
+from fednode.home.blobs import ModelStore
 from fednode.ids import Hash, MemberId
 from fednode.learn.model_file import StoredModel
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.blobs import ModelStore
-from fednode.node.core import Core
 from fednode.node.model_desk import ModelDesk
 from tests.node.test_models import DATA, MODEL, OTHER, put
 

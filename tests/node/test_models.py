@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.models import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
 from fednode.crypto import Secret
 from fednode.errors import StorageError
+from fednode.home.blobs import ModelStore
+from fednode.home.round_store import LONG_MARK, RoundStore
+from fednode.home.sealed_parts import SEALED_PART_BYTES
 from fednode.ids import Hash, MemberId, StudyId
+from fednode.learn.form import parse_study
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import MAX_FILE_BYTES, ModelFile, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import Layout
-from fednode.learn.study_toml import parse_study
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.blobs import ModelStore
-from fednode.node.models import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
-from fednode.node.round_store import LONG_MARK, RoundStore
-from fednode.node.sealed_parts import SEALED_PART_BYTES
+from fednode.learn.study import Layout
+from fednode.learn.tables.schema import Scaling
 from fednode.smpc.record import LongPart
 from tests.rounds.training import study_text
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fednode.core.outbox import KEEP_MS, MAX_PENDING, VALIDITY_BLOCKS, Outbox
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo
-from fednode.node.outbox import KEEP_MS, MAX_PENDING, VALIDITY_BLOCKS, Outbox
 
 NOW_MS = 1_700_000_000_000
 

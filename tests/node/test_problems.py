@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fednode.core import membership
+from fednode.core.membership import Doors, undialled
 from fednode.errors import TrainingError
+from fednode.home.config import HospitalConfig, config_template, load_config
+from fednode.home.journal import Journal
 from fednode.ids import MemberId
 from fednode.ledger.genesis import genesis_state, make_genesis
-from fednode.ledger.member_state import get_followers
-from fednode.node import membership
-from fednode.node.config import HospitalConfig, config_template, load_config
-from fednode.node.journal import Journal
-from fednode.node.membership import Doors, undialled
+from fednode.ledger.members.reading import get_followers
 from fednode.node.problems import EVENT_MS, MAX_PROBLEMS, Problems
 from fednode.node.upkeep import Upkeep
 from fednode.p2p import network as net

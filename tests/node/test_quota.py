@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.consensus.messages import MAX_BUNDLE, BlockRequest, ViewCertificate, bundle_bound, decode_message
+from fednode.chain.members import MAX_MEMBERS
+from fednode.chain.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.codec import encode
-from fednode.crypto import Ed25519Signer, Secret
-from fednode.ids import Height, MemberId, View
-from fednode.ledger.consensus.messages import MAX_BUNDLE, BlockRequest, ViewCertificate, bundle_bound, decode_message
-from fednode.ledger.members import MAX_MEMBERS
-from fednode.ledger.transaction import MAX_PENDING_PER_MEMBER
-from fednode.ledger.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
-from fednode.node import wire
-from fednode.node.quota import (
+from fednode.core import wire
+from fednode.core.quota import (
     CLAIMS_BURST,
     FRAMES_BURST,
     FRAMES_PER_S,
@@ -23,6 +20,9 @@ from fednode.node.quota import (
     SIGNATURES_BURST,
     Quota,
 )
+from fednode.crypto import Ed25519Signer, Secret
+from fednode.ids import Height, MemberId, View
+from fednode.ledger.transaction import MAX_PENDING_PER_MEMBER
 from fednode.p2p import network as net
 from fednode.p2p.wire_limits import MAX_BLOB_BYTES, MAX_FRAME_BYTES
 from tests.ledger.world import seed_of
@@ -183,7 +183,7 @@ def own_votes(stage: Stage, member: int, first_view: int) -> bytes:
 
 def test_whoever_has_too_many_signatures_checked_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-    monkeypatch.setattr("fednode.node.quota.SIGNATURES_BURST", 100.0)
+    monkeypatch.setattr("fednode.core.quota.SIGNATURES_BURST", 100.0)
 
     async def body(stage: Stage) -> None:
         peer = stage.peer(2)
@@ -199,7 +199,7 @@ def test_whoever_has_too_many_signatures_checked_is_cut_off(tmp_path: Path, monk
 
 def test_votes_sent_again_for_ever_are_no_flood_of_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-    monkeypatch.setattr("fednode.node.quota.SIGNATURES_BURST", 100.0)
+    monkeypatch.setattr("fednode.core.quota.SIGNATURES_BURST", 100.0)
 
     async def body(stage: Stage) -> None:
         vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]

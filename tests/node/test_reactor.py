@@ -10,32 +10,32 @@ import pytest
 import trio
 import trio.testing
 
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.signing import VoteSigner, initial_record
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.attendance import Identity
+from fednode.core.chain import Chain
+from fednode.core.core import Core
+from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.documents import read_json
 from fednode.errors import TrainingError, Unavailable
+from fednode.home.blobs import ModelStore
+from fednode.home.journal import Journal
+from fednode.home.round_store import RoundStore
+from fednode.home.sign_state import SignStateFile
 from fednode.ids import Hash, MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Memo
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import VoteSigner, initial_record
 from fednode.ledger.genesis import make_genesis
 from fednode.ledger.leveldb import open_store
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.attendance import Identity
-from fednode.node.blobs import ModelStore
-from fednode.node.chain import Chain
-from fednode.node.core import Core
-from fednode.node.journal import Journal
 from fednode.node.parts import Parts
 from fednode.node.reactor import MAX_REJECTED, Reactor
-from fednode.node.round_store import RoundStore
-from fednode.node.sign_state import SignStateFile
-from fednode.node.studies import Site, Studies
 from fednode.node.tables import WatchingTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
-from fednode.proofs.coin import restore_chain
+from fednode.sums.coin import restore_chain
 from tests.ledger.world import make_cards, seed_of
 
 

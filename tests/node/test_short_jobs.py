@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft
-from fednode.learn.spec import Mlp
-from fednode.learn.study_toml import parse_study
+from fednode.learn.study import Mlp
 from fednode.ledger.records import RoundKind
 from fednode.node.short_jobs import is_short_round
 from fednode.rounds.jobs import Conclude, MakeInput, vector_length

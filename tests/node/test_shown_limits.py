@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.desk.status import shown_limits
 from fednode.ledger.bodies import StudyTerms, Weights
-from fednode.node.status import shown_limits
 from tests.ledger.proven_world import PROVEN
 
 

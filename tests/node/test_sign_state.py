@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.errors import StorageError
+from fednode.home.sign_state import SLOT_NAMES, SignStateFile
 from fednode.ids import Height, MemberId, View
-from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
-from fednode.ledger.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE
-from fednode.node.sign_state import SLOT_NAMES, SignStateFile
 
 CHAIN = bytes(32)
 SIGNER = Ed25519Signer(Secret(b"k" * 32))
@@ -119,7 +119,7 @@ def test_every_single_changed_byte_is_noticed(file: SignStateFile, tmp_path: Pat
 
 
 def _height(path: Path) -> int:
-    from fednode.ledger.consensus.signing import decode_record
+    from fednode.chain.consensus.signing import decode_record
 
     data = path.read_bytes()
     return decode_record(data[4 : 4 + int.from_bytes(data[:4], "big")]).height

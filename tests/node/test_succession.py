@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.consensus.signing import initial_record
 from fednode.crypto import Secret
 from fednode.errors import GenesisError, Refused, StorageError
-from fednode.ids import MemberId
-from fednode.ledger.consensus.signing import initial_record
-from fednode.ledger.genesis import Genesis, genesis_state, make_successor, parse_genesis
-from fednode.ledger.succession import make_origin
-from fednode.node import succession
-from fednode.node.files import Home
-from fednode.node.keystore import Keys, PublicKeys
-from fednode.node.sign_state import SignStateFile, joined_mark
-from fednode.node.succession import (
+from fednode.home import succession
+from fednode.home.files import Home
+from fednode.home.keystore import Keys, PublicKeys
+from fednode.home.sign_state import SignStateFile, joined_mark
+from fednode.home.succession import (
     check_may_join,
     consent_path,
     has_consented,
@@ -25,6 +22,9 @@ from fednode.node.succession import (
     load_consent,
     sign_consent,
 )
+from fednode.ids import MemberId
+from fednode.ledger.genesis import Genesis, genesis_state, make_successor, parse_genesis
+from fednode.ledger.succession import make_origin
 from tests.contract.test_store import MemoryStore
 from tests.ledger.world import seed_of
 from tests.sim.whole.parts import GENESIS_MS, Stream, keys_of, tiny_genesis

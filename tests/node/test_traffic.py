@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fednode.core import effects as do
+from fednode.core.outbox import MAX_PENDING
+from fednode.core.traffic import GATHER_MS, GATHER_TIMER, Traffic
+from fednode.core.wire import decode_frame
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo, Ready, SumAck
@@ -10,10 +14,6 @@ from fednode.ledger.refusals import Refusal
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import State
 from fednode.ledger.transaction import decode_transaction
-from fednode.node import effects as do
-from fednode.node.outbox import MAX_PENDING
-from fednode.node.traffic import GATHER_MS, GATHER_TIMER, Traffic
-from fednode.node.wire import decode_frame
 
 STUDY = bytes(32)
 NOW_MS = 1_700_000_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.desk.views import study_view, why_stuck
 from fednode.ids import MemberId, StudyId
-from fednode.node.views import study_view, why_stuck
 from tests.ledger.test_rules_recheck import named, readmit
 
 

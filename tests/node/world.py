@@ -12,37 +12,37 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 
+from fednode.chain import sync
+from fednode.chain.consensus.messages import Proposal
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.chain.vote import Vote
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.attendance import Identity
+from fednode.core.chain import Chain
+from fednode.core.core import Core
+from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId, StudyId
+from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
-from fednode.learn.spec import study_bytes
-from fednode.learn.study_toml import parse_study
-from fednode.ledger import sync
-from fednode.ledger.beginning import StudyBegin
+from fednode.learn.study import study_bytes
 from fednode.ledger.bodies import Body, compute_study_id
-from fednode.ledger.consensus.messages import Proposal
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.records import StudyRecord
 from fednode.ledger.rules import Receipt
 from fednode.ledger.state import get_study
 from fednode.ledger.store import DecidedBlock
+from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.transaction import Transaction, decode_transaction
-from fednode.ledger.vote import Vote
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.attendance import Identity
-from fednode.node.chain import Chain
-from fednode.node.core import Core
-from fednode.node.studies import Site, Studies
-from fednode.proofs.coin import restore_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import RecordParts
+from fednode.sums.coin import restore_chain
 from tests.contract.test_store import MemoryStore
 from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text

@@ -23,7 +23,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from fednode.crypto import Secret
-from fednode.p2p.libp2p_network import NetworkSettings, create_network
+from fednode.p2p.libp2p.network import NetworkSettings, create_network
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import NetworkEvent, PeerId, PeerUp
 

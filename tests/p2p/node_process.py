@@ -9,7 +9,7 @@ import trio
 
 from fednode.crypto import Secret
 from fednode.ids import PeerId
-from fednode.p2p.libp2p_network import NetworkSettings, create_network
+from fednode.p2p.libp2p.network import NetworkSettings, create_network
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import BlobReceived, PeerDown, PeerUp, Received
 

@@ -16,7 +16,7 @@ from libp2p.pubsub.pb import rpc_pb2
 
 from fednode.errors import Rejected
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_gossip_frame import BoundedCache, Served, count_fields, cut
+from fednode.p2p.libp2p.gossip_frame import BoundedCache, Served, count_fields, cut
 from tests.p2p.test_faults import GOSSIP, TOPIC, attacked, no_handshake_quota  # noqa: F401  fixtures
 
 NAMES = [b"\x00\x24" + bytes([number]) * 44 for number in range(200)]

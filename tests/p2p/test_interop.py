@@ -12,7 +12,7 @@ from multiaddr import Multiaddr
 
 from fednode.p2p.blobs import BlobReceiver, BlobSender, PartialBlobs
 from fednode.p2p.framing import FrameSplitter, Hello, frame
-from fednode.p2p.libp2p_muxer import MemberYamux
+from fednode.p2p.libp2p.muxer import MemberYamux
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import BlobReceived, PeerUp, Received
 from fednode.p2p.queues import Blob

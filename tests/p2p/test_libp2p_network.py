@@ -27,8 +27,8 @@ def test_the_seam_imports_no_network_library() -> None:
 def test_transports_that_are_not_used_are_not_loaded_and_stay_available_to_others() -> None:
     code = """
 import sys
-import fednode.p2p.libp2p_network
-from fednode.p2p.libp2p_light import UNUSED_PACKAGES, UNUSED_PARTS
+import fednode.p2p.libp2p.network
+from fednode.p2p.libp2p.light import UNUSED_PACKAGES, UNUSED_PARTS
 print([name for name in sys.modules if name in UNUSED_PARTS])
 print(sorted(UNUSED_PACKAGES & {name.partition(".")[0] for name in sys.modules}))
 import httpx

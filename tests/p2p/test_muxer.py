@@ -18,10 +18,10 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_muxed import Fault, MemberStream
-from fednode.p2p.libp2p_muxer import MemberYamux
-from fednode.p2p.libp2p_socket import SocketConnection
-from fednode.p2p.secure_transport import MemberNoise, NoiseSession
+from fednode.p2p.libp2p.muxed import Fault, MemberStream
+from fednode.p2p.libp2p.muxer import MemberYamux
+from fednode.p2p.libp2p.secure_transport import MemberNoise, NoiseSession
+from fednode.p2p.libp2p.socket import SocketConnection
 from fednode.p2p.stream import Target
 
 DATA, WINDOW, PING, GO_AWAY = range(4)

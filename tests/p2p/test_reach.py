@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fednode.crypto import Secret
 from fednode.p2p.addresses import parse_multiaddr
-from fednode.p2p.libp2p_network import NetworkSettings, _Libp2pHost
+from fednode.p2p.libp2p.network import NetworkSettings, _Libp2pHost
 from fednode.p2p.reach import CLOUD_METADATA, SPECIAL, check_allow, make_reach
 
 PUBLIC = make_reach((), ("/dns4/fednode.anna.example/tcp/7700", "/ip4/93.184.216.34/tcp/7700", "/ip4/0.0.0.0/tcp/7700"))

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_muxed import MemberStream
+from fednode.p2p.libp2p.muxed import MemberStream
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import BlobReceived, PeerDown, PeerUp, Received
 

@@ -22,10 +22,10 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 
 from fednode.ids import PeerId
 from fednode.p2p import wire_limits
-from fednode.p2p.libp2p_names import Lines
-from fednode.p2p.libp2p_socket import SocketConnection
+from fednode.p2p.libp2p.names import Lines
+from fednode.p2p.libp2p.secure_transport import MemberNoise, MemberRefused, NoiseSession
+from fednode.p2p.libp2p.socket import SocketConnection
 from fednode.p2p.records import MAX_PLAIN_BYTES
-from fednode.p2p.secure_transport import MemberNoise, MemberRefused, NoiseSession
 
 ALICE, BOB = create_new_key_pair(b"a" * 32), create_new_key_pair(b"b" * 32)
 

@@ -20,10 +20,10 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 
 from fednode.p2p import peers, wire_limits
 from fednode.p2p.framing import Hello
-from fednode.p2p.libp2p_socket import SocketConnection
+from fednode.p2p.libp2p.secure_transport import MemberNoise, NoiseSession
+from fednode.p2p.libp2p.socket import SocketConnection
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import PeerId, Received
-from fednode.p2p.secure_transport import MemberNoise, NoiseSession
 from tests.p2p.conftest import Rogue
 
 HEADER = b"\x13/multistream/1.0.0\n"

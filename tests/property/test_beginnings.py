@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.beginning import StudyBegin
-from fednode.ledger.member_bodies import MemberApprove, MemberRemove
-from fednode.ledger.member_state import get_membership
+from fednode.ledger.members.bodies import MemberApprove, MemberRemove
+from fednode.ledger.members.reading import get_membership
 from fednode.ledger.state import get_members
+from fednode.ledger.studies.beginning import StudyBegin
 from tests.ledger.world import World
 
 KINDS = ("ready", "ready", "ready", "without", "without", "without", "pause", "resume", "expire", "remove", "approve")

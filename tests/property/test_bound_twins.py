@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.crypto import Secret, unseal, x25519_public
-from fednode.proofs import field as f
-from fednode.proofs import norm, shares
-from fednode.proofs.bounds import OUTPUTS
-from fednode.proofs.context import SumContext
-from fednode.proofs.statement import statement_of
 from fednode.smpc.chunks import merkle_root
 from fednode.smpc.sealed import BITS, DerivedEntropy, Roots, box_sizes, leaves_of, paths_of, seal_boxes
+from fednode.sums import field as f
+from fednode.sums import norm, shares
+from fednode.sums.bounds import OUTPUTS
+from fednode.sums.context import SumContext
+from fednode.sums.statement import statement_of
 from tests.smpc.sim.world import Stream
 
 STATEMENT = statement_of(100, 7, members=4)

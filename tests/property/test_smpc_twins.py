@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.crypto import GROUP_ORDER, base_times, is_share_valid, point_times, scalar_bytes
-from fednode.smpc import chunks, feldman, jobs, masks, prg, quantise, ring, shamir
+from fednode.smpc import chunks, jobs, masks, prg, quantise, ring
+from fednode.sums import feldman, shamir
 from tests.smpc.sim.streams import apply_streams
 
 SCALARS = st.integers(1, GROUP_ORDER - 1)

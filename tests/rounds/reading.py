@@ -20,8 +20,6 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.check_bodies import ShareRoot
 from fednode.ledger.records import RoundReport
 from fednode.ledger.verdicts import open_sums
-from fednode.proofs import field as f
-from fednode.proofs.bounds import OUTPUTS
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.jobs import begin_sum_digest
@@ -30,6 +28,8 @@ from fednode.smpc.pads import SumKey, name_sum
 from fednode.smpc.prg import Masks
 from fednode.smpc.ring import lift, sum_buffers, view_bytes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.sums import field as f
+from fednode.sums.bounds import OUTPUTS
 from tests.rounds.world import World
 
 GUESSED_KEY = bytes(16)

@@ -10,15 +10,15 @@ import pytest
 from fednode.ids import Hash
 from fednode.learn.measures import LOSS, MOMENTS, RIGHT
 from fednode.learn.model_file import read_model
-from fednode.learn.spec import UNIT
+from fednode.learn.study import UNIT
 from fednode.ledger.bodies import Outcome
-from fednode.ledger.measured import TrainingEnd
 from fednode.ledger.records import RoundKind, StudyStatus
-from fednode.proofs.measures import CLAIM, Claims
+from fednode.ledger.studies.measured import TrainingEnd
 from fednode.rounds import events as ev
 from fednode.rounds.jobs import MakeInput
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.sums.measures import CLAIM, Claims
 from tests.rounds.world import Member, Tamper, World, check_models, check_sums
 from tests.smpc.sim import dealers
 

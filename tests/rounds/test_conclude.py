@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fednode.learn.form import parse_study
 from fednode.learn.measures import LOSS, RIGHT, SCORES
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_model, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import Layout
-from fednode.learn.study_toml import parse_study
-from fednode.ledger.measured import Metrics
+from fednode.learn.study import Layout
+from fednode.learn.tables.schema import Scaling
 from fednode.ledger.records import RoundKind
-from fednode.proofs.measures import CLAIM, Claims, encode_claims, words_of
+from fednode.ledger.studies.measured import Metrics
 from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, run, vector_length
 from fednode.smpc.record import Input
 from fednode.smpc.ring import load
+from fednode.sums.measures import CLAIM, Claims, encode_claims, words_of
 from tests.rounds.training import study_text
 from tests.rounds.world import Stream
 

@@ -13,10 +13,10 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.recheck_phase import SPOILED
 from fednode.ledger.records import StudyStatus
-from fednode.proofs.bounds import MASKS_WRONG
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
+from fednode.sums.bounds import MASKS_WRONG
 from tests.rounds.world import Member, World, check_models, check_sums
 
 LIAR = 3

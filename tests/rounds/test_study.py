@@ -9,11 +9,11 @@ import pytest
 
 from fednode.ids import Hash, MemberId
 from fednode.learn import jobs as work
-from fednode.learn.verdicts import Verdict
+from fednode.learn.tables.verdicts import Verdict
 from fednode.ledger import bodies as tx
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import Outcome, StudyAction
 from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.studies.beginning import StudyBegin
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.events import DataChanged

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fednode.learn.measures import LOSS, RIGHT
-from fednode.learn.spec import StopRule
-from fednode.proofs.measures import CLAIM
+from fednode.learn.study import StopRule
 from fednode.rounds.wish import Wish
+from fednode.sums.measures import CLAIM
 
 
 def claims(right: float, loss: float) -> np.ndarray:

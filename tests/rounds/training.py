@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from fednode.ids import Hash
 from fednode.learn import jobs as work
-from fednode.learn.check import check_table
 from fednode.learn.measures import claim_metrics, claim_quality, claim_statistics, measure
 from fednode.learn.model_file import read_model
-from fednode.learn.schema import Rows, Scaling, standardise
-from fednode.learn.spec import UNIT, StudySpec
-from fednode.learn.table import Table
+from fednode.learn.study import UNIT, StudySpec
+from fednode.learn.tables.check import check_table
+from fednode.learn.tables.schema import Rows, Scaling, standardise
+from fednode.learn.tables.table import Table
 
 STUDY = """
 format = 1

@@ -20,19 +20,18 @@ from fednode.crypto import Secret, sha256
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height, MemberId, StudyId
 from fednode.learn import jobs as work
+from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft, check_model, read_model
-from fednode.learn.spec import study_bytes
-from fednode.learn.study_toml import parse_study
-from fednode.learn.table import Table
+from fednode.learn.study import study_bytes
+from fednode.learn.tables.table import Table
 from fednode.ledger import bodies as tx
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.phase_view import is_phase_message, pending_phase
 from fednode.ledger.records import Phase, RoundRecord, RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.rules import BlockTime, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import State, get_report, get_round, get_study
+from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.transaction import Transaction
-from fednode.proofs.coin import restore_chain
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
@@ -42,6 +41,7 @@ from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
 from fednode.smpc.record import RecordParts
+from fednode.sums.coin import restore_chain
 from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
 

@@ -22,12 +22,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from fednode.codec import decode, encode
-from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
-from fednode.errors import Rejected
-from fednode.ledger.block import Block, compute_evidence_root
-from fednode.ledger.bodies import Memo
-from fednode.ledger.export import (
+from fednode.audit.export import (
     PREAMBLE,
     ExportBlock,
     ExportEnd,
@@ -37,18 +32,23 @@ from fednode.ledger.export import (
     Record,
     open_export,
 )
+from fednode.audit.verify import ChainEntry, Level, verify_chain
+from fednode.audit.verify_export import verify_export
+from fednode.chain.block import Block, compute_evidence_root
+from fednode.chain.members import Member, MemberSet
+from fednode.chain.merkle import compute_root
+from fednode.chain.versions import VERSIONS
+from fednode.chain.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
+from fednode.codec import decode, encode
+from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
+from fednode.errors import Rejected
+from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.member_bodies import MemberReport, VersionVote
-from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.merkle import compute_root
+from fednode.ledger.members.bodies import MemberReport, VersionVote
 from fednode.ledger.records import RoundReport
 from fednode.ledger.rules import Receipt, receipts_data
 from fednode.ledger.state import State, report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
-from fednode.ledger.verify import ChainEntry, Level, verify_chain
-from fednode.ledger.verify_export import verify_export
-from fednode.ledger.versions import VERSIONS
-from fednode.ledger.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
 from tests.ledger.chain import (
     ProvenRoundWorld,
     RoundWorld,

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from fednode.errors import Rejected
-from fednode.ids import Hash, Height, MemberId, View
-from fednode.ledger import sync
-from fednode.ledger.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, assemble
-from fednode.ledger.consensus import effects as ask
-from fednode.ledger.consensus.effects import Effect
-from fednode.ledger.consensus.messages import (
+from fednode.chain import sync
+from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, assemble
+from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus.effects import Effect
+from fednode.chain.consensus.messages import (
     BlockRequest,
     BlockResponse,
     ConsensusMessage,
@@ -29,7 +27,7 @@ from fednode.ledger.consensus.messages import (
     decode_message,
     encode_message,
 )
-from fednode.ledger.vote import (
+from fednode.chain.vote import (
     NIL,
     NO_VIEW,
     PRECOMMIT,
@@ -41,6 +39,8 @@ from fednode.ledger.vote import (
     make_evidence,
     sign_bytes,
 )
+from fednode.errors import Rejected
+from fednode.ids import Hash, Height, MemberId, View
 from tests.sim.keys import CHAIN_ID
 from tests.sim.node import SimNode
 

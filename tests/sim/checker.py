@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from fednode.chain.block import Block
+from fednode.chain.consensus.messages import ConsensusMessage, Proposal
+from fednode.chain.members import MemberSet
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, SignatureCheck, Vote, sign_bytes
 from fednode.crypto import Domain
 from fednode.ids import NO_HASH, MemberId
-from fednode.ledger.block import Block
-from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
-from fednode.ledger.members import MemberSet
-from fednode.ledger.vote import NO_VIEW, PRECOMMIT, Certificate, SignatureCheck, Vote, sign_bytes
 from tests.sim.keys import CHAIN_ID, GENESIS_MS
 from tests.sim.ledger import compute_members, compute_state_root, is_allowed
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from fednode import crypto
+from fednode.chain.members import Member, MemberSet
+from fednode.chain.vote import SignatureCheck
 from fednode.crypto import Domain, Ed25519Signer, Secret, Signer
 from fednode.ids import Hash, MemberId
-from fednode.ledger.members import Member, MemberSet
-from fednode.ledger.vote import SignatureCheck
 
 CHAIN_ID = Hash(crypto.sha256(b"a simulated chain"))
 GENESIS_MS = 1_700_000_000_000

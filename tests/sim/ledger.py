@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from fednode.chain.block import Block, BlockContext, Execution
+from fednode.chain.members import MemberSet
+from fednode.chain.merkle import EMPTY_ROOT
 from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, MemberId
-from fednode.ledger.block import Block, BlockContext, Execution
-from fednode.ledger.members import MemberSet
-from fednode.ledger.merkle import EMPTY_ROOT
 
 PARAMS = Hash(sha256(b"params"))
 MAX_PER_BLOCK = 8

@@ -11,20 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fednode.chain.block import Block, Tip
+from fednode.chain.consensus import driver, facts, messages, view
+from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus.driver import Driver
+from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.facts import HeightFacts
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.consensus.view import Action, HeightState
+from fednode.chain.consensus.votes import Added, Ballot
+from fednode.chain.members import MemberSet
+from fednode.chain.vote import Certificate, Vote
 from fednode.errors import FednodeError
 from fednode.ids import MemberId
-from fednode.ledger.block import Block, Tip
-from fednode.ledger.consensus import driver, facts, messages, view
-from fednode.ledger.consensus import effects as ask
-from fednode.ledger.consensus.driver import Driver
-from fednode.ledger.consensus.events import Timer
-from fednode.ledger.consensus.facts import HeightFacts
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import VoteSigner
-from fednode.ledger.consensus.view import Action, HeightState
-from fednode.ledger.consensus.votes import Added, Ballot
-from fednode.ledger.members import MemberSet
-from fednode.ledger.vote import Certificate, Vote
 from tests.sim.checker import Violation
 from tests.sim.replay import play_path
 from tests.sim.script import ScenarioFailed

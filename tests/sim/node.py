@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fednode.crypto import Verified
-from fednode.ids import Hash, Height, MemberId
-from fednode.ledger import sync
-from fednode.ledger.block import Block, Tip
-from fednode.ledger.consensus import effects as ask
-from fednode.ledger.consensus.effects import Effect
-from fednode.ledger.consensus.events import (
+from fednode.chain import sync
+from fednode.chain.block import Block, Tip
+from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus.effects import Effect
+from fednode.chain.consensus.events import (
     BlockSynced,
     Event,
     PeerUp,
@@ -21,10 +19,12 @@ from fednode.ledger.consensus.events import (
     TimerFired,
     WorkArrived,
 )
-from fednode.ledger.consensus.messages import ConsensusMessage, Status
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import SignRecord, VoteSigner
-from fednode.ledger.vote import Certificate
+from fednode.chain.consensus.messages import ConsensusMessage, Status
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.signing import SignRecord, VoteSigner
+from fednode.chain.vote import Certificate
+from fednode.crypto import Verified
+from fednode.ids import Hash, Height, MemberId
 from tests.sim.ledger import ToyLedger
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.messages import Polka, Proposal
+from fednode.chain.consensus.signing import initial_record
+from fednode.chain.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL
 from fednode.ids import View
-from fednode.ledger.consensus.events import Timer
-from fednode.ledger.consensus.messages import Polka, Proposal
-from fednode.ledger.consensus.signing import initial_record
-from fednode.ledger.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL
 from tests.sim.keys import CHAIN_ID
 from tests.sim.stage import KINDS, Stage
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fednode.crypto import Verified
-from fednode.ids import Height, MemberId, View
-from fednode.ledger.block import Block, BlockContext, Tip, assemble, genesis_tip
-from fednode.ledger.consensus import effects as ask
-from fednode.ledger.consensus.effects import Effect
-from fednode.ledger.consensus.events import Event, Received, Started, Timer, TimerFired, WorkArrived
-from fednode.ledger.consensus.messages import ConsensusMessage, Proposal, verify_message
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import SignRecord, VoteSigner, initial_record
-from fednode.ledger.vote import (
+from fednode.chain.block import Block, BlockContext, Tip, assemble, genesis_tip
+from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus.effects import Effect
+from fednode.chain.consensus.events import Event, Received, Started, Timer, TimerFired, WorkArrived
+from fednode.chain.consensus.messages import ConsensusMessage, Proposal, verify_message
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.chain.vote import (
     NIL,
     NO_VIEW,
     PRECOMMIT,
@@ -29,6 +27,8 @@ from fednode.ledger.vote import (
     make_evidence,
     sign_bytes,
 )
+from fednode.crypto import Verified
+from fednode.ids import Height, MemberId, View
 from tests.sim.checker import Checker
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import ToyLedger

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.ledger.consensus.driver import Driver
+from fednode.chain.consensus.driver import Driver
 from tests.sim import __main__ as command
 from tests.sim import replay
 from tests.sim.checker import Violation

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from fednode.errors import Rejected
-from fednode.ids import MemberId
-from fednode.ledger import sync
-from fednode.ledger.block import genesis_tip
-from fednode.ledger.consensus.messages import (
+from fednode.chain import sync
+from fednode.chain.block import genesis_tip
+from fednode.chain.consensus.messages import (
     ConsensusMessage,
     Proposal,
     Status,
@@ -20,9 +18,11 @@ from fednode.ledger.consensus.messages import (
     encode_message,
     verify_message,
 )
-from fednode.ledger.consensus.signing import initial_record
-from fednode.ledger.members import MemberSet
-from fednode.ledger.vote import PRECOMMIT, PREVOTE, PROPOSAL, Vote
+from fednode.chain.consensus.signing import initial_record
+from fednode.chain.members import MemberSet
+from fednode.chain.vote import PRECOMMIT, PREVOTE, PROPOSAL, Vote
+from fednode.errors import Rejected
+from fednode.ids import MemberId
 from tests.sim.adversary import Adversary
 from tests.sim.checker import Checker, Violation
 from tests.sim.faults import Crash, CrashAll, Deafen, Fault, Split, Storm, Timed, draw_fault

@@ -11,10 +11,10 @@ RULES = "tests/smpc/test_rules.py::"
 SESSION = "tests/smpc/test_session.py::"
 LIARS = "tests/smpc/test_liars.py::"
 PRIVACY = "tests/smpc/test_privacy.py::"
-SHARES = "tests/proofs/test_shares.py::"
-COIN = "tests/proofs/test_coin.py::"
+SHARES = "tests/sums/test_shares.py::"
+COIN = "tests/sums/test_coin.py::"
 SKETCH = "tests/smpc/test_sketch.py::"
-PROOFS = "tests/proofs/test_norm.py::"
+PROOFS = "tests/sums/test_norm.py::"
 KEY_RULES = "tests/ledger/test_rules_keys.py::"
 TWINS = "tests/property/test_smpc_twins.py::"
 
@@ -167,7 +167,7 @@ MUTANTS = [
     Mutant("both secrets of one member may meet in a sum", "smpc/masks.py",
            "if set(b_scalars) & set(a_scalars) or set(b_scalars) != set(included_points):", "if False:",
            TWINS + "test_both_secrets_of_one_member_never_meet"),
-    Mutant("a reconstructed secret is not held against its key point", "smpc/feldman.py",
+    Mutant("a reconstructed secret is not held against its key point", "sums/feldman.py",
            "return secret if is_key_of(secret, points[0]) else None", "return secret",
            TWINS + "test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret"),
     Mutant("an opened b is not held against its key point", "smpc/jobs.py",
@@ -188,49 +188,49 @@ MUTANTS = [
     Mutant("parameters under which a sum wraps", "smpc/quantise.py",
            "members * scale > 1 << 31", "members * scale > 1 << 32",
            TWINS + "test_unsafe_parameters_are_refused"),
-    Mutant("a value from N - f - 1 answers", "proofs/shares.py",
+    Mutant("a value from N - f - 1 answers", "sums/shares.py",
            "return members - fault_bound(members)", "return members - fault_bound(members) - 1",
            PROOFS + "test_shares_that_lie_on_no_polynomial_are_rejected"),
-    Mutant("numbers under which two values could count", "proofs/shares.py",
+    Mutant("numbers under which two values could count", "sums/shares.py",
            "if 2 * needed - members <= degree or", "if",
            SHARES + "test_too_few_answers_and_ambiguous_numbers"),
-    Mutant("a degree that f members can read", "proofs/shares.py",
+    Mutant("a degree that f members can read", "sums/shares.py",
            "return max(1, fault_bound(members))", "return 1",
            SHARES + "test_g_is_the_number_of_members_that_may_collude"),
-    Mutant("the coin does not hold the freeze block", "proofs/coin.py",
+    Mutant("the coin does not hold the freeze block", "sums/coin.py",
            "label, freeze_block, revealed", "label, bytes(32), revealed",
            COIN + "test_every_part_changes_the_coin"),
-    Mutant("a link of another sum opens the chain", "proofs/coin.py",
+    Mutant("a link of another sum opens the chain", "sums/coin.py",
            "not 0 <= known_index < index <= MAX_LINKS", "not 0 <= known_index <= index <= MAX_LINKS",
            COIN + "test_links_open_in_order_and_may_be_skipped"),
     Mutant("fold without random shift", "smpc/sketch.py",
            "[:, early:] % np.uint32(BUCKETS)", "[:, early:] * np.uint32(0)",
            SKETCH + "test_coordinates_4096_apart_do_not_share_a_bucket_in_every_row"),
-    Mutant("four rows for 40 members", "proofs/bounds.py",
+    Mutant("four rows for 40 members", "sums/bounds.py",
            "(127, Strength(8,", "(127, Strength(4,",
            SKETCH + "test_a_pair_that_vanishes_in_three_rows_is_not_hidden_among_many[40]"),
-    Mutant("two repetitions for 100 members", "proofs/bounds.py",
+    Mutant("two repetitions for 100 members", "sums/bounds.py",
            "(127, Strength(8, 29, 3))", "(127, Strength(8, 29, 2))",
            PROOFS + "test_every_strength_stays_in_its_ranges[100]"),
-    Mutant("29 plain bits: squares reach p", "proofs/statement.py",
+    Mutant("29 plain bits: squares reach p", "sums/statement.py",
            "return plain + plain[-1:] * (self", "return plain + (1 << ENTRY_BITS,) * (self",
            PROOFS + "test_every_strength_stays_in_its_ranges[32]"),
     Mutant("the fold wraps", "smpc/sketch.py",
            "if self._spent >= _ROOM:", "if False:",
            SKETCH + "test_sums_that_outgrow_32_bits_are_kept"),
-    Mutant("no range bits", "proofs/norm.py",
+    Mutant("no range bits", "sums/norm.py",
            "weights = field.powers(challenge, bits.size, challenge)", "weights = np.zeros_like(bits)",
            PROOFS + "test_a_vector_whose_squares_cancel_modulo_p_is_rejected_by_its_bits_alone"),
-    Mutant("w = W + 1", "proofs/norm.py",
+    Mutant("w = W + 1", "sums/norm.py",
            "weights = field.powers(challenge, bits.size, challenge)",
            "weights = field.powers(challenge, bits.size, challenge)\n"
            "        end = statement.norm_length - SLACK_BITS\n"
            "        weights[end - statement.weight_bits : end] = 0",
            PROOFS + "test_a_weight_of_w_plus_one_is_rejected"),
-    Mutant("the gadget's polynomial is not held against its wires", "proofs/norm.py",
+    Mutant("the gadget's polynomial is not held against its wires", "sums/norm.py",
            "return int(product) == int(part[2 * PAIRS]) and not", "return not",
            PROOFS + "test_a_sum_kept_zero_by_a_wrong_gadget_polynomial_is_rejected"),
-    Mutant("the equation is not asked for", "proofs/norm.py",
+    Mutant("the equation is not asked for", "sums/norm.py",
            " and not part[2 * PAIRS + 1]", "",
            PROOFS + "test_a_norm_that_is_too_large_is_rejected[0]"),
 ]

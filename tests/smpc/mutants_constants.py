@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.smpc.mutants import Mutant
 
-CONSTANTS = "tests/proofs/test_constants.py::"
+CONSTANTS = "tests/sums/test_constants.py::"
 LITERALS = CONSTANTS + "test_every_constant_is_what_the_documents_say"
 BOUND = CONSTANTS + "test_the_bound_is_the_documented_one"
 STRENGTH = CONSTANTS + "test_how_hard_a_sum_of_so_many_is_bound"
@@ -13,142 +13,142 @@ TOO_LONG = CONSTANTS + "test_a_vector_ten_percent_too_long_has_no_proof_and_one_
 CONSTANT_MUTANTS = [
     Mutant(
         "the norm bound is 1.6 instead of 1.44",
-        "proofs/statement.py",
+        "sums/statement.py",
         "gain = 36 * OUTPUTS",
         "gain = 40 * OUTPUTS",
         BOUND,
     ),
     Mutant(
         "a vector 10 % longer than the bound is proven",
-        "proofs/statement.py",
+        "sums/statement.py",
         "kappa2 = -(-gain * scale**2 // (25 * max_weight**2))",
         "kappa2 = -(-gain * scale**2 // (20 * max_weight**2))",
         TOO_LONG,
     ),
     Mutant(
         "rounding adds twice as much to the bound",
-        "proofs/statement.py",
+        "sums/statement.py",
         "-(-gain * length // 100)",
         "-(-gain * length // 50)",
         BOUND,
     ),
     Mutant(
         "the bound is rounded down",
-        "proofs/statement.py",
+        "sums/statement.py",
         "kappa2 = -(-gain * scale**2 // (25 * max_weight**2))",
         "kappa2 = gain * scale**2 // (25 * max_weight**2)",
         BOUND,
     ),
     Mutant(
         "the bound does not know how many folds there are",
-        "proofs/statement.py",
+        "sums/statement.py",
         "OUTPUTS * strength.rows",
         "OUTPUTS * 12",
         BOUND,
     ),
     Mutant(
-        "the slack has a bit more", "proofs/statement.py", "SLACK_BITS: Final = 62", "SLACK_BITS: Final = 63", LITERALS
+        "the slack has a bit more", "sums/statement.py", "SLACK_BITS: Final = 62", "SLACK_BITS: Final = 63", LITERALS
     ),
     Mutant(
         "a call of the gadget has fewer products",
-        "proofs/statement.py",
+        "sums/statement.py",
         "PAIRS: Final = 32",
         "PAIRS: Final = 16",
         LITERALS,
     ),
     Mutant(
-        "updates may be twice as long", "proofs/bounds.py", "SCALE: Final = 1 << 23", "SCALE: Final = 1 << 24", LITERALS
+        "updates may be twice as long", "sums/bounds.py", "SCALE: Final = 1 << 23", "SCALE: Final = 1 << 24", LITERALS
     ),
     Mutant(
-        "a sketch has half the numbers", "proofs/bounds.py", "OUTPUTS: Final = 256", "OUTPUTS: Final = 128", LITERALS
+        "a sketch has half the numbers", "sums/bounds.py", "OUTPUTS: Final = 256", "OUTPUTS: Final = 128", LITERALS
     ),
     Mutant(
         "weights may be twice as large",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "MAX_WEIGHT_BOUND: Final = (1 << 16) - 1",
         "MAX_WEIGHT_BOUND: Final = (1 << 17) - 1",
         LITERALS,
     ),
     Mutant(
         "few members prove once",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "FEW: Final = Strength(4, 28, 2)",
         "FEW: Final = Strength(4, 28, 1)",
         STRENGTH + "[3-4-28-2]",
     ),
     Mutant(
         "few members fold once",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "FEW: Final = Strength(4, 28, 2)",
         "FEW: Final = Strength(1, 28, 2)",
         STRENGTH + "[3-4-28-2]",
     ),
     Mutant(
         "forty members count as few",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "((31, FEW), (127,",
         "((40, FEW), (127,",
         STRENGTH + "[32-8-29-3]",
     ),
     Mutant(
         "many members prove as often as some",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "(256, Strength(12, 29, 5))",
         "(256, Strength(12, 29, 3))",
         STRENGTH + "[128-12-29-5]",
     ),
     Mutant(
         "some members fold as often as few",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "(127, Strength(8, 29, 3))",
         "(127, Strength(4, 29, 3))",
         STRENGTH + "[32-8-29-3]",
     ),
     Mutant(
         "a row's loss has no bound to speak of",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "MAX_ROW_LOSS: Final = 8",
         "MAX_ROW_LOSS: Final = 800",
         LITERALS,
     ),
     Mutant(
         "shares of rows are counted in fewer bits",
-        "proofs/bounds.py",
+        "sums/bounds.py",
         "SHARE_BITS: Final = 16",
         "SHARE_BITS: Final = 15",
         LITERALS,
     ),
     Mutant(
         "a part of a claim may have more bits than a word takes",
-        "proofs/measures.py",
+        "sums/measures.py",
         "MAX_BITS: Final = 23",
         "MAX_BITS: Final = 24",
         LITERALS,
     ),
     Mutant(
         "sums of claims have room for fewer members",
-        "proofs/measures.py",
+        "sums/measures.py",
         "MEMBER_BITS: Final = 8",
         "MEMBER_BITS: Final = 7",
         LITERALS,
     ),
     Mutant(
         "the root of unity has half its order",
-        "proofs/field.py",
+        "sums/field.py",
         "GENERATOR: Final = pow(7, 2**32 - 1, MODULUS)",
         "GENERATOR: Final = pow(7, 2**33 - 2, MODULUS)",
         LITERALS,
     ),
     Mutant(
         "a coin's chain may be longer",
-        "proofs/coin.py",
+        "sums/coin.py",
         "MAX_LINKS: Final = 1 << 16",
         "MAX_LINKS: Final = 1 << 17",
         LITERALS,
     ),
     Mutant(
         "keys of boxes have half the bytes",
-        "proofs/shares.py",
+        "sums/shares.py",
         "KEY_BYTES: Final = 16",
         "KEY_BYTES: Final = 8",
         LITERALS,

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs.bounds import FEW, MASKS_WRONG
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.sums import field as f
+from fednode.sums.bounds import FEW, MASKS_WRONG
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

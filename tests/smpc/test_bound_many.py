@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fednode.ids import MemberId
-from fednode.proofs.bounds import strength_of
 from fednode.smpc import messages as m
+from fednode.sums.bounds import strength_of
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

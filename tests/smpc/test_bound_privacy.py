@@ -19,11 +19,6 @@ import pytest
 
 from fednode.crypto import Secret, point_times, unseal
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm
-from fednode.proofs.redeal import show_held
-from fednode.proofs.shares import open_box
-from fednode.proofs.statement import ANSWER, PAIRS, REPETITIONS, Statement, statement_of
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
@@ -31,6 +26,11 @@ from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.smpc.sealed import box_sizes
+from fednode.sums import field as f
+from fednode.sums import norm
+from fednode.sums.redeal import show_held
+from fednode.sums.shares import open_box
+from fednode.sums.statement import ANSWER, PAIRS, REPETITIONS, Statement, statement_of
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

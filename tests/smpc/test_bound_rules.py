@@ -15,11 +15,6 @@ import pytest
 from fednode.crypto import unseal
 from fednode.errors import StorageError
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import shares
-from fednode.proofs.bounds import FEW, MASKS_WRONG
-from fednode.proofs.context import SumContext
-from fednode.proofs.statement import Statement
 from fednode.smpc import messages as m
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.jobs import run
@@ -28,6 +23,11 @@ from fednode.smpc.proof_jobs import AnswerProofs, NotProvable, ProvenUpdate, Pro
 from fednode.smpc.record import restore_shares, restore_state
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
 from fednode.smpc.session import Session
+from fednode.sums import field as f
+from fednode.sums import shares
+from fednode.sums.bounds import FEW, MASKS_WRONG
+from fednode.sums.context import SumContext
+from fednode.sums.statement import Statement
 from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import MOMENTS, OPENED, Node, Stream, World
 

@@ -15,18 +15,18 @@ import pytest
 
 from fednode.crypto import point_times, unseal
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm, shares
-from fednode.proofs.equal_logs import are_logs_equal
-from fednode.proofs.redeal import dispute_context, hide_held, show_held
-from fednode.proofs.shares import deal_vector, open_box
-from fednode.proofs.statement import norm_statement
 from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.smpc.sealed import box_sizes
+from fednode.sums import field as f
+from fednode.sums import norm, shares
+from fednode.sums.equal_logs import are_logs_equal
+from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.shares import deal_vector, open_box
+from fednode.sums.statement import norm_statement
 from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import HELD, OPENED, Stream, World
 from tests.smpc.test_bound_rules import give_sum, is_silent, restarted, restored, session_of, show, submitted

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 
 from fednode.crypto import base_times, point_times, prove_knowledge
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm
-from fednode.proofs.bounds import FEW
-from fednode.proofs.coin import draw_confirm_seed
-from fednode.proofs.equal_logs import prove_equal_logs
-from fednode.proofs.redeal import dispute_context, hide_held, show_held
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_state
+from fednode.sums import field as f
+from fednode.sums import norm
+from fednode.sums.bounds import FEW
+from fednode.sums.coin import draw_confirm_seed
+from fednode.sums.equal_logs import prove_equal_logs
+from fednode.sums.redeal import dispute_context, hide_held, show_held
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

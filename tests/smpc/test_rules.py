@@ -16,12 +16,13 @@ from fednode.codec import decode, encode
 from fednode.crypto import base_times, is_point_valid, is_share_valid, point_add, scalar_bytes, seal, unseal
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
-from fednode.smpc import feldman, jobs
+from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.keys import SharePair, open_shares, share_context
 from fednode.smpc.messages import Phase
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
+from fednode.sums import feldman
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.world import Absence, Node, Stream, World
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fednode.learn.spec import StudySpec
-from fednode.learn.study_toml import parse_study
+from fednode.learn.form import parse_study
+from fednode.learn.study import StudySpec
 
 torch.set_num_threads(1)  # as in the worker: with more, tiny steps wait for each other on a busy machine
 

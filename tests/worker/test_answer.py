@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fednode.learn import jobs, measures
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import UNIT, Layout, Optimiser, StudySpec
-from fednode.proofs.measures import find_impossible
+from fednode.learn.study import UNIT, Layout, Optimiser, StudySpec
+from fednode.learn.tables.schema import Scaling
+from fednode.sums.measures import find_impossible
 from fednode.worker.answer import answer, failed
 from fednode.worker.prepared import DataCache, load_rows
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fednode.errors import DataError
-from fednode.learn.spec import StudySpec
-from fednode.learn.table import TORN, Table
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.table import TORN, Table
 from fednode.worker.datasets import read_table
 from fednode.worker.datasets.delimited import records
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fednode.errors import DataError
+from fednode.learn.form import to_toml
 from fednode.learn.jobs import DataAt
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import UNIT, Layout, StudySpec
-from fednode.learn.study_toml import to_toml
+from fednode.learn.study import UNIT, Layout, StudySpec
+from fednode.learn.tables.schema import Scaling
 from fednode.worker import demo_data
 from fednode.worker.prepared import load_rows
 

@@ -17,9 +17,9 @@ import fednode
 from fednode.learn import jobs
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.site_map import PLAIN, OtherName, OtherUnit, OtherValue, SiteMap
-from fednode.learn.spec import UNIT, Layout, StudySpec
+from fednode.learn.study import UNIT, Layout, StudySpec
+from fednode.learn.tables.schema import Scaling
+from fednode.learn.tables.site_map import PLAIN, OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.node.tables import WatchingTrainer
 from fednode.worker.answer import answer
 from fednode.worker.prepared import DataCache

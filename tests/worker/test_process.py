@@ -16,8 +16,8 @@ from fednode.errors import TrainingError
 from fednode.learn import jobs
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.schema import Scaling
-from fednode.learn.spec import UNIT, Layout, StudySpec
+from fednode.learn.study import UNIT, Layout, StudySpec
+from fednode.learn.tables.schema import Scaling
 from fednode.node.trainer import WorkerTrainer
 from fednode.worker.answer import answer
 from fednode.worker.prepared import DataCache

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt
 from fednode.learn.measures import claim_statistics, scaling_from, statistics_plan, tally
 from fednode.learn.merge import initial_model, merge_part, merge_rule
-from fednode.learn.schema import Rows
-from fednode.learn.spec import UNIT, Layout, StudySpec, spec_hash, weight_of
-from fednode.learn.study_toml import parse_study
-from fednode.proofs import field
-from fednode.proofs.measures import encode_claims, words_of
+from fednode.learn.study import UNIT, Layout, StudySpec, spec_hash, weight_of
+from fednode.learn.tables.schema import Rows
 from fednode.smpc.quantise import quantise
+from fednode.sums import field
+from fednode.sums.measures import encode_claims, words_of
 from fednode.worker import demo_data
 from fednode.worker.evaluate import evaluate
 from fednode.worker.prepared import Prepared, load_rows

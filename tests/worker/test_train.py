@@ -10,8 +10,8 @@ import torch
 from fednode.learn.jobs import DataAt
 from fednode.learn.measures import Metrics, claim_statistics, scaling_of_one
 from fednode.learn.merge import initial_model
-from fednode.learn.schema import Rows, Scaling, standardise
-from fednode.learn.spec import UNIT, Layout, Logistic, Optimiser, StudySpec
+from fednode.learn.study import UNIT, Layout, Logistic, Optimiser, StudySpec
+from fednode.learn.tables.schema import Rows, Scaling, standardise
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
 from fednode.worker.flatten import FlatModel
 from fednode.worker.prepared import load_rows

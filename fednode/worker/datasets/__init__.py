@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fednode.errors import DataError
-from fednode.learn.site_map import PLAIN, SiteMap
-from fednode.learn.spec import StudySpec
-from fednode.learn.table import Table
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.site_map import PLAIN, SiteMap
+from fednode.learn.tables.table import Table
 from fednode.worker.datasets import delimited
 
 Reader = Callable[[StudySpec, Path, SiteMap], Table]

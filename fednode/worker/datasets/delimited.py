@@ -11,9 +11,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fednode.learn.site_map import SiteMap
-from fednode.learn.spec import Column, NumberColumn, StudySpec, normal_token
-from fednode.learn.table import TORN, Table, clean, count_names, is_header, name_forms
+from fednode.learn.study import Column, NumberColumn, StudySpec, normal_token
+from fednode.learn.tables.site_map import SiteMap
+from fednode.learn.tables.table import TORN, Table, clean, count_names, is_header, name_forms
 from fednode.worker.datasets.text import read_lines
 
 SEPARATORS = (",", ";", "\t", "|", " ")

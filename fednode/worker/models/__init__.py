@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from fednode.learn.spec import Logistic, Mlp, StudySpec, feature_count, label_of
+from fednode.learn.study import Logistic, Mlp, StudySpec, feature_count, label_of
 from fednode.worker.models import logistic, mlp
 
 Builder = Callable[[StudySpec, int, int], nn.Module]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from fednode.learn.spec import StudySpec
+from fednode.learn.study import StudySpec
 from fednode.worker.models.mlp import Perceptron
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from fednode.learn.spec import Mlp, StudySpec
+from fednode.learn.study import Mlp, StudySpec
 
 
 class Perceptron(nn.Module):

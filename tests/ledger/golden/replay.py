@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fednode.audit.verify import ChainEntry as Entry
+from fednode.audit.verify import Level, verify_chain
+from fednode.chain.block import Block, decode_block
 from fednode.ids import Hash
-from fednode.ledger.block import Block, decode_block
 from fednode.ledger.genesis import genesis_state, parse_genesis
 from fednode.ledger.rules import BlockTime, apply_block
 from fednode.ledger.transaction import decode_transaction
-from fednode.ledger.verify import ChainEntry as Entry
-from fednode.ledger.verify import Level, verify_chain
 
 FOLDER = Path(__file__).resolve().parent
 """The chain of a study."""

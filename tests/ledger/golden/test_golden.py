@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fednode.audit.verify import Level, verify_chain
 from fednode.ledger.genesis import parse_genesis
-from fednode.ledger.verify import Level, verify_chain
 from tests.ledger.golden.replay import FOLDER, read_entries
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.chain.block import Block
+from fednode.chain.consensus.messages import ConsensusMessage, Proposal
+from fednode.chain.vote import Certificate, Vote
+from fednode.core import effects as do
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
-from fednode.ledger.beginning import StudyBegin
-from fednode.ledger.block import Block
-from fednode.ledger.consensus.messages import ConsensusMessage, Proposal
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.state import State, get_members, get_report, get_round
+from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.succession import Consent
-from fednode.ledger.vote import Certificate, Vote
-from fednode.node import effects as do
-from fednode.proofs.measures import Claims, read_sums
 from fednode.rounds.jobs import plan_of, vector_length
 from fednode.rounds.ledger_view import kind_of
 from fednode.smpc.messages import RecordPart, SumParams
 from fednode.smpc.record import restore_input
 from fednode.smpc.ring import load
+from fednode.sums.measures import Claims, read_sums
 from tests.sim.checker import Violation
 
 if TYPE_CHECKING:

@@ -11,20 +11,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fednode.chain.block import Block, Tip, genesis_tip
+from fednode.chain.consensus.signing import SignRecord
+from fednode.chain.members import MemberSet
+from fednode.chain.vote import Certificate
 from fednode.errors import StorageError
+from fednode.home.files import Home
+from fednode.home.keystore import Keys
+from fednode.home.sign_state import SLOT_NAMES, SignStateFile
+from fednode.home.succession import join_successor
 from fednode.ids import Hash, StudyId
 from fednode.learn.model_file import StoredModel
-from fednode.ledger.block import Block, Tip, genesis_tip
-from fednode.ledger.consensus.signing import SignRecord
 from fednode.ledger.genesis import Genesis, genesis_state
-from fednode.ledger.members import MemberSet
 from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, block_batch
-from fednode.ledger.vote import Certificate
-from fednode.node.files import Home
-from fednode.node.keystore import Keys
-from fednode.node.sign_state import SLOT_NAMES, SignStateFile
-from fednode.node.succession import join_successor
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import RecordParts
 from tests.node.world import look_at_model

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from fednode.chain.consensus import signing
+from fednode.core.attendance import Attendance
+from fednode.desk import health
 from fednode.errors import FednodeError
+from fednode.home import succession
 from fednode.ids import MemberId
-from fednode.ledger import member_rules
-from fednode.ledger.beginning import Beginning
-from fednode.ledger.consensus import signing
-from fednode.ledger.member_records import ProposalRecord
-from fednode.node import health, succession
-from fednode.node.attendance import Attendance
+from fednode.ledger.members import rules as member_rules
+from fednode.ledger.members.records import ProposalRecord
+from fednode.ledger.studies.beginning import Beginning
 from tests.sim.checker import Violation
 from tests.sim.mutants import Patch, applied
 from tests.sim.whole.world import World, draw_plan

@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fednode.chain import sync
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.signing import VoteSigner
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.attendance import Identity
+from fednode.core.chain import Chain
+from fednode.core.core import Core
+from fednode.core.membership import FOLLOWER, has_changed
+from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import FednodeError, Rejected
+from fednode.home.succession import has_consented
 from fednode.ids import Hash, Height, MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import MemoryDraft
-from fednode.ledger import sync
 from fednode.ledger.bodies import Body
-from fednode.ledger.consensus.replica import Replica
-from fednode.ledger.consensus.signing import VoteSigner
-from fednode.ledger.member_state import find_member
+from fednode.ledger.members.reading import find_member
 from fednode.ledger.store import DecidedBlock
-from fednode.node import effects as do
-from fednode.node import wire
-from fednode.node.attendance import Identity
-from fednode.node.chain import Chain
-from fednode.node.core import Core
-from fednode.node.membership import FOLLOWER, has_changed
-from fednode.node.studies import Site, Studies
-from fednode.node.succession import has_consented
-from fednode.proofs.coin import restore_chain
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.messages import RecordPart
+from fednode.sums.coin import restore_chain
 from tests.node.world import look_at_model
 from tests.sim.whole.disk import Disk
 from tests.sim.whole.parts import Stream, do_work

@@ -11,12 +11,12 @@ import numpy as np
 from nacl import bindings
 
 from fednode import crypto
+from fednode.core import wire
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.learn import measures
-from fednode.learn.schema import Rows
-from fednode.learn.spec import (
+from fednode.learn.study import (
     LabelColumn,
     Layout,
     Logistic,
@@ -26,9 +26,9 @@ from fednode.learn.spec import (
     StudySpec,
     Timeouts,
 )
-from fednode.learn.verdicts import Verdict
+from fednode.learn.tables.schema import Rows
+from fednode.learn.tables.verdicts import Verdict
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
-from fednode.node import wire
 from fednode.rounds.terms import study_proposal
 from fednode.smpc import keys as smpc_keys
 from tests.ledger.world import make_cards, seed_of

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fednode.crypto import Secret
+from fednode.desk.health import signing_members
 from fednode.errors import GenesisError, Refused
+from fednode.home.keystore import Keys, PublicKeys
+from fednode.home.succession import sign_consent
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis, make_successor
 from fednode.ledger.succession import Consent, check_against, make_origin
-from fednode.node.health import signing_members
-from fednode.node.keystore import Keys, PublicKeys
-from fednode.node.succession import sign_consent
 from tests.ledger.world import seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.parts import Stream

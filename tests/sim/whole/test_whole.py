@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.core import effects as do
+from fednode.core.core import Core
+from fednode.core.membership import FOLLOWER
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Outcome
-from fednode.node import effects as do
-from fednode.node.core import Core
-from fednode.node.membership import FOLLOWER
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.checker import Violation
 from tests.sim.whole.mutants import MUTANTS, WholeMutant, find_killer

@@ -12,17 +12,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fednode.chain.consensus.signing import initial_record
+from fednode.chain.versions import VERSIONS, Versions
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
-from fednode.ledger.consensus.signing import initial_record
-from fednode.ledger.member_bodies import MemberAddresses, MemberApprove, MemberPropose, MemberRemove, VersionVote
-from fednode.ledger.member_records import Change
-from fednode.ledger.member_state import get_membership
+from fednode.ledger.members.bodies import MemberAddresses, MemberApprove, MemberPropose, MemberRemove, VersionVote
+from fednode.ledger.members.reading import get_membership
+from fednode.ledger.members.records import Change
+from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions
 from fednode.ledger.state import State, get_members
-from fednode.ledger.version_rules import NOTICE_BLOCKS, get_versions
-from fednode.ledger.versions import VERSIONS, Versions
 from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk

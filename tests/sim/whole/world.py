@@ -7,16 +7,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fednode.chain.consensus.signing import initial_record
+from fednode.core import wire
+from fednode.core.taking_part import missing_members
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
-from fednode.ledger.beginning import StudyBegin
 from fednode.ledger.bodies import StudyAction, StudyVote
-from fednode.ledger.consensus.signing import initial_record
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.records import StudyRecord, StudyStatus
 from fednode.ledger.state import State, get_members, get_studies, get_study
-from fednode.node import wire
-from fednode.node.taking_part import missing_members
+from fednode.ledger.studies.beginning import StudyBegin
 from tests.sim.checker import Violation
 from tests.sim.faults import Crash, CrashAll, Fault, Split, Storm, Timed, draw_whole_fault
 from tests.sim.whole.checker import WholeChecker

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fednode.chain.consensus.signing import initial_record
 from fednode.crypto import Ed25519Signer, Secret
+from fednode.desk.health import health_problems
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.consensus.signing import initial_record
-from fednode.ledger.member_bodies import MemberApprove, MemberPropose
-from fednode.ledger.member_state import get_membership
+from fednode.ledger.members.bodies import MemberApprove, MemberPropose
+from fednode.ledger.members.reading import get_membership
 from fednode.ledger.state import State, get_members
-from fednode.node.health import health_problems
 from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from fednode.proofs import field as f
-from fednode.proofs import norm
-from fednode.proofs.coin import draw_joint_seed
-from fednode.proofs.context import SumContext
-from fednode.proofs.shares import DealtVector, deal_vector
-from fednode.proofs.statement import Statement
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.messages import ShareRootMessage
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate, keep_dealing
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.sums import field as f
+from fednode.sums import norm
+from fednode.sums.coin import draw_joint_seed
+from fednode.sums.context import SumContext
+from fednode.sums.shares import DealtVector, deal_vector
+from fednode.sums.statement import Statement
 
 Bits = Callable[[ProveUpdate, f.FieldVector], f.FieldVector]
 Boxes = Callable[[dict[int, bytes]], dict[int, bytes]]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fednode.ids import MemberId
-from fednode.proofs import field as f
-from fednode.proofs import norm, shares
-from fednode.proofs.coin import draw_confirm_seed
-from fednode.proofs.context import SumContext
-from fednode.proofs.equal_logs import are_logs_equal
-from fednode.proofs.measures import count_words
-from fednode.proofs.redeal import dispute_context, show_held
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
+from fednode.sums import field as f
+from fednode.sums import norm, shares
+from fednode.sums.coin import draw_confirm_seed
+from fednode.sums.context import SumContext
+from fednode.sums.equal_logs import are_logs_equal
+from fednode.sums.measures import count_words
+from fednode.sums.redeal import dispute_context, show_held
 
 if TYPE_CHECKING:
     from tests.smpc.sim.model_ledger import Attempt

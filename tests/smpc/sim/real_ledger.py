@@ -21,14 +21,14 @@ from fednode.ledger.records import (
     StudyRecord,
     StudyStatus,
 )
-from fednode.ledger.round_life import open_round
 from fednode.ledger.round_rules import weight_of_sum
 from fednode.ledger.rules import BlockTime, apply_block
 from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, STUDIES_KEY, Draft, State, get_report, get_round, study_key
+from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.transaction import Transaction
-from fednode.proofs.measures import count_words
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import messages as m
+from fednode.sums.measures import count_words
 from tests.smpc.sim.model_ledger import ResultVote
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fednode.proofs.field import centre
 from fednode.smpc import messages as m
 from fednode.smpc.pads import SumKey
+from fednode.sums.field import centre
 from tests.smpc.sim.world import World
 
 

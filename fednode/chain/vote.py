@@ -1,0 +1,217 @@
+"""Signed votes, what proves a member voted twice, and what proves a block final.
+
+Security assumption: Ed25519 (the one rule in `crypto`) is unforgeable, at most f members are faulty. The signed
+bytes name chain, kind, height, view, echoed valid view and value at fixed offsets, under a domain tag per kind: a
+signature of one chain, kind, height or view is worthless in any other.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fednode import crypto
+from fednode.chain.members import MAX_MEMBERS, Id, MemberSet
+from fednode.codec import Bytes32, Bytes64, Range, Size, encode, tagged
+from fednode.crypto import Domain, tagged_hash
+from fednode.errors import Rejected
+from fednode.ids import NO_HASH, Hash, Height, MemberId, View
+
+PROPOSAL: Final = 1
+PREVOTE: Final = 2
+PRECOMMIT: Final = 3
+"""Kinds of signature, in the order in which one member makes them within a view."""
+
+NO_VIEW: Final = View(-1)
+"""Valid view of a fresh proposal, and of every precommit."""
+
+NIL: Final = NO_HASH
+"""Value of a vote for no block."""
+
+HeightField = Annotated[Height, Range(0, 2**63 - 1)]
+ViewField = Annotated[View, Range(0, 2**31 - 1)]
+ValidViewField = Annotated[View, Range(-1, 2**31 - 1)]
+
+SignatureCheck = Callable[[bytes, Domain, bytes, bytes], bool]
+"""(public key, domain, message, signature) -> valid; `crypto.is_signature_valid` but for simulated keys."""
+
+_DOMAINS = {PROPOSAL: Domain.PROPOSAL, PREVOTE: Domain.PREVOTE, PRECOMMIT: Domain.PRECOMMIT}
+_LAYOUT = struct.Struct(">B32sQIi32s")
+SIGN_BYTES = _LAYOUT.size
+
+
+def domain_of(kind: int) -> Domain:
+    """Return the domain tag under which votes of `kind` are signed."""
+    return _DOMAINS[kind]
+
+
+def sign_bytes(chain_id: bytes, kind: int, height: int, view: int, valid_view: int, value: bytes) -> bytes:
+    """Return the 81 bytes a member signs: kind u8, chain id, height u64, view u32, valid view i32, value."""
+    return _LAYOUT.pack(kind, chain_id, height, view, valid_view, value)
+
+
+def read_sign_bytes(data: bytes) -> tuple[int, int, int, int, bytes]:
+    """Return kind, height, view, valid view and value of what `sign_bytes` made."""
+    kind, _, height, view, valid_view, value = _LAYOUT.unpack(data)
+    return kind, height, view, valid_view, value
+
+
+@tagged(2)
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One signature of one member: proposal, prevote or precommit for `value` (zeros: nil).
+
+    A prevote echoes the valid view of the proposal it answers, so that after a fork the f + 1 members who made it
+    possible can be named from their signatures alone.
+    """
+
+    kind: Annotated[int, Range(PROPOSAL, PRECOMMIT)]
+    height: HeightField
+    view: ViewField
+    valid_view: ValidViewField
+    value: Bytes32
+    sender: Id
+    signature: Bytes64
+
+    def __post_init__(self) -> None:
+        if self.valid_view >= self.view:
+            raise ValueError("valid view not below the view")
+        if self.valid_view != NO_VIEW and self.kind == PRECOMMIT:
+            raise ValueError("a precommit carries no valid view")
+        if self.kind == PROPOSAL and self.value == NIL:
+            raise ValueError("a proposal for nil")
+
+    def signed_bytes(self, chain_id: bytes) -> bytes:
+        """Return what `signature` covers."""
+        return _LAYOUT.pack(self.kind, chain_id, self.height, self.view, self.valid_view, self.value)
+
+    def contradicts(self, other: Vote) -> bool:
+        """Whether one honest member cannot have signed both: same place, another statement."""
+        return (
+            (self.kind, self.height, self.view, self.sender) == (other.kind, other.height, other.view, other.sender)
+            and (self.value, self.valid_view) != (other.value, other.valid_view)
+        )
+
+
+def verify_vote(
+    vote: Vote, members: MemberSet, chain_id: bytes, check: SignatureCheck = crypto.is_signature_valid
+) -> None:
+    """Raise `Rejected` unless a member of the set signed this vote on this chain."""
+    key = members.key_of(vote.sender)
+    if not check(key, _DOMAINS[vote.kind], vote.signed_bytes(chain_id), vote.signature):
+        raise Rejected("vote with a bad signature")
+
+
+@tagged(9)
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Two votes that one honest member cannot both have signed. It flags; it does not expel by itself."""
+
+    first: Vote
+    second: Vote
+
+    def __post_init__(self) -> None:
+        if not self.first.contradicts(self.second):
+            raise ValueError("the two votes do not contradict each other")
+        if (self.first.value, self.first.valid_view) > (self.second.value, self.second.valid_view):
+            raise ValueError("the two votes are in the wrong order")
+
+    @property
+    def sender(self) -> MemberId:
+        """The member that signed twice."""
+        return self.first.sender
+
+    @property
+    def height(self) -> Height:
+        """Height of the double vote."""
+        return self.first.height
+
+    @property
+    def offence(self) -> tuple[Height, MemberId]:
+        """What the evidence is of: one offence per height and member, whatever pair of votes shows it."""
+        return (self.first.height, self.first.sender)
+
+    @property
+    def id(self) -> Hash:
+        """Name of the offence."""
+        return tagged_hash(Domain.BLOCK, b"evidence", struct.pack(">QH", *self.offence))
+
+
+def make_evidence(one: Vote, other: Vote) -> Evidence:
+    """Return two contradicting votes as evidence, in canonical order."""
+    first, second = sorted((one, other), key=lambda vote: (vote.value, vote.valid_view))
+    return Evidence(first, second)
+
+
+def verify_evidence(
+    evidence: Evidence, members: MemberSet, chain_id: bytes, check: SignatureCheck = crypto.is_signature_valid
+) -> None:
+    """Raise `Rejected` unless both signatures hold: without them anyone could flag an honest member."""
+    verify_vote(evidence.first, members, chain_id, check)
+    verify_vote(evidence.second, members, chain_id, check)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """q or more precommits for one block: its proof of finality, checkable with the member set alone.
+
+    `bitmap`: bit i % 8 of byte i // 8 is set for the member at index i; one signature per set bit, in member order.
+    """
+
+    height: HeightField
+    view: ViewField
+    block_hash: Bytes32
+    bitmap: Annotated[bytes, Size(1, (MAX_MEMBERS + 7) // 8)]
+    signatures: Annotated[tuple[Bytes64, ...], Size(1, MAX_MEMBERS)]
+
+    @property
+    def hash(self) -> Hash:
+        """Hash by which the next header names this certificate."""
+        return tagged_hash(Domain.BLOCK, b"certificate", encode(self))
+
+    def signers(self, members: MemberSet) -> tuple[MemberId, ...]:
+        """Return who signed, in member order; raise `Rejected` if the bitmap does not fit the set."""
+        size = len(members)
+        bits = int.from_bytes(self.bitmap, "little")
+        if len(self.bitmap) != (size + 7) // 8 or bits >> size or bits.bit_count() != len(self.signatures):
+            raise Rejected("certificate does not fit the member set")
+        return tuple(member for index, member in enumerate(members.ids) if bits >> index & 1)
+
+
+def make_certificate(members: MemberSet, precommits: Iterable[Vote]) -> Certificate:
+    """Return the certificate made of precommits for one block in one view, one per sender."""
+    by_place = sorted((members.positions[vote.sender], vote) for vote in precommits)
+    first = by_place[0][1]
+    bits = sum(1 << place for place, _ in by_place)
+    bitmap = bits.to_bytes((len(members) + 7) // 8, "little")
+    return Certificate(
+        first.height, first.view, first.value, bitmap, tuple(vote.signature for _, vote in by_place)
+    )
+
+
+def verify_certificate(
+    certificate: Certificate,
+    members: MemberSet,
+    chain_id: bytes,
+    check: SignatureCheck = crypto.is_signature_valid,
+    known: Mapping[MemberId, bytes] | None = None,
+) -> tuple[MemberId, ...]:
+    """Return the signers of a certificate in which every signature holds; raise `Rejected` otherwise.
+
+    `members` is the set of the certificate's height. `known` holds signatures over exactly this height, view and
+    block that were checked before: they are compared instead of verified again.
+    """
+    signers = certificate.signers(members)
+    if len(signers) < members.quorum:
+        raise Rejected(f"certificate with {len(signers)} signatures, {members.quorum} needed")
+    message = sign_bytes(
+        chain_id, PRECOMMIT, certificate.height, certificate.view, NO_VIEW, certificate.block_hash
+    )
+    for signer, signature in zip(signers, certificate.signatures, strict=True):
+        if known is not None and known.get(signer) == signature:
+            continue
+        if not check(members.keys[signer], Domain.PRECOMMIT, message, signature):
+            raise Rejected("certificate with a bad signature")
+    return signers

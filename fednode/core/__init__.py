@@ -1,0 +1,1 @@
+"""The node as one pure machine: what it knows, and what follows from each event."""

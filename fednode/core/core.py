@@ -1,0 +1,400 @@
+"""The whole node as one machine: consensus, catch-up, pool and studies; events in, effects out.
+
+Security assumption: a member's bytes are decoded and every signature in them checked here before any machine sees
+them. Effects are performed strictly in order: a signature's record, a secret's record and a block are durable before
+anything that depends on them leaves. Nothing here reads a clock, a file or a socket, so a simulator can run it whole.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
+from typing import assert_never
+
+from fednode.chain import sync
+from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus import events as happen
+from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.messages import ConsensusMessage
+from fednode.chain.consensus.replica import Replica
+from fednode.chain.consensus.sieve import admit
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.attendance import Identity
+from fednode.core.chain import Chain, Outcome
+from fednode.core.effects import log
+from fednode.core.models import Models
+from fednode.core.presence import Presence, decode_presence
+from fednode.core.roll_call import RollCall
+from fednode.core.studies import Studies, StudyEffect
+from fednode.core.traffic import Traffic
+from fednode.errors import Refused, Rejected
+from fednode.ids import Hash, Height, MemberId, StudyId, View
+from fednode.learn import jobs as work
+from fednode.learn.model_file import StoredModel
+from fednode.ledger.bodies import Body
+from fednode.ledger.refusals import describe_refusal
+from fednode.ledger.state import get_nonce
+from fednode.ledger.transaction import Transaction
+from fednode.p2p.peers import TokenBucket
+from fednode.rounds import events as rounds
+from fednode.smpc import messages as sm
+
+OBSERVER_FRAMES = (wire.SyncFrame, wire.Transactions)
+"""A candidate follows the chain and reports, nothing else."""
+HOLD_TIMER = ("hold",)
+RANGES_PER_S = 20
+"""Ranges of blocks one member is served: more than it can check, and little of this node's time."""
+HOLD_MS = 30
+"""How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
+
+
+class Core:
+    """One node. Every public method takes one event and returns what to do, in order.
+
+    A machine is never called while the effects of its last call are being translated: what follows from them waits in
+    `_later`. Otherwise a later sign-state record could be written before an earlier one.
+    """
+
+    def __init__(self, identity: Identity, chain: Chain, replica: Replica, studies: Studies) -> None:
+        self.identity = identity
+        self.chain = chain
+        self.replica = replica
+        self.catch_up = sync.CatchUp(replica.tip)
+        self.studies = studies
+        self.roll_call = RollCall(identity, chain, replica)
+        self.attendance = self.roll_call.attendance
+        self.models = Models()
+        self.traffic = Traffic(chain, identity.chain_id, identity.member, identity.signer)
+        self.traffic.outbox.begin_after(get_nonce(chain.state, identity.member))
+        if replica.has_consented:
+            self.traffic.outbox.closed = replica.refusal
+        self.up: set[MemberId] = set()
+        self.now_ms, self._held = 0, -1
+        self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
+        self._has_new_state = self.is_halted = False
+        self._ranges: dict[MemberId, TokenBucket] = {}
+        self._later: deque[Callable[[], list[do.Effect]]] = deque()
+
+    def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:
+        """Add what follows from `effects`, and from that, until nothing does.
+
+        The studies see the state last and once: they compare it with what they do, and the blocks that a returning
+        node fetches by the dozen are history to them.
+        """
+        while (self._later or self._has_new_state) and not self.is_halted:
+            if self._later:
+                effects += self._later.popleft()()
+            else:
+                self._has_new_state = False
+                effects += self._studies(self.studies.on_state(self.chain.state))
+        return effects
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def start(self, now_ms: int) -> list[do.Effect]:
+        """Begin: take up the height, the studies and whatever they were doing."""
+        self.now_ms = now_ms
+        effects = self._consensus(self.replica.handle(happen.Started(now_ms)))
+        effects += self._sync(self.catch_up.handle(sync.SyncStarted()))
+        effects += self.roll_call.start(now_ms)
+        return self._settle(effects + self._studies(self.studies.on_state(self.chain.state)))
+
+    def peer_up(self, member: MemberId, now_ms: int) -> list[do.Effect]:
+        """A member can be reached: bring it up to date."""
+        self.now_ms = now_ms
+        self.up.add(member)
+        effects = self._sync(self.catch_up.handle(sync.PeerConnected(member)))
+        effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
+        effects += self.traffic.greet(member) + self.models.peer_up(member, now_ms)
+        effects += self.roll_call.greet(member, now_ms)
+        for study, machine in self.studies.running():
+            number = machine.current_round
+            if number is not None:
+                event = rounds.SumHappened(number, sm.PeerUp(member))
+                effects += self._study_event(study, event)
+        return self._settle(effects)
+
+    def peer_down(self, member: MemberId, now_ms: int) -> list[do.Effect]:
+        """A member cannot be reached any more."""
+        self.now_ms = now_ms
+        self.up.discard(member)
+        self.models.peer_down(member)
+        return self._settle(self._sync(self.catch_up.handle(sync.PeerLost(member))))
+
+    def frame(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
+        """Take one frame from a member; raise `Rejected` if no honest member sends it."""
+        self.now_ms = now_ms
+        return self._settle(self._on_frame(sender, wire.decode_frame(data)))
+
+    def _on_frame(self, sender: MemberId, message: wire.Frame) -> list[do.Effect]:
+        if sender not in self.replica.tip.members.positions and not isinstance(message, OBSERVER_FRAMES):
+            return []
+        match message:
+            case wire.ConsensusFrame(inner):
+                return self._on_consensus(sender, inner)
+            case wire.SyncFrame(inner):
+                return self._sync(self.catch_up.handle(sync.SyncReceived(sender, inner)))
+            case wire.Transactions(items):
+                return self._on_transactions(items)
+            case wire.WantModel(name):
+                return [do.ServeModel(sender, Hash(name))]
+            case Presence():
+                return self.roll_call.hear(sender, message, self.now_ms)
+            case wire.WantChunk(study, number, ref):
+                return self._sum_event(StudyId(study), number, sm.WantArrived(sender, ref))
+            case _:
+                assert_never(message)
+
+    def announcement(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
+        """Take what a member gossips of itself: among other things, where its chain ends."""
+        self.now_ms = now_ms
+        presence = decode_presence(data)
+        effects = self.roll_call.hear(sender, presence, now_ms)
+        claim = sync.SyncReceived(sender, presence.as_status())
+        return self._settle(effects + self._sync(self.catch_up.handle(claim)))
+
+    def accepts_blob(self, sender: MemberId, header: bytes, size_bytes: int) -> bool:
+        """Whether to read a blob at all: one that is expected from this member, of the right size."""
+        try:
+            named = wire.decode_header(header)
+        except Rejected:
+            return False
+        match named:
+            case wire.ModelHeader(name):
+                return self.models.accepts(sender, Hash(name), size_bytes, self.now_ms)
+            case wire.ChunkHeader(study, number, ref, _):
+                machine = self.studies.get(StudyId(study))
+                return machine is not None and machine.is_chunk_expected(number, ref, size_bytes, sender)
+            case _:
+                assert_never(named)
+
+    def blob(self, sender: MemberId, header: bytes, data: memoryview, now_ms: int) -> list[do.Effect]:
+        """Take a blob that was accepted."""
+        self.now_ms = now_ms
+        match named := wire.decode_header(header):
+            case wire.ModelHeader(name):
+                effects = self.models.arrived(sender, Hash(name), data)
+            case wire.ChunkHeader(study, number, ref, proof):
+                effects = self._sum_event(StudyId(study), number, sm.ChunkArrived(sender, ref, proof, data))
+            case _:
+                assert_never(named)
+        return self._settle(effects)
+
+    def timer(self, key: Hashable, now_ms: int) -> list[do.Effect]:
+        """A timer asked for with `StartTimer` has run out."""
+        self.now_ms = now_ms
+        return self._settle(self._on_timer(key))
+
+    def _on_timer(self, key: Hashable) -> list[do.Effect]:
+        match key:
+            case ("consensus", Timer() as kind):
+                height, view = self._consensus_timers[kind]
+                return self._consensus(self.replica.handle(happen.TimerFired(kind, height, view, self.now_ms)))
+            case ("sync", sync.SyncTimer() as sync_kind):
+                return self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
+            case ("presence",):
+                return self.roll_call.beat(self.up, self.now_ms)
+            case ("traffic", _):
+                return self._sent(self.traffic.on_timer(key, self.now_ms))
+            case ("hold",):
+                self.chain.release()
+                return self._wake()
+            case ("model", bytes(name)):
+                return self.models.fetch(Hash(name), self.up, self.now_ms)
+            case ("study", bytes(study), str(name)):
+                return self._study_event(StudyId(study), rounds.TimerFired(name))
+            case ("sum", bytes(study), int(number), str(name)):
+                return self._sum_event(StudyId(study), number, sm.TimerFired(name))
+            case _:
+                raise TypeError(f"unknown timer {key!r}")
+
+    def worked(self, study: StudyId, number: int, answer: work.Answer, now_ms: int) -> list[do.Effect]:
+        """The worker process has answered."""
+        self.now_ms = now_ms
+        return self._settle(self._study_event(study, rounds.WorkDone(number, answer)))
+
+    def computed_sum(self, study: StudyId, round_: int, number: int, result: object, now_ms: int) -> list[do.Effect]:
+        """A job of a secure sum is done."""
+        self.now_ms = now_ms
+        return self._settle(self._sum_event(study, round_, sm.ComputeDone(number, result)))
+
+    def computed_round(self, study: StudyId, number: int, result: object, now_ms: int) -> list[do.Effect]:
+        """A job of a round is done."""
+        self.now_ms = now_ms
+        return self._settle(self._study_event(study, rounds.ComputeDone(number, result)))
+
+    def model_found(self, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
+        """The local store was searched for a model."""
+        self.now_ms = now_ms
+        found = self.models.fetch(name, self.up, now_ms) if model is None else self._have_model(name, model)
+        return self._settle(found)
+
+    def model_arrived(self, sender: MemberId, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
+        """What a member sent as a model was looked at."""
+        if model is not None:
+            return self.model_found(name, model, now_ms)
+        return self.models.spoilt(sender, name)
+
+    def submit(self, body: Body, now_ms: int) -> tuple[Transaction, list[do.Effect]]:
+        """Bring a person's body onto the ledger; raise `Refused` with the rule's reason if it would be refused."""
+        (transaction,), effects = self.submit_all((body,), now_ms)
+        return transaction, effects
+
+    def submit_all(self, bodies: Sequence[Body], now_ms: int) -> tuple[list[Transaction], list[do.Effect]]:
+        """Bring several bodies onto the ledger, or none of them if the rules would refuse one."""
+        self.now_ms = now_ms
+        transactions: list[Transaction] = []
+        try:
+            transactions.extend(map(self._sign, bodies))
+        except (Refused, Rejected):
+            for transaction in transactions:
+                self.traffic.outbox.forget(transaction)
+            raise
+        return transactions, self._settle(self._sent(self.traffic.send(transactions)))
+
+    def _sign(self, body: Body) -> Transaction:
+        transaction = self.traffic.outbox.sign(body, self.chain.height, self.now_ms)
+        if transaction is None:
+            busy = "the same request is on its way already, or too many are; wait for the next block"
+            raise Refused(self.traffic.outbox.closed or busy)
+        verdict = self.chain.judge(transaction)
+        if not verdict.ok:
+            self.traffic.outbox.forget(transaction)
+            raise Refused(f"the ledger would refuse this: {describe_refusal(verdict.reason)}")
+        return transaction
+
+    # --- from the network ---------------------------------------------------------------------------------------
+
+    def _on_consensus(self, sender: MemberId, message: ConsensusMessage) -> list[do.Effect]:
+        event = admit(message, sender, self.replica, self.identity.chain_id, self.now_ms, self.chain.check)
+        return [] if event is None else self._consensus(self.replica.handle(event))
+
+    def _on_transactions(self, items: Iterable[bytes]) -> list[do.Effect]:
+        is_new, effects = self.traffic.receive(items)
+        if is_new:
+            self._later.append(self._wake)
+        return effects
+
+    def _sent(self, effects: list[do.Effect]) -> list[do.Effect]:
+        """Have consensus look at the pool after own transactions were added, if any were."""
+        if effects:
+            self._later.append(self._wake)
+        return effects
+
+    def _wake(self) -> list[do.Effect]:
+        """Tell consensus that there is work; begin to wait where more of it is about to come."""
+        if not self.chain.is_holding():
+            return self._consensus(self.replica.handle(happen.WorkArrived(self.now_ms)))
+        if self._held == self.chain.height:
+            return []
+        self._held = self.chain.height
+        return [do.StartTimer(HOLD_TIMER, HOLD_MS)]
+
+    def _have_model(self, name: Hash, model: StoredModel) -> list[do.Effect]:
+        """A model is at hand: tell every study, whichever waits for it."""
+        self.models.settled(name)
+        effects: list[do.Effect] = []
+        for study, _ in self.studies.running():
+            effects += self._study_event(study, rounds.ModelLoaded(name, model))
+        return effects
+
+    # --- what the machines ask for ------------------------------------------------------------------------------
+
+    def _consensus(self, effects: Iterable[ask.Effect]) -> list[do.Effect]:
+        out: list[do.Effect] = []
+        for effect in effects:
+            match effect:
+                case ask.StartTimer(kind, height, view, delay_ms):
+                    self._consensus_timers[kind] = (height, view)
+                    out.append(do.StartTimer(("consensus", kind), delay_ms))
+                case ask.Decide():
+                    out += self._decided(effect)
+                case ask.Behind(peer, height):
+                    self._later.append(partial(self._sync_event, sync.PeerAhead(peer, height)))
+                case _:
+                    out.append(do.for_consensus(effect))
+        return out
+
+    def _decided(self, decided: ask.Decide) -> list[do.Effect]:
+        outcome = self.chain.take_outcome(decided.block.height)
+        self._later.append(partial(self._after_block, decided, outcome))
+        stored = do.StoreBlock(decided.block, decided.certificate, decided.tip, outcome)
+        unknown = self.chain.unknown_version
+        self.is_halted = unknown is not None
+        return [stored] if unknown is None else [stored, do.Halt(unknown)]
+
+    def _after_block(self, decided: ask.Decide, outcome: Outcome) -> list[do.Effect]:
+        """The block is the tip: tell whoever waited for it."""
+        senders = [transaction.sender for transaction in outcome.transactions]
+        effects = do.tell_receipts(self.identity.member, senders, outcome.applied.receipts)
+        own_nonce = get_nonce(self.chain.state, self.identity.member)
+        effects += self._sent(self.traffic.on_block(outcome.transactions, own_nonce, self.now_ms))
+        self._has_new_state = True
+        self.roll_call.on_block(decided, self.now_ms)
+        return effects + self._sync_event(sync.TipMoved(decided.tip))
+
+    def _consensus_event(self, event: happen.Event) -> list[do.Effect]:
+        return self._consensus(self.replica.handle(event))
+
+    def _sync_event(self, event: sync.SyncEvent) -> list[do.Effect]:
+        return self._sync(self.catch_up.handle(event))
+
+    def _sync(self, effects: Iterable[sync.SyncEffect]) -> list[do.Effect]:
+        out: list[do.Effect] = []
+        for effect in effects:
+            match effect:
+                case sync.SendSync(peer, message):
+                    out.append(do.SendFrame(peer, wire.encode_sync_frame(message)))
+                case sync.ServeRange(peer, first, last):
+                    quota = self._ranges.setdefault(peer, TokenBucket(RANGES_PER_S, 2 * RANGES_PER_S))
+                    if quota.take(1, self.now_ms * 1_000_000):
+                        out.append(do.ServeBlocks(peer, first, last))
+                case sync.StartSyncTimer(kind, delay_ms):
+                    out.append(do.StartTimer(("sync", kind), delay_ms))
+                case sync.Adopt(block, certificate):
+                    synced = happen.BlockSynced(block, certificate, self.now_ms)
+                    self._later.append(partial(self._consensus_event, synced))
+                case sync.BanPeer(peer, reason):
+                    out.append(do.DropPeer(peer, reason))
+                case _:
+                    assert_never(effect)
+        return out
+
+    def table_changed(self, study: StudyId, data: work.DataAt | None) -> list[do.Effect]:
+        """A study's table is another file, or its file has changed."""
+        return self._study_event(study, rounds.DataChanged(data))
+
+    def _sum_event(self, study: StudyId, round_: int, event: sm.Event) -> list[do.Effect]:
+        return self._study_event(study, rounds.SumHappened(round_, event))
+
+    def _study_event(self, study: StudyId, event: rounds.Event) -> list[do.Effect]:
+        return self._studies(self.studies.tell(study, event))
+
+    def _studies(self, effects: Iterable[StudyEffect]) -> list[do.Effect]:
+        out: list[do.Effect] = []
+        for study, effect in effects:
+            match effect:
+                case rounds.Submit(body):
+                    out += self._sent(self.traffic.submit(body, self.now_ms))
+                case rounds.StartWork(number, job):
+                    out.append(do.StartWork(study, number, job))
+                case rounds.NeedModel(name):
+                    self.models.want(name)
+                    out.append(do.LoadModel(name))
+                case rounds.StoreModel(name, draft):
+                    out.append(do.SaveModel(name, draft))
+                case rounds.StartTimer(name, delay_ms):
+                    out.append(do.StartTimer(("study", study, name), delay_ms))
+                case rounds.Compute(number, round_job):
+                    out.append(do.ComputeRound(study, number, round_job))
+                case rounds.SumAsked(round_, inner):
+                    out.append(do.for_sum(study, round_, inner))
+                case rounds.ForgetRound(round_):
+                    out.append(do.ForgetRecords(study, round_))
+                case rounds.Note(text, is_problem):
+                    out.append(log("problem" if is_problem else "note", study=study, text=text))
+                case _:
+                    assert_never(effect)
+        return out

@@ -1,0 +1,205 @@
+"""The studies of one node: a machine for each that the ledger knows and this program understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from fednode.core.membership import due_report
+from fednode.core.taking_part import MissedRounds
+from fednode.crypto import Entropy
+from fednode.errors import Rejected
+from fednode.fence import Unforeseen, judge
+from fednode.home.entered import Entered
+from fednode.ids import MemberId, StudyId
+from fednode.learn.jobs import DataAt
+from fednode.learn.model_file import Draft
+from fednode.learn.study import StudySpec
+from fednode.ledger.bodies import StudyAction, StudyVote
+from fednode.ledger.members.reading import is_voted_out
+from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
+from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
+from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
+from fednode.rounds.ledger_view import SnapshotReader
+from fednode.rounds.machine import StudyMachine
+from fednode.rounds.place import Place
+from fednode.rounds.terms import read_study
+from fednode.smpc.messages import ChunkArrived, WantArrived
+from fednode.smpc.record import RecordParts
+from fednode.smpc.ring import Buffer
+from fednode.sums.coin import Chain
+
+NO_STUDY = StudyId(bytes(32))
+"""Beside what a node submits for no study."""
+
+LAST_ROUND = (1 << 32) - 1
+"""No round has a higher number."""
+
+StudyEffect = tuple[StudyId, Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What this hospital brings to any study. `data_of(name, id)` is None where it has no data for it."""
+
+    chain_id: bytes
+    me: MemberId
+    entropy: Entropy = field(repr=False)
+    data_of: Callable[[str, StudyId], DataAt | None] = field(repr=False)
+    is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
+    load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
+    holds_message: Callable[[StudyId], bool] = field(repr=False)
+    load_chain: Callable[[StudyId], Chain] = field(repr=False)
+    keep_input: Callable[[StudyId, int, Sequence[Buffer]], None] = field(repr=False)
+    new_draft: Callable[[], Draft] = field(repr=False)
+    is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
+    entered: Entered | None = field(repr=False, default=None)
+
+
+@dataclass(slots=True)
+class Known:
+    """A study this node follows."""
+
+    spec: StudySpec
+    machine: StudyMachine
+    reader: SnapshotReader
+
+
+class Studies:
+    """Creates machines as studies appear and tells them what the ledger says after every block."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._known: dict[StudyId, Known] = {}
+        self._unreadable: dict[StudyId, str] = {}
+        self._left: set[StudyId] = set()
+        self.missed = MissedRounds(site.me)
+
+    def get(self, study: StudyId) -> StudyMachine | None:
+        """Return a study's machine."""
+        known = self._known.get(study)
+        return None if known is None else known.machine
+
+    def running(self) -> list[tuple[StudyId, StudyMachine]]:
+        """Return every study this node follows with its machine."""
+        return [(study, known.machine) for study, known in self._known.items()]
+
+    def spec_of(self, study: StudyId) -> StudySpec | None:
+        """Return a study's specification, if this program can read it."""
+        known = self._known.get(study)
+        return None if known is None else known.spec
+
+    def problem_of(self, study: StudyId) -> str | None:
+        """Return what keeps this hospital from taking part, for the status."""
+        if study in self._unreadable:
+            return f"this program cannot read the study: {self._unreadable[study]}"
+        known = self._known.get(study)
+        return None if known is None else known.machine.problem or known.machine.refusal
+
+    def _refuses_statistics(self, study: StudyId) -> str | None:
+        known, entered = self._known.get(study), self._site.entered
+        if known is None or entered is None or known.machine.data is None:
+            return None
+        return entered.refusal(study, known.spec.name, known.machine.data.path)
+
+    def _enter_statistics(self, study: StudyId) -> None:
+        known, entered = self._known.get(study), self._site.entered
+        if known is not None and entered is not None and known.machine.data is not None:
+            entered.enter(study, known.spec.name, known.machine.data.path)
+
+    def allow_statistics(self, study: StudyId) -> None:
+        """Let this hospital's data set enter a study's statistics although it entered another's; durable on return."""
+        if self._site.entered is not None:
+            self._site.entered.allow(study)
+
+    def why_not_ready(self, study: StudyId) -> str | None:
+        """Return why this hospital has not said that it is ready for a study; None if nothing is known."""
+        known = self._known.get(study)
+        if known is None or self.problem_of(study) is not None:
+            return self.problem_of(study)
+        if known.machine.data is None:
+            return "no table is configured for it here"
+        return "its daemon is still reading the table" if known.machine.data_check is None else None
+
+    def on_state(self, state: State) -> list[StudyEffect]:
+        """Look at the ledger after a block, or at the start."""
+        effects: list[StudyEffect] = []
+        is_member = any(record.member == self._site.me for record in get_members(state))
+        if not is_member and not self._site.is_behind() and (report := due_report(state, self._site.me)) is not None:
+            effects.append((NO_STUDY, Submit(report)))
+        is_gone = not is_member and is_voted_out(state, self._site.me)
+        for study in get_studies(state):
+            if study not in self._known and study not in self._unreadable:
+                effects += self._meet(state, study)
+            if is_gone and study not in self._left:
+                effects += self._leave(state, study)
+            if (known := self._known.get(study)) is None:
+                continue
+            try:
+                snapshot = judge("a study", partial(known.reader.read, state))
+            except Unforeseen as error:
+                effects += self._shelve(study, error.reason)
+                continue
+            if snapshot is not None and is_member:
+                effects += [(study, effect) for effect in self._approve(state, study)]
+                effects += self.tell(study, LedgerChanged(snapshot))
+        return effects
+
+    def tell(self, study: StudyId, event: Event) -> list[StudyEffect]:
+        """Tell a study's machine what happened. One that breaks on what is on the ledger is not asked again.
+
+        What breaks on a member's chunk or request is that member's doing and passes through.
+        """
+        known = self._known.get(study)
+        if known is None:
+            return []
+        ask = partial(known.machine.handle, event)
+        if isinstance(event, SumHappened) and isinstance(event.event, ChunkArrived | WantArrived):
+            return [(study, effect) for effect in ask()]
+        try:
+            return [(study, effect) for effect in judge("a study", ask)]
+        except Unforeseen as error:
+            return self._shelve(study, error.reason)
+
+    def _shelve(self, study: StudyId, reason: str) -> list[StudyEffect]:
+        """Follow a study no further. Nobody looks any more when its rounds close, so what is kept of them goes now."""
+        self._known.pop(study, None)
+        self._unreadable[study] = reason
+        note = Note(f"study {study.hex()[:16]} cannot be read: {reason}", True)
+        return [(study, ForgetRound(LAST_ROUND)), (study, note)]
+
+    def _leave(self, state: State, study: StudyId) -> list[StudyEffect]:
+        """Delete what is kept of a study's rounds and begin anew with nothing: the others go on alone."""
+        self._left.add(study)
+        if self._known.pop(study, None) is None:
+            return []
+        return [(study, ForgetRound(LAST_ROUND)), *self._meet(state, study)]
+
+    def _meet(self, state: State, study: StudyId) -> list[StudyEffect]:
+        record, spec_bytes = get_study(state, study), get_spec(state, study)
+        assert record is not None and spec_bytes is not None, "a listed study has a record and a specification"
+        try:
+            spec = judge("a study", lambda: read_study(record.terms, spec_bytes))
+        except Rejected as error:
+            return self._shelve(study, error.reason)
+        site = self._site
+        place = Place(
+            site.chain_id, site.me, study, spec, site.data_of(spec.name, study), site.entropy,
+            lambda number: site.load_record(study, number), site.holds_message,
+            lambda: site.load_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
+            site.new_draft, partial(self._refuses_statistics, study), partial(self._enter_statistics, study),
+        )
+        self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
+        return []
+
+    def _approve(self, state: State, study: StudyId) -> list[Effect]:
+        """Approve what the administrator agreed to beforehand."""
+        record = get_study(state, study)
+        if record is None or (record.status != StudyStatus.CREATED and record.beginning is None):
+            return []
+        if record.creator == GENESIS_CREATOR or record.status not in (StudyStatus.CREATED, StudyStatus.WAITING):
+            return []
+        if self._site.me in (*record.approvals, *record.rejects) or not self._site.is_auto_approved(study):
+            return []
+        return [Submit(StudyVote(study, StudyAction.APPROVE))]

@@ -1,0 +1,1 @@
+"""The composition: what a running daemon is put together from."""

@@ -1,0 +1,148 @@
+"""What auditors may ask of a running daemon. Long reading happens in a thread, so that the daemon goes on voting."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import trio
+
+from fednode.audit.json_form import to_json
+from fednode.audit.proofs import Proof
+from fednode.chain.checkpoint import Checkpoint, sign_checkpoint
+from fednode.codec import encode
+from fednode.desk.audit import Prover, look_for, parse_txid, state_key, steps_before
+from fednode.desk.control import Arguments, Call, Emit, Stream
+from fednode.documents import Json
+from fednode.errors import Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from fednode.desk.status import Node
+
+STATE_PAGE_BYTES = 512 * 1024
+LONGEST_WAIT_S = 24 * 3600
+
+T = TypeVar("T")
+
+
+class AuditCalls:
+    """One method per name. Proofs are made one at a time: they share what was read of the log."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._store = node.reactor.parts.store
+        self._prover = Prover(self._store, node.genesis)
+        self._lock = trio.Lock()
+
+    def calls(self) -> Mapping[str, Call]:
+        """Return what answers once."""
+        return {
+            "chain_proof": self.proof,
+            "chain_checkpoint": self.checkpoint,
+            "chain_consistency": self.consistency,
+            "chain_steps": self.steps,
+            "chain_members": self.members,
+        }
+
+    def streams(self) -> Mapping[str, Stream]:
+        """Return what says several things before it answers."""
+        return {"chain_state": self.state, "chain_wait": self.wait}
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        async with self._lock:
+            return await trio.to_thread.run_sync(work)
+
+    async def proof(self, args: Arguments) -> Json:
+        """Make a proof of a header, a transaction or a record of the state."""
+        kind, since, now = args.text("kind"), args.optional_number("since"), _now_ms()
+        work: Callable[[], Proof]
+        if kind == "header":
+            height = args.number("height")
+            work = partial(self._prover.header, height, since, now)
+        elif kind == "tx":
+            txid = parse_txid(args.text("id"))
+            work = partial(self._prover.transaction, txid, since, now)
+        elif kind == "state":
+            chain = self._node.reactor.core.chain
+            while chain.height != self._store.tip.height:  # the last block is on its way to the disk
+                await self._node.reactor.wait_block()
+            state, height = chain.state, chain.height
+            key = state_key(args.text("key").split(" "), state)
+            work = partial(self._prover.state, key, state, height, since, now)
+        else:
+            raise UsageError(f"there are no proofs of '{kind}'; use the same version of fednode for both sides")
+        return _json(await self._in_thread(work))
+
+    async def checkpoint(self, args: Arguments) -> Json:
+        """Make the checkpoint of a height, and sign it with this hospital's key if asked to."""
+        height = args.optional_number("height")
+        made: Checkpoint = await self._in_thread(lambda: self._prover.checkpoint(height))
+        if args.values.get("sign") is True:
+            identity = self._node.reactor.core.identity
+            made = sign_checkpoint(made, identity.member, identity.signer)
+        return _json(made)
+
+    async def consistency(self, args: Arguments) -> Json:
+        """Prove that the log at one height continues the log at another."""
+        old, new = args.number("old"), args.optional_number("new")
+        return _json(await self._in_thread(lambda: self._prover.consistency(old, new)))
+
+    async def steps(self, args: Arguments) -> Json:
+        """Return the light blocks that lead from the genesis to the block before `first`."""
+        first, now = max(1, args.number("first")), _now_ms()
+        found = await self._in_thread(lambda: steps_before(self._store, self._node.genesis, first, now))
+        return [_text(encode(step)) for step in found]
+
+    async def members(self, args: Arguments) -> Json:
+        """Return the set that decides a height: the next one if none is named."""
+        height = args.number("height", int(self._store.tip.height) + 1)
+        return {"height": height, "set": _text(encode(self._store.get_members(height)))}
+
+    async def state(self, args: Arguments, emit: Emit) -> Json:
+        """Say where the chain ends, then every record of the state there, page by page."""
+        chain = self._node.reactor.core.chain
+        while chain.height != self._store.tip.height:
+            await self._node.reactor.wait_block()
+        state, height, block_hash = chain.state, int(chain.height), self._store.tip.block_hash.hex()
+        await emit({"height": height, "hash": block_hash})
+        page: list[Json] = []
+        size = 0
+        for kind, key, value in state.leaves():
+            page.append([kind, key.hex(), _text(value)])
+            size += len(key) + len(value)
+            if size >= STATE_PAGE_BYTES:
+                await emit({"items": page})
+                page, size = [], 0
+        await emit({"items": page})
+        return {"height": height}
+
+    async def wait(self, args: Arguments, emit: Emit) -> Json:
+        """Answer when a height, a transaction or the report of a round is there."""
+        timeout_s = args.number("timeout_s")
+        if not 0 < timeout_s <= LONGEST_WAIT_S:
+            raise UsageError(f"wait 1 to {LONGEST_WAIT_S} seconds")
+        height, tx = args.optional_number("height"), args.optional_text("tx")
+        study, number = args.optional_text("study"), args.optional_number("round")
+        with trio.move_on_after(timeout_s):
+            while (found := look_for(self._store, self._node.state, height, tx, study, number)) is None:
+                await self._node.reactor.wait_block()
+            return found
+        raise Unavailable(
+            f"it did not happen within {timeout_s} s, the chain is at block {self._store.tip.height}; wait longer, or "
+            "look at 'fednode status'"
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _json(record: object) -> Json:
+    return cast(Json, to_json(record))

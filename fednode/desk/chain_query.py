@@ -1,0 +1,216 @@
+"""What is asked of a chain: the same answers from a running daemon's store and from the directory of a stopped one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from fednode.audit.verify import ChainEntry
+from fednode.chain.block import Block, Tip
+from fednode.chain.members import MemberSet
+from fednode.chain.versions import VERSIONS
+from fednode.chain.vote import Certificate
+from fednode.codec import encode
+from fednode.desk.views import block_view, kind_name, transaction_view, utc_text
+from fednode.documents import Json
+from fednode.errors import Rejected, Unavailable, UsageError
+from fednode.home.keystore import PublicKeys
+from fednode.ids import quorum
+from fednode.ledger.genesis import Genesis
+from fednode.ledger.members.reading import get_flag
+from fednode.ledger.members.records import VersionPlan
+from fednode.ledger.members.version_rules import get_versions, version_at
+from fednode.ledger.rules import Receipt, receipts_data
+from fednode.ledger.state import State, get_members
+from fednode.ledger.store import LedgerStore
+from fednode.ledger.transaction import decode_transaction
+
+MAX_BLOCKS = 64
+MAX_BYTES = 4 * 1024 * 1024
+"""Blocks and bytes of one answer with whole blocks."""
+
+
+def stored_chain(store: LedgerStore, genesis: Genesis) -> dict[str, Json]:
+    """Return name, members and end of the chain in a store, in the words a running daemon uses."""
+    return {**describe_chain(store.tip, store.load_state(), genesis), "source": "store"}
+
+
+def versions_view(state: State, height: int) -> dict[str, Json]:
+    """Return by which rules the chain goes on after `height`, what was decided for later, and the votes."""
+    record, members = get_versions(state), [member.member for member in get_members(state)]
+    return {
+        "in_force": version_at(state, height + 1),
+        "known": [*sorted(VERSIONS)],
+        "planned": None if record.plan is None else _plan_view(record.plan),
+        "history": [{"version": span.version, "from_height": span.from_height} for span in record.spans],
+        "votes": [
+            {**_plan_view(vote.plan), "voters": [int(voter) for voter in vote.voters if voter in members],
+             "needed": quorum(len(members))}
+            for vote in record.open
+        ],
+    }
+
+
+def _plan_view(plan: VersionPlan) -> dict[str, Json]:
+    return {
+        "version": plan.version, "from_height": plan.from_height, "release": plan.release,
+        "is_known": plan.version in VERSIONS,
+    }
+
+
+def version_warning(state: State) -> str | None:
+    """Return what to do before a planned version comes into force, if this program does not know it."""
+    plan = get_versions(state).plan
+    if plan is None or plan.version in VERSIONS:
+        return None
+    return (
+        f"protocol version {plan.version} is in force from block {plan.from_height} on and this program does not know "
+        f"it: install fednode {plan.release} or later before then, or this node stops there"
+    )
+
+
+def describe_chain(tip: Tip, state: State, genesis: Genesis) -> dict[str, Json]:
+    """Return name, members, rules and end of a chain."""
+    return {
+        "name": genesis.name,
+        "id": tip.chain_id.hex(),
+        "height": int(tip.height),
+        "hash": tip.block_hash.hex(),
+        "time_ms": tip.time_ms,
+        "time": utc_text(tip.time_ms),
+        "state_root": state.root.hex(),
+        "members": len(tip.members),
+        "fault_bound": tip.members.fault_bound,
+        "quorum": tip.members.quorum,
+        "protocol_version": version_at(state, tip.height + 1),
+        "planned_version": versions_view(state, tip.height)["planned"],
+    }
+
+
+def stored_members(state: State) -> list[dict[str, Json]]:
+    """Return the members of a state with everything public about them, and how often the chain saw them sign twice."""
+    found: list[dict[str, Json]] = []
+    for record in get_members(state):
+        public = PublicKeys(record.sign_key, record.network_key, record.seal_key)
+        flag = get_flag(state, record.member)
+        found.append({
+            "id": int(record.member), "name": record.name, "fingerprint": public.fingerprint,
+            "peer_id": public.peer_id, "sign_key": record.sign_key.hex(), "network_key": record.network_key.hex(),
+            "seal_key": record.seal_key.hex(), "addresses": list(record.addresses),
+            "double_votes": 0 if flag is None else flag.count,
+        })
+    return found
+
+
+def chain_show(store: LedgerStore, at: str) -> list[dict[str, Json]]:
+    """Return the blocks that `at` names: a height, a block hash, `latest`, or A..B (at most 64 blocks)."""
+    first, last = range_of(at, 1, store.tip.height, store.find_block)
+    return [_block(store, height) for height in range(first, last + 1)]
+
+
+def range_of(at: str, begin: int, tip: int, find_block: Callable[[bytes], int | None]) -> tuple[int, int]:
+    """Return the heights that `at` names on a chain of which blocks `begin` to `tip` are here; at most 64 of them."""
+    if match := re.fullmatch(r"(\d{1,15})?\.\.(\d{1,15})?", at):
+        first, last = int(match[1] or begin), int(match[2] or tip)
+    elif at == "latest":
+        first = last = tip
+    elif re.fullmatch(r"\d{1,15}", at):
+        first = last = int(at)
+    elif re.fullmatch("[0-9a-fA-F]{64}", at):
+        found = find_block(bytes.fromhex(at))
+        if found is None:
+            raise UsageError(f"no block has the hash {at}; 'fednode chain status' shows the latest")
+        first = last = found
+    else:
+        raise UsageError(f"'{at}' is no block; give a height, a block hash of 64 digits, latest, or A..B")
+    if tip == 0:
+        raise UsageError("the chain has no block yet; the first one comes with the first transaction")
+    if not begin <= first <= last <= tip:
+        raise UsageError(f"the chain has blocks {begin} to {tip}; ask for some of these")
+    if last - first >= MAX_BLOCKS:
+        raise UsageError(f"{last - first + 1} blocks are too many at once; ask for at most {MAX_BLOCKS}")
+    return first, last
+
+
+def _block(store: LedgerStore, height: int) -> dict[str, Json]:
+    block, certificate = store.get_block(height), store.get_certificate(height)
+    receipts = store.get_receipts(height)
+    if block is None or certificate is None or receipts is None:
+        raise Unavailable(f"block {height} is not in the store; it is being written, ask again")
+    return whole_block(block, certificate, receipts, store.get_members(height))
+
+
+def whole_block(
+    block: Block, certificate: Certificate, receipts: Sequence[Receipt], members: MemberSet
+) -> dict[str, Json]:
+    """Return a block with its proof of finality and a line for each transaction."""
+    view = block_view(block, certificate, certificate.signers(members))
+    transactions = [decode_transaction(data) for data in block.transactions]
+    view["transactions"] = [
+        {"id": tx.txid.hex(), "kind": kind_name(tx.body), "sender": int(tx.sender), "ok": receipt.ok,
+         "reason": receipt.reason}
+        for tx, receipt in zip(transactions, receipts, strict=True)
+    ]
+    return view
+
+
+def chain_transaction(store: LedgerStore, txid: str) -> dict[str, Json]:
+    """Return a transaction of the chain with its place and receipt."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", txid):
+        raise UsageError(f"'{txid}' is no transaction id; give all 64 hexadecimal digits")
+    place = store.find_transaction(bytes.fromhex(txid))
+    block = None if place is None else store.get_block(place.height)
+    receipts = None if place is None else store.get_receipts(place.height)
+    if place is None or block is None or receipts is None:
+        raise UsageError(f"transaction {txid} is not on the chain; it may still be waiting, or was made elsewhere")
+    receipt = receipts[place.index]
+    transaction = decode_transaction(block.transactions[place.index])
+    return transaction_view(transaction, place.height, receipt.ok, receipt.reason)
+
+
+# --- whole blocks, for verification ---------------------------------------------------------------------------
+
+def chain_blocks(store: LedgerStore, first: int) -> list[dict[str, Json]]:
+    """Return whole blocks from height `first` on, as many as fit one answer; none past the end."""
+    found: list[dict[str, Json]] = []
+    size = 0
+    for block, certificate in store.blocks(first, min(first + MAX_BLOCKS - 1, store.tip.height)):
+        receipts = receipts_data(store.get_receipts(block.height) or ())
+        size += len(block.encoded) + sum(map(len, receipts))
+        if found and size > MAX_BYTES:
+            break
+        has_change = block.header.next_members_hash != block.header.members_hash
+        found.append({
+            "block": _text(block.encoded), "certificate": _text(encode(certificate)),
+            "receipts": [_text(data) for data in receipts],
+            "next_members": _text(encode(store.get_members(block.height + 1))) if has_change else None,
+        })
+    return found
+
+
+def entries_from(answers: Iterable[Mapping[str, object]]) -> Iterator[ChainEntry]:
+    """Turn records of `chain_blocks` back into what `ledger.verify` reads."""
+    for answer in answers:
+        receipts = answer.get("receipts")
+        if not isinstance(receipts, list):
+            raise Unavailable("the daemon answered with something that is no block; use one version of fednode")
+        members = answer.get("next_members")
+        yield ChainEntry(
+            _bytes(answer.get("block")), _bytes(answer.get("certificate")), tuple(map(_bytes, receipts)),
+            None if members is None else _bytes(members),
+        )
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _bytes(text: object) -> bytes:
+    try:
+        if not isinstance(text, str):
+            raise Rejected("no text")
+        return base64.b64decode(text, validate=True)
+    except (Rejected, binascii.Error):
+        raise Unavailable("the daemon answered with something that is no block; use one version of fednode") from None

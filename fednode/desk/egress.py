@@ -1,0 +1,172 @@
+"""What can leave this site: every kind of message there is, read off the records it is made from.
+
+Security assumption: a message leaves only as one of the forms below; the network has no other way to send, and whatever
+is not in a form cannot be encoded. So the list is made from the forms themselves, field by field, not from a text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Union
+
+from fednode.chain.consensus.messages import ConsensusMessage
+from fednode.chain.sync import SyncMessage
+from fednode.codec import Range, Size
+from fednode.core import wire
+from fednode.core.presence import Presence, Statement
+from fednode.documents import Json
+from fednode.home.config import HospitalConfig
+from fednode.ledger import bodies
+from fednode.ledger.check_bodies import Confirm, Expose, Recheck, Redeal
+from fednode.ledger.transaction import Transaction
+from fednode.p2p.addresses import parse_multiaddr
+from fednode.p2p.network import Channel
+
+CHAIN = "var/chain (the ledger, the same at every member), signed with keys/keystore.toml"
+MASKED = "the study's table, through the training process; masked before it leaves, see var/rounds"
+SUMS = "what other members sent and signed; masked vectors and their sums"
+MODELS = "var/blobs (models, the same at every member)"
+
+_SOURCES: dict[type, str] = {
+    bodies.Ready: "rounds/ (the public key of the next round); that the table fits the study, not a value of it",
+    bodies.Keys: "fresh random numbers of the round in var/rounds, encrypted for each holder",
+    bodies.Commit: f"{MASKED}: only its Merkle root; the public weight, the number of rows up to a bound of the study",
+    bodies.Digest: SUMS,
+    bodies.SumAck: SUMS,
+    Recheck: SUMS,
+    Redeal: f"{MASKED}: a share of its sketch, as dealt before; encrypted for one holder, who alone can read it",
+    Confirm: "what other members dealt to this one, mixed into a number for each repetition that a random one hides",
+    Expose: "what another member dealt to this one and is wrong: opened to everybody, which names that member",
+    bodies.Result: "measures and the new model's hash, from sums of all members counted; and one bit of its own: "
+    "whether training is done by this hospital's held-out rows",
+    bodies.StudyCreate: "the study file a person of this hospital proposed",
+    bodies.Memo: "a line that a person of this hospital wrote for auditors",
+}
+
+NEVER = (
+    "a row or a value of a table: only the training process opens them, and it has no network",
+    "an update that is not masked, or a sum of fewer members than the study allows",
+    "private keys, the passphrase, round records",
+    "telemetry, crash reports, requests to anybody who is not listed here",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKind:
+    """One form of message: on which channel, in which frame, what is in it, where that comes from."""
+
+    channel: str
+    frame: str
+    kind: str
+    words: str
+    fields: tuple[tuple[str, str], ...]
+    source: str
+
+    def view(self) -> dict[str, Json]:
+        """Return it as plain values."""
+        return {
+            "channel": self.channel, "frame": self.frame, "kind": self.kind, "words": self.words,
+            "contains": [{"field": name, "form": form} for name, form in self.fields], "from": self.source,
+        }
+
+
+def message_kinds() -> Iterator[MessageKind]:
+    """Yield every form that can be sent to a member."""
+    yield MessageKind(
+        "connection", "handshake", "Noise XX, hello",
+        "Shows a caller that this is the hospital it called; a caller whose key is not a member's learns no more.",
+        (("network key", "32 bytes, public"), ("protocol version", "number"), ("chain id", "32 bytes")),
+        "keys/keystore.toml (the public network key), the genesis file",
+    )
+    small, large = Channel.CONSENSUS.value, Channel.BULK.value
+    for frame in wire.Kind:
+        match frame:
+            case wire.Kind.CONSENSUS:
+                yield from _kinds(small, frame.name, ConsensusMessage, CHAIN)
+            case wire.Kind.SYNC:
+                yield from _kinds(small, frame.name, SyncMessage, CHAIN)
+            case wire.Kind.TRANSACTIONS:
+                yield _kind(small, frame.name, Transaction, CHAIN)
+                yield from _kinds(small, f"{frame.name}: body", bodies.Body, CHAIN)
+            case wire.Kind.WANT:
+                yield from _kinds(small, frame.name, wire.Want, "nothing but the name of what is asked for")
+            case wire.Kind.PRESENCE:
+                yield _kind(small, frame.name, Presence, CHAIN)
+            case _:
+                typing.assert_never(frame)
+    yield _kind(large, "blob", wire.ChunkHeader, MASKED, "A piece of a masked vector, or of a sum of them, behind this")
+    yield _kind(large, "blob", wire.ModelHeader, MODELS, "A model file (safetensors), behind this")
+    yield _kind("gossip", "announcement", Statement, CHAIN)
+
+
+def _kinds(channel: str, frame: str, union: object, source: str) -> Iterator[MessageKind]:
+    for form in typing.get_args(union):
+        yield _kind(channel, frame, form, _SOURCES.get(form, source))
+
+
+def _kind(channel: str, frame: str, form: type, source: str, words: str | None = None) -> MessageKind:
+    hints = typing.get_type_hints(form, include_extras=True)
+    fields = tuple(
+        (field.name, describe(hints[field.name]))
+        for field in dataclasses.fields(form) if field.init
+    )
+    first = " ".join((form.__doc__ or "").split("\n\n")[0].split())
+    return MessageKind(channel, frame, form.__name__, words or first, fields, source)
+
+
+def describe(form: object) -> str:
+    """Return what a field may hold, in words, with its bounds."""
+    while isinstance(form, typing.NewType):
+        form = form.__supertype__
+    origin = typing.get_origin(form)
+    if origin is Annotated:
+        inner, bound = typing.get_args(form)[:2]
+        return _bounded(inner, bound)
+    if origin in (Union, types.UnionType):
+        parts = [describe(part) for part in typing.get_args(form) if part is not type(None)]
+        return " or ".join(parts) + (" or nothing" if type(None) in typing.get_args(form) else "")
+    if origin is tuple:
+        items = typing.get_args(form)
+        inside = items[:1] if items[-1:] == (Ellipsis,) else items
+        return ("list of " if items[-1:] == (Ellipsis,) else "") + "(" + ", ".join(map(describe, inside)) + ")"
+    names = {int: "number", bytes: "bytes", str: "text", bool: "yes or no"}
+    return names.get(typing.cast(type, form), getattr(form, "__name__", str(form)))
+
+
+def _bounded(inner: object, bound: object) -> str:
+    match bound:
+        case Range(low, high):
+            return f"number from {low} to {high}"
+        case Size(low, high):
+            count = f"{low}" if low == high else f"{low} to {high}"
+            while isinstance(inner, typing.NewType):
+                inner = inner.__supertype__
+            if inner in (bytes, str):
+                return f"{count} {'bytes' if inner is bytes else 'bytes of text'}"
+            return f"{describe(inner)}, {count} of them"
+        case _:
+            return describe(inner)
+
+
+def egress_view(config: HospitalConfig, peers: Sequence[Mapping[str, object]], source: str) -> dict[str, Json]:
+    """Return everything that leaves: to whom, by which names they are found, what, and what never does."""
+    tables = {str(path) for path in (config.data.default, *config.data.studies.values()) if path is not None}
+    hosts: set[str] = set()
+    for peer in peers:
+        addresses = peer.get("addresses")
+        for text in addresses if isinstance(addresses, (list, tuple)) else ():
+            if str(text).startswith("/dns"):
+                hosts.add(parse_multiaddr(str(text)).host)
+    return {
+        "source": source,
+        "listens": list(config.network.listen),
+        "peers": [typing.cast(Json, dict(peer)) for peer in peers],
+        "name_lookups": [*sorted(hosts)],
+        "messages": [kind.view() for kind in message_kinds()],
+        "never": list(NEVER),
+        "tables": [*sorted(tables)],
+    }

@@ -1,0 +1,233 @@
+"""What the command line may ask of a running daemon, by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import trio
+
+from fednode.core.taking_part import member_names
+from fednode.desk import chain_query, status
+from fednode.desk.audit_calls import AuditCalls
+from fednode.desk.control import Arguments, Emit, Handlers, build
+from fednode.desk.control_client import FINAL_TIMEOUT_S
+from fednode.desk.member_calls import find_member, member_calls
+from fednode.desk.status import Node
+from fednode.desk.views import report_view, reports_of
+from fednode.documents import Json
+from fednode.errors import DataError, Refused, Unavailable, UsageError
+from fednode.ids import Hash, StudyId
+from fednode.learn.form import parse_study
+from fednode.ledger.bodies import Body, Memo, StudyAction, StudyPause, StudyVote
+from fednode.ledger.refusals import describe_refusal
+from fednode.ledger.state import get_studies
+from fednode.ledger.studies.beginning import StudyBegin
+from fednode.rounds.terms import proposal_id, study_proposal
+
+ACTIONS = {action.name.lower(): action for action in StudyAction}
+
+
+ACTS = frozenset({
+    "stop", "submit_memo", "submit_memos", "study_create", "study_begin", "study_vote", "study_pause", "model_export",
+    "member_invite", "member_approve", "member_revoke", "member_address", "keys_rotate", "role_vote", "version_vote",
+})
+"""Calls that change something: a transaction is signed, a file written."""
+
+
+def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
+    """Return everything that can be asked of `node`; `stop` ends the daemon."""
+    calls, audit = _Calls(node, stop), AuditCalls(node)
+    return Handlers(
+        calls={
+            "status": calls.status,
+            "memory": calls.memory,
+            "stop": calls.stop,
+            "chain_status": calls.chain_status,
+            "chain_show": calls.chain_show,
+            "chain_blocks": calls.chain_blocks,
+            "chain_tx": calls.chain_tx,
+            "submit_memo": calls.submit_memo,
+            "submit_memos": calls.submit_memos,
+            **member_calls(node, calls.final),
+            "study_list": calls.study_list,
+            "study_show": calls.study_show,
+            "study_create": calls.study_create,
+            "study_vote": calls.study_vote,
+            "study_pause": calls.study_pause,
+            "study_begin": calls.study_begin,
+            "study_allow_statistics": calls.study_allow_statistics,
+            "round_list": calls.round_list,
+            "round_show": calls.round_show,
+            "model_list": calls.model_list,
+            "model_show": calls.model_show,
+            "model_export": calls.model_export,
+            **audit.calls(),
+        },
+        streams={"follow": calls.follow, **audit.streams()},
+        acts=ACTS,
+    )
+
+
+class _Calls:
+    """One method per name; arguments are checked in `Arguments`, answers are plain values."""
+
+    def __init__(self, node: Node, stop: Callable[[], None]) -> None:
+        self._node = node
+        self._stop = stop
+
+    # --- the daemon ---------------------------------------------------------------------------------------------
+
+    async def status(self, args: Arguments) -> Json:
+        return status.status_view(self._node)
+
+    async def memory(self, args: Arguments) -> Json:
+        return status.memory_view()
+
+    async def stop(self, args: Arguments) -> Json:
+        self._stop()
+        return {"stopped": True, "pid": self._node.pid}
+
+    async def follow(self, args: Arguments, emit: Emit) -> Json:
+        """Say the status now and after every block, until the caller hangs up."""
+        while True:
+            await emit(status.status_view(self._node))
+            await self._node.reactor.wait_block()
+
+    # --- chain --------------------------------------------------------------------------------------------------
+
+    async def chain_status(self, args: Arguments) -> Json:
+        return status.chain_view(self._node)
+
+    async def chain_show(self, args: Arguments) -> Json:
+        return list(chain_query.chain_show(self._node.reactor.parts.store, args.text("at", "latest")))
+
+    async def chain_blocks(self, args: Arguments) -> Json:
+        return list(chain_query.chain_blocks(self._node.reactor.parts.store, args.number("first", 1)))
+
+    async def chain_tx(self, args: Arguments) -> Json:
+        return chain_query.chain_transaction(self._node.reactor.parts.store, args.text("id"))
+
+    async def submit_memo(self, args: Arguments) -> Json:
+        """Put a line for auditors on the ledger; `ms` is the time from here to its block being stored."""
+        start = time.perf_counter()
+        done = await self.final(build(Memo, args.text("text")))
+        return {**done, "ms": round(1000 * (time.perf_counter() - start), 3)}
+
+    async def submit_memos(self, args: Arguments) -> Json:
+        """Put several lines on the ledger, each a transaction of its own; answer when all of them are final."""
+        memos = [build(Memo, text) for text in args.texts("texts")]
+        if len(set(memos)) != len(memos):
+            raise UsageError("a line stands there twice; leave one out")
+        return list(await self._all_final(memos))
+
+    # --- studies ------------------------------------------------------------------------------------------------
+
+    async def final(self, body: Body) -> dict[str, Json]:
+        """Bring a body onto the ledger and tell where it stands."""
+        return (await self._all_final([body]))[0]
+
+    async def _all_final(self, bodies: Sequence[Body]) -> list[dict[str, Json]]:
+        with trio.move_on_after(FINAL_TIMEOUT_S):
+            done = await self._node.reactor.submit_all(bodies)
+            refused = next((final.receipt.reason for final in done if not final.receipt.ok), None)
+            if refused is not None:
+                raise Refused(f"the ledger refused this: {describe_refusal(refused)}")
+            return [{"id": final.transaction.txid.hex(), "height": final.height} for final in done]
+        raise Unavailable(
+            f"no block carried the request within {FINAL_TIMEOUT_S:g} s; it stays on its way: check with "
+            "'fednode status' that enough members can be reached"
+        )
+
+    async def study_list(self, args: Arguments) -> Json:
+        node = self._node
+        return [status.study_summary(node, study) for study in get_studies(node.state)]
+
+    async def study_show(self, args: Arguments) -> Json:
+        return status.shown_study(self._node, self._study(args))
+
+    async def study_create(self, args: Arguments) -> Json:
+        proposal = study_proposal(parse_study(args.text("toml"), "the study file"))
+        done = await self.final(proposal)
+        return {**done, "study": proposal_id(proposal).hex()}
+
+    async def study_vote(self, args: Arguments) -> Json:
+        action = ACTIONS.get(args.text("action"))
+        if action is None:
+            raise UsageError(f"a vote is one of {', '.join(ACTIONS)}")
+        study = self._study(args)
+        stuck = status.study_summary(self._node, study)["stuck"]
+        if action is StudyAction.RESUME and isinstance(stuck, str):
+            raise Refused(stuck)
+        done = await self.final(StudyVote(study, action))
+        return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+
+    async def study_pause(self, args: Arguments) -> Json:
+        study = self._study(args)
+        done = await self.final(build(StudyPause, study, args.text("reason", "")))
+        return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+
+    async def study_allow_statistics(self, args: Arguments) -> Json:
+        """Let this hospital's data set enter a study's statistics although it entered another's."""
+        study = self._study(args)
+        reactor = self._node.reactor
+        reactor.core.studies.allow_statistics(study)
+        machine = reactor.core.studies.get(study)
+        if machine is not None:
+            reactor.look_at_table(study, machine.data)  # it says that it is ready at once
+        return {"study": study.hex(), "allowed": True}
+
+    async def study_begin(self, args: Arguments) -> Json:
+        """Vote that a study begins without the hospitals that are named; all votes are cast, or none."""
+        study = self._study(args)
+        votes = [build(StudyBegin, study, find_member(self._node, text)) for text in args.texts("without")]
+        (*_, done) = await self._all_final(votes)
+        summary = status.study_summary(self._node, study)
+        return {
+            **done, "study": study.hex(), "status": summary["status"], "taking_part": summary["taking_part"],
+            "beginning": summary["beginning"], "quorum": summary["quorum"],
+        }
+
+    def _study(self, args: Arguments) -> StudyId:
+        return status.find_study(self._node, args.optional_text("study"))
+
+    # --- rounds and models --------------------------------------------------------------------------------------
+
+    async def round_list(self, args: Arguments) -> Json:
+        return status.shown_rounds(self._node, self._study(args))
+
+    async def round_show(self, args: Arguments) -> Json:
+        reports = reports_of(self._node.state, self._study(args))
+        wanted = args.optional_number("round")
+        found = [report for report in reports if wanted is None or report.number == wanted]
+        if not found:
+            number = "no round" if wanted is None else f"round {wanted} has not"
+            raise Refused(f"{number} closed yet; 'fednode round list' shows those that have")
+        return report_view(found[-1], member_names(self._node.state))
+
+    async def model_list(self, args: Arguments) -> Json:
+        return status.shown_models(self._node)
+
+    async def model_show(self, args: Arguments) -> Json:
+        wanted = self._model(args)
+        entry = next(m for m in status.shown_models(self._node) if isinstance(m, dict) and m["hash"] == wanted.hex())
+        return {**entry, "path": str(self._node.reactor.parts.models.path(wanted))}
+
+    async def model_export(self, args: Arguments) -> Json:
+        wanted, models = self._model(args), self._node.reactor.parts.models
+        if await trio.to_thread.run_sync(models.load, wanted) is None:
+            raise DataError(f"model {wanted.hex()[:16]} is not here yet; it is fetched from the members, try again")
+        path = Path(args.text("path"))
+        size_bytes = await trio.to_thread.run_sync(models.export, wanted, path)
+        return {"hash": wanted.hex(), "path": str(path), "bytes": size_bytes}
+
+    def _model(self, args: Arguments) -> Hash:
+        """Return the model named by the beginning of its hash; without one, the newest."""
+        text = args.text("hash", "latest").lower()
+        hashes = [str(m["hash"]) for m in status.shown_models(self._node) if isinstance(m, dict)]
+        found = hashes[-1:] if text == "latest" else [h for h in hashes if len(text) >= 4 and h.startswith(text)]
+        if len(found) != 1:
+            problem = "no model" if not found else f"{len(found)} models"
+            raise Refused(f"{problem} on the ledger with hash '{text}'; 'fednode model list' shows them")
+        return Hash(bytes.fromhex(found[0]))

@@ -1,0 +1,230 @@
+"""What the command line may ask about members, candidates and roles, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from fednode.desk import chain_query, status
+from fednode.desk.control import Arguments, build
+from fednode.desk.health import signing_members
+from fednode.desk.outlook import Outlook, compute_outlook
+from fednode.desk.status import Node
+from fednode.documents import Json
+from fednode.errors import Refused, Rejected, UsageError
+from fednode.home.keystore import PublicKeys
+from fednode.ids import MemberId
+from fednode.ledger.bodies import Body
+from fednode.ledger.members.bodies import (
+    MemberAddresses,
+    MemberApprove,
+    MemberPropose,
+    MemberRemove,
+    MemberRotate,
+    Role,
+    RoleVote,
+    VersionVote,
+)
+from fednode.ledger.members.identity import IdentityCard, parse_card
+from fednode.ledger.members.reading import get_membership, get_roles
+from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
+from fednode.ledger.members.version_rules import get_versions
+from fednode.ledger.state import get_members
+from fednode.node.reactor import now_ms
+
+Final = Callable[[Body], Awaitable[dict[str, Json]]]
+Call = Callable[[Arguments], Awaitable[Json]]
+
+
+def member_calls(node: Node, final: Final) -> Mapping[str, Call]:
+    """Return the calls; `final` brings a body onto the ledger and tells where it stands."""
+    calls = _MemberCalls(node, final)
+    return {
+        "member_list": calls.member_list,
+        "member_proposals": calls.member_proposals,
+        "member_invite": calls.member_invite,
+        "member_outlook": calls.member_outlook,
+        "member_approve": calls.member_approve,
+        "member_revoke": calls.member_revoke,
+        "member_address": calls.member_address,
+        "keys_rotate": calls.keys_rotate,
+        "role_list": calls.role_list,
+        "role_vote": calls.role_vote,
+        "version_show": calls.version_show,
+        "version_vote": calls.version_vote,
+    }
+
+
+class _MemberCalls:
+    """One method per name."""
+
+    def __init__(self, node: Node, final: Final) -> None:
+        self._node = node
+        self._final = final
+
+    async def member_list(self, args: Arguments) -> Json:
+        return status.members_view(self._node)
+
+    async def member_proposals(self, args: Arguments) -> Json:
+        members = [record.member for record in get_members(self._node.state)]
+        return [
+            proposal_view(open_, members, self._node.reactor.core.replica.tip.members.quorum)
+            for open_ in get_membership(self._node.state).proposals
+        ]
+
+    async def member_invite(self, args: Arguments) -> Json:
+        card = _card(args.text("card"))
+        done = await self._final(build(MemberPropose, card))
+        proposals = get_membership(self._node.state).proposals
+        opened = next(p for p in proposals if p.card == card)
+        return {**done, "proposal": opened.number, "member": int(opened.member), "name": card.name}
+
+    async def member_outlook(self, args: Arguments) -> Json:
+        """Tell what a vote for a proposal, or else for removing a member, would lead to."""
+        if proposal := args.text("proposal", ""):
+            open_ = self._find(proposal)
+            return self._outlook(Change(open_.change), open_.member).view()
+        return self._outlook(Change.REMOVE, find_member(self._node, args.text("member"))).view()
+
+    async def member_approve(self, args: Arguments) -> Json:
+        open_ = self._find(args.text("proposal"))
+        self._check_enough(Change(open_.change), open_.member, args)
+        done = await self._final(MemberApprove(open_.number))
+        return {**done, "proposal": open_.number, **self._outcome(open_)}
+
+    async def member_revoke(self, args: Arguments) -> Json:
+        member = find_member(self._node, args.text("member"))
+        self._check_enough(Change.REMOVE, member, args)
+        for open_ in get_membership(self._node.state).proposals:
+            if (open_.change, open_.member) == (Change.REMOVE, member):
+                done = await self._final(MemberApprove(open_.number))
+                return {**done, "proposal": open_.number, **self._outcome(open_)}
+        done = await self._final(build(MemberRemove, member, args.text("reason", "")))
+        proposals = get_membership(self._node.state).proposals
+        opened = next((p for p in proposals if (p.change, p.member) == (Change.REMOVE, member)), None)
+        if opened is None:
+            return {**done, "proposal": None, "member": int(member), "is_carried": True}
+        return {**done, "proposal": opened.number, **self._outcome(opened)}
+
+    def _outlook(self, change: Change, member: MemberId) -> Outlook:
+        core = self._node.reactor.core
+        signing = frozenset(signing_members(core, now_ms()))
+        return compute_outlook(self._node.state, change, member, signing, frozenset(core.up))
+
+    def _check_enough(self, change: Change, member: MemberId, args: Arguments) -> None:
+        """Refuse a vote that would stop the chain, unless whoever votes says that it is meant."""
+        outlook = self._outlook(change, member)
+        if not outlook.is_enough and not args.flag("yes"):
+            raise Refused(f"{outlook.sentence()}. With --yes the vote is cast all the same")
+
+    async def member_address(self, args: Arguments) -> Json:
+        addresses = tuple(args.text("addresses").split())
+        return {**await self._final(build(MemberAddresses, addresses)), "addresses": list(addresses)}
+
+    async def keys_rotate(self, args: Arguments) -> Json:
+        card = _card(args.text("card"))
+        return await self._final(build(MemberRotate, card, build(bytes.fromhex, args.text("signature"))))
+
+    async def role_list(self, args: Arguments) -> Json:
+        members = [record.member for record in get_members(self._node.state)]
+        return [role_view(record, members) for record in get_roles(self._node.state)]
+
+    async def role_vote(self, args: Arguments) -> Json:
+        roles = {role.name.lower(): role for role in Role}
+        role = roles.get(args.text("role"))
+        if role is None:
+            raise UsageError(f"a role is one of {', '.join(roles)}")
+        try:
+            vote = RoleVote(role, bytes.fromhex(args.text("holder").removeprefix("0x")), args.text("action") == "grant")
+        except ValueError:
+            raise UsageError("a role is held by a key of 64 or a wallet address of 40 hexadecimal digits") from None
+        done = await self._final(vote)
+        found = next(r for r in get_roles(self._node.state) if (r.role, r.holder) == (vote.role, vote.holder))
+        return {**done, **role_view(found, [record.member for record in get_members(self._node.state)])}
+
+    async def version_show(self, args: Arguments) -> Json:
+        return chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)
+
+    async def version_vote(self, args: Arguments) -> Json:
+        """Propose a version with height and release; approve or withdraw what is proposed or planned, without."""
+        versions, action = get_versions(self._node.state), args.text("action")
+        if action == "propose":
+            plan = (args.number("version"), args.number("height"), args.text("release"))
+        elif action == "withdraw":
+            if versions.plan is None:
+                raise Refused("no version is planned; 'fednode chain version show' shows what is being voted on")
+            plan = (versions.current, versions.plan.from_height, "withdrawn")
+        else:
+            wanted = args.number("version")
+            named = sorted({(vote.plan.from_height, vote.plan.release) for vote in versions.open
+                            if vote.plan.version == wanted})
+            if len(named) != 1:
+                what = "no open proposal" if not named else "more than one open proposal"
+                raise Refused(
+                    f"there is {what} for version {wanted}; 'fednode chain version show' shows them, and "
+                    "'fednode chain version propose' with the same height and release votes for one of them"
+                )
+            plan = (wanted, *named[0])
+        done = await self._final(build(VersionVote, *plan))
+        return {**done, **chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)}
+
+    def _find(self, text: str) -> ProposalRecord:
+        """Return the open proposal of this number, or about a hospital of this name."""
+        for open_ in get_membership(self._node.state).proposals:
+            if text in (str(open_.number), open_.card.name if open_.card is not None else None):
+                return open_
+        raise Refused(f"there is no open proposal '{text}'; 'fednode member proposals' shows them")
+
+    def _outcome(self, open_: ProposalRecord) -> dict[str, Json]:
+        """Tell whether a vote has carried: a removed member is gone then, a candidate may come in."""
+        is_member = any(record.member == open_.member for record in get_members(self._node.state))
+        now = get_membership(self._node.state).proposal(open_.number)
+        if open_.change == Change.REMOVE:
+            return {"member": int(open_.member), "is_carried": not is_member}
+        is_carried = is_member or (now is not None and now.approved is not None)
+        return {"member": int(open_.member), "is_carried": is_carried, "is_member": is_member}
+
+
+def find_member(node: Node, text: str) -> MemberId:
+    """Return the member of this number or name."""
+    for record in get_members(node.state):
+        if text in (str(record.member), record.name):
+            return record.member
+    raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
+
+
+def _card(text: str) -> IdentityCard:
+    try:
+        return parse_card(text)
+    except Rejected as error:
+        raise UsageError(f"the identity card breaks a bound ({error.reason}); ask for a new one") from None
+
+
+def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> dict[str, Json]:
+    """Return an open proposal; the fingerprint is what people compare before they approve."""
+    card = open_.card
+    public = None if card is None else PublicKeys(card.sign_key, card.network_key, card.seal_key)
+    return {
+        "proposal": open_.number,
+        "change": Change(open_.change).name.lower(),
+        "member": int(open_.member),
+        "name": card.name if card is not None else None,
+        "proposer": int(open_.proposer),
+        "height": open_.height,
+        "reason": open_.reason,
+        "approvals": [int(vote) for vote in open_.approvals if vote in members],
+        "needed": quorum,
+        "is_observing": open_.report is not None if card is not None else None,
+        "reported_height": open_.report.height if open_.report is not None else None,
+        "approved_height": open_.approved.height if open_.approved is not None else None,
+        "fingerprint": public.fingerprint if public is not None else None,
+        "sign_key": card.sign_key.hex() if card is not None else None,
+        "addresses": list(card.addresses) if card is not None else [],
+    }
+
+
+def role_view(record: RoleRecord, members: list[MemberId]) -> dict[str, Json]:
+    """Return a role and the votes for changing it."""
+    return {
+        "role": Role(record.role).name.lower(), "holder": record.holder.hex(), "is_granted": record.is_granted,
+        "since_height": record.height, "votes_to_change": [int(vote) for vote in record.votes if vote in members],
+    }

@@ -1,0 +1,289 @@
+"""What one running node knows, as plain JSON values: its own side of `status`, chain, studies, rounds and models."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import time
+from dataclasses import dataclass
+
+from fednode import __version__
+from fednode.core.taking_part import member_names, own_part, who_to_ask
+from fednode.desk import chain_query
+from fednode.desk.health import health_problems, signing_members, why_not_signing
+from fednode.desk.views import (
+    report_view,
+    reports_of,
+    study_view,
+    terms_view,
+)
+from fednode.documents import Json
+from fednode.errors import Refused, UsageError
+from fednode.home.config import HospitalConfig
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
+from fednode.ledger.bodies import StudyTerms, Weights
+from fednode.ledger.genesis import Genesis
+from fednode.ledger.members.reading import get_flag, get_followers
+from fednode.ledger.state import State, get_members, get_studies, get_study
+from fednode.node.reactor import Reactor, now_ms
+from fednode.p2p.addresses import peer_id_of
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running daemon, for those who ask about it."""
+
+    name: str
+    genesis: Genesis
+    reactor: Reactor
+    config: HospitalConfig
+    started: float
+    pid: int
+
+    @property
+    def state(self) -> State:
+        """The state after the tip."""
+        return self.reactor.core.chain.state
+
+    @property
+    def me(self) -> MemberId:
+        """This hospital's number."""
+        return self.reactor.core.identity.member
+
+
+def status_view(node: Node) -> dict[str, Json]:
+    """Return everything at a glance."""
+    core = node.reactor.core
+    card = next((record for record in get_followers(node.state) if record.member == node.me), None)
+    return {
+        "version": __version__,
+        "protocol_version": PROTOCOL_VERSION,
+        "pid": node.pid,
+        "uptime_s": round(time.monotonic() - node.started, 1),
+        "rss_mb": round(_rss_bytes() / 2**20, 1),
+        "cpu_s": round(time.process_time(), 3),
+        "worker_pid": node.reactor.parts.trainer.pid,
+        "member": {
+            "id": int(node.me) or None, "name": card.name if card is not None else node.config.node.name,
+            "peer_id": str(node.reactor.parts.own_peer), "is_member": is_member(node),
+        },
+        "chain": chain_view(node),
+        "members": members_view(node),
+        "connected": len(core.up),
+        "studies": [study_summary(node, study) for study in get_studies(node.state)],
+        "pool": {
+            "transactions": len(core.chain.pool), "bytes": core.chain.pool.size_bytes, "own": len(core.traffic.outbox)
+        },
+        "problems": problems_of(node),
+        "network": dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
+    }
+
+
+def problems_of(node: Node) -> list[Json]:
+    """Return what somebody has to look at, the most urgent first."""
+    warning = chain_query.version_warning(node.state)
+    names = {record.member: record.name for record in get_members(node.state)}
+    health = health_problems(node.reactor.core, lambda member: names.get(member, "?"), now_ms())
+    tables = [
+        text for study, machine in node.reactor.core.studies.running() if machine.needs_worker
+        for text in node.reactor.parts.trainer.problems(study, study_name(node, study))
+    ]
+    studies = [
+        f"study '{study_name(node, study) or study.hex()[:12]}': {problem}"
+        for study in get_studies(node.state)
+        if (problem := node.reactor.core.studies.problem_of(study)) is not None
+    ]
+    found = [
+        *health, *([] if warning is None else [warning]), *studies, *taking_part_problems(node), *tables,
+        *node.reactor.problems.texts(),
+    ]
+    refusal = node.reactor.core.replica.refusal
+    return [*found, *([refusal] if refusal is not None and not any(refusal in str(text) for text in found) else [])]
+
+
+def taking_part_problems(node: Node) -> list[str]:
+    """Return what people should know of studies: which wait for this hospital, or for others for long, or miss it."""
+    found: list[str] = []
+    studies = node.reactor.core.studies
+    for study in get_studies(node.state):
+        name = study_name(node, study)
+        own = own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study))
+        asked = who_to_ask(node.state, study, name, now_ms())
+        found += [f"study '{name}': {own}"] if own is not None else []
+        found += [asked] if asked is not None else []
+    return found
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def memory_view() -> dict[str, Json]:
+    """Return this process's memory and processor time, after a collection."""
+    gc.collect()
+    return {"rss_mb": round(_rss_bytes() / 2**20, 2), "cpu_s": round(time.process_time(), 4), "pid": os.getpid()}
+
+
+def is_member(node: Node) -> bool:
+    """Whether this hospital votes at the next height."""
+    return node.me in node.reactor.core.replica.tip.members.positions
+
+
+def chain_view(node: Node) -> dict[str, Json]:
+    """Return where the chain ends and what that takes."""
+    core = node.reactor.core
+    members = core.replica.tip.members.positions
+    reachable = sum(member in members for member in (*core.up, node.me))
+    signing, reason = signing_members(core, now_ms()), why_not_signing(core, now_ms())
+    return {
+        **chain_query.describe_chain(core.replica.tip, node.state, node.genesis),
+        "reachable": reachable,
+        "signing": [int(member) for member in signing],
+        "has_quorum": len(signing) >= core.replica.tip.members.quorum,
+        "is_signing": reason is None,
+        "not_signing_reason": reason,
+        "view": int(core.replica.state.view),
+        "leader": int(core.replica.tip.proposer(core.replica.state.view)),
+        "catching_up_to": core.catch_up.target,
+        "source": "daemon",
+    }
+
+
+def members_view(node: Node) -> list[Json]:
+    """Return all hospitals and whether they can be reached from here."""
+    core, reactor = node.reactor.core, node.reactor
+    signing, twins = signing_members(core, now_ms()), core.attendance.twins(now_ms())
+    return [
+        {
+            "id": int(record.member),
+            "name": record.name,
+            "is_me": record.member == node.me,
+            "is_connected": record.member in core.up or record.member == node.me,
+            "is_signing": record.member in signing,
+            "is_twice": record.member in twins or (record.member == node.me and core.attendance.is_twin(now_ms())),
+            "address": reactor.addresses.get(record.member),
+            "refused": reactor.refused.get(record.member),
+            "dropped_messages": reactor.dropped[record.member],
+            "addresses": list(record.addresses),
+            "peer_id": str(peer_id_of(record.network_key)),
+            "sign_key": record.sign_key.hex(),
+            "network_key": record.network_key.hex(),
+            "seal_key": record.seal_key.hex(),
+            "double_votes": flag.count if (flag := get_flag(node.state, record.member)) is not None else 0,
+        }
+        for record in get_members(node.state)
+    ]
+
+
+# --- studies, rounds, models -----------------------------------------------------------------------------------
+
+def find_study(node: Node, text: str | None) -> StudyId:
+    """Return the study a person named: by id, the beginning of its id, or its name; without a name the only one."""
+    studies = get_studies(node.state)
+    if text is None:
+        if len(studies) == 1:
+            return studies[0]
+        raise UsageError(f"there are {len(studies)} studies; name one, 'fednode study list' shows them")
+    by_name = [study for study in studies if study_name(node, study) == text]
+    by_id = [study for study in studies if len(text) >= 4 and study.hex().startswith(text.lower())]
+    found = by_name or by_id
+    if len(found) != 1:
+        problem = "no study is" if not found else f"{len(found)} studies are"
+        raise Refused(f"{problem} called '{text}'; 'fednode study list' shows all with their ids")
+    return found[0]
+
+
+def study_name(node: Node, study: StudyId) -> str:
+    """Return a study's name, or an empty text if this program cannot read it."""
+    spec = node.reactor.core.studies.spec_of(study)
+    return "" if spec is None else spec.name
+
+
+NAMED_FAULTY = (
+    "this hospital was named faulty in this study and is kept out of its rounds: find out why ('fednode round list'), "
+    "and ask the others to vote 'fednode study readmit'"
+)
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
+    """Return where a study stands, seen from this hospital."""
+    studies = node.reactor.core.studies
+    view = study_view(node.state, study, study_name(node, study))
+    machine = studies.get(study)
+    view["table"] = node.reactor.parts.trainer.view(study)
+    view["has_data"] = machine is not None and machine.data is not None
+    view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
+    view["took_no_part_in"] = [*studies.missed.of(node.state, study)]
+    view["own_part"] = own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study))
+    view["has_model"] = (
+        isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))
+    )
+    return view
+
+
+def shown_study(node: Node, study: StudyId) -> dict[str, Json]:
+    """Return a study with its terms and, as a file to read, its specification."""
+    from fednode.learn.form import to_toml  # small, but only this call needs it
+
+    record = get_study(node.state, study)
+    spec = node.reactor.core.studies.spec_of(study)
+    assert record is not None, "found among the ledger's studies"
+    return {
+        **study_summary(node, study),
+        "terms": terms_view(record.terms),
+        "toml": to_toml(spec) if spec is not None else None,
+        "limits": [*node_limits(len(get_members(node.state))), *shown_limits(record.terms)],
+    }
+
+
+def shown_limits(terms: StudyTerms) -> list[Json]:
+    """Return what everybody who gets a copy of the chain sees of a study, for those who approve it."""
+    shown: list[Json] = ["the chain shows who took part in each round, and measures of the model over all hospitals"]
+    if terms.weights == Weights.PUBLIC:
+        shown.append(
+            "the weights of this study are public: in every round the chain shows how many rows each hospital trains "
+            f"on, up to {terms.weight_bound}"
+        )
+    return shown
+
+
+def node_limits(members: int) -> list[Json]:
+    """Return what a sum of so few says about one hospital, for those who approve a study."""
+    limits: list[Json] = ["every sum shows its average to all members; the averages of few hospitals say much of each"]
+    if members <= 4:
+        limits.append(
+            f"with {members} members, one that is curious learns from a sum of {max(3, quorum(members))} what the "
+            f"other {max(3, quorum(members)) - 1} have in common"
+        )
+    return limits
+
+
+def shown_rounds(node: Node, study: StudyId) -> list[Json]:
+    """Return the reports of all closed rounds of a study."""
+    names = member_names(node.state)
+    return [report_view(report, names) for report in reports_of(node.state, study)]
+
+
+def shown_models(node: Node) -> list[Json]:
+    """Return every model the ledger names, and whether it is here."""
+    models = node.reactor.parts.models
+    found: list[Json] = []
+    seen: set[bytes] = set()
+    for study in get_studies(node.state):
+        for report in reports_of(node.state, study):
+            if any(report.model_hash) and report.model_hash not in seen:
+                seen.add(report.model_hash)
+                found.append({
+                    "hash": report.model_hash.hex(), "study": study.hex(), "study_name": study_name(node, study),
+                    "round": report.number, "counted": [int(m) for m in report.counted],
+                    "is_here": models.has(Hash(report.model_hash)), "height": report.closed_height,
+                })
+    return found
+
+

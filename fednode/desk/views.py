@@ -1,0 +1,316 @@
+"""What people and programs are shown: read models of blocks, transactions, studies and rounds as plain JSON values.
+
+Hashes are whole hexadecimal strings here; whoever prints a table shortens them. Times are given as milliseconds and,
+for people, as UTC text. Nothing in here is secret: it all stands on the ledger.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from fednode.chain.block import Block
+from fednode.chain.vote import Certificate
+from fednode.core.taking_part import Names, count_text, missing_members, part_text
+from fednode.documents import Json
+from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
+from fednode.ledger.bodies import Body, Outcome, StudyTerms
+from fednode.ledger.records import (
+    OpenPhase,
+    Phase,
+    PhaseSpan,
+    RoundKind,
+    RoundRecord,
+    RoundReport,
+    StudyRecord,
+    StudyStatus,
+    min_included,
+)
+from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
+from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.round_life import pinned_members
+from fednode.ledger.transaction import Transaction
+from fednode.sums.bounds import MAX_ROW_LOSS
+
+__all__ = ["block_view", "report_view", "round_view", "study_view", "transaction_view"]
+
+
+def utc_text(time_ms: int) -> str:
+    """Return a time as ISO 8601 in UTC with milliseconds; one beyond the calendar as it is."""
+    if not 0 <= time_ms <= MAX_TIME_MS:
+        return f"{time_ms} ms"
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def plain(value: object) -> Json:
+    """Turn a record into JSON: bytes become hex, tuples lists, dataclasses objects."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).hex()
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} is not shown")
+
+
+def block_view(block: Block, certificate: Certificate | None, signers: Iterable[int]) -> dict[str, Json]:
+    """Return a block with its proof of finality."""
+    header = block.header
+    return {
+        "height": header.height,
+        "version": header.version,
+        "hash": block.hash.hex(),
+        "time_ms": header.time_ms,
+        "time": utc_text(header.time_ms),
+        "proposer": header.proposer,
+        "view": certificate.view if certificate is not None else None,
+        "signers": list(signers),
+        "tx_count": header.tx_count,
+        "evidence": [plain(piece) for piece in block.evidence],
+        "parent_hash": header.parent_hash.hex(),
+        "tx_root": header.tx_root.hex(),
+        "receipts_root": header.receipts_root.hex(),
+        "state_root": header.state_root.hex(),
+        "members_hash": header.members_hash.hex(),
+        "next_members_hash": header.next_members_hash.hex(),
+        "params_hash": header.params_hash.hex(),
+    }
+
+
+def kind_name(body: Body) -> str:
+    """Return the kind of a transaction in words: `SumAck` is `sum-ack`."""
+    name = type(body).__name__
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+def transaction_view(
+    transaction: Transaction, height: int | None, ok: bool | None, reason: str | None
+) -> dict[str, Json]:
+    """Return a transaction with its place on the chain and its receipt."""
+    return {
+        "id": transaction.txid.hex(),
+        "kind": kind_name(transaction.body),
+        "sender": int(transaction.sender),
+        "nonce": transaction.nonce,
+        "valid_until": int(transaction.valid_until),
+        "size_bytes": len(transaction.data),
+        "height": height,
+        "ok": ok,
+        "reason": reason,
+        "body": plain(transaction.body),
+    }
+
+
+# --- studies ---------------------------------------------------------------------------------------------------
+
+def study_view(state: State, study: StudyId, name: str) -> dict[str, Json]:
+    """Return where a study stands; raise `KeyError` if the ledger does not know it."""
+    record = get_study(state, study)
+    if record is None:
+        raise KeyError(study)
+    current = get_round(state, study)
+    members = len(get_members(state))
+    view: dict[str, Json] = {
+        "id": study.hex(),
+        "name": name,
+        "status": StudyStatus(record.status).name.lower(),
+        "reason": record.reason,
+        "creator": int(record.creator),
+        "approvals": plain(record.approvals),
+        "rejects": plain(record.rejects),
+        "resume_votes": plain(record.resume_votes),
+        "stop_votes": plain(record.stop_votes),
+        "quorum": quorum(members),
+        "fault_bound": fault_bound(members),
+        "ready": plain(record.ready_members),
+        "rounds_done": record.rounds_done,
+        "rounds": record.terms.rounds,
+        "next_round": record.next_round,
+        "model_hash": record.model_hash.hex() if any(record.model_hash) else None,
+        "metrics": metrics_view(record.metrics, fault_bound(members)),
+        "pinned": plain(record.pin),
+        "faulty": plain(record.faulty_members),
+        "readmit_votes": plain(() if record.kept_out is None else record.kept_out.readmit_votes),
+        "stuck": why_stuck(record, tuple(m.member for m in get_members(state))),
+        "round": round_view(current) if current is not None else None,
+        "waiting_for": waiting_for(record, current, tuple(m.member for m in get_members(state))),
+        "hospitals": plain(record.hospitals),
+        "not_ready": plain(missing_members(record, current, tuple(m.member for m in get_members(state)))),
+        "taking_part": part_text(record, current, state),
+        "beginning": None if record.beginning is None else plain(record.beginning),
+    }
+    return view
+
+
+def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple[int, ...]) -> Json:
+    """Return the members whose message would let the study go on, or None if it waits for nobody."""
+    phase = current.phase if current is not None else record.join
+    if phase is not None and current is not None:
+        return [int(member) for member in phase.expected if member not in phase.posted]
+    if record.status == StudyStatus.WAITING and record.beginning is not None:
+        left = [m for m in record.hospitals if m not in record.ready_members]
+        return [int(m) for m in left if not record.beginning.is_left_out(m, len(members))]
+    if record.status == StudyStatus.WAITING:
+        return [m for m in members if m not in record.ready_members and m not in record.faulty_members]
+    return None
+
+
+def why_stuck(record: StudyRecord, members: tuple[int, ...]) -> str | None:
+    """Return why no vote to resume can help a study, and what does; None if it can go on.
+
+    A set that was unmasked may only be summed again as it is, less who is kept out as faulty, and a number that was
+    voted out never comes back.
+    """
+    pinned = pinned_members(record)
+    if record.pin is None or pinned is None:
+        return None
+    gone, needed = [str(int(member)) for member in record.pin if member not in members], min_included(len(members))
+    if not gone and len(pinned) >= needed:
+        return None
+    if not gone and len(record.pin) >= needed:
+        out = ", ".join(str(int(member)) for member in record.faulty_members[:20])
+        return (
+            f"the last round may only be repeated over the members {', '.join(map(str, record.pin[:20]))}, and without "
+            f"those kept out as faulty ({out}) fewer are left than the {needed} a sum needs; let them in again with "
+            "'fednode study readmit' and then resume, or end the study with 'fednode study stop' and propose it anew"
+        )
+    why = f"of which voted out: {', '.join(gone[:20])}" if gone else f"fewer than the {needed} a sum needs"
+    return (
+        f"the last round may only be repeated over the members {', '.join(map(str, record.pin[:20]))}, {why}; this "
+        "study cannot go on: end it with 'fednode study stop' and propose it anew with 'fednode study create'"
+    )
+
+
+def terms_view(terms: StudyTerms) -> dict[str, Json]:
+    """Return a study's terms."""
+    view = plain(terms)
+    assert isinstance(view, dict)
+    return view
+
+
+def metrics_view(metrics: Metrics | None, liars: int) -> Json:
+    """Return measures as the ratios people read, computed from the ledger's integers: means over hospitals, one voice
+    each, and `..._within`: how far `liars`, all members that may lie, can have moved each."""
+    if metrics is None:
+        return None
+    return {
+        "hospitals": metrics.voices,
+        "accuracy": metrics.accuracy_permyriad / 1e4,
+        "accuracy_within": round(min(1.0, liars / metrics.voices), 4),
+        "loss": metrics.loss_ppm / 1e6,
+        "loss_within": round(MAX_ROW_LOSS * min(1.0, liars / max(metrics.loss_voices, 1)), 4),
+        "auc": metrics.auc_ppm / 1e6 if metrics.auc_ppm is not None else None,
+        "auc_within": metrics.auc_span_ppm(liars) / 1e6 if metrics.auc_ppm is not None else None,
+    }
+
+
+def phase_view(phase: OpenPhase) -> dict[str, Json]:
+    """Return an open phase."""
+    return {
+        "name": Phase(phase.kind).name.lower(),
+        "step": phase.step,
+        "number": phase.number,
+        "opened_height": phase.opened_height,
+        "opened_ms": phase.opened_ms,
+        "timeout_ms": phase.timeout_ms,
+        "expected": plain(phase.expected),
+        "posted": plain(phase.posted),
+        "expire_votes": plain(phase.expire_votes),
+    }
+
+
+def round_view(current: RoundRecord) -> dict[str, Json]:
+    """Return the running round."""
+    return {
+        "number": current.number,
+        "kind": RoundKind(current.kind).name.lower(),
+        "attempt": current.attempt.number,
+        "phase": phase_view(current.phase),
+        "expected": plain(current.expected),
+        "included": plain(current.attempt.included),
+        "absent": [absence_view(a.member, a.phase, a.attempt) for a in current.absent],
+        "barred": plain(current.barred),
+        "faulty": plain(current.faulty),
+        "is_unmasked": current.is_unmasked,
+        "coin": None if current.attempt.checks is None else plain(current.attempt.checks.coin),
+        "opened_height": current.opened_height,
+        "opened_ms": current.opened_ms,
+        "start_model": current.start_model.hex() if any(current.start_model) else None,
+    }
+
+
+def absence_view(member: int, phase: int, attempt: int) -> dict[str, Json]:
+    """Return an absence: who, in which phase of which attempt."""
+    return {"member": int(member), "phase": Phase(phase).name.lower(), "attempt": attempt}
+
+
+def span_view(span: PhaseSpan) -> dict[str, Json]:
+    """Return when a phase was open."""
+    return {
+        "attempt": span.attempt,
+        "phase": Phase(span.phase).name.lower(),
+        "step": span.step,
+        "opened_height": span.opened_height,
+        "closed_height": span.closed_height,
+        "opened_ms": span.opened_ms,
+        "closed_ms": span.closed_ms,
+        "seconds": round((span.closed_ms - span.opened_ms) / 1000, 3),
+        "expired": span.is_expired,
+    }
+
+
+def report_view(report: RoundReport, names: Names = MappingProxyType({})) -> dict[str, Json]:
+    """Return the report of a closed round; `names` of members, as far as they are known."""
+    return {
+        "study": report.study.hex(),
+        "number": report.number,
+        "kind": RoundKind(report.kind).name.lower(),
+        "outcome": Outcome(report.outcome).name.lower(),
+        "reason": report.reason,
+        "expected": plain(report.expected),
+        "counted": plain(report.counted),
+        "not_ready": plain(report.not_ready),
+        "taking_part": count_text(len(report.expected), report.not_ready, names),
+        "absent": [absence_view(a.member, a.phase, a.attempt) for a in report.absent],
+        "barred": plain(report.barred),
+        "faulty": plain(report.faulty),
+        "attempts": report.attempts,
+        "voids": [
+            {"attempt": void.attempt, "phase": Phase(void.phase).name.lower(), "reason": void.reason,
+             "dropped": plain(void.dropped)}
+            for void in report.voids
+        ],
+        "phases": [span_view(span) for span in report.phases],
+        "start_model": report.start_model.hex() if any(report.start_model) else None,
+        "model_hash": report.model_hash.hex() if any(report.model_hash) else None,
+        "sum_digest": report.sum_digest.hex(),
+        "coin": plain(report.coin),
+        "weight": report.weight,
+        "metrics": metrics_view(report.metrics, report.fault_bound),
+        "opened_height": report.opened_height,
+        "closed_height": report.closed_height,
+        "opened_ms": report.opened_ms,
+        "closed_ms": report.closed_ms,
+        "seconds": round((report.closed_ms - report.opened_ms) / 1000, 3),
+    }
+
+
+def reports_of(state: State, study: StudyId) -> list[RoundReport]:
+    """Return the reports of all closed rounds of a study, in order."""
+    record = get_study(state, study)
+    if record is None:
+        return []
+    found = (get_report(state, study, number) for number in range(record.next_round))
+    return [report for report in found if report is not None]
+
+
+def spec_bytes(state: State, study: StudyId) -> bytes:
+    """Return the specification of a study the ledger knows."""
+    spec = get_spec(state, study)
+    if spec is None:
+        raise KeyError(study)
+    return spec

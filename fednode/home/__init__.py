@@ -1,0 +1,1 @@
+"""The home of one daemon: its files, keys, configuration and stores."""
