@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.ledger.mutants import RULE_MUTANTS
 from tests.ledger.mutants_members import MEMBER_MUTANTS
+from tests.smpc.forks import Forks, forking
 from tests.smpc.mutants import MUTANTS, Mutant
 from tests.smpc.mutants_bound import BOUND_MUTANTS
 from tests.smpc.mutants_constants import CONSTANT_MUTANTS
@@ -26,46 +27,47 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SUMS = [*MUTANTS, *BOUND_MUTANTS, *MEASURE_MUTANTS, *CONSTANT_MUTANTS]
 RULES = [*RULE_MUTANTS, *MEMBER_MUTANTS]
 ALL = [*SUMS, *RULES]
+OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "--assert=plain")
 
 
 def copy_checkout(folder: Path) -> Path:
-    """Copy the package that is to be broken, and the tests."""
+    """Copy the package that is to be broken, and the tests; compile both, as most of either stays as it is."""
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(CHECKOUT / "fednode", folder / "fednode", ignore=skip)
     shutil.copytree(CHECKOUT / "tests", folder / "tests", ignore=skip)
     shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    assert compileall.compile_dir(folder, quiet=1)
     return folder
 
 
-def find_fault(mutant: Mutant, copy: Path) -> str | None:
-    """Break the copy, run the test that must notice, mend the copy. Returns why the variant lives, or None."""
-    file = copy / "fednode" / mutant.file
-    source = file.read_text()
+def find_fault(mutant: Mutant, forks: Forks) -> str | None:
+    """Break the copy, run the test that must notice, mend the copy. Returns why the variant lives, or None.
+
+    Bytecode goes by the time of its source: the mended file gets its old one back, so that no fork compiles it again.
+    """
+    file = forks.folder / "fednode" / mutant.file
+    source, times = file.read_text(), file.stat()
     if source.count(mutant.old) != 1:
         return "the piece of source this variant replaces has changed"
     file.write_text(source.replace(mutant.old, mutant.new))
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.killed_by],
-            cwd=copy, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy)},
-        )
+        status, output = forks.run(*OPTIONS, mutant.killed_by)
     finally:
         file.write_text(source)
-    if done.returncode == 1 and "error" not in done.stdout.splitlines()[-1]:
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    if status == 1 and "error" not in output.splitlines()[-1]:
         return None
-    return f"pytest ended with {done.returncode}: {done.stdout[-2000:]}"
+    return f"pytest ended with {status}: {output[-2000:]}"
 
 
 def main(words: list[str], mutants: Sequence[Mutant] = ALL) -> int:
     """Print who notices each variant; return how many live."""
     living = 0
     chosen = [m for m in mutants if not words or any(word in m.name + m.killed_by for word in words)]
-    with tempfile.TemporaryDirectory() as folder:
-        copy = copy_checkout(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, forking(copy_checkout(Path(folder))) as forks:
         for mutant in chosen:
             begin = time.perf_counter()
-            fault = find_fault(mutant, copy)
+            fault = find_fault(mutant, forks)
             living += fault is not None
             verdict, by = ("killed", mutant.killed_by) if fault is None else ("LIVES ", fault.splitlines()[-1])
             sys.stdout.write(f"{verdict}  {mutant.name:64} {time.perf_counter() - begin:5.1f} s  {by}\n")
