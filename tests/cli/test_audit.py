@@ -30,8 +30,8 @@ from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import genesis_to_toml
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import DecidedBlock
+from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 from tests.cli.conftest import Fednode
-from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 
 @pytest.fixture(scope="module")

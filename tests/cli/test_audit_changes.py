@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fednode.audit.export import ExportBlock
+from tests.audit.chain import RoundWorld, assemble, play_changes, records_of, write
 from tests.cli.conftest import Fednode
 from tests.cli.test_audit import ask, make_home, running
-from tests.ledger.chain import RoundWorld, assemble, play_changes, records_of, write
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.members.bodies import MemberAddresses, MemberPropose
 from fednode.ledger.members.identity import IdentityCard, _clamp, _seal_context
 from fednode.rounds.terms import terms_from_spec
+from tests.core.hostile import Draw
 from tests.ledger.world import SeededEntropy, make_card, seed_of
-from tests.node.hostile import Draw
 from tests.rounds.training import study_text
 
 TEXTS = (

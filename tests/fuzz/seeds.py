@@ -17,9 +17,9 @@ from fednode.ledger.genesis import genesis_to_toml
 from fednode.ledger.members.identity import card_to_toml
 from fednode.ledger.transaction import Transaction
 from fednode.p2p.framing import frame
+from tests.core.hostile import Draw
 from tests.fuzz.targets import FORMS, MAX_BYTES
 from tests.ledger.world import make_test_genesis
-from tests.node.hostile import Draw
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.hostile import mutate
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import MAX_BYTES, TARGETS
-from tests.node.hostile import mutate
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = 4

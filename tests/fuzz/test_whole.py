@@ -11,9 +11,9 @@ import pytest
 
 from fednode import codec
 from fednode.learn import study as spec
+from tests.core.hostile import Draw
 from tests.fuzz import hostile_values
 from tests.fuzz.whole import run
-from tests.node.hostile import Draw
 
 STEPS = 60
 

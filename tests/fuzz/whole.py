@@ -43,8 +43,8 @@ from fednode.node.reactor import Reactor
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import peer_id_of
 from fednode.p2p.reach import make_reach
+from tests.core.hostile import Draw, mutate
 from tests.fuzz import hostile_values as hostile
-from tests.node.hostile import Draw, mutate
 from tests.node.world import Node, World
 
 LIAR = 4

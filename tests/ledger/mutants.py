@@ -15,7 +15,7 @@ SIEVE = "tests/chain/consensus/test_sieve.py::"
 SIGNING = "tests/chain/consensus/test_signing.py::"
 MESSAGES = "tests/chain/consensus/test_messages.py::"
 SWEPT = "tests/chain/consensus/test_swept.py::"
-SYNC = "tests/ledger/test_sync.py::"
+SYNC = "tests/chain/test_sync.py::"
 
 RULE_MUTANTS = [
     Mutant(

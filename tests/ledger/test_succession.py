@@ -36,7 +36,7 @@ from fednode.ledger.state import (
     get_study,
 )
 from fednode.ledger.succession import Consent, check_against, make_consent, make_origin, needed_consents
-from tests.ledger.chain import RoundWorld, play, play_changes
+from tests.audit.chain import RoundWorld, play, play_changes
 from tests.ledger.world import SeededEntropy, World, seed_of
 
 NONCE = bytes(range(16))

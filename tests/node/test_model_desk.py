@@ -13,7 +13,7 @@ from fednode.home.blobs import ModelStore
 from fednode.ids import Hash, MemberId
 from fednode.learn.model_file import StoredModel
 from fednode.node.model_desk import ModelDesk
-from tests.node.test_models import DATA, MODEL, OTHER, put
+from tests.core.test_models import DATA, MODEL, OTHER, put
 
 NOW_MS = 7
 FOUND, ARRIVED = do.log("found"), do.log("arrived")

@@ -49,7 +49,7 @@ from fednode.ledger.records import RoundReport
 from fednode.ledger.rules import Receipt, receipts_data
 from fednode.ledger.state import State, report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
-from tests.ledger.chain import (
+from tests.audit.chain import (
     ProvenRoundWorld,
     RoundWorld,
     assemble,

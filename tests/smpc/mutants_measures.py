@@ -120,13 +120,13 @@ MEASURE_MUTANTS = [
            "tests/worker/test_answer.py::test_training_answers_with_update_and_metrics_of_the_start"),
     Mutant("who is voted out keeps the secrets of its rounds", "core/studies.py",
            "if is_gone and study not in self._left:", "if False:",
-           "tests/node/test_core.py::"
+           "tests/core/test_core.py::"
            "test_who_is_voted_out_in_the_middle_of_a_round_deletes_its_keys_and_its_update[False]"),
     Mutant("secrets of a study that cannot be read stay", "core/studies.py",
            "return [(study, ForgetRound(LAST_ROUND)), (study, note)]", "return [(study, note)]",
-           "tests/node/test_core.py::test_what_is_kept_of_a_study_that_can_be_read_no_more_goes"),
+           "tests/core/test_core.py::test_what_is_kept_of_a_study_that_can_be_read_no_more_goes"),
     Mutant("who consents to a successor keeps the secrets of its rounds", "home/succession.py",
            "    _delete_rounds(home)\n    write_atomic(consent_path", "    write_atomic(consent_path",
-           "tests/node/test_succession.py::"
+           "tests/home/test_succession.py::"
            "test_who_consents_deletes_the_secrets_of_the_old_rounds_and_none_of_new_ones"),
 ]

@@ -29,7 +29,7 @@ from fednode.codec import encode
 from fednode.crypto import Domain
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View
-from tests.ledger.test_block import CHECK, MEMBERS, TIP, certify, make_block, make_vote
+from tests.chain.test_block import CHECK, MEMBERS, TIP, certify, make_block, make_vote
 from tests.sim.keys import CHAIN_ID
 
 BLOCK = make_block(TIP, b"tx")

@@ -15,7 +15,7 @@ from fednode.core import effects as do
 from fednode.core import wire
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View
-from tests.node.test_core import leader, memo
+from tests.core.test_core import leader, memo
 from tests.node.world import World
 
 JUNK = bytes(64)

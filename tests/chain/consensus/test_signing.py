@@ -21,7 +21,7 @@ from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, Vote, domain_of
 from fednode.crypto import is_signature_valid
 from fednode.errors import StorageError
 from fednode.ids import Height, MemberId, View
-from tests.ledger.test_block import TIP, make_block, make_vote
+from tests.chain.test_block import TIP, make_block, make_vote
 from tests.sim.keys import CHAIN_ID, make_members
 
 _, REAL, _ = make_members(4, is_real=True)

@@ -31,7 +31,7 @@ from fednode.chain.sync import (
 from fednode.codec import encode
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId
-from tests.ledger.test_block import CHECK, MEMBERS, TIP, certify, make_block
+from tests.chain.test_block import CHECK, MEMBERS, TIP, certify, make_block
 from tests.sim.keys import CHAIN_ID
 
 A, B = MemberId(2), MemberId(3)

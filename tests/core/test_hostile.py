@@ -23,7 +23,7 @@ from fednode.ledger.records import Phase, StudyStatus
 from fednode.ledger.state import get_round
 from fednode.ledger.transaction import sign_transaction
 from fednode.smpc.messages import ChunkRef
-from tests.node.hostile import Draw, mutate
+from tests.core.hostile import Draw, mutate
 from tests.node.world import Node, World
 
 HONEST = (1, 2, 3)

@@ -1,7 +1,7 @@
 """Every file of a home besides the store, damaged in every way: named, or harmless and shown to be so.
 
 Whatever is damaged, no key signs a second time at a place where it may have signed, and nothing raises but what is told
-to people in one sentence. (The store's own files: tests/ledger/test_store_damage.py.)
+to people in one sentence. (The store's own files: tests/chain/test_store_damage.py.)
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import LevelDbStore, open_store
 from fednode.ledger.store import StoreDamaged
 from fednode.smpc.record import LongPart
+from tests.chain.test_store_damage import DAMAGES
 from tests.contract.test_store import ChainMaker, fill
-from tests.ledger.test_store_damage import DAMAGES
 from tests.ledger.world import seed_of
 
 BLOCKS = 5

@@ -19,7 +19,7 @@ from fednode.codec import decode, encode
 from fednode.errors import Rejected
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.state import State, nonce_key
-from tests.ledger.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
+from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 NOW_MS = 10**12
 

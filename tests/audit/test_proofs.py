@@ -48,7 +48,7 @@ from fednode.ledger.light import LightRules
 from fednode.ledger.records import RoundReport
 from fednode.ledger.rules import receipts_data
 from fednode.ledger.state import MEMBERS_KEY, report_key
-from tests.ledger.chain import RoundWorld, play
+from tests.audit.chain import RoundWorld, play
 from tests.ledger.world import seed_of
 
 NOW_MS = 10**12
