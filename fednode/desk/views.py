@@ -26,13 +26,12 @@ from fednode.ledger.records import (
     RoundReport,
     StudyRecord,
     StudyStatus,
-    min_included,
 )
 from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
 from fednode.ledger.studies.measured import Metrics
 from fednode.ledger.studies.round_life import pinned_members
 from fednode.ledger.transaction import Transaction
-from fednode.sums.bounds import MAX_ROW_LOSS
+from fednode.sums.bounds import MAX_ROW_LOSS, min_included
 
 __all__ = ["block_view", "report_view", "round_view", "study_view", "transaction_view"]
 

@@ -6,14 +6,13 @@ its own form (sorted, distinct, in range) when it is built; whether the rules ac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
-from fednode.ids import Hash, MemberId, StudyId
+from fednode.ids import MemberId, StudyId
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.studies.beginning import StudyBegin
@@ -289,12 +288,6 @@ class SumAck:
         check_ascending(self.missing, "chunks")
         if (self.list_digest is None) != bool(self.missing):
             raise ValueError("a sum acknowledgement carries either the list digest or missing chunks")
-
-
-def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequence[bytes]) -> Hash:
-    """Return what a `SumAck` names: the hash over all chunk digests in chunk order."""
-    place = (round_.to_bytes(4, "big"), attempt.to_bytes(2, "big"))
-    return tagged_hash(Domain.ROUND, b"sum-list", study, *place, *digests)
 
 
 @tagged(18)

@@ -35,7 +35,6 @@ from fednode.ledger.members.names import skeletons
 from fednode.ledger.members.records import OriginRecord
 from fednode.ledger.records import (
     GENESIS_CREATOR,
-    MIN_INCLUDED,
     ChainRecord,
     MemberList,
     MemberRecord,
@@ -45,6 +44,7 @@ from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY, Draft, Stat
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin
+from fednode.sums.bounds import MIN_INCLUDED
 
 GENESIS_FORMAT = 1
 MAX_GENESIS_MEMBERS = 100

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from fednode.codec import pack
 from fednode.crypto import (
     Secret,
     are_commitments_valid,
@@ -74,11 +73,6 @@ def is_seal_key_valid(key: bytes) -> bool:
     except Rejected:
         return False
     return True
-
-
-def key_proof_context(chain_id: bytes, study: bytes, number: int, attempt: int, member: int, which: str) -> bytes:
-    """Return what a proof for scalar `which` ("a", "b" or "c") is bound to: it fits no other member, round, attempt."""
-    return pack(("fednode-keys", chain_id, study, number, attempt, member, which))
 
 
 @lru_cache(_REMEMBERED)

@@ -16,10 +16,7 @@ from fednode.ledger.bodies import Member, Members, Result, StudyTerms
 from fednode.ledger.check_records import ChecksRecord, Coins, KeptOut
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
-from fednode.sums.bounds import MAX_WORDS
-
-MIN_INCLUDED = 3
-"""Fewest members of any sum: with two, each would learn the other's vector."""
+from fednode.sums.bounds import MAX_WORDS, min_included
 
 GENESIS_CREATOR = 0
 """Creator of a study that came with the genesis."""
@@ -72,14 +69,6 @@ class StudyStatus(IntEnum):
     STOPPING = 7
     STOPPED = 8
     FINISHED = 9
-
-
-def min_included(member_count: int) -> int:
-    """Return max(N - f, 3): fewest members of P, Q, C and U in every sum among `member_count` members.
-
-    Below N - f one owner could pick a victim and learn its update; below 3 the sum is one other's vector.
-    """
-    return max(member_count - fault_bound(member_count), MIN_INCLUDED)
 
 
 @dataclass(frozen=True, slots=True)

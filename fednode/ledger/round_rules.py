@@ -28,7 +28,6 @@ from fednode.ledger.bodies import (
     StudyTerms,
     SumAck,
     Weights,
-    compute_list_digest,
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.opening_checks import (
@@ -37,12 +36,12 @@ from fednode.ledger.opening_checks import (
     is_opened_scalar,
     is_opened_share_valid,
     is_seal_key_valid,
-    key_proof_context,
 )
 from fednode.ledger.records import AttemptRecord, Phase, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.verdicts import is_opening
+from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRichComparison
@@ -140,9 +139,9 @@ def accept_keys(
         raise refuse(Refusal.POINT_SEEN)
     if not all(are_points_valid(points) for points in (body.a_points, body.b_points, *((p,) for _, p, _ in disputes))):
         raise refuse(Refusal.BAD_POINT)
+    context = SumContext(chain_id, record.study, record.number, attempt.number)
     for which, point, proof in keys:
-        context = key_proof_context(chain_id, record.study, record.number, attempt.number, sender, which)
-        if not is_key_proven(point, context, proof):
+        if not is_key_proven(point, key_proof_context(context, sender, which), proof):
             raise refuse(Refusal.BAD_PROOF)
     place = (record.study, record.number, attempt.number, sender)
     for point in heads:

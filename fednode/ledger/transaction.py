@@ -39,7 +39,6 @@ from fednode.ledger.bodies import (
     SumAck,
     Verdict,
     Weights,
-    compute_list_digest,
     compute_study_id,
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, SumCheck
@@ -49,7 +48,7 @@ __all__ = [
     "Acknowledge", "Answer", "Body", "Coin", "Commit", "Confirm", "Digest", "Expire", "Expose", "Keys", "Member",
     "Outcome", "Proof", "ProofTerms", "Ready", "Recheck", "Redeal", "Result", "Reveal", "Roster",
     "ShareRoot", "StudyAction", "StudyCreate", "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck", "Verdict",
-    "Weights", "compute_list_digest", "compute_study_id",
+    "Weights", "compute_study_id",
     "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
     "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "find_sign_key",
     "sign_transaction", "verify_transaction",

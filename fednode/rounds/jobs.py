@@ -21,12 +21,13 @@ from fednode.learn import measures, merge
 from fednode.learn.model_file import Draft, StoredModel, write_parts
 from fednode.learn.study import SCALE, UNIT, Layout, StudySpec
 from fednode.learn.tables.schema import Scaling
-from fednode.ledger.records import MIN_INCLUDED, RoundKind
+from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.measured import Metrics
 from fednode.smpc.messages import RULE_BOUND, SumParams
 from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
 from fednode.smpc.ring import Buffer, RingVector
+from fednode.sums.bounds import MIN_INCLUDED
 from fednode.sums.coin import Chain
 from fednode.sums.measures import CLAIM, Claims, Plan, Tally, find_impossible
 from fednode.sums.statement import Statement, statement_of

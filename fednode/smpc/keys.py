@@ -28,9 +28,10 @@ from fednode.crypto import (
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import DealtPair
-from fednode.smpc.messages import RULE_BOUND, KeysMessage, SumParams, SumView, key_proof_context
+from fednode.smpc.messages import RULE_BOUND, KeysMessage, SumParams, SumView
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.smpc.sealed import DerivedEntropy
+from fednode.sums.context import key_proof_context
 from fednode.sums.feldman import Dealing, deal
 from fednode.sums.shamir import evaluate
 
@@ -67,7 +68,7 @@ def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptReco
     """Draw this member's scalars for one attempt and seal every holder's shares."""
     a, b = (deal(params.threshold, view.holders, entropy) for _ in "ab")
     proofs = [
-        prove_knowledge(dealing.secret, key_proof_context(params, view.attempt, params.me, which), entropy)
+        prove_knowledge(dealing.secret, key_proof_context(params.context(view.attempt), params.me, which), entropy)
         for which, dealing in (("a", a), ("b", b))
     ]
     others = [holder for holder in view.holders if holder != params.me]
@@ -77,7 +78,7 @@ def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptReco
     if params.rule == RULE_BOUND:
         sharing = Sharing(entropy.random_bytes(SEED_BYTES))
         c = dispute_scalar(params, view.attempt, sharing.seed)
-        proof = prove_knowledge(c, key_proof_context(params, view.attempt, params.me, "c"), entropy)
+        proof = prove_knowledge(c, key_proof_context(params.context(view.attempt), params.me, "c"), entropy)
         keys = replace(keys, c_point=base_times(c), c_proof=proof)
     return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing=sharing)
 

@@ -28,7 +28,6 @@ from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import Job
 from fednode.sums.measures import no_claims
 from fednode.sums.posts import (
-    MIN_INCLUDED,
     RULE_BOUND,
     AckMessage,
     AnswerMessage,
@@ -49,15 +48,13 @@ from fednode.sums.posts import (
     SumAckMessage,
     SumOk,
     SumParams,
-    compute_list_digest,
-    key_proof_context,
 )
 
 __all__ = [  # names of `posts` that are used from here too
-    "MIN_INCLUDED", "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
+    "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
     "CommitMessage", "ConfirmMessage", "DigestMessage", "ExposeMessage", "KeysMessage", "Message", "Phase",
     "ProofMessage", "RecheckMessage", "RedealMessage", "RevealMessage", "RosterMessage", "ShareRootMessage",
-    "SumAckMessage", "SumOk", "SumParams", "compute_list_digest", "key_proof_context",
+    "SumAckMessage", "SumOk", "SumParams",
 ]
 
 # --- the ledger's view -----------------------------------------------------------------------------------------

@@ -16,10 +16,10 @@ from fednode.smpc.messages import (
     SumAckMessage,
     SumParams,
     SumView,
-    compute_list_digest,
 )
 from fednode.smpc.openings import refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.sums.context import compute_list_digest
 
 
 class Summing:
@@ -72,5 +72,5 @@ class Summing:
         if self._params.me in view.acked:
             return []
         digests = tuple(view.digests[chunk] for chunk in range(len(view.qualified)))
-        whole = compute_list_digest(self._params, view.attempt, digests)
+        whole = compute_list_digest(self._params.study, self._params.round, view.attempt, digests)
         return self._pace.submit(view, SumAckMessage(whole, ()), "acknowledged")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fednode.ids import fault_bound
+
+MIN_INCLUDED: Final = 3
+"""Fewest members of any sum: with two, each would learn the other's vector."""
+
 SCALE: Final = 1 << 23
 """S: the norm bound of a quantised update."""
 
@@ -52,6 +57,14 @@ class Strength:
     def dealers_a_part(self) -> int:
         """Return the number of dealers whose answers travel in one message."""
         return PART_BYTES // self.answer_bytes
+
+
+def min_included(member_count: int) -> int:
+    """Return max(N - f, 3): fewest members of P, Q, C and U in every sum among `member_count` members.
+
+    Below N - f one owner could pick a victim and learn its update; below 3 the sum is one other's vector.
+    """
+    return max(member_count - fault_bound(member_count), MIN_INCLUDED)
 
 
 FEW: Final = Strength(4, 28, 2)

@@ -10,16 +10,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, Final
 
-from fednode.codec import Later, pack
-from fednode.crypto import Domain, tagged_hash
-from fednode.ids import Hash, MemberId, fault_bound
-from fednode.sums.bounds import Strength, strength_of
+from fednode.codec import Later
+from fednode.ids import MemberId, fault_bound
+from fednode.sums.bounds import Strength, min_included, strength_of
 from fednode.sums.context import SumContext
 from fednode.sums.measures import Plan
 from fednode.sums.statement import Statement
-
-MIN_INCLUDED = 3
-"""Fewest members of any sum: with two, each would learn the other's vector."""
 
 RULE_BOUND: Final = 2
 """The sum rule under which the sum is bound to proven vectors."""
@@ -109,7 +105,7 @@ class SumParams:
     @property
     def min_included(self) -> int:
         """Fewest members that Q, C and U may ever hold: max(N - f, 3)."""
-        return max(self.threshold, MIN_INCLUDED)
+        return min_included(len(self.members))
 
 
 # --- messages for the ledger: the fields of the transaction bodies without study, round and attempt ------------
@@ -266,14 +262,3 @@ Message = (
     | RevealMessage | CoinMessage | ShareRootMessage | ProofMessage | RecheckMessage | RedealMessage | ConfirmMessage
     | ExposeMessage
 )
-
-
-def key_proof_context(params: SumParams, attempt: int, member: MemberId, which: str) -> bytes:
-    """Return the context of the proof that `member` knows its scalar `which` ("a", "b" or "c")."""
-    return pack(("fednode-keys", params.chain_id, params.study, params.round, attempt, member, which))
-
-
-def compute_list_digest(params: SumParams, attempt: int, digests: tuple[bytes, ...]) -> Hash:
-    """Return what an acknowledgement names: the digest of all chunk digests in chunk order."""
-    place = (params.round.to_bytes(4, "big"), attempt.to_bytes(2, "big"))
-    return tagged_hash(Domain.ROUND, b"sum-list", params.study, *place, *digests)

@@ -16,14 +16,13 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_records import ChecksRecord, DisputesRecord
 from fednode.ledger.check_state import get_redeal
-from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
 from fednode.sums import field as f
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain
-from fednode.sums.context import SumContext
+from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.redeal import dispute_context, hide_held, show_held
@@ -113,7 +112,7 @@ class ProvenWorld(World):
 
     def keys(self, member: int) -> tx.Keys:
         scalar, (study, number, attempt) = self.scalar(member), self.place()
-        context = key_proof_context(self.chain_id, study, number, attempt, member, "c")
+        context = key_proof_context(SumContext(self.chain_id, study, number, attempt), member, "c")
         proof = prove_knowledge(scalar, context, SeededEntropy(f"{number}.{attempt}.{member}.c"))
         return replace(super().keys(member), c_point=base_times(scalar), c_proof=proof)
 

@@ -8,10 +8,10 @@ import pytest
 
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, scalar_bytes
 from fednode.ledger import transaction as tx
-from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.records import Phase
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.state import get_keys, is_point_seen
+from fednode.sums.context import SumContext, key_proof_context
 from tests.ledger.world import TERMS, SeededEntropy, World
 
 IDENTITY = b"\x01" + bytes(31)
@@ -66,7 +66,7 @@ def test_a_key_point_is_never_used_again_R() -> None:
     for a, b in ((dealing.a, world.dealing(1).b), (world.dealing(1).a, dealing.b), (dealing.b, dealing.a)):
         proofs = [
             prove_knowledge(
-                scalars[0], key_proof_context(world.chain_id, world.study, number, attempt, 1, which),
+                scalars[0], key_proof_context(SumContext(world.chain_id, world.study, number, attempt), 1, which),
                 SeededEntropy(which),
             )
             for which, scalars in (("a", a), ("b", b))
@@ -110,9 +110,9 @@ def test_a_proof_of_another_round_or_attempt_is_refused() -> None:
     world.finish_round()
     world_two = replace(old, round=2, next_key=world.keys(1).next_key)
     assert world.refused(1, world_two) == Refusal.POINT_SEEN, "and without that rule the proof would not hold"
-    context = key_proof_context(world.chain_id, world.study, 1, 0, 1, "a")
-    assert context != key_proof_context(world.chain_id, world.study, 2, 0, 1, "a")
-    assert context != key_proof_context(world.chain_id, world.study, 1, 1, 1, "a")
+    context = key_proof_context(SumContext(world.chain_id, world.study, 1, 0), 1, "a")
+    assert context != key_proof_context(SumContext(world.chain_id, world.study, 2, 0), 1, "a")
+    assert context != key_proof_context(SumContext(world.chain_id, world.study, 1, 1), 1, "a")
 
 
 def test_shares_are_sealed_to_exactly_the_other_holders() -> None:

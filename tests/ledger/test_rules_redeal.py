@@ -16,7 +16,6 @@ from fednode.ledger.bodies import Body
 from fednode.ledger.check_phases import SUM_UNCHECKED
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_state import get_confirm, get_redeal
-from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import Phase, RoundRecord
 from fednode.ledger.redeal_phases import (
@@ -33,6 +32,7 @@ from fednode.ledger.verdicts import confirm_shares, is_box_right
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS
 from fednode.sums.coin import draw_confirm_seed
+from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.redeal import dispute_context, hide_held
@@ -111,7 +111,7 @@ def test_a_dispute_key_is_proven_for_its_place_and_new() -> None:
     body, scalar = world.keys(1), world.scalar(1)
 
     def other(point: bytes, value: int = scalar, which: str = "c", member: int = 1) -> tx.Keys:
-        context = key_proof_context(world.chain_id, study, number, attempt, member, which)
+        context = key_proof_context(SumContext(world.chain_id, study, number, attempt), member, which)
         return replace(body, c_point=point, c_proof=prove_knowledge(value, context, SeededEntropy("other")))
 
     assert body.c_point is not None

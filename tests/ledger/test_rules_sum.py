@@ -9,6 +9,7 @@ import pytest
 from fednode.ledger import transaction as tx
 from fednode.ledger.records import Phase
 from fednode.ledger.refusals import Refusal
+from fednode.sums.context import compute_list_digest
 from tests.ledger.world import TERMS, World, seed_of
 
 
@@ -215,10 +216,10 @@ def test_the_last_of_f_plus_one_attempts_ends_the_round_R() -> None:
 def test_the_acknowledgement_names_the_whole_list() -> None:
     world = at_phase(Phase.SUMACK)
     digests = [chunk.digest for chunk in world.round.attempt.chunks]
-    assert world.round.attempt.list_digest == tx.compute_list_digest(*world.place(), digests)
+    assert world.round.attempt.list_digest == compute_list_digest(*world.place(), digests)
     for wrong in (
-        tx.compute_list_digest(world.study, 1, 1, digests), tx.compute_list_digest(world.study, 2, 0, digests),
-        tx.compute_list_digest(world.study, 1, 0, digests[::-1]), digests[0],
+        compute_list_digest(world.study, 1, 1, digests), compute_list_digest(world.study, 2, 0, digests),
+        compute_list_digest(world.study, 1, 0, digests[::-1]), digests[0],
     ):
         assert world.refused(1, tx.SumAck(*world.place(), wrong)) == Refusal.LIST_DIGEST_DIFFERS
 

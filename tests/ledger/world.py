@@ -15,7 +15,6 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
-from fednode.ledger.opening_checks import key_proof_context
 from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, RoundReport, StudyRecord
 from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
@@ -23,6 +22,7 @@ from fednode.ledger.rules import Applied, BlockTime, Receipt, apply_block
 from fednode.ledger.state import State, get_report, get_round, get_study
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics
+from fednode.sums.context import SumContext, key_proof_context
 
 SPEC = b"specification, opaque to the ledger"
 TERMS = tx.StudyTerms(
@@ -209,7 +209,7 @@ class World:
         proofs = [
             prove_knowledge(
                 coefficients[0],
-                key_proof_context(self.chain_id, study, number, attempt, member, which),
+                key_proof_context(SumContext(self.chain_id, study, number, attempt), member, which),
                 SeededEntropy(f"{number}.{attempt}.{member}.{which}"),
             )
             for which, coefficients in (("a", dealing.a), ("b", dealing.b))

@@ -27,6 +27,7 @@ from fednode.sums import field as f
 from fednode.sums import norm
 from fednode.sums.bounds import FEW
 from fednode.sums.coin import draw_confirm_seed
+from fednode.sums.context import key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from tests.smpc.sim import dealers
@@ -477,7 +478,7 @@ def test_a_share_that_is_not_settled_is_not_opened(ledger: type) -> None:
 # --- dispute keys ----------------------------------------------------------------------------------------------------
 
 def own_keys(world: World, message: m.KeysMessage, scalar: int, which: str = "c") -> m.KeysMessage:
-    context = m.key_proof_context(world.params(LIAR), 0, LIAR, which)
+    context = key_proof_context(world.params(LIAR).context(0), LIAR, which)
     return replace(message, c_point=base_times(scalar), c_proof=prove_knowledge(scalar, context, Stream("lie")))
 
 

@@ -23,6 +23,7 @@ from fednode.smpc.messages import Phase
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from fednode.sums import feldman
+from fednode.sums.context import compute_list_digest
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.world import Absence, Node, Stream, World
 
@@ -542,8 +543,8 @@ def test_a_digest_of_a_sum_is_checked_before_it_is_acknowledged() -> None:
     good = refs[m.ChunkRef(0, m.Lane.SUM, 0, 3)]
     effects = settle(fresh, fresh.handle(m.ChunkArrived(MemberId(1), good.ref, b"", bytes(good.data))))
     message = submitted(effects)[0]
-    assert isinstance(message, m.SumAckMessage) and message.list_digest == m.compute_list_digest(
-        world.params(ME), 0, tuple(view.digests[c] for c in range(4))
+    assert isinstance(message, m.SumAckMessage) and message.list_digest == compute_list_digest(
+        world.params(ME).study, world.params(ME).round, 0, tuple(view.digests[c] for c in range(4))
     )
 
 

@@ -24,11 +24,10 @@ from fednode.ledger.records import (
     RoundReport,
     StudyRecord,
     StudyStatus,
-    min_included,
 )
 from fednode.ledger.state import Draft, get_keys, get_members, get_report, keys_key, report_key, round_key, study_key
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
-from fednode.sums.bounds import MASKS_WRONG
+from fednode.sums.bounds import MASKS_WRONG, min_included
 
 _LONGEST_LIST, _FEW_NAMES = 232, 12
 """Characters that a list of members may have, and how many are named in a longer one or beside another: so the sentence

@@ -26,7 +26,6 @@ from fednode.ledger.opening_checks import is_seal_key_valid
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import (
     GENESIS_CREATOR,
-    MIN_INCLUDED,
     ReadyEntry,
     SeenRecord,
     SpecRecord,
@@ -38,6 +37,7 @@ from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
 from fednode.ledger.state import STUDIES_KEY, Draft, get_studies, get_study, spec_key, study_key
 from fednode.ledger.studies.beginning import StudyBegin, Without
+from fednode.sums.bounds import MIN_INCLUDED
 
 MAX_STUDIES = 1000
 

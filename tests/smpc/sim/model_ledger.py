@@ -13,6 +13,7 @@ from fednode.crypto import are_commitments_valid, base_times, is_knowledge_prove
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.messages import Phase
+from fednode.sums.context import compute_list_digest, key_proof_context
 from tests.smpc.sim.model_checks import Checked, CheckPhases
 
 
@@ -150,7 +151,7 @@ class ModelLedger(CheckPhases):
         elif message.c_point is not None or message.c_proof is not None:
             return "rule 1 has no disputes"
         for points, proof, which, count in dealt:
-            context = m.key_proof_context(self.params, self.a.number, sender, which)
+            context = key_proof_context(self.params.context(self.a.number), sender, which)
             if len(points) != count or not are_commitments_valid(points):
                 return "points"
             if not is_knowledge_proven(points[0], context, proof):
@@ -208,7 +209,7 @@ class ModelLedger(CheckPhases):
             self.a.lacking[sender] = message.missing
             return None
         digests = tuple(self.a.digests[c] for c in range(len(self.a.owners)))
-        if message.list_digest != m.compute_list_digest(self.params, self.a.number, digests):
+        if message.list_digest != compute_list_digest(self.params.study, self.params.round, self.a.number, digests):
             return "list"
         self.a.acked.add(sender)
         return None
