@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fednode.cli.genesis import read_card, read_genesis, read_study
+from fednode.cli.main import run
 from fednode.home.config import HospitalConfig, load_config
 from tests.cli.conftest import PASSPHRASE, Fednode, cards, write_private
 
@@ -222,27 +223,29 @@ def test_names_are_counted_in_characters_and_shown_whole(fednode: Fednode, secre
     assert too_long.code == 2 and "at most 64 characters, this one has 65" in too_long.err
 
 
+@pytest.fixture(scope="module")
+def genesis_with_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A genesis file whose names hold letters that most encodings lack, made once: Argon2id is slow on purpose."""
+    folder = tmp_path_factory.mktemp("letters")
+    secret, genesis = write_private(folder / "secret", PASSPHRASE + "\n"), folder / "g.toml"
+    options: list[str] = []
+    for number in range(4):
+        home = folder / f"h{number}"
+        code = run([
+            "init", "--home", str(home), "--name", f"病院 é {number}",
+            "--advertise", f"/dns4/h{number}.example/tcp/1", "--passphrase-file", str(secret),
+        ])
+        assert code == 0
+        options += ["--member", str(home / "etc" / "identity-card.toml")]
+    assert run(["genesis", "create", *options, "-o", str(genesis)]) == 0
+    return genesis
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "cp437"])
 def test_a_terminal_that_lacks_letters_shows_others(
-    fednode: Fednode, secret: Path, tmp_path: Path, encoding: str
+    genesis_with_letters: Path, tmp_path: Path, encoding: str
 ) -> None:
-    options: list[object] = []
-    for number in range(4):
-        home = tmp_path / f"h{number}"
-        fednode(
-            "init",
-            "--home",
-            home,
-            "--name",
-            f"病院 é {number}",
-            "--advertise",
-            f"/dns4/h{number}.example/tcp/1",
-            "--passphrase-file",
-            secret,
-        )
-        options += ["--member", home / "etc" / "identity-card.toml"]
-    genesis = tmp_path / "g.toml"
-    assert fednode("genesis", "create", *options, "-o", genesis).code == 0
+    genesis = genesis_with_letters
     environ = {**os.environ, "PYTHONIOENCODING": encoding}
     for arguments in (("show", genesis), ("show", genesis, "--format", "json"), ("show", tmp_path / "無い.toml")):
         done = subprocess.run(
