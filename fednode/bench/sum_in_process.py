@@ -32,7 +32,7 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import SUM_RULE_V2, ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.members.identity import make_identity_card
-from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import BlockTime, apply_block
 from fednode.ledger.state import get_round
 from fednode.ledger.transaction import Transaction
@@ -45,6 +45,7 @@ from fednode.smpc.ring import ELEMENT_BYTES
 from fednode.smpc.session import Session
 from fednode.sums.coin import restore_chain
 from fednode.sums.measures import count_words
+from fednode.sums.phase import Phase
 from fednode.sums.statement import statement_of
 
 COIN_LINKS = 16

@@ -30,12 +30,13 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
 from fednode.ledger.redeal_rules import sum_context
 from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, Verdict, open_sums
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed
+from fednode.sums.phase import Phase
 
 NO_COIN = "too few members revealed their link of the coin"
 NOT_SHARED = "a member of the sum did not share its sketch"

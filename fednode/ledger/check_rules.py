@@ -14,11 +14,12 @@ from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.check_records import ChecksRecord, Coins
 from fednode.ledger.check_state import confirm_key, proof_key, recheck_key, redeal_key, share_key
 from fednode.ledger.opening_checks import is_next_link
-from fednode.ledger.records import AttemptRecord, Phase, RoundRecord
+from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.state import Draft
 from fednode.sums.bounds import Strength, strength_of
+from fednode.sums.phase import Phase
 
 
 def checks_of(attempt: AttemptRecord) -> ChecksRecord:

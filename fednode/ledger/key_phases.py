@@ -22,8 +22,9 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import ChunkRecord, Phase, RoundRecord
+from fednode.ledger.records import ChunkRecord, RoundRecord
 from fednode.ledger.round_rules import complainers
+from fednode.sums.phase import Phase
 
 
 def after_keys(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:

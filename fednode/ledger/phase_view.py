@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.members.bodies import MembershipBody
-from fednode.ledger.records import OpenPhase, Phase, RoundRecord
+from fednode.ledger.records import OpenPhase, RoundRecord
 from fednode.ledger.round_rules import RoundBody, is_of_open_phase
 from fednode.ledger.state import Source, get_round, get_study
 from fednode.ledger.studies.beginning import StudyBegin
+from fednode.sums.phase import Phase
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,8 @@ from dataclasses import dataclass, replace
 
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.ledger.bodies import Result, StudyTerms
-from fednode.ledger.records import (
-    Absence,
-    AttemptRecord,
-    OpenPhase,
-    Phase,
-    PhaseSpan,
-    RoundKind,
-    RoundRecord,
-    VoidAttempt,
-)
+from fednode.ledger.records import Absence, AttemptRecord, OpenPhase, PhaseSpan, RoundKind, RoundRecord, VoidAttempt
+from fednode.sums.phase import Phase
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,30 +25,6 @@ Text = Annotated[str, Size(0, 300)]
 Share = tuple[Member, Bytes32]
 
 
-class Phase(IntEnum):
-    """Phases of a study's round clock; JOIN precedes a round, the others are steps of one attempt. The numbers are no
-    order: under sum rule 2 COIN, SHARE, PROOF follow SUMACK, and at times RECHECK, or REDEAL, CONFIRM and EXPOSE."""
-
-    JOIN = 0
-    KEYS = 1
-    ACK = 2
-    ANSWER = 3
-    COMMIT = 4
-    ROSTER = 5
-    DIGEST = 6
-    SUMACK = 7
-    REVEAL = 8
-    REVEAL2 = 9
-    RESULT = 10
-    COIN = 11
-    SHARE = 12
-    PROOF = 13
-    RECHECK = 14
-    REDEAL = 15
-    CONFIRM = 16
-    EXPOSE = 17
-
-
 class RoundKind(IntEnum):
     """What a round sums: feature statistics, trained updates (with metrics), or metrics of the last model alone."""
 

@@ -38,7 +38,7 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.redeal_rules import (
     answered_members,
     disputed_dealers,
@@ -49,6 +49,7 @@ from fednode.ledger.redeal_rules import (
 from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
 from fednode.sums.coin import draw_confirm_seed
+from fednode.sums.phase import Phase
 
 FEW_ANSWERS = "too few right answers to the proofs"
 NOT_REDEALT = "a member did not deal again a share that its holder disputes"

@@ -37,11 +37,12 @@ from fednode.ledger.opening_checks import (
     is_opened_share_valid,
     is_seal_key_valid,
 )
-from fednode.ledger.records import AttemptRecord, Phase, RoundKind, RoundRecord, SeenRecord
+from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.verdicts import is_opening
 from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
+from fednode.sums.phase import Phase
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRichComparison

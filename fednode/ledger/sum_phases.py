@@ -28,8 +28,9 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import AttemptRecord, ChunkRecord, Phase, RoundRecord
+from fednode.ledger.records import AttemptRecord, ChunkRecord, RoundRecord
 from fednode.ledger.round_rules import ballot_of, dropped_dealers, list_digest_of
+from fednode.sums.phase import Phase
 
 # --- roster ------------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,10 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_state import get_redeal, get_share_root
-from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, StudyRecord, StudyStatus
+from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.state import State, get_keys, get_round, get_study
 from fednode.smpc import messages as sm
+from fednode.sums.phase import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
     attempt, phase = current.attempt, current.phase
     view = sm.SumView(
         attempt=attempt.number,
-        phase=sm.Phase(phase.kind),
+        phase=Phase(phase.kind),
         phase_no=phase.number,
         step=phase.step,
         phase_timeout_ms=phase.timeout_ms,

@@ -14,20 +14,10 @@ from fednode.ids import MemberId
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.exchange import MAX_SERVED
 from fednode.smpc.keys import Unseal
-from fednode.smpc.messages import (
-    ChunkArrived,
-    ChunkRef,
-    Effect,
-    Lane,
-    Note,
-    Phase,
-    SendChunk,
-    SumParams,
-    SumView,
-    WantChunk,
-)
+from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SendChunk, SumParams, SumView, WantChunk
 from fednode.smpc.proof_jobs import HeldShare, ProvenUpdate
 from fednode.smpc.sealed import BITS, PROOF, Roots, box_context, box_sizes, paths_of
+from fednode.sums.phase import Phase
 from fednode.sums.shares import holds_key, sharing_degree
 from fednode.sums.statement import Statement
 

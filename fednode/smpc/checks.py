@@ -20,16 +20,7 @@ from fednode.smpc.disputes import Disputes
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.jobs import MaskedInput
 from fednode.smpc.keys import Unseal
-from fednode.smpc.messages import (
-    CoinMessage,
-    ConfirmMessage,
-    Effect,
-    Phase,
-    ProofMessage,
-    SumOk,
-    SumParams,
-    SumView,
-)
+from fednode.smpc.messages import CoinMessage, ConfirmMessage, Effect, ProofMessage, SumOk, SumParams, SumView
 from fednode.smpc.openings import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.pads import SumKey
@@ -42,6 +33,7 @@ from fednode.smpc.proof_jobs import (
 )
 from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
 from fednode.smpc.summing import Summing
+from fednode.sums.phase import Phase
 from fednode.sums.shares import sharing_degree
 
 

@@ -15,19 +15,9 @@ from typing import Final
 from fednode.ids import MemberId
 from fednode.smpc.chunks import Layout, is_leaf_of, merkle_path
 from fednode.smpc.jobs import MaskedInput, SummedChunk
-from fednode.smpc.messages import (
-    ChunkArrived,
-    ChunkRef,
-    Effect,
-    Lane,
-    Note,
-    Phase,
-    SendChunk,
-    SumParams,
-    SumView,
-    WantChunk,
-)
+from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SendChunk, SumParams, SumView, WantChunk
 from fednode.smpc.ring import Buffer
+from fednode.sums.phase import Phase
 
 MAX_SERVED: Final = 8
 """How often one peer is given the same chunk in one attempt: reconnects and restarts, not a flood."""
@@ -81,7 +71,7 @@ class Exchange:
             return False
         if ref.lane == Lane.MASKED:
             return ref.dealer == sender != self._params.me and self._is_masked_chunk_of_use(view, ref)
-        if view.phase.order < Phase.ROSTER.order or ref.dealer != NO_DEALER:
+        if view.phase < Phase.ROSTER or ref.dealer != NO_DEALER:
             return False
         return ref.chunk in view.digests or self._owner(view, ref.chunk) == sender
 
@@ -90,7 +80,7 @@ class Exchange:
         dealer = MemberId(ref.dealer)
         if view.phase == Phase.COMMIT:
             return dealer in view.qualified and view.qualified[ref.chunk] == self._params.me
-        if view.phase.order < Phase.ROSTER.order or self._owner(view, ref.chunk) != self._params.me:
+        if view.phase < Phase.ROSTER or self._owner(view, ref.chunk) != self._params.me:
             return False
         if _is_frozen(view) and ref.chunk not in self.owned_open(view):
             return False
@@ -128,7 +118,7 @@ class Exchange:
             return None if ref.chunk not in view.digests else view.digests[ref.chunk] == held.digest
         posted = view.committed.get(MemberId(ref.dealer))
         if posted is None:
-            return None if view.phase.order <= Phase.COMMIT.order else False
+            return None if view.phase <= Phase.COMMIT else False
         return is_leaf_of(posted.root, held.digest, ref.chunk, len(view.qualified), held.proof)
 
     # --- what is at hand ----------------------------------------------------------------------------------------
@@ -152,7 +142,7 @@ class Exchange:
         """
         if view.phase is Phase.ROSTER:
             return [chunk for chunk in self.owned(view) if chunk not in view.settled]
-        if view.phase.order < Phase.DIGEST.order or (_is_frozen(view) and self._asked < ASKED_BEFORE_SUMMING):
+        if view.phase < Phase.DIGEST or (_is_frozen(view) and self._asked < ASKED_BEFORE_SUMMING):
             return []
         return [c for c in self.owned(view) if c not in self._summed and self.get_sum(view, c) is None]
 
@@ -240,7 +230,7 @@ class Exchange:
             ref = self.masked_ref(dealer, chunk)
             if only in (None, dealer) and ref not in self._hashing:
                 wants.append(WantChunk(dealer, ref))
-        if view.phase.order < Phase.SUMACK.order or self._params.me not in view.present:
+        if view.phase < Phase.SUMACK or self._params.me not in view.present:
             return wants
         self._asked += only is None
         for chunk in self.missing_sums(view):
@@ -354,7 +344,7 @@ class Exchange:
 
 def _is_frozen(view: SumView) -> bool:
     """Whether q members have acknowledged the sum."""
-    return view.phase.order > Phase.SUMACK.order
+    return view.phase > Phase.SUMACK
 
 
 def _name(ref: ChunkRef) -> str:

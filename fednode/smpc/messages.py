@@ -27,6 +27,7 @@ from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import Job
 from fednode.sums.measures import no_claims
+from fednode.sums.phase import Phase
 from fednode.sums.posts import (
     RULE_BOUND,
     AckMessage,
@@ -38,7 +39,6 @@ from fednode.sums.posts import (
     ExposeMessage,
     KeysMessage,
     Message,
-    Phase,
     ProofMessage,
     RecheckMessage,
     RedealMessage,
@@ -52,7 +52,7 @@ from fednode.sums.posts import (
 
 __all__ = [  # names of `posts` that are used from here too
     "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
-    "CommitMessage", "ConfirmMessage", "DigestMessage", "ExposeMessage", "KeysMessage", "Message", "Phase",
+    "CommitMessage", "ConfirmMessage", "DigestMessage", "ExposeMessage", "KeysMessage", "Message",
     "ProofMessage", "RecheckMessage", "RedealMessage", "RevealMessage", "RosterMessage", "ShareRootMessage",
     "SumAckMessage", "SumOk", "SumParams",
 ]

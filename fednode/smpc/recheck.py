@@ -25,7 +25,6 @@ from fednode.smpc.messages import (
     Effect,
     Lane,
     Note,
-    Phase,
     RecheckMessage,
     SumParams,
     SumView,
@@ -35,6 +34,7 @@ from fednode.smpc.openings import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, MaskedPart, NameFindings, Recounted
 from fednode.smpc.ring import RingVector
+from fednode.sums.phase import Phase
 
 Place = tuple[MemberId, int]
 """A dealer and the number of a chunk of its masked vector."""

@@ -35,7 +35,6 @@ from fednode.smpc.messages import (
     Lane,
     Note,
     PeerUp,
-    Phase,
     SumFailed,
     SumOpened,
     SumParams,
@@ -50,6 +49,7 @@ from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
 from fednode.smpc.summing import Summing
 from fednode.sums.measures import find_impossible
+from fednode.sums.phase import Phase
 
 
 class Session:
@@ -249,6 +249,8 @@ class Session:
         if mine is None or mine.attempt != view.attempt or self._params.me not in view.keys:
             return []
         match view.phase:
+            case Phase.JOIN:
+                return []  # no attempt is open
             case Phase.ACK:
                 return self._acknowledge(view, mine)
             case Phase.ANSWER:

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from fednode.smpc import jobs
 from fednode.smpc.exchange import Exchange
-from fednode.smpc.messages import (
-    DigestMessage,
-    Effect,
-    Phase,
-    RosterMessage,
-    SumAckMessage,
-    SumParams,
-    SumView,
-)
+from fednode.smpc.messages import DigestMessage, Effect, RosterMessage, SumAckMessage, SumParams, SumView
 from fednode.smpc.openings import refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.sums.context import compute_list_digest
+from fednode.sums.phase import Phase
 
 
 class Summing:

@@ -21,43 +21,6 @@ RULE_BOUND: Final = 2
 """The sum rule under which the sum is bound to proven vectors."""
 
 
-class Phase(IntEnum):
-    """Phases of one attempt, numbered as on the ledger; `order` says what comes after what."""
-
-    KEYS = 1
-    ACK = 2
-    ANSWER = 3
-    COMMIT = 4
-    ROSTER = 5
-    DIGEST = 6
-    SUMACK = 7
-    REVEAL = 8
-    REVEAL2 = 9
-    RESULT = 10
-    COIN = 11
-    SHARE = 12
-    PROOF = 13
-    RECHECK = 14
-    REDEAL = 15
-    CONFIRM = 16
-    EXPOSE = 17
-
-    @property
-    def order(self) -> int:
-        """Return the place of this phase in an attempt: to be compared, numbers are not."""
-        return _ORDER[self]
-
-
-_ORDER: Final = {
-    phase: place
-    for place, phase in enumerate((
-        Phase.KEYS, Phase.ACK, Phase.ANSWER, Phase.COMMIT, Phase.ROSTER, Phase.DIGEST, Phase.SUMACK, Phase.COIN,
-        Phase.SHARE, Phase.PROOF, Phase.RECHECK, Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL,
-        Phase.REVEAL2, Phase.RESULT,
-    ))
-}
-
-
 @dataclass(frozen=True, slots=True)
 class SumParams:
     """What is fixed for one round's secure sum before its first attempt.

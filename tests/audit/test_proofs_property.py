@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
-from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
+from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import hide_held
 from fednode.sums.shares import sharing_degree
 from tests.ledger.proven_world import OPENED, PROVEN, WORDS, ProvenWorld, chain_of, shares_of

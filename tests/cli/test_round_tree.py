@@ -8,7 +8,7 @@ import pytest
 from fednode.cli.round import report_tree
 from fednode.cli.show import print_tree
 from fednode.desk.views import kind_name, plain, report_view, round_view
-from fednode.ledger.records import Phase
+from fednode.sums.phase import Phase
 from tests.ledger.proven_world import ProvenWorld
 
 

@@ -19,10 +19,11 @@ from fednode.core import wire
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, Height, MemberId, View
 from fednode.ledger import bodies as tx
-from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.records import StudyStatus
 from fednode.ledger.state import get_round
 from fednode.ledger.transaction import sign_transaction
 from fednode.smpc.messages import ChunkRef
+from fednode.sums.phase import Phase
 from tests.core.hostile import Draw, mutate
 from tests.node.world import Node, World
 

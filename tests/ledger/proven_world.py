@@ -16,7 +16,7 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_records import ChecksRecord, DisputesRecord
 from fednode.ledger.check_state import get_redeal
-from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
 from fednode.sums import field as f
@@ -25,6 +25,7 @@ from fednode.sums.coin import Chain, restore_chain
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.shares import sharing_degree
 from tests.ledger.world import TERMS, SeededEntropy, World, seed_of

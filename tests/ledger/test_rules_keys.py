@@ -8,10 +8,10 @@ import pytest
 
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, scalar_bytes
 from fednode.ledger import transaction as tx
-from fednode.ledger.records import Phase
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.state import get_keys, is_point_seen
 from fednode.sums.context import SumContext, key_proof_context
+from fednode.sums.phase import Phase
 from tests.ledger.world import TERMS, SeededEntropy, World
 
 IDENTITY = b"\x01" + bytes(31)

@@ -35,9 +35,10 @@ from fednode.ledger.members.reading import (
 )
 from fednode.ledger.members.records import ProposalRecord
 from fednode.ledger.members.rules import ENTRY_BLOCKS, ENTRY_MS, rotation_message
-from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.records import StudyStatus
 from fednode.ledger.rules import apply_block
 from fednode.ledger.state import State, get_members
+from fednode.sums.phase import Phase
 from tests.ledger.world import World, make_card, seed_of
 
 

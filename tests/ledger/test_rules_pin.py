@@ -8,9 +8,10 @@ from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.members.rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
-from fednode.ledger.records import MemberList, Phase, StudyStatus
+from fednode.ledger.records import MemberList, StudyStatus
 from fednode.ledger.state import MEMBERS_KEY, Draft, get_members, get_study
 from fednode.ledger.studies.round_life import close_round
+from fednode.sums.phase import Phase
 from tests.ledger.proven_world import PROVEN, ProvenWorld
 from tests.ledger.test_rules_proofs import at, fail_with
 

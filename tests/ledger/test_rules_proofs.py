@@ -13,7 +13,7 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.check_phases import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
 from fednode.ledger.check_state import get_answers, get_share_root
 from fednode.ledger.recheck_phase import WRONG_SUM
-from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
@@ -21,6 +21,7 @@ from fednode.sums import field as f
 from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of
 from fednode.sums.coin import draw_query_seed
 from fednode.sums.context import SumContext
+from fednode.sums.phase import Phase
 from tests.ledger.proven_world import OPENED, PROVEN, ProvenWorld
 from tests.ledger.world import World, seed_of
 

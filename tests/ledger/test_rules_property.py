@@ -16,10 +16,11 @@ from fednode.crypto import scalar_bytes
 from fednode.ids import fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.phase_view import pending_phase
-from fednode.ledger.records import Phase, RoundRecord, StudyStatus, VoidAttempt
+from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.rules import apply_block
 from fednode.ledger.state import State, get_report, get_round
 from fednode.sums.bounds import min_included
+from fednode.sums.phase import Phase
 from tests.ledger.world import TERMS, Dealing, World
 
 MAX_BLOCKS = 600

@@ -17,7 +17,7 @@ from fednode.ledger.check_phases import SUM_UNCHECKED
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_state import get_confirm, get_redeal
 from fednode.ledger.phases import BlockTime, RoundEnd
-from fednode.ledger.records import Phase, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.redeal_phases import (
     DEALT_WRONG,
     FEW_ANSWERS,
@@ -35,6 +35,7 @@ from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held
 from fednode.sums.shares import decode as decode_shares
 from fednode.sums.shares import evaluate, sharing_degree

@@ -9,8 +9,9 @@ import pytest
 from fednode.crypto import scalar_bytes
 from fednode.ledger import transaction as tx
 from fednode.ledger.phase_view import pending_phase
-from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
+from fednode.sums.phase import Phase
 from tests.ledger.world import TERMS, Dealing, World, seed_of
 
 

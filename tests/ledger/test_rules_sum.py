@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fednode.ledger import transaction as tx
-from fednode.ledger.records import Phase
 from fednode.ledger.refusals import Refusal
 from fednode.sums.context import compute_list_digest
+from fednode.sums.phase import Phase
 from tests.ledger.world import TERMS, World, seed_of
 
 

@@ -23,7 +23,7 @@ from fednode.ledger.genesis import (
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import get_membership
 from fednode.ledger.members.records import OriginRecord, UsedKey
-from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.records import StudyStatus
 from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import (
     _FORMS,
@@ -36,6 +36,7 @@ from fednode.ledger.state import (
     get_study,
 )
 from fednode.ledger.succession import Consent, check_against, make_consent, make_origin, needed_consents
+from fednode.sums.phase import Phase
 from tests.audit.chain import RoundWorld, play, play_changes
 from tests.ledger.world import SeededEntropy, World, seed_of
 

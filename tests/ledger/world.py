@@ -16,13 +16,14 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
 from fednode.ledger.phase_view import pending_phase
-from fednode.ledger.records import OpenPhase, Phase, RoundKind, RoundRecord, RoundReport, StudyRecord
+from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundReport, StudyRecord
 from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
 from fednode.ledger.rules import Applied, BlockTime, Receipt, apply_block
 from fednode.ledger.state import State, get_report, get_round, get_study
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics
 from fednode.sums.context import SumContext, key_proof_context
+from fednode.sums.phase import Phase
 
 SPEC = b"specification, opaque to the ledger"
 TERMS = tx.StudyTerms(

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Expire, StudyTerms, Weights
-from fednode.ledger.records import OpenPhase, Phase, StudyRecord, StudyStatus
+from fednode.ledger.records import OpenPhase, StudyRecord, StudyStatus
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.events import StartTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
+from fednode.sums.phase import Phase
 
 STUDY = StudyId(b"s" * 32)
 ME = MemberId(2)

@@ -10,13 +10,14 @@ import pytest
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome
 from fednode.ledger.check_bodies import Confirm, Expose, Proof, Redeal
-from fednode.ledger.records import Phase, RoundReport, StudyStatus
+from fednode.ledger.records import RoundReport, StudyStatus
 from fednode.ledger.redeal_phases import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
 from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.sums.bounds import FEW
+from fednode.sums.phase import Phase
 from tests.rounds import world as worlds
 from tests.rounds.world import Member, Tamper, World, check_models, check_sums, values_of
 from tests.smpc.sim import dealers

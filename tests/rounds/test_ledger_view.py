@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Confirm, Expose, Redeal
-from fednode.ledger.records import Phase
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import messages as sm
+from fednode.sums.phase import Phase
 from tests.ledger.proven_world import ProvenWorld
 from tests.ledger.test_rules_proofs import at
 from tests.ledger.world import World
@@ -25,18 +25,18 @@ def test_a_dispute_is_seen_as_it_goes_on() -> None:
     assert view_of(world, reader).disputes == ()
     world.go_to(Phase.REDEAL)
     view = view_of(world, reader)
-    assert view.phase is sm.Phase.REDEAL and view.disputes == tuple(sorted(pairs))
+    assert view.phase is Phase.REDEAL and view.disputes == tuple(sorted(pairs))
     assert (view.redealt, view.confirm_seed, view.confirmed, view.unconfirmed, view.exposed) == ({}, None, (), (), ())
     assert world.post(6, world.redeal(6, 2)).ok
     assert view_of(world, reader).redealt == {(6, 2): world.redeal(6, 2).box}
     world.go()
     view = view_of(world, reader)
-    assert view.phase is sm.Phase.CONFIRM and view.confirm_seed == world.disputes.confirm_seed is not None
+    assert view.phase is Phase.CONFIRM and view.confirm_seed == world.disputes.confirm_seed is not None
     assert view.redealt == {pair: world.redeal(*pair).box for pair in pairs}
     assert world.post(5, world.confirm(5)).ok and view_of(world, reader).confirmed == (5,)
     world.go()
     view = view_of(world, reader)
-    assert view.phase is sm.Phase.EXPOSE and view.unconfirmed == ((6, 2),) and view.exposed == ()
+    assert view.phase is Phase.EXPOSE and view.unconfirmed == ((6, 2),) and view.exposed == ()
     fresh = SnapshotReader(world.study)
     assert view_of(world, fresh) == view, "a member that was started anew sees the same"
     world.go()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fednode.crypto import Secret, unseal
 from fednode.errors import Rejected
 from fednode.ledger import bodies as tx
-from fednode.ledger.records import Phase, StudyStatus
+from fednode.ledger.records import StudyStatus
 from fednode.smpc.messages import RecordPart
+from fednode.sums.phase import Phase
 from tests.rounds.world import World
 
 

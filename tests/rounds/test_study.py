@@ -12,11 +12,12 @@ from fednode.learn import jobs as work
 from fednode.learn.tables.verdicts import Verdict
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
-from fednode.ledger.records import Phase, RoundKind, StudyStatus
+from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.events import DataChanged
+from fednode.sums.phase import Phase
 from tests.rounds.training import points, strange_table
 from tests.rounds.world import Absence, Member, World, check_models, check_sums, failed
 

@@ -27,7 +27,7 @@ from fednode.learn.tables.table import Table
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.phase_view import is_phase_message, pending_phase
-from fednode.ledger.records import Phase, RoundRecord, RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.records import RoundRecord, RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.rules import BlockTime, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.state import State, get_report, get_round, get_study
 from fednode.ledger.studies.beginning import StudyBegin
@@ -42,6 +42,7 @@ from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
 from fednode.smpc.record import RecordParts
 from fednode.sums.coin import restore_chain
+from fednode.sums.phase import Phase
 from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.jobs import is_bound
-from fednode.smpc.messages import Phase
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch, sketch_integers
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.shown import shown

@@ -23,11 +23,11 @@ from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.keys import dispute_scalar
-from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.smpc.sealed import box_sizes
 from fednode.sums import field as f
 from fednode.sums import norm
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import show_held
 from fednode.sums.shares import open_box
 from fednode.sums.statement import ANSWER, PAIRS, REPETITIONS, Statement, statement_of

@@ -18,7 +18,6 @@ from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.boxes import Boxes
 from fednode.smpc.jobs import run
-from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import AnswerProofs, NotProvable, ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_shares, restore_state
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
@@ -27,6 +26,7 @@ from fednode.sums import field as f
 from fednode.sums import shares
 from fednode.sums.bounds import FEW, MASKS_WRONG
 from fednode.sums.context import SumContext
+from fednode.sums.phase import Phase
 from fednode.sums.statement import Statement
 from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import MOMENTS, OPENED, Node, Stream, World

@@ -17,13 +17,13 @@ from fednode.crypto import point_times, unseal
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
-from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.smpc.sealed import box_sizes
 from fednode.sums import field as f
 from fednode.sums import norm, shares
 from fednode.sums.equal_logs import are_logs_equal
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.shares import deal_vector, open_box
 from fednode.sums.statement import norm_statement

@@ -20,7 +20,6 @@ from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
-from fednode.smpc.messages import Phase
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_state
 from fednode.sums import field as f
@@ -29,6 +28,7 @@ from fednode.sums.bounds import FEW
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.context import key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger

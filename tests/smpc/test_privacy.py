@@ -27,10 +27,10 @@ from fednode.smpc import jobs, masks
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.keys import SHARE_PAIR_BYTES, SharePair
-from fednode.smpc.messages import Phase
 from fednode.smpc.record import AttemptRecord, restore_state
 from fednode.sums.context import SumContext
 from fednode.sums.feldman import reconstruct
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.streams import apply_streams

@@ -23,12 +23,12 @@ from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.exchange import MAX_SHOWN
-from fednode.smpc.messages import Phase
 from fednode.smpc.openings import Unsafe
 from fednode.smpc.pacing import Work
 from fednode.smpc.proof_jobs import ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts
 from fednode.smpc.sketch import fold_part, mix_folds, sketch_ring
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import Absence, World

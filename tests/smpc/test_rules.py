@@ -19,11 +19,11 @@ from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.keys import SharePair, open_shares, share_context
-from fednode.smpc.messages import Phase
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from fednode.sums import feldman
 from fednode.sums.context import compute_list_digest
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.world import Absence, Node, Stream, World
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
-from fednode.smpc.messages import Phase
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import Absence, World

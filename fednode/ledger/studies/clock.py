@@ -17,7 +17,7 @@ from fednode.ledger.check_rules import forget_checks
 from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
 from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
 from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
-from fednode.ledger.records import OpenPhase, Phase, RoundRecord, StudyRecord, StudyStatus
+from fednode.ledger.records import OpenPhase, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
 from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.studies.beginning import Beginning
@@ -35,6 +35,7 @@ from fednode.ledger.sum_phases import (
     is_sum_acknowledged,
 )
 from fednode.sums.bounds import min_included
+from fednode.sums.phase import Phase
 
 _AFTER: dict[Phase, Callable[[RoundRecord, BlockTime, StudyTerms], Next]] = {
     Phase.KEYS: after_keys,

@@ -17,7 +17,6 @@ from fednode.ledger.check_records import Coins, KeptOut
 from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
-    Phase,
     ReadyEntry,
     RoundKind,
     RoundRecord,
@@ -28,6 +27,7 @@ from fednode.ledger.records import (
 from fednode.ledger.state import Draft, get_keys, get_members, get_report, keys_key, report_key, round_key, study_key
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
 from fednode.sums.bounds import MASKS_WRONG, min_included
+from fednode.sums.phase import Phase
 
 _LONGEST_LIST, _FEW_NAMES = 232, 12
 """Characters that a list of members may have, and how many are named in a longer one or beside another: so the sentence

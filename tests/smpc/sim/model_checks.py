@@ -11,12 +11,12 @@ import numpy as np
 from fednode.crypto import sha256
 from fednode.ids import Hash, MemberId
 from fednode.smpc import messages as m
-from fednode.smpc.messages import Phase
 from fednode.sums import field as f
 from fednode.sums import norm, shares
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_link
 from fednode.sums.context import SumContext
 from fednode.sums.measures import count_words
+from fednode.sums.phase import Phase
 from fednode.sums.statement import Statement
 from tests.smpc.sim.model_disputes import DisputePhases, sizes
 

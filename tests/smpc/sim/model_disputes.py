@@ -10,13 +10,13 @@ import numpy as np
 
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
-from fednode.smpc.messages import Phase
 from fednode.sums import field as f
 from fednode.sums import norm, shares
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.context import SumContext
 from fednode.sums.equal_logs import are_logs_equal
 from fednode.sums.measures import count_words
+from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, show_held
 
 if TYPE_CHECKING:

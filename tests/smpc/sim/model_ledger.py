@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from fednode.crypto import are_commitments_valid, base_times, is_knowledge_proven, is_share_valid
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
-from fednode.smpc.messages import Phase
 from fednode.sums.context import compute_list_digest, key_proof_context
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_checks import Checked, CheckPhases
 
 

@@ -14,7 +14,6 @@ from fednode.ledger.records import (
     ChainRecord,
     MemberList,
     MemberRecord,
-    Phase,
     ReadyEntry,
     RoundRecord,
     StudyList,
@@ -29,6 +28,7 @@ from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import messages as m
 from fednode.sums.measures import count_words
+from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ResultVote
 
 

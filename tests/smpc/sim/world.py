@@ -20,13 +20,13 @@ from fednode.crypto import Secret, unseal, x25519_public
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
-from fednode.smpc.messages import Phase
 from fednode.smpc.record import INPUT_START, LongPart, RecordParts, restore_input
 from fednode.smpc.ring import load
 from fednode.smpc.session import Session
 from fednode.sums.bounds import SCALE
 from fednode.sums.coin import restore_chain
 from fednode.sums.measures import CLAIM, Split, count_words, no_claims, read_sums
+from fednode.sums.phase import Phase
 from fednode.sums.statement import Statement, statement_of
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
 
