@@ -194,7 +194,9 @@ SyncEffect = SendSync | ServeRange | StartSyncTimer | Adopt | BanPeer
 class CatchUp:
     """Who claims to be ahead, who was asked, what waits to be adopted. Pure; `handle` is the only way in."""
 
-    __slots__ = ("_asked", "_check", "_claims", "_effects", "_owed", "_peers", "_queue", "_source", "_tip")
+    __slots__ = (
+        "_asked", "_check", "_claims", "_effects", "_is_in_grace", "_owed", "_peers", "_queue", "_source", "_tip",
+    )
 
     def __init__(self, tip: Tip, check: SignatureCheck = crypto.is_signature_valid) -> None:
         self._tip = tip
@@ -205,6 +207,7 @@ class CatchUp:
         self._asked: tuple[MemberId, BlockRangeRequest] | None = None
         self._queue: deque[Decision] = deque()
         self._source: MemberId | None = None
+        self._is_in_grace = False
         self._owed: dict[MemberId, int] = {}
         """Answers a peer has failed to give since its last good one: who boasts and never delivers is asked last."""
 
@@ -214,6 +217,11 @@ class CatchUp:
         claims = (height for peer, height in self._claims.items() if not self._owed.get(peer))
         best = max(claims, default=Height(0))
         return best if best > self._tip.height else None
+
+    @property
+    def lag(self) -> int:
+        """How many blocks the target lies ahead of the tip."""
+        return 0 if self.target is None else self.target - self._tip.height
 
     def handle(self, event: SyncEvent) -> list[SyncEffect]:
         """Take one event; return what is to be done, in this order."""
@@ -233,7 +241,9 @@ class CatchUp:
             case PeerAhead():
                 # whoever votes at a height has decided the one before
                 self._claim(event.peer, Height(event.height - 1))
-                if self._asked is None and event.height - 1 > self._tip.height:
+                if self._asked is None and not self._is_in_grace and event.height - 1 > self._tip.height:
+                    # begun once: where blocks come faster than this, each would put off the end of it
+                    self._is_in_grace = True
                     self._effects.append(StartSyncTimer(SyncTimer.GRACE, GRACE_MS))
             case TipMoved():
                 self._tip = event.tip
@@ -256,6 +266,7 @@ class CatchUp:
                     self._note_failure(self._asked[0])
                 self._ask()
             case SyncTimer.GRACE:
+                self._is_in_grace = False
                 self._ask()
             case _:
                 assert_never(kind)

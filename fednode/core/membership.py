@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import get_candidates, get_followers, get_membership, has_quorum
+from fednode.ledger.members.records import MAX_ROOTS
 from fednode.ledger.state import MEMBERS_KEY, MEMBERSHIP_KEY, Changes, State, get_members
 from fednode.p2p.addresses import peer_id_of
 
@@ -22,6 +23,11 @@ PARTING_S = 2.0
 """How long a replaced network key keeps its connection, for the block that replaced it to arrive there."""
 
 PeerMap = dict[MemberId, PeerId]
+
+
+MAX_REPORT_LAG = MAX_ROOTS // 2
+"""How far behind a candidate may be and still report: its root must be among the latest of the ledger on arrival. While
+a study trains there is always a newer block, so who waited for none to be missing could wait for ever."""
 
 
 def peer_map(state: State) -> PeerMap:

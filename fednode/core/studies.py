@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from fednode.core.membership import due_report
+from fednode.core.membership import MAX_REPORT_LAG, due_report
 from fednode.core.taking_part import MissedRounds
 from fednode.crypto import Entropy
 from fednode.errors import Rejected
@@ -41,7 +41,10 @@ StudyEffect = tuple[StudyId, Effect]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What this hospital brings to any study. `data_of(name, id)` is None where it has no data for it."""
+    """What this hospital brings to any study. `data_of(name, id)` is None where it has no data for it.
+
+    `lag()` is how many blocks this node knows to be behind the others.
+    """
 
     chain_id: bytes
     me: MemberId
@@ -53,7 +56,7 @@ class Site:
     load_chain: Callable[[StudyId], Chain] = field(repr=False)
     keep_input: Callable[[StudyId, int, Sequence[Buffer]], None] = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
-    is_behind: Callable[[], bool] = field(repr=False, default=lambda: False)
+    lag: Callable[[], int] = field(repr=False, default=lambda: 0)
     entered: Entered | None = field(repr=False, default=None)
 
 
@@ -126,8 +129,9 @@ class Studies:
         """Look at the ledger after a block, or at the start."""
         effects: list[StudyEffect] = []
         is_member = any(record.member == self._site.me for record in get_members(state))
-        if not is_member and not self._site.is_behind() and (report := due_report(state, self._site.me)) is not None:
-            effects.append((NO_STUDY, Submit(report)))
+        if not is_member and self._site.lag() <= MAX_REPORT_LAG:
+            report = due_report(state, self._site.me)
+            effects += [] if report is None else [(NO_STUDY, Submit(report))]
         is_gone = not is_member and is_voted_out(state, self._site.me)
         for study in get_studies(state):
             if study not in self._known and study not in self._unreadable:

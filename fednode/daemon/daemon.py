@@ -175,7 +175,7 @@ def _make_core(
     site = Site(
         chain_id, member, entropy, upkeep.data_of, upkeep.is_auto_approved,
         load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
-        lambda: core.catch_up.target is not None, entered,
+        lambda: core.catch_up.lag, entered,
     )
     core = Core(Identity(chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES)), chain, replica, Studies(site))
     return core

@@ -166,9 +166,18 @@ def test_a_vote_ahead_is_given_time_first() -> None:
     assert machine.handle(PeerAhead(A, Height(2))) == [StartSyncTimer(SyncTimer.GRACE, 300)]
     machine.handle(TipMoved(TIPS[1]))
     assert machine.handle(SyncTimerFired(SyncTimer.GRACE)) == []
-    machine.handle(PeerAhead(A, Height(3)))
+    assert machine.handle(PeerAhead(A, Height(3))) == [StartSyncTimer(SyncTimer.GRACE, 300)]
     effects = machine.handle(SyncTimerFired(SyncTimer.GRACE))
     assert sends(effects) == [(A, BlockRangeRequest(Height(2), Height(2)))]
+
+
+def test_votes_that_keep_coming_do_not_put_off_the_end_of_that_time() -> None:
+    """A study that trains makes a block every 50 ms: whoever lags must not wait until the others pause."""
+    machine, _ = start({A: 0})
+    started = [machine.handle(PeerAhead(peer, Height(height))) for height in range(2, 9) for peer in (A, B)]
+    assert started == [[StartSyncTimer(SyncTimer.GRACE, 300)], *[[]] * 13]
+    assert sends(machine.handle(SyncTimerFired(SyncTimer.GRACE))) == [(A, BlockRangeRequest(Height(1), Height(7)))]
+    assert machine.lag == 7
 
 
 def test_losing_the_peer_asks_another() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from fednode.chain.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
 from fednode.chain.vote import Certificate
 from fednode.core.chain import Chain
-from fednode.core.membership import dial_map, due_report, peer_map
+from fednode.core.membership import MAX_REPORT_LAG, dial_map, due_report, peer_map
+from fednode.core.studies import NO_STUDY, Site, Studies
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, View
@@ -18,6 +21,7 @@ from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.state import get_members
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.addresses import peer_id_of
+from fednode.rounds.events import Submit
 from tests.ledger.world import SeededEntropy, World, make_card, seed_of
 
 
@@ -81,6 +85,25 @@ def test_the_header_names_the_members_of_the_next_height() -> None:
     assert node.tip.members.ids == (1, 2, 3, 4, 5)
     dial = dial_map(node.chain.state, MemberId(5), peer_id_of(card.network_key))
     assert len(dial) == 4 and peer_id_of(card.network_key) not in dial
+
+
+@pytest.mark.parametrize(("lag", "reports"), [(0, True), (MAX_REPORT_LAG, True), (MAX_REPORT_LAG + 1, False)])
+def test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time(lag: int, reports: bool) -> None:
+    """While others make blocks there is always a newer one."""
+    node, card = Node(), make_card("fifth")
+    node.add(1, node.world.signers[MemberId(1)], MemberPropose(card))
+    node.decide()
+
+    def unused(*args: object) -> NoReturn:
+        raise AssertionError("a candidate has no rounds")
+
+    site = Site(
+        node.world.chain_id, MemberId(5), SeededEntropy("fifth"), lambda name, study: None, lambda study: False,
+        unused, unused, unused, unused, unused, lambda: lag,
+    )
+    report = due_report(node.chain.state, MemberId(5))
+    assert report is not None
+    assert ((NO_STUDY, Submit(report)) in Studies(site).on_state(node.chain.state)) == reports
 
 
 def test_what_an_old_key_signed_is_forgotten() -> None:

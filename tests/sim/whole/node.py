@@ -110,7 +110,7 @@ class WholeNode:
             lambda name, study: DataAt("table.csv"), lambda study: True,
             disk.load_parts, chain.holds_message,
             lambda study: restore_chain(sha256(seal_secret.reveal(), chain_id, study), LINKS), self._keep_input,
-            MemoryDraft, lambda: self.core.catch_up.target is not None,
+            MemoryDraft, lambda: self.core.catch_up.lag,
         )
         incarnation = Stream(world.key, "life", self.slot, self.life).random_bytes(16)
         self.core = Core(Identity(chain_id, self.number, signer, incarnation), chain, replica, Studies(site))
