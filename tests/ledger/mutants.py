@@ -885,14 +885,14 @@ RULE_MUTANTS = [
     ),
     Mutant(
         "every vote ahead puts the question off",
-        "ledger/sync.py",
+        "chain/sync.py",
         "self._asked is None and not self._is_in_grace and event",
         "self._asked is None and event",
         SYNC + "test_votes_that_keep_coming_do_not_put_off_the_end_of_that_time",
     ),
     Mutant(
         "own decisions are given time once in a life",
-        "ledger/sync.py",
+        "chain/sync.py",
         "                self._is_in_grace = False\n                self._ask()",
         "                self._ask()",
         SYNC + "test_a_vote_ahead_is_given_time_first",

@@ -6,6 +6,7 @@ from tests.smpc.mutants import Mutant
 
 MEMBERS = "tests/ledger/test_rules_members.py::"
 STUDY = "tests/ledger/test_rules_study.py::"
+FOLLOWS = "tests/core/test_chain_members.py::"
 RULES, CLOCK, SAID = "ledger/members/rules.py", "ledger/studies/clock.py", "ledger/studies/rules.py"
 
 MEMBER_MUTANTS = [
@@ -68,6 +69,12 @@ MEMBER_MUTANTS = [
     Mutant("no roots are kept for who is approved", RULES,
            "(p.report is None or p.approved is not None)", "p.report is None",
            MEMBERS + "test_a_fifth_hospital_is_invited_observed_and_approved"),
+    Mutant("a candidate reports only when nothing is missing", "core/studies.py",
+           "self._site.lag() <= MAX_REPORT_LAG", "not self._site.lag()",
+           FOLLOWS + "test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time[32-True]"),
+    Mutant("a candidate reports roots that nobody knows any more", "core/studies.py",
+           "if not is_member and self._site.lag() <= MAX_REPORT_LAG:", "if not is_member:",
+           FOLLOWS + "test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time[33-False]"),
     Mutant("a study waits for who left", RULES,
            "study, hospitals=without(study.hospitals), beginning", "study, beginning",
            MEMBERS + "test_a_removal_lets_a_study_begin_that_waited_for_that_member_alone"),
@@ -80,6 +87,9 @@ MEMBER_MUTANTS = [
     Mutant("votes against one leave all out", CLOCK,
            "    if not all(beginning", "    missing = list(missing)\n    if missing and not any(beginning",
            STUDY + "test_votes_for_two_hospitals_are_not_votes_for_one"),
+    Mutant("votes open a round of too few", CLOCK,
+           "    if len(ready) < min_included(member_count):\n        return study\n    if not all", "    if not all",
+           STUDY + "test_votes_never_open_a_round_of_too_few"),
     Mutant("one vote less begins a study", "ledger/studies/beginning.py",
            ">= quorum(member_count)", ">= quorum(member_count) - 1",
            STUDY + "test_q_votes_that_name_it_begin_without_a_hospital"),

@@ -1,6 +1,7 @@
 """Broken variants of the rules. A simulator that does not notice them proves nothing about the real ones.
 
-Each mutant replaces a few functions of the protocol; `hunt` plays every scenario, then seeds, until something fails.
+Each mutant replaces a few functions of the protocol; `hunt` plays every scenario, then seeds, until something fails. A
+play that never ends, or takes all memory, has failed.
 """
 
 from __future__ import annotations
@@ -25,10 +26,16 @@ from fednode.chain.members import MemberSet
 from fednode.chain.vote import Certificate, Vote
 from fednode.errors import FednodeError
 from fednode.ids import MemberId
+from tests.limits import Limits, TimeIsUp, limited
 from tests.sim.checker import Violation
 from tests.sim.replay import play_path
 from tests.sim.script import ScenarioFailed
 from tests.sim.world import Plan, World
+
+LIMITS = Limits(seconds=120, growth_bytes=2 << 30)
+"""For one play: many times what it takes when it ends."""
+NOTICED = (Violation, ScenarioFailed, FednodeError, LookupError, AssertionError, MemoryError, TimeIsUp)
+"""How a play of broken rules fails."""
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 
@@ -166,8 +173,9 @@ def hunt(mutant: Mutant, seeds: range) -> Kill:
     with applied(mutant.patches):
         for name, trial in _trials(seeds):
             try:
-                trial()
-            except (Violation, ScenarioFailed, FednodeError, LookupError) as error:
+                with limited(LIMITS):
+                    trial()
+            except NOTICED as error:
                 return Kill(mutant, f"{name}: {str(error)[:90] or type(error).__name__}", time.perf_counter() - begin)
     return Kill(mutant, None, time.perf_counter() - begin)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fednode.chain.consensus.facts import HeightFacts
+from tests.limits import Limits
+from tests.sim import mutants
 from tests.sim.adversary import ATTACKS, Adversary
 from tests.sim.ledger import JOINING
 from tests.sim.mutants import MUTANTS, Mutant, applied, hunt
@@ -74,6 +77,16 @@ def test_a_mutant_leaves_nothing_behind() -> None:
     with applied(MUTANTS[0].patches):
         pass
     World(draw_plan(0)).run()
+
+
+def test_a_mutant_that_never_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spin(facts: HeightFacts, value: bytes) -> bool:
+        while True:
+            pass
+
+    monkeypatch.setattr(mutants, "LIMITS", Limits(seconds=0.5, growth_bytes=1 << 30))
+    killer = hunt(Mutant("never ends", ((HeightFacts, "is_valid", spin),)), range(1)).killer
+    assert killer is not None and "no end within" in killer
 
 
 @pytest.mark.parametrize("dead", [0, 1, 2, 3])

@@ -1,7 +1,8 @@
 """Runs tests in forks of one process that has imported the libraries the tests use, and nothing of the package.
 
-    python -m tests.smpc.forks    each line of the input is a JSON list of options of pytest; each line of the output
-                                  is a JSON list of its exit status, negative for a signal, and of what it wrote
+    python -m tests.smpc.forks    each line of the input is a JSON list of the limits of a fork and options of pytest;
+                                  each line of the output is one of its exit status, negative for a signal, of what
+                                  it wrote, and of the limit it met, if it met one
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.limits import Limits, await_end, confine, past_limit
 
 LIBRARIES = (
     "_hypothesis_pytestplugin", "blake3", "cryptography.hazmat.primitives.ciphers.aead", "hypothesis.strategies",
@@ -29,19 +32,27 @@ LIBRARIES = (
 
 
 @dataclass(frozen=True)
+class Ended:
+    """Exit status, what was written, and which limit was met."""
+
+    status: int
+    output: str
+    past: str | None
+
+
+@dataclass(frozen=True)
 class Forks:
     """The process that forks; `folder` is its current folder and the first place of imports."""
 
     folder: Path
     process: subprocess.Popen[str]
 
-    def run(self, *options: str) -> tuple[int, str]:
-        """Run pytest in a fork; return its exit status and what it wrote."""
+    def run(self, limits: Limits, *options: str) -> Ended:
+        """Run pytest in a fork."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(options) + "\n")
+        self.process.stdin.write(json.dumps([astuple(limits), options]) + "\n")
         self.process.stdin.flush()
-        status, output = json.loads(self.process.stdout.readline())
-        return status, output
+        return Ended(*json.loads(self.process.stdout.readline()))
 
 
 @contextmanager
@@ -55,13 +66,14 @@ def forking(folder: Path) -> Iterator[Forks]:
         yield Forks(folder, process)
 
 
-def run_in_fork(options: list[str]) -> tuple[int, str]:
-    """Fork, run pytest there, wait for its end."""
+def run_in_fork(limits: Limits, options: list[str]) -> Ended:
+    """Fork, run pytest there within limits, wait for its end."""
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if child == 0:
             status = pytest.ExitCode.INTERNAL_ERROR
             try:
+                confine(limits)
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
                 status = pytest.main(options)
@@ -71,9 +83,10 @@ def run_in_fork(options: list[str]) -> tuple[int, str]:
                 raise
             finally:
                 os._exit(status)
-        _, ended = os.waitpid(child, 0)
+        code = await_end(child)
         output.seek(0)
-        return os.waitstatus_to_exitcode(ended), output.read().decode(errors="replace")
+        written = output.read().decode(errors="replace")
+        return Ended(code, written, past_limit(code, written, limits))
 
 
 def serve() -> None:
@@ -84,7 +97,8 @@ def serve() -> None:
     assert len(os.listdir("/proc/self/task")) == 1, "a lock that another thread holds would stay held in a fork"
     gc.freeze()  # a fork that collects garbage would otherwise copy every page
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(run_in_fork(json.loads(line))) + "\n")
+        limits, options = json.loads(line)
+        sys.stdout.write(json.dumps(astuple(run_in_fork(Limits(*limits), options))) + "\n")
         sys.stdout.flush()
 
 

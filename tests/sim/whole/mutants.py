@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from fednode.chain.consensus import signing
 from fednode.core.attendance import Attendance
 from fednode.desk import health
-from fednode.errors import FednodeError
 from fednode.home import succession
 from fednode.ids import MemberId
 from fednode.ledger.members import rules as member_rules
 from fednode.ledger.members.records import ProposalRecord
 from fednode.ledger.studies.beginning import Beginning
-from tests.sim.checker import Violation
-from tests.sim.mutants import Patch, applied
+from tests.limits import limited
+from tests.sim.mutants import LIMITS, NOTICED, Patch, applied
 from tests.sim.whole.world import World, draw_plan
 
 
@@ -72,7 +71,8 @@ def find_killer(mutant: WholeMutant, seeds: range) -> str | None:
     with applied(mutant.patches):
         for seed in seeds:
             try:
-                World(draw_plan(seed, trouble=mutant.trouble)).run()
-            except (Violation, FednodeError, AssertionError, LookupError) as error:
+                with limited(LIMITS):
+                    World(draw_plan(seed, trouble=mutant.trouble)).run()
+            except NOTICED as error:
                 return f"seed {seed}: {str(error)[:120] or type(error).__name__}"
     return None
