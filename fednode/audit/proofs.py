@@ -21,6 +21,7 @@ from fednode.chain.block import MAX_TRANSACTION_BYTES, Header, compute_block_has
 from fednode.chain.checkpoint import Checkpoint, Format, LogPath, Path, verify_in_log
 from fednode.chain.members import MemberSet
 from fednode.chain.merkle import hash_leaf, prove_inclusion, verify_inclusion
+from fednode.chain.receipts import Receipt
 from fednode.chain.versions import check_version
 from fednode.codec import U8, U32, Bytes32, Size, decode
 from fednode.errors import Rejected
@@ -36,7 +37,6 @@ from fednode.ledger.light import (
     trust_genesis,
     trust_header,
 )
-from fednode.ledger.rules import Receipt
 from fednode.ledger.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
 from fednode.ledger.transaction import Transaction, decode_transaction
 

@@ -19,15 +19,18 @@ from enum import IntEnum
 from fednode.chain.block import Block, Tip, advance, check_form, check_link, decode_block, genesis_tip
 from fednode.chain.members import MemberSet
 from fednode.chain.merkle import compute_root
+from fednode.chain.receipts import receipts_data
 from fednode.chain.versions import VERSIONS, Versions, check_version, compute_params_hash
 from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
 from fednode.codec import decode, encode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
 from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
-from fednode.ledger.rules import BlockTime, apply_block, receipts_data
-from fednode.ledger.state import State, get_member_set
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.rules import apply_block
+from fednode.ledger.state import State
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import (
     MAX_VALIDITY_BLOCKS,

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 
 from fednode.chain.block import BlockContext, Execution, advance, assemble, genesis_tip
 from fednode.chain.merkle import compute_root
+from fednode.chain.receipts import receipts_data
 from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, sha256
 from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId, View
 from fednode.ledger.bodies import Memo
+from fednode.ledger.check_state import seen_key
 from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.members.reading import get_member_set
+from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import SeenRecord
-from fednode.ledger.rules import BlockTime, apply_block, receipts_data
-from fednode.ledger.state import Changes, Draft, State, get_member_set, seen_key
+from fednode.ledger.rules import apply_block
+from fednode.ledger.state import Changes, Draft, State
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction, sign_transaction
 

@@ -32,9 +32,10 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import SUM_RULE_V2, ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.rules import BlockTime, apply_block
-from fednode.ledger.state import get_round
+from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.reading import get_round
 from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import jobs

@@ -37,6 +37,25 @@ ValidViewField = Annotated[View, Range(-1, 2**31 - 1)]
 SignatureCheck = Callable[[bytes, Domain, bytes, bytes], bool]
 """(public key, domain, message, signature) -> valid; `crypto.is_signature_valid` but for simulated keys."""
 
+
+class CountedCheck:
+    """The check of a signature, which counts how often it is asked: what an event cost is charged to its sender."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, public_key: bytes, domain: Domain, message: bytes, signature: bytes) -> bool:
+        self.count += 1
+        return crypto.is_signature_valid(public_key, domain, message, signature)
+
+    def take(self) -> int:
+        """Return how many were checked since the last call."""
+        count, self.count = self.count, 0
+        return count
+
+
 _DOMAINS = {PROPOSAL: Domain.PROPOSAL, PREVOTE: Domain.PREVOTE, PRECOMMIT: Domain.PRECOMMIT}
 _LAYOUT = struct.Struct(">B32sQIi32s")
 SIGN_BYTES = _LAYOUT.size

@@ -62,7 +62,8 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
     """Execute blocks 1 to `last`: nobody keeps the state of an earlier block. Return its hash and the state."""
     from fednode.ids import Hash
     from fednode.ledger.genesis import genesis_state
-    from fednode.ledger.rules import BlockTime, apply_block
+    from fednode.ledger.phases import BlockTime
+    from fednode.ledger.rules import apply_block
     from fednode.ledger.transaction import decode_transaction
 
     state, block = genesis_state(source.genesis), None
@@ -78,7 +79,7 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
 
 def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBlock]:
     from fednode.audit.export import export_block
-    from fednode.ledger.rules import receipts_data
+    from fednode.chain.receipts import receipts_data
 
     members = source.members_at(first)
     for seen in seen_blocks(source, first, last):

@@ -20,8 +20,8 @@ from fednode.errors import Rejected, StorageError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from fednode.chain.block import Block
+    from fednode.chain.receipts import Receipt
     from fednode.chain.vote import Certificate, Vote
-    from fednode.ledger.rules import Receipt
 
 WAIT_MARGIN_S = 15.0
 """How much longer than the daemon the command line waits for its answer."""
@@ -42,9 +42,9 @@ def seen_blocks(source: Source, first: int, last: int) -> Iterator[Seen]:
     """Yield decoded blocks of a source; raise `StorageError` where one cannot be read."""
     from fednode.audit.verify import MAX_CERTIFICATE_BYTES
     from fednode.chain.block import decode_block
+    from fednode.chain.receipts import Receipt
     from fednode.chain.vote import Certificate
     from fednode.codec import decode
-    from fednode.ledger.rules import Receipt
 
     for entry in source.entries(first, last):
         try:
@@ -199,9 +199,10 @@ def _study(source: Source, text: str | None) -> str | None:
     if text is None:
         return None
     from fednode.desk.audit import find_study
+    from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.state import State
 
-    state = State.load((key, value) for _, key, value in source.leaves()[2])
+    state = State.load(RECORD_TABLE, ((key, value) for _, key, value in source.leaves()[2]))
     return find_study(state, text).hex()
 
 

@@ -294,8 +294,8 @@ def describe(proven: Proven) -> dict[str, Any]:
     """Return what a proof has shown, for people and programs."""
     from fednode.desk.audit import key_words
     from fednode.desk.views import plain, report_view, transaction_view, utc_text
+    from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.records import RoundReport
-    from fednode.ledger.state import decode_record
 
     header, found = proven.proof.header, proven.proof
     shown: dict[str, Any] = {
@@ -313,7 +313,7 @@ def describe(proven: Proven) -> dict[str, Any]:
         readable: object = None
         if record is not None:
             try:
-                found_record = decode_record(key, record)
+                found_record = RECORD_TABLE.decode(key, record)
                 readable = (
                     report_view(found_record) if isinstance(found_record, RoundReport) else plain(found_record)
                 )

@@ -293,12 +293,13 @@ def export_option(function: F) -> F:
 # --- reading ---------------------------------------------------------------------------------------------------
 
 def _names_in(source: Source) -> dict[int, str]:
+    from fednode.ledger.members.reading import MEMBERS_KEY
+    from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.records import MemberList
-    from fednode.ledger.state import MEMBERS_KEY, decode_record
 
     names: dict[int, str] = {number: card.name for number, card in source.genesis.numbered}
     for _, key, value in source.leaves()[2]:
-        found = decode_record(key, value) if key == MEMBERS_KEY else None
+        found = RECORD_TABLE.decode(key, value) if key == MEMBERS_KEY else None
         if isinstance(found, MemberList):
             names |= {int(record.member): record.name for record in found.members}
     return names

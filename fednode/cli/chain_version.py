@@ -28,12 +28,13 @@ def version() -> None:
 def show(site: Site, export: Path | None, as_json: bool) -> None:
     """Show the version in force, the planned one, what this program knows, and the votes under way."""
     from fednode.desk.chain_query import versions_view
+    from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.state import State
 
     try:
         if export is not None:
             height, _, leaves = ExportSource(export).leaves()
-            state = State.load((key, value) for _, key, value in leaves)
+            state = State.load(RECORD_TABLE, ((key, value) for _, key, value in leaves))
             _print({**versions_view(state, height), "source": "export"}, as_json)
             return
         found: Mapping[str, Any] = {**as_record(ask(site, "version_show")), "source": "daemon"}

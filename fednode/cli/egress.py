@@ -46,7 +46,7 @@ def find_peers(site: Site) -> tuple[list[Mapping[str, Json]], str]:
         pass
     from fednode.cli.genesis import read_genesis
     from fednode.ledger.leveldb import open_store
-    from fednode.ledger.state import get_members
+    from fednode.ledger.members.reading import get_members
 
     values = site.load().values
     try:

@@ -12,25 +12,20 @@ from dataclasses import dataclass
 
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.chain.merkle import compute_root
+from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
-from fednode.core.quota import CountedCheck
+from fednode.chain.vote import CountedCheck
 from fednode.errors import Rejected
 from fednode.fence import rule
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.reading import get_candidates, get_member_set
 from fednode.ledger.members.version_rules import get_versions, version_at
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
-from fednode.ledger.rules import (
-    Applied,
-    BlockTime,
-    Receipt,
-    apply_block,
-    is_tx_acceptable,
-    pick_transactions,
-    receipts_data,
-)
-from fednode.ledger.state import State, get_member_set, get_studies
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.rules import Applied, apply_block, is_tx_acceptable, pick_transactions
+from fednode.ledger.state import State
+from fednode.ledger.studies.reading import get_studies
 from fednode.ledger.transaction import (
     MAX_POOL_BYTES,
     Transaction,

@@ -34,8 +34,8 @@ from fednode.ids import Hash, Height, MemberId, StudyId, View
 from fednode.learn import jobs as work
 from fednode.learn.model_file import StoredModel
 from fednode.ledger.bodies import Body
+from fednode.ledger.members.reading import get_nonce
 from fednode.ledger.refusals import describe_refusal
-from fednode.ledger.state import get_nonce
 from fednode.ledger.transaction import Transaction
 from fednode.p2p.peers import TokenBucket
 from fednode.rounds import events as rounds

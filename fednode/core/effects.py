@@ -14,6 +14,7 @@ from typing import assert_never
 from fednode.chain.block import Block, Tip
 from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.signing import SignRecord
+from fednode.chain.receipts import Receipt
 from fednode.chain.vote import Certificate
 from fednode.core import wire
 from fednode.core.chain import Outcome
@@ -22,7 +23,6 @@ from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import Draft
 from fednode.ledger.refusals import Refusal
-from fednode.ledger.rules import Receipt
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm

@@ -11,9 +11,17 @@ from dataclasses import dataclass
 
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.members.bodies import MemberReport
-from fednode.ledger.members.reading import get_candidates, get_followers, get_membership, has_quorum
+from fednode.ledger.members.reading import (
+    MEMBERS_KEY,
+    MEMBERSHIP_KEY,
+    get_candidates,
+    get_followers,
+    get_members,
+    get_membership,
+    has_quorum,
+)
 from fednode.ledger.members.records import MAX_ROOTS
-from fednode.ledger.state import MEMBERS_KEY, MEMBERSHIP_KEY, Changes, State, get_members
+from fednode.ledger.state import Changes, State
 from fednode.p2p.addresses import peer_id_of
 
 FOLLOWER = MemberId(0)

@@ -10,8 +10,6 @@ node that fetches the chain are exempt from the bound on bytes while it does.
 
 from __future__ import annotations
 
-from fednode import crypto
-from fednode.crypto import Domain
 from fednode.p2p.peers import TokenBucket
 
 FRAMES_PER_S, FRAMES_BURST = 500.0, 2_000.0
@@ -32,24 +30,6 @@ CLAIMS_PER_S, CLAIMS_BURST = 5.0, 200.0
 PENALTY = 4
 PENALTY_NS = 3600 * 10**9
 """Who was cut off has a fourth of the reserves for an hour: it is cut off sooner if it goes on where it ended."""
-
-
-class CountedCheck:
-    """The check of a signature, which counts how often it is asked: what an event cost is charged to its sender."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, public_key: bytes, domain: Domain, message: bytes, signature: bytes) -> bool:
-        self.count += 1
-        return crypto.is_signature_valid(public_key, domain, message, signature)
-
-    def take(self) -> int:
-        """Return how many were checked since the last call."""
-        count, self.count = self.count, 0
-        return count
 
 
 class Quota:

@@ -17,9 +17,10 @@ from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
 from fednode.learn.study import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
-from fednode.ledger.members.reading import is_voted_out
+from fednode.ledger.members.reading import get_members, is_voted_out
 from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
-from fednode.ledger.state import State, get_members, get_spec, get_studies, get_study
+from fednode.ledger.state import State
+from fednode.ledger.studies.reading import get_spec, get_studies, get_study
 from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from fednode.ids import MemberId, StudyId, quorum
 from fednode.ledger.bodies import Outcome
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord, StudyRecord, StudyStatus
-from fednode.ledger.state import State, get_members, get_report, get_study
+from fednode.ledger.state import State
+from fednode.ledger.studies.reading import get_report, get_study
 from fednode.ledger.studies.round_life import not_ready
 
 _MOST_ROUNDS = 12

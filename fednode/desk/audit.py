@@ -23,17 +23,18 @@ from fednode.audit.proofs import (
 from fednode.chain.block import Header, compute_block_hash
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, make_consistency, prove_in_log
 from fednode.chain.merkle import hash_leaf
+from fednode.chain.receipts import receipts_data
 from fednode.codec import decode
 from fednode.desk.views import report_view, spec_bytes
 from fednode.documents import Json
 from fednode.errors import Rejected, StorageError, UsageError
 from fednode.ids import Height, MemberId, StudyId
-from fednode.ledger import state as keys
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, follow, trust_genesis, trust_header
-from fednode.ledger.rules import receipts_data
-from fednode.ledger.state import State, get_report, get_studies
+from fednode.ledger.members.reading import nonce_key
+from fednode.ledger.state import State
 from fednode.ledger.store import LedgerStore
+from fednode.ledger.studies.reading import get_report, get_studies, report_key
 
 RULES = LightRules()
 """Each step of a proof carries the signatures of a quorum of the members trusted before it."""
@@ -184,9 +185,9 @@ def state_key(words: Sequence[str], state: State) -> bytes:
         case ["study" | "spec" | "round" as kind, study]:
             return f"{kind}/".encode() + find_study(state, study)
         case ["report", study, number] if number.isdigit() and int(number) < 2**32:
-            return keys.report_key(find_study(state, study), int(number))
+            return report_key(find_study(state, study), int(number))
         case ["nonce", member] if member.isdigit() and int(member) < 2**16:
-            return keys.nonce_key(MemberId(int(member)))
+            return nonce_key(MemberId(int(member)))
         case ["hex", text] if re.fullmatch(r"(?:[0-9a-fA-F]{2}){1,256}", text):
             return bytes.fromhex(text)
         case _:

@@ -22,8 +22,8 @@ from fednode.ids import Hash, StudyId
 from fednode.learn.form import parse_study
 from fednode.ledger.bodies import Body, Memo, StudyAction, StudyPause, StudyVote
 from fednode.ledger.refusals import describe_refusal
-from fednode.ledger.state import get_studies
 from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.reading import get_studies
 from fednode.rounds.terms import proposal_id, study_proposal
 
 ACTIONS = {action.name.lower(): action for action in StudyAction}

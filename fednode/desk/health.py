@@ -12,7 +12,7 @@ from fednode.chain.consensus.facts import MAX_FUTURE_MS
 from fednode.core.attendance import MISSED_BLOCKS
 from fednode.core.core import Core
 from fednode.ids import MemberId
-from fednode.ledger.state import get_chain
+from fednode.ledger.members.reading import get_chain
 
 BEHIND_MS = 15_000
 """Behind the others for so long without a block: catch-up, or a busy machine, takes less from one block to the next."""

@@ -25,10 +25,9 @@ from fednode.ledger.members.bodies import (
     VersionVote,
 )
 from fednode.ledger.members.identity import IdentityCard, parse_card
-from fednode.ledger.members.reading import get_membership, get_roles
+from fednode.ledger.members.reading import get_members, get_membership, get_roles
 from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
 from fednode.ledger.members.version_rules import get_versions
-from fednode.ledger.state import get_members
 from fednode.node.reactor import now_ms
 
 Final = Callable[[Body], Awaitable[dict[str, Json]]]

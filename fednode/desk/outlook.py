@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from fednode.documents import Json
 from fednode.ids import MemberId, fault_bound, quorum
-from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.reading import get_candidates, get_members
 from fednode.ledger.members.records import Change
-from fednode.ledger.state import State, get_members
+from fednode.ledger.state import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ from fednode.core.taking_part import Names, count_text, missing_members, part_te
 from fednode.documents import Json
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.ledger.bodies import Body, Outcome, StudyTerms
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord, RoundReport, StudyRecord, StudyStatus
-from fednode.ledger.state import State, get_members, get_report, get_round, get_spec, get_study
+from fednode.ledger.state import State
 from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_study
 from fednode.ledger.studies.round_life import pinned_members
 from fednode.ledger.transaction import Transaction
 from fednode.sums.bounds import MAX_ROW_LOSS, min_included

@@ -20,8 +20,7 @@ from fednode.home.keystore import Keys
 from fednode.home.sign_state import SignStateFile, joined_mark, write_mark
 from fednode.ledger.genesis import MAX_CONSENT_BYTES, Genesis, genesis_to_toml
 from fednode.ledger.members.identity import IdentityCard
-from fednode.ledger.members.reading import find_member
-from fednode.ledger.state import get_member_set
+from fednode.ledger.members.reading import find_member, get_member_set
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.succession import NONCE_BYTES, Consent, make_consent
 

@@ -14,22 +14,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from fednode.ids import MemberId
-from fednode.ledger.members.reading import get_membership, get_roles
+from fednode.ledger.members.reading import MEMBERSHIP_KEY, ROLES_KEY, get_members, get_membership, get_roles
 from fednode.ledger.members.records import Membership, RoleList
 from fednode.ledger.members.rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import StudyRecord, StudyStatus
-from fednode.ledger.state import (
-    MEMBERSHIP_KEY,
-    ROLES_KEY,
-    Draft,
-    State,
-    get_members,
-    get_round,
-    get_studies,
-    get_study,
-    study_key,
-)
+from fednode.ledger.state import Draft, State, prefix_of
+from fednode.ledger.studies.reading import get_round, get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import close_round
 
 CARRIED = frozenset({
@@ -49,11 +40,6 @@ _STATUS = {
 
 Carried = tuple[tuple[bytes, bytes], ...]
 """Keys and encoded records, ascending by key."""
-
-
-def prefix_of(key: bytes) -> bytes:
-    """Return the kind of record that lies under a key."""
-    return key.split(b"/", 1)[0]
 
 
 def carry(state: State, end: BlockTime, members: Iterable[MemberId]) -> Carried:

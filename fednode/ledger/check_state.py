@@ -1,11 +1,24 @@
-"""Where sum rule 2 keeps its long bodies in the state, and how they are read."""
+"""Where the secure sum keeps its long bodies in the state, and how they are read."""
 
 from __future__ import annotations
 
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import MemberId
+from fednode.ledger.bodies import Keys
 from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
-from fednode.ledger.state import Source, seen_key
+from fednode.ledger.records import SeenRecord
+from fednode.ledger.state import Source
+
+
+def keys_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
+    """Key of the keys a member posted in an attempt."""
+    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+    return b"keys/" + study + place
+
+
+def seen_key(point: bytes) -> bytes:
+    """Key under which a used key point is remembered."""
+    return b"seen/" + point
 
 
 def coin_seen_key(member: int, head: bytes) -> bytes:
@@ -72,3 +85,13 @@ def get_answers(
 ) -> Proof | None:
     """Return one part of the answers a member posted in an attempt of the running round."""
     return source.read(proof_key(study, number, attempt, member, part), Proof)
+
+
+def get_keys(source: Source, study: bytes, number: int, attempt: int, member: MemberId) -> Keys | None:
+    """Return the keys a member posted in an attempt of the running round."""
+    return source.read(keys_key(study, number, attempt, member), Keys)
+
+
+def is_point_seen(source: Source, point: bytes) -> bool:
+    """Whether a key point was ever used on this chain."""
+    return source.read(seen_key(point), SeenRecord) is not None

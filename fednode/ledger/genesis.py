@@ -32,7 +32,9 @@ from fednode.ledger.members.identity import (
     why_no_name,
 )
 from fednode.ledger.members.names import skeletons
+from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY
 from fednode.ledger.members.records import OriginRecord
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import (
     GENESIS_CREATOR,
     ChainRecord,
@@ -40,7 +42,7 @@ from fednode.ledger.records import (
     MemberRecord,
     StudyStatus,
 )
-from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY, Draft, State, decode_record
+from fednode.ledger.state import Draft, State
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin
@@ -202,7 +204,7 @@ def describe_members(count: int) -> tuple[str, ...]:
 
 def genesis_state(genesis: Genesis) -> State:
     """Return the state before the first block: members, and studies that wait for members to be ready."""
-    draft = Draft(State.empty())
+    draft = Draft(State.empty(RECORD_TABLE))
     draft.write(CHAIN_KEY, ChainRecord(genesis.chain_id, genesis.name, genesis.protocol_version, genesis.time_ms))
     members = tuple(
         MemberRecord(number, card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
@@ -212,7 +214,7 @@ def genesis_state(genesis: Genesis) -> State:
     if (origin := genesis.origin) is not None:
         draft.write(ORIGIN_KEY, OriginRecord(origin.chain_id, origin.height, origin.block_hash))
         for key, data in origin.carried:
-            draft.write(key, decode_record(key, data))
+            draft.write(key, RECORD_TABLE.decode(key, data))
     for study in genesis.studies:
         record = new_study(study.terms, study.spec, GENESIS_CREATOR, 0, StudyStatus.WAITING)
         founders = tuple(member.member for member in members)

@@ -20,12 +20,13 @@ import plyvel
 
 from fednode.chain.block import Block, Header, Tip, genesis_tip
 from fednode.chain.members import MemberSet
+from fednode.chain.receipts import Receipt
 from fednode.chain.vote import Certificate
 from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb_files import Damage, check_files
-from fednode.ledger.rules import Receipt
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.state import State
 from fednode.ledger.store import (
     CHAIN_KEY,
@@ -120,7 +121,8 @@ class LevelDbStore:
 
     def _read_state(self) -> State:
         try:
-            return State.load((key[len(STATE_PREFIX):], value) for key, value in self._scan(STATE_PREFIX))
+            items = ((key[len(STATE_PREFIX):], value) for key, value in self._scan(STATE_PREFIX))
+            return State.load(RECORD_TABLE, items)
         except StoreDamaged:
             raise
         except StorageError as error:

@@ -14,12 +14,13 @@ from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Confirm, Expose, Redeal
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_rules import checks_of, count_parts, strength_in
-from fednode.ledger.check_state import confirm_key, get_redeal, redeal_key
+from fednode.ledger.check_state import confirm_key, get_keys, get_redeal, redeal_key
+from fednode.ledger.members.reading import get_chain
 from fednode.ledger.opening_checks import is_shared_point
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
-from fednode.ledger.state import Draft, Source, get_chain, get_keys
+from fednode.ledger.state import Draft, Source
 from fednode.ledger.verdicts import dispute_context, is_box_right
 from fednode.sums.context import SumContext
 

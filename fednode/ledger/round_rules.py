@@ -30,6 +30,7 @@ from fednode.ledger.bodies import (
     Weights,
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
+from fednode.ledger.check_state import get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.opening_checks import (
     are_points_valid,
     is_key_proven,
@@ -39,7 +40,7 @@ from fednode.ledger.opening_checks import (
 )
 from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.state import Draft, get_keys, is_point_seen, keys_key, seen_key
+from fednode.ledger.state import Draft
 from fednode.ledger.verdicts import is_opening
 from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
 from fednode.sums.phase import Phase

@@ -9,13 +9,13 @@ that the rules refuse stays in the block with a receipt that says why, and chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, assert_never
+from typing import assert_never
 
+from fednode.chain.receipts import Receipt
 from fednode.chain.versions import VERSIONS, Versions
 from fednode.chain.vote import Evidence
-from fednode.codec import Bytes32, Size, encode
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
@@ -41,7 +41,7 @@ from fednode.ledger.bodies import (
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.members.bodies import MemberReport, MembershipBody
-from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.reading import get_candidates, get_chain, get_members, get_nonce, nonce_key
 from fednode.ledger.members.rules import apply_membership, begin_membership, flag_members, settle_membership
 from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
 from fednode.ledger.phases import BlockTime
@@ -62,22 +62,10 @@ from fednode.ledger.round_rules import (
     accept_roster,
     accept_sum_ack,
 )
-from fednode.ledger.state import (
-    Changes,
-    Draft,
-    Source,
-    State,
-    get_chain,
-    get_members,
-    get_nonce,
-    get_round,
-    get_studies,
-    nonce_key,
-    round_key,
-    study_key,
-)
+from fednode.ledger.state import Changes, Draft, Source, State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.clock import note_freeze_block, settle_study
+from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key
 from fednode.ledger.studies.rules import (
     accept_begin,
     accept_join_expire,
@@ -88,19 +76,6 @@ from fednode.ledger.studies.rules import (
     require_study,
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
-
-__all__ = [
-    "Applied", "BlockTime", "Receipt", "apply_block", "check_admissible", "is_tx_acceptable", "pick_transactions"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a transaction. `reason` is a code of `refusals`, empty if it was accepted."""
-
-    txid: Bytes32
-    ok: bool
-    reason: Annotated[str, Size(0, 100)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +290,3 @@ def pick_transactions(
         picked.append(transaction)
         room -= len(transaction.data)
     return tuple(picked)
-
-
-def receipts_data(receipts: Sequence[Receipt]) -> tuple[bytes, ...]:
-    """Return the canonical bytes of receipts: leaves of the receipts root, and what the store keeps."""
-    return tuple(encode(receipt) for receipt in receipts)

@@ -24,12 +24,13 @@ from fednode.codec import Bytes32, Bytes64, Size, encode
 from fednode.crypto import Domain, Signer, is_signature_valid
 from fednode.errors import GenesisError, Rejected
 from fednode.ids import NO_HASH, MemberId
-from fednode.ledger.carry import CARRIED, Carried, carry, prefix_of
+from fednode.ledger.carry import CARRIED, Carried, carry
 from fednode.ledger.members.identity import IdentityCard
 from fednode.ledger.members.rules import check_new_card
 from fednode.ledger.phases import BlockTime
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import describe_refusal
-from fednode.ledger.state import MAX_RECORD_BYTES, State, decode_record
+from fednode.ledger.state import MAX_RECORD_BYTES, State, prefix_of
 
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis
@@ -140,7 +141,7 @@ def _check_carried(carried: Carried) -> None:
         if prefix_of(key) not in CARRIED:
             raise GenesisError("the successor carries over a record that belongs to the old chain alone; make it again")
         try:
-            record = decode_record(key, data)
+            record = RECORD_TABLE.decode(key, data)
             is_canonical = encode(record, type(record)) == data
         except Rejected:
             is_canonical = False

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import trio
 
+from fednode.chain.receipts import Receipt
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.rules import Receipt
 from fednode.ledger.transaction import Transaction
 
 

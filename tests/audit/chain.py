@@ -21,6 +21,7 @@ from fednode.audit.export import (
 from fednode.chain.block import Block
 from fednode.chain.members import Member, MemberSet
 from fednode.chain.merkle import EMPTY_ROOT
+from fednode.chain.receipts import receipts_data
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret
@@ -36,10 +37,11 @@ from fednode.ledger.members.bodies import (
     MemberRotate,
 )
 from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.rules import rotation_message
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import MemberList
-from fednode.ledger.rules import receipts_data
-from fednode.ledger.state import MEMBERS_KEY, State, get_members
+from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.proven_world import ProvenWorld
@@ -199,7 +201,7 @@ def with_new_member(world: RoundWorld, first: int = 1, signers: int = 4) -> list
     listed = get_members(world.state)
     fifth = replace(listed[0], member=MemberId(5), name="fifth", sign_key=key.public_key)
     items = dict(world.state.items()) | {MEMBERS_KEY: encode(MemberList((*listed, fifth)))}
-    state = State.load(items.items())
+    state = State.load(RECORD_TABLE, items.items())
     last = world.blocks[-1].block
     change = replace(last, header=replace(last.header, next_members_hash=five.hash, state_root=state.root))
     records = replace_block(world, records, last.height, change, next_members=five)

@@ -18,7 +18,9 @@ from fednode.chain.vote import Certificate
 from fednode.codec import decode, encode
 from fednode.errors import Rejected
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.state import State, nonce_key
+from fednode.ledger.members.reading import nonce_key
+from fednode.ledger.record_table import RECORD_TABLE
+from fednode.ledger.state import State
 from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 NOW_MS = 10**12
@@ -95,7 +97,7 @@ def test_a_state_that_all_members_sign_falsely_fails_at_execution(world: RoundWo
     records = records_of(write(world))
     items = {record.key: record.value for record in records if isinstance(record, ExportItem)}
     items[nonce_key(1)] = b"\x91\xcd\xff\xff"
-    state = State.load(items.items())
+    state = State.load(RECORD_TABLE, items.items())
     last = world.blocks[-1].block
     block = replace(last, header=replace(last.header, state_root=state.root))
     kept = [record for record in records if not isinstance(record, ExportItem)]
@@ -144,7 +146,7 @@ def test_no_changed_byte_goes_unnoticed(world: RoundWorld) -> None:
 
 @given(st.sets(st.integers(0, 60_000), max_size=40))
 def test_the_state_root_is_rebuilt_from_its_records(numbers: set[int]) -> None:
-    state = State.load((nonce_key(number), b"\x91\x01") for number in numbers)
+    state = State.load(RECORD_TABLE, ((nonce_key(number), b"\x91\x01") for number in numbers))
     reader = StateReader()
     for leaf in state.leaves():
         reader.add(ExportItem(*leaf))

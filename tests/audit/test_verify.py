@@ -16,8 +16,8 @@ from fednode.ids import MemberId
 from fednode.ledger.leveldb import open_store
 from fednode.ledger.members.bodies import MemberRotate
 from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.members.rules import rotation_message
-from fednode.ledger.state import get_members
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import decode_transaction
 from tests.contract.test_store import ChainMaker, MemoryStore

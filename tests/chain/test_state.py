@@ -6,8 +6,12 @@ from hypothesis import strategies as st
 
 from fednode.chain.merkle import compute_root_of_hashes
 from fednode.errors import StorageError
+from fednode.ledger.check_state import is_point_seen
+from fednode.ledger.members.reading import get_chain, get_nonce, nonce_key
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import NonceRecord, SpecRecord
-from fednode.ledger.state import BUCKETS, Draft, State, get_chain, get_nonce, is_point_seen, nonce_key, spec_key
+from fednode.ledger.state import BUCKETS, Draft, State
+from fednode.ledger.studies.reading import spec_key
 
 Writes = st.dictionaries(st.integers(1, 40), st.one_of(st.none(), st.integers(0, 5)), max_size=20)
 
@@ -21,7 +25,7 @@ def apply(state: State, writes: dict[int, int | None]) -> tuple[State, tuple]:
 
 @given(st.lists(Writes, max_size=6))
 def test_a_state_is_a_map_and_its_root_depends_on_the_map_alone(blocks: list[dict[int, int | None]]) -> None:
-    state, model = State.empty(), {}
+    state, model = State.empty(RECORD_TABLE), {}
     stored: dict[bytes, bytes] = {}
     for writes in blocks:
         before, root = state, state.root
@@ -39,8 +43,8 @@ def test_a_state_is_a_map_and_its_root_depends_on_the_map_alone(blocks: list[dic
                 stored[key] = value
     assert {m: get_nonce(state, m) for m in range(1, 41)} == {m: model.get(m, 0) for m in range(1, 41)}
     assert dict(state.items()) == stored
-    assert State.load(stored.items()).root == state.root
-    fresh, _ = apply(State.empty(), model)
+    assert State.load(RECORD_TABLE, stored.items()).root == state.root
+    fresh, _ = apply(State.empty(RECORD_TABLE), model)
     assert fresh.root == state.root
     assert compute_root_of_hashes(state._nodes[BUCKETS:]) == state.root
 
@@ -48,25 +52,25 @@ def test_a_state_is_a_map_and_its_root_depends_on_the_map_alone(blocks: list[dic
 @given(Writes, Writes)
 def test_different_states_have_different_roots(left: dict[int, int | None], right: dict[int, int | None]) -> None:
     clean = [{k: v for k, v in writes.items() if v is not None} for writes in (left, right)]
-    roots = [apply(State.empty(), writes)[0].root for writes in clean]
+    roots = [apply(State.empty(RECORD_TABLE), writes)[0].root for writes in clean]
     assert (roots[0] == roots[1]) == (clean[0] == clean[1])
 
 
 def test_the_root_of_the_empty_state_never_changes() -> None:
-    assert State.empty().root.hex() == "19ff8e6cb5b912cdae602de4c08fbb3933afade764587d763f4db0d4d69f33d4"
+    assert State.empty(RECORD_TABLE).root.hex() == "19ff8e6cb5b912cdae602de4c08fbb3933afade764587d763f4db0d4d69f33d4"
 
 
 def test_key_and_value_cannot_be_shifted_into_each_other() -> None:
     roots = set()
     for key, value in ((b"a" * 32, b"bc"), (b"a" * 31 + b"b", b"c")):
-        draft = Draft(State.empty())
+        draft = Draft(State.empty(RECORD_TABLE))
         draft.write(spec_key(key), SpecRecord(value))
         roots.add(draft.freeze()[0].root)
     assert len(roots) == 2
 
 
 def test_roll_back_undoes_everything_since_the_mark() -> None:
-    draft = Draft(State.empty())
+    draft = Draft(State.empty(RECORD_TABLE))
     draft.write(nonce_key(1), NonceRecord(1))
     draft.mark()
     draft.write(nonce_key(1), NonceRecord(2))
@@ -78,15 +82,15 @@ def test_roll_back_undoes_everything_since_the_mark() -> None:
 
 
 def test_a_block_without_changes_keeps_the_state_object() -> None:
-    state, _ = apply(State.empty(), {1: 1})
+    state, _ = apply(State.empty(RECORD_TABLE), {1: 1})
     assert apply(state, {1: 1})[0] is state
 
 
 def test_stored_keys_of_unknown_kind_and_damaged_records_are_named() -> None:
     with pytest.raises(StorageError, match="unknown kind"):
-        State.load([(b"else/1", b"")])
+        State.load(RECORD_TABLE, [(b"else/1", b"")])
     with pytest.raises(StorageError, match="NonceRecord is damaged"):
-        get_nonce(State.load([(nonce_key(1), b"\xc1")]), 1)
+        get_nonce(State.load(RECORD_TABLE, [(nonce_key(1), b"\xc1")]), 1)
     with pytest.raises(StorageError, match="chain record"):
-        get_chain(State.empty())
-    assert not is_point_seen(State.empty(), bytes(32))
+        get_chain(State.empty(RECORD_TABLE))
+    assert not is_point_seen(State.empty(RECORD_TABLE), bytes(32))

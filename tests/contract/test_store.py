@@ -10,6 +10,7 @@ import pytest
 
 from fednode.chain.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
 from fednode.chain.merkle import compute_root
+from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.versions import VERSIONS, Versions, compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
@@ -18,9 +19,12 @@ from fednode.ids import NO_HASH, Hash, Height
 from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis, genesis_state
 from fednode.ledger.leveldb import open_store
+from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
-from fednode.ledger.rules import BlockTime, Receipt, apply_block, receipts_data
-from fednode.ledger.state import State, get_member_set
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.record_table import RECORD_TABLE
+from fednode.ledger.rules import apply_block
+from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 
@@ -39,7 +43,7 @@ class MemoryStore:
         return self._tip
 
     def load_state(self) -> State:
-        return State.load(self._state.items())
+        return State.load(RECORD_TABLE, self._state.items())
 
     def append(self, decided: DecidedBlock) -> None:
         block_batch(self._tip, decided)

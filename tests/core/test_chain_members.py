@@ -17,8 +17,8 @@ from fednode.ids import NO_HASH, Height, MemberId, View
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberReport, MemberRotate
 from fednode.ledger.members.identity import make_identity_card
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.members.rules import rotation_message
-from fednode.ledger.state import get_members
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.events import Submit

@@ -18,9 +18,9 @@ from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger.bodies import Memo, Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
-from fednode.ledger.members.reading import get_membership
+from fednode.ledger.members.reading import get_members, get_membership, get_nonce
 from fednode.ledger.records import StudyStatus
-from fednode.ledger.state import get_members, get_nonce, get_report
+from fednode.ledger.studies.reading import get_report
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.wire_limits import MAX_FRAME_BYTES
 from fednode.smpc.jobs import SumChunks

@@ -20,7 +20,7 @@ from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, Height, MemberId, View
 from fednode.ledger import bodies as tx
 from fednode.ledger.records import StudyStatus
-from fednode.ledger.state import get_round
+from fednode.ledger.studies.reading import get_round
 from fednode.ledger.transaction import sign_transaction
 from fednode.smpc.messages import ChunkRef
 from fednode.sums.phase import Phase

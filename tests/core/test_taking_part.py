@@ -7,7 +7,7 @@ from dataclasses import replace
 from fednode.core.taking_part import MissedRounds, count_text, own_part, who_to_ask
 from fednode.desk.views import report_view, study_view
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.state import get_members
+from fednode.ledger.members.reading import get_members
 from tests.ledger.world import TERMS, World
 
 NAMES = {1: "A", 4: "St. Dora"}

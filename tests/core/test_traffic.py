@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fednode.chain.receipts import Receipt
 from fednode.core import effects as do
 from fednode.core.outbox import MAX_PENDING
 from fednode.core.traffic import GATHER_MS, GATHER_TIMER, Traffic
@@ -10,8 +11,8 @@ from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo, Ready, SumAck
 from fednode.ledger.mempool import Mempool
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal
-from fednode.ledger.rules import Receipt
 from fednode.ledger.state import State
 from fednode.ledger.transaction import decode_transaction
 
@@ -23,7 +24,7 @@ class FakeChain:
     """A tip whose rules refuse every body of a kind in `refused`."""
 
     def __init__(self, *refused):
-        self.height, self.refused, self.state = 5, refused, State.empty()
+        self.height, self.refused, self.state = 5, refused, State.empty(RECORD_TABLE)
         self.pool = Mempool(lambda transaction: True, self.height)
 
     def read(self, data):

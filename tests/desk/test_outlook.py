@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from fednode.desk.outlook import Outlook, compute_outlook
 from fednode.ids import MemberId, fault_bound, quorum
 from fednode.ledger.members.bodies import MemberPropose
-from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.reading import get_candidates, get_members
 from fednode.ledger.members.records import Change
-from fednode.ledger.state import get_members
 from tests.ledger.test_rules_members import approve, observed
 from tests.ledger.world import World, make_card
 

@@ -24,6 +24,7 @@ from fednode.chain.block import Tip, decode_block
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, prove_in_log
 from fednode.chain.consensus.signing import decode_record, encode_record
 from fednode.chain.merkle import hash_leaf
+from fednode.chain.receipts import Receipt
 from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack
 from fednode.core import wire
@@ -43,8 +44,7 @@ from fednode.ledger.genesis import genesis_to_toml, parse_genesis
 from fednode.ledger.leveldb_files import Damage, check_files
 from fednode.ledger.light import LightBlock
 from fednode.ledger.members.identity import card_to_toml, parse_card
-from fednode.ledger.rules import Receipt
-from fednode.ledger.state import decode_record as decode_state_record
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.store import BlockHead
 from fednode.ledger.succession import Consent, Origin
 from fednode.ledger.transaction import decode_transaction
@@ -115,7 +115,7 @@ def stored(data: bytes) -> None:
         assert encode_record(decode_record(data)) == data
     key, _, value = data.partition(b"\0")
     with contextlib.suppress(FednodeError, Rejected):
-        decode_state_record(key, value)
+        RECORD_TABLE.decode(key, value)
     params = SumParams(bytes(32), bytes(32), 1, MemberId(1), (MemberId(1), MemberId(2)), 8)
     for part, restore in ((RecordPart.STATE, restore_state), (RecordPart.INPUT, restore_input)):
         with contextlib.suppress(FednodeError):

@@ -36,7 +36,7 @@ from fednode.ids import Height
 from fednode.learn.model_file import read_model
 from fednode.ledger.genesis import parse_genesis
 from fednode.ledger.members.identity import card_to_toml, parse_card
-from fednode.ledger.state import get_studies
+from fednode.ledger.studies.reading import get_studies
 from fednode.ledger.transaction import sign_transaction
 from fednode.node.parts import Parts
 from fednode.node.reactor import Reactor

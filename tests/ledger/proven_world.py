@@ -16,8 +16,8 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_records import ChecksRecord, DisputesRecord
 from fednode.ledger.check_state import get_redeal
+from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.rules import BlockTime
 from fednode.ledger.state import State
 from fednode.sums import field as f
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of

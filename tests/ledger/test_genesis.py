@@ -19,8 +19,9 @@ from fednode.ledger.genesis import (
     parse_genesis,
 )
 from fednode.ledger.members.identity import card_to_toml, check_card, make_identity_card, parse_card
+from fednode.ledger.members.reading import get_chain, get_members
 from fednode.ledger.records import StudyStatus
-from fednode.ledger.state import get_chain, get_members, get_spec, get_studies, get_study
+from fednode.ledger.studies.reading import get_spec, get_studies, get_study
 from tests.ledger.world import SPEC, TERMS, SeededEntropy, make_card, make_cards, make_test_genesis, seed_of
 
 

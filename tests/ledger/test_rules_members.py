@@ -29,15 +29,17 @@ from fednode.ledger.members.reading import (
     find_member,
     get_candidates,
     get_flag,
+    get_members,
     get_membership,
     has_role,
     is_key_used,
 )
 from fednode.ledger.members.records import ProposalRecord
 from fednode.ledger.members.rules import ENTRY_BLOCKS, ENTRY_MS, rotation_message
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import StudyStatus
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import State, get_members
+from fednode.ledger.state import State
 from fednode.sums.phase import Phase
 from tests.ledger.world import World, make_card, seed_of
 
@@ -548,7 +550,7 @@ def test_whatever_is_voted_neighbouring_sets_differ_by_one(steps: list[tuple[int
         assert list(after) == sorted(after)
         assert all(seen.get(member, 0) == 0 for member in after.keys() - before.keys()), "a number came back"
         seen.update(dict.fromkeys(before, 1))
-        assert State.load(world.state.items()).root == world.state.root
+        assert State.load(RECORD_TABLE, world.state.items()).root == world.state.root
 
 
 def rotation_of(world: World, member: int, seed: str) -> MemberRotate:

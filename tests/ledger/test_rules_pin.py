@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
+from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import MemberList, StudyStatus
-from fednode.ledger.state import MEMBERS_KEY, Draft, get_members, get_study
+from fednode.ledger.state import Draft
+from fednode.ledger.studies.reading import get_study
 from fednode.ledger.studies.round_life import close_round
 from fednode.sums.phase import Phase
 from tests.ledger.proven_world import PROVEN, ProvenWorld

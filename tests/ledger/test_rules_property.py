@@ -16,9 +16,11 @@ from fednode.crypto import scalar_bytes
 from fednode.ids import fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.phase_view import pending_phase
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import State, get_report, get_round
+from fednode.ledger.state import State
+from fednode.ledger.studies.reading import get_report, get_round
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase
 from tests.ledger.world import TERMS, Dealing, World
@@ -265,7 +267,7 @@ def test_a_stored_state_goes_on_exactly_like_the_one_in_memory(seed: int) -> Non
 
     def both(*messages: tuple[int, tx.Body]):
         transactions = [world.sign(member, body) for member, body in messages]
-        again = apply_block(State.load(stored.items()), world.next_time(), transactions)
+        again = apply_block(State.load(RECORD_TABLE, stored.items()), world.next_time(), transactions)
         decoded = [tx.decode_transaction(transaction.data) for transaction in transactions]
         world.at = world.next_time()
         world.last = apply_block(world.state, world.at, decoded)

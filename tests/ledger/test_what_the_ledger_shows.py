@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 from fednode.codec import Later, Range, Size
 from fednode.ledger.bodies import Body
-from fednode.ledger.state import _FORMS
+from fednode.ledger.record_table import RECORD_TABLE
 
 PUBLIC = """
 public by rule: who, when, what phase, what people decide and write, keys and addresses, the study's own terms
@@ -191,7 +191,7 @@ def shown_fields() -> set[tuple[str, str]]:
                 walk(hint)
 
     walk(Body)
-    for _, record in _FORMS.values():
+    for _, record in RECORD_TABLE.rows.values():
         walk(record)
     return {(name, field) for name, field in found if name not in ("Later", "Range", "Size")}
 

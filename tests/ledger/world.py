@@ -10,18 +10,21 @@ import hashlib
 from dataclasses import dataclass, field
 from itertools import count
 
+from fednode.chain.receipts import Receipt
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
 from fednode.ledger.phase_view import pending_phase
+from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundReport, StudyRecord
 from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
-from fednode.ledger.rules import Applied, BlockTime, Receipt, apply_block
-from fednode.ledger.state import State, get_report, get_round, get_study
+from fednode.ledger.rules import Applied, apply_block
+from fednode.ledger.state import State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics
+from fednode.ledger.studies.reading import get_report, get_round, get_study
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 

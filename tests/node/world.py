@@ -16,6 +16,7 @@ from fednode.chain import sync
 from fednode.chain.consensus.messages import Proposal
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.chain.receipts import Receipt
 from fednode.chain.vote import Vote
 from fednode.core import effects as do
 from fednode.core import wire
@@ -32,10 +33,9 @@ from fednode.learn.study import study_bytes
 from fednode.ledger.bodies import Body, compute_study_id
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.records import StudyRecord
-from fednode.ledger.rules import Receipt
-from fednode.ledger.state import get_study
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.reading import get_study
 from fednode.ledger.transaction import Transaction, decode_transaction
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.terms import terms_from_spec

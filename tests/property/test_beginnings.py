@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
-from fednode.ledger.members.reading import get_membership
-from fednode.ledger.state import get_members
+from fednode.ledger.members.reading import get_members, get_membership
 from fednode.ledger.studies.beginning import StudyBegin
 from tests.ledger.world import World
 

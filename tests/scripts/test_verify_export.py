@@ -37,6 +37,7 @@ from fednode.audit.verify_export import verify_export
 from fednode.chain.block import Block, compute_evidence_root
 from fednode.chain.members import Member, MemberSet
 from fednode.chain.merkle import compute_root
+from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.versions import VERSIONS
 from fednode.chain.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
 from fednode.codec import decode, encode
@@ -45,9 +46,10 @@ from fednode.errors import Rejected
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.bodies import MemberReport, VersionVote
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundReport
-from fednode.ledger.rules import Receipt, receipts_data
-from fednode.ledger.state import State, report_key
+from fednode.ledger.state import State
+from fednode.ledger.studies.reading import report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
 from tests.audit.chain import (
     ProvenRoundWorld,
@@ -301,7 +303,7 @@ def test_a_report_forged_by_all_members_together(world: RoundWorld, records: lis
         value = encode(replace(good, **lie), RoundReport)
         items = {record.key: record.value for record in records if isinstance(record, ExportItem)}
         items[report_key(world.study, 1)] = value
-        state = State.load(items.items())
+        state = State.load(RECORD_TABLE, items.items())
         kept = [record for record in records if not isinstance(record, ExportItem)]
         leaves = [ExportItem(*leaf) for leaf in state.leaves()]
         block = replace(last, header=replace(last.header, state_root=state.root))

@@ -1,23 +1,73 @@
-"""Reading members, candidates, roles and flags from the state: what the rules and everybody else asks."""
+"""Reading the chain's name, members, candidates, roles and flags from the state: what the rules and all others ask."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from fednode.chain.members import Member, MemberSet
+from fednode.errors import StorageError
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import Role
 from fednode.ledger.members.identity import IdentityCard
 from fednode.ledger.members.records import Change, FlagRecord, Membership, ProposalRecord, RoleList, RoleRecord, UsedKey
-from fednode.ledger.records import MemberRecord
-from fednode.ledger.state import (
-    MEMBERSHIP_KEY,
-    ROLES_KEY,
-    Source,
-    flag_key,
-    get_members,
-    used_key,
-)
+from fednode.ledger.records import ChainRecord, MemberList, MemberRecord, NonceRecord
+from fednode.ledger.state import Source
+
+CHAIN_KEY = b"chain"
+ORIGIN_KEY = b"origin"
+MEMBERS_KEY = b"members"
+MEMBERSHIP_KEY = b"membership"
+ROLES_KEY = b"roles"
+VERSIONS_KEY = b"versions"
+
+T = TypeVar("T")
+
+
+def nonce_key(member: int) -> bytes:
+    """Key of a sender's highest nonce."""
+    return b"nonce/" + member.to_bytes(2, "big")
+
+
+def used_key(key: bytes) -> bytes:
+    """Key under which a member's former key is remembered."""
+    return b"usedkey/" + key
+
+
+def flag_key(member: int) -> bytes:
+    """Key of a member's double votes."""
+    return b"flag/" + member.to_bytes(2, "big")
+
+
+# --- readers ---------------------------------------------------------------------------------------------------
+
+
+def _require(record: T | None, what: str) -> T:
+    if record is None:
+        raise StorageError(f"the state has no {what}: it was not made from a genesis")
+    return record
+
+
+def get_chain(source: Source) -> ChainRecord:
+    """Return what the genesis said about the chain."""
+    return _require(source.read(CHAIN_KEY, ChainRecord), "chain record")
+
+
+def get_members(source: Source) -> tuple[MemberRecord, ...]:
+    """Return all members, ascending."""
+    return _require(source.read(MEMBERS_KEY, MemberList), "members").members
+
+
+def get_member_set(source: Source) -> MemberSet:
+    """Return the voters, as headers and certificates know them."""
+    return MemberSet(tuple(Member(record.member, record.sign_key) for record in get_members(source)))
+
+
+def get_nonce(source: Source, member: int) -> int:
+    """Return the highest nonce a member has used; 0 if none."""
+    record = source.read(nonce_key(member), NonceRecord)
+    return 0 if record is None else record.nonce
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,13 +38,20 @@ from fednode.ledger.members.bodies import (
 from fednode.ledger.members.identity import IdentityCard, check_card
 from fednode.ledger.members.names import skeletons
 from fednode.ledger.members.reading import (
+    MEMBERS_KEY,
+    MEMBERSHIP_KEY,
+    ROLES_KEY,
+    flag_key,
+    get_chain,
     get_flag,
     get_followers,
+    get_members,
     get_membership,
     get_roles,
     has_quorum,
     is_key_used,
     member_of_card,
+    used_key,
 )
 from fednode.ledger.members.records import (
     MAX_OFFENCES,
@@ -67,21 +74,8 @@ from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
-from fednode.ledger.state import (
-    MEMBERS_KEY,
-    MEMBERSHIP_KEY,
-    ROLES_KEY,
-    Draft,
-    Source,
-    State,
-    flag_key,
-    get_chain,
-    get_members,
-    get_studies,
-    get_study,
-    study_key,
-    used_key,
-)
+from fednode.ledger.state import Draft, Source, State
+from fednode.ledger.studies.reading import get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import without_named
 from fednode.texts import is_plain
 

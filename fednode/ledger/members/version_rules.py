@@ -14,11 +14,12 @@ from dataclasses import replace
 from fednode.chain.members import Ids
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import VersionVote
+from fednode.ledger.members.reading import VERSIONS_KEY, get_chain, get_members
 from fednode.ledger.members.records import VersionPlan, VersionProposal, VersionRecord, VersionSpan
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
-from fednode.ledger.state import VERSIONS_KEY, Draft, Source, get_chain, get_members
+from fednode.ledger.state import Draft, Source
 
 NOTICE_BLOCKS = 10
 """Blocks between a decision and the first block of the version, at least."""

@@ -15,12 +15,14 @@ from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_phases import after_coin, after_proof, after_share
 from fednode.ledger.check_rules import forget_checks
 from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
 from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
 from fednode.ledger.records import OpenPhase, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
-from fednode.ledger.state import Draft, Source, get_members, get_round, get_studies, get_study, round_key, study_key
+from fednode.ledger.state import Draft, Source
 from fednode.ledger.studies.beginning import Beginning
+from fednode.ledger.studies.reading import get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
 from fednode.ledger.sum_phases import (
     after_digest,

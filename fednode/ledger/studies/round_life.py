@@ -14,6 +14,8 @@ from dataclasses import replace
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.bodies import Outcome, Result
 from fednode.ledger.check_records import Coins, KeptOut
+from fednode.ledger.check_state import get_keys, keys_key
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
@@ -24,8 +26,9 @@ from fednode.ledger.records import (
     StudyRecord,
     StudyStatus,
 )
-from fednode.ledger.state import Draft, get_keys, get_members, get_report, keys_key, report_key, round_key, study_key
+from fednode.ledger.state import Draft
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
+from fednode.ledger.studies.reading import get_report, report_key, round_key, study_key
 from fednode.sums.bounds import MASKS_WRONG, min_included
 from fednode.sums.phase import Phase
 

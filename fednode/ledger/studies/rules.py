@@ -35,8 +35,9 @@ from fednode.ledger.records import (
 )
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
-from fednode.ledger.state import STUDIES_KEY, Draft, get_studies, get_study, spec_key, study_key
+from fednode.ledger.state import Draft
 from fednode.ledger.studies.beginning import StudyBegin, Without
+from fednode.ledger.studies.reading import STUDIES_KEY, get_studies, get_study, spec_key, study_key
 from fednode.sums.bounds import MIN_INCLUDED
 
 MAX_STUDIES = 1000

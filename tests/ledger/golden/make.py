@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fednode.chain.receipts import receipts_data
 from fednode.codec import encode
 from fednode.ledger.genesis import genesis_to_toml
-from fednode.ledger.rules import receipts_data
 from tests.ledger.golden.replay import FOLDER, Entry, describe, write_entries
 from tests.sim.whole.world import Plan, World
 

@@ -16,9 +16,11 @@ from fednode.core import effects as do
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import Genesis
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.state import State, get_members, get_report, get_round
+from fednode.ledger.state import State
 from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.reading import get_report, get_round
 from fednode.ledger.succession import Consent
 from fednode.rounds.jobs import plan_of, vector_length
 from fednode.rounds.ledger_view import kind_of

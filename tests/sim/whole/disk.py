@@ -23,6 +23,7 @@ from fednode.home.succession import join_successor
 from fednode.ids import Hash, StudyId
 from fednode.learn.model_file import StoredModel
 from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, block_batch
 from fednode.smpc.messages import RecordPart
@@ -213,7 +214,7 @@ class Disk:
                     del items[key]
                 else:
                     items[key] = value
-        state = State.load(items.items())
+        state = State.load(RECORD_TABLE, items.items())
         if self.blocks and state.root != self.blocks[-1].block.header.state_root:
             raise StorageError("the stored changes do not give the state of the tip")
         return state

@@ -19,10 +19,10 @@ from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberAddresses, MemberApprove, MemberPropose, MemberRemove, VersionVote
-from fednode.ledger.members.reading import get_membership
+from fednode.ledger.members.reading import get_members, get_membership
 from fednode.ledger.members.records import Change
 from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions
-from fednode.ledger.state import State, get_members
+from fednode.ledger.state import State
 from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk

@@ -16,8 +16,8 @@ from fednode.desk.health import health_problems
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose
-from fednode.ledger.members.reading import get_membership
-from fednode.ledger.state import State, get_members
+from fednode.ledger.members.reading import get_members, get_membership
+from fednode.ledger.state import State
 from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk

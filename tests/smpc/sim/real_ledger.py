@@ -10,6 +10,9 @@ from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.check_records import CoinHead, Coins
+from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY
+from fednode.ledger.phases import BlockTime
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import (
     ChainRecord,
     MemberList,
@@ -21,8 +24,9 @@ from fednode.ledger.records import (
     StudyStatus,
 )
 from fednode.ledger.round_rules import weight_of_sum
-from fednode.ledger.rules import BlockTime, apply_block
-from fednode.ledger.state import CHAIN_KEY, MEMBERS_KEY, STUDIES_KEY, Draft, State, get_report, get_round, study_key
+from fednode.ledger.rules import apply_block
+from fednode.ledger.state import Draft, State
+from fednode.ledger.studies.reading import STUDIES_KEY, get_report, get_round, study_key
 from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
@@ -67,7 +71,7 @@ class RealLedger:
             self.study, terms, 0, 1, StudyStatus.RUNNING, ready=ready, pin=pinned, next_round=params.round,
             coins=chains,
         )
-        draft = Draft(State.empty())
+        draft = Draft(State.empty(RECORD_TABLE))
         draft.write(CHAIN_KEY, ChainRecord(params.chain_id, "test", 1, 0))
         draft.write(MEMBERS_KEY, MemberList(members))
         draft.write(STUDIES_KEY, StudyList((self.study,)))
