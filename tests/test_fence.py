@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from fednode.chain.state import Draft, State
 from fednode.codec import U8, decode, encode
 from fednode.core import chain
 from fednode.core import studies as node_studies
@@ -18,7 +19,6 @@ from fednode.ids import MemberId
 from fednode.ledger import rules
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.phases import BlockTime
-from fednode.ledger.state import Draft, State
 from fednode.ledger.transaction import Transaction
 from fednode.node.parts import finish
 from fednode.p2p.network import Received

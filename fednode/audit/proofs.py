@@ -22,6 +22,7 @@ from fednode.chain.checkpoint import Checkpoint, Format, LogPath, Path, verify_i
 from fednode.chain.members import MemberSet
 from fednode.chain.merkle import hash_leaf, prove_inclusion, verify_inclusion
 from fednode.chain.receipts import Receipt
+from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
 from fednode.chain.versions import check_version
 from fednode.codec import U8, U32, Bytes32, Size, decode
 from fednode.errors import Rejected
@@ -37,7 +38,6 @@ from fednode.ledger.light import (
     trust_genesis,
     trust_header,
 )
-from fednode.ledger.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
 from fednode.ledger.transaction import Transaction, decode_transaction
 
 PROOF_FORMAT = "fednode-proof-1"

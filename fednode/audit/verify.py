@@ -20,6 +20,7 @@ from fednode.chain.block import Block, Tip, advance, check_form, check_link, dec
 from fednode.chain.members import MemberSet
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import receipts_data
+from fednode.chain.state import State
 from fednode.chain.versions import VERSIONS, Versions, check_version, compute_params_hash
 from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
 from fednode.codec import decode, encode
@@ -30,7 +31,6 @@ from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import State
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import (
     MAX_VALIDITY_BLOCKS,

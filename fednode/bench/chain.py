@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fednode.chain.block import BlockContext, Execution, advance, assemble, genesis_tip
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import receipts_data
+from fednode.chain.state import Changes, Draft, State
 from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, sha256
@@ -22,7 +23,6 @@ from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import SeenRecord
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import Changes, Draft, State
 from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction, sign_transaction
 

@@ -21,7 +21,7 @@ from fednode.home.files import PUBLIC_FILE, environment, write_stream
 if TYPE_CHECKING:
     from fednode.audit.export import ExportBlock
     from fednode.audit.verify_export import ExportReport
-    from fednode.ledger.state import Leaf
+    from fednode.chain.state import Leaf
 
 LEVELS = ("storage", "links", "certificates", "transactions", "execution")
 LONGEST_LEVEL = click.IntRange(0, 4)

@@ -198,9 +198,9 @@ def _study(source: Source, text: str | None) -> str | None:
     """Return the id, or the beginning of one, of a study named so."""
     if text is None:
         return None
+    from fednode.chain.state import State
     from fednode.desk.audit import find_study
     from fednode.ledger.record_table import RECORD_TABLE
-    from fednode.ledger.state import State
 
     state = State.load(RECORD_TABLE, ((key, value) for _, key, value in source.leaves()[2]))
     return find_study(state, text).hex()

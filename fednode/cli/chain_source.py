@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from fednode.audit.export import Opened
     from fednode.audit.verify import ChainEntry
     from fednode.chain.members import MemberSet
+    from fednode.chain.state import Leaf
     from fednode.ledger.genesis import Genesis
     from fednode.ledger.leveldb import LevelDbStore
     from fednode.ledger.light import LightBlock
-    from fednode.ledger.state import Leaf
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., object]")

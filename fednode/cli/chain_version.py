@@ -27,9 +27,9 @@ def version() -> None:
 @pass_site
 def show(site: Site, export: Path | None, as_json: bool) -> None:
     """Show the version in force, the planned one, what this program knows, and the votes under way."""
+    from fednode.chain.state import State
     from fednode.desk.chain_query import versions_view
     from fednode.ledger.record_table import RECORD_TABLE
-    from fednode.ledger.state import State
 
     try:
         if export is not None:

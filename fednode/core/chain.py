@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
+from fednode.chain.state import State
 from fednode.chain.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
 from fednode.chain.vote import CountedCheck
 from fednode.errors import Rejected
@@ -24,7 +25,6 @@ from fednode.ledger.mempool import Mempool
 from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import Applied, apply_block, is_tx_acceptable, pick_transactions
-from fednode.ledger.state import State
 from fednode.ledger.studies.reading import get_studies
 from fednode.ledger.transaction import (
     MAX_POOL_BYTES,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from fednode.chain.state import Changes, State
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import (
@@ -21,7 +22,6 @@ from fednode.ledger.members.reading import (
     has_quorum,
 )
 from fednode.ledger.members.records import MAX_ROOTS
-from fednode.ledger.state import Changes, State
 from fednode.p2p.addresses import peer_id_of
 
 FOLLOWER = MemberId(0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from fednode.chain.state import State
 from fednode.core.membership import MAX_REPORT_LAG, due_report
 from fednode.core.taking_part import MissedRounds
 from fednode.crypto import Entropy
@@ -19,7 +20,6 @@ from fednode.learn.study import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.members.reading import get_members, is_voted_out
 from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
-from fednode.ledger.state import State
 from fednode.ledger.studies.reading import get_spec, get_studies, get_study
 from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId, quorum
 from fednode.ledger.bodies import Outcome
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord, StudyRecord, StudyStatus
-from fednode.ledger.state import State
 from fednode.ledger.studies.reading import get_report, get_study
 from fednode.ledger.studies.round_life import not_ready
 

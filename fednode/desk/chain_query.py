@@ -11,6 +11,7 @@ from fednode.audit.verify import ChainEntry
 from fednode.chain.block import Block, Tip
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt, receipts_data
+from fednode.chain.state import State
 from fednode.chain.versions import VERSIONS
 from fednode.chain.vote import Certificate
 from fednode.codec import encode
@@ -23,7 +24,6 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_members
 from fednode.ledger.members.records import VersionPlan
 from fednode.ledger.members.version_rules import get_versions, version_at
-from fednode.ledger.state import State
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import decode_transaction
 

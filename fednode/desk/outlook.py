@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fednode.chain.state import State
 from fednode.documents import Json
 from fednode.ids import MemberId, fault_bound, quorum
 from fednode.ledger.members.reading import get_candidates, get_members
 from fednode.ledger.members.records import Change
-from fednode.ledger.state import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from fednode import __version__
+from fednode.chain.state import State
 from fednode.core.taking_part import member_names, own_part, who_to_ask
 from fednode.desk import chain_query
 from fednode.desk.health import health_problems, signing_members, why_not_signing
@@ -25,7 +26,6 @@ from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
 from fednode.ledger.bodies import StudyTerms, Weights
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_followers, get_members
-from fednode.ledger.state import State
 from fednode.ledger.studies.reading import get_studies, get_study
 from fednode.node.reactor import Reactor, now_ms
 from fednode.p2p.addresses import peer_id_of

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from fednode.chain.block import Block
+from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.core.taking_part import Names, count_text, missing_members, part_text
 from fednode.documents import Json
@@ -19,7 +20,6 @@ from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.ledger.bodies import Body, Outcome, StudyTerms
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord, RoundReport, StudyRecord, StudyStatus
-from fednode.ledger.state import State
 from fednode.ledger.studies.measured import Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_study
 from fednode.ledger.studies.round_life import pinned_members

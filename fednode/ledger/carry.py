@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from fednode.chain.state import Draft, State, prefix_of
 from fednode.ids import MemberId
 from fednode.ledger.members.reading import MEMBERSHIP_KEY, ROLES_KEY, get_members, get_membership, get_roles
 from fednode.ledger.members.records import Membership, RoleList
 from fednode.ledger.members.rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import StudyRecord, StudyStatus
-from fednode.ledger.state import Draft, State, prefix_of
 from fednode.ledger.studies.reading import get_round, get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import close_round
 

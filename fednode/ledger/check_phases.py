@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.chain.state import Source
 from fednode.ids import Hash, MemberId
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_bodies import SumCheck
@@ -33,7 +34,6 @@ from fednode.ledger.phases import (
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
 from fednode.ledger.redeal_rules import sum_context
-from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, Verdict, open_sums
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed
 from fednode.sums.phase import Phase

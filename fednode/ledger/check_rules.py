@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.chain.state import Draft
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.check_records import ChecksRecord, Coins
@@ -17,7 +18,6 @@ from fednode.ledger.opening_checks import is_next_link
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
-from fednode.ledger.state import Draft
 from fednode.sums.bounds import Strength, strength_of
 from fednode.sums.phase import Phase
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Annotated
 
 from fednode.chain.members import Member, MemberSet
+from fednode.chain.state import Draft, State
 from fednode.chain.vote import Certificate
 from fednode.codec import U16, U64, Later, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
@@ -42,7 +43,6 @@ from fednode.ledger.records import (
     MemberRecord,
     StudyStatus,
 )
-from fednode.ledger.state import Draft, State
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin

@@ -21,13 +21,13 @@ import plyvel
 from fednode.chain.block import Block, Header, Tip, genesis_tip
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt
+from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb_files import Damage, check_files
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.state import State
 from fednode.ledger.store import (
     CHAIN_KEY,
     FORMAT_KEY,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fednode.chain.state import Source
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, RoundRecord
 from fednode.ledger.round_rules import RoundBody, is_of_open_phase
-from fednode.ledger.state import Source
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_round, get_study
 from fednode.sums.phase import Phase

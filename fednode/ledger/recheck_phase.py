@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fednode.chain.state import Draft, Source
 from fednode.crypto import sha256
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
@@ -39,7 +40,6 @@ from fednode.ledger.phases import (
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post
-from fednode.ledger.state import Draft, Source
 
 SPOILED = "a member spoiled the sum of the masked vectors"
 KEPT_BACK = "the sum is not that of the committed vectors, and a member kept back what would tell why"

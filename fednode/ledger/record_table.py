@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from fednode.chain.state import RecordTable
 from fednode.ledger.bodies import Keys
 from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.members.records import FlagRecord, Membership, OriginRecord, RoleList, UsedKey, VersionRecord
@@ -18,7 +19,6 @@ from fednode.ledger.records import (
     StudyList,
     StudyRecord,
 )
-from fednode.ledger.state import RecordTable
 
 RECORD_TABLE = RecordTable(MappingProxyType({
     b"chain": (1, ChainRecord),

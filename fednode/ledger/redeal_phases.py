@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from fednode.chain.state import Source
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_records import DisputesRecord, Pair
@@ -46,7 +47,6 @@ from fednode.ledger.redeal_rules import (
     sum_context,
     with_disputes,
 )
-from fednode.ledger.state import Source
 from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.phase import Phase

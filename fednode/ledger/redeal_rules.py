@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Confirm, Expose, Redeal
 from fednode.ledger.check_records import DisputesRecord
@@ -20,7 +21,6 @@ from fednode.ledger.opening_checks import is_shared_point
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
-from fednode.ledger.state import Draft, Source
 from fednode.ledger.verdicts import dispute_context, is_box_right
 from fednode.sums.context import SumContext
 

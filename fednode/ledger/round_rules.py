@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger.bodies import (
@@ -40,7 +41,6 @@ from fednode.ledger.opening_checks import (
 )
 from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.state import Draft
 from fednode.ledger.verdicts import is_opening
 from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
 from fednode.sums.phase import Phase

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from fednode.chain.receipts import Receipt
+from fednode.chain.state import Changes, Draft, Source, State
 from fednode.chain.versions import VERSIONS, Versions
 from fednode.chain.vote import Evidence
 from fednode.errors import Rejected
@@ -62,7 +63,6 @@ from fednode.ledger.round_rules import (
     accept_roster,
     accept_sum_ack,
 )
-from fednode.ledger.state import Changes, Draft, Source, State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.clock import note_freeze_block, settle_study
 from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key

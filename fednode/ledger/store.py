@@ -18,13 +18,13 @@ from typing import Annotated, Protocol
 from fednode.chain.block import Block, Header, Tip, compute_block_hash
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt
+from fednode.chain.state import Changes, State
 from fednode.chain.vote import Certificate, Evidence, verify_certificate
 from fednode.codec import Size, decode, encode
 from fednode.crypto import sha256
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
 from fednode.ledger.genesis import Genesis, genesis_state
-from fednode.ledger.state import Changes, State
 
 STORE_FORMAT = 1
 CHECKED_BLOCKS = 64

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fednode.chain.block import Tip
 from fednode.chain.members import Id, MemberSet
+from fednode.chain.state import MAX_RECORD_BYTES, State, prefix_of
 from fednode.chain.vote import Certificate, HeightField, verify_certificate
 from fednode.codec import Bytes32, Bytes64, Size, encode
 from fednode.crypto import Domain, Signer, is_signature_valid
@@ -30,7 +31,6 @@ from fednode.ledger.members.rules import check_new_card
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import describe_refusal
-from fednode.ledger.state import MAX_RECORD_BYTES, State, prefix_of
 
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_state import get_keys, get_redeal, get_share_root
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, StudyRecord, StudyStatus
-from fednode.ledger.state import State
 from fednode.ledger.studies.reading import get_round, get_study
 from fednode.smpc import messages as sm
 from fednode.sums.phase import Phase

@@ -22,6 +22,7 @@ from fednode.chain.block import Block
 from fednode.chain.members import Member, MemberSet
 from fednode.chain.merkle import EMPTY_ROOT
 from fednode.chain.receipts import receipts_data
+from fednode.chain.state import State
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret
@@ -41,7 +42,6 @@ from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import MemberList
-from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.proven_world import ProvenWorld

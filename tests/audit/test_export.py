@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from fednode.audit.export import ExportBlock, ExportHead, ExportItem, ExportStep, StateReader, make_head, open_export
 from fednode.audit.verify import Level
 from fednode.audit.verify_export import ExportReport, verify_export
+from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.codec import decode, encode
 from fednode.errors import Rejected
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import nonce_key
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.state import State
 from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 
 NOW_MS = 10**12

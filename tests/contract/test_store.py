@@ -11,6 +11,7 @@ import pytest
 from fednode.chain.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
+from fednode.chain.state import State
 from fednode.chain.versions import VERSIONS, Versions, compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
@@ -24,7 +25,6 @@ from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 

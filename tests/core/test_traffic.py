@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fednode.chain.receipts import Receipt
+from fednode.chain.state import State
 from fednode.core import effects as do
 from fednode.core.outbox import MAX_PENDING
 from fednode.core.traffic import GATHER_MS, GATHER_TIMER, Traffic
@@ -13,7 +14,6 @@ from fednode.ledger.bodies import Memo, Ready, SumAck
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal
-from fednode.ledger.state import State
 from fednode.ledger.transaction import decode_transaction
 
 STUDY = bytes(32)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fednode.chain.state import State
 from fednode.crypto import GROUP_ORDER, Secret, base_times, point_times, prove_knowledge, x25519_public
 from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
@@ -18,7 +19,6 @@ from fednode.ledger.check_records import ChecksRecord, DisputesRecord
 from fednode.ledger.check_state import get_redeal
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.state import State
 from fednode.sums import field as f
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.chain.state import Draft
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.rules import without_member
 from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import MemberList, StudyStatus
-from fednode.ledger.state import Draft
 from fednode.ledger.studies.reading import get_study
 from fednode.ledger.studies.round_life import close_round
 from fednode.sums.phase import Phase

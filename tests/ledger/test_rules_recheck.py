@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.crypto import sha256
 from fednode.ids import MemberId, fault_bound
@@ -18,7 +19,6 @@ from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
 from fednode.ledger.records import Absence, MemberList, OpenPhase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
-from fednode.ledger.state import Draft
 from fednode.ledger.studies.clock import settle_study
 from fednode.ledger.studies.reading import get_study, round_key, study_key
 from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from fednode.chain.receipts import Receipt
+from fednode.chain.state import State
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
@@ -21,7 +22,6 @@ from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundReport, StudyRecord
 from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
 from fednode.ledger.rules import Applied, apply_block
-from fednode.ledger.state import State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_study

@@ -16,6 +16,7 @@ from io import BytesIO
 
 import numpy as np
 
+from fednode.chain.state import State
 from fednode.crypto import Secret, sha256
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height, MemberId, StudyId
@@ -30,7 +31,6 @@ from fednode.ledger.phase_view import is_phase_message, pending_phase
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord, RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
-from fednode.ledger.state import State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_report, get_round, get_study
 from fednode.ledger.transaction import Transaction

@@ -38,6 +38,7 @@ from fednode.chain.block import Block, compute_evidence_root
 from fednode.chain.members import Member, MemberSet
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
+from fednode.chain.state import State
 from fednode.chain.versions import VERSIONS
 from fednode.chain.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
 from fednode.codec import decode, encode
@@ -48,7 +49,6 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.bodies import MemberReport, VersionVote
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundReport
-from fednode.ledger.state import State
 from fednode.ledger.studies.reading import report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
 from tests.audit.chain import (

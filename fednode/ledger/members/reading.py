@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fednode.chain.members import Member, MemberSet
+from fednode.chain.state import Source
 from fednode.errors import StorageError
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import Role
 from fednode.ledger.members.identity import IdentityCard
 from fednode.ledger.members.records import Change, FlagRecord, Membership, ProposalRecord, RoleList, RoleRecord, UsedKey
 from fednode.ledger.records import ChainRecord, MemberList, MemberRecord, NonceRecord
-from fednode.ledger.state import Source
 
 CHAIN_KEY = b"chain"
 ORIGIN_KEY = b"origin"

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from fednode.chain.state import Draft, Source, State
 from fednode.chain.vote import Evidence
 from fednode.codec import pack
 from fednode.crypto import Domain, is_signature_valid
@@ -74,7 +75,6 @@ from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
-from fednode.ledger.state import Draft, Source, State
 from fednode.ledger.studies.reading import get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import without_named
 from fednode.texts import is_plain

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.chain.members import Ids
+from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import VersionVote
 from fednode.ledger.members.reading import VERSIONS_KEY, get_chain, get_members
@@ -19,7 +20,6 @@ from fednode.ledger.members.records import VersionPlan, VersionProposal, Version
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
-from fednode.ledger.state import Draft, Source
 
 NOTICE_BLOCKS = 10
 """Blocks between a decision and the first block of the version, at least."""

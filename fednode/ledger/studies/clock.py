@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId, quorum
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_phases import after_coin, after_proof, after_share
@@ -20,7 +21,6 @@ from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, clo
 from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
 from fednode.ledger.records import OpenPhase, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
-from fednode.ledger.state import Draft, Source
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.reading import get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fednode.chain.state import Source
 from fednode.ids import StudyId
 from fednode.ledger.records import RoundRecord, RoundReport, SpecRecord, StudyList, StudyRecord
-from fednode.ledger.state import Source
 
 STUDIES_KEY = b"studies"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from fednode.chain.state import Draft
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.bodies import Outcome, Result
 from fednode.ledger.check_records import Coins, KeptOut
@@ -26,7 +27,6 @@ from fednode.ledger.records import (
     StudyRecord,
     StudyStatus,
 )
-from fednode.ledger.state import Draft
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_report, report_key, round_key, study_key
 from fednode.sums.bounds import MASKS_WRONG, min_included

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.chain.state import Draft
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import (
     Expire,
@@ -35,7 +36,6 @@ from fednode.ledger.records import (
 )
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
-from fednode.ledger.state import Draft
 from fednode.ledger.studies.beginning import StudyBegin, Without
 from fednode.ledger.studies.reading import STUDIES_KEY, get_studies, get_study, spec_key, study_key
 from fednode.sums.bounds import MIN_INCLUDED

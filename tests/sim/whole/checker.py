@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fednode.chain.block import Block
 from fednode.chain.consensus.messages import ConsensusMessage, Proposal
+from fednode.chain.state import State
 from fednode.chain.vote import Certificate, Vote
 from fednode.core import effects as do
 from fednode.ids import MemberId, StudyId
@@ -18,7 +19,6 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.state import State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_report, get_round
 from fednode.ledger.succession import Consent

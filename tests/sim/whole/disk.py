@@ -14,6 +14,7 @@ from pathlib import Path
 from fednode.chain.block import Block, Tip, genesis_tip
 from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.members import MemberSet
+from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.errors import StorageError
 from fednode.home.files import Home
@@ -24,7 +25,6 @@ from fednode.ids import Hash, StudyId
 from fednode.learn.model_file import StoredModel
 from fednode.ledger.genesis import Genesis, genesis_state
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.state import State
 from fednode.ledger.store import DecidedBlock, block_batch
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import RecordParts

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fednode.chain.consensus.signing import initial_record
+from fednode.chain.state import State
 from fednode.core import wire
 from fednode.core.taking_part import missing_members
 from fednode.crypto import Ed25519Signer, Secret
@@ -16,7 +17,6 @@ from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import StudyRecord, StudyStatus
-from fednode.ledger.state import State
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_studies, get_study
 from tests.sim.checker import Violation

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fednode.chain.consensus.signing import initial_record
+from fednode.chain.state import State
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.desk.health import health_problems
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose
 from fednode.ledger.members.reading import get_members, get_membership
-from fednode.ledger.state import State
 from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk

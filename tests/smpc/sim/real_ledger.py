@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.chain.state import Draft, State
 from fednode.codec import encode
 from fednode.crypto import Secret, sha256, x25519_public
 from fednode.errors import Rejected
@@ -25,7 +26,6 @@ from fednode.ledger.records import (
 )
 from fednode.ledger.round_rules import weight_of_sum
 from fednode.ledger.rules import apply_block
-from fednode.ledger.state import Draft, State
 from fednode.ledger.studies.reading import STUDIES_KEY, get_report, get_round, study_key
 from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.transaction import Transaction
