@@ -39,6 +39,7 @@ from fednode.ledger.light import (
     trust_header,
 )
 from fednode.ledger.transaction import Transaction, decode_transaction
+from fednode.ledger.versions import VERSIONS
 
 PROOF_FORMAT = "fednode-proof-1"
 MAX_PROOF_BYTES = 64 * 1024 * 1024
@@ -169,7 +170,7 @@ def verify_proof(proof: Proof, trust: Trust, now_ms: int, rules: LightRules) -> 
     if any(chain_id != proof.chain_id for chain_id in wanted) or proof.header.chain_id != proof.chain_id:
         raise Rejected("the proof is about another chain")
     block_hash = compute_block_hash(proof.header)
-    check_version(proof.header.version, proof.header.height)
+    check_version(proof.header.version, proof.header.height, VERSIONS)
     if proof.header.time_ms >= now_ms + rules.clock_drift_ms:
         raise Rejected("the block comes from the future; look at the clock of this machine")
     vouched = _check_log(proof, block_hash, trust.checkpoint) + _check_same(proof.header, block_hash, trust.checkpoint)

@@ -21,12 +21,12 @@ from fednode.chain.members import MemberSet
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import receipts_data
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS, Versions, check_version, compute_params_hash
+from fednode.chain.versions import check_version, compute_params_hash
 from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
 from fednode.codec import decode, encode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
-from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.phases import BlockTime
@@ -39,6 +39,7 @@ from fednode.ledger.transaction import (
     find_sign_key,
     verify_transaction,
 )
+from fednode.ledger.versions import VERSIONS, Versions
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
 
@@ -161,7 +162,7 @@ class _Check:
 
     def __post_init__(self) -> None:
         self.tip = genesis_tip(self.genesis.chain_id, self.genesis.member_set, self.genesis.time_ms)
-        self.state = genesis_state(self.genesis)
+        self.state = self.genesis.first_state()
         self._nonces: dict[int, int] = {}
         self._certificate: Certificate | None = None
         self._params_hash: bytes = compute_params_hash(self.genesis.protocol_version)
@@ -174,7 +175,7 @@ class _Check:
             next_members, next_state = self._claimed_members(block, claimed), self.state
             if self.level >= (step := Level.LINKS):
                 check_link(self.tip, block)
-                check_version(block.header.version, block.height, self._params_hash, self.versions)
+                check_version(block.header.version, block.height, self.versions, self._params_hash)
                 if (certificate.height, certificate.block_hash) != (block.height, block.hash):
                     raise Rejected("its certificate is of another block")
             if self.level >= (step := Level.CERTIFICATES):

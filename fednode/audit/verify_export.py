@@ -21,8 +21,9 @@ from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, Verdict, judge, trust_genesis, trust_header
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, decode_transaction, find_sign_key, verify_transaction
+from fednode.ledger.versions import VERSIONS
 
-FORWARD_RULES = LightRules()
+FORWARD_RULES = LightRules(VERSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class _Range:
             step = Level.LINKS
             if block.height != self.trusted.height + 1:
                 raise Rejected("it does not follow the block before")
-            check_version(block.header.version, block.height, self.trusted.params_hash)
+            check_version(block.header.version, block.height, VERSIONS, self.trusted.params_hash)
             step = Level.CERTIFICATES
             light = LightBlock(block.header, certificate, members, after)
             found = judge(self.trusted, light, self._now_ms, FORWARD_RULES)

@@ -18,7 +18,7 @@ from fednode.crypto import Domain, sha256
 from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId, View
 from fednode.ledger.bodies import Memo
 from fednode.ledger.check_state import seen_key
-from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import SeenRecord
@@ -54,7 +54,7 @@ def large_state(genesis: Genesis, keys: int) -> tuple[State, Changes]:
 
     They are key points that must never be used again: what a state gathers most of over the years.
     """
-    draft = Draft(genesis_state(genesis))
+    draft = Draft(genesis.first_state())
     for number in range(keys):
         point = sha256(b"bench", number.to_bytes(8, "big"))
         draft.write(seen_key(point), SeenRecord(NO_HASH, number, 0, MemberId(1)))

@@ -30,7 +30,7 @@ from fednode.learn.merge import MODEL_LIMIT, PART_VALUES, merge_parts, merge_rul
 from fednode.learn.study import UNIT
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import SUM_RULE_V2, ProofTerms, StudyTerms
-from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
+from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
@@ -129,7 +129,7 @@ class SumInProcess:
         )
         study = GenesisStudy(terms, b"bench of the secure sum")
         genesis = make_genesis("bench", cards, [study], 1)
-        self._state = genesis_state(genesis)
+        self._state = genesis.first_state()
         self._study = StudyId(study.study)
         self._reader = SnapshotReader(self._study)
         self._at = BlockTime(0, 1)

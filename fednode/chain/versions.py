@@ -1,11 +1,8 @@
-"""The protocol versions this program knows, and what each of them means: the one place where rules differ.
+"""The version of the application's rules that is in force at a height, as headers name it.
 
 Security assumption: every member runs a program that applies the same rules to a height. Which version is in force
-at a height is decided by vote on the chain itself (`version_rules.py`) and named by every header; a node that does
+at a height is the application's to decide, and is named by every header; a node that does
 not know a version stops before the first block of it, so that it neither forks nor stands in the others' way.
-
-A new version is a new row of `VERSIONS`. A rule that changes reads its number from the row; a row never changes once
-a chain has lived by it, and none is taken out while a chain that used it is to be checked from its genesis on.
 
 This is not the version two programs agree on when they connect (`ids.PROTOCOL_VERSION`): releases on both sides of an
 activation talk to each other, or nobody could be upgraded while the others run.
@@ -13,9 +10,7 @@ activation talk to each other, or nobody could be upgraded while the others run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Collection
 
 from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
@@ -23,28 +18,12 @@ from fednode.errors import Rejected
 from fednode.ids import Hash
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What may differ between versions. `proposal_lapse_blocks`: an open proposal is dropped after so many blocks."""
-
-    summary: str
-    proposal_lapse_blocks: int
-
-
-Versions = Mapping[int, Rules]
-
-VERSIONS: Versions = MappingProxyType({
-    1: Rules("the rules every chain begins with", proposal_lapse_blocks=1000),
-})
-"""Every version this program can execute."""
-
-
 def compute_params_hash(version: int) -> Hash:
     """Return what a header names the version of the *next* height by, as `next_members_hash` names its members."""
     return tagged_hash(Domain.BLOCK, b"params", pack((version,)))
 
 
-def describe_unknown(version: int, height: int, release: str, versions: Versions = VERSIONS) -> str:
+def describe_unknown(version: int, height: int, release: str, versions: Collection[int]) -> str:
     """Return, in one sentence, why a program that knows `versions` cannot go on at `height`, and what to install."""
     known = ", ".join(map(str, sorted(versions)))
     return (
@@ -53,8 +32,8 @@ def describe_unknown(version: int, height: int, release: str, versions: Versions
     )
 
 
-def check_version(version: int, height: int, params_hash: bytes | None = None, versions: Versions = VERSIONS) -> None:
-    """Raise `Rejected` unless the version of the block at `height` is known here.
+def check_version(version: int, height: int, versions: Collection[int], params_hash: bytes | None = None) -> None:
+    """Raise `Rejected` unless the version of the block at `height` is among those known here.
 
     `params_hash`: what the header before it names the version by, None where that header is not known.
     """

@@ -18,6 +18,7 @@ from fednode.cli.site import Site, command, format_option, group, pass_site, sit
 from fednode.desk.control_client import NotRunning
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError, VerificationFailed
 from fednode.home.files import PUBLIC_FILE, write_atomic
+from fednode.ledger.versions import VERSIONS
 
 if TYPE_CHECKING:
     from fednode.audit.proofs import Proof, Proven
@@ -126,7 +127,7 @@ def _give(site: Site, args: dict[str, Any], checkpoint: Path | None, output: Pat
     found = cast("Proof", parse_claim(made, "answer of the daemon"))
     chain_id = read_genesis(site.load().values.genesis_path).chain_id
     try:
-        proven = verify_proof(found, Trust(chain_id, known), now_ms(), LightRules())
+        proven = verify_proof(found, Trust(chain_id, known), now_ms(), LightRules(VERSIONS))
         _check_asked(args, proven)
     except Rejected as error:
         raise VerificationFailed(f"no proof for this can be made here: {error.reason}") from None
@@ -261,7 +262,7 @@ def _checked(
                 "anchors": ["checkpoint"]}
     if wanted is None and known is None:
         raise UsageError("there is nothing to check the proof against; give --chain-id, --genesis or --checkpoint")
-    rules = LightRules(None if trusting_days is None else trusting_days * DAY_MS)
+    rules = LightRules(VERSIONS, None if trusting_days is None else trusting_days * DAY_MS)
     return describe(verify_proof(found, Trust(wanted, known), now_ms(), rules))
 
 

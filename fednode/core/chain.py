@@ -14,7 +14,7 @@ from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Exe
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS, Versions, compute_params_hash, describe_unknown
+from fednode.chain.versions import compute_params_hash, describe_unknown
 from fednode.chain.vote import CountedCheck
 from fednode.errors import Rejected
 from fednode.fence import rule
@@ -33,6 +33,7 @@ from fednode.ledger.transaction import (
     find_sign_key,
     verify_transaction,
 )
+from fednode.ledger.versions import VERSIONS, Versions
 
 MAX_VERIFIED_BYTES = MAX_POOL_BYTES + 8 * 1024 * 1024
 """Transactions whose signature is remembered as checked: a full pool and a few blocks. By size, not by number: a member
@@ -41,14 +42,14 @@ may sign as many large ones as it likes.
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExecutedBlock:
     """A block's transactions as executed: decoded, and what they lead to."""
 
     transactions: tuple[Transaction, ...]
     applied: Applied
 
 
-class Chain:
+class LedgerApplication:
     """`consensus.Application` over the rules. All calls refer to the state after the last `commit`."""
 
     def __init__(
@@ -60,8 +61,8 @@ class Chain:
         self.height = height
         self._tip_hash = tip_hash
         self.pool = Mempool(lambda transaction: self.judge(transaction).ok, height)
-        self._decided: dict[int, Outcome] = {}
-        self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], Outcome] = {}
+        self._decided: dict[int, ExecutedBlock] = {}
+        self._outcomes: dict[tuple[BlockContext, tuple[bytes, ...]], ExecutedBlock] = {}
         self._verified: OrderedDict[bytes, Transaction] = OrderedDict()
         self._verified_bytes = 0
         self._keys = _sender_keys(state)
@@ -203,7 +204,7 @@ class Chain:
         at = BlockTime(context.height, context.time_ms, self._tip_hash)
         applied = rule(lambda: apply_block(self.state, at, transactions, context.evidence, self.versions))
         data = tuple(transaction.data for transaction in transactions)
-        self._outcomes[(context, data)] = Outcome(transactions, applied)
+        self._outcomes[(context, data)] = ExecutedBlock(transactions, applied)
         receipts_root = compute_root(receipts_data(applied.receipts))
         next_version = version_at(applied.state, at.height + 1)
         return Execution(
@@ -246,7 +247,7 @@ class Chain:
         release = plan.release if plan is not None else ""
         return describe_unknown(version, self.height + 1, release, self.versions)
 
-    def take_outcome(self, height: int) -> Outcome:
+    def take_outcome(self, height: int) -> ExecutedBlock:
         """Return, once, what the committed block of `height` led to."""
         return self._decided.pop(height)
 

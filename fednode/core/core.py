@@ -22,7 +22,7 @@ from fednode.chain.consensus.sieve import admit
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import Chain, Outcome
+from fednode.core.chain import ExecutedBlock, LedgerApplication
 from fednode.core.effects import log
 from fednode.core.models import Models
 from fednode.core.presence import Presence, decode_presence
@@ -57,7 +57,7 @@ class Core:
     `_later`. Otherwise a later sign-state record could be written before an earlier one.
     """
 
-    def __init__(self, identity: Identity, chain: Chain, replica: Replica, studies: Studies) -> None:
+    def __init__(self, identity: Identity, chain: LedgerApplication, replica: Replica, studies: Studies) -> None:
         self.identity = identity
         self.chain = chain
         self.replica = replica
@@ -325,7 +325,7 @@ class Core:
         self.is_halted = unknown is not None
         return [stored] if unknown is None else [stored, do.Halt(unknown)]
 
-    def _after_block(self, decided: ask.Decide, outcome: Outcome) -> list[do.Effect]:
+    def _after_block(self, decided: ask.Decide, outcome: ExecutedBlock) -> list[do.Effect]:
         """The block is the tip: tell whoever waited for it."""
         senders = [transaction.sender for transaction in outcome.transactions]
         effects = do.tell_receipts(self.identity.member, senders, outcome.applied.receipts)

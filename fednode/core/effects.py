@@ -17,7 +17,7 @@ from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.receipts import Receipt
 from fednode.chain.vote import Certificate
 from fednode.core import wire
-from fednode.core.chain import Outcome
+from fednode.core.chain import ExecutedBlock
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
@@ -42,7 +42,7 @@ class StoreBlock:
     block: Block
     certificate: Certificate
     tip: Tip
-    outcome: Outcome
+    outcome: ExecutedBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from fednode.chain.members import MemberSet
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import BEAT_MS, FRESH_MS, Attendance, Identity
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.presence import Presence, encode_presence
 from fednode.ids import MemberId
 
@@ -20,7 +20,7 @@ PRESENCE_TIMER = ("presence",)
 class RollCall:
     """Ties `Attendance` to the replica whose end of the chain it tells, and whose signing it holds back."""
 
-    def __init__(self, identity: Identity, chain: Chain, replica: Replica) -> None:
+    def __init__(self, identity: Identity, chain: LedgerApplication, replica: Replica) -> None:
         self.attendance = Attendance(identity)
         self._chain = chain
         self._replica = replica

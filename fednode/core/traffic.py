@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES
 from fednode.core import effects as do
 from fednode.core import wire
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.effects import log
 from fednode.core.outbox import RESEND_MS, Outbox
 from fednode.crypto import Signer
@@ -36,7 +36,7 @@ nothing takes a tenth of a second."""
 class Traffic:
     """The outbox, and what is done about the pool. The caller wakes consensus after anything was added."""
 
-    def __init__(self, chain: Chain, chain_id: bytes, member: MemberId, signer: Signer) -> None:
+    def __init__(self, chain: LedgerApplication, chain_id: bytes, member: MemberId, signer: Signer) -> None:
         self._chain = chain
         self.outbox = Outbox(chain_id, member, signer)
         self._public_key = signer.public_key

@@ -18,7 +18,7 @@ from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner
 from fednode.core.attendance import Identity
 from fednode.core.bars import Bars
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.core.presence import INCARNATION_BYTES
@@ -155,7 +155,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _make_core(
-    upkeep: Upkeep, keys: Keys, member: MemberId, chain: Chain, store: LevelDbStore,
+    upkeep: Upkeep, keys: Keys, member: MemberId, chain: LedgerApplication, store: LevelDbStore,
     signer: VoteSigner, records: RoundStore, models: ModelStore, entered: Entered,
 ) -> Core:
     chain_id, entropy = store.tip.chain_id, SystemEntropy()
@@ -198,7 +198,7 @@ async def _serve(
     member = find_member(state, keys.public.sign) or FOLLOWER
     sign_state, signer, problems = load_signer(home, keys, genesis, member, store)
     records = RoundStore(home.rounds, keys.storage_key)
-    chain = Chain(genesis.chain_id, state, store.tip.height, Hash(store.tip.block_hash))
+    chain = LedgerApplication(genesis.chain_id, state, store.tip.height, Hash(store.tip.block_hash))
     if chain.unknown_version is not None:
         raise UpgradeNeeded(chain.unknown_version)
     models = ModelStore(home.blobs, warned.add)

@@ -35,8 +35,9 @@ from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, follow, t
 from fednode.ledger.members.reading import nonce_key
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.studies.reading import get_report, get_studies, report_key
+from fednode.ledger.versions import VERSIONS
 
-RULES = LightRules()
+RULES = LightRules(VERSIONS)
 """Each step of a proof carries the signatures of a quorum of the members trusted before it."""
 
 

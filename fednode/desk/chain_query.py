@@ -12,7 +12,6 @@ from fednode.chain.block import Block, Tip
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS
 from fednode.chain.vote import Certificate
 from fednode.codec import encode
 from fednode.desk.views import block_view, kind_name, transaction_view, utc_text
@@ -26,6 +25,7 @@ from fednode.ledger.members.records import VersionPlan
 from fednode.ledger.members.version_rules import get_versions, version_at
 from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.versions import VERSIONS
 
 MAX_BLOCKS = 64
 MAX_BYTES = 4 * 1024 * 1024

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Annotated
 
 from fednode.chain.members import Member, MemberSet
-from fednode.chain.state import Draft, State
+from fednode.chain.state import Draft, RecordTable, State
 from fednode.chain.vote import Certificate
 from fednode.codec import U16, U64, Later, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
@@ -108,6 +108,31 @@ class Genesis:
         """The voters of the first block."""
         return MemberSet(tuple(Member(number, card.sign_key) for number, card in self.numbered))
 
+    @property
+    def records(self) -> RecordTable:
+        """The kinds of records in the ledger's state."""
+        return RECORD_TABLE
+
+    def first_state(self) -> State:
+        """Return the state before the first block: members, and studies that wait for members to be ready."""
+        draft = Draft(State.empty(RECORD_TABLE))
+        draft.write(CHAIN_KEY, ChainRecord(self.chain_id, self.name, self.protocol_version, self.time_ms))
+        members = tuple(
+            MemberRecord(number, card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
+            for number, card in self.numbered
+        )
+        draft.write(MEMBERS_KEY, MemberList(members))
+        if (origin := self.origin) is not None:
+            draft.write(ORIGIN_KEY, OriginRecord(origin.chain_id, origin.height, origin.block_hash))
+            for key, data in origin.carried:
+                draft.write(key, RECORD_TABLE.decode(key, data))
+        for study in self.studies:
+            record = new_study(study.terms, study.spec, GENESIS_CREATOR, 0, StudyStatus.WAITING)
+            founders = tuple(member.member for member in members)
+            record = replace(record, hospitals=founders, beginning=Beginning(0, self.time_ms))
+            write_new_study(draft, record, study.spec)
+        return draft.freeze()[0]
+
 
 def make_genesis(
     name: str, cards: Sequence[IdentityCard], studies: Sequence[GenesisStudy], time_ms: int
@@ -198,29 +223,6 @@ def describe_members(count: int) -> tuple[str, ...]:
         f"Opening anything of a member that vanished takes T = {needed} members; at least {needed} updates enter every "
         f"sum. With {faults} of {count} away no slack is left.",
     )
-
-
-# --- first state -------------------------------------------------------------------------------------------------
-
-def genesis_state(genesis: Genesis) -> State:
-    """Return the state before the first block: members, and studies that wait for members to be ready."""
-    draft = Draft(State.empty(RECORD_TABLE))
-    draft.write(CHAIN_KEY, ChainRecord(genesis.chain_id, genesis.name, genesis.protocol_version, genesis.time_ms))
-    members = tuple(
-        MemberRecord(number, card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
-        for number, card in genesis.numbered
-    )
-    draft.write(MEMBERS_KEY, MemberList(members))
-    if (origin := genesis.origin) is not None:
-        draft.write(ORIGIN_KEY, OriginRecord(origin.chain_id, origin.height, origin.block_hash))
-        for key, data in origin.carried:
-            draft.write(key, RECORD_TABLE.decode(key, data))
-    for study in genesis.studies:
-        record = new_study(study.terms, study.spec, GENESIS_CREATOR, 0, StudyStatus.WAITING)
-        founders = tuple(member.member for member in members)
-        record = replace(record, hospitals=founders, beginning=Beginning(0, genesis.time_ms))
-        write_new_study(draft, record, study.spec)
-    return draft.freeze()[0]
 
 
 # --- TOML --------------------------------------------------------------------------------------------------------

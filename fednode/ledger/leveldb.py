@@ -19,15 +19,14 @@ from typing import TypeVar, cast
 import plyvel
 
 from fednode.chain.block import Block, Header, Tip, genesis_tip
+from fednode.chain.founding import Founding
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt
 from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
-from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb_files import Damage, check_files
-from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.store import (
     CHAIN_KEY,
     FORMAT_KEY,
@@ -61,9 +60,9 @@ T = TypeVar("T")
 class LevelDbStore:
     """A `LedgerStore` in one directory, held by one process at a time."""
 
-    def __init__(self, database: plyvel.DB, path: Path, genesis: Genesis) -> None:
+    def __init__(self, database: plyvel.DB, path: Path, genesis: Founding) -> None:
         self._database = database
-        self._path = path
+        self._path, self._records = path, genesis.records
         with self._damage():
             self._prepare(genesis)
             self._last_head: tuple[int, BlockHead] | None = None
@@ -76,7 +75,7 @@ class LevelDbStore:
     def _damage(self) -> _Damage:
         return _Damage(self._path)
 
-    def _prepare(self, genesis: Genesis) -> None:
+    def _prepare(self, genesis: Founding) -> None:
         """Fill an empty directory, or check that this version can read a full one."""
         form = self._database.get(FORMAT_KEY, verify_checksums=True)
         if form is None:
@@ -122,7 +121,7 @@ class LevelDbStore:
     def _read_state(self) -> State:
         try:
             items = ((key[len(STATE_PREFIX):], value) for key, value in self._scan(STATE_PREFIX))
-            return State.load(RECORD_TABLE, items)
+            return State.load(self._records, items)
         except StoreDamaged:
             raise
         except StorageError as error:
@@ -273,7 +272,7 @@ def _check_space(path: Path, error: plyvel.Error) -> None:
             raise Unavailable(text) from None
 
 
-def open_store(path: Path, genesis: Genesis) -> LevelDbStore:
+def open_store(path: Path, genesis: Founding) -> LevelDbStore:
     """Open the chain in directory `path`, made with its first blocks' genesis if it is empty, and check it.
 
     Raises `HomeInUse` while another process holds it, `StoreDamaged` if it is damaged, and another `StorageError` if it

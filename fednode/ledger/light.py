@@ -13,19 +13,19 @@ The rules are those of Tendermint's light client (Buchman, Kwon, Milosevic 2018;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
 from fednode import crypto
 from fednode.chain.block import Header, TimeMs, compute_block_hash
+from fednode.chain.founding import Founding
 from fednode.chain.members import MemberSet
 from fednode.chain.versions import check_version, compute_params_hash
 from fednode.chain.vote import Certificate, HeightField, SignatureCheck, verify_certificate
 from fednode.codec import Bytes32
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, quorum
-from fednode.ledger.genesis import Genesis
 
 CLOCK_DRIFT_MS = 5_000
 """How far the clock of whoever made a block may be ahead: what a member tolerates before it votes."""
@@ -64,7 +64,7 @@ class TrustedBlock:
     params_hash: Bytes32
 
 
-def trust_genesis(genesis: Genesis) -> TrustedBlock:
+def trust_genesis(genesis: Founding) -> TrustedBlock:
     """Return the place before the first block."""
     params_hash = compute_params_hash(genesis.protocol_version)
     return TrustedBlock(genesis.chain_id, Height(0), genesis.time_ms, NO_HASH, genesis.member_set, params_hash)
@@ -87,11 +87,13 @@ def one_third(trusted: int) -> int:
 class LightRules:
     """How far trust reaches.
 
-    `trusting_period_ms`: how long after its time a block is trusted, None for always. `overlap`: how many of so many
-    trusted members must have signed a block that is not adjacent; `one_third` suffices while the period holds, a
-    `quorum` of them could have decided the block by themselves.
+    `versions`: those of the application's rules that whoever asks knows. `trusting_period_ms`: how long after its time
+    a block is trusted, None for always. `overlap`: how many of so many trusted members must have signed a block that
+    is not adjacent; `one_third` suffices while the period holds, a `quorum` of them could have decided the block by
+    themselves.
     """
 
+    versions: Collection[int]
     trusting_period_ms: int | None = None
     clock_drift_ms: int = CLOCK_DRIFT_MS
     overlap: Callable[[int], int] = quorum
@@ -109,10 +111,10 @@ class Judgement:
 def judge(trusted: TrustedBlock, block: LightBlock, now_ms: int, rules: LightRules) -> Judgement:
     """Tell whether `block` may be trusted because `trusted` is. `now_ms`: UTC of whoever asks."""
     try:
-        _check_form(block)
+        _check_form(block, rules)
         _check_times(trusted, block, now_ms, rules)
         if block.header.height == trusted.height + 1:
-            _check_adjacent(trusted, block)
+            _check_adjacent(trusted, block, rules)
         else:
             signers = {block.members.keys[member] for member in block.certificate.signers(block.members)}
             shared, needed = len(signers.intersection(trusted.next_members.keys.values())), len(trusted.next_members)
@@ -125,9 +127,9 @@ def judge(trusted: TrustedBlock, block: LightBlock, now_ms: int, rules: LightRul
     return Judgement(Verdict.SUCCESS)
 
 
-def _check_form(block: LightBlock) -> None:
+def _check_form(block: LightBlock, rules: LightRules) -> None:
     header, certificate = block.header, block.certificate
-    check_version(header.version, header.height)
+    check_version(header.version, header.height, rules.versions)
     if header.members_hash != block.members.hash:
         raise Rejected("the header names another member set for its height")
     if header.next_members_hash != block.next_members.hash:
@@ -150,8 +152,8 @@ def _check_times(trusted: TrustedBlock, block: LightBlock, now_ms: int, rules: L
         raise Rejected("the block is not later than the trusted one")
 
 
-def _check_adjacent(trusted: TrustedBlock, block: LightBlock) -> None:
-    check_version(block.header.version, block.header.height, trusted.params_hash)
+def _check_adjacent(trusted: TrustedBlock, block: LightBlock, rules: LightRules) -> None:
+    check_version(block.header.version, block.header.height, rules.versions, trusted.params_hash)
     if block.header.parent_hash != trusted.block_hash:
         raise Rejected("the block does not follow the trusted one")
     if block.members != trusted.next_members:

@@ -15,7 +15,6 @@ from typing import assert_never
 
 from fednode.chain.receipts import Receipt
 from fednode.chain.state import Changes, Draft, Source, State
-from fednode.chain.versions import VERSIONS, Versions
 from fednode.chain.vote import Evidence
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
@@ -76,6 +75,7 @@ from fednode.ledger.studies.rules import (
     require_study,
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
+from fednode.ledger.versions import VERSIONS, Versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from fednode.chain.block import Block, Header, Tip, compute_block_hash
+from fednode.chain.founding import Founding
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt
 from fednode.chain.state import Changes, State
@@ -24,7 +25,6 @@ from fednode.codec import Size, decode, encode
 from fednode.crypto import sha256
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
-from fednode.ledger.genesis import Genesis, genesis_state
 
 STORE_FORMAT = 1
 CHECKED_BLOCKS = 64
@@ -139,7 +139,7 @@ Batch = list[tuple[bytes, bytes | None]]
 """Keys to write, or to delete where the value is None."""
 
 
-def genesis_batch(genesis: Genesis, tip: Tip) -> Batch:
+def genesis_batch(genesis: Founding, tip: Tip) -> Batch:
     """Return what an empty store is filled with."""
     batch: Batch = [
         (FORMAT_KEY, STORE_FORMAT.to_bytes(2, "big")),
@@ -147,7 +147,7 @@ def genesis_batch(genesis: Genesis, tip: Tip) -> Batch:
         (TIP_KEY, encode(tip)),
         (height_key(MEMBERS_PREFIX, 1), encode(tip.members)),
     ]
-    batch += [(STATE_PREFIX + key, value) for key, value in genesis_state(genesis).items()]
+    batch += [(STATE_PREFIX + key, value) for key, value in genesis.first_state().items()]
     return batch
 
 
@@ -178,7 +178,7 @@ def block_batch(tip: Tip, decided: DecidedBlock) -> Batch:
     return batch
 
 
-def check_store(store: LedgerStore, genesis: Genesis, state_root: bytes) -> None:
+def check_store(store: LedgerStore, genesis: Founding, state_root: bytes) -> None:
     """Raise `StorageError` unless tip, latest links, the tip's certificate and the state belong together.
 
     `state_root` is that of the loaded state. Costs a few milliseconds whatever the length of the chain, except for
@@ -188,7 +188,7 @@ def check_store(store: LedgerStore, genesis: Genesis, state_root: bytes) -> None
     if tip.chain_id != genesis.chain_id:
         raise StorageError(f"the store holds another chain than genesis '{genesis.name}'; use its own home directory")
     if tip.height == 0:
-        expected = genesis_state(genesis).root
+        expected = genesis.first_state().root
     else:
         expected = _check_latest(store, tip)
     if state_root != expected:

@@ -43,6 +43,7 @@ from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import MemberList
 from fednode.ledger.store import DecidedBlock
+from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.proven_world import ProvenWorld
 from tests.ledger.world import SeededEntropy, World, make_card, seed_of
@@ -147,7 +148,7 @@ def write(world: RoundWorld, first: int = 1) -> bytes:
         for d in world.blocks[first - 1 :]
     )
     steps = () if first == 1 else follow(
-        trust_genesis(world.genesis), first - 1, world.light, last.header.time_ms, LightRules()
+        trust_genesis(world.genesis), first - 1, world.light, last.header.time_ms, LightRules(VERSIONS)
     )
     head = make_head(world.genesis, first, last.height, last.hash)
     return b"".join(write_export(head, steps, world.state.leaves(), blocks))

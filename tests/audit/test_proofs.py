@@ -49,6 +49,7 @@ from fednode.ledger.light import LightRules
 from fednode.ledger.members.reading import MEMBERS_KEY
 from fednode.ledger.records import RoundReport
 from fednode.ledger.studies.reading import report_key
+from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import RoundWorld, play
 from tests.ledger.world import seed_of
 
@@ -89,7 +90,7 @@ def check(proof: Proof, *, chain_id: bytes | None = None, by: Checkpoint | None 
     """Check what has been through a file, as an auditor does."""
     again = from_json(Proof, parse_json(json.dumps(to_json(proof))))
     assert again == proof
-    return verify_proof(again, Trust(chain_id, by), now_ms, rules or LightRules())
+    return verify_proof(again, Trust(chain_id, by), now_ms, rules or LightRules(VERSIONS))
 
 
 # --- what is proven --------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def test_certificates_lead_on_from_a_checkpoint(world: RoundWorld) -> None:
         check(proof, by=checkpoint(world, 11))
     with pytest.raises(Rejected, match="not the checkpoint's"):
         check(proof, chain_id=world.chain_id)
-    old = LightRules(trusting_period_ms=1000)
+    old = LightRules(VERSIONS, trusting_period_ms=1000)
     with pytest.raises(Rejected, match="trusting period"):
         check(proof, by=checkpoint(world, 10), rules=old)
     time_ms = world.blocks[29].block.header.time_ms

@@ -38,6 +38,7 @@ from fednode.ledger.light import (
     one_third,
     trust_header,
 )
+from fednode.ledger.versions import VERSIONS
 from tests.ledger.world import seed_of
 
 NO_SET = sha256(b"no set of ours has this hash")
@@ -164,7 +165,7 @@ class Trace:
         return found
 
     def rules(self) -> LightRules:
-        return LightRules(int(self.data["initial"]["trusting_period"]) // 10**6, 0, one_third)
+        return LightRules(VERSIONS, int(self.data["initial"]["trusting_period"]) // 10**6, 0, one_third)
 
     def run(self) -> None:
         self.trusted = self.start()
@@ -187,7 +188,7 @@ FOUR = CHAIN.members(1, 2, 3, 4)
 FIVE = CHAIN.members(1, 2, 3, 4, 5)
 FAR = 10**9
 TRUSTED = TrustedBlock(CHAIN.chain_id, 5, 5000, seed_of("trusted"), FOUR, PARAMS)
-RULES = LightRules(overlap=one_third)
+RULES = LightRules(VERSIONS, overlap=one_third)
 
 
 def verdict(block: LightBlock, now_ms: int = FAR, rules: LightRules = RULES, trusted: TrustedBlock = TRUSTED) -> str:
@@ -211,7 +212,7 @@ def test_a_third_of_the_trusted_members_is_too_few() -> None:
     assert verdict(CHAIN.block(9, others, others)).startswith("NOT_ENOUGH_TRUST 1 of the 4")
     others = CHAIN.members(3, 4, 5, 6)
     assert verdict(CHAIN.block(9, others, others)) == "SUCCESS"
-    assert verdict(CHAIN.block(9, others, others), rules=LightRules()).startswith("NOT_ENOUGH_TRUST")
+    assert verdict(CHAIN.block(9, others, others), rules=LightRules(VERSIONS)).startswith("NOT_ENOUGH_TRUST")
 
 
 def test_a_member_with_another_key_is_not_the_one_that_was_trusted() -> None:
@@ -261,7 +262,7 @@ def test_signatures_that_do_not_hold() -> None:
 
 
 def test_trust_ends_with_its_period() -> None:
-    rules = LightRules(60_000, overlap=one_third)
+    rules = LightRules(VERSIONS, 60_000, overlap=one_third)
     block = CHAIN.block(9, FOUR, FOUR)
     assert verdict(block, now_ms=64_999, rules=rules) == "SUCCESS"
     assert "older than the trusting period" in verdict(block, now_ms=65_000, rules=rules)

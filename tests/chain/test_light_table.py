@@ -23,6 +23,7 @@ from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH
 from fednode.ledger.light import LightBlock, LightRules, one_third
+from fednode.ledger.versions import VERSIONS
 from tests.ledger.world import make_test_genesis, seed_of
 
 DAY_MS = 24 * 3600 * 1000
@@ -187,7 +188,7 @@ def verdict(row: Row, rules: LightRules) -> str:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_the_table(row: Row) -> None:
-    found = verdict(row, LightRules(row.days * DAY_MS if row.days else None))
+    found = verdict(row, LightRules(VERSIONS, row.days * DAY_MS if row.days else None))
     assert row.verdict in found
 
 
@@ -195,12 +196,13 @@ def test_no_option_lets_more_through() -> None:
     """Every input: with a trusting period, and with any share of signers for it, nothing holds that did not without."""
     ways = sorted({row.way for row in TABLE})
     for way, end, checkpoint, at in product(ways, ENDS, CHECKPOINTS, (398.9, 400.0, 430.0)):
-        plain = verdict(Row(way, end, checkpoint, 0, at, ""), LightRules())
+        plain = verdict(Row(way, end, checkpoint, 0, at, ""), LightRules(VERSIONS))
         for days in (1, 30, 36_500):
-            strict = verdict(Row(way, end, checkpoint, days, at, ""), LightRules(days * DAY_MS))
+            strict = verdict(Row(way, end, checkpoint, days, at, ""), LightRules(VERSIONS, days * DAY_MS))
             assert strict != "holds" or plain == "holds", (way, end, checkpoint, at, days)
             if way.startswith("genesis"):
-                lax = verdict(Row(way, end, checkpoint, days, at, ""), LightRules(days * DAY_MS, overlap=one_third))
+                rules = LightRules(VERSIONS, days * DAY_MS, overlap=one_third)
+                lax = verdict(Row(way, end, checkpoint, days, at, ""), rules)
                 assert lax == strict, "from the genesis it is always a quorum"
 
 
@@ -209,7 +211,7 @@ def test_a_checkpoint_that_names_the_block_needs_no_period() -> None:
     for way in ("genesis: change, end", "genesis: end"):
         proof, own = proof_of(way, GENUINE), checkpoint_of(GENUINE)
         alone = replace(proof, finality=None)
-        rules = LightRules(DAY_MS)
+        rules = LightRules(VERSIONS, DAY_MS)
         assert verify_proof(alone, Trust(None, own), NOW_MS + 90 * DAY_MS, rules).anchors == ("checkpoint",)
         for wrong in (replace(own, time_ms=own.time_ms + 1), replace(own, block_hash=bytes(32))):
             with pytest.raises(Rejected, match="two histories"):
@@ -224,6 +226,6 @@ def test_a_log_that_holds_the_block_needs_no_period() -> None:
     trusted, log = make_checkpoint(GENUINE.header, leaves), prove_in_log(leaves, 390)
     proof = Proof(PROOF_FORMAT, GENESIS.chain_id, RECENT.header, None, log)
     late = NOW_MS + 90 * DAY_MS
-    assert verify_proof(proof, Trust(None, trusted), late, LightRules(DAY_MS)).anchors == ("checkpoint",)
+    assert verify_proof(proof, Trust(None, trusted), late, LightRules(VERSIONS, DAY_MS)).anchors == ("checkpoint",)
     with pytest.raises(Rejected, match="another root"):
-        verify_proof(replace(proof, header=OTHER_RECENT.header), Trust(None, trusted), late, LightRules())
+        verify_proof(replace(proof, header=OTHER_RECENT.header), Trust(None, trusted), late, LightRules(VERSIONS))

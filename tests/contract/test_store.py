@@ -12,13 +12,13 @@ from fednode.chain.block import Block, BlockContext, Execution, Header, Tip, adv
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS, Versions, compute_params_hash
+from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height
 from fednode.ledger import transaction as tx
-from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.leveldb import open_store
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
@@ -26,6 +26,7 @@ from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
 from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
+from fednode.ledger.versions import VERSIONS, Versions
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 
 
@@ -35,7 +36,7 @@ class MemoryStore:
     def __init__(self, genesis: Genesis) -> None:
         self._tip = genesis_tip(genesis.chain_id, genesis.member_set, genesis.time_ms)
         self._blocks: list[DecidedBlock] = []
-        self._state = dict(genesis_state(genesis).items())
+        self._state = dict(genesis.first_state().items())
         self._genesis = genesis
 
     @property
@@ -102,7 +103,7 @@ class ChainMaker:
     def __init__(self, size: int = 4, terms: tx.StudyTerms = TERMS) -> None:
         self.genesis = make_test_genesis(size, terms)
         self.tip = genesis_tip(self.genesis.chain_id, self.genesis.member_set, self.genesis.time_ms)
-        self.state = genesis_state(self.genesis)
+        self.state = self.genesis.first_state()
         self.certificate: Certificate | None = None
         names = [card.name for card in self.genesis.members]
         self.signers = {i: Ed25519Signer(Secret(seed_of(name, "sign"))) for i, name in enumerate(names, 1)}
@@ -166,7 +167,7 @@ def test_empty_store_starts_at_the_genesis(make_store) -> None:
     maker = ChainMaker()
     store = make_store(maker.genesis)
     assert store.tip == maker.tip
-    assert store.load_state().root == genesis_state(maker.genesis).root
+    assert store.load_state().root == maker.genesis.first_state().root
     assert store.get_block(1) is None and store.get_receipts(1) is None and store.get_certificate(1) is None
     assert list(store.blocks(1, 10)) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from fednode.chain.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
 from fednode.chain.vote import Certificate
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.membership import MAX_REPORT_LAG, dial_map, due_report, peer_map
 from fednode.core.studies import NO_STUDY, Site, Studies
 from fednode.crypto import Domain, Ed25519Signer, Secret
@@ -30,7 +30,7 @@ class Node:
 
     def __init__(self) -> None:
         self.world = World(4)
-        self.chain = Chain(self.world.chain_id, self.world.state, 0, NO_HASH)
+        self.chain = LedgerApplication(self.world.chain_id, self.world.state, 0, NO_HASH)
         genesis = self.world.genesis
         self.tip: Tip = genesis_tip(genesis.chain_id, genesis.member_set, genesis.time_ms)
         self.certificate: Certificate | None = None

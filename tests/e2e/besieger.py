@@ -36,7 +36,7 @@ from fednode.home.files import Home
 from fednode.home.keystore import Keys, unlock_keystore
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId, PeerId, View
 from fednode.ledger.bodies import Memo
-from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import parse_multiaddr
@@ -240,7 +240,7 @@ def besiege(home: Home, seconds: float, sockets: int) -> None:
     member = genesis.member_of(keys.public.sign)
     settings = NetworkSettings(keys.network_seed, ("/ip4/127.0.0.1/tcp/0",), PROTOCOL_VERSION, genesis.chain_id)
     network = create_network(settings, lambda peer, header, size: False)
-    network.set_members(dial_map(genesis_state(genesis), member, PeerId(keys.public.peer_id)))
+    network.set_members(dial_map(genesis.first_state(), member, PeerId(keys.public.peer_id)))
     besieger = Besieger(keys, member, genesis)
     trio.run(besieger.besiege, network, seconds, sockets)
     told = {

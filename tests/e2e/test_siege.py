@@ -26,7 +26,6 @@ from fednode.crypto import Secret
 from fednode.documents import read_json
 from fednode.home.keystore import unlock_keystore
 from fednode.ids import PROTOCOL_VERSION, MemberId, PeerId
-from fednode.ledger.genesis import genesis_state
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.libp2p.network import NetworkSettings, create_network, quiet_logging
 from tests.e2e.federation import PASSPHRASE, Federation, Hospital, free_ports, make_federation
@@ -154,7 +153,7 @@ def endure(root: Path, turns: int, seconds: float) -> tuple[float, float]:
         report(f"finality {statistics.median(siege):.0f} ms besieged, {statistics.median(quiet):.0f} ms burning\n")
         federation[3].kill()
         quiet_logging()
-        me, state = MemberId(3), genesis_state(federation.genesis)
+        me, state = MemberId(3), federation.genesis.first_state()
         own = peer_map(state)[me]
         others = {
             peer: parse_multiaddr(addresses[0]).port for peer, addresses in dial_map(state, me, own).items()

@@ -23,7 +23,7 @@ from fednode.home.succession import (
     sign_consent,
 )
 from fednode.ids import MemberId
-from fednode.ledger.genesis import Genesis, genesis_state, make_successor, parse_genesis
+from fednode.ledger.genesis import Genesis, make_successor, parse_genesis
 from fednode.ledger.succession import make_origin
 from tests.contract.test_store import MemoryStore
 from tests.ledger.world import seed_of
@@ -54,7 +54,7 @@ def consent(home: Home, member: int = 1, seed: object = "first"):
 
 
 def successor_of(*consents) -> Genesis:
-    origin = make_origin(consents, STORE.tip, None, genesis_state(OLD), STORE.get_members)
+    origin = make_origin(consents, STORE.tip, None, OLD.first_state(), STORE.get_members)
     return make_successor("next", origin, GENESIS_MS + 1)
 
 

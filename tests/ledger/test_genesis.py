@@ -13,7 +13,6 @@ from fednode.ledger.bodies import Weights
 from fednode.ledger.genesis import (
     GenesisStudy,
     describe_members,
-    genesis_state,
     genesis_to_toml,
     make_genesis,
     parse_genesis,
@@ -96,7 +95,7 @@ def test_the_chain_id_depends_on_content_and_not_on_the_order_of_cards() -> None
 
 def test_members_are_numbered_by_their_sign_keys() -> None:
     genesis = make_test_genesis(5)
-    keys = [record.sign_key for record in get_members(genesis_state(genesis))]
+    keys = [record.sign_key for record in get_members(genesis.first_state())]
     assert keys == sorted(keys)
     assert [genesis.member_of(key) for key in keys] == [1, 2, 3, 4, 5]
     with pytest.raises(GenesisError, match="not among the 5 members"):
@@ -174,7 +173,7 @@ def test_words_say_what_the_number_of_members_means(count: int, words: str) -> N
 
 def test_the_first_state_holds_members_and_approved_studies() -> None:
     genesis = make_test_genesis(4, TERMS)
-    state = genesis_state(genesis)
+    state = genesis.first_state()
     assert get_chain(state).chain_id == genesis.chain_id
     (study,) = get_studies(state)
     record = get_study(state, study)

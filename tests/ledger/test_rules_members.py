@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS
 from fednode.chain.vote import NO_VIEW, PREVOTE, Vote, make_evidence
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
@@ -40,6 +39,7 @@ from fednode.ledger.members.rules import ENTRY_BLOCKS, ENTRY_MS, rotation_messag
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import StudyStatus
 from fednode.ledger.rules import apply_block
+from fednode.ledger.versions import VERSIONS
 from fednode.sums.phase import Phase
 from tests.ledger.world import World, make_card, seed_of
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fednode.audit.verify import Level, entries_of, verify_chain
 from fednode.chain.block import BlockContext, Execution, advance, assemble
-from fednode.chain.versions import VERSIONS, compute_params_hash
+from fednode.chain.versions import compute_params_hash
 from fednode.codec import decode, encode, pack
 from fednode.errors import Rejected
 from fednode.ledger.bodies import Memo
@@ -19,6 +19,7 @@ from fednode.ledger.members.reading import get_candidates
 from fednode.ledger.members.records import VersionPlan, VersionSpan
 from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions, version_at
 from fednode.ledger.rules import apply_block
+from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.world import World, make_card
 

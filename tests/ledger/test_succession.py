@@ -15,7 +15,6 @@ from fednode.ledger.carry import CARRIED, CHAIN_ENDED, NOT_CARRIED
 from fednode.ledger.genesis import (
     Genesis,
     check_genesis,
-    genesis_state,
     genesis_to_toml,
     make_successor,
     parse_genesis,
@@ -82,7 +81,7 @@ def test_a_successor_keeps_numbers_revoked_keys_studies_and_rosters(changed: Rou
     genesis = succeed(changed, [consent_of(changed, member) for member in reversed(members)])
     assert [number for number, _ in genesis.numbered] == members and members != list(range(1, len(members) + 1))
     assert genesis.chain_id != changed.chain_id
-    before, after = changed.state, genesis_state(genesis)
+    before, after = changed.state, genesis.first_state()
     old_tip = changed.maker.tip
     record = after.read(ORIGIN_KEY, OriginRecord)
     assert record == OriginRecord(old_tip.chain_id, old_tip.height, old_tip.block_hash)
@@ -106,7 +105,7 @@ def test_an_open_round_ends_and_what_was_unmasked_stays_pinned(open_round: Round
     current = open_round.round
     assert current.is_unmasked
     genesis = succeed(open_round, [consent_of(open_round, member) for member in (1, 2, 4)])
-    state, study = genesis_state(genesis), open_round.study
+    state, study = genesis.first_state(), open_round.study
     assert get_round(state, study) is None
     report, record = get_report(state, study, current.number), get_study(state, study)
     assert report is not None and report.reason == CHAIN_ENDED and report.is_unmasked
@@ -119,7 +118,7 @@ def test_an_open_round_ends_and_what_was_unmasked_stays_pinned(open_round: Round
 def test_a_file_holds_all_of_it(changed: RoundWorld) -> None:
     genesis = succeed(changed, [consent_of(changed, record.member) for record in get_members(changed.state)])
     again = parse_genesis(genesis_to_toml(genesis))
-    assert again == genesis and genesis_state(again).root == genesis_state(genesis).root
+    assert again == genesis and again.first_state().root == genesis.first_state().root
     check_against(again, changed.maker.tip, changed.state, changed.store.get_members)
 
 
@@ -219,7 +218,7 @@ def test_the_study_goes_on_where_it_was() -> None:
     old = play(1)
     genesis = succeed(old, [consent_of(old, member) for member in (1, 2, 3, 4)])
     new = World()
-    new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis_state(genesis)
+    new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis.first_state()
     new.at = BlockTime(0, genesis.time_ms)
     assert new.life.rounds_done == 1
     new.ready_all()
@@ -233,7 +232,7 @@ def test_a_study_that_has_not_begun_waits_for_those_who_go_on_only() -> None:
     assert world.life.hospitals == (1, 2, 3, 4) and world.life.beginning is not None
     world.block((1, world.ready(1)))
     genesis = succeed(world, [consent_of(world, member) for member in (1, 3, 4)])
-    found = get_study(genesis_state(genesis), world.study)
+    found = get_study(genesis.first_state(), world.study)
     assert found is not None and found.hospitals == (1, 3, 4) and found.ready == ()
     assert found.beginning is not None and found.beginning.since_height == 0
 
@@ -246,7 +245,7 @@ def test_a_study_begins_anew_on_a_successor_by_votes_of_its_own() -> None:
     assert old.life.beginning is not None and old.life.beginning.voters(4) == (1, 2)
     genesis = succeed(old, [consent_of(old, member) for member in (1, 2, 3, 4)])
     new = World()
-    new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis_state(genesis)
+    new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis.first_state()
     new.at = BlockTime(0, genesis.time_ms)
     new.ready_all(1, 2, 3)
     new.begin_without(4, voters=(3,))

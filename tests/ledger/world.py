@@ -15,7 +15,7 @@ from fednode.chain.state import State
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_state, make_genesis
+from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
 from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.phases import BlockTime
@@ -97,7 +97,7 @@ class World:
     def __post_init__(self) -> None:
         self.genesis = make_test_genesis(self.size, *([self.terms] if self.size >= 3 else []))
         self.chain_id = self.genesis.chain_id
-        self.state: State = genesis_state(self.genesis)
+        self.state: State = self.genesis.first_state()
         self.at = BlockTime(0, 1000)
         self.study = tx.compute_study_id(self.terms, SPEC)
         self.members = [MemberId(i) for i in range(1, self.size + 1)]

@@ -16,7 +16,7 @@ from fednode.errors import TrainingError
 from fednode.home.config import HospitalConfig, config_template, load_config
 from fednode.home.journal import Journal
 from fednode.ids import MemberId
-from fednode.ledger.genesis import genesis_state, make_genesis
+from fednode.ledger.genesis import make_genesis
 from fednode.ledger.members.reading import get_followers
 from fednode.node.problems import EVENT_MS, MAX_PROBLEMS, Problems
 from fednode.node.upkeep import Upkeep
@@ -75,7 +75,7 @@ def test_whoever_can_cause_many_problems_hides_no_other() -> None:
 
 
 def test_a_member_has_one_sentence_however_many_addresses_it_announces(monkeypatch: pytest.MonkeyPatch) -> None:
-    state = genesis_state(make_genesis("test", make_cards(4), [], 1000))
+    state = make_genesis("test", make_cards(4), [], 1000).first_state()
     first, second, third, last = get_followers(state)
     fourth = replace(last, addresses=("/ip4/10.9.9.9/tcp/1",))
     many = replace(third, addresses=tuple(f"/ip4/10.0.0.{number}/tcp/1" for number in range(8)))

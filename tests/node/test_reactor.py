@@ -15,7 +15,7 @@ from fednode.chain.consensus.signing import VoteSigner, initial_record
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret
@@ -101,7 +101,7 @@ class Stage:
         sign_state = SignStateFile(root / "sign")
         sign_state.create(record)
         self.store = open_store(root / "chain", genesis)
-        chain = Chain(self.chain_id, self.store.load_state(), 0, self.store.tip.block_hash)
+        chain = LedgerApplication(self.chain_id, self.store.load_state(), 0, self.store.tip.block_hash)
         member = MemberId(1)
         self.models = ModelStore(root / "blobs")
         records = RoundStore(root / "rounds", Secret(b"k" * 32))

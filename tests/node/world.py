@@ -21,7 +21,7 @@ from fednode.chain.vote import Vote
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret, sha256
@@ -172,7 +172,7 @@ class World:
 
     def _start(self, node: Node) -> None:
         disk, chain_id = node.disk, self.genesis.chain_id
-        chain = Chain(chain_id, disk.store.load_state(), disk.store.tip.height, disk.store.tip.block_hash)
+        chain = LedgerApplication(chain_id, disk.store.load_state(), disk.store.tip.height, disk.store.tip.block_hash)
         certificate = disk.store.get_certificate(disk.store.tip.height) if disk.store.tip.height else None
         signer = VoteSigner(chain_id, node.number, node.signer, disk.record, has_consented=disk.has_consented)
         replica = Replica(disk.store.tip, certificate, chain, signer)

@@ -26,7 +26,7 @@ from fednode.learn.model_file import MemoryDraft, check_model, read_model
 from fednode.learn.study import study_bytes
 from fednode.learn.tables.table import Table
 from fednode.ledger import bodies as tx
-from fednode.ledger.genesis import GenesisStudy, genesis_state, make_genesis
+from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.phase_view import is_phase_message, pending_phase
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord, RoundReport, StudyRecord, StudyStatus
@@ -124,7 +124,7 @@ class World:
         genesis = make_genesis("test", make_cards(count), [GenesisStudy(terms, data)], 1000)
         self.chain_id = genesis.chain_id
         self.study = StudyId(tx.compute_study_id(terms, data))
-        self.state: State = genesis_state(genesis)
+        self.state: State = genesis.first_state()
         self.at = BlockTime(0, 1000)
         self.members = {}
         for number in range(1, count + 1):

@@ -39,7 +39,6 @@ from fednode.chain.members import Member, MemberSet
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS
 from fednode.chain.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
@@ -51,6 +50,7 @@ from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundReport
 from fednode.ledger.studies.reading import report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
+from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import (
     ProvenRoundWorld,
     RoundWorld,

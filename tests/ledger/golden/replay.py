@@ -13,7 +13,7 @@ from fednode.audit.verify import ChainEntry as Entry
 from fednode.audit.verify import Level, verify_chain
 from fednode.chain.block import Block, decode_block
 from fednode.ids import Hash
-from fednode.ledger.genesis import genesis_state, parse_genesis
+from fednode.ledger.genesis import parse_genesis
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import apply_block
 from fednode.ledger.transaction import decode_transaction
@@ -59,7 +59,7 @@ def replay(folder: Path) -> Iterator[str]:
     report = verify_chain(entries, genesis, Level.EXECUTION)
     if not report.is_whole:
         raise SystemExit(f"the golden chain does not hold: {report.problem}")
-    state = genesis_state(genesis)
+    state = genesis.first_state()
     for entry in entries:
         block = decode_block(entry.block)
         transactions = tuple(decode_transaction(data) for data in block.transactions)

@@ -23,7 +23,7 @@ from fednode.home.sign_state import SLOT_NAMES, SignStateFile
 from fednode.home.succession import join_successor
 from fednode.ids import Hash, StudyId
 from fednode.learn.model_file import StoredModel
-from fednode.ledger.genesis import Genesis, genesis_state
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.store import DecidedBlock, block_batch
 from fednode.smpc.messages import RecordPart
@@ -207,7 +207,7 @@ class Disk:
 
     def load_state(self) -> State:
         """Put the state together from what the blocks changed, as it lies in the real store."""
-        items = dict(genesis_state(self.genesis).items())
+        items = dict(self.genesis.first_state().items())
         for decided in self.blocks:
             for key, value in decided.changes:
                 if value is None:

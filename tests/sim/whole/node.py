@@ -14,7 +14,7 @@ from fednode.chain.consensus.signing import VoteSigner
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import Chain
+from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, has_changed
 from fednode.core.studies import Site, Studies
@@ -100,7 +100,7 @@ class WholeNode:
         vote_signer = VoteSigner(chain_id, None, None, None) if is_follower else VoteSigner(
             chain_id, self.number, signer, record, Height(silent_until), has_consented(disk.home, chain_id)
         )
-        chain = Chain(chain_id, state, tip.height, tip.block_hash, world.trouble.versions_of(self))
+        chain = LedgerApplication(chain_id, state, tip.height, tip.block_hash, world.trouble.versions_of(self))
         if chain.unknown_version is not None:
             self.halted_at = tip.height
             return

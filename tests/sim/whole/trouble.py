@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from fednode.chain.consensus.signing import initial_record
 from fednode.chain.state import State
-from fednode.chain.versions import VERSIONS, Versions
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
@@ -23,6 +22,7 @@ from fednode.ledger.members.bodies import MemberAddresses, MemberApprove, Member
 from fednode.ledger.members.reading import get_members, get_membership
 from fednode.ledger.members.records import Change
 from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions
+from fednode.ledger.versions import VERSIONS, Versions
 from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk
