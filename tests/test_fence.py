@@ -11,11 +11,11 @@ import trio
 
 from fednode.chain.state import Draft, State
 from fednode.codec import U8, decode, encode
-from fednode.core import chain
 from fednode.core import studies as node_studies
 from fednode.errors import Rejected, StorageError
 from fednode.fence import Stumbled, Unforeseen, foreign, judge, rule, take
 from fednode.ids import MemberId
+from fednode.ledger import application as chain
 from fednode.ledger import rules
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.phases import BlockTime

@@ -19,16 +19,7 @@ from typing import Annotated
 
 from fednode.chain.block import MAX_TRANSACTION_BYTES, Header, compute_block_hash
 from fednode.chain.checkpoint import Checkpoint, Format, LogPath, Path, verify_in_log
-from fednode.chain.members import MemberSet
-from fednode.chain.merkle import hash_leaf, prove_inclusion, verify_inclusion
-from fednode.chain.receipts import Receipt
-from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
-from fednode.chain.versions import check_version
-from fednode.codec import U8, U32, Bytes32, Size, decode
-from fednode.errors import Rejected
-from fednode.ids import MemberId, quorum
-from fednode.ledger.genesis import Genesis
-from fednode.ledger.light import (
+from fednode.chain.light import (
     MAX_STEPS,
     LightBlock,
     LightRules,
@@ -38,6 +29,15 @@ from fednode.ledger.light import (
     trust_genesis,
     trust_header,
 )
+from fednode.chain.members import MemberSet
+from fednode.chain.merkle import hash_leaf, prove_inclusion, verify_inclusion
+from fednode.chain.receipts import Receipt
+from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
+from fednode.chain.versions import check_version
+from fednode.codec import U8, U32, Bytes32, Size, decode
+from fednode.errors import Rejected
+from fednode.ids import MemberId, quorum
+from fednode.ledger.genesis import Genesis
 from fednode.ledger.transaction import Transaction, decode_transaction
 from fednode.ledger.versions import VERSIONS
 

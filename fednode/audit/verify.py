@@ -21,6 +21,7 @@ from fednode.chain.members import MemberSet
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import receipts_data
 from fednode.chain.state import State
+from fednode.chain.store import LedgerStore
 from fednode.chain.versions import check_version, compute_params_hash
 from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
 from fednode.codec import decode, encode
@@ -31,7 +32,6 @@ from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import apply_block
-from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import (
     MAX_VALIDITY_BLOCKS,
     Transaction,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fednode.audit.export import ExportBlock, ExportHead, ExportItem, ExportStep, Opened, StateReader, entry_of
 from fednode.audit.verify import MAX_CERTIFICATE_BYTES, ChainEntry, ChainReport, Level, verify_chain
 from fednode.chain.block import MAX_EVIDENCE_AGE, Block, Header, decode_block
+from fednode.chain.light import LightBlock, LightRules, TrustedBlock, Verdict, judge, trust_genesis, trust_header
 from fednode.chain.members import MemberSet
 from fednode.chain.merkle import compute_root
 from fednode.chain.versions import check_version
@@ -19,7 +20,6 @@ from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
 from fednode.codec import decode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height, MemberId
-from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, Verdict, judge, trust_genesis, trust_header
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, decode_transaction, find_sign_key, verify_transaction
 from fednode.ledger.versions import VERSIONS
 

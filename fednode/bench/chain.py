@@ -12,6 +12,7 @@ from fednode.chain.block import BlockContext, Execution, advance, assemble, gene
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import receipts_data
 from fednode.chain.state import Changes, Draft, State
+from fednode.chain.store import DecidedBlock
 from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, sha256
@@ -23,7 +24,6 @@ from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import SeenRecord
 from fednode.ledger.rules import apply_block
-from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction, sign_transaction
 
 if TYPE_CHECKING:

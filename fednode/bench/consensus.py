@@ -17,6 +17,7 @@ from typing import Any
 from fednode.bench.chain import ChainMaker, memo_text, transaction_bytes
 from fednode.bench.relay import Relay
 from fednode.chain.consensus.signing import VoteSigner, initial_record
+from fednode.chain.leveldb import open_store
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT
 from fednode.cli.genesis import read_genesis
 from fednode.cli.show import Say
@@ -35,7 +36,6 @@ from fednode.errors import FednodeError
 from fednode.home.keystore import Keys, unlock_keystore
 from fednode.home.sign_state import SignStateFile
 from fednode.ids import MemberId, View
-from fednode.ledger.leveldb import open_store
 
 STEP_TIMEOUT_S = 120.0
 CALLERS = 2

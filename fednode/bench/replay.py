@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from fednode.audit.verify import Level, stored_entries, verify_chain
 from fednode.bench.chain import ChainMaker, transaction_bytes
+from fednode.chain.leveldb import open_store
 from fednode.cli.show import Say
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import VerificationFailed
 from fednode.home.keystore import SystemEntropy
 from fednode.ids import MemberId
 from fednode.ledger.genesis import make_genesis
-from fednode.ledger.leveldb import open_store
 from fednode.ledger.members.identity import make_identity_card
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | No
 def _give(site: Site, args: dict[str, Any], checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
     """Get a proof, check it as its reader will, and write it."""
     from fednode.audit.proofs import Trust, verify_proof
-    from fednode.ledger.light import LightRules
+    from fednode.chain.light import LightRules
 
     known = None if checkpoint is None else read_checkpoint(checkpoint)
     made, source = _make(site, "chain_proof", {**args, "since": None if known is None else int(known.height)})
@@ -239,7 +239,7 @@ def _checked(
     """Return what a file proves; raise `Rejected` if it does not."""
     from fednode.audit.proofs import Trust, verify_proof
     from fednode.chain.checkpoint import Checkpoint, Consistency, check_consistency
-    from fednode.ledger.light import LightRules
+    from fednode.chain.light import LightRules
 
     if wanted is not None and found.chain_id != wanted:
         raise Rejected(f"it is of chain {found.chain_id.hex()}, not of chain {wanted.hex()}")

@@ -24,11 +24,11 @@ from fednode.home.files import daemon_pid, environment
 if TYPE_CHECKING:
     from fednode.audit.export import Opened
     from fednode.audit.verify import ChainEntry
+    from fednode.chain.leveldb import LevelDbStore
+    from fednode.chain.light import LightBlock
     from fednode.chain.members import MemberSet
     from fednode.chain.state import Leaf
     from fednode.ledger.genesis import Genesis
-    from fednode.ledger.leveldb import LevelDbStore
-    from fednode.ledger.light import LightBlock
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., object]")
@@ -152,7 +152,7 @@ class DaemonSource:
 
     def steps(self, first: int) -> tuple[LightBlock, ...]:
         """Return the way from the genesis to the block before `first`."""
-        from fednode.ledger.light import LightBlock
+        from fednode.chain.light import LightBlock
 
         answer = ask(self._site, "chain_steps", first=first) if first > 1 else []
         return tuple(_decoded(LightBlock, text) for text in answer) if isinstance(answer, list) else ()
@@ -256,7 +256,7 @@ def open_source(site: Site, export: Path | None = None) -> Iterator[Source]:
 @contextlib.contextmanager
 def open_stopped(site: Site) -> Iterator[tuple[LevelDbStore, Genesis]]:
     """Open the stopped daemon's store. A home that has none yet is left without one."""
-    from fednode.ledger.leveldb import open_store
+    from fednode.chain.leveldb import open_store
 
     values = site.load().values
     genesis = read_genesis(values.genesis_path)

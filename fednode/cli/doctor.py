@@ -267,8 +267,8 @@ class _Visit:
 
     def storage(self) -> str:
         """Open what a stopped daemon left: store, state and sign-state, as the next start would."""
+        from fednode.chain.leveldb import open_store
         from fednode.home.sign_state import SignStateFile
-        from fednode.ledger.leveldb import open_store
 
         home = self.values.home
         if daemon_pid(home) is not None:

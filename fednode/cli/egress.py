@@ -44,8 +44,8 @@ def find_peers(site: Site) -> tuple[list[Mapping[str, Json]], str]:
         return [{name: member.get(name) for name in PEER_KEYS} for member in members], "daemon"
     except NotRunning:
         pass
+    from fednode.chain.leveldb import open_store
     from fednode.cli.genesis import read_genesis
-    from fednode.ledger.leveldb import open_store
     from fednode.ledger.members.reading import get_members
 
     values = site.load().values

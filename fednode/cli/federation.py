@@ -15,8 +15,8 @@ from fednode.cli.site import Site, confirm, format_option, group, pass_site, pas
 from fednode.errors import GenesisError, Refused
 
 if TYPE_CHECKING:
+    from fednode.chain.leveldb import LevelDbStore
     from fednode.ledger.genesis import Genesis
-    from fednode.ledger.leveldb import LevelDbStore
     from fednode.ledger.succession import Consent
 
 CONSENT_FORMAT = 1
@@ -174,8 +174,8 @@ def _locked(site: Site) -> Iterator[Genesis]:
 @contextlib.contextmanager
 def _held(site: Site) -> Iterator[tuple[Genesis, LevelDbStore]]:
     """Hold the home and open its store."""
+    from fednode.chain.leveldb import open_store
     from fednode.home.succession import check_not_joined
-    from fednode.ledger.leveldb import open_store
 
     with _locked(site) as genesis:
         check_not_joined(site.home, genesis)
@@ -191,7 +191,7 @@ def _check_end(site: Site, old: Genesis, successor: Genesis, unchecked: bool) ->
 
     Unchecked, it may hold less than the successor rests on, and never as much or more.
     """
-    from fednode.ledger.leveldb import open_store
+    from fednode.chain.leveldb import open_store
     from fednode.ledger.succession import check_against
 
     store = open_store(site.home.chain, old)

@@ -22,7 +22,6 @@ from fednode.chain.consensus.sieve import admit
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import ExecutedBlock, LedgerApplication
 from fednode.core.effects import log
 from fednode.core.models import Models
 from fednode.core.presence import Presence, decode_presence
@@ -33,6 +32,7 @@ from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId, StudyId, View
 from fednode.learn import jobs as work
 from fednode.learn.model_file import StoredModel
+from fednode.ledger.application import ExecutedBlock, LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import get_nonce
 from fednode.ledger.refusals import describe_refusal

@@ -17,11 +17,11 @@ from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.receipts import Receipt
 from fednode.chain.vote import Certificate
 from fednode.core import wire
-from fednode.core.chain import ExecutedBlock
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import Draft
+from fednode.ledger.application import ExecutedBlock
 from fednode.ledger.refusals import Refusal
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs

@@ -10,9 +10,9 @@ from fednode.chain.members import MemberSet
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import BEAT_MS, FRESH_MS, Attendance, Identity
-from fednode.core.chain import LedgerApplication
 from fednode.core.presence import Presence, encode_presence
 from fednode.ids import MemberId
+from fednode.ledger.application import LedgerApplication
 
 PRESENCE_TIMER = ("presence",)
 

@@ -12,12 +12,12 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES
 from fednode.core import effects as do
 from fednode.core import wire
-from fednode.core.chain import LedgerApplication
 from fednode.core.effects import log
 from fednode.core.outbox import RESEND_MS, Outbox
 from fednode.crypto import Signer
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
+from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body, Expire
 from fednode.ledger.round_rules import PHASES_OF
 from fednode.ledger.transaction import Transaction

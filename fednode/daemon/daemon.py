@@ -16,9 +16,10 @@ import trio
 
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.leveldb import LevelDbStore
+from fednode.chain.store import StoreDamaged
 from fednode.core.attendance import Identity
 from fednode.core.bars import Bars
-from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.core.presence import INCARNATION_BYTES
@@ -38,10 +39,9 @@ from fednode.home.keystore import Keys, SystemEntropy
 from fednode.home.limits import raise_file_limit
 from fednode.home.round_store import RoundStore
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
+from fednode.ledger.application import LedgerApplication
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.leveldb import LevelDbStore
 from fednode.ledger.members.reading import find_member
-from fednode.ledger.store import StoreDamaged
 from fednode.node.parts import Parts
 from fednode.node.reactor import Reactor, now_ms
 from fednode.node.tables import WatchingTrainer

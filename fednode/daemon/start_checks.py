@@ -11,6 +11,8 @@ import contextlib
 from pathlib import Path
 
 from fednode.chain.consensus.signing import ROTATE_HINT, SignRecord, VoteSigner, initial_record
+from fednode.chain.leveldb import LevelDbStore, open_store
+from fednode.chain.store import CHECKED_BLOCKS, LedgerStore, StoreDamaged
 from fednode.core.membership import FOLLOWER
 from fednode.errors import Rejected, StorageError, Unavailable
 from fednode.home.files import Home, environment, set_aside, write_atomic
@@ -19,8 +21,6 @@ from fednode.home.sign_state import SignStateFile, joined_mark, write_mark
 from fednode.home.succession import check_not_joined, has_consented
 from fednode.ids import MemberId
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.leveldb import LevelDbStore, open_store
-from fednode.ledger.store import CHECKED_BLOCKS, LedgerStore, StoreDamaged
 
 
 def restored_mark(home: Home, public: PublicKeys) -> Path:

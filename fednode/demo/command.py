@@ -225,7 +225,7 @@ def _compare(study: Path, split: Split, model: Path) -> Mapping[str, Any]:
 def _verify(federation: LocalFederation, ending: Ending, screen: Screen) -> bool:
     """Run every hospital's chain again from the genesis alone, trusting no store; say what does not hold."""
     from fednode.audit.verify import Level, stored_entries, verify_chain
-    from fednode.ledger.leveldb import open_store
+    from fednode.chain.leveldb import open_store
 
     genesis = read_genesis(federation.genesis_path)
     is_whole = True

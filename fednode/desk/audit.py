@@ -22,18 +22,18 @@ from fednode.audit.proofs import (
 )
 from fednode.chain.block import Header, compute_block_hash
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, make_consistency, prove_in_log
+from fednode.chain.light import LightBlock, LightRules, TrustedBlock, follow, trust_genesis, trust_header
 from fednode.chain.merkle import hash_leaf
 from fednode.chain.receipts import receipts_data
 from fednode.chain.state import State
+from fednode.chain.store import LedgerStore
 from fednode.codec import decode
 from fednode.desk.views import report_view, spec_bytes
 from fednode.documents import Json
 from fednode.errors import Rejected, StorageError, UsageError
 from fednode.ids import Height, MemberId, StudyId
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.light import LightBlock, LightRules, TrustedBlock, follow, trust_genesis, trust_header
 from fednode.ledger.members.reading import nonce_key
-from fednode.ledger.store import LedgerStore
 from fednode.ledger.studies.reading import get_report, get_studies, report_key
 from fednode.ledger.versions import VERSIONS
 

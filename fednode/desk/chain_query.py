@@ -12,6 +12,7 @@ from fednode.chain.block import Block, Tip
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.state import State
+from fednode.chain.store import LedgerStore
 from fednode.chain.vote import Certificate
 from fednode.codec import encode
 from fednode.desk.views import block_view, kind_name, transaction_view, utc_text
@@ -23,7 +24,6 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_members
 from fednode.ledger.members.records import VersionPlan
 from fednode.ledger.members.version_rules import get_versions, version_at
-from fednode.ledger.store import LedgerStore
 from fednode.ledger.transaction import decode_transaction
 from fednode.ledger.versions import VERSIONS
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fednode.chain.consensus.facts import MAX_FUTURE_MS
 from fednode.chain.consensus.signing import initial_record
+from fednode.chain.store import LedgerStore
 from fednode.codec import decode, encode
 from fednode.crypto import Entropy, sha256
 from fednode.errors import GenesisError, Refused, Rejected, StorageError
@@ -21,7 +22,6 @@ from fednode.home.sign_state import SignStateFile, joined_mark, write_mark
 from fednode.ledger.genesis import MAX_CONSENT_BYTES, Genesis, genesis_to_toml
 from fednode.ledger.members.identity import IdentityCard
 from fednode.ledger.members.reading import find_member, get_member_set
-from fednode.ledger.store import LedgerStore
 from fednode.ledger.succession import NONCE_BYTES, Consent, make_consent
 
 _MAGIC = b"fednode consent\n"

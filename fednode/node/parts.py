@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fednode.chain.store import LedgerStore
 from fednode.errors import Rejected
 from fednode.fence import judge
 from fednode.home.blobs import ModelStore
@@ -12,7 +13,6 @@ from fednode.home.journal import Journal
 from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SignStateFile
 from fednode.ids import PeerId
-from fednode.ledger.store import LedgerStore
 from fednode.node.tables import WatchingTrainer
 
 

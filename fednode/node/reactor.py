@@ -19,6 +19,7 @@ import trio
 from fednode.chain import sync
 from fednode.chain.consensus.messages import Decision
 from fednode.chain.receipts import Receipt
+from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import membership as followers
 from fednode.core import wire
@@ -31,7 +32,6 @@ from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import find_member
-from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import Transaction
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish

@@ -19,16 +19,17 @@ from fednode.audit.export import (
     write_export,
 )
 from fednode.chain.block import Block
+from fednode.chain.light import LightBlock, LightRules, follow, trust_genesis
 from fednode.chain.members import Member, MemberSet
 from fednode.chain.merkle import EMPTY_ROOT
 from fednode.chain.receipts import receipts_data
 from fednode.chain.state import State
+from fednode.chain.store import DecidedBlock
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.light import LightBlock, LightRules, follow, trust_genesis
 from fednode.ledger.members.bodies import (
     MemberAddresses,
     MemberApprove,
@@ -42,7 +43,6 @@ from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import MemberList
-from fednode.ledger.store import DecidedBlock
 from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.proven_world import ProvenWorld

@@ -39,13 +39,13 @@ from fednode.chain.checkpoint import (
     prove_in_log,
     sign_checkpoint,
 )
+from fednode.chain.light import LightRules
 from fednode.chain.merkle import hash_leaf, verify_inclusion
 from fednode.chain.receipts import receipts_data
 from fednode.codec import encode
 from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import Height
-from fednode.ledger.light import LightRules
 from fednode.ledger.members.reading import MEMBERS_KEY
 from fednode.ledger.records import RoundReport
 from fednode.ledger.studies.reading import report_key

@@ -9,16 +9,16 @@ import pytest
 
 from fednode.audit.verify import ChainEntry, Level, entries_of, verify_chain
 from fednode.chain.block import Block, check_form
+from fednode.chain.leveldb import open_store
 from fednode.chain.merkle import compute_root
+from fednode.chain.store import DecidedBlock
 from fednode.codec import encode
 from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
 from fednode.ids import MemberId
-from fednode.ledger.leveldb import open_store
 from fednode.ledger.members.bodies import MemberRotate
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.members.rules import rotation_message
-from fednode.ledger.store import DecidedBlock
 from fednode.ledger.transaction import decode_transaction
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.world import SeededEntropy, make_test_genesis, seed_of

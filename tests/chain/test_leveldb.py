@@ -10,10 +10,10 @@ from pathlib import Path
 import plyvel
 import pytest
 
+from fednode.chain.leveldb import open_store
+from fednode.chain.store import SEEN_KEY, STATE_PREFIX, height_key
 from fednode.codec import encode
 from fednode.errors import HomeInUse, StorageError
-from fednode.ledger.leveldb import open_store
-from fednode.ledger.store import SEEN_KEY, STATE_PREFIX, height_key
 from tests.contract.test_store import ChainMaker, fill
 from tests.ledger.world import make_test_genesis
 

@@ -20,14 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.chain.block import Header, compute_block_hash
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.merkle import compute_root
-from fednode.chain.versions import compute_params_hash
-from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, sign_bytes
-from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
-from fednode.errors import Rejected
-from fednode.ids import NO_HASH, fault_bound, quorum
-from fednode.ledger.light import (
+from fednode.chain.light import (
     Judgement,
     LightBlock,
     LightRules,
@@ -38,6 +31,13 @@ from fednode.ledger.light import (
     one_third,
     trust_header,
 )
+from fednode.chain.members import Member, MemberSet
+from fednode.chain.merkle import compute_root
+from fednode.chain.versions import compute_params_hash
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, sign_bytes
+from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
+from fednode.errors import Rejected
+from fednode.ids import NO_HASH, fault_bound, quorum
 from fednode.ledger.versions import VERSIONS
 from tests.ledger.world import seed_of
 

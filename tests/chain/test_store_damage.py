@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.leveldb import open_store
+from fednode.chain.leveldb_files import Damage, check_files
+from fednode.chain.store import StoreDamaged
 from fednode.errors import StorageError
-from fednode.ledger.leveldb import open_store
-from fednode.ledger.leveldb_files import Damage, check_files
-from fednode.ledger.store import StoreDamaged
 from tests.contract.test_store import ChainMaker, fill
 
 

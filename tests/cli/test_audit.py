@@ -17,6 +17,8 @@ import pytest
 import trio
 
 from fednode.chain.block import Block, compute_evidence_root
+from fednode.chain.leveldb import LevelDbStore, open_store
+from fednode.chain.store import DecidedBlock
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, make_evidence, sign_bytes
 from fednode.cli import chain_files, chain_look, chain_proof
 from fednode.cli.chain import chain as chain_group
@@ -28,8 +30,6 @@ from fednode.desk.control import Arguments, Handlers, serve_control
 from fednode.home.files import Home, HomeLock
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import genesis_to_toml
-from fednode.ledger.leveldb import LevelDbStore, open_store
-from fednode.ledger.store import DecidedBlock
 from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
 from tests.cli.conftest import Fednode
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from fednode.chain.leveldb import open_store
 from fednode.crypto import Secret
 from fednode.daemon.start_checks import load_signer
 from fednode.home.files import Home
 from fednode.home.keystore import PublicKeys, SystemEntropy, read_public_keys, renew_keystore, unlock_keystore
 from fednode.ids import MemberId
 from fednode.ledger.genesis import make_genesis
-from fednode.ledger.leveldb import open_store
 from fednode.ledger.members.identity import parse_card
 from tests.cli.conftest import PASSPHRASE, Fednode, write_private
 

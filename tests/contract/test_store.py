@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from fednode.chain.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
+from fednode.chain.leveldb import open_store
 from fednode.chain.merkle import compute_root
 from fednode.chain.receipts import Receipt, receipts_data
 from fednode.chain.state import State
+from fednode.chain.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
 from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
@@ -19,13 +21,11 @@ from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height
 from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.leveldb import open_store
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
-from fednode.ledger.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
 from fednode.ledger.versions import VERSIONS, Versions
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 

@@ -8,12 +8,12 @@ import pytest
 
 from fednode.chain.block import Block, BlockContext, Tip, advance, assemble, context_of, genesis_tip
 from fednode.chain.vote import Certificate
-from fednode.core.chain import LedgerApplication
 from fednode.core.membership import MAX_REPORT_LAG, dial_map, due_report, peer_map
 from fednode.core.studies import NO_STUDY, Site, Studies
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, View
+from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberReport, MemberRotate
 from fednode.ledger.members.identity import make_identity_card

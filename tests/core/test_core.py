@@ -12,10 +12,10 @@ from fednode.chain.block import MAX_TRANSACTIONS_BYTES
 from fednode.chain.consensus.messages import BlockRequest, VoteSummary
 from fednode.core import effects as do
 from fednode.core import wire
-from fednode.core.chain import MAX_VERIFIED_BYTES
 from fednode.core.traffic import _frames
 from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId
+from fednode.ledger.application import MAX_VERIFIED_BYTES
 from fednode.ledger.bodies import Memo, Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
 from fednode.ledger.members.reading import get_members, get_membership, get_nonce

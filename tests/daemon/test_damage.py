@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.leveldb import LevelDbStore, open_store
+from fednode.chain.store import StoreDamaged
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.daemon.start_checks import load_signer, open_chain, remember_damage
@@ -26,8 +28,6 @@ from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SLOT_NAMES
 from fednode.ids import Height, MemberId, StudyId, View
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.leveldb import LevelDbStore, open_store
-from fednode.ledger.store import StoreDamaged
 from fednode.smpc.record import LongPart
 from tests.chain.test_store_damage import DAMAGES
 from tests.contract.test_store import ChainMaker, fill

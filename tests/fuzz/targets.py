@@ -23,8 +23,11 @@ from fednode.audit.verify_export import verify_export
 from fednode.chain.block import Tip, decode_block
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, prove_in_log
 from fednode.chain.consensus.signing import decode_record, encode_record
+from fednode.chain.leveldb_files import Damage, check_files
+from fednode.chain.light import LightBlock
 from fednode.chain.merkle import hash_leaf
 from fednode.chain.receipts import Receipt
+from fednode.chain.store import BlockHead
 from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack
 from fednode.core import wire
@@ -41,11 +44,8 @@ from fednode.learn.jobs import decode_answer, decode_job
 from fednode.learn.model_file import read_model, write_model
 from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import genesis_to_toml, parse_genesis
-from fednode.ledger.leveldb_files import Damage, check_files
-from fednode.ledger.light import LightBlock
 from fednode.ledger.members.identity import card_to_toml, parse_card
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.store import BlockHead
 from fednode.ledger.succession import Consent, Origin
 from fednode.ledger.transaction import decode_transaction
 from fednode.p2p.addresses import parse_multiaddr

@@ -12,10 +12,10 @@ import trio.testing
 
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner, initial_record
+from fednode.chain.leveldb import open_store
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret
@@ -27,9 +27,9 @@ from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SignStateFile
 from fednode.ids import Hash, MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
+from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import make_genesis
-from fednode.ledger.leveldb import open_store
 from fednode.node.parts import Parts
 from fednode.node.reactor import MAX_REJECTED, Reactor
 from fednode.node.tables import WatchingTrainer

@@ -17,11 +17,11 @@ from fednode.chain.consensus.messages import Proposal
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
 from fednode.chain.receipts import Receipt
+from fednode.chain.store import DecidedBlock
 from fednode.chain.vote import Vote
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret, sha256
@@ -30,10 +30,10 @@ from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
 from fednode.learn.study import study_bytes
+from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body, compute_study_id
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.records import StudyRecord
-from fednode.ledger.store import DecidedBlock
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_study
 from fednode.ledger.transaction import Transaction, decode_transaction

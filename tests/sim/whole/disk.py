@@ -15,6 +15,7 @@ from fednode.chain.block import Block, Tip, genesis_tip
 from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.members import MemberSet
 from fednode.chain.state import State
+from fednode.chain.store import DecidedBlock, block_batch
 from fednode.chain.vote import Certificate
 from fednode.errors import StorageError
 from fednode.home.files import Home
@@ -25,7 +26,6 @@ from fednode.ids import Hash, StudyId
 from fednode.learn.model_file import StoredModel
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.store import DecidedBlock, block_batch
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import RecordParts
 from tests.node.world import look_at_model

@@ -11,10 +11,10 @@ import numpy as np
 from fednode.chain import sync
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity
-from fednode.core.chain import LedgerApplication
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, has_changed
 from fednode.core.studies import Site, Studies
@@ -24,9 +24,9 @@ from fednode.home.succession import has_consented
 from fednode.ids import Hash, Height, MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import MemoryDraft
+from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import find_member
-from fednode.ledger.store import DecidedBlock
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.messages import RecordPart

@@ -20,14 +20,11 @@ import plyvel
 
 from fednode.chain.block import Block, Header, Tip, genesis_tip
 from fednode.chain.founding import Founding
+from fednode.chain.leveldb_files import Damage, check_files
 from fednode.chain.members import MemberSet
 from fednode.chain.receipts import Receipt
 from fednode.chain.state import State
-from fednode.chain.vote import Certificate
-from fednode.errors import HomeInUse, StorageError, Unavailable
-from fednode.ids import Height
-from fednode.ledger.leveldb_files import Damage, check_files
-from fednode.ledger.store import (
+from fednode.chain.store import (
     CHAIN_KEY,
     FORMAT_KEY,
     MEMBERS_PREFIX,
@@ -47,6 +44,9 @@ from fednode.ledger.store import (
     genesis_batch,
     height_key,
 )
+from fednode.chain.vote import Certificate
+from fednode.errors import HomeInUse, StorageError, Unavailable
+from fednode.ids import Height
 
 WRITE_BUFFER_BYTES = 4 * 1024 * 1024
 CACHE_BYTES = 4 * 1024 * 1024
