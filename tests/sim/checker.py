@@ -55,8 +55,8 @@ class Checker:
         if height != len(self.chain) + 1:
             raise Violation(f"height {height} decided before {len(self.chain) + 1}")
         self._check_block(block)
+        self._members.append(self.execute(self._members[-1], block))
         self.chain.append(block)
-        self._members.append(compute_members(self._members[-1], self._everybody, block.transactions))
 
     def _check_certificate(self, block: Block, certificate: Certificate) -> None:
         if certificate.height > len(self._members):
@@ -83,19 +83,23 @@ class Checker:
         )
         if header.parent_hash != parent_hash or header.time_ms <= parent_ms:
             raise Violation(f"block {header.height} does not follow its parent")
-        if not all(is_allowed(item) and item not in self._seen for item in block.transactions):
-            raise Violation(f"block {header.height} holds a transaction that may not be in it")
-        root = compute_state_root(self._roots[-1], block.transactions)
-        if header.state_root != root:
-            raise Violation(f"block {header.height} has a wrong state root")
         for piece in block.evidence:
             if piece.sender in self._honest:
                 raise Violation(f"evidence against honest member {piece.sender}")
             if piece.offence in self._offences:
                 raise Violation(f"evidence of one offence twice: {piece.offence}")
             self._offences.add(piece.offence)
+
+    def execute(self, members: MemberSet, block: Block) -> MemberSet:
+        """Check what is in a block that `members` decided; return the members of the next height."""
+        if not all(is_allowed(item) and item not in self._seen for item in block.transactions):
+            raise Violation(f"block {block.height} holds a transaction that may not be in it")
+        root = compute_state_root(self._roots[-1], block.transactions)
+        if block.header.state_root != root:
+            raise Violation(f"block {block.height} has a wrong state root")
         self._roots.append(root)
         self._seen.update(block.transactions)
+        return compute_members(members, self._everybody, block.transactions)
 
     def on_reported(self, peer: MemberId, reason: str) -> None:
         """Nobody reports an honest member."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from fednode.chain.block import Block, BlockContext, Execution
+from fednode.chain.consensus.application import Application
 from fednode.chain.members import MemberSet
 from fednode.chain.merkle import EMPTY_ROOT
 from fednode.crypto import sha256
@@ -39,6 +42,18 @@ def compute_state_root(before: bytes, transactions: tuple[bytes, ...]) -> Hash:
     return sha256(before, len(transactions).to_bytes(4, "big"), *transactions)
 
 
+class SimLedger(Application, Protocol):
+    """An application with a pool in front of it, as a simulated machine runs it."""
+
+    def add(self, transaction: bytes) -> bool:
+        """Put a transaction into the pool; return whether it is new."""
+        ...
+
+    def is_new(self, transaction: bytes) -> bool:
+        """Whether a transaction is not on the chain yet."""
+        ...
+
+
 class ToyLedger:
     """An `Application`: remembers what was committed, takes what is pending in order of arrival."""
 
@@ -54,6 +69,9 @@ class ToyLedger:
             return False
         self.pending[transaction] = None
         return True
+
+    def is_new(self, transaction: bytes) -> bool:
+        return transaction not in self.committed
 
     def has_work(self) -> bool:
         return bool(self.pending)

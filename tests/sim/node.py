@@ -25,7 +25,7 @@ from fednode.chain.consensus.signing import SignRecord, VoteSigner
 from fednode.chain.vote import Certificate
 from fednode.crypto import Verified
 from fednode.ids import Hash, Height, MemberId
-from tests.sim.ledger import ToyLedger
+from tests.sim.ledger import SimLedger, ToyLedger
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -78,10 +78,7 @@ class SimNode:
     def start(self) -> None:
         """Begin a life from what is on the disk."""
         world, disk = self.world, self.disk
-        self.ledger = ToyLedger(disk.tip.members, world.everybody)
-        for block, _ in disk.blocks:
-            self.ledger.state_root = Hash(block.header.state_root)
-            self.ledger.committed.update(block.transactions)
+        self.ledger = self.load_ledger()
         signer_class = TwinSigner if self.is_twin else VoteSigner
         signer = signer_class(disk.tip.chain_id, self.member, world.signers[self.member], disk.record)
         certificate = disk.blocks[-1][1] if disk.blocks else None
@@ -94,6 +91,19 @@ class SimNode:
             self.ledger.add(item)
         self._perform_sync(self.catch_up.handle(sync.SyncStarted()))
         self.feed(Started(self.now_ms()))
+
+    def load_ledger(self) -> SimLedger:
+        """Return the ledger as the disk remembers it."""
+        ledger = ToyLedger(self.disk.tip.members, self.world.everybody)
+        for block, _ in self.disk.blocks:
+            ledger.state_root = Hash(block.header.state_root)
+            ledger.committed.update(block.transactions)
+        return ledger
+
+    def store(self, decided: ask.Decide) -> None:
+        """Make a block durable, with what belongs to it."""
+        self.disk.blocks.append((decided.block, decided.certificate))
+        self.disk.tip = decided.tip
 
     def crash(self) -> None:
         """Lose everything but the disk."""
@@ -162,9 +172,8 @@ class SimNode:
             case ask.StartTimer():
                 self._start_timer(effect.kind, effect.delay_ms, effect)
             case ask.Decide():
-                self.disk.blocks.append((effect.block, effect.certificate))
-                self.disk.tip = effect.tip
-                self.pool = [item for item in self.pool if item not in self.ledger.committed]
+                self.store(effect)
+                self.pool = [item for item in self.pool if self.ledger.is_new(item)]
                 if not self.is_twin:
                     self.world.checker.on_decided(effect.block, effect.certificate)
                 self.feed_sync(sync.TipMoved(effect.tip))

@@ -28,12 +28,14 @@ from tests.sim.checker import Checker, Violation
 from tests.sim.faults import Crash, CrashAll, Deafen, Fault, Split, Storm, Timed, draw_fault
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import JOINING, found_with
-from tests.sim.node import SimNode, fresh_disk
+from tests.sim.node import Disk, SimNode, fresh_disk
 
 FAULT_WINDOW_MS = 15_000
 HEIGHTS_AFTER_HEALING = 10
 LIVENESS_BOUND_MS = 120_000
 SUBMIT_EVERY_MS = 40
+LONGEST_REST_MS = 4_000
+"""How long a machine that died stays down at most."""
 JOIN_AT = 3
 """Which transaction makes an observer a member."""
 
@@ -100,11 +102,12 @@ class World:
         if plan.has_twin:
             identities = [(member, member == 1) for member in self.everybody.ids] + [(MemberId(1), True)]
         honest = frozenset(member for member, is_twin in identities if not is_twin)
-        self.checker = Checker(self.members, self.check, honest, self.everybody)
+        self.checker = self.make_checker(honest)
         tip = genesis_tip(CHAIN_ID, self.members, GENESIS_MS)
         self.nodes = [
-            (Adversary if plan.has_adversary and is_twin else SimNode)(
-                self, index, member, is_twin, self.random.randrange(-1000, 1000),
+            self.make_node(
+                Adversary if plan.has_adversary and is_twin else SimNode, index, member, is_twin,
+                self.random.randrange(-1000, 1000),
                 fresh_disk(tip, initial_record(CHAIN_ID, self.signers[member].public_key)),
             )
             for index, (member, is_twin) in enumerate(identities)
@@ -120,6 +123,20 @@ class World:
         self._has_clients = True
         self.sent = 0
         """Messages that were sent from one machine to another."""
+
+    def make_checker(self, honest: frozenset[MemberId]) -> Checker:
+        """Return who watches this run."""
+        return Checker(self.members, self.check, honest, self.everybody)
+
+    def make_node(
+        self, kind: type[SimNode], index: int, member: MemberId, is_twin: bool, skew_ms: int, disk: Disk
+    ) -> SimNode:
+        """Return one machine."""
+        return kind(self, index, member, is_twin, skew_ms, disk)
+
+    def make_transaction(self, number: int) -> bytes:
+        """Return what the clients submit as their `number`th transaction, from 1."""
+        return b"join %d" % JOINING if self.plan.joins and number == JOIN_AT else b"tx %d" % number
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -184,9 +201,7 @@ class World:
         if not self._has_clients:
             return
         self._submitted += 1
-        transaction = b"tx %d" % self._submitted
-        if self.plan.joins and self._submitted == JOIN_AT:
-            transaction = b"join %d" % JOINING
+        transaction = self.make_transaction(self._submitted)
         for node in self.nodes:
             self.after(self.random.randrange(30), node.submit, transaction)
         pause_ms = SUBMIT_EVERY_MS if self._is_healed else self.random.randrange(200, 3_000)
@@ -273,9 +288,10 @@ class World:
 
     def on_crash(self, node: SimNode) -> None:
         """A node died: it restarts after a while."""
-        self.after(self.random.randrange(10, 4_000), self._restart, node)
+        self.after(self.random.randrange(10, LONGEST_REST_MS), self.restart, node)
 
-    def _restart(self, node: SimNode) -> None:
+    def restart(self, node: SimNode) -> None:
+        """Start a machine that is down, and connect it."""
         if node.is_up:
             return
         node.start()
