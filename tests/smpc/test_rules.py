@@ -458,7 +458,7 @@ def test_a_dropped_member_never_opens_its_own_b() -> None:
     assert message.own_b is None and [dealer for dealer, _ in message.a_shares] == [4]
 
 
-@pytest.mark.parametrize("phase", [Phase.REVEAL, Phase.REVEAL2])
+@pytest.mark.parametrize("phase", [Phase.REVEAL, Phase.REVEAL2], ids=lambda phase: phase.name)
 def test_never_both_secrets_of_one_member(phase: Phase) -> None:
     """Whatever a later view claims, a member that helped to open an a does not help to open that b."""
     world, view = dropped_world()
@@ -484,7 +484,7 @@ def test_nothing_is_opened_before_the_unmasking() -> None:
 
 
 @pytest.mark.parametrize("included", [(2, 4, 5, 6), (1, 2), (2,), (2, 2, 4, 5, 6), (1, 2, 4, 5, 9)])
-@pytest.mark.parametrize("phase", [Phase.REVEAL, Phase.REVEAL2, Phase.DIGEST])
+@pytest.mark.parametrize("phase", [Phase.REVEAL, Phase.REVEAL2, Phase.DIGEST], ids=lambda phase: phase.name)
 def test_a_set_below_the_minimum_is_neither_summed_nor_opened(included: tuple[int, ...], phase: Phase) -> None:
     """N - f = 5 of 7: with fewer, one owner could pick a victim."""
     world, view = dropped_world()
