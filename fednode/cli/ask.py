@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from fednode.cli.site import Site
 from fednode.desk.control_client import call_daemon
 from fednode.documents import Json
-from fednode.errors import UsageError
+from fednode.errors import Unavailable, UsageError
 
 SHORTEST_PREFIX = 4
+ODD_ANSWER = "the daemon answered with something unexpected; use one version of fednode for both"
 
 
 def ask(site: Site, name: str, **args: Json) -> Json:
@@ -29,15 +30,22 @@ def ask_records(site: Site, name: str, **args: Json) -> list[Mapping[str, Json]]
 
 
 def as_record(value: Json) -> Mapping[str, Json]:
-    """Return a JSON object as it is, anything else as an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    """Return a JSON object as it is; raise `Unavailable` for anything else."""
+    if not isinstance(value, Mapping):
+        raise Unavailable(ODD_ANSWER)
+    return value
 
 
 def as_records(value: Json) -> list[Mapping[str, Json]]:
-    """Return the objects of a JSON list."""
+    """Return the objects of a JSON list; raise `Unavailable` for anything else."""
     if isinstance(value, str) or not isinstance(value, Sequence):
-        return []
-    return [item for item in value if isinstance(item, Mapping)]
+        raise Unavailable(ODD_ANSWER)
+    return [as_record(item) for item in value]
+
+
+def optional_record(value: Json) -> Mapping[str, Json]:
+    """Return a JSON object as it is and an empty one for None; raise `Unavailable` for anything else."""
+    return {} if value is None else as_record(value)
 
 
 def find(records: Sequence[Mapping[str, Json]], key: str, wanted: str, what: str) -> Mapping[str, Json]:

@@ -368,10 +368,10 @@ def _in_store(site: Site, args: Mapping[str, Any], error: NotRunning) -> Mapping
     from fednode.desk.audit import look_for
 
     with open_stopped(site) as (store, _):
-        found = as_record(look_for(store, store.load_state(), args["height"], args["tx"], args["study"], args["round"]))
-    if not found:
+        found = look_for(store, store.load_state(), args["height"], args["tx"], args["study"], args["round"])
+    if found is None:
         raise Unavailable(f"the stored chain does not have it, and {error}")
-    return found
+    return as_record(found)
 
 
 COMMANDS = (find, votes, participation, evidence, wait)

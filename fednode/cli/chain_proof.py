@@ -166,7 +166,7 @@ def _make(site: Site, call: str, args: dict[str, Any]) -> tuple[object, str]:
     try:
         return ask(site, call, **args), "daemon"
     except NotRunning as error:
-        if args.get("sign"):
+        if call == "chain_sign_checkpoint":
             raise Unavailable(f"a checkpoint is signed by the daemon, which holds the key, and {error}") from None
     from fednode.audit.json_form import to_json
     from fednode.desk.audit import Prover, parse_txid, state_key
@@ -347,7 +347,7 @@ def checkpoint(
 
     other = None if add is None else read_checkpoint(add)
     at = height if other is None else int(other.height)
-    answer, source = _make(site, "chain_checkpoint", {"height": at, "sign": sign})
+    answer, source = _make(site, "chain_sign_checkpoint" if sign else "chain_checkpoint", {"height": at})
     try:
         made = from_json(Checkpoint, answer)
         if other is not None:

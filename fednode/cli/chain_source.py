@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.ask import ODD_ANSWER, as_record, as_records, ask
 from fednode.cli.genesis import read_genesis
 from fednode.cli.site import Site
 from fednode.desk.control_client import NotRunning, stream_daemon
@@ -312,9 +312,6 @@ def counted(items: Iterable[T], label: str, as_json: bool) -> Iterator[T]:
         return
     with click.progressbar(items, label=label, show_percent=False, show_eta=False, file=sys.stderr) as shown:
         yield from shown
-
-
-ODD_ANSWER = "the daemon answered with something unexpected; use one version of fednode for both"
 
 
 def _number(value: object) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask, ask_record
+from fednode.cli.ask import as_record, as_records, ask, ask_record, optional_record
 from fednode.cli.chain_source import ExportSource, export_option, open_stopped
 from fednode.cli.show import cell, print_json, print_pairs, print_records
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
@@ -87,7 +87,7 @@ def _print(found: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    planned = as_record(found.get("planned"))
+    planned = optional_record(found.get("planned"))
     knows = "" if not planned or planned.get("is_known") else " (NOT KNOWN to this program: install that release)"
     known = found.get("known")
     print_pairs([

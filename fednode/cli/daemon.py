@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.ask import as_record, as_records, ask, optional_record
 from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
 from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
 from fednode.desk.control_client import NotRunning, stream_daemon
@@ -278,10 +278,10 @@ def _signs(member: Mapping[str, Any]) -> str:
 def print_tables(studies: list[Mapping[str, Any]]) -> None:
     """Print what the training process found in this hospital's table of each study."""
     for study in studies:
-        table = as_record(study.get("table"))
+        table = optional_record(study.get("table"))
         if not table:
             continue
-        counts = ", ".join(f"{rows} {name}" for name, rows in as_record(table.get("class_rows")).items())
+        counts = ", ".join(f"{rows} {name}" for name, rows in optional_record(table.get("class_rows")).items())
         rows = f"{table.get('rows')} rows ({counts}), used by {table.get('used_by')}"
         click.echo(f"table of '{study.get('name')}': {rows}")
         for key, word in (("warnings", "warning"), ("changes", "changed")):
@@ -297,8 +297,8 @@ def print_studies(studies: list[Mapping[str, Any]]) -> None:
         return
     rows = []
     for study in studies:
-        current, metrics = as_record(study.get("round")), as_record(study.get("metrics"))
-        phase = as_record(current.get("phase"))
+        current, metrics = optional_record(study.get("round")), optional_record(study.get("metrics"))
+        phase = optional_record(current.get("phase"))
         doing = f"{current.get('number')} {current.get('kind')}: {phase.get('name')}" if current else "-"
         notes = (study.get("reason"), study.get("problem"), study.get("own_part"))
         rows.append((

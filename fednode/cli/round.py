@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.ask import as_record, as_records, ask, optional_record
 from fednode.cli.show import Node, members, print_json, print_table, print_tree, ratio, seconds, short, utc
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 
@@ -29,10 +29,10 @@ def list_rounds(site: Site, study: str | None, as_json: bool) -> None:
         print_json(reports)
         return
     found = as_record(ask(site, "study_show", study=study))
-    current = as_record(found.get("round"))
+    current = optional_record(found.get("round"))
     rows = [_row(report) for report in reports]
     if current:
-        phase = as_record(current.get("phase"))
+        phase = optional_record(current.get("phase"))
         doing = f"running: {phase.get('name')}"
         number, kind, part = str(current.get("number")), str(current.get("kind")), f"- of {_missed(found)}"
         rows.append((number, kind, doing, part, _absent(current), "-", "-", "-"))
@@ -47,7 +47,7 @@ def _row(report: Mapping[str, Any]) -> tuple[str, ...]:
     outcome = str(report.get("outcome"))
     text = outcome if outcome == "ok" else f"FAILED: {report.get('reason')}"
     counted = f"{len(report.get('counted') or [])} of {_missed(report)}"
-    accuracy = ratio(as_record(report.get("metrics")).get("accuracy"))
+    accuracy = ratio(optional_record(report.get("metrics")).get("accuracy"))
     model = short(report.get("model_hash"))
     number, kind = str(report.get("number")), str(report.get("kind"))
     return number, kind, text, counted, _absent(report), seconds(report.get("seconds")), accuracy, model
@@ -89,7 +89,7 @@ def report_tree(report: Mapping[str, Any]) -> tuple[str, list[Node]]:
     children.append((f"{utc(report.get('opened_ms'))}, {seconds(report.get('seconds'))}, {blocks}", ()))
     children.append((_who(report), [(text, ()) for text in _missing(report)]))
     children += [_attempt(report, attempt) for attempt in range(int(report.get("attempts") or 0))]
-    metrics = as_record(report.get("metrics"))
+    metrics = optional_record(report.get("metrics"))
     if metrics:
         measured = "the model the round started from" if report.get("kind") == "training" else "the model"
         figures = [(name, metrics.get(name), metrics.get(f"{name}_within")) for name in ("accuracy", "loss", "auc")]

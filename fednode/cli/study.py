@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.ask import as_record, as_records, ask, optional_record
 from fednode.cli.daemon import print_studies
 from fednode.cli.show import print_json, print_pairs, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
@@ -168,7 +168,7 @@ def _begin_without(site: Site, study: str | None, without: tuple[str, ...], yes:
         return
     votes = [
         f"member {vote.get('member')}: {_count(vote.get('voters'))} of {done.get('quorum')} votes"
-        for vote in as_records(as_record(done.get("beginning")).get("without"))
+        for vote in as_records(optional_record(done.get("beginning")).get("without", []))
     ]
     click.echo(f"voted in block {done.get('height')}; to begin without {'; '.join(votes)}" if votes else
                f"voted in block {done.get('height')}; the study is {done.get('status')}, {done.get('taking_part')}")

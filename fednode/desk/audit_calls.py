@@ -15,7 +15,7 @@ from fednode.audit.proofs import Proof
 from fednode.chain.checkpoint import Checkpoint, sign_checkpoint
 from fednode.codec import encode
 from fednode.desk.audit import Prover, look_for, parse_txid, state_key, steps_before
-from fednode.desk.control import Arguments, Call, Emit, Stream
+from fednode.desk.calls import AUDITORS, HOSPITAL, Arguments, Emit, Offer, once
 from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError
 
@@ -37,19 +37,18 @@ class AuditCalls:
         self._prover = Prover(self._store, node.genesis)
         self._lock = trio.Lock()
 
-    def calls(self) -> Mapping[str, Call]:
-        """Return what answers once."""
+    def offers(self) -> Mapping[str, Offer]:
+        """Return what can be asked, and who may."""
         return {
-            "chain_proof": self.proof,
-            "chain_checkpoint": self.checkpoint,
-            "chain_consistency": self.consistency,
-            "chain_steps": self.steps,
-            "chain_members": self.members,
+            "chain_proof": once(self.proof, AUDITORS),
+            "chain_checkpoint": once(self.checkpoint, AUDITORS),
+            "chain_sign_checkpoint": once(self.signed_checkpoint, HOSPITAL, acts=True),
+            "chain_consistency": once(self.consistency, AUDITORS),
+            "chain_steps": once(self.steps, AUDITORS),
+            "chain_members": once(self.members, AUDITORS),
+            "chain_state": Offer(self.state, AUDITORS),
+            "chain_wait": Offer(self.wait, AUDITORS),
         }
-
-    def streams(self) -> Mapping[str, Stream]:
-        """Return what says several things before it answers."""
-        return {"chain_state": self.state, "chain_wait": self.wait}
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         async with self._lock:
@@ -77,13 +76,17 @@ class AuditCalls:
         return _json(await self._in_thread(work))
 
     async def checkpoint(self, args: Arguments) -> Json:
-        """Make the checkpoint of a height, and sign it with this hospital's key if asked to."""
+        """Make the checkpoint of a height."""
+        return _json(await self._checkpoint(args))
+
+    async def signed_checkpoint(self, args: Arguments) -> Json:
+        """Make the checkpoint of a height, and sign it with this hospital's key."""
+        identity = self._node.reactor.core.identity
+        return _json(sign_checkpoint(await self._checkpoint(args), identity.member, identity.signer))
+
+    async def _checkpoint(self, args: Arguments) -> Checkpoint:
         height = args.optional_number("height")
-        made: Checkpoint = await self._in_thread(lambda: self._prover.checkpoint(height))
-        if args.values.get("sign") is True:
-            identity = self._node.reactor.core.identity
-            made = sign_checkpoint(made, identity.member, identity.signer)
-        return _json(made)
+        return await self._in_thread(lambda: self._prover.checkpoint(height))
 
     async def consistency(self, args: Arguments) -> Json:
         """Prove that the log at one height continues the log at another."""

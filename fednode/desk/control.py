@@ -1,7 +1,8 @@
-"""The daemon's side of the control socket: who may call, what was asked, one answer each.
+"""The daemon's side of the control socket: who calls, what was asked, one answer each.
 
-Security assumption: whoever may call may do everything the hospital may do, so the kernel is asked for the caller's
-account and only the daemon's own and root get past; requests are bounded before they are read.
+Security assumption: whoever calls here has the role of the hospital itself and may do everything it may do. So the
+kernel is asked for the caller's account, and only the daemon's own and root are answered; requests are bounded before
+they are read.
 """
 
 from __future__ import annotations
@@ -10,106 +11,26 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping, Set
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import trio
 
+from fednode.desk.calls import Arguments, Handlers
 from fednode.desk.control_client import FORMAT, LENGTH_BYTES, pack_frame, socket_address, unpack_body
 from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected, UsageError
 from fednode.fence import foreign
 from fednode.home.files import PRIVATE_FILE, Home, environment
+from fednode.ledger.members.bodies import Role
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings old trio stubs, which do not know trio's own
 
-T = TypeVar("T")
-
 MAX_REQUEST_BYTES = 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
-MAX_NUMBER = 2**53
-"""Heights and rounds are far below; JSON of other programs is exact up to here."""
-
 MAX_CALLERS = 64
 """Connections served at once; further ones wait in the listener's queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The arguments of one call; each getter raises `UsageError` where type or presence is wrong."""
-
-    values: Mapping[str, Json]
-
-    def text(self, name: str, default: str | None = None) -> str:
-        """Return a text."""
-        return _text(name, self.values.get(name, default))
-
-    def texts(self, name: str) -> list[str]:
-        """Return a list of texts, at least one."""
-        values = self.values.get(name)
-        if not isinstance(values, list) or not values:
-            raise UsageError(f"argument '{name}' must be a list of texts; use the same version of fednode for both")
-        return [_text(name, value) for value in values]
-
-    def number(self, name: str, default: int | None = None) -> int:
-        """Return a whole number."""
-        value = self.values.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UsageError(f"argument '{name}' must be a number; use the same version of fednode for both sides")
-        if not 0 <= value <= MAX_NUMBER:
-            raise UsageError(f"'{name}' must be between 0 and {MAX_NUMBER}, not {value}")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """Return whether something is wished; not if it was left out."""
-        value = self.values.get(name, False)
-        if not isinstance(value, bool):
-            raise UsageError(f"argument '{name}' must be yes or no; use the same version of fednode for both sides")
-        return value
-
-    def optional_text(self, name: str) -> str | None:
-        """Return a text, or None where it was left out."""
-        return None if self.values.get(name) is None else self.text(name)
-
-    def optional_number(self, name: str) -> int | None:
-        """Return a number, or None where it was left out."""
-        return None if self.values.get(name) is None else self.number(name)
-
-
-def _text(name: str, value: Json) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"argument '{name}' must be a text; use the same version of fednode for both sides")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise UsageError(f"argument '{name}' is no valid Unicode text; correct it")
-    return value
-
-
-def build(make: Callable[..., T], *fields: object) -> T:
-    """Return `make(*fields)`; raise `UsageError` where a caller's values are none that such a record may hold."""
-    try:
-        return make(*fields)
-    except ValueError as error:
-        raise UsageError(f"{error}; correct it") from None
-
-
-Emit = Callable[[Json], Awaitable[None]]
-Call = Callable[[Arguments], Awaitable[Json]]
-Stream = Callable[[Arguments, Emit], Awaitable[Json]]
-
-
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """What can be asked: `calls` answer once, `streams` may say things before they answer.
-
-    Those named in `acts` change something, so a fault in one ends the daemon. The others show what members wrote: a
-    value that one cannot show is told to whoever asked.
-    """
-
-    calls: Mapping[str, Call]
-    streams: Mapping[str, Stream] = field(default_factory=dict)
-    acts: Set[str] = frozenset()
 
 
 async def serve_control(
@@ -156,7 +77,7 @@ def _listen(home: Home) -> trio.SocketListener:
 async def _serve_one(stream: trio.SocketStream, handlers: Handlers) -> None:
     """Read one request, run its handler, answer. A caller that hangs up cancels its handler."""
     try:
-        _check_caller(stream)
+        role = _role_of(stream)
         with trio.fail_after(REQUEST_TIMEOUT_S):
             request = await _read_request(stream)
     except trio.TooSlowError:
@@ -171,17 +92,22 @@ async def _serve_one(stream: trio.SocketStream, handlers: Handlers) -> None:
         nursery.start_soon(_cancel_when_gone, stream, nursery.cancel_scope)
         # Caught in here: a nursery would pass it on in a group, which `suppress` around it does not see.
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            answer = await _answer(stream, request, handlers)
+            answer = await _answer(stream, role, request, handlers)
         nursery.cancel_scope.cancel()
     if answer is not None:
         await stream.send_all(answer)
 
 
-def _check_caller(stream: trio.SocketStream) -> None:
+def _role_of(stream: trio.SocketStream) -> Role:
+    """Return the role of whoever is on the other side; raise `Refused` for another account than the daemon's or root.
+
+    Whoever runs as the daemon's account can read its keys, so here everybody speaks for the hospital.
+    """
     credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     if uid not in (os.geteuid(), 0):
         raise Refused(f"account {uid} may not control this daemon; run as account {os.geteuid()}")
+    return Role.HOSPITAL
 
 
 async def _read_request(stream: trio.SocketStream) -> Mapping[str, Json] | None:
@@ -204,7 +130,7 @@ async def _read_exactly(stream: trio.SocketStream, count: int) -> bytes:
     return bytes(parts)
 
 
-async def _answer(stream: trio.SocketStream, request: Mapping[str, Json], handlers: Handlers) -> bytes:
+async def _answer(stream: trio.SocketStream, role: Role, request: Mapping[str, Json], handlers: Handlers) -> bytes:
     name, values = request.get("call"), request.get("args")
 
     async def emit(value: Json) -> None:
@@ -216,15 +142,9 @@ async def _answer(stream: trio.SocketStream, request: Mapping[str, Json], handle
             raise UsageError(f"{text}; restart the daemon with the installed version")
         if not isinstance(name, str) or not isinstance(values, dict):
             raise UsageError("a request names a call and its arguments; use the same version of fednode for both sides")
-        arguments = Arguments(values)
-        if name not in handlers.streams and name not in handlers.calls:
-            raise UsageError(f"this daemon knows no call '{name}'; restart it with the installed version")
-        if name in handlers.acts:
-            return pack_frame({"result": await handlers.calls[name](arguments)})
-        with foreign("a value", trio.BrokenResourceError, trio.ClosedResourceError):
-            if name in handlers.streams:
-                return pack_frame({"result": await handlers.streams[name](arguments, emit)})
-            return pack_frame({"result": await handlers.calls[name](arguments)})
+        result = await handlers.answer(name, role, Arguments(values), emit)
+        with foreign("a value"):
+            return pack_frame({"result": result})
     except FednodeError as error:
         return _error_frame(error)
     except Rejected as error:

@@ -1,4 +1,4 @@
-"""What the command line may ask of a running daemon, by name."""
+"""What may be asked of a running daemon, by name and role."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ import trio
 from fednode.core.taking_part import member_names
 from fednode.desk import chain_query, status
 from fednode.desk.audit_calls import AuditCalls
-from fednode.desk.control import Arguments, Emit, Handlers, build
+from fednode.desk.calls import (
+    AUDITORS,
+    CLINICIANS,
+    EVERYBODY,
+    HOSPITAL,
+    STAFF,
+    Arguments,
+    Emit,
+    Handlers,
+    Offer,
+    build,
+    once,
+)
 from fednode.desk.control_client import FINAL_TIMEOUT_S
-from fednode.desk.member_calls import find_member, member_calls
+from fednode.desk.member_calls import find_member, member_offers
 from fednode.desk.status import Node
 from fednode.desk.views import report_view, reports_of
 from fednode.documents import Json
@@ -29,45 +41,36 @@ from fednode.rounds.terms import proposal_id, study_proposal
 ACTIONS = {action.name.lower(): action for action in StudyAction}
 
 
-ACTS = frozenset({
-    "stop", "submit_memo", "submit_memos", "study_create", "study_begin", "study_vote", "study_pause", "model_export",
-    "member_invite", "member_approve", "member_revoke", "member_address", "keys_rotate", "role_vote", "version_vote",
-})
-"""Calls that change something: a transaction is signed, a file written."""
-
 
 def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
-    """Return everything that can be asked of `node`; `stop` ends the daemon."""
-    calls, audit = _Calls(node, stop), AuditCalls(node)
-    return Handlers(
-        calls={
-            "status": calls.status,
-            "memory": calls.memory,
-            "stop": calls.stop,
-            "chain_status": calls.chain_status,
-            "chain_show": calls.chain_show,
-            "chain_blocks": calls.chain_blocks,
-            "chain_tx": calls.chain_tx,
-            "submit_memo": calls.submit_memo,
-            "submit_memos": calls.submit_memos,
-            **member_calls(node, calls.final),
-            "study_list": calls.study_list,
-            "study_show": calls.study_show,
-            "study_create": calls.study_create,
-            "study_vote": calls.study_vote,
-            "study_pause": calls.study_pause,
-            "study_begin": calls.study_begin,
-            "study_allow_statistics": calls.study_allow_statistics,
-            "round_list": calls.round_list,
-            "round_show": calls.round_show,
-            "model_list": calls.model_list,
-            "model_show": calls.model_show,
-            "model_export": calls.model_export,
-            **audit.calls(),
-        },
-        streams={"follow": calls.follow, **audit.streams()},
-        acts=ACTS,
-    )
+    """Return everything that can be asked of `node`, and who may; `stop` ends the daemon."""
+    calls = _Calls(node, stop)
+    return Handlers({
+        "status": once(calls.status, EVERYBODY),
+        "follow": Offer(calls.follow, EVERYBODY),
+        "memory": once(calls.memory, STAFF),
+        "stop": once(calls.stop, STAFF, acts=True),
+        "chain_status": once(calls.chain_status, EVERYBODY),
+        "chain_show": once(calls.chain_show, AUDITORS),
+        "chain_blocks": once(calls.chain_blocks, AUDITORS),
+        "chain_tx": once(calls.chain_tx, AUDITORS),
+        **AuditCalls(node).offers(),
+        "submit_memo": once(calls.submit_memo, HOSPITAL, acts=True),
+        "submit_memos": once(calls.submit_memos, HOSPITAL, acts=True),
+        **member_offers(node, calls.final),
+        "study_list": once(calls.study_list, EVERYBODY),
+        "study_show": once(calls.study_show, EVERYBODY),
+        "study_create": once(calls.study_create, HOSPITAL, acts=True),
+        "study_vote": once(calls.study_vote, HOSPITAL, acts=True),
+        "study_pause": once(calls.study_pause, HOSPITAL, acts=True),
+        "study_begin": once(calls.study_begin, HOSPITAL, acts=True),
+        "study_allow_statistics": once(calls.study_allow_statistics, HOSPITAL, acts=True),
+        "round_list": once(calls.round_list, EVERYBODY),
+        "round_show": once(calls.round_show, EVERYBODY),
+        "model_list": once(calls.model_list, CLINICIANS),
+        "model_show": once(calls.model_show, CLINICIANS),
+        "model_export": once(calls.model_export, STAFF, acts=True),
+    })
 
 
 class _Calls:

@@ -1,11 +1,11 @@
-"""What the command line may ask about members, candidates and roles, by name."""
+"""What may be asked about members, candidates and roles, by name and role."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from fednode.desk import chain_query, status
-from fednode.desk.control import Arguments, build
+from fednode.desk.calls import EVERYBODY, HOSPITAL, Arguments, Offer, build, once
 from fednode.desk.health import signing_members
 from fednode.desk.outlook import Outlook, compute_outlook
 from fednode.desk.status import Node
@@ -31,25 +31,24 @@ from fednode.ledger.members.version_rules import get_versions
 from fednode.node.reactor import now_ms
 
 Final = Callable[[Body], Awaitable[dict[str, Json]]]
-Call = Callable[[Arguments], Awaitable[Json]]
 
 
-def member_calls(node: Node, final: Final) -> Mapping[str, Call]:
-    """Return the calls; `final` brings a body onto the ledger and tells where it stands."""
+def member_offers(node: Node, final: Final) -> Mapping[str, Offer]:
+    """Return what can be asked, and who may; `final` brings a body onto the ledger and tells where it stands."""
     calls = _MemberCalls(node, final)
     return {
-        "member_list": calls.member_list,
-        "member_proposals": calls.member_proposals,
-        "member_invite": calls.member_invite,
-        "member_outlook": calls.member_outlook,
-        "member_approve": calls.member_approve,
-        "member_revoke": calls.member_revoke,
-        "member_address": calls.member_address,
-        "keys_rotate": calls.keys_rotate,
-        "role_list": calls.role_list,
-        "role_vote": calls.role_vote,
-        "version_show": calls.version_show,
-        "version_vote": calls.version_vote,
+        "member_list": once(calls.member_list, EVERYBODY),
+        "member_proposals": once(calls.member_proposals, EVERYBODY),
+        "member_outlook": once(calls.member_outlook, EVERYBODY),
+        "member_invite": once(calls.member_invite, HOSPITAL, acts=True),
+        "member_approve": once(calls.member_approve, HOSPITAL, acts=True),
+        "member_revoke": once(calls.member_revoke, HOSPITAL, acts=True),
+        "member_address": once(calls.member_address, HOSPITAL, acts=True),
+        "keys_rotate": once(calls.keys_rotate, HOSPITAL, acts=True),
+        "role_list": once(calls.role_list, EVERYBODY),
+        "role_vote": once(calls.role_vote, HOSPITAL, acts=True),
+        "version_show": once(calls.version_show, EVERYBODY),
+        "version_vote": once(calls.version_vote, HOSPITAL, acts=True),
     }
 
 

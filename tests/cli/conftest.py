@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from fednode.cli.main import run
-from fednode.desk.control import Arguments, Handlers, serve_control
+from fednode.desk.calls import EVERYBODY, Arguments, Handlers, once
+from fednode.desk.control import serve_control
 from fednode.documents import Json
 from fednode.home.files import Home, HomeLock
 
@@ -97,7 +98,7 @@ def daemon_answers() -> Iterator[Callable[[Path, Mapping[str, Json]], None]]:
             return value
 
         async def main() -> None:
-            handlers = Handlers({name: partial(answer, value) for name, value in answers.items()})
+            handlers = Handlers({name: once(partial(answer, value), EVERYBODY) for name, value in answers.items()})
             with trio.CancelScope() as scope:
                 scopes.append(scope)
                 tokens.append(trio.lowlevel.current_trio_token())

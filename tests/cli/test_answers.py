@@ -205,3 +205,14 @@ def test_logs_leave_the_steps_of_the_machines_to_those_who_ask(fednode: Fednode,
     assert len(fednode("--home", home, "logs").out.splitlines()) == 1
     assert len(fednode("--home", home, "logs", "--all").out.splitlines()) == 10
     assert len(fednode("--home", home, "logs", "--kind", "frame").out.splitlines()) == 9
+
+
+@pytest.mark.parametrize("command", [("status",), ("study", "list"), ("round", "list"), ("chain", "status")])
+@pytest.mark.parametrize("answer", [None, 7, "running", [None], [[]]])
+def test_an_answer_of_a_wrong_form_is_an_error_that_says_so(
+    fednode: Fednode, tmp_path: Path, daemon_answers: Serve, command: tuple[str, ...], answer: Json
+) -> None:
+    daemon_answers(tmp_path / "home", dict.fromkeys(("status", "study_list", "round_list", "chain_status"), answer))
+    result = fednode("--home", tmp_path / "home", *command)
+    assert result.code == 8 and "the daemon answered with something unexpected" in result.err, result
+    assert not result.out

@@ -26,7 +26,8 @@ from fednode.cli.site import Command
 from fednode.crypto import Domain
 from fednode.desk import chain_query
 from fednode.desk.audit_calls import AuditCalls
-from fednode.desk.control import Arguments, Handlers, serve_control
+from fednode.desk.calls import EVERYBODY, Arguments, Handlers, once
+from fednode.desk.control import serve_control
 from fednode.home.files import Home, HomeLock
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import genesis_to_toml
@@ -86,7 +87,7 @@ class Daemon:
     async def main(self) -> None:
         audit = AuditCalls(self.node)
         calls = {"chain_status": self._status, "chain_blocks": self._blocks, "member_list": self._members}
-        handlers = Handlers({**calls, **audit.calls()}, audit.streams())
+        handlers = Handlers({name: once(call, EVERYBODY) for name, call in calls.items()} | audit.offers())
         with trio.CancelScope() as self.scope:
             self.token = trio.lowlevel.current_trio_token()
             async with trio.open_nursery() as nursery:

@@ -63,6 +63,7 @@ def test_a_round_without_a_hospital_says_so(fednode: Fednode, tmp_path: Path, da
     report = {
         "number": 1, "kind": "training", "outcome": "ok", "counted": [1, 2, 3], "expected": [1, 2, 3], "absent": [],
         "taking_part": TOLD, "not_ready": [4], "study": "5a" * 32, "attempts": 1, "seconds": 1.5,
+        "voids": [], "phases": [],
     }
     daemon_answers(tmp_path / "home", {"round_list": [report], "round_show": report, "study_show": waiting()})
     assert "3 of 4, not ready: St. Dora" in fednode("--home", tmp_path / "home", "round", "list").out

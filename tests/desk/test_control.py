@@ -13,11 +13,13 @@ import pytest
 import trio
 
 from fednode.desk import control
-from fednode.desk.control import Arguments, Emit, Handlers, serve_control
+from fednode.desk.calls import EVERYBODY, Arguments, Call, Emit, Handlers, Offer, once
+from fednode.desk.control import serve_control
 from fednode.desk.control_client import NotRunning, call_daemon, pack_frame, socket_address, stream_daemon
 from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected, StorageError, Unavailable, UsageError
 from fednode.home.files import Home, HomeLock
+from fednode.ledger.members.bodies import Role
 
 
 async def _echo(args: Arguments) -> Json:
@@ -38,7 +40,14 @@ async def _count(args: Arguments, emit: Emit) -> Json:
     return "done"
 
 
-HANDLERS = Handlers({"echo": _echo, "damaged": _damaged, "rejected": _rejected}, {"count": _count})
+def _handlers(**calls: Call) -> Handlers:
+    return Handlers({name: once(call, EVERYBODY) for name, call in calls.items()})
+
+
+HANDLERS = Handlers({
+    **_handlers(echo=_echo, damaged=_damaged, rejected=_rejected).offers, "count": Offer(_count, EVERYBODY),
+    "charts": once(_echo, frozenset({Role.CLINICIAN})),
+})
 
 
 def _with_daemon(root: Path, body: Callable[[Home], Awaitable[None]], handlers: Handlers = HANDLERS) -> None:
@@ -160,7 +169,7 @@ def test_a_caller_that_hangs_up_cancels_its_handler(tmp_path: Path) -> None:
         await caller.aclose()
         await cancelled.wait()
 
-    _with_daemon(tmp_path, body, Handlers({"forever": forever}))
+    _with_daemon(tmp_path, body, _handlers(forever=forever))
 
 
 def test_a_caller_that_hangs_up_while_it_is_told_things_ends_nothing(tmp_path: Path) -> None:
@@ -177,7 +186,7 @@ def test_a_caller_that_hangs_up_while_it_is_told_things_ends_nothing(tmp_path: P
             await caller.aclose()
         assert await _ask(home, "echo") == {"text": "nothing", "number": None}
 
-    _with_daemon(tmp_path, body, Handlers({"echo": _echo}, {"chatter": chatter}))
+    _with_daemon(tmp_path, body, Handlers({**HANDLERS.offers, "chatter": Offer(chatter, EVERYBODY)}))
 
 
 def test_a_silent_daemon_is_reported_and_not_waited_for(tmp_path: Path) -> None:
@@ -189,7 +198,7 @@ def test_a_silent_daemon_is_reported_and_not_waited_for(tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match=r"did not answer within 0.05 s; it may be suspended"):
             await trio.to_thread.run_sync(partial(call_daemon, home, "forever", None, 0.05))
 
-    _with_daemon(tmp_path, body, Handlers({"forever": forever}))
+    _with_daemon(tmp_path, body, _handlers(forever=forever))
 
 
 def test_other_accounts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +207,21 @@ def test_other_accounts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     async def body(home: Home) -> None:
         with pytest.raises(Refused, match="may not control this daemon"):
             await _ask(home, "echo")
+
+    _with_daemon(tmp_path, body)
+
+
+def test_a_role_that_lacks_a_call_is_told_which_roles_have_it(tmp_path: Path) -> None:
+    async def nobody(value: Json) -> None:
+        raise AssertionError("nothing is said before the answer")
+
+    async def body(home: Home) -> None:
+        with pytest.raises(Refused, match="the role hospital may not ask for 'charts'; these may: clinician"):
+            await _ask(home, "charts")
+        allowed = Arguments({"text": "a chart"})
+        assert await HANDLERS.answer("charts", Role.CLINICIAN, allowed, nobody) == {"text": "a chart", "number": None}
+        with pytest.raises(Refused, match="the role auditor may not"):
+            await HANDLERS.answer("charts", Role.AUDITOR, allowed, nobody)
 
     _with_daemon(tmp_path, body)
 
@@ -251,7 +275,7 @@ def test_a_value_that_cannot_be_shown_is_told_and_a_fault_in_what_acts_ends_the_
         assert "secret" not in str(caught.value)
         assert await _ask(home, "echo", text="on", number=1) == {"text": "on", "number": 1}
 
-    handlers = Handlers({"echo": _echo, "broken": broken}, acts=frozenset({"broken"} if does_act else ()))
+    handlers = Handlers({**HANDLERS.offers, "broken": once(broken, EVERYBODY, acts=does_act)})
     if not does_act:
         _with_daemon(tmp_path, body, handlers)
         return

@@ -12,12 +12,13 @@ import pytest
 import trio
 
 from fednode.desk import audit_calls, handlers, member_calls
-from fednode.desk.control import Arguments, Handlers
+from fednode.desk.calls import EVERYBODY, STAFF, Arguments, Handlers
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node
 from fednode.documents import Json
-from fednode.errors import FednodeError, Rejected
+from fednode.errors import FednodeError, Refused, Rejected
 from fednode.home.config import config_template, load_config
+from fednode.ledger.members.bodies import Role
 from tests.node.test_reactor import Stage
 from tests.rounds.training import study_text
 
@@ -46,16 +47,14 @@ def make_node(stage: Stage, root: Path) -> Node:
     return Node("A", stage.genesis, stage.reactor, config, time.monotonic(), 1)
 
 
-async def ask(found: Handlers, name: str, values: dict[str, Json]) -> None:
-    async def emit(value: Json) -> None:
-        pass
+async def emit(value: Json) -> None:
+    pass
 
+
+async def ask(found: Handlers, name: str, values: dict[str, Json]) -> None:
     with trio.move_on_after(0.2):
         try:
-            if name in found.streams:
-                await found.streams[name](Arguments(values), emit)
-            else:
-                await found.calls[name](Arguments(values))
+            await found.offers[name].run(Arguments(values), emit)
         except (FednodeError, Rejected) as error:
             assert str(error)
 
@@ -73,7 +72,7 @@ def test_no_question_ends_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyP
         stopped: list[bool] = []
         found = make_handlers(make_node(stage, tmp_path), lambda: stopped.append(True))
         await ask(found, "submit_memo", {"text": "a first block"})
-        for name in (*found.calls, *found.streams):
+        for name in found.offers:
             for attempt in range(25 if seed else 6):
                 values = {key: drawn.choice(STRANGE) for key in names if drawn.random() < 0.8}
                 if attempt < 8:  # mostly right, with one thing wrong
@@ -98,11 +97,11 @@ def test_a_vote_to_resume_that_cannot_help_is_refused_with_what_can(
     monkeypatch.setattr(handlers.status, "study_summary", lambda node, study: {"stuck": "end it and begin anew"})
 
     async def body(stage: Stage) -> None:
-        found = make_handlers(make_node(stage, tmp_path), lambda: None).calls
+        found = make_handlers(make_node(stage, tmp_path), lambda: None).offers
         with pytest.raises(FednodeError, match="end it and begin anew"):
-            await found["study_vote"](Arguments({"study": "heart", "action": "resume"}))
+            await found["study_vote"].run(Arguments({"study": "heart", "action": "resume"}), emit)
         with pytest.raises(FednodeError, match="the ledger would refuse"):
-            await found["study_vote"](Arguments({"study": "heart", "action": "stop"}))
+            await found["study_vote"].run(Arguments({"study": "heart", "action": "stop"}), emit)
 
     stage.play(body)
 
@@ -111,17 +110,38 @@ def test_several_lines_are_final_together_and_each_is_a_transaction(tmp_path: Pa
     stage = Stage(tmp_path)
 
     async def body(stage: Stage) -> None:
-        found = make_handlers(make_node(stage, tmp_path), lambda: None).calls
-        done = await found["submit_memos"](Arguments({"texts": [f"line {number}" for number in range(40)]}))
+        found = make_handlers(make_node(stage, tmp_path), lambda: None).offers
+        done = await found["submit_memos"].run(Arguments({"texts": [f"line {number}" for number in range(40)]}), emit)
         assert isinstance(done, list) and len({str(entry) for entry in done}) == 40
         assert stage.store.tip.height == 1
         for texts in ([], ["twice", "twice"], ["good", ""], ["good", 7], "good", ["a"] * 61):
             with pytest.raises((FednodeError, Rejected)):
-                await found["submit_memos"](Arguments({"texts": texts}))
+                await found["submit_memos"].run(Arguments({"texts": texts}), emit)
         with pytest.raises(FednodeError, match="on its way"):
-            await found["submit_memos"](Arguments({"texts": [f"too many {number}" for number in range(61)]}))
+            await found["submit_memos"].run(Arguments({"texts": [f"too many {number}" for number in range(61)]}), emit)
         assert len(stage.core.traffic.outbox) == 0
-        await found["submit_memos"](Arguments({"texts": ["good"]}))
+        await found["submit_memos"].run(Arguments({"texts": ["good"]}), emit)
         assert stage.store.tip.height == 2
+
+    stage.play(body)
+
+
+def test_only_the_hospital_itself_changes_anything_and_nobody_is_shown_nothing(tmp_path: Path) -> None:
+    """Votes, proposals and keys are the hospital's; those who look after the machine may stop it and take files."""
+    stage = Stage(tmp_path)
+    offers = make_handlers(make_node(stage, tmp_path), lambda: None).offers
+    acts = {name: offer.roles for name, offer in offers.items() if offer.acts}
+    assert {name for name, roles in acts.items() if roles != {Role.HOSPITAL}} == {"stop", "model_export"}
+    assert acts["stop"] == acts["model_export"] == STAFF
+    assert all(Role.HOSPITAL in offer.roles for offer in offers.values())
+    assert offers["status"].roles == EVERYBODY
+
+    async def body(stage: Stage) -> None:
+        found = make_handlers(make_node(stage, tmp_path), lambda: None)
+        with pytest.raises(Refused, match="the role auditor may not ask for 'submit_memo'; these may: hospital"):
+            await found.answer("submit_memo", Role.AUDITOR, Arguments({"text": "a line"}), emit)
+        assert stage.store.tip.height == 0
+        shown = await found.answer("chain_status", Role.AUDITOR, Arguments({}), emit)
+        assert isinstance(shown, dict) and shown["height"] == 0
 
     stage.play(body)

@@ -32,7 +32,7 @@ from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack
 from fednode.core import wire
 from fednode.core.presence import Presence
-from fednode.desk.control import Arguments
+from fednode.desk.calls import Arguments
 from fednode.desk.control_client import pack_frame, unpack_body
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError
 from fednode.home.config import load_config

@@ -25,7 +25,7 @@ from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.core import Core
 from fednode.core.membership import Doors, dial_map, undialled
-from fednode.desk.control import Arguments
+from fednode.desk.calls import Arguments
 from fednode.desk.control_client import pack_frame
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node as Desk
@@ -178,6 +178,10 @@ class _Attack:
                 make_reach((), ()).why_not(address)
 
 
+async def _say_nothing(value: Json) -> None:
+    """What is asked here answers once."""
+
+
 def _ask_everything(world: World, root: Path, findings: list[str]) -> None:
     """Ask one of the honest for everything that commands show, and dial as it would."""
     core = world[1].live()
@@ -206,7 +210,7 @@ def _ask_everything(world: World, root: Path, findings: list[str]) -> None:
     questions["round_list"] = questions["round_show"] = questions["study_show"]
 
     async def ask(name: str, values: dict[str, Json]) -> None:
-        pack_frame({"result": await desk.calls[name](Arguments(values))})
+        pack_frame({"result": await desk.offers[name].run(Arguments(values), _say_nothing)})
 
     for name in ASKED:
         for values in [{}, *questions.get(name, [])]:
