@@ -23,7 +23,7 @@ import msgpack
 
 from fednode.errors import Rejected
 from fednode.fence import judge
-from fednode.kernels import headers
+from fednode.kernels.library import FOREIGN, PROMISE, TOO_DEEP, scan
 
 MAX_DEPTH = 16
 """Deepest nesting of arrays; the protocol needs 6, and a recursive decoder needs some bound."""
@@ -121,7 +121,7 @@ def _read(data: bytes | bytearray | memoryview, max_bytes: int) -> Plain:
     """Decode without a look at what only encoding again shows: kinds of values, depth, minimal form."""
     if len(data) > max_bytes:
         raise Rejected(f"message of {len(data)} bytes, at most {max_bytes} allowed")
-    if not 0 <= (built := headers.scan(data, MAX_DEPTH)) <= MAX_BUILT_BYTES + 2 * len(data):
+    if not 0 <= (built := scan(data, MAX_DEPTH)) <= MAX_BUILT_BYTES + 2 * len(data):
         raise Rejected(_NOT_BUILT.get(built, f"{len(data)} bytes of many small items"))
     try:
         return typing.cast(Plain, msgpack.unpackb(
@@ -137,9 +137,9 @@ def _not_canonical(error: Exception) -> Rejected:
 
 
 _NOT_BUILT = {
-    headers.FOREIGN: "not canonical msgpack (a kind of value that it does not have)",
-    headers.TOO_DEEP: f"not canonical msgpack (more than {MAX_DEPTH} arrays inside each other)",
-    headers.PROMISE: "not canonical msgpack (a header promises more than follows)",
+    FOREIGN: "not canonical msgpack (a kind of value that it does not have)",
+    TOO_DEEP: f"not canonical msgpack (more than {MAX_DEPTH} arrays inside each other)",
+    PROMISE: "not canonical msgpack (a header promises more than follows)",
 }
 
 

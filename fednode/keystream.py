@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from fednode.kernels.processor import has_wide_aes
+from fednode.kernels.library import has_wide_aes
 
 AES_BLOCK_BYTES = 16
 _ZEROS = memoryview(bytes(1 << 18))

@@ -1,17 +1,19 @@
-"""The compiled library: found beside this file and loaded once."""
+"""The compiled library, loaded once; what this processor can do; and msgpack headers, read before anything is built."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from fednode.errors import Unavailable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+        import numpy as np
+        from numpy.typing import NDArray
+
 
 COUNT: Final = ctypes.c_size_t
 ADDRESS: Final = ctypes.c_void_p
@@ -64,3 +66,39 @@ def bind(name: str, *types: type[Any], result: type[Any] | None = None) -> Calla
 
 
 LIBRARY: Final = load()
+
+
+# --- the processor
+
+
+_has_wide_aes = bind("fednode_has_wide_aes", result=ctypes.c_int)
+
+
+def has_wide_aes() -> bool:
+    """Whether it has AES and carry-less products on four blocks at a time (VAES and VPCLMULQDQ with AVX-512)."""
+    return bool(_has_wide_aes())
+
+
+# --- headers of msgpack
+
+
+FOREIGN: Final = -1
+"""A kind of value that the canonical encoding does not have, or bytes after the value."""
+TOO_DEEP: Final = -2
+"""Arrays nested more deeply than allowed."""
+PROMISE: Final = -3
+"""A header that promises more than follows it."""
+
+assert LIBRARY is not None  # its message, where the package was installed without it, is the better one
+_module = importlib.import_module("fednode.kernels._compiled")
+_scan = cast("Callable[[bytes | bytearray | memoryview, int], int]", _module.scan)
+
+
+def scan(data: bytes | bytearray | memoryview, depth: int) -> int:
+    """Return how many bytes of memory the msgpack value in contiguous `data` would take, rounded up.
+
+    A number below 0 says why it is refused instead. `depth`: how many arrays may lie inside each other, at most 255.
+    Whether lengths and numbers are written in minimal form, and texts in UTF-8, is not looked at. Source: the msgpack
+    specification, section "Formats".
+    """
+    return _scan(data, depth)

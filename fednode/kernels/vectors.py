@@ -1,13 +1,18 @@
-"""Kernels on vectors of a model's length."""
+"""Kernels on vectors of a model's length: merge, sums, keystreams, rounding and sums under random signs.
+
+Signs are bits, lowest first in each byte; a one is +1.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.kernels.library import ADDRESS, COUNT, address, bind, settle
+from fednode.kernels.library import ADDRESS, COUNT, address, array, bind, settle
 
 _largest = bind("fednode_largest", ADDRESS, COUNT, result=ctypes.c_uint32)
 _merge = bind("fednode_merge", ADDRESS, ADDRESS, ADDRESS, ctypes.c_int64, ctypes.c_int, COUNT)
@@ -38,3 +43,145 @@ def merge(
         address(merged, "<i8", writable=True), address(model, "<i8"), address(total, "<i4"), factor, bits, model.size
     )
     return merged
+
+
+# --- keystreams added part by part, and sums modulo 2^32
+
+
+MAX_ROWS: Final = 64
+
+_add_streams = bind("fednode_add_streams", ADDRESS, ADDRESS, COUNT, COUNT, ctypes.c_uint64, COUNT)
+_sum = bind("fednode_sum", ADDRESS, ADDRESS, COUNT, COUNT)
+
+
+class StreamRoom:
+    """Room for `rows` (at most 64) pieces of keystream, which are added to a part of a vector in one pass."""
+
+    __slots__ = ("_address", "_bytes", "rows")
+
+    def __init__(self, rows: int, row_bytes: int) -> None:
+        if not 1 <= rows <= MAX_ROWS or row_bytes % 4:
+            raise ValueError(f"there is room for 1 to {MAX_ROWS} rows of whole words")
+        self._bytes = np.empty((rows, row_bytes), np.uint8)
+        self._address = address(self._bytes, "u1")
+        self.rows: list[memoryview] = [row.data for row in self._bytes]
+
+    def add_to(self, values: NDArray[np.uint32], used: int, subtracted: int) -> None:
+        """Add the first `used` rows to `values`, uint32 (n,), in place; subtract those whose bit is in `subtracted`."""
+        rows, row_bytes = self._bytes.shape
+        if values.ndim != 1 or 4 * values.size > row_bytes or not 0 <= used <= rows or not 0 <= subtracted < 1 << rows:
+            raise ValueError("the keystreams are shorter or fewer than what they are added to")
+        place = address(values, "<u4", writable=True)
+        _add_streams(place, self._address, row_bytes // 4, used, subtracted, values.size)
+
+
+def sum_words(buffers: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint32]:
+    """Return the sum modulo 2^32, uint32 (n,), of at least one flat array of 4 n bytes each, read as little endian."""
+    sizes = {(buffer.dtype, buffer.ndim, buffer.size) for buffer in buffers}
+    if len(sizes) != 1 or buffers[0].dtype != np.uint8 or buffers[0].ndim != 1 or buffers[0].size % 4:
+        raise ValueError("a sum takes vectors of whole words and of one length")
+    total = np.empty(buffers[0].size // 4, np.uint32)
+    places = (ctypes.c_void_p * len(buffers))(*[address(buffer, "u1") for buffer in buffers])
+    _sum(address(total, "<u4", writable=True), places, len(buffers), total.size)
+    return total
+
+
+# --- from float32 to integers by stochastic rounding
+
+
+_sum_squares = bind("fednode_sum_squares", ADDRESS, COUNT, result=ctypes.c_double)
+_round = bind("fednode_round", ADDRESS, ADDRESS, ADDRESS, ctypes.c_double, COUNT)
+
+
+def sum_squares(values: NDArray[np.float32]) -> float:
+    """Return the sum of the squares of `values`, float32 (n,), added up in float64 in an order that never changes."""
+    if values.ndim != 1:
+        raise ValueError("a norm is that of a flat vector")
+    values = settle(values)
+    total: float = _sum_squares(address(values, "<f4"), values.size)
+    return total
+
+
+def round_up_by_coins(
+    out: NDArray[np.int32], values: NDArray[np.float32], coins: NDArray[np.uint32], factor: float
+) -> None:
+    """Set `out`, int32 (n,), to (rint(values * factor) + coins) >> 32, for float32 (n,) and at least n coins.
+
+    `out` may be the memory of the values itself. The caller keeps |values * factor| below 2^62 and the results below
+    2^31.
+    """
+    if not out.ndim == values.ndim == coins.ndim == 1 or out.shape != values.shape or coins.size < out.size:
+        raise ValueError("every value is rounded by a coin of its own")
+    values = settle(values)
+    to, place = address(out, "<i4", writable=True), address(values, "<f4")
+    if 0 < abs(to - place) < 4 * values.size or np.may_share_memory(out, coins):
+        raise ValueError("what is rounded may be written over by itself only")
+    _round(to, place, address(coins, "<u4"), factor, values.size)
+
+
+# --- sums under random signs: into buckets that rotate, and of buckets into numbers
+
+
+BUCKETS: Final = 4096
+
+_fold = bind("fednode_fold", ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS, COUNT, COUNT, COUNT)
+_fold_wide = bind("fednode_fold_wide", ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS, COUNT, COUNT, COUNT)
+_sum_signed = bind("fednode_sum_signed", array("<i8", writable=True), array("<i8"), array("u1"), COUNT, COUNT)
+_sum_products = bind("fednode_sum_products", array("<u4", writable=True), array("<u4"), array("<u4"), COUNT, COUNT)
+
+
+class SignRoom:
+    """Signs of up to `length` values and shifts of their blocks of 4096, for each of `rows` rows.
+
+    `signs` are memories of length / 8 bytes and 16 spare ones, to be filled; `shifts` is uint32 (rows, blocks).
+    """
+
+    __slots__ = ("_places", "_signs", "length", "shifts", "signs")
+
+    def __init__(self, rows: int, length: int) -> None:
+        if rows < 1 or length < 1 or length % BUCKETS:
+            raise ValueError("signs are kept for whole blocks")
+        self.length = length
+        self._signs = np.empty((rows, length // 8 + 16), np.uint8)
+        self.signs: list[memoryview] = [row.data for row in self._signs]
+        self.shifts: Final = np.zeros((rows, length // BUCKETS), np.uint32)
+        self._places = address(self._signs, "u1"), address(self.shifts, "<u4")
+
+    def fold(self, sums: NDArray[np.int32] | NDArray[np.int64], values: NDArray[np.int32]) -> None:
+        """Add `values`, int32 (n,), to `sums`, int32 or int64 (rows, 2 * 4096), modulo 2^32 or 2^64.
+
+        Value k, under its sign, goes to place (shift of its block) + k mod 4096.
+        """
+        rows = len(self._signs)
+        if values.ndim != 1 or values.size > self.length or sums.shape != (rows, 2 * BUCKETS):
+            raise ValueError("a fold takes no more values than there are signs")
+        if self.shifts.max() >= BUCKETS:
+            raise ValueError("a shift is below 4096")
+        values = settle(values)
+        fold, kind = (_fold, "<i4") if sums.dtype == np.int32 else (_fold_wide, "<i8")
+        signs, shifts = self._places
+        fold(
+            address(sums, kind, writable=True), address(values, "<i4"), signs, self._signs.shape[1] // 4,
+            shifts, self.length // BUCKETS, rows, values.size,
+        )
+
+
+def sum_signed(values: NDArray[np.int64], signs: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return sums of `values`, int64 (n,), n a multiple of 32, under each row of `signs`, uint8 (rows, n / 8).
+
+    Modulo 2^64.
+    """
+    if values.ndim != 1 or signs.ndim != 2 or values.size % 32 or signs.shape[1] * 8 != values.size:
+        raise ValueError("signs are as many as values, in words of 32")
+    sums = np.empty(len(signs), np.int64)
+    _sum_signed(sums, values, signs, len(signs), values.size)
+    return sums
+
+
+def sum_products(values: NDArray[np.uint32], words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return `words`, uint32 (rows, n), times `values`, uint32 (n,), modulo 2^32."""
+    if values.ndim != 1 or words.ndim != 2 or words.shape[1] != values.size:
+        raise ValueError("a row of words is as long as the values")
+    sums = np.empty(len(words), np.uint32)
+    _sum_products(sums, values, words, len(words), values.size)
+    return sums

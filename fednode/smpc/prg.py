@@ -17,7 +17,7 @@ from typing import Final
 from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.kernels.streams import StreamRoom
+from fednode.kernels.vectors import StreamRoom
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.smpc.ring import ELEMENT_BYTES, RingVector
 from fednode.sums.context import SumContext

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
-from fednode.kernels.quantise import round_up_by_coins, sum_squares
+from fednode.kernels.vectors import round_up_by_coins, sum_squares
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.smpc.prg import KEY_BYTES, STEP_ELEMENTS
 from fednode.smpc.ring import ELEMENT_BYTES

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.kernels.streams import sum_words
+from fednode.kernels.vectors import sum_words
 
 RingVector = NDArray[np.uint32]
 RING: Final = np.dtype("<u4")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fednode.codec import MAX_BUILT_BYTES, MAX_DEPTH, pack, unpack
 from fednode.errors import Rejected
-from fednode.kernels.headers import FOREIGN, PROMISE, TOO_DEEP, scan
+from fednode.kernels.library import FOREIGN, PROMISE, TOO_DEEP, scan
 
 
 def slow(data: bytes, depth: int) -> int:
