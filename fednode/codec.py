@@ -7,6 +7,7 @@ extension types do not exist; depth and size are bounded before anything is buil
     pack / unpack       plain values: None, bool, int (64 bit), bytes, str, tuple
     encode / decode     frozen dataclasses, field by field in order, checked against their annotations
     @tagged(n)          gives a dataclass its number in a union; unions are encoded as (number, field, ...)
+    Named(registry)     any dataclass of a dictionary by name; encoded as (name, field, ...)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, TypeAlias, TypeVar, Union
@@ -50,6 +51,33 @@ class Size:
 
     low: int
     high: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
+    """One of the dataclasses of `registry`, a dictionary by name: `Annotated[Base, Named("model", MODELS)]`.
+
+    What is added to the dictionary can be encoded and decoded from then on; an unknown name is refused with the known
+    ones. `what` says what the registry lists, for that sentence.
+    """
+
+    what: str
+    registry: Mapping[str, type]
+
+    def name_of(self, value: object) -> str:
+        """Return the name under which the class of `value` is registered; raise `Rejected` if it is not."""
+        for name, kind in self.registry.items():
+            if type(value) is kind:
+                return name
+        raise Rejected(f"{type(value).__name__} is no registered {self.what}")
+
+    def find(self, name: object) -> type:
+        """Return the class of this name; raise `Rejected`, naming those there are, for an unknown one."""
+        found = self.registry.get(name) if isinstance(name, str) else None
+        if found is None:
+            said = f"'{name[:64]}'" if isinstance(name, str) else type(name).__name__
+            raise Rejected(f"{self.what} {said} is not known; known are {', '.join(sorted(self.registry))}")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +231,13 @@ def _build(form: object) -> tuple[Encoder, Decoder]:
         return _plan(form.__supertype__)
     origin = typing.get_origin(form)
     if origin is Annotated:
-        inner, *bounds = typing.get_args(form)
-        if len(bounds) != 1:
+        inner, *notes = typing.get_args(form)
+        bounds = [note for note in notes if isinstance(note, (Range, Size, Named, Later))]  # others read other notes
+        if len(bounds) > 1:
             raise TypeError(f"{form!r} has more than one bound; of nested ones only the inner would hold")
-        return _plan(inner) if isinstance(bounds[0], Later) else _bounded(inner, bounds[0])
+        if not bounds or isinstance(bounds[0], Later):
+            return _plan(inner)
+        return _named(bounds[0]) if isinstance(bounds[0], Named) else _bounded(inner, bounds[0])
     if origin in (Union, types.UnionType):
         return _union(typing.get_args(form))
     if origin is tuple:
@@ -371,6 +402,19 @@ def _record(cls: type) -> tuple[Encoder, Decoder]:
             return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=False)])
         except ValueError as error:  # raised by a __post_init__ that checks relations between fields
             raise Rejected(f"{cls.__name__}: {error}") from None
+
+    return to, back
+
+
+def _named(kinds: Named) -> tuple[Encoder, Decoder]:
+    def to(value: typing.Any) -> Plain:
+        name = kinds.name_of(value)
+        return (name, *typing.cast("tuple[Plain, ...]", _plan(type(value))[0](value)))
+
+    def back(plain: Plain) -> typing.Any:
+        if type(plain) is not tuple or not plain:
+            raise Rejected(f"expected a {kinds.what}, got {type(plain).__name__}")
+        return _plan(kinds.find(plain[0]))[1](plain[1:])
 
     return to, back
 

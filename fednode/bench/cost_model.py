@@ -263,12 +263,13 @@ def _measure_storage(path: Path) -> tuple[float, float]:
     """Return the processor seconds to record a vector and to make a model, of a million parameters each."""
     from fednode.bench.sum_processes import study_of
     from fednode.crypto import Secret, encrypt_at_rest
+    from fednode.learn.layout import Layout
     from fednode.learn.model_file import ModelFile, write_model
-    from fednode.learn.study import UNIT, Layout, feature_count
-    from fednode.learn.tables.schema import Scaling
+    from fednode.learn.scaling import Scaling
+    from fednode.learn.units import UNIT
 
     spec = study_of(1_000_000, 1)
-    size, count = Layout.of(spec).size, feature_count(spec)
+    size, count = Layout.of(spec).size, spec.data.features
     model = ModelFile(bytes(32), 1, spec, Scaling((0,) * count, (UNIT,) * count), np.arange(size, dtype=np.int64))
     key, vector = Secret(bytes(32)), bytes(RECORD_BYTES * size)
     record = _quickest(lambda: write_atomic(path, encrypt_at_rest(key, vector)), 3)

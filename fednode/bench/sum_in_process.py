@@ -7,6 +7,7 @@ messages to every other member. The same vectors are then summed in the plain by
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import random
 import time
@@ -24,10 +25,12 @@ from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
 from fednode.errors import Unavailable
 from fednode.home.keystore import SystemEntropy
 from fednode.ids import Height, MemberId, StudyId
+from fednode.learn.algorithms.step import Round
 from fednode.learn.form import parse_study
+from fednode.learn.layout import MODEL_LIMIT, Constant, Tensor
 from fednode.learn.measures import QUALITY_PLAN, Metrics, claim_quality
-from fednode.learn.merge import MODEL_LIMIT, PART_VALUES, merge_parts, merge_rule
-from fednode.learn.study import UNIT
+from fednode.learn.merge import PART_VALUES, OpenedSum, next_model
+from fednode.learn.units import UNIT
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import SUM_RULE_V2, ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, make_genesis
@@ -208,7 +211,7 @@ class SumInProcess:
                 values, CLIP, weight, MAX_WEIGHT, SystemEntropy(), out=values.view(np.int32)
             ).view(np.uint32)
             member.cpu_s["quantise"] += time.process_time() - begin
-            claims = claim_quality(Metrics(100, 50 + number % 50, 1 << 16, (), ()), None)
+            claims = claim_quality(Metrics(100, 50 + number % 50, 1 << 16), None)
             self._events.append((number, sm.InputReady(ring, weight, is_recorded=True, claims=claims)))
         return total / weights
 
@@ -221,9 +224,11 @@ class SumInProcess:
             raise Unavailable("members of the bench opened different sums; this is a bug")
         model = np.full(PART_VALUES, MODEL_LIMIT >> 1, np.int64)
         starts = range(0, self._length, PART_VALUES)
-        merging = merge_parts(
-            (model[: self._length - start] for start in starts), opened.values,
-            merge_rule(STUDY, opened.weight, len(self._members)),
+        study = dataclasses.replace(STUDY, layout=(Tensor("values", (self._length,), Constant(0)),))
+        count = len(self._members)
+        merging = next_model(
+            study, lambda stretches: (model[:count] for _, count in stretches),
+            OpenedSum(opened.values, opened.weight, Round(ROUND, count, count)),
         )
         apply_cpu_s = error = 0.0
         for start in starts:

@@ -92,7 +92,7 @@ class Used:
 
 def measure(members: int, params: int, rounds: int, folder: Path, say: Say) -> dict[str, Any]:
     """Return every figure; raise `Unavailable` if the federation does not get as far."""
-    from fednode.learn.study import Layout
+    from fednode.learn.layout import Layout
     from fednode.ledger.records import RoundKind
     from fednode.rounds.jobs import vector_length
 
@@ -124,7 +124,10 @@ def measure(members: int, params: int, rounds: int, folder: Path, say: Say) -> d
 
 def study_of(params: int, rounds: int) -> StudySpec:
     """Return a study whose model has as nearly `params` parameters as its widths allow, and runs `rounds` + 1 times."""
-    from fednode.learn.study import MAX_PARAMETERS, Layout, Mlp
+    from fednode.learn.layout import Layout
+    from fednode.learn.models.mlp import Mlp
+    from fednode.learn.study import with_model
+    from fednode.learn.units import MAX_PARAMETERS
 
     if params > MAX_PARAMETERS:
         raise UsageError(f"a model has at most {MAX_PARAMETERS} parameters; choose fewer --params")
@@ -134,11 +137,11 @@ def study_of(params: int, rounds: int) -> StudySpec:
 
     def size(widths: Sequence[int]) -> int:
         try:
-            return Layout.of(dataclasses.replace(base, model=Mlp(tuple(widths)))).size
+            return Layout.of(with_model(base, Mlp(tuple(widths)))).size
         except ValueError:  # the model would be too large
             return MAX_PARAMETERS + 1
 
-    return dataclasses.replace(base, model=Mlp(tuple(nearest_widths(params, size))))
+    return with_model(base, Mlp(tuple(nearest_widths(params, size))))
 
 
 def nearest_widths(params: int, size: Callable[[Sequence[int]], int]) -> list[int]:
@@ -207,7 +210,7 @@ def _measure_daemons(members: int, study: StudySpec, folder: Path, say: Say) -> 
 def _run_study(federation: LocalFederation, study: StudySpec, say: Say) -> Used:
     """Let the study run; return what the daemons used in all training rounds but the first, which warms up."""
     from fednode.learn.form import to_toml
-    from fednode.learn.study import Layout
+    from fednode.learn.layout import Layout
 
     first, seen = federation.hospitals[0], -1
     used: list[Used] = []

@@ -47,7 +47,6 @@ def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> 
     """
     from fednode.home.data_map import map_toml
     from fednode.learn.jobs import DataAt
-    from fednode.learn.study import label_of
 
     spec, study_id = find_study(site, study)
     path = source.expanduser().absolute() if source is not None else _configured(site, spec, study_id)
@@ -63,7 +62,7 @@ def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> 
         print_json({
             "ok": checked.is_ok, "study": spec.name, "file": str(path), "rows": checked.rows,
             "train_rows": checked.train_rows,
-            "class_rows": dict(zip(label_of(spec).levels, checked.class_rows, strict=False)), "columns": rows,
+            "class_rows": dict(zip(spec.data.classes, checked.class_rows, strict=False)), "columns": rows,
             "fix": "\n".join(fix) or None,
         })
     else:

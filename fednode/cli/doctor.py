@@ -356,7 +356,6 @@ class _Visit:
 
     def _table(self, spec: StudySpec, study_id: bytes) -> str:
         from fednode.cli.data import check_table
-        from fednode.learn.study import label_of
         from fednode.learn.tables.verdicts import WARNING
 
         data = self.values.data_at(spec.name, study_id)
@@ -365,7 +364,7 @@ class _Visit:
         path, checked = data.path, check_table(spec, data)
         if not checked.is_ok:
             raise FednodeError(f"{path} does not fit study '{spec.name}': {checked.complaint}")
-        levels = label_of(spec).levels
+        levels = spec.data.classes
         counts = ", ".join(f"{n} {level}" for n, level in zip(checked.class_rows, levels, strict=True))
         fits = f"{checked.rows} rows of {path} ({counts}) fit study '{spec.name}'"
         if warnings := [verdict.sentence for verdict in checked.verdicts if verdict.status == WARNING]:

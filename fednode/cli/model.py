@@ -120,13 +120,13 @@ def model_file(site: Site, wanted: str) -> StoredModel:
 
 def describe(found: StoredModel) -> dict[str, Any]:
     """Return what a model file says of itself."""
-    from fednode.learn.study import Layout, feature_count, label_of
+    from fednode.learn.layout import Layout
 
     layout = Layout.of(found.spec)
     return {
         "hash": found.hash.hex(), "study": found.study.hex(), "study_name": found.spec.name,
-        "round": found.round_number, "features": feature_count(found.spec), "parameters": layout.size,
-        "classes": list(label_of(found.spec).levels),
+        "round": found.round_number, "features": found.spec.data.features, "parameters": layout.size,
+        "classes": list(found.spec.data.classes),
         "tensors": [{"name": t.name, "shape": list(t.shape)} for t in layout.tensors],
     }
 

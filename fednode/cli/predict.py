@@ -23,7 +23,7 @@ from fednode.cli.worker_job import run_job
 from fednode.errors import DataError, UsageError
 from fednode.learn import jobs
 from fednode.learn.score import Score, score
-from fednode.learn.study import label_of
+from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.site_map import PLAIN
 
 SHOWN_ROWS = 20
@@ -61,7 +61,7 @@ def predict(
         click.echo(f"note: cells are read as [data.map] in {site.config_path} says", err=True)
     answer = run_job(jobs.Predict(place, jobs.DataAt(str(source.expanduser().absolute()), site_map), id_column))
     assert isinstance(answer, jobs.Predicted)
-    classes = label_of(model.spec).levels
+    classes = model.spec.data.classes
     found = _Found.of(answer, classes)
     measured = score(found.shares, np.frombuffer(answer.labels, np.int8).astype(np.int64)) if is_scored else None
     _summary(answer, found, strict)
@@ -71,8 +71,9 @@ def predict(
         _write(target, found.header(id_column), [found.cells(index) for index in range(answer.rows)])
     if as_json:
         shown = None if measured is None else _score_record(measured, classes)
+        outside = {"outside": model.spec.data.outside} if isinstance(model.spec.data, Tables) else {}
         print_json({
-            "model": model.hash.hex(), "study": model.spec.name, "outside": model.spec.outside,
+            "model": model.hash.hex(), "study": model.spec.name, **outside,
             "rows": [found.record(index) for index in range(answer.rows)], "remarks": list(answer.remarks),
             "score": shown,
         })

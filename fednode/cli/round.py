@@ -92,8 +92,8 @@ def report_tree(report: Mapping[str, Any]) -> tuple[str, list[Node]]:
     metrics = optional_record(report.get("metrics"))
     if metrics:
         measured = "the model the round started from" if report.get("kind") == "training" else "the model"
-        figures = [(name, metrics.get(name), metrics.get(f"{name}_within")) for name in ("accuracy", "loss", "auc")]
-        named = [f"{name} {ratio(value)} (+- {ratio(within)})" for name, value, within in figures if value is not None]
+        names = [name.removesuffix("_within") for name in metrics if name.endswith("_within")]
+        named = [f"{name} {ratio(metrics[name])} (+- {ratio(metrics[f'{name}_within'])})" for name in names]
         hospitals = f"mean of {metrics.get('hospitals')} hospitals, and how far those that may lie can have moved it"
         children.append((f"{measured}: {', '.join(named)}", ((hospitals, ()),)))
     coin = f", coin {short(report['coin'])}" if report.get("coin") else ""

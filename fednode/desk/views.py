@@ -17,10 +17,11 @@ from fednode.chain.vote import Certificate
 from fednode.core.taking_part import Names, count_text, missing_members, part_text
 from fednode.documents import Json
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
+from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body, Outcome, StudyTerms
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord, RoundReport, StudyRecord, StudyStatus
-from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_study
 from fednode.ledger.studies.round_life import pinned_members
 from fednode.ledger.transaction import Transaction
@@ -196,9 +197,14 @@ def metrics_view(metrics: Metrics | None, liars: int) -> Json:
         "accuracy_within": round(min(1.0, liars / metrics.voices), 4),
         "loss": metrics.loss_ppm / 1e6,
         "loss_within": round(MAX_ROW_LOSS * min(1.0, liars / max(metrics.loss_voices, 1)), 4),
-        "auc": metrics.auc_ppm / 1e6 if metrics.auc_ppm is not None else None,
-        "auc_within": metrics.auc_span_ppm(liars) / 1e6 if metrics.auc_ppm is not None else None,
+        **{key: value for figure in metrics.figures for key, value in _figure_view(figure, liars).items()},
     }
+
+
+def _figure_view(figure: Figure, liars: int) -> dict[str, Json]:
+    known = METRICS.get(figure.name)  # another version may know one that this does not
+    within = None if known is None else known.span_ppm(figure.voices, liars) / 1e6
+    return {figure.name: figure.ppm / 1e6, f"{figure.name}_within": within}
 
 
 def phase_view(phase: OpenPhase) -> dict[str, Json]:

@@ -16,31 +16,32 @@ from typing import TypeVar, cast
 from fednode.codec import MAX_NAME
 from fednode.documents import toml_of
 from fednode.errors import ConfigError, Rejected
+from fednode.learn.algorithms.fedavg import FedAvg
+from fednode.learn.models import ModelKind
+from fednode.learn.models.logistic import Logistic
+from fednode.learn.models.mlp import Mlp
 from fednode.learn.study import (
     DAY_S,
-    MAX_COLUMNS,
-    MAX_MEMBERS,
     MAX_START_AFTER_S,
-    MAX_TOKEN_BYTES,
-    MICRO,
-    OUTSIDE_RULES,
-    RULE_OPERATORS,
-    UNIT,
-    CategoryColumn,
-    Column,
-    LabelColumn,
-    LabelRule,
-    Logistic,
-    Mlp,
-    ModelSpec,
-    NumberColumn,
     Optimiser,
     StopRule,
     StudySpec,
     Timeouts,
     decode_study,
     study_bytes,
+    tensors_of,
 )
+from fednode.learn.tables.columns import (
+    MAX_TOKEN_BYTES,
+    RULE_OPERATORS,
+    CategoryColumn,
+    Column,
+    LabelColumn,
+    LabelRule,
+    NumberColumn,
+)
+from fednode.learn.tables.kind import MAX_COLUMNS, OUTSIDE_RULES, Tables
+from fednode.learn.units import MAX_MEMBERS, MICRO, UNIT
 
 FILE_FORMAT = 1
 DEFAULT_MAX_WEIGHT = 1023
@@ -161,11 +162,16 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
     try:
         optimiser = _optimiser(training)
         weights, max_weight = _weights(training)
+        chosen = _model(model)
+        tables = Tables(_columns(data, source), data.take_text("outside", 1, 8, OUTSIDE_RULES[0]))
         spec = StudySpec(
             name=name,
             description=description,
-            model=_model(model),
-            columns=_columns(data, source),
+            model=chosen,
+            layout=tensors_of(chosen, tables),
+            data=tables,
+            algorithm=FedAvg(),
+            metrics=("auc",),
             optimiser=optimiser,
             local_epochs=training.take_int("local_epochs", 1, 1000),
             rounds=training.take_int("rounds", 1, 10_000),
@@ -182,7 +188,6 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
                 timeouts.take_int("phase_timeout_s", 1, 3600, 5),
             ),
             seed=training.take_int("seed", 0, 2**32 - 1, 0),
-            outside=data.take_text("outside", 1, 8, OUTSIDE_RULES[0]),
         )
         for table in (model, data, training, stop, timeouts, root):
             table.done()
@@ -193,7 +198,7 @@ def parse_study(text: str | bytes, source: str = "study file") -> StudySpec:
         raise ConfigError(f"{source}: {error.reason}; shorten or correct the study file") from None
 
 
-def _model(table: _Table) -> ModelSpec:
+def _model(table: _Table) -> ModelKind:
     kind = table.take("kind", str)
     if kind == "logistic":
         return Logistic()
@@ -282,6 +287,7 @@ def _shown(value: object) -> str:
 def to_toml(spec: StudySpec) -> str:
     """Return the text of a study file that `parse_study` reads back to the same value."""
     model = spec.model
+    assert isinstance(spec.data, Tables)
     clip = Decimal(((spec.clip_q24 * MICRO * 2) // UNIT + 1) // 2)
     lines = [
         f"format = {FILE_FORMAT}",
@@ -315,9 +321,9 @@ def to_toml(spec: StudySpec) -> str:
         f"phase_timeout_s = {spec.timeouts.phase_timeout_s}",
         "",
         "[data]",
-        f"outside = {_quoted(spec.outside)}",
+        f"outside = {_quoted(spec.data.outside)}",
     ]
-    for column in spec.columns:
+    for column in spec.data.columns:
         lines += ["", "[[data.columns]]", *_column_lines(column)]
     return "\n".join(lines) + "\n"
 

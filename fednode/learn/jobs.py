@@ -17,11 +17,13 @@ from typing import Annotated
 from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
 from fednode.learn.measures import Metrics
 from fednode.learn.model_file import MAX_HEADER_BYTES, Buffer
-from fednode.learn.study import MAX_CLASSES, MAX_COLUMNS, MAX_PARAMETERS, StudySpec
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
 from fednode.learn.tables.check import MAX_EXTRA_COLUMNS
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.tables.kind import MAX_COLUMNS
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.verdicts import ERROR, Verdict
+from fednode.learn.units import MAX_CLASSES, MAX_PARAMETERS
 
 LENGTH_BYTES = 4
 MAX_WARNINGS = 64

@@ -27,9 +27,11 @@ from fednode.crypto import Sha256
 from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash
-from fednode.learn.merge import PART_VALUES, is_model, model_hash, name_model
-from fednode.learn.study import MAX_PARAMETERS, UNIT, Layout, StudySpec, decode_study, study_bytes
-from fednode.learn.tables.schema import Scaling, is_scaling_of
+from fednode.learn.layout import Layout
+from fednode.learn.merge import PART_VALUES, Stretch, is_model, model_hash, name_model
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec, decode_study, study_bytes
+from fednode.learn.units import MAX_PARAMETERS, UNIT
 
 FILE_KIND = "fednode-model-1"
 MAX_HEADER_BYTES = 1 << 20
@@ -104,11 +106,18 @@ class StoredModel:
 
     def parts(self) -> Iterator[NDArray[np.int64]]:
         """Yield the values in order, `PART_VALUES` at a time; raise `StorageError` if the file is not what it was."""
+        size = Layout.of(self.spec).size
+        return self.stretches((start, min(PART_VALUES, size - start)) for start in range(0, size, PART_VALUES))
+
+    def stretches(self, wanted: Iterable[Stretch]) -> Iterator[NDArray[np.int64]]:
+        """Yield stretches (first, how many) of the values; raise `StorageError` if the file is not what it was."""
         try:
             with self.opener() as file:
-                _read_head(file)
-                for part in _read_values(file, Layout.of(self.spec).size):
-                    yield _integers(part)
+                begin = len(_read_head(file))
+                for start, count in wanted:
+                    file.seek(begin + VALUE_BYTES * start)
+                    for part in _read_values(file, count):
+                        yield _integers(part)
         except (OSError, Rejected):
             text = f"the file of model {self.hash.hex()[:16]} is damaged or gone; start the daemon again, it is fetched"
             raise StorageError(f"{text} from a member") from None
@@ -213,7 +222,7 @@ def _open(file: BufferedIOBase, opener: Opener, path: str) -> tuple[StoredModel,
         salt, name = bytes.fromhex(metadata["salt"]), Hash(bytes.fromhex(metadata["model_hash"]))
     except (ValueError, KeyError):
         raise Rejected("the header of the model file is damaged") from None
-    if not is_scaling_of(spec, scaling):
+    if len(scaling.mean_q24) != spec.data.features:
         raise Rejected("the model file does not have the size of its study")
     if len(study) != 32 or not 0 <= round_number < 1 << 32 or len(name) != 32 or len(salt) != SALT_BYTES:
         raise Rejected("model value out of range")

@@ -10,131 +10,23 @@ A value of these classes is always valid: `__post_init__` raises `ValueError`, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fednode.codec import U32, Name, Range, Size, decode, encode, tagged
+from fednode.codec import U32, Name, Named, Range, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash
-from fednode.texts import is_plain
+from fednode.learn.algorithms import ALGORITHMS, Algorithm
+from fednode.learn.data import DATA, DataKind
+from fednode.learn.layout import TRAINED, Tensors, check_tensors
+from fednode.learn.metrics import METRICS
+from fednode.learn.models import MODELS, ModelKind
+from fednode.learn.units import MAX_CLASSES, MAX_CLIP_Q24, MAX_PARAMETERS, MAX_WEIGHT, MICRO, check_printable
 
-MICRO = 1_000_000
-"""Decimals of a study carry six places."""
-
-UNIT_BITS = 24
-UNIT = 1 << UNIT_BITS
-"""Model values, the clip, means and deviations are integers in units of 2^-24."""
-
-SCALE = 1 << 23
-"""S, the norm bound of a quantised update (smpc: beta). The sum over N members cannot wrap while N S <= 2^31."""
-
-MAX_MEMBERS = (1 << 31) // SCALE
-"""256: beyond this the 32-bit sum of N quantised updates could wrap."""
-
-MAX_WEIGHT = (1 << 16) - 1
-MAX_CLIP_Q24 = 1 << 34
-"""Largest clip (1024.0). With it the product X_k r of the merge stays below 2^61, see `merge`."""
-
-MAX_COLUMNS = 2048
-MAX_FEATURES = 8192
-MAX_CLASSES = 64
-MAX_PARAMETERS = 1 << 25
 MAX_STUDY_BYTES = 60_000
 """A study travels in one transaction of at most 64 KiB."""
 
-_LIMIT_MICRO = 10**18
-Micro = Annotated[int, Range(-_LIMIT_MICRO, _LIMIT_MICRO)]
-MAX_TOKEN_BYTES = 64
-Token = Annotated[str, Size(0, MAX_TOKEN_BYTES)]
-Tokens = Annotated[tuple[Token, ...], Size(0, 256)]
-RULE_OPERATORS = (">=", "<=", "==", "!=", ">", "<")
-
-OUTSIDE_RULES = ("missing", "clip", "refuse")
-"""What happens to a number outside its column's range, in training and in prediction alike: it counts as missing, it is
-moved to the nearer end, or the table (the row, in prediction) is refused."""
-
-
-@tagged(1)
-@dataclass(frozen=True, slots=True)
-class NumberColumn:
-    """A measured quantity within [low, high]. `missing` lists tokens that mean 'not measured'."""
-
-    name: Name
-    unit: Annotated[str, Size(0, 32)]
-    low_micro: Micro
-    high_micro: Micro
-    missing: Tokens
-
-    def __post_init__(self) -> None:
-        _check_printable(self.name, self.unit, *self.missing)
-        if self.low_micro >= self.high_micro:
-            raise ValueError(f"column '{self.name}': low must be below high")
-
-
-@tagged(2)
-@dataclass(frozen=True, slots=True)
-class CategoryColumn:
-    """One of `levels`; becomes one 0/1 feature per level, in this order."""
-
-    name: Name
-    levels: Annotated[tuple[Token, ...], Size(2, 256)]
-    missing: Tokens
-
-    def __post_init__(self) -> None:
-        _check_printable(self.name, *self.levels, *self.missing)
-        _check_distinct(self.name, self.levels)
-
-
-@tagged(1)
-@dataclass(frozen=True, slots=True)
-class LabelRule:
-    """The class is 1 where `value <operator> threshold` holds, else 0."""
-
-    operator: Annotated[str, Size(1, 2)]
-    threshold_micro: Micro
-
-    def __post_init__(self) -> None:
-        if self.operator not in RULE_OPERATORS:
-            raise ValueError(f"label rule '{self.operator}' is none of {' '.join(RULE_OPERATORS)}")
-
-
-@tagged(3)
-@dataclass(frozen=True, slots=True)
-class LabelColumn:
-    """What is predicted. `levels` are the classes in order; with a rule they only name its outcomes (false, true)."""
-
-    name: Name
-    levels: Annotated[tuple[Token, ...], Size(2, MAX_CLASSES)]
-    rule: LabelRule | None
-    missing: Tokens
-
-    def __post_init__(self) -> None:
-        _check_printable(self.name, *self.levels, *self.missing)
-        _check_distinct(self.name, self.levels)
-        if self.rule is not None and len(self.levels) != 2:
-            raise ValueError(f"column '{self.name}': a label rule has two outcomes, not {len(self.levels)}")
-
-
-Column = NumberColumn | CategoryColumn | LabelColumn
-
-
-@tagged(1)
-@dataclass(frozen=True, slots=True)
-class Mlp:
-    """Fully connected layers of the given widths with ReLU between them."""
-
-    hidden: Annotated[tuple[Annotated[int, Range(1, 4096)], ...], Size(1, 8)]
-
-
-@tagged(2)
-@dataclass(frozen=True, slots=True)
-class Logistic:
-    """(Multinomial) logistic regression: one affine layer."""
-
-
-ModelSpec = Mlp | Logistic
+WEIGHTS = ("hidden", "public", "equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,114 +74,58 @@ class StudySpec:
 
     name: Name
     description: Annotated[str, Size(0, 1000)]
-    model: ModelSpec
-    columns: Annotated[tuple[Column, ...], Size(2, MAX_COLUMNS)]
+    model: Annotated[ModelKind, Named("model", MODELS)]
+    layout: Tensors
+    data: Annotated[DataKind, Named("data kind", DATA)]
+    algorithm: Annotated[Algorithm, Named("algorithm", ALGORITHMS)]
     optimiser: Optimiser
     local_epochs: Annotated[int, Range(1, 1000)]
     rounds: Annotated[int, Range(1, 10_000)]
     clip_q24: Annotated[int, Range(1, MAX_CLIP_Q24)]
     weights: Annotated[str, Size(1, 8)]
     max_weight: Annotated[int, Range(1, MAX_WEIGHT)]
+    seed: U32
+    metrics: Annotated[tuple[Annotated[str, Size(1, 64)], ...], Size(0, 16)]
     stop: StopRule
     timeouts: Timeouts
-    seed: U32
-    outside: Annotated[str, Size(1, 8)]
 
     def __post_init__(self) -> None:
-        _check_printable(self.name, self.description.replace("\n", " "))
-        if self.weights not in ("hidden", "public", "equal"):
+        check_printable(self.name, self.description.replace("\n", " "))
+        if self.weights not in WEIGHTS:
             raise ValueError(f"weights '{self.weights}' is neither hidden nor public nor equal")
-        if self.outside not in OUTSIDE_RULES:
-            raise ValueError(f"outside '{self.outside}' is none of {', '.join(OUTSIDE_RULES)}")
         if self.weights == "equal" and self.max_weight != 1:
             raise ValueError("with equal weights max_weight is 1")
         if self.max_weight & (self.max_weight + 1):
             raise ValueError(f"max_weight {self.max_weight} is not 2^b - 1 (1, 3, 7, ... 65535)")
-        if sum(isinstance(column, LabelColumn) for column in self.columns) != 1:
-            raise ValueError("a schema has exactly one column of kind label")
-        names = [column.name for column in self.columns]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two columns are named '{next(n for n in names if names.count(n) > 1)}'")
-        if not 1 <= (count := feature_count(self)) <= MAX_FEATURES:
-            raise ValueError(f"the schema gives {count} features, between 1 and {MAX_FEATURES} are possible")
-        if (size := Layout.of(self).size) > MAX_PARAMETERS:
+        for name in self.metrics:
+            if name not in METRICS:
+                raise ValueError(f"metric '{name}' is not known; known are {', '.join(sorted(METRICS))}")
+        if len(set(self.metrics)) != len(self.metrics):
+            raise ValueError("a metric is listed twice")
+        if not 2 <= len(self.data.classes) <= MAX_CLASSES:
+            raise ValueError(f"{len(self.data.classes)} classes, between 2 and {MAX_CLASSES} are possible")
+        check_tensors(self.layout)
+        trained = sum(tensor.size for tensor in self.layout if tensor.role == TRAINED)
+        others = sum(tensor.size for tensor in self.layout) - trained
+        vectors = 1 + len(self.algorithm.state()), len(self.algorithm.segments(self.clip_q24))
+        if (size := max(vectors) * trained + others) > MAX_PARAMETERS:
             raise ValueError(f"the model has {size} parameters, at most {MAX_PARAMETERS} are possible")
-
-@dataclass(frozen=True, slots=True)
-class TensorLayout:
-    """Place of one tensor in the flat model: `offset` values in, `size` values long, row-major."""
-
-    name: str
-    shape: tuple[int, ...]
-    fan_in: int
-    kind: str
-    offset: int
-    size: int
+        if not 1 <= vectors[1] < MAX_SEGMENTS:
+            raise ValueError(f"an algorithm sums between 1 and {MAX_SEGMENTS - 1} segments")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The tensors of a study's model in the order of the flat vector; `size` is d, the number of parameters."""
-
-    tensors: tuple[TensorLayout, ...]
-    size: int
-
-    @staticmethod
-    def of(spec: StudySpec) -> Layout:
-        """Derive the layout from model and schema; names are those of the torch state dict."""
-        hidden = spec.model.hidden if isinstance(spec.model, Mlp) else ()
-        widths = (feature_count(spec), *hidden, len(label_of(spec).levels))
-        tensors: list[TensorLayout] = []
-        offset = 0
-        for index, (inputs, outputs) in enumerate(pairwise(widths)):
-            for kind, shape in (("weight", (outputs, inputs)), ("bias", (outputs,))):
-                size = outputs * inputs if kind == "weight" else outputs
-                tensors.append(TensorLayout(f"layers.{index}.{kind}", shape, inputs, kind, offset, size))
-                offset += size
-        return Layout(tuple(tensors), offset)
+MAX_SEGMENTS = 16
+"""Of one summed vector: each then keeps a quarter of the scale at least."""
 
 
-def normal_token(cell: str) -> str:
-    """Return the form in which cells and levels are compared: '1', '1.0' and ' 1.00 ' are one token.
-
-    Total over texts, which other hospitals write: a number of more than 18 digits before the point, or more than 64
-    places, is compared as it is written. The exponent is looked at before anything is computed or written out.
-    """
-    token = cell.strip()
-    if "_" in token or not token.isascii():  # Decimal reads 1_0 and foreign digits as numbers too
-        return token
-    try:
-        number = Decimal(token)
-    except InvalidOperation:
-        return token
-    exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -MAX_TOKEN_BYTES or number.adjusted() >= 18:
-        return token
-    plain = format(number, "f")
-    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    return "0" if plain in ("-0", "") else plain.removeprefix("+")
+def with_model(spec: StudySpec, model: ModelKind) -> StudySpec:
+    """Return a study with another model, and the tensors that it gives."""
+    return replace(spec, model=model, layout=tensors_of(model, spec.data))
 
 
-def _check_printable(*texts: str) -> None:
-    """A study of one member is shown in the terminals of others: no control or invisible characters."""
-    if not all(map(is_plain, texts)):
-        raise ValueError("names, levels, units and descriptions must be printable")
-
-
-def _check_distinct(name: str, levels: tuple[str, ...]) -> None:
-    if len({normal_token(level) for level in levels}) != len(levels):
-        raise ValueError(f"column '{name}': a level is listed twice")
-
-
-def label_of(spec: StudySpec) -> LabelColumn:
-    """Return the one label column."""
-    return next(column for column in spec.columns if isinstance(column, LabelColumn))
-
-
-def feature_count(spec: StudySpec) -> int:
-    """Return the number of model inputs: one per number, one per level of a category."""
-    numbers = sum(isinstance(column, NumberColumn) for column in spec.columns)
-    return numbers + sum(len(column.levels) for column in spec.columns if isinstance(column, CategoryColumn))
+def tensors_of(model: ModelKind, data: DataKind) -> Tensors:
+    """Return the tensors of a model for this data."""
+    return model.tensors(data.inputs, len(data.classes))
 
 
 def study_bytes(spec: StudySpec) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from fednode.learn.layout import Layout
 from fednode.learn.model_file import VALUE_BYTES
-from fednode.learn.study import Layout
 from fednode.ledger.records import RoundKind
 from fednode.rounds import jobs as round_jobs
 from fednode.smpc import jobs as sum_jobs

@@ -16,7 +16,7 @@ from fednode.home.files import write_atomic
 from fednode.home.journal import Journal
 from fednode.ids import StudyId
 from fednode.learn import jobs as work
-from fednode.learn.study import StudySpec, label_of
+from fednode.learn.study import StudySpec
 from fednode.node.trainer import WorkerTrainer
 
 MAX_CHANGES = 20
@@ -76,7 +76,7 @@ class WatchingTrainer:
         if before is not None and before.seen == seen:
             before.when = when
             return
-        found = Watched(label_of(spec).levels, seen if before is None else before.first, seen, when)
+        found = Watched(spec.data.classes, seen if before is None else before.first, seen, when)
         if before is not None:
             found.changes = before.changes
             if before.seen.digest != seen.digest:

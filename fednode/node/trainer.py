@@ -33,7 +33,7 @@ from fednode.learn.jobs import (
     decode_answer,
     encode_job,
 )
-from fednode.learn.study import Layout
+from fednode.learn.vector_plan import vector_plan
 
 WORKER_MODULE = "fednode.worker.main"
 DEFAULT_MEMORY_LIMIT_BYTES = 8 << 30
@@ -199,7 +199,7 @@ async def _exchange(process: trio.Process, job: Job, frame: bytes) -> Answer:
     answer = await trio.to_thread.run_sync(partial(judge, "an answer", partial(decode_answer, bytes(record))))
     if not isinstance(answer, TrainedHead):
         return answer
-    expected = UPDATE_VALUE_BYTES * Layout.of(job.spec).size if isinstance(job, Train) else 0
+    expected = UPDATE_VALUE_BYTES * vector_plan(job.spec).length if isinstance(job, Train) else 0
     if answer.delta_bytes != expected:
         raise Rejected(f"update of {answer.delta_bytes} bytes, {expected} expected")
     return answer.with_delta(await _read_exactly(descriptor, expected))

@@ -18,11 +18,17 @@ from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
+from fednode.learn.algorithms.step import Round
+from fednode.learn.claims import tally
+from fednode.learn.layout import Layout
+from fednode.learn.metrics import METRICS
 from fednode.learn.model_file import Draft, StoredModel, write_parts
-from fednode.learn.study import SCALE, UNIT, Layout, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
+from fednode.learn.units import UNIT
+from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.records import RoundKind
-from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.smpc.messages import RULE_BOUND, SumParams
 from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
@@ -36,14 +42,14 @@ from fednode.sums.statement import Statement, statement_of
 def vector_length(spec: StudySpec, kind: RoundKind) -> int:
     """Return how many ring elements every member contributes in a round of this kind: none beside its claims where
     nothing is trained."""
-    return Layout.of(spec).size if kind is RoundKind.TRAINING else 0
+    return vector_plan(spec).length if kind is RoundKind.TRAINING else 0
 
 
 def plan_of(spec: StudySpec, kind: RoundKind) -> Plan:
     """Return what every member claims in a round of this kind."""
     match kind:
         case RoundKind.STATISTICS:
-            return measures.statistics_plan(spec)
+            return spec.data.statistics_plan()
         case RoundKind.TRAINING:
             return measures.QUALITY_PLAN
         case RoundKind.CLOSING:
@@ -102,7 +108,8 @@ class Conclude:
     """Draw the conclusion from an opened sum. Result: `Conclusion`.
 
     `total` is int32 (vector_length,), `words` are the packed sums of claims, `start` is the model the round began with
-    (None in the round of statistics); `salt` goes into the new model's name.
+    (None in the round of statistics); `included` of `members` hospitals are in the sum; `salt` goes into the new
+    model's name.
     A new model is written part by part into what `new_draft` returns; neither model is ever whole in memory.
     """
 
@@ -114,6 +121,7 @@ class Conclude:
     total: NDArray[np.int32] = field(repr=False)
     words: tuple[int, ...] = field(repr=False)
     weight: int
+    included: int
     members: int
     salt: bytes = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
@@ -171,46 +179,62 @@ def _make_input(job: MakeInput) -> MadeInput | NoInput:
     if impossible is not None:  # the worker is believed in nothing, numbers included
         return NoInput(impossible)
     if job.delta is not None:
-        update = np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False)
-        clip = job.spec.clip_q24 / UNIT
         try:
-            quantise(
-                update, clip, job.weight, job.spec.max_weight, job.entropy, scale=SCALE, out=values.view(np.int32)
-            )
+            _quantise(job, np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False), values.view(np.int32))
         except ValueError as error:
             return NoInput(str(error))
     job.keep(Input(values, job.weight, claims))
     return MadeInput(values, claims)
 
 
+def _quantise(job: MakeInput, update: NDArray[np.float32], out: NDArray[np.int32]) -> None:
+    plan = vector_plan(job.spec)
+    parts, places = plan.cut(update), plan.cut(out)
+    for segment in plan.segments:
+        quantise(
+            parts[segment.name], segment.clip_q24 / UNIT, job.weight, job.spec.max_weight, job.entropy,
+            scale=segment.scale, out=places[segment.name],
+        )
+
+
 def _conclude(job: Conclude) -> Conclusion:
-    sums = measures.tally(plan_of(job.spec, job.kind), job.words, job.members)
+    sums = tally(plan_of(job.spec, job.kind), job.words, job.included)
     if job.kind is RoundKind.STATISTICS:
-        scaling = measures.scaling_from(job.spec, sums)
+        scaling = job.spec.data.scaling_from(sums)
         return _new_model(job, scaling, merge.initial_parts(Layout.of(job.spec), job.study), None)
     if job.start is None:
         raise AssertionError("a training round starts from a model")
-    metrics = _metrics_of(sums)
+    metrics = _metrics_of(job, sums)
     if job.kind is RoundKind.CLOSING:
         return Conclusion(job.start.hash, None, metrics)
-    rule = merge.merge_rule(job.spec, job.weight, job.members)
-    parts = merge.merge_parts(job.start.parts(), job.total, rule)
+    opened = merge.OpenedSum(job.total, job.weight, Round(job.round_number, job.included, job.members))
+    parts = merge.next_model(job.spec, job.start.stretches, opened)
     return _new_model(job, job.start.scaling, parts, metrics)
 
 
-def _metrics_of(sums: tuple[Tally, ...]) -> Metrics | None:
+def _metrics_of(job: Conclude, sums: tuple[Tally, ...]) -> Metrics | None:
     """Return what hospitals measured of a model, for the ledger; None of fewer than three with held-out rows.
 
     Of one hospital it would be its own accuracy, a fraction that shows how many rows it has, and of two each could tell
-    what the other has.
+    what the other has. So it is with each of the study's metrics.
     """
-    right, loss, *scores = sums
+    right, loss, *others = sums
     if right.voices < MIN_INCLUDED:
         return None
     said_loss = (loss.voices, loss.parts[0]) if loss.voices >= MIN_INCLUDED else (0, 0)
-    voices = min((score.voices for score in scores), default=0)
-    auc = measures.area_ppm(scores[0].parts, scores[1].parts) if voices >= MIN_INCLUDED else None
-    return Metrics(right.voices, right.parts[0], *said_loss, auc, 0 if auc is None else voices)
+    figures = _figures(job.spec, others) if job.kind is RoundKind.CLOSING else ()
+    return Metrics(right.voices, right.parts[0], *said_loss, figures)
+
+
+def _figures(spec: StudySpec, sums: list[Tally]) -> tuple[Figure, ...]:
+    found, start = [], 0
+    for name, plan in measures.metric_plans(spec).items():
+        parts, start = sums[start : start + len(plan)], start + len(plan)
+        voices = min((part.voices for part in parts), default=0)
+        value = METRICS[name].value_ppm(parts) if voices >= MIN_INCLUDED else None
+        if value is not None:
+            found.append(Figure(name, value, voices))
+    return tuple(found)
 
 
 def _new_model(

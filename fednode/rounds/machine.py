@@ -256,7 +256,8 @@ class StudyMachine:
         current.concluding = self._concluding = self._number()
         job = Conclude(
             self._place.spec, self._place.study, current.number, current.kind, start, opened.values, opened.words,
-            opened.weight, len(ledger_round.attempt.included), opened.salt, self._place.new_draft,
+            opened.weight, len(ledger_round.attempt.included), len(ledger_round.members),
+            opened.salt, self._place.new_draft,
         )
         return [ev.Compute(current.concluding, job)]
 

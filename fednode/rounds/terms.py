@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from fednode.errors import Rejected
 from fednode.ids import StudyId
-from fednode.learn.measures import QUALITY_PLAN, closing_plan, statistics_plan
-from fednode.learn.study import Layout, StudySpec, decode_study, study_bytes
+from fednode.learn.measures import QUALITY_PLAN, closing_plan
+from fednode.learn.study import StudySpec, decode_study, study_bytes
+from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.bodies import (
     SUM_RULE_V2,
     ProofTerms,
@@ -37,7 +38,7 @@ def terms_from_spec(spec: StudySpec) -> StudyTerms:
         target_accuracy_permyriad=spec.stop.accuracy_permyriad,
         sum_rule=SUM_RULE_V2,
         proofs=ProofTerms(
-            Layout.of(spec).size, count_words(statistics_plan(spec)), count_words(QUALITY_PLAN),
+            vector_plan(spec).length, count_words(spec.data.statistics_plan()), count_words(QUALITY_PLAN),
             count_words(closing_plan(spec)),
         ),
     )

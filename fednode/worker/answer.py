@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
-from fednode.learn.measures import claim_metrics, claim_quality, claim_statistics
+from fednode.learn.measures import claim_closing, claim_quality, measure
 from fednode.learn.model_file import StoredModel, check_model
-from fednode.learn.study import MAX_COLUMNS, StudySpec, label_of
-from fednode.learn.tables.check import check_table
-from fednode.learn.tables.patients import read_patients
-from fednode.learn.tables.schema import Rows, Scaling
-from fednode.learn.tables.suggest import suggest
-from fednode.worker.datasets import read_table
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.kind import MAX_COLUMNS
+from fednode.sums.measures import Claims
+from fednode.worker.algorithms import trainer_of
+from fednode.worker.data import reader_of
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
+from fednode.worker.flatten import check_network
 from fednode.worker.prepared import DataCache, Prepared
 from fednode.worker.train import NumericalFailure, batch_seed, train
 
@@ -63,25 +65,33 @@ def _do(job: jobs.Job, cache: DataCache) -> jobs.Answer:
             return _check(job)
         case jobs.ComputeStatistics():
             prepared = cache.get(job.spec, job.data)
-            return jobs.StatisticsComputed(claim_statistics(job.spec, prepared.rows, _FRESH).tobytes(), prepared.seen)
+            return jobs.StatisticsComputed(_claim_statistics(job.spec, prepared).tobytes(), prepared.seen)
         case jobs.Train():
             return _train(job, cache)
         case jobs.Evaluate():
             model = _model(job.spec, job.scaling, job.model)
             prepared = cache.get(job.spec, job.data)
-            metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
-            return jobs.Evaluated(metrics, claim_metrics(metrics, _FRESH).tobytes(), prepared.seen)
+            logits = compute_logits(job.spec, model, job.scaling, prepared.validation)
+            labels = prepared.validation.labels
+            claims = claim_closing(job.spec, logits, labels, _FRESH)
+            return jobs.Evaluated(measure(logits, labels), claims.tobytes(), prepared.seen)
         case jobs.Predict():
             return _predict(job)
         case _:
             assert_never(job)
 
 
+def _claim_statistics(spec: StudySpec, prepared: Prepared) -> Claims:
+    return reader_of(spec).claim_statistics(spec.data, prepared.rows, _FRESH)
+
+
 def _check(job: jobs.CheckData) -> jobs.DataChecked:
-    table = read_table(job.spec, Path(job.data.path), job.data.site)
-    checked = check_table(job.spec, table, job.data.site, job.shows_cells)
+    check_network(job.spec)  # a member that could not train is told now, not in a round
+    trainer_of(job.spec)
+    reader = reader_of(job.spec)
+    checked = reader.check(job.spec.data, job.data, job.shows_cells)
     if checked.rows is None:
-        fix = suggest(job.spec, table, job.data.site) if job.shows_cells else None
+        fix = reader.suggest(job.spec.data, job.data) if job.shows_cells else None
         return jobs.DataChecked(checked.verdicts, 0, 0, checked.class_rows, fix=fix)
     prepared = Prepared.of(job.spec, checked.rows, checked.verdicts)
     rows, train_rows = len(prepared.rows.labels), len(prepared.training.labels)
@@ -107,18 +117,17 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
 
 def _predict(job: jobs.Predict) -> jobs.Predicted:
     model = _open(job.model)
-    table = read_table(model.spec, Path(job.data.path), job.data.site)
-    if len(table.rows) > jobs.MAX_PREDICTED_ROWS:
-        raise DataError(f"the file has {len(table.rows)} rows, at most {jobs.MAX_PREDICTED_ROWS} at once; split it")
-    found = read_patients(model.spec, table, job.id_column, job.data.site)
+    found = reader_of(model.spec).read_patients(model.spec.data, job.data, job.id_column)
+    count = len(found.lines)
+    if count > jobs.MAX_PREDICTED_ROWS:
+        raise DataError(f"the file has {count} rows, at most {jobs.MAX_PREDICTED_ROWS} at once; split it")
     usable = Rows(found.rows.features[found.is_usable], found.rows.labels[found.is_usable])
-    classes = len(label_of(model.spec).levels)
-    shares = np.full((len(table.rows), classes), np.nan, np.float32)
+    classes = len(model.spec.data.classes)
+    shares = np.full((count, classes), np.nan, np.float32)
     shares[found.is_usable] = probabilities(compute_logits(model.spec, model.load(), model.scaling, usable))
     return jobs.Predicted(
         classes, shares.astype("<f4").tobytes(), np.array(found.lines, "<u4").tobytes(),
-        found.rows.labels.astype(np.int8).tobytes(), found.ids, found.notes,
-        (*table.remarks, *found.remarks)[: MAX_COLUMNS],
+        found.rows.labels.astype(np.int8).tobytes(), found.ids, found.notes, found.remarks[:MAX_COLUMNS],
     )
 
 

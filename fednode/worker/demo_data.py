@@ -12,6 +12,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,21 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, FednodeError, Rejected
 from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt
-from fednode.learn.measures import Metrics, claim_statistics, measure, scaling_of_one
+from fednode.learn.layout import Layout
+from fednode.learn.measures import Metrics, measure
 from fednode.learn.merge import initial_model
+from fednode.learn.metrics.auc import area_ppm, count_bins
 from fednode.learn.model_file import ModelFile, read_model
-from fednode.learn.study import Layout, StudySpec, spec_hash
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec, spec_hash
 from fednode.learn.tables.check import check_table
-from fednode.learn.tables.schema import Rows, Scaling, encode_table, standardise
+from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.schema import encode_table
+from fednode.learn.tables.statistics import claim_statistics, scaling_of_one
+from fednode.worker.data import reader_of
 from fednode.worker.datasets import read_table
-from fednode.worker.evaluate import evaluate
+from fednode.worker.evaluate import compute_logits
 from fednode.worker.flatten import FlatModel
 from fednode.worker.prepared import load_rows, usable_rows
 from fednode.worker.train import batch_seed, run_epochs
@@ -115,7 +123,7 @@ def prepare_bundled(dataset: str, members: int, seed: int, folder: Path) -> dict
 def prepare_files(spec: StudySpec, files: Sequence[Path], seed: int, folder: Path) -> dict[str, object]:
     """Hold out a stratified quarter of each given file; write the rest as member files and the quarters as test.csv."""
     random = np.random.default_rng(seed)
-    names = tuple(column.name for column in spec.columns)
+    names = tuple(column.name for column in _tables(spec).columns)
     parts: list[list[tuple[str, ...]]] = []
     test: list[tuple[str, ...]] = []
     for file in files:
@@ -126,12 +134,19 @@ def prepare_files(spec: StudySpec, files: Sequence[Path], seed: int, folder: Pat
     return _write_split(folder, names, parts, test)
 
 
+def _tables(spec: StudySpec) -> Tables:
+    if not isinstance(spec.data, Tables):
+        raise DataError("the demonstration splits tables; this study has another kind of data")
+    return spec.data
+
+
 def _labelled_cells(spec: StudySpec, file: Path) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
-    table = read_table(spec, file)
-    usable_rows(check_table(spec, table), file)  # complains about what is wrong
-    encoded = encode_table(spec, table)
+    tables = _tables(spec)
+    table = read_table(tables, file)
+    usable_rows(check_table(tables, table), file)  # complains about what is wrong
+    encoded = encode_table(tables, table)
     labels = encoded.rows.labels
-    places = [encoded.places.at[column.name] for column in spec.columns]
+    places = [encoded.places.at[column.name] for column in tables.columns]
     known = [(table.rows[row], label) for row, label in zip(encoded.index, labels, strict=True) if label >= 0]
     return [tuple(row[at] for at in places) for row, _ in known], labels[labels >= 0]
 
@@ -156,10 +171,26 @@ def _write_split(
 
 def own_scaling(spec: StudySpec, rows: Rows) -> Scaling:
     """Return the scaling of one party's rows alone, by the same integer path as round 0."""
-    return scaling_of_one(spec, claim_statistics(spec, rows, None))
+    columns = _tables(spec).columns
+    return scaling_of_one(columns, claim_statistics(columns, rows, None))
 
 
-def central_training(spec: StudySpec, study: bytes, rows: Rows, test: Rows) -> Metrics:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How good a model is on test rows; the area under the curve, in 10^-6, is of two classes only."""
+
+    metrics: Metrics
+    auc_ppm: int | None
+
+    @staticmethod
+    def of(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Measured:
+        """Measure outputs (n, classes) against labels (n,)."""
+        bins = count_bins(logits, labels) if logits.shape[1] == 2 else None
+        auc = None if bins is None else area_ppm(bins[0].tolist(), bins[1].tolist())
+        return Measured(measure(logits, labels), auc)
+
+
+def central_training(spec: StudySpec, study: bytes, rows: Rows, test: Rows) -> Measured:
     """Train the study's model on `rows` in one place for as many epochs as all rounds together; measure on `test`.
 
     All rows train: nothing is set aside, clipped or quantised, so this is what sharing the data would give.
@@ -168,11 +199,13 @@ def central_training(spec: StudySpec, study: bytes, rows: Rows, test: Rows) -> M
     flat = FlatModel(spec)
     flat.load(initial_model(Layout.of(spec), study))
     generator = torch.Generator().manual_seed(batch_seed(study, 0, 0))
-    inputs, labels = torch.from_numpy(standardise(rows, scaling)), torch.from_numpy(rows.labels)
+    scale = reader_of(spec).scale
+    inputs, labels = torch.from_numpy(scale(rows, scaling)), torch.from_numpy(rows.labels)
     run_epochs(spec, flat, inputs, labels, spec.rounds * spec.local_epochs, generator)
+    flat.network.eval()
     with torch.no_grad():
-        logits = flat.network(torch.from_numpy(standardise(test, scaling))).double().numpy()
-    return measure(logits, test.labels)
+        logits = flat.network(torch.from_numpy(scale(test, scaling))).double().numpy()
+    return Measured.of(logits, test.labels)
 
 
 def pooled_rows(parts: Sequence[Rows]) -> Rows:
@@ -198,7 +231,8 @@ def score(model: Path, test_file: Path) -> dict[str, object]:
     """Measure a model file on a labelled file, from the model file alone."""
     loaded = _load_model(model)
     rows = load_rows(loaded.spec, DataAt(str(test_file)))
-    return _shares(evaluate(loaded.spec, loaded.values, loaded.scaling, rows))
+    logits = compute_logits(loaded.spec, loaded.values, loaded.scaling, rows)
+    return _shares(Measured.of(logits, rows.labels))
 
 
 def _load_model(path: Path) -> ModelFile:
@@ -210,8 +244,8 @@ def _load_model(path: Path) -> ModelFile:
         raise DataError(f"model file {path}: {error.reason}; export it again") from None
 
 
-def _shares(metrics: Metrics) -> dict[str, object]:
-    auc = metrics.auc_ppm
+def _shares(measured: Measured) -> dict[str, object]:
+    auc, metrics = measured.auc_ppm, measured.metrics
     return {
         "accuracy": round(metrics.correct / metrics.rows, 4),
         "auc": None if auc is None else round(auc / 1e6, 4),

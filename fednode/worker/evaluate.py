@@ -7,8 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from fednode.learn.measures import Metrics, measure
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
-from fednode.learn.tables.schema import Rows, Scaling, standardise
+from fednode.worker.data import reader_of
 from fednode.worker.flatten import FlatModel
 from fednode.worker.train import NumericalFailure
 
@@ -19,8 +21,10 @@ def compute_logits(
     """Return the model's outputs, float64 (n, classes); raise `NumericalFailure` unless all are finite."""
     flat = FlatModel(spec)
     flat.load(model)
+    flat.network.eval()
+    inputs = torch.from_numpy(reader_of(spec).scale(rows, scaling))
     with torch.no_grad():
-        logits: NDArray[np.float64] = flat.network(torch.from_numpy(standardise(rows, scaling))).double().numpy()
+        logits: NDArray[np.float64] = flat.network(inputs).double().numpy()
     if not np.isfinite(logits).all():
         raise NumericalFailure("the model's outputs are not finite; its values are too large to use")
     return logits

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError
 from fednode.learn.jobs import MAX_WARNINGS, DataAt, TableSeen
-from fednode.learn.study import StudySpec, label_of
-from fednode.learn.tables.check import Checked, check_table
-from fednode.learn.tables.schema import Rows
+from fednode.learn.rows import Rows
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.check import Checked
 from fednode.learn.tables.verdicts import WARNING, Verdict
-from fednode.worker.datasets import read_table
+from fednode.worker.data import reader_of
 
 VALIDATION_SHARE = 5
 """One row in five of each class; classes of fewer than five rows all train."""
@@ -34,7 +34,7 @@ def validation_mask(spec: StudySpec, rows: Rows) -> NDArray[np.bool_]:
     trains.
     """
     seed = spec.seed.to_bytes(8, "big")
-    content = np.nan_to_num(rows.features, nan=-1.0).astype("<f8")
+    content = _flat(rows).astype("<f8")
     digests = [hashlib.sha256(seed + row.tobytes()).digest() for row in content]
     mask = np.zeros(len(rows.labels), bool)
     for label in np.unique(rows.labels):
@@ -46,9 +46,14 @@ def validation_mask(spec: StudySpec, rows: Rows) -> NDArray[np.bool_]:
     return mask
 
 
+def _flat(rows: Rows) -> NDArray[np.float64]:
+    """Return the features as (n, ...), one row each, missing values as -1."""
+    return np.nan_to_num(rows.features.reshape(len(rows.labels), -1), nan=-1.0)
+
+
 def digest_of(rows: Rows) -> bytes:
     """Return a hash of the rows that does not depend on their order."""
-    content = np.column_stack([np.nan_to_num(rows.features, nan=-1.0), rows.labels]).astype("<f8")
+    content = np.column_stack([_flat(rows), rows.labels]).astype("<f8")
     digest = hashlib.sha256()
     for row in sorted(row.tobytes() for row in content):
         digest.update(row)
@@ -69,8 +74,7 @@ def usable_rows(checked: Checked, path: Path) -> Rows:
 
 def load_rows(spec: StudySpec, data: DataAt) -> Rows:
     """Read and encode the labelled rows of a file; raise `DataError` if it does not fit the schema."""
-    path = Path(data.path)
-    return usable_rows(check_table(spec, read_table(spec, path, data.site), data.site), path)
+    return usable_rows(reader_of(spec).check(spec.data, data), Path(data.path))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +90,7 @@ class Prepared:
     def of(spec: StudySpec, rows: Rows, verdicts: Sequence[Verdict] = ()) -> Prepared:
         """Set the validation rows apart."""
         mask = validation_mask(spec, rows)
-        classes = tuple(np.bincount(rows.labels, minlength=len(label_of(spec).levels)).tolist())
+        classes = tuple(np.bincount(rows.labels, minlength=len(spec.data.classes)).tolist())
         warnings = tuple(verdict.sentence for verdict in verdicts if verdict.status == WARNING)[:MAX_WARNINGS]
         seen = TableSeen(digest_of(rows), len(rows.labels), classes, warnings)
         return Prepared(rows, select(rows, ~mask), select(rows, mask), seen)
@@ -109,6 +113,6 @@ class DataCache:
             raise DataError(f"data file {path} cannot be read: {reason}; check the path and its permissions") from None
         key = (spec, data, status.st_mtime_ns, status.st_size)
         if self._prepared is None or key != self._key:
-            checked = check_table(spec, read_table(spec, path, data.site), data.site)
+            checked = reader_of(spec).check(spec.data, data)
             self._prepared, self._key = Prepared.of(spec, usable_rows(checked, path), checked.verdicts), key
         return self._prepared

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fednode.crypto import Domain, tagged_hash
-from fednode.learn.study import MICRO, UNIT, Optimiser, StudySpec
-from fednode.learn.tables.schema import Rows, Scaling, standardise
+from fednode.learn.layout import Layout
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import Optimiser, StudySpec
+from fednode.learn.units import MICRO, UNIT
+from fednode.learn.vector_plan import CARRIED_SEGMENT, vector_plan
+from fednode.worker.algorithms import trainer_of
+from fednode.worker.algorithms.local import Correct, Local
+from fednode.worker.data import reader_of
 from fednode.worker.flatten import FlatModel
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
@@ -30,11 +38,13 @@ class NumericalFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """`delta` float32 (d,), L2 norm at most the clip; `norm` is the norm before clipping."""
+    """`delta` float32 (length of the vector plan,), the L2 norm of each segment at most its clip; `norm` is that of the
+    first one before clipping; `own` is what the hospital keeps, None if nothing."""
 
     delta: NDArray[np.float32]
     norm: float
     train_rows: int
+    own: bytes | None = None
 
 
 def _sgd(settings: Optimiser, size: int) -> Step:
@@ -76,22 +86,37 @@ def batch_seed(study: bytes, round_number: int, member: int) -> int:
 
 
 def train(
-    spec: StudySpec, model: NDArray[np.int64], scaling: Scaling, rows: Rows, seed: int
+    spec: StudySpec, model: NDArray[np.int64], scaling: Scaling, rows: Rows, seed: int, own: bytes = b""
 ) -> Update:
-    """Train on `rows` from `model`; raise `NumericalFailure` if it diverges."""
-    inputs = torch.from_numpy(standardise(rows, scaling))
+    """Train on `rows` from `model`, as the study's algorithm says; raise `NumericalFailure` if it diverges."""
+    inputs = torch.from_numpy(reader_of(spec).scale(rows, scaling))
     labels = torch.from_numpy(rows.labels)
     flat = FlatModel(spec)
     flat.load(model)
-    start = flat.values.clone()
+    carried = flat.carried.clone()
     generator = torch.Generator().manual_seed(seed)
-    run_epochs(spec, flat, inputs, labels, spec.local_epochs, generator)
-    with torch.no_grad():
-        delta = (flat.values - start).double().numpy()
-    norm = float(np.sqrt(np.square(delta).sum()))
-    if not np.isfinite(norm):
-        raise NumericalFailure("training diverged to NaN or infinity; lower the learning rate")
-    return Update(_clipped(delta, norm, spec.clip_q24 / UNIT), norm, len(labels))
+    run = partial(run_epochs, spec, flat, inputs, labels, spec.local_epochs, generator)
+    found = trainer_of(spec)(Local(spec, flat, _server_vectors(spec, model), own, run))
+    parts = {**found.segments, CARRIED_SEGMENT: flat.carried - carried}
+    plan = vector_plan(spec)
+    delta, norms = np.empty(plan.length, np.float32), list[float]()
+    for segment, out in zip(plan.segments, plan.cut(delta).values(), strict=True):
+        with torch.no_grad():
+            values = parts[segment.name].double().numpy()
+        norms.append(float(np.sqrt(np.square(values).sum())))
+        if not np.isfinite(norms[-1]):
+            raise NumericalFailure("training diverged to NaN or infinity; lower the learning rate")
+        out[:] = _clipped(values, norms[-1], segment.clip_q24 / UNIT)
+    return Update(delta, norms[0], len(labels), found.own)
+
+
+def _server_vectors(spec: StudySpec, model: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    layout = Layout.of(spec)
+    places = {name: layout.server_offset(name) for name in spec.algorithm.state()}
+    return {
+        name: torch.from_numpy((model[at : at + layout.trained] / UNIT).astype(np.float32))
+        for name, at in places.items()
+    }
 
 
 def run_epochs(
@@ -101,10 +126,16 @@ def run_epochs(
     labels: torch.Tensor,
     epochs: int,
     generator: torch.Generator,
-) -> None:
-    """Pass `epochs` times over the rows in random batches; the loss is the mean cross-entropy of a batch."""
+    correct: Correct | None = None,
+) -> int:
+    """Pass `epochs` times over the rows in random batches; the loss is the mean cross-entropy of a batch.
+
+    `correct` may change each batch's gradient. Returns the number of steps.
+    """
     step = OPTIMISERS[spec.optimiser.kind](spec.optimiser, flat.values.numel())
     decay = spec.optimiser.weight_decay_micro / MICRO
+    count = 0
+    flat.network.train()
     for _ in range(epochs):
         order = torch.randperm(len(labels), generator=generator)
         for batch in torch.split(order, spec.optimiser.batch_size):
@@ -112,9 +143,13 @@ def run_epochs(
             loss = functional.cross_entropy(flat.network(inputs[batch]), labels[batch])
             torch.autograd.backward(loss)
             with torch.no_grad():
+                if correct is not None:
+                    correct(flat.values, flat.gradient)
                 if decay:
                     flat.gradient.add_(flat.values, alpha=decay)
                 step(flat.values, flat.gradient)
+            count += 1
+    return count
 
 
 def _clipped(delta: NDArray[np.float64], norm: float, clip: float) -> NDArray[np.float32]:

@@ -9,10 +9,11 @@ import os
 import pytest
 
 from fednode.learn.form import parse_study
+from fednode.learn.layout import Layout
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.study import UNIT, Layout
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.units import UNIT
 
 STUDY = """
 format = 1

@@ -6,6 +6,7 @@ import pytest
 
 from fednode.learn.form import parse_study
 from fednode.learn.study import StudySpec
+from fednode.learn.tables.kind import Tables
 
 SMALL_STUDY = """
 format = 1
@@ -61,3 +62,9 @@ def study_text() -> str:
 @pytest.fixture(scope="session")
 def spec() -> StudySpec:
     return parse_study(SMALL_STUDY)
+
+
+@pytest.fixture(scope="session")
+def tables(spec: StudySpec) -> Tables:
+    assert isinstance(spec.data, Tables)
+    return spec.data

@@ -10,10 +10,11 @@ from fednode.codec import pack
 from fednode.errors import Rejected
 from fednode.learn import jobs
 from fednode.learn.measures import Metrics
-from fednode.learn.study import MAX_PARAMETERS, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
 from fednode.learn.tables.site_map import OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.tables.verdicts import Fault, Found, Verdict
+from fednode.learn.units import MAX_PARAMETERS
 
 SCALING = Scaling((1,), (2,))
 MODEL = jobs.ModelAt("/var/blobs/a.safetensors", b"h" * 32)
@@ -40,7 +41,7 @@ def test_every_answer_comes_back_from_its_frame() -> None:
     for answer in (
         jobs.DataChecked((Verdict("age", "error", "text", 1, 2, (FAULT,)),), 5, 4, (2, 3)),
         jobs.StatisticsComputed(bytes(8)),
-        jobs.Evaluated(Metrics(1, 1, 5, (), ()), bytes(4)),
+        jobs.Evaluated(Metrics(1, 1, 5), bytes(4)),
         jobs.Predicted(2, bytes(8), bytes(4), b"\xff", ("id",), ("note",), ("remark",)),
         jobs.Failed("data", "why"),
     ):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import isqrt
@@ -15,19 +16,26 @@ from fednode.codec import encode
 from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.learn import merge as merge_module
+from fednode.learn.algorithms.step import Round
+from fednode.learn.layout import MODEL_LIMIT, Constant, Layout, Tensor, Uniform
 from fednode.learn.merge import (
-    MODEL_LIMIT,
+    OpenedSum,
+    Stretch,
     initial_model,
     initial_parts,
     is_model,
     merge_factor,
-    merge_parts,
-    merge_rule,
     model_bytes,
     model_hash,
+    next_model,
+    read_sum,
 )
-from fednode.learn.study import MAX_CLIP_Q24, MAX_MEMBERS, MAX_WEIGHT, SCALE, UNIT, Layout, Mlp, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.models.mlp import Mlp
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec, with_model
+from fednode.learn.tables.kind import Tables
+from fednode.learn.units import MAX_CLIP_Q24, MAX_MEMBERS, MAX_WEIGHT, UNIT
+from fednode.sums.bounds import SCALE
 
 STUDY = bytes(range(32))
 
@@ -36,9 +44,10 @@ def slow_initial(layout: Layout, study: bytes) -> list[int]:
     """One value at a time, from the keystream as a string of bytes."""
     key = tagged_hash(Domain.MODEL, b"initial", study)[:16]
     stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(8 * layout.size))
-    values = []
+    values, fan_in = [], 0
     for tensor in layout.tensors:
-        bound = isqrt(2**48 // tensor.fan_in)
+        bound = isqrt(2**48 // (tensor.shape[-1] if tensor.name.endswith("weight") else fan_in))
+        fan_in = tensor.shape[-1]
         for _ in range(tensor.size):
             word = int.from_bytes(stream[8 * len(values) : 8 * len(values) + 8], "little")
             values.append(word % (2 * bound + 1) - bound)
@@ -47,7 +56,7 @@ def slow_initial(layout: Layout, study: bytes) -> list[int]:
 
 def test_initial_model_is_that_of_the_slow_twin(spec: StudySpec) -> None:
     for study in (STUDY, bytes(32)):
-        layout = Layout.of(replace(spec, model=Mlp((7, 3))))
+        layout = Layout.of(with_model(spec, Mlp((7, 3))))
         assert initial_model(layout, study).tolist() == slow_initial(layout, study)
 
 
@@ -55,7 +64,7 @@ def test_initial_model_is_that_of_the_slow_twin(spec: StudySpec) -> None:
 def test_initial_model_is_the_same_in_parts_of_any_size(
     spec: StudySpec, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    layout = Layout.of(replace(spec, model=Mlp((7, 3))))
+    layout = Layout.of(with_model(spec, Mlp((7, 3))))
     monkeypatch.setattr(merge_module, "PART_VALUES", length)
     parts = list(initial_parts(layout, STUDY))
     assert max(part.size for part in parts) <= length
@@ -63,11 +72,12 @@ def test_initial_model_is_the_same_in_parts_of_any_size(
 
 
 def test_initial_model_is_uniform_within_one_over_root_fan_in(spec: StudySpec) -> None:
-    layout = Layout.of(replace(spec, model=Mlp((64, 32))))
+    layout = Layout.of(with_model(spec, Mlp((64, 32))))
     model = initial_model(layout, STUDY)
     for tensor in layout.tensors:
         part = model[tensor.offset : tensor.offset + tensor.size]
-        bound = UNIT / np.sqrt(tensor.fan_in)
+        assert isinstance(tensor.initial, Uniform)
+        bound = tensor.initial.bound_q24
         assert np.abs(part).max() <= bound
         if tensor.size > 500:
             assert abs(part.mean()) < 0.1 * bound
@@ -80,7 +90,7 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
     name = model_hash(STUDY, 7, spec, scaling, bytes(32), model)
-    assert name.hex() == "545f5d669c6ece296167f2367fbaf7586830b0ac7f980dd965bd7c4579cdcb5e"
+    assert name.hex() == "6748e97d5c69e34d215c2f7e4b489d1b1347b8b9f24a50dcfeb1bb2e0c360520"
 
 
 def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:
@@ -91,11 +101,17 @@ def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:
 def merge(
     model: NDArray[np.int64], total: NDArray[np.int64], spec: StudySpec, weight_sum: int, members: int, part: int = 2
 ) -> NDArray[np.int64]:
-    """The whole next model, made in small parts."""
-    rule = merge_rule(spec, weight_sum, members)
+    """The whole next model of as many values as `model` has, made in small parts."""
+    study = replace(spec, layout=(Tensor("values", (model.size,), Constant(0)),))
     assert total.size == 0 or np.abs(total).max() <= 2**31
-    pieces = (model[at : at + part] for at in range(0, model.size, part))
-    return np.concatenate([np.empty(0, np.int64), *merge_parts(pieces, total.astype(np.int32), rule)])
+    opened = OpenedSum(total.astype(np.int32), weight_sum, Round(1, members, members))
+
+    def read(stretches: Iterable[Stretch]) -> Iterator[NDArray[np.int64]]:
+        return (model[start : start + count] for start, count in stretches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge_module, "PART_VALUES", part)
+        return np.concatenate([np.empty(0, np.int64), *next_model(study, read, opened)])
 
 
 def slow_merge(model: list[int], total: list[int], clip_q24: int, max_weight: int, weight_sum: int) -> list[int]:
@@ -192,10 +208,10 @@ def test_impossible_weights_and_shapes_are_rejected(spec: StudySpec) -> None:
     for weight_sum, members in ((0, 4), (4 * spec.max_weight + 1, 4), (300, MAX_MEMBERS + 1), (0, 0)):
         with pytest.raises(Rejected, match="weight sum"):
             merge(model, total, spec, weight_sum, members)
-    rule = merge_rule(spec, 4, 4)
+    study = replace(spec, layout=(Tensor("values", (2,), Constant(0)),))
     for bad in (np.zeros(3, np.int32), np.zeros(1, np.int32), np.zeros(2, np.int64), np.zeros((1, 2), np.int32)):
         with pytest.raises(Rejected, match="shape"):
-            list(merge_parts([model[:1], model[1:]], bad, rule))
+            read_sum(study, OpenedSum(bad, 4, Round(1, 4, 4)))  # type: ignore[arg-type]
 
 
 def test_is_model_knows_its_range_and_the_smallest_integer() -> None:
@@ -211,12 +227,13 @@ def test_model_bytes_are_its_values_in_little_endian(spec: StudySpec) -> None:
     assert (np.frombuffer(model_bytes(model), "<i8") == model).all()
 
 
-def test_everything_that_matters_changes_the_model_hash(spec: StudySpec) -> None:
+def test_everything_that_matters_changes_the_model_hash(spec: StudySpec, tables: Tables) -> None:
     model = initial_model(Layout.of(spec), STUDY)
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
     other = model.copy()
     other[-1] += 1
-    renamed = replace(spec, columns=(replace(spec.columns[0], high_micro=99_000_000), *spec.columns[1:]))
+    wider = replace(tables.columns[0], high_micro=99_000_000)
+    renamed = replace(spec, data=replace(tables, columns=(wider, *tables.columns[1:])))
     salt = bytes(32)
     names = {
         model_hash(STUDY, 7, spec, scaling, salt, model),

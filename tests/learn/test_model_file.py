@@ -12,7 +12,8 @@ from safetensors.numpy import load
 
 from fednode.errors import Rejected, StorageError
 from fednode.learn import model_file
-from fednode.learn.merge import MODEL_LIMIT, initial_model
+from fednode.learn.layout import MODEL_LIMIT, Layout
+from fednode.learn.merge import initial_model
 from fednode.learn.model_file import (
     Buffer,
     MemoryDraft,
@@ -23,8 +24,9 @@ from fednode.learn.model_file import (
     write_model,
     write_parts,
 )
-from fednode.learn.study import UNIT, Layout, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
+from fednode.learn.units import UNIT
 
 STUDY = bytes(range(32))
 SCALING = Scaling((1, 2, 3, UNIT), (5, 6, 7, UNIT))

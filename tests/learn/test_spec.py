@@ -6,39 +6,36 @@ import pytest
 
 from fednode.codec import encode, pack, unpack
 from fednode.errors import Rejected
+from fednode.learn.layout import Layout, he_uniform
+from fednode.learn.models.logistic import Logistic
+from fednode.learn.models.mlp import Mlp
 from fednode.learn.study import (
-    MAX_CLIP_Q24,
-    MAX_MEMBERS,
-    SCALE,
-    LabelColumn,
-    LabelRule,
-    Layout,
-    Logistic,
-    Mlp,
-    NumberColumn,
     Optimiser,
     StudySpec,
     decode_study,
-    feature_count,
-    label_of,
     spec_hash,
     study_bytes,
     weight_of,
+    with_model,
 )
+from fednode.learn.tables.columns import LabelColumn, LabelRule, NumberColumn
+from fednode.learn.tables.kind import Tables
+from fednode.learn.units import MAX_CLIP_Q24, MAX_MEMBERS
+from fednode.sums.bounds import SCALE
 
 
 def test_canonical_bytes_come_back_as_the_same_study(spec: StudySpec) -> None:
     assert decode_study(study_bytes(spec)) == spec
 
 
-def test_every_field_changes_the_hash(spec: StudySpec) -> None:
+def test_every_field_changes_the_hash(spec: StudySpec, tables: Tables) -> None:
     others = [
         replace(spec, name="other"),
-        replace(spec, model=Logistic()),
+        with_model(spec, Logistic()),
         replace(spec, rounds=4),
         replace(spec, seed=1),
         replace(spec, clip_q24=spec.clip_q24 + 1),
-        replace(spec, columns=(replace(spec.columns[0], high_micro=99), *spec.columns[1:])),
+        replace(spec, data=replace(tables, columns=(replace(tables.columns[0], high_micro=99), *tables.columns[1:]))),
         replace(spec, optimiser=replace(spec.optimiser, momentum_micro=0)),
     ]
     assert len({spec_hash(study) for study in (spec, *others)}) == 1 + len(others)
@@ -46,17 +43,17 @@ def test_every_field_changes_the_hash(spec: StudySpec) -> None:
 
 def test_layout_lists_tensors_in_state_dict_order_without_gaps(spec: StudySpec) -> None:
     layout = Layout.of(spec)
-    assert [(t.name, t.shape, t.fan_in, t.offset) for t in layout.tensors] == [
-        ("layers.0.weight", (4, 4), 4, 0),
-        ("layers.0.bias", (4,), 4, 16),
-        ("layers.1.weight", (2, 4), 4, 20),
-        ("layers.1.bias", (2,), 4, 28),
+    assert [(t.name, t.shape, t.initial, t.offset) for t in layout.tensors] == [
+        ("layers.0.weight", (4, 4), he_uniform(4), 0),
+        ("layers.0.bias", (4,), he_uniform(4), 16),
+        ("layers.1.weight", (2, 4), he_uniform(4), 20),
+        ("layers.1.bias", (2,), he_uniform(4), 28),
     ]
     assert layout.size == 30 == sum(tensor.size for tensor in layout.tensors)
 
 
 def test_logistic_is_one_layer(spec: StudySpec) -> None:
-    assert Layout.of(replace(spec, model=Logistic())).size == 2 * feature_count(spec) + 2
+    assert Layout.of(with_model(spec, Logistic())).size == 2 * spec.data.features + 2
 
 
 def test_the_largest_federation_cannot_wrap_a_32_bit_sum() -> None:
@@ -76,21 +73,21 @@ def test_contradictory_weights_are_refused(spec: StudySpec, change: dict[str, ob
         replace(spec, **change)  # type: ignore[arg-type]
 
 
-def test_a_schema_needs_one_label_and_distinct_names(spec: StudySpec) -> None:
-    number = spec.columns[0]
+def test_a_schema_needs_one_label_and_distinct_names(tables: Tables) -> None:
+    number = tables.columns[0]
     with pytest.raises(ValueError, match="exactly one column of kind label"):
-        replace(spec, columns=spec.columns[:-1])
+        replace(tables, columns=tables.columns[:-1])
     with pytest.raises(ValueError, match="exactly one column of kind label"):
-        replace(spec, columns=(*spec.columns, replace(label_of(spec), name="second")))
+        replace(tables, columns=(*tables.columns, replace(tables.label, name="second")))
     with pytest.raises(ValueError, match="two columns are named 'age'"):
-        replace(spec, columns=(number, *spec.columns))
+        replace(tables, columns=(number, *tables.columns))
     with pytest.raises(ValueError, match="0 features"):
-        replace(spec, columns=(label_of(spec),))
+        replace(tables, columns=(tables.label,))
 
 
 def test_a_model_too_large_for_one_frame_is_refused(spec: StudySpec) -> None:
     with pytest.raises(ValueError, match="parameters"):
-        replace(spec, model=Mlp((4096, 4096, 4096)))
+        with_model(spec, Mlp((4096, 4096, 4096)))
 
 
 def test_parts_check_themselves() -> None:
@@ -127,9 +124,9 @@ def test_weights_are_rows_up_to_the_bound(spec: StudySpec) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\x07", "\u202eevil", "two\nlines", "\x00"])
-def test_texts_that_could_play_with_a_terminal_are_refused(spec: StudySpec, text: str) -> None:
+def test_texts_that_could_play_with_a_terminal_are_refused(spec: StudySpec, tables: Tables, text: str) -> None:
     """A study is proposed by one member and shown in the terminals of the others."""
-    column = spec.columns[0]
+    column = tables.columns[0]
     for change in (
         lambda: replace(spec, name=text), lambda: replace(column, name=text), lambda: replace(column, missing=(text,))
     ):

@@ -10,29 +10,26 @@ from hypothesis import strategies as st
 
 from fednode.errors import ConfigError
 from fednode.learn.form import check_members, parse_study, to_micro, to_toml
-from fednode.learn.study import (
-    MAX_CLIP_Q24,
-    MICRO,
-    UNIT,
-    CategoryColumn,
-    LabelColumn,
-    LabelRule,
-    NumberColumn,
-    StudySpec,
-    feature_count,
-    label_of,
-)
+from fednode.learn.study import StudySpec, with_model
+from fednode.learn.tables.columns import CategoryColumn, Column, LabelColumn, LabelRule, NumberColumn
+from fednode.learn.tables.kind import Tables
+from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT
 from fednode.texts import is_plain
 
 GENESIS = Path(__file__).resolve().parents[2] / "genesis"
 
 
-def test_decimals_are_exact_and_defaults_filled_in(spec: StudySpec) -> None:
+def columns_of(spec: StudySpec) -> tuple[Column, ...]:
+    assert isinstance(spec.data, Tables)
+    return spec.data.columns
+
+
+def test_decimals_are_exact_and_defaults_filled_in(spec: StudySpec, tables: Tables) -> None:
     assert spec.optimiser.learning_rate_micro == 50_000
     assert spec.clip_q24 == 3 * UNIT // 2
-    assert spec.columns[1] == NumberColumn("pressure", "", 80_500_000, 200_000_000, ("?", "0"))
-    assert spec.columns[2] == CategoryColumn("sex", ("0", "1"), ("?",))
-    assert label_of(spec) == LabelColumn("disease", ("not disease > 0", "disease > 0"), LabelRule(">", 0), ("?",))
+    assert tables.columns[1] == NumberColumn("pressure", "", 80_500_000, 200_000_000, ("?", "0"))
+    assert tables.columns[2] == CategoryColumn("sex", ("0", "1"), ("?",))
+    assert tables.label == LabelColumn("disease", ("not disease > 0", "disease > 0"), LabelRule(">", 0), ("?",))
     assert (spec.weights, spec.max_weight, spec.timeouts.train_timeout_s) == ("hidden", 1023, 60)
 
 
@@ -51,7 +48,8 @@ def test_any_text_and_decimal_survives_the_file(text: str, clip: int, low: int, 
     column = NumberColumn(text, text[:8], low, min(low + width, 10**18), (text,))
     label = LabelColumn("\u00a7 label", ("no", "yes"), LabelRule("<=", low), ())
     clip_q24 = (clip * UNIT + MICRO // 2) // MICRO
-    spec = replace(base, description=text, clip_q24=clip_q24, columns=(column, label))
+    spec = replace(base, description=text, clip_q24=clip_q24, data=Tables((column, label)))
+    spec = with_model(spec, spec.model)
     assert parse_study(to_toml(spec)) == spec
 
 
@@ -102,14 +100,14 @@ def test_each_mistake_is_named_with_place_and_fix(study_text: str, old: str, new
 
 def test_repeat_stands_for_numbered_columns(study_text: str) -> None:
     spec = parse_study(study_text.replace('name = "age"', 'name = "pixel"\nrepeat = 3'))
-    assert [column.name for column in spec.columns[:4]] == ["pixel_0", "pixel_1", "pixel_2", "pressure"]
+    assert [column.name for column in columns_of(spec)[:4]] == ["pixel_0", "pixel_1", "pixel_2", "pressure"]
 
 
 @pytest.mark.parametrize("name", ["breast_cancer.toml", "digits.toml", "heart.toml"])
 def test_studies_of_the_genesis_folder_are_valid(name: str) -> None:
     spec = parse_study((GENESIS / name).read_text(), name)
     assert parse_study(to_toml(spec)) == spec
-    assert feature_count(spec) == {"breast_cancer.toml": 30, "digits.toml": 64, "heart.toml": 25}[name]
+    assert spec.data.features == {"breast_cancer.toml": 30, "digits.toml": 64, "heart.toml": 25}[name]
 
 
 def test_too_many_or_too_few_members_are_refused() -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from fednode.learn.form import parse_study
 from fednode.learn.tables.check import check_table
+from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.schema import encode_table
 from fednode.learn.tables.site_map import PLAIN, OtherUnit, SiteMap
 from fednode.learn.tables.suggest import suggest
 from fednode.learn.tables.table import Table
 
-SPEC = parse_study("""
+STUDY = parse_study("""
 format = 1
 name = "liver"
 [model]
@@ -49,6 +50,8 @@ name = "outcome"
 kind = "label"
 levels = ["alive", "died"]
 """)
+assert isinstance(STUDY.data, Tables)
+SPEC = STUDY.data
 NAMES = ("age", "bilirubin", "sex", "outcome")
 
 

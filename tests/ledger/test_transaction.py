@@ -12,7 +12,7 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import MAX_SPEC_BYTES, Memo
 from fednode.ledger.check_bodies import MAX_CONFIRM_BYTES, MAX_HELD_BYTES
-from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.measured import Figure, Metrics
 from tests.ledger.world import TERMS
 
 CHAIN, OTHER_CHAIN = bytes(32), bytes([1]) * 32
@@ -34,7 +34,7 @@ BODIES: list[tx.Body] = [
     tx.SumAck(S, 1, 0, H),
     tx.SumAck(S, 1, 0, None, (2,)),
     tx.Reveal(S, 1, 0, H, ((MemberId(1), H),), ((MemberId(3), H),)),
-    tx.Result(S, 1, 0, tx.Outcome.OK, "", H, H, 3, Metrics(10, 9, 8, 7, None)),
+    tx.Result(S, 1, 0, tx.Outcome.OK, "", H, H, 3, Metrics(10, 9, 8, 7, (Figure("auc", 5, 9),))),
     tx.Result(S, 1, 0, tx.Outcome.FAILED, "out of bounds", H, bytes(32), 0),
     tx.Expire(S, 1, 0, 17),
     tx.Coin(S, 1, 0, H),
@@ -138,8 +138,8 @@ def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: tx.Body) -> Non
         lambda: tx.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), (), H, None, bytes(64)),
         lambda: Metrics(5, 5 * 65535 + 1, 5, 0),
         lambda: Metrics(5, 0, 1, 1 << 20),
-        lambda: Metrics(5, 0, 5, 0, 1, 0),
-        lambda: Metrics(5, 0, 5, 0, None, 1),
+        lambda: Metrics(5, 0, 5, 0, (Figure("auc", 1, 3), Figure("auc", 2, 3))),
+        lambda: Figure("auc\n", 1, 3),
         lambda: tx.StudyPause(S, "red\x1b[31m"),
         lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "two\nlines", H, bytes(32), 0),
         lambda: Memo("from the left\u202e"),

@@ -160,7 +160,8 @@ measures over all hospitals of a round with held-out rows, three at least: what 
     Result metrics
     StudyRecord metrics
     RoundReport metrics
-    Metrics voices right loss_voices loss auc_ppm auc_voices
+    Metrics voices right loss_voices loss figures
+    Figure name ppm voices
 """
 
 

@@ -23,7 +23,7 @@ from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundRepor
 from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
 from fednode.ledger.rules import Applied, apply_block
 from fednode.ledger.studies.beginning import StudyBegin
-from fednode.ledger.studies.measured import SHARE_UNIT, Metrics
+from fednode.ledger.studies.measured import SHARE_UNIT, Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_study
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
@@ -33,7 +33,7 @@ TERMS = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=127,
     start_after_ms=5000, train_timeout_ms=60_000, phase_timeout_ms=5000,
 )
-METRICS = Metrics(4, 4 * SHARE_UNIT * 9 // 10, 4, 1 << 18, 950_000, 4)
+METRICS = Metrics(4, 4 * SHARE_UNIT * 9 // 10, 4, 1 << 18, (Figure("auc", 950_000, 4),))
 
 
 class SeededEntropy:

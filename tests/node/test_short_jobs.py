@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft
-from fednode.learn.study import Mlp
+from fednode.learn.models.mlp import Mlp
+from fednode.learn.study import with_model
 from fednode.ledger.records import RoundKind
 from fednode.node.short_jobs import is_short_round
 from fednode.rounds.jobs import Conclude, MakeInput, vector_length
@@ -17,7 +16,7 @@ from tests.rounds.training import study_text
 from tests.rounds.world import Stream
 
 SMALL = parse_study(study_text())
-LARGE = replace(SMALL, model=Mlp((1024, 512)))
+LARGE = with_model(SMALL, Mlp((1024, 512)))
 
 
 @pytest.mark.parametrize("kind", list(RoundKind))
@@ -25,7 +24,7 @@ def test_whoever_makes_a_large_model_does_not_do_it_at_once(kind: RoundKind) -> 
     """The first round sums little, and makes the model everybody begins with."""
     for spec, is_short in ((SMALL, True), (LARGE, kind is RoundKind.CLOSING)):
         total = np.zeros(vector_length(spec, kind), np.int32)
-        job = Conclude(spec, b"s" * 32, 1, kind, None, total, (), 4, 4, bytes(32), MemoryDraft)
+        job = Conclude(spec, b"s" * 32, 1, kind, None, total, (), 4, 4, 4, bytes(32), MemoryDraft)
         assert is_short_round(job) == is_short
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fednode.ids import Hash
-from fednode.learn.measures import LOSS, MOMENTS, RIGHT
+from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.model_file import read_model
-from fednode.learn.study import UNIT
+from fednode.learn.tables.statistics import MOMENTS
+from fednode.learn.units import UNIT
 from fednode.ledger.bodies import Outcome
 from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.studies.measured import TrainingEnd

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fednode.learn.form import parse_study
-from fednode.learn.measures import LOSS, RIGHT, SCORES
+from fednode.learn.layout import Layout
+from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.merge import initial_model
+from fednode.learn.metrics.auc import SCORES
 from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_model, write_model
-from fednode.learn.study import Layout
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
 from fednode.ledger.records import RoundKind
-from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, run, vector_length
 from fednode.smpc.record import Input
 from fednode.smpc.ring import load
@@ -36,7 +37,7 @@ def conclude(
     kind: RoundKind, total: NDArray[np.int32], words: tuple[int, ...], weight: int = 4, members: int = 4
 ) -> Conclusion:
     start = None if kind is RoundKind.STATISTICS else START
-    found = run(Conclude(SPEC, STUDY, 4, kind, start, total, words, weight, members, b"s" * 32, MemoryDraft))
+    found = run(Conclude(SPEC, STUDY, 4, kind, start, total, words, weight, members, members, b"s" * 32, MemoryDraft))
     assert isinstance(found, Conclusion)
     return found
 
@@ -88,7 +89,7 @@ def test_measures_are_means_over_hospitals_whatever_each_claims(told: list[tuple
     wins = sum(2 * (p > n) + (p == n) for _, _, p, _ in told for _, _, _, n in told)
     area = 1_000_000 * wins // (2 * len(told) ** 2)
     right, loss = sum(one[0] for one in told), sum(one[1] for one in told)
-    assert found.metrics == Metrics(len(told), right, len(told), loss, area, len(told))
+    assert found.metrics == Metrics(len(told), right, len(told), loss, (Figure("auc", area, len(told)),))
     assert found.model_hash == START.hash and not found.failure
 
 
@@ -97,7 +98,7 @@ def test_a_hospital_without_held_out_rows_has_no_voice_and_of_fewer_than_three_n
     for count in range(4):
         told = words_from(RoundKind.CLOSING, nothing, *[voice] * count)
         found = conclude(RoundKind.CLOSING, np.empty(0, np.int32), told)
-        wanted = None if count < 3 else Metrics(3, 3 * RIGHT.unit, 3, 0, 1_000_000, 3)
+        wanted = None if count < 3 else Metrics(3, 3 * RIGHT.unit, 3, 0, (Figure("auc", 1_000_000, 3),))
         assert found.metrics == wanted and not found.failure
 
 

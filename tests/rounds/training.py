@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 from fednode.ids import Hash
 from fednode.learn import jobs as work
-from fednode.learn.measures import claim_metrics, claim_quality, claim_statistics, measure
+from fednode.learn.measures import claim_closing, claim_quality, measure
 from fednode.learn.model_file import read_model
-from fednode.learn.study import UNIT, StudySpec
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
 from fednode.learn.tables.check import check_table
-from fednode.learn.tables.schema import Rows, Scaling, standardise
+from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.schema import standardise
+from fednode.learn.tables.statistics import claim_statistics
 from fednode.learn.tables.table import Table
+from fednode.learn.units import UNIT
 
 STUDY = """
 format = 1
@@ -100,19 +105,21 @@ class FakeWorker:
         assert not isinstance(job, work.Predict)
         if self.check_failures and isinstance(job, work.CheckData):
             return self.check_failures.pop(0)
-        checked = check_table(job.spec, self.table)
+        tables = job.spec.data
+        assert isinstance(tables, Tables)
+        checked = check_table(tables, self.table)
         if isinstance(job, work.CheckData):
             count = 0 if checked.rows is None else len(checked.rows.labels)
             return work.DataChecked(checked.verdicts, count, count)
         assert checked.rows is not None
         if isinstance(job, work.ComputeStatistics):
-            return work.StatisticsComputed(claim_statistics(job.spec, checked.rows, None).tobytes())
+            return work.StatisticsComputed(claim_statistics(tables.columns, checked.rows, None).tobytes())
         values = read_model(self.models[Hash(job.model.hash)]).values
         inputs, logits = _logits(checked.rows, job.scaling, values)
         metrics = measure(logits, checked.rows.labels)
         claims = claim_quality(metrics, None).tobytes()
         if isinstance(job, work.Evaluate):
-            return work.Evaluated(metrics, claim_metrics(metrics, None).tobytes())
+            return work.Evaluated(metrics, claim_closing(job.spec, logits, checked.rows.labels, None).tobytes())
         delta = _step(job.spec, checked.rows, inputs, logits)
         return work.Trained(delta.astype("<f4").tobytes(), len(checked.rows.labels), claims, 10**6, 1)
 

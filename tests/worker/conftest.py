@@ -10,6 +10,7 @@ import torch
 
 from fednode.learn.form import parse_study
 from fednode.learn.study import StudySpec
+from fednode.learn.tables.kind import Tables
 
 torch.set_num_threads(1)  # as in the worker: with more, tiny steps wait for each other on a busy machine
 
@@ -66,3 +67,9 @@ def data_file(tmp_path: Path) -> Path:
     path = tmp_path / "points.csv"
     path.write_text("\n".join(",".join(row) for row in [("x", "y", "group"), *points(1, 60)]))
     return path
+
+
+@pytest.fixture(scope="session")
+def tables(spec: StudySpec) -> Tables:
+    assert isinstance(spec.data, Tables)
+    return spec.data

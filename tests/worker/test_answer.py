@@ -9,12 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fednode.learn import jobs, measures
+from fednode.learn.layout import Layout
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.study import UNIT, Layout, Optimiser, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import Optimiser, StudySpec
+from fednode.learn.tables.statistics import MOMENTS
+from fednode.learn.units import UNIT
 from fednode.sums.measures import find_impossible
 from fednode.worker.answer import answer, failed
+from fednode.worker.data import reader_of
 from fednode.worker.prepared import DataCache, load_rows
 
 STUDY = bytes(range(32))
@@ -51,9 +55,9 @@ def test_statistics_cover_all_rows(spec: StudySpec, data_file: Path) -> None:
     found = answer(jobs.ComputeStatistics(spec, jobs.DataAt(str(data_file))), DataCache())
     assert isinstance(found, jobs.StatisticsComputed)
     claims = np.frombuffer(found.claims, "<u4")
-    assert find_impossible(measures.statistics_plan(spec), claims) is None
+    assert find_impossible(spec.data.statistics_plan(), claims) is None
     rows = load_rows(spec, jobs.DataAt(str(data_file)))
-    exact, unit = measures.claim_statistics(spec, rows, None).astype(int), measures.MOMENTS.unit
+    exact, unit = reader_of(spec).claim_statistics(spec.data, rows, None).astype(int), MOMENTS.unit
     assert len(rows.labels) == 60 and (np.abs(claims - exact) <= unit / 20).all() and (claims != exact).any()
 
 
@@ -77,8 +81,8 @@ def test_training_answers_with_update_and_metrics_of_the_start(
     assert measured.metrics.rows == 12
     claims = np.frombuffer(measured.claims, "<u4")
     assert find_impossible(measures.closing_plan(spec), claims) is None
-    exact = measures.claim_metrics(measured.metrics, None).astype(int)
-    assert abs(claims[0] - exact[0]) <= measures.RIGHT.unit / 22 and not claims[exact == 0].any()
+    exact = measures.claim_quality(measured.metrics, None).astype(int)
+    assert abs(claims[0] - exact[0]) <= measures.RIGHT.unit / 22 and not claims[:4][exact == 0].any()
     said = {np.frombuffer(train_again(), "<u4")[0] for _ in range(8)}
     assert len(said) > 1 or exact[0] in (0, measures.RIGHT.unit), "each round says another number"
 

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 import fednode
 from fednode.learn import jobs
+from fednode.learn.layout import Layout
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.study import UNIT, Layout, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
 from fednode.learn.tables.site_map import PLAIN, OtherName, OtherUnit, OtherValue, SiteMap
+from fednode.learn.units import UNIT
 from fednode.node.tables import WatchingTrainer
 from fednode.worker.answer import answer
 from fednode.worker.prepared import DataCache

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fednode.errors import DataError
 from fednode.learn.jobs import DataAt
+from fednode.learn.rows import Rows
 from fednode.learn.study import StudySpec
-from fednode.learn.tables.schema import Rows
 from fednode.worker.prepared import DataCache, Prepared, load_rows, validation_mask
 
 Labels = st.lists(st.integers(0, 3), min_size=1, max_size=80)

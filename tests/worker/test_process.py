@@ -14,10 +14,12 @@ import trio
 
 from fednode.errors import TrainingError
 from fednode.learn import jobs
+from fednode.learn.layout import Layout
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.study import UNIT, Layout, StudySpec
-from fednode.learn.tables.schema import Scaling
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import StudySpec
+from fednode.learn.units import UNIT
 from fednode.node.trainer import WorkerTrainer
 from fednode.worker.answer import answer
 from fednode.worker.prepared import DataCache

@@ -6,22 +6,28 @@ demonstration has to reach, with one of the members away for two rounds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from fednode.learn.algorithms.step import Round
+from fednode.learn.claims import tally
 from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt
-from fednode.learn.measures import claim_statistics, scaling_from, statistics_plan, tally
-from fednode.learn.merge import initial_model, merge_part, merge_rule
-from fednode.learn.study import UNIT, Layout, StudySpec, spec_hash, weight_of
-from fednode.learn.tables.schema import Rows
+from fednode.learn.layout import Layout
+from fednode.learn.merge import OpenedSum, Reader, Stretch, initial_model, next_model
+from fednode.learn.rows import Rows
+from fednode.learn.study import StudySpec, spec_hash, weight_of
+from fednode.learn.units import UNIT
 from fednode.smpc.quantise import quantise
 from fednode.sums import field
 from fednode.sums.measures import encode_claims, words_of
 from fednode.worker import demo_data
+from fednode.worker.data import reader_of
 from fednode.worker.evaluate import evaluate
 from fednode.worker.prepared import Prepared, load_rows
 from fednode.worker.train import batch_seed, train
@@ -42,13 +48,22 @@ class SeededEntropy:
         return self.random.bytes(count)
 
 
+def reading(model: NDArray[np.int64]) -> Reader:
+    """Read stretches of a model in memory."""
+
+    def read(stretches: Iterable[Stretch]) -> Iterator[NDArray[np.int64]]:
+        return (model[start : start + count] for start, count in stretches)
+
+    return read
+
+
 def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int | None) -> float:
     """Train all rounds; member `away` misses AWAY_ROUNDS."""
     study, layout, entropy = spec_hash(spec), Layout.of(spec), SeededEntropy(np.random.default_rng(0))
-    plan = statistics_plan(spec)
-    claims = [claim_statistics(spec, part, entropy) for part in parts]
+    plan, reader = spec.data.statistics_plan(), reader_of(spec)
+    claims = [reader.claim_statistics(spec.data, part, entropy) for part in parts]
     words = field.total(np.stack([words_of(plan, encode_claims(plan, each)) for each in claims]), 0)
-    scaling = scaling_from(spec, tally(plan, words.tolist(), len(parts)))
+    scaling = spec.data.scaling_from(tally(plan, words.tolist(), len(parts)))
     training = [Prepared.of(spec, part).training for part in parts]
     model = initial_model(layout, study)
     for number in range(1, spec.rounds + 1):
@@ -61,7 +76,8 @@ def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int
             weight = weight_of(spec, update.train_rows)
             total += quantise(update.delta, spec.clip_q24 / UNIT, weight, spec.max_weight, entropy).view(np.uint32)
             weights.append(weight)
-        model = merge_part(model, total.view(np.int32), merge_rule(spec, sum(weights), len(weights)))
+        opened = OpenedSum(total.view(np.int32), sum(weights), Round(number, len(weights), len(training)))
+        model = np.concatenate(list(next_model(spec, reading(model), opened)))
     metrics = evaluate(spec, model, scaling, test)
     return metrics.correct / metrics.rows
 
@@ -71,7 +87,7 @@ def figures(spec: StudySpec, made: dict[str, object], away: int | None) -> tuple
     parts = [load_rows(spec, DataAt(file)) for file in made["members"]]  # type: ignore[attr-defined]
     test = load_rows(spec, DataAt(str(made["test"])))
     pooled = demo_data.central_training(spec, spec_hash(spec), demo_data.pooled_rows(parts), test)
-    return federated_accuracy(spec, parts, test, away), pooled.correct / pooled.rows
+    return federated_accuracy(spec, parts, test, away), pooled.metrics.correct / pooled.metrics.rows
 
 
 @pytest.mark.slow

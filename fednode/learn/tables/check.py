@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.learn.study import MICRO, LabelColumn, NumberColumn, StudySpec, label_of
-from fednode.learn.study import Column as SpecColumn
+from fednode.learn.rows import Rows
 from fednode.learn.tables.cells import MISSING, OUTSIDE, Column, same_unit
-from fednode.learn.tables.schema import Encoded, Rows, encode_table
+from fednode.learn.tables.columns import Column as SpecColumn
+from fednode.learn.tables.columns import LabelColumn, NumberColumn
+from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.schema import Encoded, encode_table
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.table import RAGGED, REPEATED, TORN, Places, Table, loose, unit_in
 from fednode.learn.tables.verdicts import ERROR, OK, WARNING, Fault, Verdict, collect, cut, describe, plural
+from fednode.learn.units import MICRO
 
 MAX_EXTRA_COLUMNS = 64
 """At most this many columns beyond the schema are named as ignored."""
@@ -53,16 +56,16 @@ class Checked:
         return tuple(verdict for verdict in self.verdicts if verdict.status == ERROR)
 
 
-def check_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN, shows_cells: bool = False) -> Checked:
+def check_table(schema: Tables, table: Table, site: SiteMap = PLAIN, shows_cells: bool = False) -> Checked:
     """Check every column of `table` and encode it; rows without a label are left out."""
-    encoded = encode_table(spec, table, site)
+    encoded = encode_table(schema, table, site)
     labels = encoded.rows.labels
-    classes = len(label_of(spec).levels)
+    classes = len(schema.label.levels)
     class_rows = tuple(np.bincount(labels[labels >= 0], minlength=classes).tolist())
     verdicts = _of_file(table, encoded)
-    if strange := site.columns() - {column.name for column in spec.columns}:
+    if strange := site.columns() - {column.name for column in schema.columns}:
         verdicts.append(Verdict("", OK, cut(f"not in the study, but in [data.map]: {', '.join(sorted(strange))}")))
-    for column in spec.columns:
+    for column in schema.columns:
         found = encoded.columns[column.name]
         problem = _of_header(column, encoded.places, site, shows_cells)
         if problem is not None:
@@ -70,7 +73,7 @@ def check_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN, shows_cell
         elif isinstance(column, LabelColumn):
             verdicts.append(_of_label(column, found, encoded, class_rows, shows_cells))
         elif isinstance(column, NumberColumn):
-            verdicts.append(check_number(spec, column, found, encoded, shows_cells))
+            verdicts.append(check_number(schema, column, found, encoded, shows_cells))
         else:
             verdicts.append(_of_cells(column.name, found, encoded, shows_cells))
     verdicts = _with_copies(verdicts, encoded.places)
@@ -189,7 +192,7 @@ def _of_cells(name: str, column: Column, encoded: Encoded, shows_cells: bool) ->
 
 
 def check_number(
-    spec: StudySpec, wanted: NumberColumn, column: Column, encoded: Encoded, shows_cells: bool
+    schema: Tables, wanted: NumberColumn, column: Column, encoded: Encoded, shows_cells: bool
 ) -> Verdict:
     """Judge a column of numbers: its cells, its range, its unit."""
     base = _of_cells(wanted.name, column, encoded, shows_cells)
@@ -200,9 +203,9 @@ def check_number(
     known = len(encoded.lines) - base.missing - sum(fault.count for fault in base.faults)
     if outside:
         first = encoded.lines[int(column.is_kind(OUTSIDE).argmax())]
-        what = _WHAT_IS_DONE[spec.outside]
+        what = _WHAT_IS_DONE[schema.outside]
         notes.append(f"{outside} of {known} values lie outside {span} and {what}, first in line {first}")
-        status = ERROR if spec.outside == "refuse" else max(status, WARNING, key=(OK, WARNING, ERROR).index)
+        status = ERROR if schema.outside == "refuse" else max(status, WARNING, key=(OK, WARNING, ERROR).index)
         if outside > UNIT_SHARE * known:
             notes.append(f"is the column in another unit than {wanted.unit or 'the study'}? see [data.map] units")
     elif known >= NARROW_ROWS and _is_narrow(column.values, low, high):

@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.errors import DataError
-from fednode.learn.study import MICRO, CategoryColumn, LabelColumn, NumberColumn, StudySpec, label_of
+from fednode.learn.rows import Rows
 from fednode.learn.tables.cells import KNOWN, MISSING, OUTSIDE, Column
 from fednode.learn.tables.check import check_number, names_other_unit
-from fednode.learn.tables.schema import Encoded, Rows, encode_table
+from fednode.learn.tables.columns import CategoryColumn, LabelColumn, NumberColumn
+from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.schema import Encoded, encode_table
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.table import BLANK, RAGGED, REPEATED, TORN, Table, clean
 from fednode.learn.tables.verdicts import OK, WARNING, Verdict, collect, cut, describe, reason_of
+from fednode.learn.units import MICRO
 
 MAX_NOTE_BYTES = 640
 MAX_ID_BYTES = 256
@@ -49,43 +52,43 @@ class Patients:
     remarks: tuple[str, ...]
 
 
-def read_patients(spec: StudySpec, table: Table, id_column: str = "", site: SiteMap = PLAIN) -> Patients:
+def read_patients(schema: Tables, table: Table, id_column: str = "", site: SiteMap = PLAIN) -> Patients:
     """Read the rows a model is applied to; raise `DataError` if the file lacks a column, or has one twice."""
     if table.names is None and not table.rows:
         raise DataError("the file is empty; export the table again, with its header")
-    encoded = encode_table(spec, table, site)
-    _check_header(spec, encoded, site)
+    encoded = encode_table(schema, table, site)
+    _check_header(schema, encoded, site)
     count, width = len(table.rows), encoded.rows.features.shape[1]
     features, labels = np.full((count, width), np.nan), np.full(count, -1, np.int64)
     features[encoded.index], labels[encoded.index] = encoded.rows.features, encoded.rows.labels
     is_known = ~np.isnan(features).all(axis=1)
     is_refused = np.zeros(count, bool)
     is_refused[encoded.index] = encoded.is_refused
-    notes = _notes(spec, encoded, count)
+    notes = _notes(schema, encoded, count)
     for index in np.flatnonzero(~is_known).tolist():
         if index not in encoded.damaged:
             notes[index].insert(0, "nothing usable is known of this row: no prediction")
-    if label_of(spec).name in encoded.places.doubled:
+    if schema.label.name in encoded.places.doubled:
         labels[:] = -1
     return Patients(
         Rows(features, labels), is_known & ~is_refused, tuple(table.line(index) for index in range(count)),
         _ids(table, id_column), tuple(cut("; ".join(texts), MAX_NOTE_BYTES) for texts in notes),
-        tuple(_remarks(spec, encoded)),
+        (*table.remarks, *_remarks(schema, encoded)),
     )
 
 
-def _check_header(spec: StudySpec, encoded: Encoded, site: SiteMap) -> None:
-    places, label = encoded.places, label_of(spec).name
-    for column in spec.columns:
+def _check_header(schema: Tables, encoded: Encoded, site: SiteMap) -> None:
+    places, label = encoded.places, schema.label.name
+    for column in schema.columns:
         if column.name in places.doubled and column.name != label:
             raise DataError(f"the header names column '{column.name}' more than once; leave one, or rename the others")
     if shared := {name: other for name, other in places.shared.items() if label not in (name, other)}:
         pair = " and ".join(f"'{name}'" for name in next(iter(shared.items())))
         raise DataError(f"[data.map] reads {pair} from one column of the file; correct names there")
-    absent = [column.name for column in spec.columns if column.name not in places.at and column.name != label]
+    absent = [column.name for column in schema.columns if column.name not in places.at and column.name != label]
     if not absent:
         return
-    strange = [column for column in spec.columns if column.name in absent and names_other_unit(column, places)]
+    strange = [column for column in schema.columns if column.name in absent and names_other_unit(column, places)]
     if strange:
         pairs = ", ".join(f"'{places.near[column.name]}' for '{column.name}'" for column in strange[:8])
         fix = "give name and factor under [data.map] names and units"
@@ -113,17 +116,17 @@ def _ids(table: Table, column: str) -> tuple[str, ...]:
     return tuple(cut(row[at], MAX_ID_BYTES) if at < len(row) else "" for row in table.rows)
 
 
-def _notes(spec: StudySpec, encoded: Encoded, count: int) -> list[list[str]]:
+def _notes(schema: Tables, encoded: Encoded, count: int) -> list[list[str]]:
     notes: list[list[str]] = [[] for _ in range(count)]
     for index, what in encoded.damaged.items():
         notes[index].append(_DAMAGE[what])
     index = encoded.index.tolist()
     missing: dict[int, list[str]] = {}
-    for wanted in spec.columns:
+    for wanted in schema.columns:
         if isinstance(wanted, LabelColumn):
             continue
         column = encoded.columns[wanted.name]
-        texts = _texts(spec, wanted, column)
+        texts = _texts(schema, wanted, column)
         for row in np.flatnonzero(~column.is_kind(KNOWN)).tolist():
             text = texts[int(column.codes[row])]
             if text:
@@ -136,7 +139,7 @@ def _notes(spec: StudySpec, encoded: Encoded, count: int) -> list[list[str]]:
     return notes
 
 
-def _texts(spec: StudySpec, wanted: NumberColumn | CategoryColumn, column: Column) -> list[str]:
+def _texts(schema: Tables, wanted: NumberColumn | CategoryColumn, column: Column) -> list[str]:
     """Return what to say about each distinct text of a column; nothing where it is missing or as it should be."""
     texts: list[str] = []
     for item in column.distinct:
@@ -145,19 +148,19 @@ def _texts(spec: StudySpec, wanted: NumberColumn | CategoryColumn, column: Colum
             texts.append("")
         elif kind == OUTSIDE and isinstance(wanted, NumberColumn):
             span = f"[{wanted.low_micro / MICRO:g}, {wanted.high_micro / MICRO:g}] {wanted.unit}".rstrip()
-            what = {"missing": "counted as missing", "clip": "clipped", "refuse": "no prediction"}[spec.outside]
+            what = {"missing": "counted as missing", "clip": "clipped", "refuse": "no prediction"}[schema.outside]
             texts.append(f"{wanted.name} '{cell}' outside {span}: {what}")
         else:
             texts.append(f"{wanted.name} '{cell}' unknown ({reason_of(kind)}): counted as missing")
     return texts
 
 
-def _remarks(spec: StudySpec, encoded: Encoded) -> list[str]:
+def _remarks(schema: Tables, encoded: Encoded) -> list[str]:
     """Return what concerns whole columns, worst first, for a summary."""
     found: list[str] = []
-    for wanted in spec.columns:
+    for wanted in schema.columns:
         if isinstance(wanted, NumberColumn):
-            verdict = check_number(spec, wanted, encoded.columns[wanted.name], encoded, shows_cells=True)
+            verdict = check_number(schema, wanted, encoded.columns[wanted.name], encoded, shows_cells=True)
             if verdict.status != OK:
                 found.append(f"column '{wanted.name}': {verdict.with_cells()}")
         elif isinstance(wanted, CategoryColumn):

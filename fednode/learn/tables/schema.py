@@ -13,51 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.codec import I64, Size
-from fednode.learn.study import (
-    MAX_FEATURES,
-    MICRO,
-    UNIT,
-    CategoryColumn,
-    LabelRule,
-    NumberColumn,
-    StudySpec,
-    feature_count,
-)
+from fednode.learn.rows import Rows
+from fednode.learn.scaling import Scaling
 from fednode.learn.tables.cells import OUTSIDE, Column, find_thousands, level_reader, number_reader, read_column
+from fednode.learn.tables.columns import CategoryColumn, LabelRule, NumberColumn
+from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.table import BLANK, RAGGED, REPEATED, Places, Table, clean, find_columns
+from fednode.learn.units import MICRO, UNIT
 
 STANDARD_LIMIT = 8.0
 """Standardised features are clipped here, so that one rare level cannot dominate a step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """Global mean and deviation per feature, of u in [0, 1], in units of 2^-24; part of the model."""
-
-    mean_q24: Annotated[tuple[I64, ...], Size(1, MAX_FEATURES)]
-    deviation_q24: Annotated[tuple[I64, ...], Size(1, MAX_FEATURES)]
-
-    def __post_init__(self) -> None:
-        if len(self.mean_q24) != len(self.deviation_q24):
-            raise ValueError("as many means as deviations")
-        in_range = all(0 <= mean <= UNIT for mean in self.mean_q24)
-        if not in_range or not all(0 < deviation <= UNIT for deviation in self.deviation_q24):
-            raise ValueError("mean or deviation outside the unit range")
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Encoded rows: `features` float64 (n, features), u in [0, 1] or NaN; `labels` int64 (n,), -1 where unknown."""
-
-    features: NDArray[np.float64]
-    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +49,9 @@ class Encoded:
     thousands: dict[str, tuple[int, int]]
 
 
-def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encoded:
+def encode_table(schema: Tables, table: Table, site: SiteMap = PLAIN) -> Encoded:
     """Read and encode all rows. A column that is not in the file counts as missing: `Encoded.places` tells."""
-    places = find_columns(spec, table, site)
+    places = find_columns(schema, table, site)
     width, damaged = len(places.names), dict(table.damage)
     for number, row in enumerate(table.rows):
         if number in damaged:
@@ -104,7 +74,7 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
     labels = np.full(len(index), -1, np.int64)
     is_refused = np.zeros(len(index), bool)
     thousands: dict[str, tuple[int, int]] = {}
-    for wanted in spec.columns:
+    for wanted in schema.columns:
         notation = notation_of(wanted.name)
         if isinstance(wanted, NumberColumn):
             low, high = wanted.low_micro / MICRO, wanted.high_micro / MICRO
@@ -112,8 +82,8 @@ def encode_table(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Encode
             column = read_column(texts, *number_reader(wanted, notation, low, high))
             if notation.decimal == "." and len(found := find_thousands(texts, column.values)):
                 thousands[wanted.name] = len(found), table.line(index[int(found[0])])
-            features.append(_scale(column, low, high, spec.outside))
-            if spec.outside == "refuse":
+            features.append(_scale(column, low, high, schema.outside))
+            if schema.outside == "refuse":
                 is_refused |= column.is_kind(OUTSIDE)
         elif isinstance(wanted, CategoryColumn):
             column = read_column(cells(wanted.name), level_reader(wanted, notation))
@@ -169,8 +139,3 @@ def standardise(rows: Rows, scaling: Scaling) -> NDArray[np.float32]:
     deviation = np.asarray(scaling.deviation_q24, np.float64) / UNIT
     filled = np.where(np.isnan(rows.features), mean, rows.features)
     return np.clip((filled - mean) / deviation, -STANDARD_LIMIT, STANDARD_LIMIT).astype(np.float32)
-
-
-def is_scaling_of(spec: StudySpec, scaling: Scaling) -> bool:
-    """Whether `scaling` has one mean per feature of the study."""
-    return len(scaling.mean_q24) == feature_count(spec)

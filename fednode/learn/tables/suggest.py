@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fednode.learn.study import MAX_TOKEN_BYTES, NumberColumn, StudySpec, normal_token
 from fednode.learn.tables.cells import Column, same_unit
 from fednode.learn.tables.check import names_other_unit
+from fednode.learn.tables.columns import MAX_TOKEN_BYTES, NumberColumn, normal_token
+from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.schema import Encoded, encode_table
 from fednode.learn.tables.site_map import MAX_HEADER_BYTES, MAX_TRANSLATIONS, OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.tables.table import Table
@@ -22,20 +23,20 @@ _PASSES = 4
 _MAX_MISSING = 256
 
 
-def suggest(spec: StudySpec, table: Table, site: SiteMap) -> SiteMap | None:
+def suggest(schema: Tables, table: Table, site: SiteMap) -> SiteMap | None:
     """Return `site` with what would let more cells be read; None if nothing can be proposed."""
-    found, encoded, has_both_signs = site, encode_table(spec, table, site), False
+    found, encoded, has_both_signs = site, encode_table(schema, table, site), False
     best, fewest = site, _unread(encoded)
     for _ in range(_PASSES):
-        wider = _widen(spec, encoded, found)
+        wider = _widen(schema, encoded, found)
         if has_both_signs:
             wider = replace(wider, decimal=found.decimal)
         if wider == found:
             break
-        after = encode_table(spec, table, wider)
+        after = encode_table(schema, table, wider)
         if wider.decimal != found.decimal and _unread(after) >= _unread(encoded):
             one_sign = replace(wider, decimal=found.decimal)
-            other = encode_table(spec, table, one_sign)
+            other = encode_table(schema, table, one_sign)
             if _unread(other) < _unread(after) or one_sign == found:
                 wider, after, has_both_signs = one_sign, other, True
         found, encoded = wider, after
@@ -54,17 +55,17 @@ def _unread(encoded: Encoded) -> int:
     return faulty + 2 * rows * sum(name not in encoded.places.at for name in encoded.columns)
 
 
-def _widen(spec: StudySpec, encoded: Encoded, site: SiteMap) -> SiteMap:
+def _widen(schema: Tables, encoded: Encoded, site: SiteMap) -> SiteMap:
     named = {other.column for other in site.names}
     near = {name: header for name, header in encoded.places.near.items() if name not in named}
-    strange = {column.name for column in spec.columns if names_other_unit(column, encoded.places)}
+    strange = {column.name for column in schema.columns if names_other_unit(column, encoded.places)}
     names = [OtherName(c, h) for c, h in near.items() if c not in strange and 0 < len(h.encode()) <= MAX_HEADER_BYTES]
     values, units, missing, decimal = list(site.values), list(site.units), list(site.missing), site.decimal
-    all_faults = [encoded.columns[column.name].faults for column in spec.columns]
+    all_faults = [encoded.columns[column.name].faults for column in schema.columns]
     if any(item.reading.hint != "grouped" for faults in all_faults for item in faults.get("decimal", [])):
         decimal = ","
     findings = {normal_token(item.cell) for faults in all_faults for item in faults.get("level", [])}
-    for column, faults in zip(spec.columns, all_faults, strict=True):
+    for column, faults in zip(schema.columns, all_faults, strict=True):
         read = encoded.columns[column.name]
         # what '>1.000' stands for is asked once the decimal sign is known
         for kind in ("case", "limit", "thousands") if decimal == site.decimal else ("case",):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fednode.learn.study import StudySpec
+from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 
 _UNIT = re.compile(r"(?<=\S)\s*[(\[]([^()\[\]]*)[)\]]$")
@@ -60,9 +60,9 @@ class Places:
     names: tuple[str, ...]
 
 
-def find_columns(spec: StudySpec, table: Table, site: SiteMap = PLAIN) -> Places:
+def find_columns(schema: Tables, table: Table, site: SiteMap = PLAIN) -> Places:
     """Find the study's columns by the names of the header, or by their order where there is none."""
-    names = [column.name for column in spec.columns]
+    names = [column.name for column in schema.columns]
     if table.names is None:
         return Places({name: index for index, name in enumerate(names)}, {}, {}, {}, (), tuple(names))
     headers = [clean(header) for header in table.names]
@@ -111,10 +111,10 @@ def unit_in(header: str) -> str:
     return found.group(1).strip() if found is not None else ""
 
 
-def name_forms(spec: StudySpec, site: SiteMap = PLAIN) -> frozenset[str]:
+def name_forms(schema: Tables, site: SiteMap = PLAIN) -> frozenset[str]:
     """Return the loose forms of the names that a header has for the study's columns."""
     others = site.headers()
-    return frozenset(loose(others.get(column.name, column.name)) for column in spec.columns)
+    return frozenset(loose(others.get(column.name, column.name)) for column in schema.columns)
 
 
 def count_names(forms: frozenset[str], cells: Sequence[str]) -> int:

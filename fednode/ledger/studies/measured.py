@@ -10,35 +10,51 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U32, Range
+from fednode.codec import U32, Range, Size
 from fednode.sums.bounds import LOSS_BITS, MAX_ROW_LOSS, SHARE_BITS
+from fednode.texts import is_plain
 
 MAX_VOICES = 256
 SHARE_UNIT = (1 << SHARE_BITS) - 1
 LOSS_UNIT = (1 << LOSS_BITS) - 1
+
+MAX_FIGURES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the study's own metrics of the last model: its name, its value in millionths, and over how many hospitals
+    it was summed."""
+
+    name: Annotated[str, Size(1, 64)]
+    ppm: Annotated[int, Range(0, 1_000_000)]
+    voices: Annotated[int, Range(1, MAX_VOICES)]
+
+    def __post_init__(self) -> None:
+        if not is_plain(self.name):
+            raise ValueError("the name of a metric must be printable")
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """What hospitals measured of a model on held-out rows, one voice each: fractions are summed, never rows.
 
     `voices` hospitals had such rows; `right` is the sum of their shares of rows classified right, in 1/SHARE_UNIT;
-    `loss` that of the mean losses of `loss_voices`, in MAX_ROW_LOSS/LOSS_UNIT nats; `auc_ppm` the area under the curve
-    of all of them together, in millionths, over at least `auc_voices` hospitals a class. Voices differ only where
-    somebody lies, or a hospital lacks a class.
+    `loss` that of the mean losses of `loss_voices`, in MAX_ROW_LOSS/LOSS_UNIT nats; `figures` are the study's own
+    metrics. Voices differ only where somebody lies, or a hospital lacks a class.
     """
 
     voices: Annotated[int, Range(1, MAX_VOICES)]
     right: U32
     loss_voices: Annotated[int, Range(0, MAX_VOICES)]
     loss: U32
-    auc_ppm: Annotated[int, Range(0, 1_000_000)] | None = None
-    auc_voices: Annotated[int, Range(0, MAX_VOICES)] = 0
+    figures: Annotated[tuple[Figure, ...], Size(0, MAX_FIGURES)] = ()
 
     def __post_init__(self) -> None:
         if self.right > self.voices * SHARE_UNIT or self.loss > self.loss_voices * LOSS_UNIT:
             raise ValueError("more is right, or lost, than the voices can say")
-        if (self.auc_ppm is None) != (self.auc_voices == 0):
-            raise ValueError("an area under the curve comes with its voices")
+        if len({figure.name for figure in self.figures}) != len(self.figures):
+            raise ValueError("a metric is given twice")
 
     @property
     def accuracy_permyriad(self) -> int:
@@ -55,11 +71,6 @@ class Metrics:
         them having said that all is right."""
         left = self.voices - liars
         return left > 0 and 10_000 * (self.right - liars * SHARE_UNIT) >= target_permyriad * left * SHARE_UNIT
-
-    def auc_span_ppm(self, liars: int) -> int:
-        """Return how far `liars` members can have moved the area under the curve, in millionths, rounded up."""
-        left = max(self.auc_voices - liars, 0)
-        return 1_000_000 if not left else -(-1_000_000 * (self.auc_voices**2 - left**2) // self.auc_voices**2)
 
 
 class TrainingEnd(IntEnum):

@@ -11,7 +11,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fednode.learn.study import Column, NumberColumn, StudySpec, normal_token
+from fednode.learn.tables.columns import Column, NumberColumn, normal_token
+from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.site_map import SiteMap
 from fednode.learn.tables.table import TORN, Table, clean, count_names, is_header, name_forms
 from fednode.worker.datasets.text import read_lines
@@ -27,7 +28,7 @@ MAX_CELL_LINES = 200
 """A quoted cell that goes on longer than this has lost its closing quote."""
 
 
-def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
+def read(schema: Tables, path: Path, site: SiteMap) -> Table:
     """Read `path` whole. Rows keep the line they begin in; what cannot be read is a row of its own, marked as such."""
     lines, remarks = read_lines(path)
     if _is_wrapped(lines):
@@ -38,14 +39,14 @@ def read(spec: StudySpec, path: Path, site: SiteMap) -> Table:
     told = _told_separator(lines)
     if told is not None:
         start = 1
-    forms = name_forms(spec, site)
-    separator = told or _separator(spec, lines, forms)
+    forms = name_forms(schema, site)
+    separator = told or _separator(schema, lines, forms)
     if told is not None and _header_line(lines, told, 1, forms) is None:
-        found = _separator(spec, lines[1:], forms)
+        found = _separator(schema, lines[1:], forms)
         if _header_line(lines, found, 1, forms) is not None:  # the line was written by another program than the rows
             told, separator = None, found
     header = _header_line(lines, separator, start, forms)
-    if header is None and _names_others(spec, lines, separator, start, site):
+    if header is None and _names_others(schema, lines, separator, start, site):
         header = start
     if header is None and lines:
         remarks.append("no line names the columns: they are taken in the order of the study")
@@ -141,7 +142,7 @@ def _told_separator(lines: Sequence[str]) -> str | None:
     return first[4] if is_told else None
 
 
-def _separator(spec: StudySpec, lines: Sequence[str], forms: frozenset[str]) -> str:
+def _separator(schema: Tables, lines: Sequence[str], forms: frozenset[str]) -> str:
     """Return the separator that shows most of the study's columns in one line, else the one that fits most rows."""
     sample = lines[:SAMPLE_LINES]
 
@@ -154,7 +155,7 @@ def _separator(spec: StudySpec, lines: Sequence[str], forms: frozenset[str]) -> 
             if place < MAX_TITLE_LINES:
                 named = max(named, count_names(forms, cells))
             widths[len(cells)] = widths.get(len(cells), 0) + 1
-        fitting = max((count for width, count in widths.items() if width >= len(spec.columns) - 1), default=0)
+        fitting = max((count for width, count in widths.items() if width >= len(schema.columns) - 1), default=0)
         return named, fitting, -SEPARATORS.index(separator)
 
     return max(SEPARATORS, key=merit)
@@ -170,12 +171,12 @@ def _header_line(lines: Sequence[str], separator: str, start: int, forms: frozen
     return None
 
 
-def _names_others(spec: StudySpec, lines: Sequence[str], separator: str, start: int, site: SiteMap) -> bool:
+def _names_others(schema: Tables, lines: Sequence[str], separator: str, start: int, site: SiteMap) -> bool:
     """Whether the first line names columns, but not as the study does: words above a row with numbers."""
     first = [cells for _, _, cells in itertools.islice(records(lines, separator, start), 2)]
     if len(first) < 2 or first[0] is None or first[1] is None or len(first[0]) != len(first[1]):
         return False
-    known = {normal_token(text) for column in spec.columns for text in _texts_of(column)} | set(site.missing)
+    known = {normal_token(text) for column in schema.columns for text in _texts_of(column)} | set(site.missing)
 
     def is_name(cell: str) -> bool:
         return any(letter.isalpha() for letter in cell) and normal_token(cell) not in known

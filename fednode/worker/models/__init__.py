@@ -1,19 +1,28 @@
-"""Models a study can name, one file each."""
+"""Networks of the models a study can name, one file each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
-from fednode.learn.study import Logistic, Mlp, StudySpec, feature_count, label_of
+from fednode.learn import models as kinds
+from fednode.learn.study import StudySpec
 from fednode.worker.models import logistic, mlp
+from fednode.worker.registry import counterpart
 
-Builder = Callable[[StudySpec, int, int], nn.Module]
+Builder = Callable[[Any, tuple[int, ...], int], nn.Module]
+"""Builds a network from the study's settings of the model, the shape of one input and the number of classes."""
 
-MODELS: dict[type, Builder] = {Mlp: mlp.build, Logistic: logistic.build}
+NETWORKS: dict[str, Builder] = {"mlp": mlp.build, "logistic": logistic.build}
+"""Networks by the names of `learn.models.MODELS`."""
 
 
-def build_model(spec: StudySpec) -> nn.Module:
-    """Return the study's network: float32 (n, features) in, logits (n, classes) out; values are set by the caller."""
-    return MODELS[type(spec.model)](spec, feature_count(spec), len(label_of(spec).levels))
+def build_network(spec: StudySpec) -> nn.Module:
+    """Return the study's network: float32 (n, *inputs) in, logits (n, classes) out; values are set by the caller.
+
+    Raises `Rejected` if the training process does not know the model.
+    """
+    build = counterpart("model", kinds.MODELS, NETWORKS, spec.model)
+    return build(spec.model, spec.data.inputs, len(spec.data.classes))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import nn
 
-from fednode.learn.study import StudySpec
+from fednode.learn.models.logistic import Logistic
 from fednode.worker.models.mlp import Perceptron
 
 
-def build(spec: StudySpec, features: int, classes: int) -> nn.Module:
+def build(model: Logistic, inputs: tuple[int, ...], classes: int) -> nn.Module:
     """Build one affine layer."""
-    return Perceptron((features, classes))
+    return Perceptron((prod(inputs), classes))

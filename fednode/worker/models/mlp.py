@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import nn
 
-from fednode.learn.study import Mlp, StudySpec
+from fednode.learn.models.mlp import Mlp
 
 
 class Perceptron(nn.Module):
@@ -26,8 +27,6 @@ class Perceptron(nn.Module):
         return logits
 
 
-def build(spec: StudySpec, features: int, classes: int) -> nn.Module:
+def build(model: Mlp, inputs: tuple[int, ...], classes: int) -> nn.Module:
     """Build the network of a study whose model is `Mlp`."""
-    if not isinstance(spec.model, Mlp):
-        raise TypeError("this study's model is no multilayer perceptron")
-    return Perceptron((features, *spec.model.hidden, classes))
+    return Perceptron((prod(inputs), *model.hidden, classes))

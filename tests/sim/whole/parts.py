@@ -16,18 +16,15 @@ from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.learn import measures
-from fednode.learn.study import (
-    LabelColumn,
-    Layout,
-    Logistic,
-    NumberColumn,
-    Optimiser,
-    StopRule,
-    StudySpec,
-    Timeouts,
-)
-from fednode.learn.tables.schema import Rows
+from fednode.learn.algorithms.fedavg import FedAvg
+from fednode.learn.models.logistic import Logistic
+from fednode.learn.rows import Rows
+from fednode.learn.study import Optimiser, StopRule, StudySpec, Timeouts, tensors_of
+from fednode.learn.tables.columns import LabelColumn, NumberColumn
+from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.statistics import claim_statistics
 from fednode.learn.tables.verdicts import Verdict
+from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.rounds.terms import study_proposal
 from fednode.smpc import keys as smpc_keys
@@ -55,10 +52,11 @@ def tiny_study() -> StudySpec:
         NumberColumn("age", "years", 0, 100_000_000, ()), NumberColumn("pressure", "", 0, 200_000_000, ()),
         LabelColumn("finding", ("none", "mild", "severe"), None, ()),
     )
+    model, data = Logistic(), Tables(columns)
     return StudySpec(
-        "tiny", "", Logistic(), columns, Optimiser("sgd", 50_000, 0, 0, 4), 1, TRAINING_ROUNDS, 1 << 24,
-        "hidden", 127, StopRule(0, 0),
-        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4), 1, "missing",
+        "tiny", "", model, tensors_of(model, data), data, FedAvg(), Optimiser("sgd", 50_000, 0, 0, 4), 1,
+        TRAINING_ROUNDS, 1 << 24, "hidden", 127, 1, ("auc",), StopRule(0, 0),
+        Timeouts(start_after_s=3, train_timeout_s=8, phase_timeout_s=4),
     )
 
 
@@ -84,15 +82,15 @@ def do_work(job: work.Job, member: int) -> work.Answer:
         case work.CheckData():
             return work.DataChecked((Verdict("", "ok", "", 0, 0),), ROWS, ROWS)
         case work.ComputeStatistics(spec, _):
-            return work.StatisticsComputed(measures.claim_statistics(spec, _rows(member), None).tobytes())
+            return work.StatisticsComputed(claim_statistics(spec.data.columns, _rows(member), None).tobytes())
         case work.Evaluate(spec, _, _, _):
-            metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
-            return work.Evaluated(metrics, measures.claim_metrics(metrics, None).tobytes())
+            metrics = measures.Metrics(ROWS, member, ROWS << 16)
+            return work.Evaluated(metrics, measures.claim_quality(metrics, None).tobytes())
         case work.Train() as train:
-            size = Layout.of(train.spec).size
+            size = vector_plan(train.spec).length
             draw = np.random.default_rng([train.round_number, member, *train.model.hash])
             delta = (draw.uniform(-0.3, 0.3, size)).astype("<f4")
-            metrics = measures.Metrics(ROWS, member, ROWS << 16, (), ())
+            metrics = measures.Metrics(ROWS, member, ROWS << 16)
             claims = measures.claim_quality(metrics, None).tobytes()
             return work.Trained(delta.tobytes(), ROWS + member, claims, 1, 1)
         case _:

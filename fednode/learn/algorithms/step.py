@@ -1,0 +1,36 @@
+"""What an algorithm's step is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fednode.kernels import vectors
+from fednode.learn.units import UNIT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The round that is concluded: its number, how many hospitals are in the sum, and how many the ledger has."""
+
+    number: int
+    included: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summed:
+    """A stretch of an opened segment: `total` int32 (n,) times `factor` is the weighted mean in units of 2^-48."""
+
+    total: NDArray[np.int32]
+    factor: int
+
+    def add_to(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return values (n,) in units of 2^-24 plus the mean, rounded to the nearest."""
+        return vectors.merge(values, self.total, self.factor, UNIT_BITS)
+
+    def mean(self) -> NDArray[np.int64]:
+        """Return the hospitals' weighted mean in units of 2^-24, int64 (n,)."""
+        return self.add_to(np.zeros(self.total.size, np.int64))

@@ -1,0 +1,36 @@
+"""The units of a study's numbers and the sizes that hold for every study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fednode.codec import Range
+from fednode.sums.bounds import SCALE
+from fednode.texts import is_plain
+
+MICRO = 1_000_000
+"""Decimals of a study carry six places."""
+
+UNIT_BITS = 24
+UNIT = 1 << UNIT_BITS
+"""Model values, the clip, means and deviations are integers in units of 2^-24."""
+
+MAX_MEMBERS = (1 << 31) // SCALE
+"""256: beyond this the 32-bit sum of N quantised updates of norm `SCALE` could wrap."""
+
+MAX_WEIGHT = (1 << 16) - 1
+MAX_CLIP_Q24 = 1 << 34
+"""Largest clip (1024.0). With it the product X_k r of the merge stays below 2^62, see `merge`."""
+
+MAX_FEATURES = 8192
+MAX_CLASSES = 64
+MAX_PARAMETERS = 1 << 25
+
+_LIMIT_MICRO = 10**18
+Micro = Annotated[int, Range(-_LIMIT_MICRO, _LIMIT_MICRO)]
+
+
+def check_printable(*texts: str) -> None:
+    """A study of one member is shown in the terminals of others: no control or invisible characters."""
+    if not all(map(is_plain, texts)):
+        raise ValueError("names, levels, units and descriptions must be printable")
