@@ -177,6 +177,8 @@ Encoder = Callable[[typing.Any], Plain]
 Decoder = Callable[[Plain], typing.Any]
 _TAG = "__codec_tag__"
 _plans: dict[object, tuple[Encoder, Decoder]] = {}
+_kinds: dict[tuple[object, ...], dict[int, tuple[Encoder, Decoder]]] = {}
+"""The members of each union by their number."""
 
 
 def tagged(number: int) -> Callable[[type[T]], type[T]]:
@@ -192,6 +194,15 @@ def tagged(number: int) -> Callable[[type[T]], type[T]]:
 def tag_of(cls: type) -> int:
     """Return the union number of a `@tagged` dataclass."""
     return typing.cast(int, getattr(cls, _TAG))
+
+
+def extend_union(union: object, added: type) -> None:
+    """Let a union take one more tagged dataclass; raise `ValueError` if its number stands for another."""
+    _plan(union)
+    kinds = _kinds[typing.get_args(union)]
+    if tag_of(added) in kinds:
+        raise ValueError(f"number {tag_of(added)} is taken")
+    kinds[tag_of(added)] = _plan(added)
 
 
 def to_plain(form: object, value: object) -> Plain:
@@ -430,6 +441,7 @@ def _union(options: tuple[object, ...]) -> tuple[Encoder, Decoder]:
     by_tag = {tag_of(typing.cast(type, option)): _plan(option) for option in options}
     if len(by_tag) != len(options):
         raise TypeError(f"two members of {options!r} share a tag")
+    _kinds[options] = by_tag
 
     def to(value: typing.Any) -> Plain:
         number = tag_of(type(value))

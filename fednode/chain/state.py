@@ -12,7 +12,7 @@ Records are decoded once per state and encoded once per block. What they are the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
@@ -47,7 +47,7 @@ class RecordTable:
     The numbers are hashed: a number that was used once never stands for another kind.
     """
 
-    rows: Mapping[bytes, tuple[int, type]]
+    rows: dict[bytes, tuple[int, type]]
 
     def __contains__(self, key: bytes) -> bool:
         """Whether keys of this kind are known."""

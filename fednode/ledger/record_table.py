@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from fednode.chain.state import RecordTable
 from fednode.ledger.bodies import Keys
 from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
@@ -20,7 +18,7 @@ from fednode.ledger.records import (
     StudyRecord,
 )
 
-RECORD_TABLE = RecordTable(MappingProxyType({
+RECORD_TABLE = RecordTable({
     b"chain": (1, ChainRecord),
     b"members": (2, MemberList),
     b"nonce": (3, NonceRecord),
@@ -42,4 +40,4 @@ RECORD_TABLE = RecordTable(MappingProxyType({
     b"confirm": (19, Confirm),
     b"versions": (20, VersionRecord),
     b"origin": (21, OriginRecord),
-}))
+})

@@ -9,13 +9,14 @@ that the rules refuse stays in the block with a receipt that says why, and chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import assert_never, get_args
 
 from fednode.chain.receipts import Receipt
 from fednode.chain.state import Changes, Draft, Source, State
 from fednode.chain.vote import Evidence
+from fednode.codec import extend_union
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
@@ -28,24 +29,21 @@ from fednode.ledger.bodies import (
     Expire,
     Keys,
     Memo,
-    Ready,
     Result,
     Reveal,
     Roster,
-    StudyCreate,
-    StudyPause,
-    StudyVote,
     SumAck,
     Verdict,
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
-from fednode.ledger.members.bodies import MemberReport, MembershipBody
+from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import get_candidates, get_chain, get_members, get_nonce, nonce_key
-from fednode.ledger.members.rules import apply_membership, begin_membership, flag_members, settle_membership
+from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_members, settle_membership
 from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.recheck_phase import accept_recheck
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
 from fednode.ledger.redeal_rules import accept_confirm, accept_expose, accept_redeal
 from fednode.ledger.refusals import Refusal, refuse
@@ -62,16 +60,12 @@ from fednode.ledger.round_rules import (
     accept_roster,
     accept_sum_ack,
 )
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.rule import Rule
 from fednode.ledger.studies.clock import note_freeze_block, settle_study
 from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key
 from fednode.ledger.studies.rules import (
-    accept_begin,
+    STUDY_RULES,
     accept_join_expire,
-    accept_pause,
-    accept_ready,
-    accept_vote,
-    apply_create,
     require_study,
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
@@ -164,28 +158,45 @@ def _settle(draft: Draft, at: BlockTime, study: bytes) -> None:
 
 def _dispatch(draft: Draft, at: BlockTime, sender: MemberId, body: Body) -> bytes | None:
     """Apply a body; return the study it is about, if it is about one."""
-    if isinstance(body, Memo):
-        return None
-    if isinstance(body, MembershipBody):
-        apply_membership(draft, at, sender, body)
-        return None
-    if isinstance(body, StudyCreate):
-        return apply_create(draft, at, len(get_members(draft)), sender, body)
-    study = require_study(draft, body.study)
-    match body:
-        case StudyVote():
-            draft.write(study_key(body.study), accept_vote(study, sender, body))
-        case StudyPause():
-            draft.write(study_key(body.study), accept_pause(study, sender, body))
-        case StudyBegin():
-            draft.write(study_key(body.study), accept_begin(study, sender, body))
-        case Ready():
-            draft.write(study_key(body.study), accept_ready(draft, study, at, sender, body))
-        case Verdict():
-            raise refuse(Refusal.KIND_NOT_IN_RULE)
-        case _:
-            _dispatch_round(draft, study, sender, body)
+    return RULES[type(body)](draft, at, sender, body)
+
+
+def _note(draft: Draft, at: BlockTime, sender: MemberId, body: Memo) -> None:
+    """A memo changes nothing."""
+
+
+def _refuse_kind(draft: Draft, at: BlockTime, sender: MemberId, body: Verdict) -> bytes:
+    raise refuse(Refusal.KIND_NOT_IN_RULE)
+
+
+def _post(draft: Draft, at: BlockTime, sender: MemberId, body: RoundBody) -> bytes:
+    """A message of the round that a study is in."""
+    _dispatch_round(draft, require_study(draft, body.study), sender, body)
     return body.study
+
+
+RULES: dict[type, Rule] = {
+    Memo: _note,
+    **MEMBER_RULES,
+    **STUDY_RULES,
+    **dict.fromkeys(get_args(RoundBody), _post),
+    Verdict: _refuse_kind,
+}
+"""What each kind of transaction does."""
+
+
+def add_kind(body: type, rule: Rule, records: Mapping[bytes, tuple[int, type]]) -> None:
+    """Take a kind of transaction that this package does not have, with the records it keeps in the state.
+
+    All members must do so before they read the first block that holds one. Raises `ValueError` if the number of the
+    body, or a prefix or number of a record, is taken.
+    """
+    numbers = {number for number, _ in RECORD_TABLE.rows.values()}
+    if any(prefix in RECORD_TABLE.rows or number in numbers for prefix, (number, _) in records.items()):
+        raise ValueError("a prefix or number of a record is taken")
+    extend_union(Body, body)
+    RULES[body] = rule
+    RECORD_TABLE.rows.update(records)
 
 
 _OF_PROOFS = Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose

@@ -32,7 +32,6 @@ from fednode.ledger.members.bodies import (
     MemberRemove,
     MemberReport,
     MemberRotate,
-    MembershipBody,
     RoleVote,
     VersionVote,
 )
@@ -75,6 +74,7 @@ from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
+from fednode.ledger.rule import Rule
 from fednode.ledger.studies.reading import get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import without_named
 from fednode.texts import is_plain
@@ -91,27 +91,6 @@ ENTRY_MS = 86_400_000
 def rotation_message(chain_id: bytes, member: MemberId, card: IdentityCard) -> bytes:
     """Return what a member's new sign key signs when it takes over from the old one."""
     return pack(("fednode-rotate", chain_id, int(member), card.content()))
-
-
-def apply_membership(draft: Draft, at: BlockTime, sender: MemberId, body: MembershipBody) -> None:
-    """Apply one body to the draft or raise `Rejected` with a `Refusal` code."""
-    match body:
-        case MemberPropose():
-            _propose(draft, at, sender, body)
-        case MemberRemove():
-            _remove(draft, at, sender, body)
-        case MemberApprove():
-            _approve(draft, sender, body)
-        case MemberReport():
-            _report(draft, at, sender, body)
-        case MemberRotate():
-            _rotate(draft, at, sender, body)
-        case MemberAddresses():
-            _move(draft, sender, body)
-        case RoleVote():
-            _vote_role(draft, at, sender, body)
-        case VersionVote():
-            vote_version(draft, at, sender, body)
 
 
 # --- proposals ---------------------------------------------------------------------------------------------------
@@ -171,7 +150,7 @@ def _write_proposal(draft: Draft, membership: Membership, changed: ProposalRecor
     draft.write(MEMBERSHIP_KEY, replace(membership, proposals=proposals))
 
 
-def _approve(draft: Draft, sender: MemberId, body: MemberApprove) -> None:
+def _approve(draft: Draft, at: BlockTime, sender: MemberId, body: MemberApprove) -> None:
     membership = get_membership(draft)
     proposal = membership.proposal(body.proposal)
     if proposal is None:
@@ -245,7 +224,7 @@ def _rotate(draft: Draft, at: BlockTime, sender: MemberId, body: MemberRotate) -
     draft.write(MEMBERSHIP_KEY, replace(membership, changed_height=at.height))
 
 
-def _move(draft: Draft, sender: MemberId, body: MemberAddresses) -> None:
+def _move(draft: Draft, at: BlockTime, sender: MemberId, body: MemberAddresses) -> None:
     old = _own_record(draft, sender)
     if old.addresses == body.addresses:
         raise refuse(Refusal.NOTHING_CHANGES)
@@ -392,3 +371,16 @@ def without_member(study: StudyRecord, gone: MemberId) -> StudyRecord:
         approvals=without(study.approvals), rejects=without(study.rejects),
         resume_votes=without(study.resume_votes), stop_votes=without(study.stop_votes),
     )
+
+
+MEMBER_RULES: dict[type, Rule] = {
+    MemberPropose: _propose,
+    MemberRemove: _remove,
+    MemberApprove: _approve,
+    MemberReport: _report,
+    MemberRotate: _rotate,
+    MemberAddresses: _move,
+    RoleVote: _vote_role,
+    VersionVote: vote_version,
+}
+"""What each kind of transaction about members, roles and versions does."""

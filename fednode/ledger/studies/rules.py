@@ -7,7 +7,9 @@ What follows from the messages (a round opens, a pause takes effect) is decided 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId, StudyId
@@ -23,6 +25,7 @@ from fednode.ledger.bodies import (
 )
 from fednode.ledger.check_records import CoinHead, Coins
 from fednode.ledger.check_state import coin_seen_key
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.opening_checks import is_seal_key_valid
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import (
@@ -36,6 +39,7 @@ from fednode.ledger.records import (
 )
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import with_item
+from fednode.ledger.rule import Rule
 from fednode.ledger.studies.beginning import StudyBegin, Without
 from fednode.ledger.studies.reading import STUDIES_KEY, get_studies, get_study, spec_key, study_key
 from fednode.sums.bounds import MIN_INCLUDED
@@ -70,9 +74,9 @@ def new_study(terms: StudyTerms, spec: bytes, creator: int, height: int, status:
     return StudyRecord(study, terms, creator, height, status, next_round=first_round)
 
 
-def apply_create(draft: Draft, at: BlockTime, member_count: int, sender: MemberId, body: StudyCreate) -> StudyId:
+def _create(draft: Draft, at: BlockTime, sender: MemberId, body: StudyCreate) -> StudyId:
     """Propose a study. The sum of 2^23 per member cannot wrap in 32 bits: a ledger has at most 256 members."""
-    if member_count < MIN_INCLUDED:
+    if len(get_members(draft)) < MIN_INCLUDED:
         raise refuse(Refusal.TOO_FEW_MEMBERS)
     known = (get_study(draft, study) for study in get_studies(draft))
     undecided = sum(r is not None and (r.creator, r.status) == (sender, StudyStatus.CREATED) for r in known)
@@ -91,7 +95,7 @@ def require_study(draft: Draft, study: bytes) -> StudyRecord:
     return record
 
 
-def accept_vote(record: StudyRecord, sender: MemberId, body: StudyVote) -> StudyRecord:
+def accept_vote(draft: Draft, at: BlockTime, record: StudyRecord, sender: MemberId, body: StudyVote) -> StudyRecord:
     """A vote; a member's last word counts, so the opposite vote is withdrawn."""
     match StudyAction(body.action):
         case StudyAction.APPROVE | StudyAction.REJECT:
@@ -150,7 +154,7 @@ def _without(votes: tuple[MemberId, ...], member: MemberId) -> tuple[MemberId, .
     return tuple(vote for vote in votes if vote != member)
 
 
-def accept_pause(record: StudyRecord, sender: MemberId, body: StudyPause) -> StudyRecord:
+def accept_pause(draft: Draft, at: BlockTime, record: StudyRecord, sender: MemberId, body: StudyPause) -> StudyRecord:
     """Any one member may pause; a running round is finished first. Votes to go on count from here."""
     if record.status not in (StudyStatus.WAITING, StudyStatus.RUNNING):
         raise refuse(Refusal.STUDY_STATUS)
@@ -159,7 +163,7 @@ def accept_pause(record: StudyRecord, sender: MemberId, body: StudyPause) -> Stu
     return replace(record, status=status, reason=reason, resume_votes=(), join=None)
 
 
-def accept_ready(draft: Draft, record: StudyRecord, at: BlockTime, sender: MemberId, body: Ready) -> StudyRecord:
+def accept_ready(draft: Draft, at: BlockTime, record: StudyRecord, sender: MemberId, body: Ready) -> StudyRecord:
     """Join or rejoin from the next round that opens; a round already running keeps the seal keys it opened with."""
     if record.status not in ACTIVE:
         raise refuse(Refusal.STUDY_STATUS)
@@ -198,7 +202,7 @@ def _with_head(draft: Draft, record: StudyRecord, sender: MemberId, head: bytes 
     return replace(coins, heads=tuple(heads))
 
 
-def accept_begin(record: StudyRecord, sender: MemberId, body: StudyBegin) -> StudyRecord:
+def accept_begin(draft: Draft, at: BlockTime, record: StudyRecord, sender: MemberId, body: StudyBegin) -> StudyRecord:
     """A vote to begin without one hospital. It means nothing once that is ready: who is ready takes part."""
     beginning = record.beginning
     if beginning is None or record.status not in ACTIVE:
@@ -221,3 +225,23 @@ def accept_join_expire(record: StudyRecord, sender: MemberId, body: Expire) -> S
         raise refuse(Refusal.PHASE_CLOSED)
     _check_new(sender, join.expire_votes)
     return replace(record, join=replace(join, expire_votes=with_item(join.expire_votes, sender)))
+
+
+def _on_study(accept: Callable[[Draft, BlockTime, StudyRecord, MemberId, Any], StudyRecord]) -> Rule:
+    """Return the rule that writes down what `accept` makes of the study that a body names."""
+    def apply(draft: Draft, at: BlockTime, sender: MemberId, body: Any) -> bytes:
+        study = StudyId(body.study)
+        draft.write(study_key(study), accept(draft, at, require_study(draft, study), sender, body))
+        return study
+
+    return apply
+
+
+STUDY_RULES: dict[type, Rule] = {
+    StudyCreate: _create,
+    StudyVote: _on_study(accept_vote),
+    StudyPause: _on_study(accept_pause),
+    StudyBegin: _on_study(accept_begin),
+    Ready: _on_study(accept_ready),
+}
+"""What each kind of transaction about a study's life does."""
