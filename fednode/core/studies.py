@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from fednode.chain.state import State
 from fednode.core.membership import MAX_REPORT_LAG, due_report
 from fednode.core.taking_part import MissedRounds
-from fednode.crypto import Entropy
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, judge
-from fednode.home.entered import Entered
 from fednode.ids import MemberId, StudyId
-from fednode.learn.jobs import DataAt
-from fednode.learn.model_file import Draft
 from fednode.learn.study import StudySpec
 from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.members.reading import get_members, is_voted_out
@@ -24,12 +20,9 @@ from fednode.ledger.studies.reading import get_spec, get_studies, get_study
 from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine
-from fednode.rounds.place import Place
+from fednode.rounds.place import Place, Ports
 from fednode.rounds.terms import read_study
 from fednode.smpc.messages import ChunkArrived, WantArrived
-from fednode.smpc.record import RecordParts
-from fednode.smpc.ring import Buffer
-from fednode.sums.coin import Chain
 
 NO_STUDY = StudyId(bytes(32))
 """Beside what a node submits for no study."""
@@ -42,23 +35,17 @@ StudyEffect = tuple[StudyId, Effect]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What this hospital brings to any study. `data_of(name, id)` is None where it has no data for it.
+    """Who this hospital is, what it lends to its studies, and what they may ask of its chain.
 
-    `lag()` is how many blocks this node knows to be behind the others.
+    `holds_message(study)` says whether the pool holds a valid message of the study's open phase, `lag()` how many
+    blocks this node knows to be behind the others.
     """
 
     chain_id: bytes
     me: MemberId
-    entropy: Entropy = field(repr=False)
-    data_of: Callable[[str, StudyId], DataAt | None] = field(repr=False)
-    is_auto_approved: Callable[[StudyId], bool] = field(repr=False)
-    load_record: Callable[[StudyId, int], RecordParts] = field(repr=False)
+    ports: Ports = field(repr=False)
     holds_message: Callable[[StudyId], bool] = field(repr=False)
-    load_chain: Callable[[StudyId], Chain] = field(repr=False)
-    keep_input: Callable[[StudyId, int, Sequence[Buffer]], None] = field(repr=False)
-    new_draft: Callable[[], Draft] = field(repr=False)
-    lag: Callable[[], int] = field(repr=False, default=lambda: 0)
-    entered: Entered | None = field(repr=False, default=None)
+    lag: Callable[[], int] = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -101,21 +88,10 @@ class Studies:
         known = self._known.get(study)
         return None if known is None else known.machine.problem or known.machine.refusal
 
-    def _refuses_statistics(self, study: StudyId) -> str | None:
-        known, entered = self._known.get(study), self._site.entered
-        if known is None or entered is None or known.machine.data is None:
-            return None
-        return entered.refusal(study, known.spec.name, known.machine.data.path)
-
-    def _enter_statistics(self, study: StudyId) -> None:
-        known, entered = self._known.get(study), self._site.entered
-        if known is not None and entered is not None and known.machine.data is not None:
-            entered.enter(study, known.spec.name, known.machine.data.path)
-
     def allow_statistics(self, study: StudyId) -> None:
         """Let this hospital's data set enter a study's statistics although it entered another's; durable on return."""
-        if self._site.entered is not None:
-            self._site.entered.allow(study)
+        if self._site.ports.statistics is not None:
+            self._site.ports.statistics.allow(study)
 
     def why_not_ready(self, study: StudyId) -> str | None:
         """Return why this hospital has not said that it is ready for a study; None if nothing is known."""
@@ -189,12 +165,8 @@ class Studies:
         except Rejected as error:
             return self._shelve(study, error.reason)
         site = self._site
-        place = Place(
-            site.chain_id, site.me, study, spec, site.data_of(spec.name, study), site.entropy,
-            lambda number: site.load_record(study, number), site.holds_message,
-            lambda: site.load_chain(study), lambda number, pieces: site.keep_input(study, number, pieces),
-            site.new_draft, partial(self._refuses_statistics, study), partial(self._enter_statistics, study),
-        )
+        data = site.ports.data_of(spec.name, study)
+        place = Place(site.chain_id, site.me, study, spec, data, site.ports, site.holds_message)
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
         return []
 
@@ -205,6 +177,6 @@ class Studies:
             return []
         if record.creator == GENESIS_CREATOR or record.status not in (StudyStatus.CREATED, StudyStatus.WAITING):
             return []
-        if self._site.me in (*record.approvals, *record.rejects) or not self._site.is_auto_approved(study):
+        if self._site.me in (*record.approvals, *record.rejects) or not self._site.ports.is_auto_approved(study):
             return []
         return [Submit(StudyVote(study, StudyAction.APPROVE))]

@@ -10,25 +10,21 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
-from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.leveldb import LevelDbStore
 from fednode.chain.store import StoreDamaged
+from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.bars import Bars
-from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.core.presence import INCARNATION_BYTES
-from fednode.core.studies import Site, Studies
 from fednode.daemon.start_checks import load_signer, open_chain, remember_damage
 from fednode.desk.control import serve_control
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node
-from fednode.errors import UpgradeNeeded
 from fednode.fence import Stumbled
 from fednode.home.blobs import ModelStore
 from fednode.home.config import HospitalConfig
@@ -38,8 +34,7 @@ from fednode.home.journal import Journal
 from fednode.home.keystore import Keys, SystemEntropy
 from fednode.home.limits import raise_file_limit
 from fednode.home.round_store import RoundStore
-from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, PeerId, StudyId
-from fednode.ledger.application import LedgerApplication
+from fednode.ids import PROTOCOL_VERSION, PeerId, StudyId
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import find_member
 from fednode.node.parts import Parts
@@ -48,9 +43,7 @@ from fednode.node.tables import WatchingTrainer
 from fednode.node.trainer import WorkerTrainer
 from fednode.node.upkeep import Upkeep
 from fednode.p2p.reach import make_reach
-from fednode.smpc.messages import RecordPart
-from fednode.smpc.record import RecordParts
-from fednode.smpc.ring import Buffer
+from fednode.rounds.place import Ports
 from fednode.sums.coin import MAX_LINKS, restore_chain
 from fednode.sums.coin import Chain as CoinChain
 
@@ -154,31 +147,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-def _make_core(
-    upkeep: Upkeep, keys: Keys, member: MemberId, chain: LedgerApplication, store: LevelDbStore,
-    signer: VoteSigner, records: RoundStore, models: ModelStore, entered: Entered,
-) -> Core:
-    chain_id, entropy = store.tip.chain_id, SystemEntropy()
-    certificate = store.get_certificate(store.tip.height) if store.tip.height else None
-    replica = Replica(store.tip, certificate, chain, signer)
-
-    def load_record(study: StudyId, number: int) -> RecordParts:
-        found = {part: records.load(study, number, part.value) for part in RecordPart}
-        return {part: data for part, data in found.items() if data is not None}
-
-    def keep_input(study: StudyId, number: int, pieces: Sequence[Buffer]) -> None:
-        records.put_long(study, number, RecordPart.INPUT.value, pieces)
+def _make_ports(upkeep: Upkeep, records: RoundStore, models: ModelStore, statistics: Entered) -> Ports:
+    entropy = SystemEntropy()
 
     def load_chain(study: StudyId) -> CoinChain:
         return restore_chain(records.coin_seed(study, entropy), MAX_LINKS)
 
-    site = Site(
-        chain_id, member, entropy, upkeep.data_of, upkeep.is_auto_approved,
-        load_record, chain.holds_message, load_chain, keep_input, models.new_draft,
-        lambda: core.catch_up.lag, entered,
+    return Ports(
+        entropy, upkeep.data_of, upkeep.is_auto_approved, records.load, records.put_long, load_chain, models.new_draft,
+        statistics,
     )
-    core = Core(Identity(chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES)), chain, replica, Studies(site))
-    return core
 
 
 async def _serve(
@@ -198,12 +176,11 @@ async def _serve(
     member = find_member(state, keys.public.sign) or FOLLOWER
     sign_state, signer, problems = load_signer(home, keys, genesis, member, store)
     records = RoundStore(home.rounds, keys.storage_key)
-    chain = LedgerApplication(genesis.chain_id, state, store.tip.height, Hash(store.tip.block_hash))
-    if chain.unknown_version is not None:
-        raise UpgradeNeeded(chain.unknown_version)
     models = ModelStore(home.blobs, warned.add)
     models.clear_drafts()
-    core = _make_core(upkeep, keys, member, chain, store, signer, records, models, Entered(home.statistics))
+    identity = Identity(genesis.chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES))
+    end = ChainEnd(store.tip, state, store.get_certificate(store.tip.height) if store.tip.height else None)
+    core = assemble(identity, end, signer, _make_ports(upkeep, records, models, Entered(home.statistics)))
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20

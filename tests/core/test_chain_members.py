@@ -22,6 +22,7 @@ from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.events import Submit
+from fednode.rounds.place import Ports
 from tests.ledger.world import SeededEntropy, World, make_card, seed_of
 
 
@@ -97,10 +98,10 @@ def test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time(lag: int, re
     def unused(*args: object) -> NoReturn:
         raise AssertionError("a candidate has no rounds")
 
-    site = Site(
-        node.world.chain_id, MemberId(5), SeededEntropy("fifth"), lambda name, study: None, lambda study: False,
-        unused, unused, unused, unused, unused, lambda: lag,
+    ports = Ports(
+        SeededEntropy("fifth"), lambda name, study: None, lambda study: False, unused, unused, unused, unused,
     )
+    site = Site(node.world.chain_id, MemberId(5), ports, unused, lambda: lag)
     report = due_report(node.chain.state, MemberId(5))
     assert report is not None
     assert ((NO_STUDY, Submit(report)) in Studies(site).on_state(node.chain.state)) == reports

@@ -10,24 +10,22 @@ import pytest
 import trio
 import trio.testing
 
-from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner, initial_record
 from fednode.chain.leveldb import open_store
 from fednode.core import effects as do
 from fednode.core import wire
+from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
-from fednode.core.core import Core
-from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.documents import read_json
 from fednode.errors import TrainingError, Unavailable
 from fednode.home.blobs import ModelStore
 from fednode.home.journal import Journal
+from fednode.home.keystore import SystemEntropy
 from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SignStateFile
 from fednode.ids import Hash, MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
-from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import make_genesis
 from fednode.node.parts import Parts
@@ -35,6 +33,7 @@ from fednode.node.reactor import MAX_REJECTED, Reactor
 from fednode.node.tables import WatchingTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
+from fednode.rounds.place import Ports
 from fednode.sums.coin import restore_chain
 from tests.ledger.world import make_cards, seed_of
 
@@ -101,18 +100,18 @@ class Stage:
         sign_state = SignStateFile(root / "sign")
         sign_state.create(record)
         self.store = open_store(root / "chain", genesis)
-        chain = LedgerApplication(self.chain_id, self.store.load_state(), 0, self.store.tip.block_hash)
         member = MemberId(1)
         self.models = ModelStore(root / "blobs")
         records = RoundStore(root / "rounds", Secret(b"k" * 32))
-        site = Site(
-            self.chain_id, member, None, lambda name, study: None,  # type: ignore[arg-type]
-            lambda study: False, lambda study, number: {}, chain.holds_message,
-            lambda study: restore_chain(bytes(32), 64),
-            lambda study, number, pieces: records.put_long(study, number, "input", pieces), self.models.new_draft,
+        ports = Ports(
+            SystemEntropy(), lambda name, study: None, lambda study: False, lambda study, number, part: None,
+            records.put_long, lambda study: restore_chain(bytes(32), 64), self.models.new_draft,
         )
-        replica = Replica(self.store.tip, None, chain, VoteSigner(self.chain_id, member, signer, record))
-        self.core = Core(Identity(self.chain_id, member, signer, bytes(16)), chain, replica, Studies(site))
+        self.core = assemble(
+            Identity(self.chain_id, member, signer, bytes(16)),
+            ChainEnd(self.store.tip, self.store.load_state(), None),
+            VoteSigner(self.chain_id, member, signer, record), ports,
+        )
         self.journal = journal or root / "journal.jsonl"
         parts = Parts(
             self.store, sign_state, records, self.models,

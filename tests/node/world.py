@@ -14,23 +14,21 @@ from io import BytesIO
 
 from fednode.chain import sync
 from fednode.chain.consensus.messages import Proposal
-from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
 from fednode.chain.receipts import Receipt
 from fednode.chain.store import DecidedBlock
 from fednode.chain.vote import Vote
 from fednode.core import effects as do
 from fednode.core import wire
+from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.core import Core
-from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
 from fednode.learn.study import study_bytes
-from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body, compute_study_id
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.records import StudyRecord
@@ -38,10 +36,9 @@ from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_study
 from fednode.ledger.transaction import Transaction, decode_transaction
 from fednode.rounds import jobs as round_jobs
+from fednode.rounds.place import Ports
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
-from fednode.smpc.messages import RecordPart
-from fednode.smpc.record import RecordParts
 from fednode.sums.coin import restore_chain
 from tests.contract.test_store import MemoryStore
 from tests.ledger.world import make_cards, seed_of
@@ -172,26 +169,22 @@ class World:
 
     def _start(self, node: Node) -> None:
         disk, chain_id = node.disk, self.genesis.chain_id
-        chain = LedgerApplication(chain_id, disk.store.load_state(), disk.store.tip.height, disk.store.tip.block_hash)
         certificate = disk.store.get_certificate(disk.store.tip.height) if disk.store.tip.height else None
-        signer = VoteSigner(chain_id, node.number, node.signer, disk.record, has_consented=disk.has_consented)
-        replica = Replica(disk.store.tip, certificate, chain, signer)
 
-        def load(study: StudyId, number: int) -> RecordParts:
-            found = {part: disk.records.get((study, number, part.value)) for part in RecordPart}
-            return {part: data for part, data in found.items() if data is not None}
+        def keep_part(study: StudyId, number: int, part: str, pieces: Sequence[bytes | memoryview]) -> None:
+            disk.records[study, number, part] = b"".join(pieces)
 
-        def keep_input(study: StudyId, number: int, pieces: Sequence[bytes | memoryview]) -> None:
-            disk.records[study, number, RecordPart.INPUT.value] = b"".join(pieces)
-
-        site = Site(
-            chain_id, node.number, Stream("node", node.number, node.epoch, self.seed),
-            lambda name, study: "t.csv" if node.worker else None,
-            lambda study: node.auto_approve, load, chain.holds_message,
-            lambda study: restore_chain(sha256(node.seal_secret.reveal(), study), LINKS), keep_input, MemoryDraft,
+        ports = Ports(
+            Stream("node", node.number, node.epoch, self.seed), lambda name, study: "t.csv" if node.worker else None,
+            lambda study: node.auto_approve, lambda study, number, part: disk.records.get((study, number, part)),
+            keep_part, lambda study: restore_chain(sha256(node.seal_secret.reveal(), study), LINKS), MemoryDraft,
         )
         incarnation = Stream("life", node.number, node.epoch).random_bytes(16)
-        node.core = Core(Identity(chain_id, node.number, node.signer, incarnation), chain, replica, Studies(site))
+        node.core = assemble(
+            Identity(chain_id, node.number, node.signer, incarnation),
+            ChainEnd(disk.store.tip, disk.store.load_state(), certificate),
+            VoteSigner(chain_id, node.number, node.signer, disk.record, has_consented=disk.has_consented), ports,
+        )
         node.timers.clear()
         self.tell(node, lambda core: core.start(self.now_ms))
 

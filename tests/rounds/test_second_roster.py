@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.ids import StudyId
 from fednode.ledger.records import StudyStatus
 from fednode.rounds import events as ev
 from tests.rounds.world import World
@@ -14,13 +15,28 @@ def test_a_refused_data_set_sits_the_statistics_out_until_people_allow_it() -> N
     said: list[str] = ["two sums show one hospital"]
     noted: list[int] = []
 
+    class Guard:
+        """The list of one member."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def refusal(self, study: StudyId, name: str, data: str) -> str | None:
+            assert (study, name, data) == (world.study, world.spec.name, "table.csv")
+            return said[0] if said and self.number == 4 else None
+
+        def enter(self, study: StudyId, name: str, data: str) -> None:
+            assert (study, name, data) == (world.study, world.spec.name, "table.csv")
+            noted.append(self.number)
+
+        def allow(self, study: StudyId) -> None:
+            raise AssertionError("machines do not allow anything")
+
     def guard(number: int) -> None:
         machine = world.members[number].machine
         assert machine is not None
-        machine._place = replace(
-            machine._place, refuses_statistics=lambda: said[0] if said and number == 4 else None,
-            enter_statistics=lambda: noted.append(number),
-        )
+        place = machine._place
+        machine._place = replace(place, ports=replace(place.ports, statistics=Guard(number)))
 
     world.run(lambda world: world.now > 0)
     for number in world.members:

@@ -38,11 +38,10 @@ from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine
-from fednode.rounds.place import Place
+from fednode.rounds.place import Place, Ports
 from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
-from fednode.smpc.record import RecordParts
 from fednode.sums.coin import restore_chain
 from fednode.sums.phase import Phase
 from tests.ledger.world import make_cards, seed_of
@@ -207,21 +206,20 @@ class World:
         assert member.machine is None
         entropy = Stream("entropy", number, member.epoch, self.seed)
 
-        def load(round_number: int) -> RecordParts:
+        def load(study: StudyId, round_number: int, part: str) -> bytes | None:
             if (round_number, "damaged") in member.disk.records:
                 raise StorageError("the round record is damaged")
-            found = {part: member.disk.records.get((round_number, part.value)) for part in sm.RecordPart}
-            return {part: data for part, data in found.items() if data is not None}
+            return member.disk.records.get((round_number, part))
 
-        def keep_input(round_number: int, pieces: Sequence[bytes | memoryview]) -> None:
-            member.disk.records[round_number, sm.RecordPart.INPUT.value] = b"".join(pieces)
+        def keep(study: StudyId, round_number: int, part: str, pieces: Sequence[bytes | memoryview]) -> None:
+            member.disk.records[round_number, part] = b"".join(pieces)
 
         data = work.DataAt("table.csv") if member.worker is not None else None
-        place = Place(
-            self.chain_id, member.number, self.study, self.spec, data, entropy,
-            load, self._holds_message,
-            lambda: restore_chain(sha256(member.seal_secret.reveal(), self.study), LINKS), keep_input, MemoryDraft,
+        ports = Ports(
+            entropy, lambda name, study: data, lambda study: False, load, keep,
+            lambda study: restore_chain(sha256(member.seal_secret.reveal(), study), LINKS), MemoryDraft,
         )
+        place = Place(self.chain_id, member.number, self.study, self.spec, data, ports, self._holds_message)
         member.machine, member.height = StudyMachine(place), -1
         member.wanted.clear()
         member.timers.clear()

@@ -26,8 +26,6 @@ from fednode.ids import Hash, StudyId
 from fednode.learn.model_file import StoredModel
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.smpc.messages import RecordPart
-from fednode.smpc.record import RecordParts
 from tests.node.world import look_at_model
 
 KEPT_WRITES = 32
@@ -233,10 +231,9 @@ class Disk:
         self.sign_state = SignStateFile(self._root)
         return self.sign_state.load(self.height)
 
-    def load_parts(self, study: StudyId, number: int) -> RecordParts:
-        """Return what is recorded of a round."""
-        found = {part: self.records.get((study, number, part.value)) for part in RecordPart}
-        return {part: data for part, data in found.items() if data is not None}
+    def load_part(self, study: StudyId, number: int, part: str) -> bytes | None:
+        """Return a part of what is recorded of a round."""
+        return self.records.get((study, number, part))
 
     def load_model(self, name: Hash) -> StoredModel | None:
         """Return a model that is here."""

@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fednode.chain import sync
-from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import wire
+from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, has_changed
-from fednode.core.studies import Site, Studies
 from fednode.crypto import Ed25519Signer, Secret, sha256
-from fednode.errors import FednodeError, Rejected
+from fednode.errors import FednodeError, Rejected, UpgradeNeeded
 from fednode.home.succession import has_consented
 from fednode.ids import Hash, Height, MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import MemoryDraft
-from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import find_member
 from fednode.rounds import jobs as round_jobs
+from fednode.rounds.place import Ports
 from fednode.smpc import jobs as sum_jobs
-from fednode.smpc.messages import RecordPart
 from fednode.sums.coin import restore_chain
 from tests.node.world import look_at_model
 from tests.sim.whole.disk import Disk
@@ -100,20 +98,20 @@ class WholeNode:
         vote_signer = VoteSigner(chain_id, None, None, None) if is_follower else VoteSigner(
             chain_id, self.number, signer, record, Height(silent_until), has_consented(disk.home, chain_id)
         )
-        chain = LedgerApplication(chain_id, state, tip.height, tip.block_hash, world.trouble.versions_of(self))
-        if chain.unknown_version is not None:
-            self.halted_at = tip.height
-            return
-        replica = Replica(tip, disk.certificate, chain, vote_signer)
-        site = Site(
-            chain_id, self.number, Stream(world.key, self.slot, self.life),
-            lambda name, study: DataAt("table.csv"), lambda study: True,
-            disk.load_parts, chain.holds_message,
-            lambda study: restore_chain(sha256(seal_secret.reveal(), chain_id, study), LINKS), self._keep_input,
-            MemoryDraft, lambda: self.core.catch_up.lag,
+        ports = Ports(
+            Stream(world.key, self.slot, self.life), lambda name, study: DataAt("table.csv"), lambda study: True,
+            disk.load_part, self._keep_part,
+            lambda study: restore_chain(sha256(seal_secret.reveal(), chain_id, study), LINKS), MemoryDraft,
         )
         incarnation = Stream(world.key, "life", self.slot, self.life).random_bytes(16)
-        self.core = Core(Identity(chain_id, self.number, signer, incarnation), chain, replica, Studies(site))
+        try:
+            self.core = assemble(
+                Identity(chain_id, self.number, signer, incarnation), ChainEnd(tip, state, disk.certificate),
+                vote_signer, ports, world.trouble.versions_of(self),
+            )
+        except UpgradeNeeded:
+            self.halted_at = tip.height
+            return
         self.is_up = True
         self.dispatch(lambda: self.core.start(self.now_ms()))
 
@@ -289,8 +287,8 @@ class WholeNode:
                     draw.randrange(4), lambda: self.core.computed_round(study, number, made, self.now_ms())
                 )
 
-    def _keep_input(self, study: StudyId, number: int, pieces: Sequence[bytes | memoryview]) -> None:
-        part, data = RecordPart.INPUT.value, b"".join(pieces)
+    def _keep_part(self, study: StudyId, number: int, part: str, pieces: Sequence[bytes | memoryview]) -> None:
+        data = b"".join(pieces)
         self.disk.save_record((study, number, part), data)
         self.world.checker.on_record(self, study, number, part, data)
 
