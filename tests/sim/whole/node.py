@@ -99,7 +99,8 @@ class WholeNode:
             chain_id, self.number, signer, record, Height(silent_until), has_consented(disk.home, chain_id)
         )
         ports = Ports(
-            Stream(world.key, self.slot, self.life), lambda name, study: DataAt("table.csv"), lambda study: True,
+            Stream(world.key, self.slot, self.life), lambda name, study: DataAt("table.csv"),
+            lambda study: world.trouble.approves(self, study),
             disk.load_part, self._keep_part,
             lambda study: restore_chain(sha256(seal_secret.reveal(), chain_id, study), LINKS), MemoryDraft,
         )
