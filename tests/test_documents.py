@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.cli.genesis import read_card, read_genesis, read_study
 from fednode.cli.network_file import read_network
+from fednode.cli.reading import read_card, read_genesis, read_study
 from fednode.documents import MAX_LEVELS, Unreadable, read_json, read_toml, text_of
 from fednode.errors import ConfigError, FednodeError, GenesisError, KeystoreError
 from fednode.home.config import load_config

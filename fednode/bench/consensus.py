@@ -19,7 +19,7 @@ from fednode.bench.relay import Relay
 from fednode.chain.consensus.signing import VoteSigner, initial_record
 from fednode.chain.leveldb import open_store
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT
-from fednode.cli.genesis import read_genesis
+from fednode.cli.reading import read_genesis
 from fednode.cli.show import Say
 from fednode.crypto import Secret
 from fednode.demo.federation import (

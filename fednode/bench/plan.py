@@ -117,7 +117,7 @@ def _constants(site: HomeSite, calibrate: bool) -> CostModel:
 
 
 def _vector_length(path: Path) -> int:
-    from fednode.cli.genesis import read_study
+    from fednode.cli.reading import read_study
     from fednode.ledger.records import RoundKind
     from fednode.rounds.jobs import vector_length
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fednode.cli.genesis import read_study
+from fednode.cli.reading import read_study
 from fednode.cli.show import Say
 from fednode.demo.federation import (
     BENCH_DATASET,

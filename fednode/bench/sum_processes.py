@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fednode.bench.sum_plain import measure_plain
-from fednode.cli.genesis import read_study
+from fednode.cli.reading import read_study
 from fednode.cli.show import Say
 from fednode.demo.federation import (
     BENCH_DATASET,

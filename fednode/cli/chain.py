@@ -13,7 +13,7 @@ import click
 from fednode.cli import chain_files, chain_look, chain_members, chain_proof, chain_version
 from fednode.cli.ask import as_record, as_records, ask
 from fednode.cli.chain_source import export_option, open_stopped
-from fednode.cli.genesis import read_genesis
+from fednode.cli.reading import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.desk.control_client import NotRunning

@@ -12,7 +12,7 @@ import click
 
 from fednode.cli.chain_look import range_options, seen_blocks
 from fednode.cli.chain_source import Source, counted, open_source, place_of
-from fednode.cli.genesis import read_genesis
+from fednode.cli.reading import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_table, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.errors import FednodeError, Rejected, UsageError, VerificationFailed

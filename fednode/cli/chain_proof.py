@@ -11,8 +11,8 @@ import click
 from fednode.cli.ask import ask
 from fednode.cli.chain_files import own_chain_id
 from fednode.cli.chain_source import now_ms, open_source, open_stopped
-from fednode.cli.genesis import read_genesis
 from fednode.cli.proof_files import parse_claim, read_checkpoint, read_json
+from fednode.cli.reading import read_genesis
 from fednode.cli.show import print_json, print_value
 from fednode.cli.site import Site, command, format_option, group, pass_site, site_options
 from fednode.desk.control_client import NotRunning

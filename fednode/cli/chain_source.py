@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import click
 
 from fednode.cli.ask import ODD_ANSWER, as_record, as_records, ask
-from fednode.cli.genesis import read_genesis
+from fednode.cli.reading import read_genesis
 from fednode.cli.site import Site
 from fednode.desk.control_client import NotRunning, stream_daemon
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError, VerificationFailed

@@ -20,7 +20,7 @@ from fednode.cli.show import can_show_everything, members, print_json, print_pai
 from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
 from fednode.desk.control_client import NotRunning, stream_daemon
 from fednode.errors import GenesisError, HomeInUse, Unavailable
-from fednode.home.files import PRIVATE_FILE, daemon_pid, environment
+from fednode.home.files import PRIVATE_FILE, STOP_TIMEOUT_S, daemon_pid, end_daemon, environment
 
 if TYPE_CHECKING:
     from fednode.crypto import Secret
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 120.0
 """A daemon checks store and state before it is ready; that takes a second for each 100 000 blocks or so."""
-
-STOP_TIMEOUT_S = 30.0
 
 
 @command(
@@ -56,8 +54,8 @@ def start(
     Runs in the foreground until 'fednode stop' or Ctrl-C, as service managers like it.
     """
     with _loading():
-        from fednode.cli.genesis import read_genesis
-        from fednode.cli.keys import ask_passphrase
+        from fednode.cli.passphrase import ask_passphrase
+        from fednode.cli.reading import read_genesis
         from fednode.home.keystore import read_public_keys, unlock_keystore
 
         values = site.load().values
@@ -176,30 +174,6 @@ def stop(site: Site, kill: bool, timeout_s: float) -> None:
         raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
     end_daemon(home, kill, timeout_s)
     click.echo(f"the daemon of {home.root} has stopped")
-
-
-def end_daemon(home: Home, kill: bool = False, timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """End the daemon of a home, if one runs, and wait for its end."""
-    pid = daemon_pid(home)
-    if not pid:
-        return
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(process, signal.SIGKILL if kill else signal.SIGTERM)
-        ended, _, _ = select.select([process], [], [], timeout_s)
-    except ProcessLookupError:
-        ended = [process]
-    except PermissionError:
-        text = f"process {pid} belongs to another account"
-        raise Unavailable(f"{text}; run this as the account that runs the daemon") from None
-    finally:
-        os.close(process)
-    if not ended:
-        text = f"the daemon (process {pid}) did not end within {timeout_s:g} s"
-        raise Unavailable(f"{text}; 'fednode stop --kill' ends it like a power cut, it loses nothing")
 
 
 @command("status", example="fednode status\nfednode status --format json\nfednode status --follow")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fednode.cli.ask import as_record, ask
-from fednode.cli.genesis import read_genesis, read_study
+from fednode.cli.reading import read_genesis, read_study
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.cli.worker_job import run_job

@@ -176,7 +176,7 @@ class _Visit:
         return f"peer id {self._keys.peer_id}"
 
     def genesis_file(self) -> str:
-        from fednode.cli.genesis import read_genesis
+        from fednode.cli.reading import read_genesis
 
         self._genesis = read_genesis(self.values.genesis_path)
         if self.values.home.chain.exists() and not self._is_founder():

@@ -45,7 +45,7 @@ def find_peers(site: Site) -> tuple[list[Mapping[str, Json]], str]:
     except NotRunning:
         pass
     from fednode.chain.leveldb import open_store
-    from fednode.cli.genesis import read_genesis
+    from fednode.cli.reading import read_genesis
     from fednode.ledger.members.reading import get_members
 
     values = site.load().values

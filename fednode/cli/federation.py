@@ -49,7 +49,8 @@ federation.add_command(succeed)
 @pass_site
 def sign(site: Site, output: Path, passphrase_file: Path | None, yes: bool, as_json: bool) -> None:
     """Sign that this hospital goes on in a successor of its chain, and nothing more on the chain from then on."""
-    from fednode.cli.keys import make_card, unlock
+    from fednode.cli.card import make_card
+    from fednode.cli.passphrase import unlock
     from fednode.home.files import PUBLIC_FILE, write_atomic
     from fednode.home.keystore import SystemEntropy
     from fednode.home.succession import load_consent, sign_consent
@@ -106,7 +107,7 @@ def assemble(site: Site, consents: tuple[Path, ...], name: str | None, output: P
 @site_options
 def show(file: Path, as_json: bool) -> None:
     """Show a successor's genesis, or what one hospital signed."""
-    from fednode.cli.genesis import read_genesis
+    from fednode.cli.reading import read_genesis
 
     try:
         consent = read_consent(file)
@@ -133,8 +134,8 @@ def join(
 
     A hospital joins one successor. All of them must join the same: compare the chain id by voice.
     """
-    from fednode.cli.genesis import read_genesis
-    from fednode.cli.keys import unlock
+    from fednode.cli.passphrase import unlock
+    from fednode.cli.reading import read_genesis
     from fednode.home.succession import check_may_join, check_time, has_joined, join_successor
 
     successor = read_genesis(file)
@@ -158,7 +159,7 @@ def join(
 @contextlib.contextmanager
 def _locked(site: Site) -> Iterator[Genesis]:
     """Hold the home: no daemon runs meanwhile. Gives the genesis that is in place."""
-    from fednode.cli.genesis import read_genesis
+    from fednode.cli.reading import read_genesis
     from fednode.home.files import HomeLock
 
     values = site.load().values
@@ -199,7 +200,7 @@ def _check_end(site: Site, old: Genesis, successor: Genesis, unchecked: bool) ->
         origin, tip = successor.origin, store.tip
         is_short = origin is not None and origin.chain_id == tip.chain_id and tip.height < origin.height
         if not (unchecked and is_short):
-            check_against(successor, tip, store.load_state(), store.get_members)
+            check_against(successor.origin, tip, store.load_state(), store.get_members)
     finally:
         store.close()
 

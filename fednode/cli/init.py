@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.keys import new_passphrase, print_fingerprint, write_card
+from fednode.cli.card import write_card
+from fednode.cli.keys import print_fingerprint
+from fednode.cli.passphrase import new_passphrase
 from fednode.cli.site import Site, command, pass_site, passphrase_option
 from fednode.dialling import problem_of, why_undialable
 from fednode.documents import Unreadable, read_toml

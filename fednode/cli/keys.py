@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.show import print_json, print_pairs, warn
+from fednode.cli.card import write_card
+from fednode.cli.passphrase import ask_backup_passphrase, ask_passphrase, new_passphrase, unlock
+from fednode.cli.show import print_json, print_pairs
 from fednode.cli.site import (
     Site,
     confirm,
@@ -21,14 +22,10 @@ from fednode.cli.site import (
     site_options,
     yes_option,
 )
-from fednode.dialling import problem_of, warning_about
-from fednode.errors import KeystoreError, UsageError
+from fednode.errors import KeystoreError
 
 if TYPE_CHECKING:
-    from fednode.crypto import Secret
-    from fednode.home.config import HospitalConfig
-    from fednode.home.keystore import Keys, PublicKeys
-    from fednode.ledger.members.identity import IdentityCard
+    from fednode.home.keystore import PublicKeys
 
 
 @group("keys")
@@ -206,72 +203,8 @@ def cell_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def new_passphrase() -> str:
-    """Ask for a passphrase twice."""
-    return str(click.prompt("Passphrase for the keystore", hide_input=True, confirmation_prompt=True, err=True))
-
-
-def ask_backup_passphrase(option: Path | None, *, is_new: bool) -> Secret[bytes]:
-    """Return the passphrase of a backup from the nearest source; a new one is asked for twice."""
-    from fednode.home.keystore import find_backup_passphrase
-
-    def prompt() -> str:
-        return str(click.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=is_new, err=True))
-
-    return find_backup_passphrase(option, os.environ, prompt if sys.stdin.isatty() else None)
-
-
 def print_fingerprint(public: PublicKeys) -> None:
     """Print the fingerprint in two lines of six groups."""
     groups = public.fingerprint.split(" ")
     half = len(groups) // 2
     print_pairs([("fingerprint", " ".join(groups[:half])), ("", " ".join(groups[half:]))])
-
-
-def unlock(site: Site, passphrase_file: Path | None) -> Keys:
-    """Unlock the site's keystore with the passphrase from the nearest source."""
-    from fednode.home.keystore import unlock_keystore
-
-    passphrase = ask_passphrase(site, passphrase_file)
-    return unlock_keystore(site.load().values.home.keystore, passphrase)
-
-
-def ask_passphrase(site: Site, passphrase_file: Path | None) -> Secret[bytes]:
-    """Return the passphrase of the site's keystore from the nearest source."""
-    from fednode.home.keystore import find_passphrase, read_public_keys
-
-    values = site.load().values
-    read_public_keys(values.home.keystore)  # a missing or damaged one is told before anybody types a passphrase
-
-    def prompt() -> str:
-        return str(click.prompt("Passphrase of the keystore", hide_input=True, err=True))
-
-    source = prompt if sys.stdin.isatty() else None
-    return find_passphrase(passphrase_file, os.environ, values.keys.passphrase_file, source)
-
-
-def check_addresses(addresses: Sequence[str], fix: str) -> None:
-    """Raise `UsageError`, which ends with `fix`, if nobody can dial one; warn of those that reach this machine only."""
-    if problem := problem_of(addresses):
-        raise UsageError(f"{problem} ({fix})")
-    warn(warning_about(addresses))
-
-
-def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
-    """Write the identity card of these keys with the configured name and addresses."""
-    from fednode.home.files import PUBLIC_FILE, write_atomic
-    from fednode.ledger.members.identity import card_to_toml
-
-    write_atomic(path, card_to_toml(make_card(values, unlocked)).encode(), PUBLIC_FILE)
-
-
-def make_card(values: HospitalConfig, unlocked: Keys) -> IdentityCard:
-    """Return the identity card of these keys with the configured name and addresses."""
-    from fednode.home.keystore import SystemEntropy
-    from fednode.ledger.members.identity import make_identity_card
-
-    addresses = values.network.advertise or values.network.listen
-    check_addresses(addresses, "write [network] advertise in the configuration")
-    return make_identity_card(
-        values.node.name, addresses, unlocked.sign, unlocked.network_signer, unlocked.seal_key, SystemEntropy()
-    )

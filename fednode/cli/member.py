@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from fednode.cli.ask import as_records, ask, ask_record, ask_records
+from fednode.cli.card import check_addresses
 from fednode.cli.daemon import print_members, warn_of_double_votes
-from fednode.cli.keys import check_addresses
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
 from fednode.desk.control_client import NotRunning
@@ -41,7 +41,8 @@ def list_members(site: Site, as_json: bool) -> None:
 def _list_stored(site: Site, as_json: bool) -> None:
     """Without a daemon: the members at the end of the stored chain, or of the genesis file if there is no chain yet."""
     from fednode.cli.chain_source import open_stopped
-    from fednode.cli.genesis import member_records, read_genesis
+    from fednode.cli.genesis import member_records
+    from fednode.cli.reading import read_genesis
     from fednode.desk.chain_query import stored_members
 
     values = site.load().values
@@ -73,7 +74,9 @@ def request(site: Site, output: Path | None, passphrase_file: Path | None, as_js
     'fednode start --join': the daemon follows the chain, reports what it computed, and becomes a member once enough
     others approve.
     """
-    from fednode.cli.keys import print_fingerprint, unlock, write_card
+    from fednode.cli.card import write_card
+    from fednode.cli.keys import print_fingerprint
+    from fednode.cli.passphrase import unlock
 
     values = site.load().values
     unlocked = unlock(site, passphrase_file)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fednode.cli.reading import naming_file
 from fednode.errors import GenesisError
 
 NETWORK_FORMAT = 1
@@ -36,7 +37,6 @@ class NetworkFile:
 
 def read_network(path: Path) -> NetworkFile:
     """Read and check a network definition; errors name the file and the key."""
-    from fednode.cli.genesis import naming_file
     from fednode.home.files import read_bounded
     from fednode.ledger.members.identity import check_keys, parse_toml
 

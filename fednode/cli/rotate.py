@@ -12,12 +12,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fednode.cli.ask import as_record, ask_record, ask_records
-from fednode.cli.daemon import end_daemon
+from fednode.cli.card import write_card
 from fednode.cli.site import Site
 from fednode.crypto import Domain, Secret
 from fednode.documents import Json
 from fednode.errors import KeystoreError, Refused, Unavailable
-from fednode.home.files import Home, environment, read_bounded, sync_folder, write_atomic
+from fednode.home.files import Home, end_daemon, environment, read_bounded, sync_folder, write_atomic
 from fednode.home.keystore import KEY_NAMES, MAX_FILE_BYTES, Keys, PublicKeys
 from fednode.ids import MemberId
 
@@ -31,7 +31,6 @@ SIGNERS_S = 6.0
 
 def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -> dict[str, Json]:
     """Announce new keys through the running daemon, stop it, put the new keystore in place; return what was done."""
-    from fednode.cli.keys import write_card
     from fednode.home.keystore import SystemEntropy, read_public_keys, renew_keystore
 
     values = site.load().values

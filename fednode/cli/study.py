@@ -27,7 +27,7 @@ def study() -> None:
 @pass_site
 def create(site: Site, file: Path, as_json: bool) -> None:
     """Propose a study on the ledger. It trains once a quorum of hospitals has approved it by its hash."""
-    from fednode.cli.genesis import read_study
+    from fednode.cli.reading import read_study
     from fednode.learn.form import to_toml
 
     spec = read_study(file)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fednode.cli.genesis import read_genesis, read_study, warnings_of
+from fednode.cli.genesis import warnings_of
+from fednode.cli.reading import read_genesis, read_study
 from fednode.cli.show import print_json, ratio, short
 from fednode.cli.site import Command, Site, format_option, pass_site
 from fednode.errors import FednodeError, UsageError, VerificationFailed

@@ -204,7 +204,7 @@ def found_federation(
     Homes are numbered in member order, which is that of the public keys; so the same tables always go to the same
     members. `ports`: where each listens and where the others are told to reach it; free ones if left out.
     """
-    from fednode.cli.genesis import read_card
+    from fednode.cli.reading import read_card
     from fednode.crypto import Secret
     from fednode.home.keystore import SystemEntropy, create_keystore
     from fednode.learn.study import study_bytes
@@ -235,7 +235,7 @@ def found_federation(
 def _write_config(
     home: Home, number: int, ports: tuple[int, int], table: Path, passphrase: bytes, keys: Keys
 ) -> None:
-    from fednode.cli.keys import write_card
+    from fednode.cli.card import write_card
     from fednode.home.config import config_template, load_config
 
     listen, advertise = (f"/ip4/127.0.0.1/tcp/{port}" for port in ports)

@@ -10,6 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
+import signal
 import struct
 import tempfile
 import time
@@ -310,3 +312,31 @@ def daemon_pid(home: Home) -> int | None:
 def _pid_in(descriptor: int) -> int | None:
     text = os.pread(descriptor, 32, 0).strip()
     return int(text) if text.isdigit() else None
+
+
+STOP_TIMEOUT_S = 30.0
+"""How long a daemon may take to end when it is asked to."""
+
+
+def end_daemon(home: Home, kill: bool = False, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """End the daemon of a home, if one runs, and wait for its end."""
+    pid = daemon_pid(home)
+    if not pid:
+        return
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL if kill else signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], timeout_s)
+    except ProcessLookupError:
+        ended = [process]
+    except PermissionError:
+        text = f"process {pid} belongs to another account"
+        raise Unavailable(f"{text}; run this as the account that runs the daemon") from None
+    finally:
+        os.close(process)
+    if not ended:
+        text = f"the daemon (process {pid}) did not end within {timeout_s:g} s"
+        raise Unavailable(f"{text}; 'fednode stop --kill' ends it like a power cut, it loses nothing")

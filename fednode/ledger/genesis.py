@@ -169,7 +169,8 @@ def check_genesis(genesis: Genesis) -> None:
         check_card(card)
     _check_distinct(genesis.members, genesis.origin is None)
     _check_studies(genesis)
-    check_origin(genesis)
+    if genesis.origin is not None:
+        check_origin(genesis.origin, genesis.members, bool(genesis.studies))
     try:
         encode(genesis)
     except Rejected as error:

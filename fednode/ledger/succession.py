@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fednode.chain.block import Tip
 from fednode.chain.members import Id, MemberSet
@@ -31,9 +31,6 @@ from fednode.ledger.members.rules import check_new_card
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import describe_refusal
-
-if TYPE_CHECKING:
-    from fednode.ledger.genesis import Genesis
 
 MAX_CARRIED_RECORDS = 1_000_000
 NONCE_BYTES = 16
@@ -111,15 +108,12 @@ def _names(end: Consent | Origin) -> bool:
     return end.height > 0 and (certificate.height, certificate.block_hash) == (end.height, end.block_hash)
 
 
-def check_origin(genesis: Genesis) -> None:
-    """Raise `GenesisError` unless what a successor's genesis says of its origin fits together."""
-    origin = genesis.origin
-    if origin is None:
-        return
+def check_origin(origin: Origin, members: Sequence[IdentityCard], has_studies: bool) -> None:
+    """Raise `GenesisError` unless a successor's origin fits together and fits the rest of its genesis."""
     numbers = origin.numbers
-    if list(numbers) != sorted(set(numbers)) or tuple(c.card for c in origin.consents) != genesis.members:
+    if list(numbers) != sorted(set(numbers)) or tuple(c.card for c in origin.consents) != tuple(members):
         raise GenesisError("the successor's members are not those that signed it, each once, in order; make it again")
-    if genesis.studies:
+    if has_studies:
         raise GenesisError("a successor takes its studies from the old chain; make it again")
     for consent in origin.consents:
         check_consent(consent)
@@ -223,12 +217,11 @@ def _check_owned(consent: Consent, state: State) -> None:
         ) from None
 
 
-def check_against(genesis: Genesis, tip: Tip, state: State, members_at: Callable[[int], MemberSet]) -> None:
+def check_against(origin: Origin | None, tip: Tip, state: State, members_at: Callable[[int], MemberSet]) -> None:
     """Raise `GenesisError` unless a successor is what follows from its consents and the old chain held here.
 
     So everybody who joins holds the end that it rests on, and none holds a later one.
     """
-    origin = genesis.origin
     if origin is None:
         raise GenesisError("this genesis founds a chain of its own; it succeeds none")
     if (origin.chain_id, origin.height, origin.block_hash) != (tip.chain_id, tip.height, tip.block_hash):

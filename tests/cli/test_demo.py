@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fednode.cli.genesis import read_study
 from fednode.cli.main import run
+from fednode.cli.reading import read_study
 from fednode.demo.command import DATASETS, make_plan
 from fednode.demo.federation import (
     Hospital,

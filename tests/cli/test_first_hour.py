@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fednode.cli.genesis import read_card, read_genesis, read_study
 from fednode.cli.main import run
+from fednode.cli.reading import read_card, read_genesis, read_study
 from fednode.home.config import HospitalConfig, load_config
 from tests.cli.conftest import PASSPHRASE, Fednode, cards, write_private
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fednode.cli.keys import write_card
+from fednode.cli.card import write_card
 from fednode.crypto import Secret
 from fednode.demo.federation import free_ports
 from fednode.desk.control_client import NotRunning, call_daemon, stream_daemon

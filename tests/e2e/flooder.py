@@ -21,7 +21,7 @@ from fednode.bench.chain import memo_text
 from fednode.chain.consensus.messages import ConsensusMessage, Status
 from fednode.chain.sync import encode_sync
 from fednode.chain.vote import NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
-from fednode.cli.genesis import read_genesis
+from fednode.cli.reading import read_genesis
 from fednode.codec import encode
 from fednode.core import wire
 from fednode.core.membership import dial_map

@@ -20,7 +20,7 @@ import trio
 
 from fednode.bench.chain import memo_text
 from fednode.bench.relay import Relay
-from fednode.cli.genesis import read_genesis
+from fednode.cli.reading import read_genesis
 from fednode.core.membership import dial_map, peer_map
 from fednode.crypto import Secret
 from fednode.documents import read_json

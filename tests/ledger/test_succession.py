@@ -119,7 +119,7 @@ def test_a_file_holds_all_of_it(changed: RoundWorld) -> None:
     genesis = succeed(changed, [consent_of(changed, record.member) for record in get_members(changed.state)])
     again = parse_genesis(genesis_to_toml(genesis))
     assert again == genesis and again.first_state().root == genesis.first_state().root
-    check_against(again, changed.maker.tip, changed.state, changed.store.get_members)
+    check_against(again.origin, changed.maker.tip, changed.state, changed.store.get_members)
 
 
 def test_it_rests_on_the_highest_end_that_a_signer_holds(open_round: RoundWorld) -> None:
@@ -134,7 +134,8 @@ def test_it_rests_on_the_highest_end_that_a_signer_holds(open_round: RoundWorld)
     genesis = succeed(open_round, consents)
     for height, words in ((2, "fetch what is missing"), (3, "fetch what is missing")):
         with pytest.raises(GenesisError, match=words):
-            check_against(genesis, open_round.blocks[height - 1].tip, open_round.state, open_round.store.get_members)
+            tip = open_round.blocks[height - 1].tip
+            check_against(genesis.origin, tip, open_round.state, open_round.store.get_members)
 
 
 def test_so_many_must_sign_that_the_others_are_no_quorum(open_round: RoundWorld) -> None:
@@ -202,15 +203,15 @@ def test_an_edited_successor_is_refused(open_round: RoundWorld) -> None:
     fewer = replace(genesis, origin=replace(origin, carried=origin.carried[1:]))
     check_genesis(fewer)
     with pytest.raises(GenesisError, match="something else than the old chain holds"):
-        check_against(fewer, open_round.maker.tip, open_round.state, open_round.store.get_members)
+        check_against(fewer.origin, open_round.maker.tip, open_round.state, open_round.store.get_members)
     assert origin.certificate is not None
     forged = replace(origin.certificate, signatures=tuple(bytes(64) for _ in origin.certificate.signatures))
     uncertified = replace(genesis, origin=replace(origin, certificate=forged))
     check_genesis(uncertified)
     with pytest.raises(GenesisError, match="is not certified"):
-        check_against(uncertified, open_round.maker.tip, open_round.state, open_round.store.get_members)
+        check_against(uncertified.origin, open_round.maker.tip, open_round.state, open_round.store.get_members)
     with pytest.raises(GenesisError, match="succeeds none"):
-        check_against(open_round.genesis, open_round.maker.tip, open_round.state, open_round.store.get_members)
+        check_against(open_round.genesis.origin, open_round.maker.tip, open_round.state, open_round.store.get_members)
 
 
 def test_the_study_goes_on_where_it_was() -> None:

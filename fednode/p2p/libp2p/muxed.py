@@ -6,20 +6,17 @@ Security assumption: as the muxer's. The muxer has checked every frame before it
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol, cast
 
 import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 from libp2p.stream_muxer.yamux import yamux
-from libp2p.stream_muxer.yamux.yamux import YamuxStream
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from fednode.errors import Rejected
 from fednode.p2p import wire_limits
 from fednode.p2p.queues import Unread
 from fednode.p2p.stream import Target
-
-if TYPE_CHECKING:
-    from fednode.p2p.libp2p.muxer import MemberYamux
 
 DEADLINE_STEPS = 64
 """A writer's deadline is moved by such a part of its patience or not at all: for every piece it would cost too much."""
@@ -38,13 +35,43 @@ class Fault(Enum):
     """A record did not decrypt: somebody on the wire, or a defect."""
 
 
+class Session(Protocol):
+    """What carries the frames: the encrypted connection below the muxer."""
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether a writer has to wait."""
+
+    async def wait_writable(self) -> None:
+        """Wait until it is not."""
+
+
+class Link(Protocol):
+    """What a stream asks of the muxer that it belongs to."""
+
+    is_over: bool
+    fault: str | None
+
+    @property
+    def session(self) -> Session:
+        """The connection below."""
+
+    def queue_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        """Send a frame, or queue it."""
+
+    async def send_frame(self, stream_id: int, body: memoryview) -> None:
+        """Send a frame of data and wait until the socket has most of it."""
+
+    async def give_up(self, fault: Fault, reason: str) -> None:
+        """End the link."""
+
+
 class MemberStream(YamuxStream):
-    """One stream. One task reads; writers take turns."""
+    """One stream of a muxer, which is a `Link`. One task reads; writers take turns."""
 
-    conn: MemberYamux
-
-    def __init__(self, stream_id: int, conn: MemberYamux, is_initiator: bool) -> None:
+    def __init__(self, stream_id: int, conn: Yamux, is_initiator: bool) -> None:
         super().__init__(stream_id, conn, is_initiator)
+        self.link = cast(Link, conn)
         self.send_window = self.recv_window = wire_limits.INITIAL_WINDOW_BYTES
         self.unread = Unread()
         self.target: Target | None = None
@@ -71,7 +98,7 @@ class MemberStream(YamuxStream):
 
     def _grant(self, count: int) -> None:
         self.recv_window += count
-        self.conn.queue_frame(yamux.TYPE_WINDOW_UPDATE, 0, self.stream_id, count)
+        self.link.queue_frame(yamux.TYPE_WINDOW_UPDATE, 0, self.stream_id, count)
 
     async def receive(self, max_bytes: int) -> bytes | memoryview:
         """Return 1 to `max_bytes` bytes; raises at the end of the stream or of the connection."""
@@ -97,8 +124,8 @@ class MemberStream(YamuxStream):
                 self.target = None
 
     async def _wait_readable(self) -> None:
-        if self.reset_received or self.conn.is_over:
-            raise MuxedStreamReset(self.conn.fault or "connection closed")
+        if self.reset_received or self.link.is_over:
+            raise MuxedStreamReset(self.link.fault or "connection closed")
         if self.recv_closed or self.closed:
             raise MuxedStreamEOF("the peer closed the stream")
         self._readable = trio.Event()
@@ -130,17 +157,17 @@ class MemberStream(YamuxStream):
                     await self._wait_for_window()
                     count = min(len(view), self.send_window, wire_limits.LARGE_PIECE_BYTES)
                     self.send_window -= count
-                    await self.conn.send_frame(self.stream_id, view[:count])
+                    await self.link.send_frame(self.stream_id, view[:count])
                     view = view[count:]
         if patience.cancelled_caught:
-            await self.conn.give_up(Fault.STALL, GAVE_UP)
+            await self.link.give_up(Fault.STALL, GAVE_UP)
             raise MuxedStreamError(GAVE_UP)
 
     async def _wait_for_window(self) -> None:
-        session = self.conn.session
+        session = self.link.session
         while True:
-            if self.conn.is_over or self.closed or self.send_closed:
-                raise MuxedStreamError(self.conn.fault or "the stream is closed for writing")
+            if self.link.is_over or self.closed or self.send_closed:
+                raise MuxedStreamError(self.link.fault or "the stream is closed for writing")
             if session.is_congested:
                 await session.wait_writable()
             elif not self.send_window:

@@ -37,7 +37,7 @@ class MuxedStream:
                 self._muxed.widen(self._window_bytes)
             return await self._muxed.receive(max_bytes)
         except Exception as error:  # the libp2p border: whatever it raises, this stream is over
-            raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
+            raise StreamEnded(self._muxed.link.fault or "connection lost") from error
 
     async def fill(self, target: Target) -> None:
         """Fill memory."""
@@ -47,14 +47,14 @@ class MuxedStream:
                 self._muxed.widen(self._window_bytes)
             await self._muxed.fill(target)
         except Exception as error:  # the libp2p border, as above
-            raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
+            raise StreamEnded(self._muxed.link.fault or "connection lost") from error
 
     async def write(self, data: bytes | memoryview) -> None:
         """Hand over data, waiting for room and for the peer, with a limit."""
         try:
             await self._muxed.write(data)
         except Exception as error:  # the libp2p border, as above
-            raise StreamEnded(self._muxed.conn.fault or "connection lost") from error
+            raise StreamEnded(self._muxed.link.fault or "connection lost") from error
 
 
 def link_stream(stream: INetStream, window_bytes: int = wire_limits.INITIAL_WINDOW_BYTES) -> MuxedStream:

@@ -147,7 +147,7 @@ class LostSignStates(Trouble):
         already goes on without it."""
         disk = node.disk
         try:
-            check_against(successor, disk.tip, disk.load_state(), disk.get_members)
+            check_against(successor.origin, disk.tip, disk.load_state(), disk.get_members)
         except GenesisError as error:
             if "assembled again" not in str(error):
                 return

@@ -1,0 +1,43 @@
+"""Making this hospital's identity card from its configuration and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fednode.cli.show import warn
+from fednode.dialling import problem_of, warning_about
+from fednode.errors import UsageError
+
+if TYPE_CHECKING:
+    from fednode.home.config import HospitalConfig
+    from fednode.home.keystore import Keys
+    from fednode.ledger.members.identity import IdentityCard
+
+
+def check_addresses(addresses: Sequence[str], fix: str) -> None:
+    """Raise `UsageError`, which ends with `fix`, if nobody can dial one; warn of those that reach this machine only."""
+    if problem := problem_of(addresses):
+        raise UsageError(f"{problem} ({fix})")
+    warn(warning_about(addresses))
+
+
+def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
+    """Write the identity card of these keys with the configured name and addresses."""
+    from fednode.home.files import PUBLIC_FILE, write_atomic
+    from fednode.ledger.members.identity import card_to_toml
+
+    write_atomic(path, card_to_toml(make_card(values, unlocked)).encode(), PUBLIC_FILE)
+
+
+def make_card(values: HospitalConfig, unlocked: Keys) -> IdentityCard:
+    """Return the identity card of these keys with the configured name and addresses."""
+    from fednode.home.keystore import SystemEntropy
+    from fednode.ledger.members.identity import make_identity_card
+
+    addresses = values.network.advertise or values.network.listen
+    check_addresses(addresses, "write [network] advertise in the configuration")
+    return make_identity_card(
+        values.node.name, addresses, unlocked.sign, unlocked.network_signer, unlocked.seal_key, SystemEntropy()
+    )
