@@ -6,16 +6,14 @@ code to sum, merge, hash or write a model. The worker refuses a study whose netw
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt, prod
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Protocol
 
 from fednode.codec import I64, Range, Size, tagged
 from fednode.learn.units import MAX_PARAMETERS, UNIT_BITS, check_printable
-
-if TYPE_CHECKING:
-    from fednode.learn.study import StudySpec
 
 MODEL_LIMIT = 1 << 39
 """Bound of |M_k|: values of a model stay below 2^15."""
@@ -96,6 +94,25 @@ def check_tensors(tensors: tuple[Tensor, ...]) -> None:
         raise ValueError("a model without a tensor that trains learns nothing")
 
 
+class KeepsState(Protocol):
+    """An algorithm, as far as a layout asks."""
+
+    def state(self) -> Mapping[str, int]:
+        """Return the tensors it keeps on the server's side, each with its first value in units of 2^-24."""
+
+
+class HasTensors(Protocol):
+    """A study, as far as its layout asks."""
+
+    @property
+    def layout(self) -> tuple[Tensor, ...]:
+        """The network's tensors."""
+
+    @property
+    def algorithm(self) -> KeepsState:
+        """How updates become the next model."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorLayout:
     """Place of one tensor in the flat model: `offset` values in, `size` values long, row-major."""
@@ -122,7 +139,7 @@ class Layout:
     carried: int
 
     @staticmethod
-    def of(spec: StudySpec) -> Layout:
+    def of(spec: HasTensors) -> Layout:
         """Return the layout of a study's model."""
         return _layout(spec)
 
@@ -136,7 +153,7 @@ class Layout:
 
 
 @lru_cache(maxsize=32)
-def _layout(spec: StudySpec) -> Layout:
+def _layout(spec: HasTensors) -> Layout:
     placed, offset = list[TensorLayout](), 0
     for tensor in spec.layout:
         placed.append(TensorLayout(tensor.name, tensor.shape, tensor.initial, tensor.role, offset, tensor.size))
