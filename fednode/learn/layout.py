@@ -6,7 +6,7 @@ code to sum, merge, hash or write a model. The worker refuses a study whose netw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt, prod
@@ -101,7 +101,7 @@ class KeepsState(Protocol):
         """Return the tensors it keeps on the server's side, each with its first value in units of 2^-24."""
 
 
-class HasTensors(Protocol):
+class HasTensors(Hashable, Protocol):
     """A study, as far as its layout asks."""
 
     @property
