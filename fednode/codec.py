@@ -80,15 +80,6 @@ class Named:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Marks the last fields of a record that exists longer than they do: `Annotated[X | None, Later()] = None`.
-
-    Without a value, and with none after it, such a field is not encoded at all: every record made before it keeps its
-    bytes and its hash.
-    """
-
-
 U8 = Annotated[int, Range(0, 2**8 - 1)]
 U16 = Annotated[int, Range(0, 2**16 - 1)]
 U32 = Annotated[int, Range(0, 2**32 - 1)]
@@ -243,10 +234,10 @@ def _build(form: object) -> tuple[Encoder, Decoder]:
     origin = typing.get_origin(form)
     if origin is Annotated:
         inner, *notes = typing.get_args(form)
-        bounds = [note for note in notes if isinstance(note, (Range, Size, Named, Later))]  # others read other notes
+        bounds = [note for note in notes if isinstance(note, (Range, Size, Named))]  # others read other notes
         if len(bounds) > 1:
             raise TypeError(f"{form!r} has more than one bound; of nested ones only the inner would hold")
-        if not bounds or isinstance(bounds[0], Later):
+        if not bounds:
             return _plan(inner)
         return _named(bounds[0]) if isinstance(bounds[0], Named) else _bounded(inner, bounds[0])
     if origin in (Union, types.UnionType):
@@ -381,36 +372,23 @@ def _pair(left: tuple[Encoder, Decoder], right: tuple[Encoder, Decoder]) -> tupl
     return to, back
 
 
-def is_later_field(form: object) -> bool:
-    """Whether a field of this form is left out of the encoding where it is None."""
-    return typing.get_origin(form) is Annotated and isinstance(typing.get_args(form)[1], Later)
-
-
 def _record(cls: type) -> tuple[Encoder, Decoder]:
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
     plans = [_plan(hints[name]) for name in names]
     encoders = [(name, plan[0]) for name, plan in zip(names, plans, strict=True)]
     decoders = [plan[1] for plan in plans]
-    fewest = len(names)
-    while fewest and is_later_field(hints[names[fewest - 1]]):
-        fewest -= 1
 
     def to(value: typing.Any) -> Plain:
         if type(value) is not cls:
             raise Rejected(f"expected {cls.__name__}, got {type(value).__name__}")
-        plain = tuple([plan(getattr(value, name)) for name, plan in encoders])
-        while len(plain) > fewest and plain[-1] is None:
-            plain = plain[:-1]
-        return plain
+        return tuple([plan(getattr(value, name)) for name, plan in encoders])
 
     def back(plain: Plain) -> typing.Any:
-        if type(plain) is not tuple or not fewest <= len(plain) <= len(decoders):
+        if type(plain) is not tuple or len(plain) != len(decoders):
             raise Rejected(f"{cls.__name__} has {len(decoders)} fields")
-        if len(plain) > fewest and plain[-1] is None:
-            raise Rejected(f"the last field of {cls.__name__} is left out where it is empty")
         try:
-            return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=False)])
+            return cls(*[plan(part) for plan, part in zip(decoders, plain, strict=True)])
         except ValueError as error:  # raised by a __post_init__ that checks relations between fields
             raise Rejected(f"{cls.__name__}: {error}") from None
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.audit.json_form import from_json, to_json
-from fednode.codec import MAX_DEPTH, U8, U16, Bytes32, Later, Name, Size, decode, encode, pack, tagged, unpack
+from fednode.codec import MAX_DEPTH, U16, Bytes32, Name, Size, decode, encode, pack, tagged, unpack
 from fednode.errors import Rejected
 
 plain = st.recursive(
@@ -117,43 +116,3 @@ def test_records_round_trip_inside_a_union() -> None:
 def test_records_that_do_not_fit_their_annotations_are_rejected(value: object) -> None:
     with pytest.raises(Rejected):
         decode(Message, pack(value), 1000)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """A record that got its last field later."""
-
-    number: U8
-    extra: Annotated[Ping | None, Later()] = None
-
-
-@dataclass(frozen=True, slots=True)
-class GrownTwice:
-    """A record whose last two fields came one after the other."""
-
-    number: U8
-    extra: Annotated[Ping | None, Later()] = None
-    more: Annotated[Ping | None, Later()] = None
-
-
-def test_of_several_fields_that_came_later_those_at_the_end_are_left_out() -> None:
-    both, second = GrownTwice(7, Ping(9), Ping(8)), GrownTwice(7, None, Ping(8))
-    assert encode(GrownTwice(7)) == encode(Grown(7)) and encode(GrownTwice(7, Ping(9))) == encode(Grown(7, Ping(9)))
-    for value in (GrownTwice(7), GrownTwice(7, Ping(9)), second, both):
-        assert decode(GrownTwice, encode(value), 100) == value == from_json(GrownTwice, to_json(value))
-    assert encode(second) == pack((7, None, (8,)))
-    for data in (pack((7, None)), pack((7, None, None)), pack((7, (9,), None)), pack((7, (9,), (8,), None)), pack(())):
-        with pytest.raises(Rejected):
-            decode(GrownTwice, data, 100)
-
-
-def test_a_field_that_came_later_changes_no_bytes_where_it_is_empty() -> None:
-    assert encode(Grown(7)) == pack((7,))
-    full = Grown(7, Ping(9))
-    assert decode(Grown, encode(full), 100) == full and decode(Grown, pack((7,)), 100) == Grown(7)
-    for data in (pack((7, None)), pack(()), pack((7, None, None)), pack((7, 1))):
-        with pytest.raises(Rejected):
-            decode(Grown, data, 100)
-    for value in (Grown(7), full):
-        assert from_json(Grown, to_json(value)) == value
-    assert from_json(Grown, {"number": 7, "extra": None}) == Grown(7)

@@ -23,7 +23,8 @@ from fednode.ledger.transaction import Transaction
 from fednode.node.parts import finish
 from fednode.p2p.network import Received
 from fednode.rounds.events import ForgetRound, Note
-from tests.ledger.world import SPEC, TERMS, World
+from tests.ledger.sum_world import World
+from tests.ledger.world import SPEC, TERMS
 from tests.node.test_reactor import Stage, settled
 from tests.node.world import World as Nodes
 

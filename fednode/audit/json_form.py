@@ -14,7 +14,7 @@ import types
 import typing
 from typing import Annotated, TypeVar, Union, cast
 
-from fednode.codec import Plain, from_plain, is_later_field
+from fednode.codec import Plain, from_plain
 from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected
 
@@ -85,18 +85,11 @@ def _record(form: type, value: object, where: str) -> Plain:
     if unknown := sorted(set(value).difference(fields)):
         raise Rejected(f"{where} has an unknown field '{unknown[0][:40]}'")
     items: list[Plain] = []
-    later = 0
     for name, field in fields.items():
-        inner = typing.get_args(field)[0] if is_later_field(field) else field
-        if is_later_field(field) and value.get(name) is None:
-            items.append(None)  # has no place in the encoding, unless another follows that has a value
-            later += 1
-            continue
-        if name not in value and types.NoneType not in typing.get_args(inner):
+        if name not in value and types.NoneType not in typing.get_args(field):
             raise Rejected(f"{where} has no field '{name}'")
-        items.append(_plain(inner, value.get(name), f"{where}.{name}"))
-        later = 0
-    return tuple(items[: len(items) - later])
+        items.append(_plain(field, value.get(name), f"{where}.{name}"))
+    return tuple(items)
 
 
 def _bytes(value: object, where: str) -> bytes:

@@ -32,7 +32,7 @@ from fednode.learn.measures import QUALITY_PLAN, Metrics, claim_quality
 from fednode.learn.merge import PART_VALUES, OpenedSum, next_model
 from fednode.learn.units import UNIT
 from fednode.ledger import bodies as tx
-from fednode.ledger.bodies import SUM_RULE_V2, ProofTerms, StudyTerms
+from fednode.ledger.bodies import ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.phases import BlockTime
@@ -127,7 +127,7 @@ class SumInProcess:
             cards.append(make_identity_card(f"member {number}", (address,), sign, network, secret, entropy))
         terms = StudyTerms(
             rounds=1, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=MAX_WEIGHT, start_after_ms=1,
-            train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS, sum_rule=SUM_RULE_V2,
+            train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS,
             proofs=ProofTerms(length, 0, count_words(PLAN), 0),
         )
         study = GenesisStudy(terms, b"bench of the secure sum")
@@ -146,7 +146,7 @@ class SumInProcess:
         self._members = {}
         for number, secret in self._seal.items():
             params = sm.SumParams(
-                genesis.chain_id, self._study, ROUND, number, everyone, length, SUM_RULE_V2, False,
+                genesis.chain_id, self._study, ROUND, number, everyone, length, False,
                 lambda _: statement_of(length, MAX_WEIGHT, members=members, plan=PLAN), PLAN,
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)

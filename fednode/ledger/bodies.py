@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Later, Range, Size, encode, tagged
+from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
@@ -47,7 +47,7 @@ class StudyAction(IntEnum):
 
 class Weights(IntEnum):
     """How hospitals count in the average: all alike, by a public weight each posts with its commitment, or by a
-    hidden weight of which only the sum is ever opened (with the sum rule that proves it)."""
+    hidden weight of which only the sum is ever opened."""
 
     EQUAL = 0
     PUBLIC = 1
@@ -61,13 +61,6 @@ class Outcome(IntEnum):
     FAILED = 2
 
 
-SUM_RULE_V1 = 1
-"""The secure sum without coin, sketch and proofs."""
-
-SUM_RULE_V2 = 2
-"""The secure sum whose result is bound to short, proven updates by the sketch of a coin."""
-
-
 def _check_printable(text: str, what: str) -> None:
     """Texts of one member are shown in the terminals of others: no control or invisible characters."""
     if not is_plain(text):
@@ -78,7 +71,7 @@ def _check_printable(text: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProofTerms:
-    """What the proofs of sum rule 2 are about: parameters of the model, and packed words that are opened of summed
+    """What the proofs of a study's sums are about: parameters of the model, and packed words that are opened of summed
     statistics of the columns, of the quality of a model in training, and of the last one."""
 
     length: Annotated[int, Range(1, MAX_LENGTH)]
@@ -102,27 +95,17 @@ class StudyTerms:
     start_after_ms: Annotated[int, Range(1, 2**32 - 1)]
     train_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
     phase_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
+    proofs: ProofTerms
     target_accuracy_permyriad: Annotated[int, Range(0, 10_000)] = 0
-    sum_rule: U8 = SUM_RULE_V1
     pause_after_failures: Annotated[int, Range(1, 255)] = 3
-    proofs: Annotated[ProofTerms | None, Later()] = None
 
     def __post_init__(self) -> None:
-        if self.sum_rule not in (SUM_RULE_V1, SUM_RULE_V2):
-            raise ValueError(f"sum rule {self.sum_rule} is not known to this version")
-        if (self.proofs is not None) != self.is_proven:
-            raise ValueError("a study says what is proven exactly if its sum rule has proofs")
-        if self.weights not in ((*Weights,) if self.is_proven else (Weights.EQUAL, Weights.PUBLIC)):
-            raise ValueError("weights are equal (0) or public (1), and hidden (2) only with proofs")
+        if self.weights not in tuple(Weights):
+            raise ValueError("weights are equal (0), public (1) or hidden (2)")
         if self.weights == Weights.EQUAL and self.weight_bound != 1:
             raise ValueError("with equal weights the weight bound is 1")
-        if self.is_proven and self.weight_bound & (self.weight_bound + 1):
+        if self.weight_bound & (self.weight_bound + 1):
             raise ValueError("the bound of proven weights is 2^b - 1")
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether every round has a coin, a sketch and proofs."""
-        return self.sum_rule == SUM_RULE_V2
 
 
 def compute_study_id(terms: StudyTerms, spec: bytes) -> StudyId:
@@ -164,11 +147,11 @@ class StudyPause:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Join or rejoin: this member's data fit the study. `seal_key` is the X25519 key that its shares of the next round
-    are sealed to, of no other: the keys of that round name the one after it."""
+    are sealed to, of no other: the keys of that round name the one after it. `coin_head`: link 0 of its chain."""
 
     study: Bytes32
     seal_key: Bytes32
-    coin_head: Bytes32 | None = None
+    coin_head: Bytes32
 
 
 # --- one attempt of a secure sum -------------------------------------------------------------------------------
@@ -181,7 +164,7 @@ class Keys:
     `a_points[0]` is the key point A = a G, `b_points[0]` the key point B; `sealed` lists every member expected in
     this attempt except the dealer, ascending. `next_key` is the X25519 key that shares of the next round are sealed to:
     what was sealed in this one opens for nobody once its members have deleted their keys of it. `c_point` = c G is the
-    dispute key of sum rule 2, proven like the others.
+    dispute key, proven like the others.
     """
 
     study: Bytes32
@@ -195,13 +178,11 @@ class Keys:
         tuple[tuple[Member, Annotated[bytes, Size(1, MAX_SEALED_BYTES)]], ...], Size(0, MAX_TERM_SHARES)
     ]
     next_key: Bytes32
-    c_point: Annotated[Bytes32 | None, Later()] = None
-    c_proof: Annotated[Bytes64 | None, Later()] = None
+    c_point: Bytes32
+    c_proof: Bytes64
 
     def __post_init__(self) -> None:
         check_ascending([holder for holder, _ in self.sealed], "holders")
-        if (self.c_point is None) != (self.c_proof is None):
-            raise ValueError("a dispute key comes with its proof")
 
 
 @tagged(12)
@@ -295,7 +276,8 @@ class SumAck:
 class Reveal:
     """Openings decided by the one Unmask alone: own b; shares of a of dropped dealers; shares of b of silent ones.
 
-    `opening` is the sender's share of the summed sketch, weight and measures: elements of 8 bytes, little endian.
+    `opening` is the sender's share of the summed sketch, weight and measures: elements of 8 bytes, little endian; None
+    from who does not hold a share of every member of U.
     """
 
     study: Bytes32
@@ -304,7 +286,7 @@ class Reveal:
     own_b: Bytes32 | None
     a_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
     b_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
-    opening: Annotated[Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)] | None, Later()] = None
+    opening: Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)] | None = None
 
     def __post_init__(self) -> None:
         check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
@@ -349,19 +331,6 @@ class Expire:
     phase_no: U32
 
 
-# --- kinds of later rules: they exist on the wire, this version's rules refuse them ------------------------------
-
-@tagged(24)
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A verdict on a candidate model."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    data: Annotated[bytes, Size(0, 32_768)]
-
-
 @tagged(30)
 @dataclass(frozen=True, slots=True)
 class Memo:
@@ -375,6 +344,6 @@ class Memo:
 
 Body = (
     StudyCreate | StudyVote | StudyPause | StudyBegin | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest
-    | SumAck | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose | Verdict
+    | SumAck | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose
     | Memo | MembershipBody
 )

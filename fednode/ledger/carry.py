@@ -78,8 +78,7 @@ def _carry_study(study: StudyRecord) -> StudyRecord:
     beginning = None if study.beginning is None else replace(study.beginning, since_height=0, without=())
     status = StudyStatus(study.status)
     kept_out = None if study.kept_out is None else replace(study.kept_out, readmit_votes=())
-    coins = None if study.coins is None else replace(study.coins, heads=())
     return replace(
         study, status=_STATUS.get(status, status), created_height=0, ready=(), join=None, rejects=(), resume_votes=(),
-        stop_votes=(), kept_out=kept_out, beginning=beginning, coins=coins,
+        stop_votes=(), kept_out=kept_out, beginning=beginning, coins=replace(study.coins, heads=()),
     )

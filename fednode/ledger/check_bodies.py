@@ -1,4 +1,4 @@
-"""The bodies of sum rule 2: the coin, the sketches of the masked vectors, answers to the proofs, and what settles
+"""The bodies that bind a sum: the coin, the sketches of the masked vectors, answers to the proofs, and what settles
 disputes about shares."""
 
 from __future__ import annotations

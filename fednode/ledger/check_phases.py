@@ -18,7 +18,7 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_bodies import SumCheck
 from fednode.ledger.check_records import ChecksRecord
-from fednode.ledger.check_rules import checks_of, coins_of, with_checks
+from fednode.ledger.check_rules import checks_of, with_checks
 from fednode.ledger.check_state import get_share_root
 from fednode.ledger.phases import (
     BlockTime,
@@ -49,8 +49,7 @@ NOT_OPENED = "too few right shares of the summed sketch"
 
 def open_coin(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
     """Freeze: ask everybody present that has a chain for its next link. Link numbers are never used twice."""
-    coins = coins_of(record)
-    coins = replace(coins, opened=coins.opened + 1)
+    coins = replace(record.coins, opened=record.coins.opened + 1)
     record = replace(record, coins=coins)
     record = with_checks(record, ChecksRecord(at.height, coins.opened))
     expected = awaited(record, coins.holders.intersection(record.attempt.present))
@@ -121,8 +120,8 @@ def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:
 
 def open_sketch(record: RoundRecord) -> RoundRecord:
     """Return the round with what was opened of the sum, as soon as enough right shares of it are in."""
-    checks = record.attempt.checks
-    if checks is None or checks.sum_opened is not None:
+    checks = checks_of(record.attempt)
+    if checks.sum_opened is not None:
         return record
     opened = _open_sums(record, checks)
     if opened is None:
@@ -136,6 +135,5 @@ def _open_sums(record: RoundRecord, checks: ChecksRecord) -> bytes | None:
 
 
 def is_sketch_open(record: RoundRecord) -> bool:
-    """Whether what was proven is open, or would be with `open_sketch`; always so without proofs."""
-    checks = record.attempt.checks
-    return checks is None or _open_sums(record, checks) is not None
+    """Whether what was proven is open, or would be with `open_sketch`."""
+    return _open_sums(record, checks_of(record.attempt)) is not None

@@ -1,11 +1,11 @@
-"""What the ledger remembers for sum rule 2: the members' hash chains, and an attempt's coin, sketches and answers."""
+"""What the ledger remembers to bind a sum: the members' hash chains, and an attempt's coin, sketches and answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Size
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Member, Members
 from fednode.sums.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
@@ -34,6 +34,9 @@ class Coins:
     def holders(self) -> frozenset[MemberId]:
         """The members that have a chain."""
         return frozenset(head.member for head in self.heads)
+
+
+NO_COINS = Coins()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class DisputesRecord:
 
 @dataclass(frozen=True, slots=True)
 class ChecksRecord:
-    """What came after the freeze block, in studies with proofs. The long bodies lie under their own keys of the state.
+    """What came after the freeze block. The long bodies lie under their own keys of the state.
 
     freeze_height  height of the freeze block (the q-th ack of the list of digests); freeze_block: its hash, known
                    from the next block on
@@ -94,4 +97,4 @@ class ChecksRecord:
     openers: Members = ()
     openings: tuple[tuple[Member, Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)]], ...] = ()
     sum_opened: Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)] | None = None
-    disputes: Annotated[DisputesRecord | None, Later()] = None
+    disputes: DisputesRecord | None = None

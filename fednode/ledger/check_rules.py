@@ -12,7 +12,7 @@ from dataclasses import replace
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
 from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
-from fednode.ledger.check_records import ChecksRecord, Coins
+from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.check_state import confirm_key, proof_key, recheck_key, redeal_key, share_key
 from fednode.ledger.opening_checks import is_next_link
 from fednode.ledger.records import AttemptRecord, RoundRecord
@@ -29,13 +29,6 @@ def checks_of(attempt: AttemptRecord) -> ChecksRecord:
     return attempt.checks
 
 
-def coins_of(record: RoundRecord) -> Coins:
-    """Return the chains of a round with proofs."""
-    if record.coins is None:
-        raise AssertionError("the study's rule has no coins")
-    return record.coins
-
-
 def with_checks(record: RoundRecord, checks: ChecksRecord) -> RoundRecord:
     """Return the round with these checks in its attempt."""
     return replace(record, attempt=replace(record.attempt, checks=checks))
@@ -48,7 +41,7 @@ def strength_in(record: RoundRecord) -> Strength:
 
 def accept_coin(record: RoundRecord, sender: MemberId, body: Coin) -> RoundRecord:
     """The next link of the sender's chain: nobody could know it before the freeze block, and there is only one."""
-    coins = coins_of(record)
+    coins = record.coins
     enter(record, sender, body, coins.holders.intersection(record.attempt.present))
     checks = checks_of(record.attempt)
     head = next(head for head in coins.heads if head.member == sender)

@@ -16,7 +16,7 @@ from typing import Annotated
 from fednode.chain.members import Member, MemberSet
 from fednode.chain.state import Draft, RecordTable, State
 from fednode.chain.vote import Certificate
-from fednode.codec import U16, U64, Later, Name, Size, decode, encode
+from fednode.codec import U16, U64, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import GenesisError, Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash, Height, MemberId, StudyId, fault_bound, quorum
@@ -80,7 +80,7 @@ class Genesis:
     time_ms: U64
     members: Annotated[tuple[IdentityCard, ...], Size(1, MAX_GENESIS_MEMBERS)]
     studies: Annotated[tuple[GenesisStudy, ...], Size(0, MAX_GENESIS_STUDIES)]
-    origin: Annotated[Origin | None, Later()] = None
+    origin: Origin | None = None
 
     @property
     def numbered(self) -> tuple[tuple[MemberId, IdentityCard], ...]:

@@ -13,7 +13,7 @@ from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, RoundRecord
-from fednode.ledger.round_rules import RoundBody, is_of_open_phase
+from fednode.ledger.round_rules import is_of_open_phase
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_round, get_study
 from fednode.sums.phase import Phase
@@ -60,4 +60,4 @@ def is_phase_message(pending: PendingPhase, body: Body) -> bool:
         return False
     if pending.record is None or isinstance(body, Ready):
         return pending.record is None and isinstance(body, Ready)
-    return isinstance(body, RoundBody) and is_of_open_phase(pending.record, body)
+    return is_of_open_phase(pending.record, body)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Later, Name, Range, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Name, Range, Size
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.bodies import Member, Members, Result, StudyTerms
-from fednode.ledger.check_records import ChecksRecord, Coins, KeptOut
+from fednode.ledger.check_records import NO_COINS, ChecksRecord, Coins, KeptOut
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
 from fednode.sums.bounds import MAX_WORDS, min_included
@@ -133,7 +133,7 @@ class ReadyEntry:
 
     member: Member
     seal_key: Bytes32
-    coin_head: Bytes32 | None
+    coin_head: Bytes32
     ready_height: U64
     absent_height: U64 = 0
 
@@ -173,8 +173,8 @@ class StudyRecord:
     metrics: Metrics | None = None
     hospitals: Members = ()
     beginning: Beginning | None = None
-    coins: Annotated[Coins | None, Later()] = None
-    kept_out: Annotated[KeptOut | None, Later()] = None
+    coins: Coins = NO_COINS
+    kept_out: KeptOut | None = None
 
     @property
     def faulty_members(self) -> tuple[MemberId, ...]:
@@ -274,7 +274,7 @@ class AttemptRecord:
     b_shares: tuple[tuple[Member, tuple[Share, ...]], ...] = ()
     silent_b: Members = ()
     ballots: tuple[tuple[Member, Result], ...] = ()
-    checks: Annotated[ChecksRecord | None, Later()] = None
+    checks: ChecksRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +306,7 @@ class RoundRecord:
     voids: tuple[VoidAttempt, ...] = ()
     spans: tuple[PhaseSpan, ...] = ()
     next_keys: tuple[tuple[Member, Bytes32], ...] = ()
-    coins: Annotated[Coins | None, Later()] = None
+    coins: Coins = NO_COINS
     words: Annotated[int, Range(0, MAX_WORDS)] = 0
 
     @property
@@ -362,4 +362,4 @@ class RoundReport:
     closed_height: U64
     closed_ms: U64
     not_ready: Members = ()
-    coin: Annotated[Bytes32 | None, Later()] = None
+    coin: Bytes32 | None = None

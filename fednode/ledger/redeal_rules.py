@@ -96,7 +96,7 @@ def accept_expose(draft: Draft, record: RoundRecord, sender: MemberId, body: Exp
         raise refuse(Refusal.ALREADY_POSTED)
     place = (record.study, record.number, attempt.number)
     keys, box = [get_keys(draft, *place, member) for member in pair], get_redeal(draft, *place, *pair)
-    points = [key.c_point for key in keys if key is not None and key.c_point is not None]
+    points = [key.c_point for key in keys if key is not None]
     if len(points) < len(pair) or box is None or disputes.confirm_seed is None:
         raise AssertionError("keys and boxes of disputed shares are on the ledger")
     context = sum_context(draft, record)

@@ -20,11 +20,9 @@ class Refusal(StrEnum):
     BAD_SEAL_KEY = "bad-seal-key"
     BEFORE_APPROVAL = "before-approval"
     BOX_SIZE = "box-size"
-    COIN_HEAD_MISSING = "coin-head-missing"
     COIN_HEAD_SEEN = "coin-head-seen"
     FEW_MEMBERS_LEFT = "few-members-left"
     KEY_USED = "key-used"
-    KIND_NOT_IN_RULE = "kind-not-in-rule"
     LIST_DIGEST_DIFFERS = "list-digest-differs"
     MEMBERS_CHANGE_DUE = "members-change-due"
     NAME_ALIKE = "name-alike"
@@ -81,11 +79,9 @@ _SENTENCES = {
     Refusal.BAD_SEAL_KEY: "the seal key is of low order, or that of the round before",
     Refusal.BEFORE_APPROVAL: "the state root is from before the approval; the candidate's daemon sends another",
     Refusal.BOX_SIZE: "the box has not the size of what a holder keeps of a dealer",
-    Refusal.COIN_HEAD_MISSING: "in a study with proofs everybody commits to a hash chain when it joins",
     Refusal.COIN_HEAD_SEEN: "this member has used this hash chain before and then another",
     Refusal.FEW_MEMBERS_LEFT: "a vote never leaves fewer than four members",
     Refusal.KEY_USED: "a key on the card is or was another's on this chain; keys and numbers are never reused",
-    Refusal.KIND_NOT_IN_RULE: "this kind of message is not part of this study's rule",
     Refusal.LIST_DIGEST_DIFFERS: "the digest is not that of the list of chunk digests on the ledger",
     Refusal.MEMBERS_CHANGE_DUE: "the members change at the next height already, at most once per block",
     Refusal.NAME_ALIKE: "the name is another member's, or looks like it; choose one that people can tell apart",

@@ -116,30 +116,29 @@ def _keys_of(draft: Draft, record: RoundRecord, dealer: MemberId) -> Keys:
 # --- keys, acknowledgements, answers ---------------------------------------------------------------------------
 
 def accept_keys(
-    draft: Draft, record: RoundRecord, chain_id: bytes, terms: StudyTerms, sender: MemberId, body: Keys
+    draft: Draft, record: RoundRecord, chain_id: bytes, sender: MemberId, body: Keys
 ) -> RoundRecord:
     """A dealing: T valid commitments each, the scalars known to the dealer, key points never used before.
 
     The key for shares of the next round comes with it, and is not that of this one.
 
-    With proofs a dispute key comes too: a point of the prime-order group, or boxes hidden by it would not be.
+    A dispute key comes too: a point of the prime-order group, or boxes hidden by it would not be.
     """
     attempt = record.attempt
     enter(record, sender, body, attempt.holders)
     if not len(body.a_points) == len(body.b_points) == record.threshold:
         raise refuse(Refusal.POINT_COUNT)
-    disputes = () if body.c_point is None or body.c_proof is None else (("c", body.c_point, body.c_proof),)
-    if bool(disputes) != terms.is_proven:
-        raise refuse(Refusal.POINT_COUNT)
     if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
         raise refuse(Refusal.WRONG_HOLDERS)
     if not is_seal_key_valid(body.next_key) or (sender, body.next_key) in record.seal_keys:
         raise refuse(Refusal.BAD_SEAL_KEY)
-    keys = (("a", body.a_points[0], body.a_proof), ("b", body.b_points[0], body.b_proof), *disputes)
+    keys = (
+        ("a", body.a_points[0], body.a_proof), ("b", body.b_points[0], body.b_proof), ("c", body.c_point, body.c_proof)
+    )
     heads = [point for _, point, _ in keys]
     if len(set(heads)) < len(heads) or any(is_point_seen(draft, point) for point in heads):
         raise refuse(Refusal.POINT_SEEN)
-    if not all(are_points_valid(points) for points in (body.a_points, body.b_points, *((p,) for _, p, _ in disputes))):
+    if not all(are_points_valid(points) for points in (body.a_points, body.b_points, (body.c_point,))):
         raise refuse(Refusal.BAD_POINT)
     context = SumContext(chain_id, record.study, record.number, attempt.number)
     for which, point, proof in keys:
@@ -186,9 +185,9 @@ def accept_answer(draft: Draft, record: RoundRecord, sender: MemberId, body: Ans
 # --- the masked vectors and their sum --------------------------------------------------------------------------
 
 def accept_commit(record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit) -> RoundRecord:
-    """The root of the masked vector; before it is final no chunk leaves its dealer. A proven weight stays unsaid."""
+    """The root of the masked vector; before it is final no chunk leaves its dealer. Only a public weight is said."""
     enter(record, sender, body, record.attempt.qualified)
-    low, high = (0, 0) if terms.is_proven and terms.weights != Weights.PUBLIC else (1, terms.weight_bound)
+    low, high = (1, terms.weight_bound) if terms.weights == Weights.PUBLIC else (0, 0)
     if not low <= body.weight <= high:
         raise refuse(Refusal.WEIGHT_RANGE)
     committed = with_item(record.attempt.committed, (sender, body.root, body.weight))
@@ -298,10 +297,8 @@ def _accept_first_openings(draft: Draft, record: RoundRecord, sender: MemberId, 
         raise refuse(Refusal.OWN_B_MISSING)
     if body.b_shares or tuple(dealer for dealer, _ in body.a_shares) != owed:
         raise refuse(Refusal.WRONG_OPENINGS)
-    if body.opening is not None and (attempt.checks is None or not is_opening(body.opening, record.words)):
+    if body.opening is not None and not is_opening(body.opening, record.words):
         raise refuse(Refusal.OPENING_FORM)
-    if body.own_b is None and not owed and attempt.checks is None:
-        raise refuse(Refusal.NOTHING_OWED)
     for dealer, share in body.a_shares:
         if not is_opened_share_valid(_keys_of(draft, record, dealer).a_points, sender, share):
             raise refuse(Refusal.WRONG_SHARE)

@@ -33,7 +33,6 @@ from fednode.ledger.bodies import (
     Reveal,
     Roster,
     SumAck,
-    Verdict,
 )
 from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
@@ -165,10 +164,6 @@ def _note(draft: Draft, at: BlockTime, sender: MemberId, body: Memo) -> None:
     """A memo changes nothing."""
 
 
-def _refuse_kind(draft: Draft, at: BlockTime, sender: MemberId, body: Verdict) -> bytes:
-    raise refuse(Refusal.KIND_NOT_IN_RULE)
-
-
 def _post(draft: Draft, at: BlockTime, sender: MemberId, body: RoundBody) -> bytes:
     """A message of the round that a study is in."""
     _dispatch_round(draft, require_study(draft, body.study), sender, body)
@@ -180,7 +175,6 @@ RULES: dict[type, Rule] = {
     **MEMBER_RULES,
     **STUDY_RULES,
     **dict.fromkeys(get_args(RoundBody), _post),
-    Verdict: _refuse_kind,
 }
 """What each kind of transaction does."""
 
@@ -199,13 +193,8 @@ def add_kind(body: type, rule: Rule, records: Mapping[bytes, tuple[int, type]]) 
     RECORD_TABLE.rows.update(records)
 
 
-_OF_PROOFS = Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose
-
-
 def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: RoundBody) -> None:
     current = get_round(draft, body.study)
-    if isinstance(body, _OF_PROOFS) and not study.terms.is_proven:
-        raise refuse(Refusal.KIND_NOT_IN_RULE)
     if current is None:
         if not isinstance(body, Expire):
             raise refuse(Refusal.PHASE_CLOSED)
@@ -221,7 +210,7 @@ def _accept(
 ) -> RoundRecord:
     match body:
         case Keys():
-            return accept_keys(draft, current, get_chain(draft).chain_id, study.terms, sender, body)
+            return accept_keys(draft, current, get_chain(draft).chain_id, sender, body)
         case Acknowledge():
             return accept_acknowledge(current, sender, body)
         case Answer():

@@ -2,8 +2,8 @@
 
 Security assumption: U holds at least max(N - f, 3) members at every step, or nothing is opened; a member that
 committed is left out only when f + 1 members, so at least one honest one, report its chunk missing. The q-th
-acknowledgement of the list of digests freezes Q, U and the masked sum. Without proofs it is also the one Unmask of
-the round (with them that is the end of PROOF, see `check_phases`): from then on the attempt can no longer be void.
+acknowledgement of the list of digests freezes Q, U and the masked sum. The one Unmask of the round comes later (see
+`check_phases`): from then on the attempt can no longer be void.
 """
 
 from __future__ import annotations
@@ -160,16 +160,10 @@ def is_sum_acknowledged(record: RoundRecord) -> bool:
 
 
 def after_sum_ack(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
-    """Freeze the sum, or unmask it once and for all; or find who keeps it back, or ask once more."""
+    """Freeze the sum; or find who keeps it back, or ask once more."""
     attempt = record.attempt
     if is_sum_acknowledged(record):
-        if terms.is_proven:
-            return open_coin(record, at, terms)
-        record = replace(record, is_unmasked=True)
-        openers = attempt.included
-        if dropped := dropped_dealers(attempt):
-            openers = tuple(m for m in attempt.present if m in attempt.included or set(dropped) != {m})
-        return open_phase(record, at, terms, Phase.REVEAL, awaited(record, openers))
+        return open_coin(record, at, terms)
     named = Counter(
         owner
         for _, numbers in attempt.sum_missing

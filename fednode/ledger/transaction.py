@@ -37,7 +37,6 @@ from fednode.ledger.bodies import (
     StudyTerms,
     StudyVote,
     SumAck,
-    Verdict,
     Weights,
     compute_study_id,
 )
@@ -47,7 +46,7 @@ from fednode.ledger.members.bodies import MemberReport
 __all__ = [
     "Acknowledge", "Answer", "Body", "Coin", "Commit", "Confirm", "Digest", "Expire", "Expose", "Keys", "Member",
     "Outcome", "Proof", "ProofTerms", "Ready", "Recheck", "Redeal", "Result", "Reveal", "Roster",
-    "ShareRoot", "StudyAction", "StudyCreate", "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck", "Verdict",
+    "ShareRoot", "StudyAction", "StudyCreate", "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck",
     "Weights", "compute_study_id",
     "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
     "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "find_sign_key",

@@ -29,7 +29,7 @@ from fednode.learn.units import UNIT
 from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.measured import Figure, Metrics
-from fednode.smpc.messages import RULE_BOUND, SumParams
+from fednode.smpc.messages import SumParams
 from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
 from fednode.smpc.ring import Buffer, RingVector
@@ -74,7 +74,7 @@ def sum_params(
     """Return what is fixed for the secure sum of a round; `where`: chain, study, round and this member."""
     statement = partial(statement_for, spec, kind, len(members))
     return SumParams(
-        *where, members, vector_length(spec, kind), RULE_BOUND, spec.weights == "public", statement, plan_of(spec, kind)
+        *where, members, vector_length(spec, kind), spec.weights == "public", statement, plan_of(spec, kind)
     )
 
 

@@ -13,7 +13,6 @@ from fednode.learn.measures import QUALITY_PLAN, closing_plan
 from fednode.learn.study import StudySpec, decode_study, study_bytes
 from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.bodies import (
-    SUM_RULE_V2,
     ProofTerms,
     StudyCreate,
     StudyTerms,
@@ -36,7 +35,6 @@ def terms_from_spec(spec: StudySpec) -> StudyTerms:
         train_timeout_ms=1000 * spec.timeouts.train_timeout_s,
         phase_timeout_ms=1000 * spec.timeouts.phase_timeout_s,
         target_accuracy_permyriad=spec.stop.accuracy_permyriad,
-        sum_rule=SUM_RULE_V2,
         proofs=ProofTerms(
             vector_plan(spec).length, count_words(spec.data.statistics_plan()), count_words(QUALITY_PLAN),
             count_words(closing_plan(spec)),

@@ -1,4 +1,4 @@
-"""Between the frozen sum and its opening (rule 2): the coin's link, the shares of the own sketch, answers to proofs.
+"""Between the frozen sum and its opening the coin's link, the shares of the own sketch, answers to proofs.
 
 Security assumption: views are final. A link leaves only when q members hold the whole list of digests; the own sketch
 is computed for the coin of this attempt and shared once, under roots that are on record; holders answer one query per
@@ -53,7 +53,7 @@ class Checks:
     """What a member owes from COIN to the openings of one attempt."""
 
     def __init__(
-        self, params: SumParams, attempt: int, unseal: Unseal, coin_link: CoinLink | None, pace: Pace, jobs: Jobs,
+        self, params: SumParams, attempt: int, unseal: Unseal, coin_link: CoinLink, pace: Pace, jobs: Jobs,
         summing: Summing, answered: SharesRecord | None,
     ) -> None:
         self._params = params
@@ -93,7 +93,7 @@ class Checks:
 
     def reveal_link(self, view: SumView) -> list[Effect]:
         """Open this sum's link of the chain: the sum is frozen, so nobody can choose anything after seeing it."""
-        if self._params.me not in view.present or self._params.me in view.posted or self._coin_link is None:
+        if self._params.me not in view.present or self._params.me in view.posted:
             return []
         refuse_unsafe(self._params, view)
         if len(view.acked) < self._params.threshold or len(view.digests) < len(view.qualified):
@@ -126,8 +126,8 @@ class Checks:
     def _dealing(
         self, view: SumView, coin: bytes, mine: AttemptRecord, own: Input, masked: MaskedInput
     ) -> ProveUpdate:
-        if mine.sharing is None or mine.committed is None or self._params.statement is None:
-            raise Unsafe("this attempt's record holds no seed for shares")
+        if mine.committed is None:
+            raise Unsafe("this attempt's record holds no commitment")
         is_public = self._params.has_public_weights
         return ProveUpdate(
             context=self._params.context(view.attempt), me=self._params.me, coin=coin,
@@ -144,7 +144,7 @@ class Checks:
         """Take in the dealing; return the record to keep before its roots are posted, None if there is nothing new."""
         if isinstance(result, NotProvable):
             raise Unsafe(f"this member's vector cannot be proven: {result.reason}")
-        assert view.coin is not None and mine.sharing is not None
+        assert view.coin is not None
         shared = Shared(view.coin, result.posted.bits_root, result.posted.proof_root)
         promised = mine.sharing.shared
         if promised is not None and promised != shared:

@@ -1,4 +1,4 @@
-"""Shares in dispute (rule 2): dealt again on the ledger, held against what was proven, and shown where they are wrong.
+"""Shares in dispute: dealt again on the ledger, held against what was proven, and shown where they are wrong.
 
 Security assumption: views are final. A dealer deals again what it dealt and proved, to at most f holders, under a key
 that only it and the holder know. A holder answers one confirm query per attempt, on record before it is posted; it
@@ -165,4 +165,4 @@ class Disputes:
             raise Unsafe("shares are in dispute after the unmasking")
 
     def _statement(self, view: SumView, dealer: MemberId) -> Statement:
-        return self._params.statement_for(view.committed[dealer].weight)
+        return self._params.statement(view.committed[dealer].weight)

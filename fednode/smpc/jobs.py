@@ -117,7 +117,7 @@ class Unmask:
     """Remove all masks from the masked sum over U, of `length`. Result: `Unmasked`, `NotOpened`, or `NotBound`.
 
     `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. `weight`: the sum of
-    those on the ledger. With a `coin` the sum must have the sketch (of `rows` folds) that was `opened`, as integers,
+    those on the ledger. The sum must have the sketch (of `rows` folds) that was `opened` for the `coin`, as integers,
     and where no weight is on the ledger that which was opened counts. `room`: a vector nobody reads any more, which is
     written over.
     """
@@ -129,8 +129,8 @@ class Unmask:
     a: tuple[OpenedSecret, ...] = field(repr=False)
     points: PointOf
     weight: int
-    coin: bytes | None = None
-    opened: bytes | None = field(default=None, repr=False)
+    coin: bytes
+    opened: bytes = field(repr=False)
     room: RingVector | None = field(default=None, repr=False)
     rows: int = FOLD_ROWS
 
@@ -273,7 +273,7 @@ def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
     """Unmask, sketch and digest the sum, part by part while each is in cache."""
     length = job.length
     total = np.empty(length, ring.RING) if job.room is None else job.room
-    sketch = None if job.coin is None else IntegerSketch(job.coin, length, job.rows)
+    sketch = IntegerSketch(job.coin, length, job.rows)
     digest = begin_sum_digest(job.context, length)
     start = 0
     layout = Layout(length, len(job.chunks))
@@ -282,17 +282,14 @@ def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
         part = total[start : start + chunk.size]
         part[:] = chunk
         masks.add_to(part)
-        if sketch is not None:
-            sketch.add(ring.lift(part))
+        sketch.add(ring.lift(part))
         digest.update(ring.view_bytes(part))
         start += part.size
-    weight, words = job.weight, ()
-    if sketch is not None:
-        shown = None if job.opened is None else key.show(job.opened)
-        if shown is None or not is_bound(sketch, centre(shown)):
-            return NotBound()
-        weight = job.weight or int(centre(shown)[OUTPUTS])
-        words = tuple(shown[OUTPUTS + 1 :].tolist())
+    shown = key.show(job.opened)
+    if shown is None or not is_bound(sketch, centre(shown)):
+        return NotBound()
+    weight = job.weight or int(centre(shown)[OUTPUTS])
+    words = tuple(shown[OUTPUTS + 1 :].tolist())
     return Unmasked(ring.lift(total), weight, words, name_sum(key.salt("sum"), digest.digest()), key)
 
 

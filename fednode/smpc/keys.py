@@ -7,7 +7,7 @@ was copied from another place is worthless. The ledger has checked points, proof
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fednode.codec import Bytes32, decode, encode, pack
 from fednode.crypto import (
@@ -28,7 +28,7 @@ from fednode.crypto import (
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import DealtPair
-from fednode.smpc.messages import RULE_BOUND, KeysMessage, SumParams, SumView
+from fednode.smpc.messages import KeysMessage, SumParams, SumView
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.smpc.sealed import DerivedEntropy
 from fednode.sums.context import key_proof_context
@@ -67,20 +67,16 @@ def share_context(params: SumParams, attempt: int, dealer: MemberId, holder: Mem
 def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptRecord:
     """Draw this member's scalars for one attempt and seal every holder's shares."""
     a, b = (deal(params.threshold, view.holders, entropy) for _ in "ab")
+    sharing = Sharing(entropy.random_bytes(SEED_BYTES))
+    c = dispute_scalar(params, view.attempt, sharing.seed)
     proofs = [
-        prove_knowledge(dealing.secret, key_proof_context(params.context(view.attempt), params.me, which), entropy)
-        for which, dealing in (("a", a), ("b", b))
+        prove_knowledge(secret, key_proof_context(params.context(view.attempt), params.me, which), entropy)
+        for which, secret in (("a", a.secret), ("b", b.secret), ("c", c))
     ]
     others = [holder for holder in view.holders if holder != params.me]
     sealed = tuple((holder, _seal_shares(params, view, holder, a, b, entropy)) for holder in others)
-    keys = KeysMessage(a.points, b.points, proofs[0], proofs[1], sealed)
-    sharing = None
-    if params.rule == RULE_BOUND:
-        sharing = Sharing(entropy.random_bytes(SEED_BYTES))
-        c = dispute_scalar(params, view.attempt, sharing.seed)
-        proof = prove_knowledge(c, key_proof_context(params.context(view.attempt), params.me, "c"), entropy)
-        keys = replace(keys, c_point=base_times(c), c_proof=proof)
-    return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing=sharing)
+    keys = KeysMessage(a.points, b.points, proofs[0], proofs[1], sealed, base_times(c), proofs[2])
+    return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing)
 
 
 def dispute_scalar(params: SumParams, attempt: int, seed: bytes) -> int:

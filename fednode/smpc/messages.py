@@ -7,9 +7,6 @@ vectors are left out of `repr`, so that no journal prints them.
 Terms: *dealer* shares its two key scalars, *holder* keeps a share; the masked vector y of a dealer is cut into one
 chunk per qualified dealer; the *owner* of a chunk sums that chunk over everyone. P, Q, C and U are the members that
 are present (keys and acknowledgement posted), qualified (keys accepted), committed, and included in the sum.
-
-Rules: a study's terms name one of two. Rule 1 opens the sum after SUMACK; rule 2 puts COIN, SHARE and PROOF between
-and opens only a sum that is bound to proven vectors.
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from fednode.smpc.jobs import Job
 from fednode.sums.measures import no_claims
 from fednode.sums.phase import Phase
 from fednode.sums.posts import (
-    RULE_BOUND,
     AckMessage,
     AnswerMessage,
     CoinMessage,
@@ -51,7 +47,7 @@ from fednode.sums.posts import (
 )
 
 __all__ = [  # names of `posts` that are used from here too
-    "RULE_BOUND", "AckMessage", "AnswerMessage", "CoinMessage",
+    "AckMessage", "AnswerMessage", "CoinMessage",
     "CommitMessage", "ConfirmMessage", "DigestMessage", "ExposeMessage", "KeysMessage", "Message",
     "ProofMessage", "RecheckMessage", "RedealMessage", "RevealMessage", "RosterMessage", "ShareRootMessage",
     "SumAckMessage", "SumOk", "SumParams",
@@ -81,7 +77,7 @@ class SumView:
     whose own b was missing when REVEAL2 opened; `a_shares[j][h]` is the share of a_j that h opened (b likewise);
     `pinned`, if set, is the only U that may be unmasked. `phase_timeout_ms` belongs to the current phase.
 
-    Rule 2: `coin_index` is the number of links that sums of this study have asked for, this one included; `links` are
+    `coin_index` is the number of links that sums of this study have asked for, this one included; `links` are
     those revealed, `coin` follows from them when COIN closes; `query_seed` is fixed when SHARE closes;
     `proof_parts[m]` are the parts m has posted in PROOF; `sum_opened` is decoded from the openings when REVEAL closes:
     elements of F, the summed sketch (256), weight and claims (packed), hidden by `pads.SumKey`.
@@ -226,7 +222,7 @@ Event = ViewChanged | InputReady | ChunkArrived | WantArrived | TimerFired | Com
 # --- effects ---------------------------------------------------------------------------------------------------
 
 class RecordPart(Enum):
-    """The files of a round's record: STATE is small and rewritten, INPUT long and written once, SHARES (rule 2) what
+    """The files of a round's record: STATE is small and rewritten, INPUT long and written once, SHARES what
     this member answered and holds of the sum of all shares, KEY the secret of the key others seal to."""
 
     STATE = "state"
@@ -290,8 +286,7 @@ class SumOpened:
     """The sum over U: int32, shape (length,), centred; the sums of weights and of claims (packed); its salted digest; a
     salt for the digests of what is made of it, known to those who have the sum and nobody else.
 
-    Under rule 1 a lying owner can change it, so the caller checks bounds before use. Under rule 2 its sketch is the
-    sum of the proven ones and the weight was opened from proven shares.
+    Its sketch is the sum of the proven ones and the weight was opened from proven shares.
     """
 
     values: NDArray[np.int32] = field(repr=False)

@@ -11,7 +11,7 @@ from fednode.crypto import scalar_bytes
 from fednode.ids import MemberId
 from fednode.smpc.jobs import OpenedSecret
 from fednode.smpc.keys import get_share
-from fednode.smpc.messages import RULE_BOUND, RevealMessage, SumParams, SumView
+from fednode.smpc.messages import RevealMessage, SumParams, SumView
 from fednode.smpc.record import AttemptRecord, Opening
 
 
@@ -46,13 +46,13 @@ def dropped_members(opening: Opening) -> tuple[MemberId, ...]:
 def first_reveal(
     params: SumParams, view: SumView, record: AttemptRecord, opening: Opening, share: bytes | None = None
 ) -> RevealMessage | None:
-    """Return what this member opens in REVEAL: own b if in U, its shares of a of the dropped; None if nothing.
+    """Return what this member opens in REVEAL: own b if in U, its shares of a of the dropped; None if it lacks one.
 
-    `share` is its share of the summed sketches (rule 2, where everybody is waited for and an empty message counts).
+    `share` is its share of the summed sketches. Everybody is waited for, and an empty message counts.
     """
     own_b = scalar_bytes(record.b_scalar) if params.me in opening.included else None
     a_shares = _shares_of(params, view, record, dropped_members(opening), "a")
-    if a_shares is None or (own_b is None and not a_shares and params.rule != RULE_BOUND):
+    if a_shares is None:
         return None
     return RevealMessage(own_b, a_shares, (), share)
 

@@ -1,4 +1,4 @@
-"""Long computations of rule 2: sketch, prove and deal a vector; answer what others dealt; check the masked sum.
+"""Long computations of the checks: sketch, prove and deal a vector; answer what others dealt; check the masked sum.
 
 Security assumption: jobs carry the vector, its sketch and shares; they never leave the process and are not printed.
 A sketch of the vector is computed for a coin that was drawn when the vector was fixed, and for no other.

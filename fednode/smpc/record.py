@@ -2,7 +2,7 @@
 
 Security assumption: the performer encrypts both parts with the keystore key and deletes them when the round closes.
 Each promise is recorded before it is made: scalars before their points, received shares before the acknowledgement,
-the vector and its chunk digests before the root, (Q, U) before anything is opened. Under rule 2 also the seed of all
+the vector and its chunk digests before the root, (Q, U) before anything is opened. Also the seed of all
 shares before the keys, the roots of the shares before they are posted, the answers to proofs before the first of
 them, with them what this member holds of every dealer, and its one answer to the confirm query. Only the current
 attempt is kept.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Final
 
-from fednode.codec import U8, U16, U32, Bytes32, Later, Size, decode, encode
+from fednode.codec import U8, U16, U32, Bytes32, Size, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
@@ -95,20 +95,17 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt: coefficients of both polynomials (secret first), the posted keys, and the promises so far.
-
-    `sharing` exists under rule 2 only.
-    """
+    """One attempt: coefficients of both polynomials (secret first), the posted keys, and the promises so far."""
 
     attempt: U16
     a_coefficients: tuple[Bytes32, ...] = field(repr=False)
     b_coefficients: tuple[Bytes32, ...] = field(repr=False)
     keys: KeysMessage
+    sharing: Sharing
     acknowledged: Acknowledged | None = None
     answered: tuple[MemberId, ...] | None = None
     committed: Committed | None = None
     opening: Opening | None = None
-    sharing: Annotated[Sharing | None, Later()] = None
 
     @property
     def a_scalar(self) -> int:
@@ -167,7 +164,7 @@ class SharesRecord:
     included: tuple[MemberId, ...]
     covered: tuple[MemberId, ...]
     held: Annotated[bytes, Size(0, MAX_SHARES_BYTES)] = field(repr=False)
-    confirmed: Annotated[Confirmed | None, Later()] = None
+    confirmed: Confirmed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +336,7 @@ def find_contradiction(
 
 
 def _shared_of(mine: AttemptRecord | None) -> Shared | None:
-    return None if mine is None or mine.sharing is None else mine.sharing.shared
+    return None if mine is None else mine.sharing.shared
 
 
 def _find_other_shares(

@@ -22,7 +22,6 @@ from fednode.smpc.checks import Checks, CoinLink, Wait
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.messages import (
-    RULE_BOUND,
     AckMessage,
     AnswerMessage,
     ChunkArrived,
@@ -55,9 +54,7 @@ from fednode.sums.phase import Phase
 class Session:
     """The secure sum of one round for one member. One thread at a time; never blocks."""
 
-    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink | None = None) -> None:
-        if params.rule == RULE_BOUND and (coin_link is None or params.statement is None):
-            raise ValueError("a sum under rule 2 needs a chain of links and a statement")
+    def __init__(self, params: SumParams, entropy: Entropy, unseal: Unseal, coin_link: CoinLink) -> None:
         self._params = params
         self._entropy = entropy
         self._unseal = unseal
@@ -73,7 +70,7 @@ class Session:
     @classmethod
     def restore(
         cls, params: SumParams, parts: record.RecordParts, entropy: Entropy, unseal: Unseal,
-        coin_link: CoinLink | None = None,
+        coin_link: CoinLink,
     ) -> Session:
         """Continue from the parts of the record found on disk; raise `StorageError` if they are damaged or foreign."""
         session = cls(params, entropy, unseal, coin_link)
@@ -389,11 +386,11 @@ class Session:
         self._exchange.drop_masked(view)
         b, a = collect_openings(view)
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
-        bound = (view.coin, view.sum_opened) if self._params.rule == RULE_BOUND else (None, None)
-        if None in bound and self._params.rule == RULE_BOUND:
+        if view.coin is None or view.sum_opened is None:
             return self._fall_silent("a result is asked for before the sum is open")
         room, context = None if self._input is None else self._input.spend(), self._params.context(view.attempt)
         weight, rows = weight_on_ledger(view), self._params.strength.rows
+        bound = (view.coin, view.sum_opened)
         job = jobs.Unmask(context, self._params.length, whole, b, a, points, weight, *bound, room, rows)
         return [self._jobs.start(Running(Work.UNMASK), job)]
 

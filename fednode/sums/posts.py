@@ -8,17 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Annotated, Final
 
-from fednode.codec import Later
 from fednode.ids import MemberId, fault_bound
 from fednode.sums.bounds import Strength, min_included, strength_of
 from fednode.sums.context import SumContext
 from fednode.sums.measures import Plan
 from fednode.sums.statement import Statement
-
-RULE_BOUND: Final = 2
-"""The sum rule under which the sum is bound to proven vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +21,7 @@ class SumParams:
     """What is fixed for one round's secure sum before its first attempt.
 
     `members` are all members of the ledger, ascending; `length` is the number of ring elements of every vector.
-    Under rule 2 `statement` gives what a dealer has to prove, from the weight in its commitment (0 unless weights are
+    `statement` gives what a dealer has to prove, from the weight in its commitment (0 unless weights are
     public); it must be the ledger's own. `plan` is what every vector comes with claims about.
     """
 
@@ -36,23 +31,17 @@ class SumParams:
     me: MemberId
     members: tuple[MemberId, ...]
     length: int
-    rule: int = 1
-    has_public_weights: bool = True
-    statement: Callable[[int], Statement] | None = None
+    has_public_weights: bool
+    statement: Callable[[int], Statement]
     plan: Plan = ()
 
     def context(self, attempt: int) -> SumContext:
         """Return what every derivation of an attempt is bound to."""
         return SumContext(self.chain_id, self.study, self.round, attempt)
 
-    def statement_for(self, weight: int) -> Statement:
-        """Return `statement(weight)`; only under rule 2, which has one."""
-        assert self.statement is not None, "rule 2 has a statement"
-        return self.statement(weight)
-
     @property
     def strength(self) -> Strength:
-        """How hard the sum is bound (rule 2)."""
+        """How hard the sum is bound."""
         return strength_of(len(self.members))
 
     @property
@@ -77,7 +66,7 @@ class SumParams:
 class KeysMessage:
     """Feldman commitments to a (pair masks) and b (self mask), and every holder's two shares sealed to it.
 
-    Under rule 2 also the dispute point, c times the base point, of a scalar c that only this member knows.
+    The dispute point is c times the base point, for a scalar c that only this member knows.
     """
 
     a_points: tuple[bytes, ...]
@@ -85,8 +74,8 @@ class KeysMessage:
     a_proof: bytes
     b_proof: bytes
     sealed: tuple[tuple[MemberId, bytes], ...]
-    c_point: Annotated[bytes | None, Later()] = None
-    c_proof: Annotated[bytes | None, Later()] = None
+    c_point: bytes
+    c_proof: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +127,7 @@ class SumAckMessage:
 class RevealMessage:
     """Openings decided by (Q, U) alone: own b, shares of a of dropped dealers, shares of b of silent ones.
 
-    `opening` (rule 2, REVEAL only): the share of the sum over U of sketches, weight and measures; None from a member
+    `opening` (REVEAL only): the share of the sum over U of sketches, weight and measures; None from a member
     that does not hold a share of every member of U.
     """
 

@@ -45,8 +45,8 @@ from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import MemberList
 from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
-from tests.ledger.proven_world import ProvenWorld
-from tests.ledger.world import SeededEntropy, World, make_card, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import SeededEntropy, make_card, seed_of
 
 
 class RoundWorld(World):
@@ -79,10 +79,6 @@ class RoundWorld(World):
     def sign_as(self, member: int, signer: Ed25519Signer) -> None:
         """From now on the member signs with this key."""
         self.signers[MemberId(member)] = self.maker.signers[member] = signer
-
-
-class ProvenRoundWorld(RoundWorld, ProvenWorld):
-    """The same with a study of sum rule 2."""
 
 
 def play(rounds: int = 2, make: type[RoundWorld] = RoundWorld) -> RoundWorld:

@@ -19,9 +19,9 @@ from fednode.sums.bounds import FEW, OUTPUTS
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import hide_held
 from fednode.sums.shares import sharing_degree
-from tests.ledger.proven_world import OPENED, PROVEN, WORDS, ProvenWorld, chain_of, shares_of
+from tests.ledger.sum_world import OPENED, World, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
-from tests.ledger.world import World, seed_of
+from tests.ledger.world import TERMS, WORDS, seed_of
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ProvenScript(Script):
     dealt_lies: set[int] = field(default_factory=set)
 
     def make_world(self, changes: dict[str, Any]) -> World:
-        world = ProvenWorld(size=self.size, terms=replace(PROVEN, **changes))
+        world = World(size=self.size, terms=replace(TERMS, **changes))
         for liar in self.liars:
             if self.random.random() < 0.5:
                 world.liars.add(liar)
@@ -61,7 +61,7 @@ class ProvenScript(Script):
 
     def lie(self, member: int) -> tx.Body | None:
         world, draw = self.world, self.random
-        assert isinstance(world, ProvenWorld)
+        assert isinstance(world, World)
         if not world.is_round_open or draw.random() < 0.3:
             return None
         place = world.place()
@@ -89,7 +89,7 @@ class ProvenScript(Script):
             case _:
                 return super().lie(member)
 
-    def dispute(self, world: ProvenWorld, member: int) -> tx.Body:
+    def dispute(self, world: World, member: int) -> tx.Body:
         """Boxes, answers and openings of every kind, in their phase or another."""
         draw, place, other = self.random, world.place(), MemberId(self.random.randint(1, self.size))
         pairs = [*world.disputes.pairs, (MemberId(member), other)]
@@ -109,7 +109,7 @@ class ProvenScript(Script):
                 shared = draw.choice([body.shared, body.shared, world.shared_point(dealer, other)])
                 return replace(body, shared=shared)
 
-    def accuse(self, world: ProvenWorld) -> tx.Recheck:
+    def accuse(self, world: World) -> tx.Recheck:
         """All liars find the same, which is not so, or accuse whom they like."""
         attempt, draw = world.round.attempt, self.random
         victims = draw.sample(world.members, draw.randint(0, max(1, world.round.fault_bound)))
@@ -133,7 +133,7 @@ class ProvenScript(Script):
 
     def check_faulty(self, faulty: tuple[int, ...]) -> None:
         if self.is_bounded:
-            assert isinstance(self.world, ProvenWorld)
+            assert isinstance(self.world, World)
             liars = self.world.liars | self.world.spoilers | self.world.sketchers | self.dealt_lies
             liars |= {dealer for dealer, _ in self.world.off | self.world.unreadable}
             assert liars <= self.liars
@@ -143,7 +143,7 @@ class ProvenScript(Script):
         super().check_round(record)
         assert not set(self.world.life.faulty_members).intersection(record.attempt.holders), "faulty, and still in"
         world, checks = self.world, record.attempt.checks
-        assert isinstance(world, ProvenWorld)
+        assert isinstance(world, World)
         if record.is_unmasked:
             assert checks is not None and checks.coin is not None and checks.query_seed is not None
             if self.is_bounded:
@@ -173,7 +173,7 @@ class DisputeScript(ProvenScript):
     def __post_init__(self) -> None:
         super().__post_init__()
         world = self.world
-        assert isinstance(world, ProvenWorld)
+        assert isinstance(world, World)
         scripts = (world.wrong_shares, world.kept_chunks, world.kept_sums, world.liars, world.spoilers, world.sketchers)
         for script in (*scripts, world.kept_back, world.sum_check, world.cut_off, world.garbled):
             script.clear()

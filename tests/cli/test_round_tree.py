@@ -9,11 +9,11 @@ from fednode.cli.round import report_tree
 from fednode.cli.show import print_tree
 from fednode.desk.views import kind_name, plain, report_view, round_view
 from fednode.sums.phase import Phase
-from tests.ledger.proven_world import ProvenWorld
+from tests.ledger.sum_world import World
 
 
-def make() -> ProvenWorld:
-    world = ProvenWorld(liars={2})
+def make() -> World:
+    world = World(liars={2})
     world.ready_all()
     return world
 
@@ -49,7 +49,7 @@ def test_new_messages_are_shown_as_json() -> None:
 
 
 def test_disputes_about_shares_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    world = ProvenWorld(garbled={(4, 3)}, off={(4, 3)})
+    world = World(garbled={(4, 3)}, off={(4, 3)})
     world.ready_all()
     world.go_to(Phase.REDEAL)
     assert plain(world.round.phase)["expected"] == [4]  # type: ignore[index,call-overload]

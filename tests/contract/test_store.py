@@ -113,7 +113,7 @@ class ChainMaker:
     def transaction(self, member: int = 1, body: tx.Body | None = None) -> tx.Transaction:
         self.nonce += 1
         study = tx.compute_study_id(TERMS, self.genesis.studies[0].spec)
-        body = body or tx.Ready(study, seed_of("seal", self.nonce))
+        body = body or tx.Ready(study, seed_of("seal", self.nonce), seed_of("coin", self.nonce))
         until = Height(self.tip.height + 50)
         return tx.sign_transaction(self.signers[member], self.genesis.chain_id, member, self.nonce, until, body)
 

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Annotated, Any, Union
 
-from fednode.codec import Later, Range, Size
+from fednode.codec import Range, Size
 from fednode.errors import Rejected
 
 MAX_TRIES = 40
@@ -38,7 +38,7 @@ class Draw:
         origin = typing.get_origin(form)
         if origin is Annotated:
             inner, bound = typing.get_args(form)[:2]
-            return self._value(inner) if isinstance(bound, Later) else self._bounded(inner, bound)
+            return self._bounded(inner, bound)
         if origin in (Union, types.UnionType):
             options = typing.get_args(form)
             chosen = self.random.choice(options)

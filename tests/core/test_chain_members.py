@@ -23,7 +23,8 @@ from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.events import Submit
 from fednode.rounds.place import Ports
-from tests.ledger.world import SeededEntropy, World, make_card, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import SeededEntropy, make_card, seed_of
 
 
 class Node:

@@ -8,7 +8,8 @@ from fednode.core.taking_part import MissedRounds, count_text, own_part, who_to_
 from fednode.desk.views import report_view, study_view
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.members.reading import get_members
-from tests.ledger.world import TERMS, World
+from tests.ledger.sum_world import World
+from tests.ledger.world import TERMS
 
 NAMES = {1: "A", 4: "St. Dora"}
 DAY_MS = 86_400_000

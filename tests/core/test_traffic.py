@@ -90,7 +90,7 @@ def test_a_message_of_a_phase_that_ended_without_it_is_given_up():
 
 def test_what_belongs_to_no_phase_is_kept_even_while_the_rules_refuse_it():
     traffic = traffic_of(FakeChain(Ready, Memo))
-    traffic.submit(Ready(STUDY, bytes(32)), NOW_MS)
+    traffic.submit(Ready(STUDY, bytes(32), bytes(32)), NOW_MS)
     traffic.submit(Memo("audited"), NOW_MS + 1)
     pause(traffic)
     again = traffic.on_block((), 1000 * (NOW_MS + 1) + 7, NOW_MS + 50)

@@ -10,8 +10,9 @@ from fednode.ids import MemberId, fault_bound, quorum
 from fednode.ledger.members.bodies import MemberPropose
 from fednode.ledger.members.reading import get_candidates, get_members
 from fednode.ledger.members.records import Change
+from tests.ledger.sum_world import World
 from tests.ledger.test_rules_members import approve, observed
-from tests.ledger.world import World, make_card
+from tests.ledger.world import make_card
 
 
 def foresee(world: World, change: Change, member: int, signing: set[int], connected: set[int]) -> Outlook:

@@ -8,12 +8,12 @@ import pytest
 
 from fednode.desk.status import shown_limits
 from fednode.ledger.bodies import StudyTerms, Weights
-from tests.ledger.proven_world import PROVEN
+from tests.ledger.world import TERMS
 
 
 @pytest.mark.parametrize("weights", [Weights.PUBLIC, Weights.HIDDEN])
 def test_public_weights_are_said_before_they_are_agreed_to(weights: Weights) -> None:
-    terms: StudyTerms = replace(PROVEN, weights=weights)
+    terms: StudyTerms = replace(TERMS, weights=weights)
     said = " ".join(str(limit) for limit in shown_limits(terms))
     assert "measures" in said
     assert (f"up to {terms.weight_bound}" in said) == (weights is Weights.PUBLIC)

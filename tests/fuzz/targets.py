@@ -53,6 +53,7 @@ from fednode.p2p.framing import FrameSplitter, Hello, blob_prefix, parse_blob_pr
 from fednode.p2p.wire_limits import MAX_GOSSIP_IDS
 from fednode.smpc.messages import RecordPart, SumParams
 from fednode.smpc.record import restore_input, restore_state
+from fednode.sums.statement import norm_statement
 from tests.audit.chain import play, write
 from tests.fuzz.machines import consensus
 
@@ -116,7 +117,8 @@ def stored(data: bytes) -> None:
     key, _, value = data.partition(b"\0")
     with contextlib.suppress(FednodeError, Rejected):
         RECORD_TABLE.decode(key, value)
-    params = SumParams(bytes(32), bytes(32), 1, MemberId(1), (MemberId(1), MemberId(2)), 8)
+    two = (MemberId(1), MemberId(2))
+    params = SumParams(bytes(32), bytes(32), 1, two[0], two, 8, False, lambda weight: norm_statement(8, 1))
     for part, restore in ((RecordPart.STATE, restore_state), (RecordPart.INPUT, restore_input)):
         with contextlib.suppress(FednodeError):
             restore(params, {part: data})

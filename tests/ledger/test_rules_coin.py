@@ -16,12 +16,12 @@ from fednode.ledger.rules import apply_block
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
-from tests.ledger.proven_world import PROVEN, ProvenWorld, chain_of
-from tests.ledger.world import World, seed_of
+from tests.ledger.sum_world import World, chain_of
+from tests.ledger.world import TERMS, seed_of
 
 
-def at_coin(size: int = 4, **scripts: object) -> ProvenWorld:
-    world = ProvenWorld(size=size, **scripts)  # type: ignore[arg-type]
+def at_coin(size: int = 4, **scripts: object) -> World:
+    world = World(size=size, **scripts)  # type: ignore[arg-type]
     world.ready_all()
     world.go_to(Phase.COIN)
     return world
@@ -29,19 +29,9 @@ def at_coin(size: int = 4, **scripts: object) -> ProvenWorld:
 
 # --- joining with a chain ----------------------------------------------------------------------------------------
 
-def test_nobody_joins_a_study_with_proofs_without_a_chain() -> None:
-    world = ProvenWorld()
-    assert world.refused(1, replace(world.ready(1), coin_head=None)) == Refusal.COIN_HEAD_MISSING
-
-
-def test_without_proofs_a_head_is_just_kept() -> None:
-    world = World()
-    assert world.post(1, replace(world.ready(1), coin_head=seed_of("head"))).ok
-    assert world.life.coins is None and world.life.ready[0].coin_head == seed_of("head")
-
 
 def test_a_chain_left_for_another_is_never_taken_up_again() -> None:
-    world = ProvenWorld()
+    world = World()
     assert world.post(1, world.ready(1, 0)).ok
     assert world.post(1, world.ready(1, 1)).ok
     assert world.refused(1, replace(world.ready(1, 2), coin_head=chain_of(1, 0).head)) == Refusal.COIN_HEAD_SEEN
@@ -49,7 +39,7 @@ def test_a_chain_left_for_another_is_never_taken_up_again() -> None:
 
 
 def test_a_copied_head_does_not_keep_its_owner_out() -> None:
-    world = ProvenWorld()
+    world = World()
     assert world.post(2, replace(world.ready(2), coin_head=chain_of(1).head)).ok
     assert world.post(1, world.ready(1)).ok
 
@@ -65,7 +55,7 @@ def test_the_quorum_of_acks_freezes_and_does_not_unmask() -> None:
 
 
 def test_a_link_before_the_freeze_is_refused() -> None:
-    world = ProvenWorld()
+    world = World()
     world.ready_all()
     world.go_to(Phase.SUMACK)
     early = tx.Coin(*world.place(), chain_of(1).link(1))
@@ -201,12 +191,7 @@ def test_the_open_phase_knows_its_messages() -> None:
     assert not expects(world.round, 1) and expects(world.round, 2)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [{"proofs": None}, {"weights": 3}, {"weight_bound": 100}, {"sum_rule": 3}])
+@pytest.mark.parametrize("change", [{"weights": 3}, {"weight_bound": 100}])
 def test_terms_that_make_no_sense(change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
-        replace(PROVEN, **change)
-
-
-def test_hidden_weights_need_proofs() -> None:
-    with pytest.raises(ValueError, match="only with proofs"):
-        replace(PROVEN, sum_rule=1, proofs=None)
+        replace(TERMS, **change)

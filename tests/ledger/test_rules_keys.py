@@ -12,7 +12,8 @@ from fednode.ledger.check_state import get_keys, is_point_seen
 from fednode.ledger.refusals import Refusal
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
-from tests.ledger.world import TERMS, SeededEntropy, World
+from tests.ledger.sum_world import World
+from tests.ledger.world import SeededEntropy
 
 IDENTITY = b"\x01" + bytes(31)
 SMALL_ORDER = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
@@ -291,13 +292,6 @@ def test_weights_are_bounded(weight: int, is_ok: bool) -> None:
     world = started()
     world.go_to(Phase.COMMIT)
     assert world.post(1, world.commit(1, weight)).ok == is_ok
-
-
-def test_with_equal_weights_every_weight_is_one() -> None:
-    world = started(terms=replace(TERMS, weights=tx.Weights.EQUAL, weight_bound=1))
-    world.go_to(Phase.COMMIT)
-    assert world.refused(1, world.commit(1, 2)) == Refusal.WEIGHT_RANGE
-    assert world.post(1, world.commit(1, 1)).ok
 
 
 def test_a_member_commits_once_and_cannot_take_it_back() -> None:

@@ -41,7 +41,8 @@ from fednode.ledger.records import StudyStatus
 from fednode.ledger.rules import apply_block
 from fednode.ledger.versions import VERSIONS
 from fednode.sums.phase import Phase
-from tests.ledger.world import World, make_card, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import make_card, seed_of
 
 
 def numbers(world: World) -> list[int]:

@@ -14,17 +14,18 @@ from fednode.ledger.records import MemberList, StudyStatus
 from fednode.ledger.studies.reading import get_study
 from fednode.ledger.studies.round_life import close_round
 from fednode.sums.phase import Phase
-from tests.ledger.proven_world import PROVEN, ProvenWorld
+from tests.ledger.sum_world import World
 from tests.ledger.test_rules_proofs import at, fail_with
+from tests.ledger.world import TERMS
 
 
-def resume(world: ProvenWorld, *members: int) -> None:
+def resume(world: World, *members: int) -> None:
     for member in members:
         assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
 
 
 def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9))
+    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9))
     fail_with(world, "for once")
     assert world.life.pin == (1, 2, 3, 4, 5)
     world.liars.add(5)
@@ -36,7 +37,7 @@ def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
 
 
 def test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
     fail_with(world, "for once")
     world.liars.add(5)
     world.go_to(Phase.PROOF)
@@ -55,7 +56,7 @@ def test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back() -> No
 
 def test_a_pin_that_is_too_small_without_a_liar_can_be_met_again() -> None:
     """Four of five members: exactly as many as a sum needs."""
-    world = at(Phase.RESULT, size=5, absent=(5,), terms=replace(PROVEN, rounds=9))
+    world = at(Phase.RESULT, size=5, absent=(5,), terms=replace(TERMS, rounds=9))
     fail_with(world, "for once")
     world.ready_all(5)
     world.liars.add(4)
@@ -76,7 +77,7 @@ def test_a_pin_that_is_too_small_without_a_liar_can_be_met_again() -> None:
 
 def test_who_was_kept_out_before_the_failed_round_is_not_of_the_set() -> None:
     """Its vector was not in the sum: the set to be met is the one that was."""
-    world = at(Phase.PROOF, size=5, terms=replace(PROVEN, rounds=9), liars={5})
+    world = at(Phase.PROOF, size=5, terms=replace(TERMS, rounds=9), liars={5})
     world.go()
     fail_with(world, "for once")
     assert world.life.pin == (1, 2, 3, 4) and world.life.faulty_members == (5,)
@@ -87,7 +88,7 @@ def test_who_was_kept_out_before_the_failed_round_is_not_of_the_set() -> None:
 
 
 def test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
     fail_with(world, "for once")
     world.liars.add(5)
     world.go_to(Phase.PROOF)
@@ -99,7 +100,7 @@ def test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest() -> N
 
 
 def test_one_that_is_named_and_voted_out_in_one_round_leaves_the_pin_when_it_ends() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
     fail_with(world, "for once")
     world.liars.add(5)
     world.go_to(Phase.PROOF)

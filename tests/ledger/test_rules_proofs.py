@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_phases import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
@@ -22,18 +21,18 @@ from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of
 from fednode.sums.coin import draw_query_seed
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
-from tests.ledger.proven_world import OPENED, PROVEN, ProvenWorld
-from tests.ledger.world import World, seed_of
+from tests.ledger.sum_world import OPENED, World
+from tests.ledger.world import TERMS, seed_of
 
 
-def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: object) -> ProvenWorld:
-    world = ProvenWorld(size=size, **scripts)  # type: ignore[arg-type]
+def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: object) -> World:
+    world = World(size=size, **scripts)  # type: ignore[arg-type]
     world.ready_all()
     world.go_to(phase, *absent)
     return world
 
 
-def stored(world: ProvenWorld) -> int:
+def stored(world: World) -> int:
     kinds = (b"share/", b"proof/", b"recheck/", b"redeal/", b"confirm/")
     return sum(key.startswith(kinds) for key, _ in world.state.items())
 
@@ -261,7 +260,7 @@ def test_attempts_end() -> None:
 # --- the opening -------------------------------------------------------------------------------------------------
 
 def test_the_summed_sketch_and_weight_are_opened() -> None:
-    world = at(Phase.REVEAL, weights={1: 0, 2: 127})
+    world = at(Phase.REVEAL, weights={1: 0, 2: 127}, terms=replace(TERMS, weights=tx.Weights.HIDDEN))
     expected = f.to_bytes(world.sums())
     world.go()
     assert world.phase.kind == Phase.RESULT
@@ -333,7 +332,7 @@ def test_the_phase_waits_for_shares_of_the_sketch() -> None:
     assert world.life.pin == (1, 2, 3, 4)
 
 
-def test_a_silent_opener_is_replaced_as_without_proofs() -> None:
+def test_a_silent_opener_is_replaced_by_t_shares() -> None:
     world = at(Phase.REVEAL)
     world.go(2)
     world.expire()
@@ -343,29 +342,22 @@ def test_a_silent_opener_is_replaced_as_without_proofs() -> None:
     assert world.finish_round(2).counted == (1, 2, 3, 4)
 
 
-def test_without_proofs_nobody_opens_a_sketch() -> None:
-    world = World()
-    world.ready_all()
-    world.go_to(Phase.REVEAL)
-    assert world.refused(1, replace(world.reveal(1), opening=bytes(8 * OPENED))) == Refusal.OPENING_FORM
-
-
 def test_public_weights_stay_those_committed() -> None:
-    world = at(Phase.RESULT, terms=replace(PROVEN, weights=tx.Weights.PUBLIC))
+    world = at(Phase.RESULT, terms=replace(TERMS, weights=tx.Weights.PUBLIC))
     assert world.finish_round().weight == 40
 
 
 @pytest.mark.parametrize("weights", [tx.Weights.HIDDEN, tx.Weights.EQUAL])
 def test_a_proven_weight_is_not_said(weights: tx.Weights) -> None:
     bound = 1 if weights == tx.Weights.EQUAL else 127
-    world = at(Phase.COMMIT, terms=replace(PROVEN, weights=weights, weight_bound=bound))
+    world = at(Phase.COMMIT, terms=replace(TERMS, weights=weights, weight_bound=bound))
     assert world.refused(1, replace(world.commit(1), weight=1)) == Refusal.WEIGHT_RANGE
     assert world.post(1, world.commit(1)).ok
 
 
 # --- masks -------------------------------------------------------------------------------------------------------
 
-def fail_with(world: ProvenWorld, reason: str) -> None:
+def fail_with(world: World, reason: str) -> None:
     world.go_to(Phase.RESULT)
     failed = {"outcome": tx.Outcome.FAILED, "reason": reason, "model_hash": bytes(32), "weight": 0, "metrics": None}
     number = world.round.number
@@ -375,7 +367,7 @@ def fail_with(world: ProvenWorld, reason: str) -> None:
 
 
 def test_two_rounds_of_wrong_masks_pause_the_study_for_people() -> None:
-    world = at(Phase.COIN, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    world = at(Phase.COIN, terms=replace(TERMS, rounds=9, pause_after_failures=9))
     fail_with(world, MASKS_WRONG)
     assert world.life.status == StudyStatus.RUNNING and world.life.pin == (1, 2, 3, 4)
     fail_with(world, MASKS_WRONG)
@@ -386,7 +378,7 @@ def test_two_rounds_of_wrong_masks_pause_the_study_for_people() -> None:
 
 
 def test_a_round_that_worked_forgets_wrong_masks_and_other_failures_do_not_count() -> None:
-    world = at(Phase.COIN, terms=replace(PROVEN, rounds=9, pause_after_failures=9))
+    world = at(Phase.COIN, terms=replace(TERMS, rounds=9, pause_after_failures=9))
     fail_with(world, MASKS_WRONG)
     assert world.finish_round().outcome == tx.Outcome.OK
     fail_with(world, MASKS_WRONG)
@@ -396,8 +388,8 @@ def test_a_round_that_worked_forgets_wrong_masks_and_other_failures_do_not_count
 
 # --- kinds ----------------------------------------------------------------------------------------------
 
-def test_a_study_with_proofs_runs_to_its_end() -> None:
-    world = ProvenWorld(terms=replace(PROVEN, has_statistics=True))
+def test_a_study_runs_to_its_end() -> None:
+    world = World(terms=replace(TERMS, has_statistics=True))
     world.ready_all()
     kinds = []
     while world.is_round_open:
@@ -406,11 +398,3 @@ def test_a_study_with_proofs_runs_to_its_end() -> None:
     assert kinds == [RoundKind.STATISTICS, RoundKind.TRAINING, RoundKind.TRAINING, RoundKind.CLOSING]
     assert world.life.status == StudyStatus.FINISHED and world.life.coins.opened == 4  # type: ignore[union-attr]
     assert stored(world) == 0
-
-
-def test_records_without_proofs_keep_their_bytes() -> None:
-    world = World()
-    world.ready_all()
-    world.go_to(Phase.REVEAL)
-    assert world.round.coins is None and world.round.attempt.checks is None
-    assert encode(replace(world.reveal(1), opening=None)) == encode(world.reveal(1))

@@ -23,7 +23,8 @@ from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.reading import get_report, get_round
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase
-from tests.ledger.world import TERMS, Dealing, World
+from tests.ledger.sum_world import World
+from tests.ledger.world import TERMS, Dealing
 
 MAX_BLOCKS = 600
 

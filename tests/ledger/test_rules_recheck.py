@@ -23,20 +23,20 @@ from fednode.ledger.studies.clock import settle_study
 from fednode.ledger.studies.reading import get_study, round_key, study_key
 from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
 from fednode.sums.phase import Phase
-from tests.ledger.proven_world import PROVEN, ProvenWorld
+from tests.ledger.sum_world import World
 from tests.ledger.test_rules_proofs import at, fail_with, stored
-from tests.ledger.world import seed_of
+from tests.ledger.world import TERMS, seed_of
 
-LONG = replace(PROVEN, rounds=9)
+LONG = replace(TERMS, rounds=9)
 
 
-def look(size: int = 4, **scripts: object) -> ProvenWorld:
+def look(size: int = 4, **scripts: object) -> World:
     world = at(Phase.RECHECK, size=size, **scripts)
     assert not world.round.voids and not world.round.is_unmasked
     return world
 
 
-def ended(world: ProvenWorld) -> ProvenWorld:
+def ended(world: World) -> World:
     """Let everybody say what it finds; the attempt is void."""
     world.go()
     assert world.round.voids and not world.round.is_unmasked and stored(world) == 0
@@ -71,8 +71,8 @@ def test_findings_are_heard_in_their_phase_only_and_from_who_is_present() -> Non
 
 def test_there_is_time_for_a_vector_of_every_member() -> None:
     world = look(spoilers={2})
-    assert world.phase.timeout_ms == 4 * PROVEN.phase_timeout_ms
-    patient = look(spoilers={2}, terms=replace(PROVEN, phase_timeout_ms=2**32 - 1))
+    assert world.phase.timeout_ms == 4 * TERMS.phase_timeout_ms
+    patient = look(spoilers={2}, terms=replace(TERMS, phase_timeout_ms=2**32 - 1))
     assert patient.phase.timeout_ms == 2**32 - 1
 
 
@@ -90,7 +90,7 @@ def test_who_spoiled_the_sum_is_named_and_the_next_attempt_succeeds(which: str) 
 
 def test_the_last_owner_of_a_chunk_answers_for_its_sum() -> None:
     """Chunk 0 goes from member 1, which misses member 3's part, to member 2: that one posts the digest."""
-    world = ProvenWorld(size=5, spoilers={2}, kept_chunks={(3, 1)})
+    world = World(size=5, spoilers={2}, kept_chunks={(3, 1)})
     world.ready_all()
     world.go_to(Phase.RECHECK)
     owners = world.round.attempt.chunks[0].owners
@@ -196,14 +196,14 @@ def test_a_pin_goes_on_without_who_spoiled_its_sum() -> None:
 
 # --- the rounds after ------------------------------------------------------------------------------------------------
 
-def named(size: int = 4) -> ProvenWorld:
+def named(size: int = 4) -> World:
     """Round 1 named member 2; round 2 is open."""
     world = look(size=size, spoilers={2}, terms=LONG)
     assert world.finish_round().faulty == (2,) and world.round.number == 2
     return world
 
 
-def readmit(world: ProvenWorld, *members: int) -> None:
+def readmit(world: World, *members: int) -> None:
     for member in members:
         assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.READMIT)).ok
 
@@ -332,7 +332,7 @@ def test_reasons_that_name_members_fit_their_record_however_many_there_are() -> 
 
 # --- accused and not named -----------------------------------------------------------------------------------------
 
-def hidden(size: int = 4, **scripts: object) -> ProvenWorld:
+def hidden(size: int = 4, **scripts: object) -> World:
     """Member 2 spoils every sum and gives its chunks to nobody."""
     kept_back = {(2, member) for member in range(1, size + 1)}
     terms = replace(LONG, pause_after_failures=9)

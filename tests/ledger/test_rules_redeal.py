@@ -39,9 +39,9 @@ from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held
 from fednode.sums.shares import decode as decode_shares
 from fednode.sums.shares import evaluate, sharing_degree
-from tests.ledger.proven_world import WORDS, ProvenWorld, shares_of
+from tests.ledger.sum_world import World, shares_of
 from tests.ledger.test_rules_proofs import at, stored
-from tests.ledger.world import SeededEntropy, World, seed_of
+from tests.ledger.world import WORDS, SeededEntropy, seed_of
 
 Pairs = set[tuple[int, int]]
 PAIR = {(4, 3)}
@@ -49,13 +49,13 @@ PAIR = {(4, 3)}
 LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
 
 
-def disputed(phase: Phase = Phase.REDEAL, size: int = 4, **scripts: object) -> ProvenWorld:
+def disputed(phase: Phase = Phase.REDEAL, size: int = 4, **scripts: object) -> World:
     world = at(phase, size=size, **({"garbled": PAIR} | scripts))  # type: ignore[arg-type]
     assert not world.round.voids and not world.round.is_unmasked
     return world
 
 
-def assert_exact(world: ProvenWorld) -> None:
+def assert_exact(world: World) -> None:
     """The round ends with the sum that was proven."""
     expected = f.to_bytes(world.sums())
     world.go_to(Phase.RESULT)
@@ -64,7 +64,7 @@ def assert_exact(world: ProvenWorld) -> None:
     assert report.outcome == tx.Outcome.OK and report.faulty == () and stored(world) == 0
 
 
-def void(world: ProvenWorld, phase: Phase, reason: str, *dropped: int) -> RoundRecord:
+def void(world: World, phase: Phase, reason: str, *dropped: int) -> RoundRecord:
     """The first attempt is void, for this reason, without these; nothing of it is left."""
     found = world.round.voids[0]
     assert (found.phase, found.reason, found.dropped) == (phase, reason, dropped)
@@ -93,17 +93,6 @@ def test_disputes_of_many_members_have_a_part_for_each_repetition(is_off: bool) 
 
 
 # --- dispute keys ------------------------------------------------------------------------------------------------
-
-def test_a_dispute_key_comes_with_proofs_and_only_there() -> None:
-    world = at(Phase.KEYS)
-    body = world.keys(1)
-    assert world.refused(1, replace(body, c_point=None, c_proof=None)) == Refusal.POINT_COUNT
-    assert world.post(1, body).ok
-    plain = World()
-    plain.ready_all()
-    extra = replace(plain.keys(1), c_point=body.c_point, c_proof=body.c_proof)
-    assert plain.refused(1, extra) == Refusal.POINT_COUNT
-    assert encode(plain.keys(1)) == encode(replace(plain.keys(1), c_point=None, c_proof=None))
 
 
 def test_a_dispute_key_is_proven_for_its_place_and_new() -> None:
@@ -402,7 +391,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
         world = disputed(Phase.REDEAL, size=7, garbled={(6, 1), (6, 2)})
         base = f.expand(bytes(16), FEW.held_bytes(WORDS) // 8)
 
-        def bent(member: int, world: ProvenWorld = world, base: f.FieldVector = base) -> f.FieldVector:
+        def bent(member: int, world: World = world, base: f.FieldVector = base) -> f.FieldVector:
             """The proven share, and on top a parabola that is nothing at 3 and 4."""
             return f.add(world.held(6, member), f.scale(base, (member - 3) * (member - 4)))
 
@@ -463,7 +452,7 @@ def test_the_box_of_an_honest_dealer_cannot_be_opened_as_a_wrong_one() -> None:
     assert_exact(world)
 
 
-def _twisted(body: tx.Expose, world: ProvenWorld) -> list[tx.Expose]:
+def _twisted(body: tx.Expose, world: World) -> list[tx.Expose]:
     """Other points than the shared one, with the best proofs there are for them."""
     mine, base = world.scalar(3), base_times(world.scalar(4))
     place, entropy = dispute_context(world.context, 4, 3), SeededEntropy("twisted")
@@ -553,7 +542,7 @@ def test_a_new_attempt_disputes_anew() -> None:
 
 # --- everywhere ---------------------------------------------------------------------------------------------------
 
-MESSAGES: dict[str, Callable[[ProvenWorld], Body]] = {
+MESSAGES: dict[str, Callable[[World], Body]] = {
     "redeal": lambda world: tx.Redeal(*world.place(), MemberId(3), bytes(FEW.held_bytes(WORDS))),
     "confirm": lambda world: tx.Confirm(*world.place(), bytes(FEW.confirm_bytes)),
     "expose": lambda world: world.expose(4, 3),
@@ -571,14 +560,6 @@ def test_outside_their_phases_they_are_refused(kind: str) -> None:
         seen.add(world.phase.kind)
         world.go()
     assert {Phase.KEYS, Phase.COIN, Phase.PROOF, Phase.REVEAL, Phase.RESULT} <= seen
-
-
-@pytest.mark.parametrize("kind", MESSAGES)
-def test_without_proofs_they_are_no_part_of_the_rule(kind: str) -> None:
-    world, proven = World(), at(Phase.KEYS)
-    world.ready_all()
-    body = replace(MESSAGES[kind](proven), study=world.study)  # type: ignore[type-var]
-    assert world.refused(4, body) == Refusal.KIND_NOT_IN_RULE
 
 
 @pytest.mark.parametrize("phase", [Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE])

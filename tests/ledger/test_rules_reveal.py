@@ -12,7 +12,8 @@ from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
 from fednode.sums.phase import Phase
-from tests.ledger.world import TERMS, Dealing, World, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import TERMS, Dealing, seed_of
 
 
 def at_phase(phase: Phase, *absent: int, size: int = 4, **parts: object) -> World:
@@ -65,8 +66,8 @@ def test_a_member_dropped_from_u_never_opens_its_own_b_R() -> None:
     assert world.round.attempt.included == (1, 2, 3)
     own = scalar_bytes(world.dealing(4).b[0])
     assert world.refused(4, tx.Reveal(*world.place(), own)) == Refusal.OWN_B_NOT_INCLUDED
-    assert world.refused(4, tx.Reveal(*world.place(), None)) == Refusal.NOTHING_OWED
     seven = seven_without_7(1)
+    assert seven.refused(1, tx.Reveal(*seven.place(), None)) == Refusal.NOTHING_OWED
     own, shares = scalar_bytes(seven.dealing(7).b[0]), ((1, share(seven, "b", 1, 7)),)
     assert seven.refused(7, tx.Reveal(*seven.place(), own, (), shares)) == Refusal.OWN_B_NOT_INCLUDED
     assert seven.post(7, tx.Reveal(*seven.place(), None, (), shares)).ok
@@ -157,7 +158,7 @@ def fail_after_unmask(world: World) -> None:
     """Two of four fall silent after the Unmask: too few shares, the round ends without result."""
     number = world.round.number
     world.go_to(Phase.REVEAL)
-    world.go(3, 4)
+    world.go(4)
     world.expire()
     world.go(3, 4)
     world.expire()
@@ -266,14 +267,14 @@ def test_a_pinned_member_that_stays_away_pauses_the_study_by_name_R() -> None:
     assert world.round.pinned == (1, 2, 3, 4)
 
 
-@pytest.mark.parametrize("phase", [Phase.KEYS, Phase.ACK, Phase.COMMIT, Phase.DIGEST, Phase.SUMACK])
+@pytest.mark.parametrize("phase", [Phase.KEYS, Phase.ACK, Phase.COMMIT, Phase.DIGEST, Phase.SHARE, Phase.PROOF])
 def test_a_pinned_round_that_loses_a_member_before_the_unmask_opens_nothing_and_pauses_R(phase: Phase) -> None:
     world = at_phase(Phase.REVEAL)
     fail_after_unmask(world)
     world.ready_all(3, 4)
     world.go_to(phase)
     report = world.finish_round(2)
-    if phase == Phase.SUMACK:
+    if phase == Phase.PROOF:
         assert report.counted == (1, 2, 3, 4), "it was in the sum already and only fell silent"
         return
     assert report.outcome == tx.Outcome.FAILED and not report.is_unmasked

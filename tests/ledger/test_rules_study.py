@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -23,7 +22,8 @@ from fednode.ledger.studies.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_round, get_spec, get_studies, get_study
 from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
 from fednode.sums.phase import Phase
-from tests.ledger.world import SPEC, TERMS, World, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import SPEC, TERMS, seed_of
 
 RESUME, STOP = tx.StudyAction.RESUME, tx.StudyAction.STOP
 APPROVE, REJECT = tx.StudyAction.APPROVE, tx.StudyAction.REJECT
@@ -81,21 +81,6 @@ def test_a_stranger_cannot_be_in_a_block() -> None:
         apply_block(world.state, world.next_time(), [transaction])
 
 
-LATER_BODIES = [
-    lambda study: tx.Coin(study, 1, 0, seed_of(1)),
-    lambda study: tx.ShareRoot(study, 1, 0, bytes(1024), seed_of(1), seed_of(2)),
-    lambda study: tx.Proof(study, 1, 0, 0, tx.SumCheck.RIGHT, bytes(1072)),
-    lambda study: tx.Verdict(study, 1, 0, b"verdict"),
-]
-
-
-@pytest.mark.parametrize("make", LATER_BODIES)
-def test_kinds_of_later_rules_exist_and_are_refused(make: Callable[[bytes], tx.Body]) -> None:
-    world = World()
-    world.ready_all()
-    assert world.refused(1, make(world.study)) == Refusal.KIND_NOT_IN_RULE
-
-
 def test_a_memo_is_recorded_and_changes_nothing_but_the_nonce() -> None:
     world = World()
     assert world.post(2, Memo("audit of March done")).ok
@@ -127,7 +112,7 @@ def test_q_approvals_let_a_study_wait_for_members() -> None:
     assert get_study(world.state, study).next_round == 1
     vote(world, APPROVE, 1, 2, study=study)
     assert get_study(world.state, study).status == StudyStatus.CREATED
-    assert world.refused(3, tx.Ready(study, seed_of(1))) == Refusal.STUDY_STATUS
+    assert world.refused(3, tx.Ready(study, seed_of(1), seed_of(2))) == Refusal.STUDY_STATUS
     vote(world, APPROVE, 3, study=study)
     assert get_study(world.state, study).status == StudyStatus.WAITING
     assert world.refused(4, tx.StudyVote(study, REJECT)) == Refusal.STUDY_STATUS
@@ -293,7 +278,7 @@ def test_later_rounds_wait_for_a_phase_only() -> None:
 
 def test_ready_needs_a_key_something_can_be_sealed_to() -> None:
     world = World()
-    assert world.refused(1, tx.Ready(world.study, bytes(32))) == Refusal.BAD_SEAL_KEY
+    assert world.refused(1, replace(world.ready(1), seal_key=bytes(32))) == Refusal.BAD_SEAL_KEY
     world.ready_all(1)
     assert world.refused(1, world.ready(1)) == Refusal.ALREADY_READY
     assert world.post(1, world.ready(1, term=1)).ok

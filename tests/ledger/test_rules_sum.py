@@ -10,7 +10,8 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.refusals import Refusal
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
-from tests.ledger.world import TERMS, World, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import TERMS, seed_of
 
 
 def at_phase(phase: Phase, size: int = 4, **parts: object) -> World:
@@ -106,6 +107,7 @@ def test_a_silent_owner_is_absent_and_its_chunk_goes_on() -> None:
     world.expire()
     assert (world.phase.kind, world.phase.step, world.phase.expected) == (Phase.ROSTER, 1, (3,))
     assert [(a.member, a.phase) for a in world.round.absent] == [(2, Phase.ROSTER)]
+    world.go_to(Phase.PROOF)
     report = world.finish_round(2)
     assert report.counted == (1, 2, 3, 4), "its update had arrived everywhere"
     assert report.outcome == tx.Outcome.OK
@@ -224,13 +226,13 @@ def test_the_acknowledgement_names_the_whole_list() -> None:
         assert world.refused(1, tx.SumAck(*world.place(), wrong)) == Refusal.LIST_DIGEST_DIFFERS
 
 
-def test_the_q_th_acknowledgement_unmasks_and_not_one_before_R() -> None:
+def test_the_q_th_acknowledgement_freezes_and_not_one_before_R() -> None:
     world = at_phase(Phase.SUMACK, size=7)
     for count, member in enumerate((7, 1, 6, 2, 5), 1):
-        assert not world.round.is_unmasked
+        assert world.round.attempt.checks is None
         assert world.post(member, world.sum_ack(member)).ok
-        assert world.round.is_unmasked == (count == 5)
-    assert world.phase.kind == Phase.REVEAL
+        assert (world.round.attempt.checks is not None) == (count == 5)
+    assert world.phase.kind == Phase.COIN
 
 
 def test_an_acknowledgement_counts_once_per_member_R() -> None:
@@ -272,7 +274,7 @@ def test_f_reporters_bar_nobody_and_the_phase_opens_once_more() -> None:
     assert {a.member for a in world.round.absent} == {2, 4}, "silent, and not waited for again"
     assert world.post(1, world.sum_ack(1)).ok
     assert world.post(4, world.sum_ack(4)).ok, "what an absent member still sends counts"
-    assert world.round.is_unmasked
+    assert world.phase.kind == Phase.COIN
 
 
 def test_a_second_expiry_voids_and_goes_on_without_those_that_could_not_get_the_sum() -> None:

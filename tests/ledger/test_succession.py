@@ -29,7 +29,8 @@ from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_
 from fednode.ledger.succession import Consent, check_against, make_consent, make_origin, needed_consents
 from fednode.sums.phase import Phase
 from tests.audit.chain import RoundWorld, play, play_changes
-from tests.ledger.world import SeededEntropy, World, seed_of
+from tests.ledger.sum_world import World
+from tests.ledger.world import SeededEntropy, seed_of
 
 NONCE = bytes(range(16))
 LATER_MS = 10**9
@@ -218,7 +219,7 @@ def test_the_study_goes_on_where_it_was() -> None:
     """On the successor the members play the next round by the ordinary rules."""
     old = play(1)
     genesis = succeed(old, [consent_of(old, member) for member in (1, 2, 3, 4)])
-    new = World()
+    new = World(terms_of_keys=dict.fromkeys((1, 2, 3, 4), 1))  # whose chains the old one has seen
     new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis.first_state()
     new.at = BlockTime(0, genesis.time_ms)
     assert new.life.rounds_done == 1
@@ -245,7 +246,7 @@ def test_a_study_begins_anew_on_a_successor_by_votes_of_its_own() -> None:
     old.begin_without(4, voters=(1, 2))
     assert old.life.beginning is not None and old.life.beginning.voters(4) == (1, 2)
     genesis = succeed(old, [consent_of(old, member) for member in (1, 2, 3, 4)])
-    new = World()
+    new = World(terms_of_keys=dict.fromkeys((1, 2, 3, 4), 1))  # whose chains the old one has seen
     new.genesis, new.chain_id, new.state = genesis, genesis.chain_id, genesis.first_state()
     new.at = BlockTime(0, genesis.time_ms)
     new.ready_all(1, 2, 3)

@@ -29,9 +29,12 @@ from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 
 SPEC = b"specification, opaque to the ledger"
+WORDS = 3
+"""Words of measures that a round opens."""
 TERMS = tx.StudyTerms(
     rounds=2, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=127,
     start_after_ms=5000, train_timeout_ms=60_000, phase_timeout_ms=5000,
+    proofs=tx.ProofTerms(1000, WORDS, WORDS, WORDS),
 )
 METRICS = Metrics(4, 4 * SHARE_UNIT * 9 // 10, 4, 1 << 18, (Figure("auc", 950_000, 4),))
 
@@ -83,7 +86,7 @@ class Dealing:
 
 
 @dataclass
-class World:
+class MaskedWorld:
     """`wrong_shares`: (dealer, holder); `kept_chunks`: (dealer, owner); `kept_sums`: (owner, member)."""
 
     size: int = 4
@@ -183,9 +186,6 @@ class World:
         chosen = voters or tuple(self.members[: 2 * self.size // 3 + 1])
         self.block(*((voter, StudyBegin(self.study, MemberId(member))) for member in missing for voter in chosen))
 
-    def ready(self, member: int, term: int = 0) -> tx.Ready:
-        return tx.Ready(self.study, x25519_public(Secret(seed_of(member, term, "seal"))))
-
     def expire(self, *members: int) -> None:
         """Let members vote that the open phase is over: in member order, q of them if none are named."""
         pending = pending_phase(self.state, self.study)
@@ -207,22 +207,27 @@ class World:
             self.dealings[key] = Dealing(draw[: self.round.threshold], draw[self.round.threshold :])
         return self.dealings[key]
 
+    def scalar(self, member: int) -> int:
+        """The member's dispute key of the attempt."""
+        return int.from_bytes(seed_of("dispute", self.place()[1:], member), "big") % GROUP_ORDER
+
     def keys(self, member: int) -> tx.Keys:
         study, number, attempt = self.place()
-        dealing = self.dealing(member)
+        dealing, dispute = self.dealing(member), self.scalar(member)
         proofs = [
             prove_knowledge(
-                coefficients[0],
+                scalar,
                 key_proof_context(SumContext(self.chain_id, study, number, attempt), member, which),
                 SeededEntropy(f"{number}.{attempt}.{member}.{which}"),
             )
-            for which, coefficients in (("a", dealing.a), ("b", dealing.b))
+            for which, scalar in (("a", dealing.a[0]), ("b", dealing.b[0]), ("c", dispute))
         ]
         key_of_next = (number + 1, member)
         sealed = tuple((holder, b"sealed") for holder in self.round.attempt.holders if holder != member)
         return tx.Keys(
             study, number, attempt, tuple(map(base_times, dealing.a)), tuple(map(base_times, dealing.b)),
             proofs[0], proofs[1], sealed, x25519_public(Secret(seed_of(key_of_next, "seal"))),
+            base_times(dispute), proofs[2],
         )
 
     def acknowledge(self, member: int) -> tx.Acknowledge:

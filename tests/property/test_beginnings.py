@@ -13,7 +13,7 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
 from fednode.ledger.members.reading import get_members, get_membership
 from fednode.ledger.studies.beginning import StudyBegin
-from tests.ledger.world import World
+from tests.ledger.sum_world import World
 
 KINDS = ("ready", "ready", "ready", "without", "without", "without", "pause", "resume", "expire", "remove", "approve")
 STEPS = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(KINDS), st.integers(1, 6)), min_size=5, max_size=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.bodies import Expire, StudyTerms, Weights
+from fednode.ledger.bodies import Expire, ProofTerms, StudyTerms, Weights
 from fednode.ledger.records import OpenPhase, StudyRecord, StudyStatus
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.events import StartTimer, Submit
@@ -14,7 +14,7 @@ from fednode.sums.phase import Phase
 
 STUDY = StudyId(b"s" * 32)
 ME = MemberId(2)
-TERMS = StudyTerms(3, True, Weights.EQUAL, 1, 5000, 4000, 1000)
+TERMS = StudyTerms(3, True, Weights.EQUAL, 1, 5000, 4000, 1000, ProofTerms(1000, 3, 3, 3))
 
 
 def waiting(number: int, votes: tuple[MemberId, ...] = ()) -> Snapshot:

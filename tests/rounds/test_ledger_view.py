@@ -7,9 +7,8 @@ from fednode.ledger.check_bodies import Confirm, Expose, Redeal
 from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
 from fednode.smpc import messages as sm
 from fednode.sums.phase import Phase
-from tests.ledger.proven_world import ProvenWorld
+from tests.ledger.sum_world import World
 from tests.ledger.test_rules_proofs import at
-from tests.ledger.world import World
 
 
 def view_of(world: World, reader: SnapshotReader) -> sm.SumView:
@@ -44,15 +43,10 @@ def test_a_dispute_is_seen_as_it_goes_on() -> None:
     assert view.attempt == 1 and view.disputes == () and view.redealt == {}
 
 
-def test_keys_are_seen_with_their_dispute_point_if_there_is_one() -> None:
-    proven, plain = at(Phase.ACK), World()
-    plain.ready_all()
-    plain.go_to(Phase.ACK)
-    for world in (proven, plain):
-        seen = view_of(world, SnapshotReader(world.study)).keys[MemberId(1)]
-        body = body_of(world.study, *world.place()[1:], seen, world.keys(1).next_key)
-        assert (seen.c_point is not None) == isinstance(world, ProvenWorld)
-        assert body == world.keys(1)
+def test_keys_are_seen_as_they_were_posted() -> None:
+    world = at(Phase.ACK)
+    seen = view_of(world, SnapshotReader(world.study)).keys[MemberId(1)]
+    assert body_of(world.study, *world.place()[1:], seen, world.keys(1).next_key) == world.keys(1)
 
 
 def test_messages_of_disputes_become_bodies() -> None:

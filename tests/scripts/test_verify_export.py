@@ -52,7 +52,6 @@ from fednode.ledger.studies.reading import report_key
 from fednode.ledger.transaction import decode_transaction, sign_transaction
 from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import (
-    ProvenRoundWorld,
     RoundWorld,
     assemble,
     play,
@@ -134,7 +133,7 @@ def test_a_good_export_passes_and_tells_how_the_model_came_about(world: RoundWor
 
 def test_a_study_with_proofs_is_checked_too(tmp_path: Path) -> None:
     """Hidden weights are committed to as 0, and so is their sum."""
-    world = play(2, ProvenRoundWorld)
+    world = play(2, RoundWorld)
     path = tmp_path / "chain.fnx"
     path.write_bytes(write(world))
     done = run("--chain-id", world.chain_id.hex(), "--json", path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RULES = "tests/smpc/test_rules.py::"
-SESSION = "tests/smpc/test_session.py::"
+BOUND = "tests/smpc/test_bound.py::"
 LIARS = "tests/smpc/test_liars.py::"
 PRIVACY = "tests/smpc/test_privacy.py::"
 SHARES = "tests/sums/test_shares.py::"
@@ -151,7 +151,7 @@ MUTANTS = [
     Mutant("the vector is not persisted", "smpc/session.py",
            "return ([] if event.is_recorded else [record.persist_input(self._params, self._input)]) + self._advance()",
            "return self._advance()",
-           SESSION + "test_a_member_restarted_between_any_two_effects_sends_the_same_bytes[1-1]"),
+           BOUND + "test_a_member_restarted_between_any_two_effects_sends_the_same_bytes[1-1]"),
     Mutant("context without the round", "smpc/prg.py",
            "*context.place, phase", "*context.place[:2], 0, context.attempt, phase",
            TWINS + "test_every_field_of_the_context_changes_the_key[round]"),

@@ -38,7 +38,7 @@ def run(
     lie: Callable[[object], object] | None = None, count: int = 4, liars: tuple[int, ...] = (LIAR,), seed: int = 1,
     weights: str = "hidden",
 ) -> World:
-    world = World(count, seed=seed, ledger=ledger, rule=2, weights=weights)
+    world = World(count, seed=seed, ledger=ledger, weights=weights)
     for liar in liars:
         node = world.nodes[MemberId(liar)]
         node.tamper, node.work, node.lie = tamper, work, lie
@@ -83,7 +83,7 @@ def deal(**lies: object) -> Callable[[object], object]:
     lambda message, world: None,
 ], ids=["next", "head", "garbage", "another member's", "none"])
 def test_a_wrong_link_is_refused_and_its_owner_is_only_absent(ledger: type, change: Callable) -> None:
-    world = World(4, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[LIAR].tamper = on_message(m.CoinMessage, lambda message: change(message, world))
     world.run()
     view = succeeded(world)
@@ -165,7 +165,7 @@ def test_an_off_share_and_a_matching_opening_do_not_move_the_sketch(ledger: type
     def tamper(effect: m.Effect) -> list[m.Effect]:
         return on_message(m.RevealMessage, bend_opening)(effect)
 
-    world = World(4, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[MemberId(4)].tamper = tamper
     world.nodes[MemberId(4)].work = deal(boxes=bend)
     world.nodes[MemberId(3)].tamper = on_message(m.ProofMessage, lambda message: None)
@@ -255,7 +255,7 @@ def test_a_weight_that_is_proven_counts_whatever_was_meant(ledger: type) -> None
     def work(job: object) -> object:
         return jobs.run(replace(job, weight=7) if isinstance(job, ProveUpdate) else job)  # type: ignore[arg-type]
 
-    world = World(4, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[LIAR].work = work
     world.run()
     assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
@@ -327,7 +327,7 @@ def test_wrong_openings_of_f_members_change_nothing(ledger: type, change: Callab
 
 
 def test_two_liars_of_seven_with_different_lies(ledger: type) -> None:
-    world = World(7, seed=4, ledger=ledger, rule=2, weights="hidden")
+    world = World(7, seed=4, ledger=ledger, weights="hidden")
     world.nodes[MemberId(2)].work = deal(bits=dealers.longer(40))
     world.nodes[MemberId(5)].tamper = answers(lambda data: bytes(len(data)))
     world.run()

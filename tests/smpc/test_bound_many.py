@@ -27,7 +27,7 @@ def outcome(world: World) -> str:
 
 @pytest.mark.parametrize(("count", "ledger"), [(32, ModelLedger), (40, RealLedger)])
 def test_honest_members_sum_and_all_answers_have_their_sizes(count: int, ledger: type) -> None:
-    world = World(count, ledger=ledger, rule=2, weights="hidden").run()
+    world = World(count, ledger=ledger, weights="hidden").run()
     view = world.check()
     assert outcome(world) == "ok" and len(view.included) == count and not world.ledger.voids  # type: ignore[attr-defined]
     strength = strength_of(count)
@@ -38,7 +38,7 @@ def test_honest_members_sum_and_all_answers_have_their_sizes(count: int, ledger:
 
 
 def test_a_vector_that_is_too_long_is_found_among_many() -> None:
-    world = World(32, seed=1, ledger=RealLedger, rule=2, weights="hidden")
+    world = World(32, seed=1, ledger=RealLedger, weights="hidden")
     world.nodes[LIAR].work = deal(bits=dealers.longer(40))
     view = world.run().check()
     assert outcome(world) == "ok" and view.included == tuple(i for i in world.members if i != LIAR)
@@ -48,7 +48,7 @@ def test_a_vector_that_is_too_long_is_found_among_many() -> None:
 @pytest.mark.soak
 def test_a_wrong_sketch_is_found_among_many() -> None:
     """RECHECK sketches every vector again, in parts, with all rows."""
-    world = World(32, seed=1, ledger=RealLedger, rule=2, weights="hidden")
+    world = World(32, seed=1, ledger=RealLedger, weights="hidden")
     world.nodes[LIAR].lie = wrong_sketch
     view = world.run().check()
     assert outcome(world) == "ok" and LIAR not in view.included

@@ -220,7 +220,7 @@ def try_other_openings(worlds: list[World]) -> None:
 # --- scenarios -----------------------------------------------------------------------------------------------------
 
 def run(count: int, **more: object) -> World:
-    return World(count, rule=2, weights="hidden", **more)  # type: ignore[arg-type]
+    return World(count, weights="hidden", **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("count", "gang"), GANGS)

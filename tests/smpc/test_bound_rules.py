@@ -36,7 +36,7 @@ ME, OTHER = MemberId(2), MemberId(3)
 
 @cache
 def _world_at(phase: Phase, count: int) -> World:
-    world = World(count, rule=2, weights="hidden")
+    world = World(count, weights="hidden")
     return world.run(until=lambda w: w.ledger.view().phase is phase)
 
 
@@ -155,13 +155,6 @@ def test_a_coin_before_everyone_has_acknowledged_is_refused(change: dict[str, ob
     world, view = reach(Phase.COIN)
     assert not submitted(show(world, replace(view, **change)), m.CoinMessage)  # type: ignore[arg-type]
     assert is_silent(world)
-
-
-def test_a_session_under_the_second_rule_needs_a_chain_and_a_statement() -> None:
-    world = World(4, rule=2)
-    for params, link in ((world.params(ME), None), (replace(world.params(ME), statement=None), world.chains[ME].link)):
-        with pytest.raises(ValueError, match="chain"):
-            Session(params, Stream(1), bytes, link)
 
 
 # --- shares ------------------------------------------------------------------------------------------------------
@@ -545,7 +538,7 @@ def test_no_secret_is_printed() -> None:
 
 
 def test_claims_that_no_rows_give_never_enter_a_sum() -> None:
-    world = World(4, rule=2, weights="hidden")
+    world = World(4, weights="hidden")
     session = Session(world.params(MemberId(1)), Stream(1), lambda box: box, world.chains[MemberId(1)].link)
     values = np.zeros(world.length, np.uint32)
     for claims in ([MOMENTS.unit, 1, 0, 0, 0], [0, 0, 0, 0], []):

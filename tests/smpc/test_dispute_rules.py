@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 @cache
 def _world_at(phase: Phase, is_right: bool) -> World:
-    world = World(4, rule=2, weights="hidden", seed=1)
+    world = World(4, weights="hidden", seed=1)
     wrong = redeal((lambda message: message) if is_right else WRONG_BOXES["zeros"])
     world.nodes[LIAR].tamper = chain(keep_back(3), noise_about(1), wrong)
     return world.run(until=lambda w: w.ledger.view().phase is phase)

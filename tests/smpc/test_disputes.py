@@ -93,7 +93,7 @@ def play(
     setup: Callable[[World], None] | None = None, **more: object,
 ) -> World:
     """All liars tamper alike, in one attempt only unless told; the first one of them does the dealing."""
-    world = World(count, seed=seed, ledger=ledger, rule=2, weights="hidden", **more)  # type: ignore[arg-type]
+    world = World(count, seed=seed, ledger=ledger, weights="hidden", **more)  # type: ignore[arg-type]
     change = chain(tamper, None if opens else withhold)
     for liar in liars:
         node = world.nodes[MemberId(liar)]
@@ -497,7 +497,7 @@ KEYS = {
 @both
 @pytest.mark.parametrize("change", KEYS.values(), ids=KEYS.keys())
 def test_keys_without_a_dispute_key_of_its_own_are_refused(ledger: type, change: Callable) -> None:
-    world = World(4, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[LIAR].tamper = on_message(m.KeysMessage, lambda message: change(world, message))
     world.run()
     assert world.check().included == (1, 3, 4)
@@ -654,4 +654,4 @@ def test_whatever_f_members_do_no_honest_one_is_faulty_and_every_sum_is_exact(
 
 def test_boxes_are_of_one_size() -> None:
     held = np.zeros(FEW.held_bytes(0) // 8, f.FIELD)
-    assert len(hide_held(held, base_times(3), World(4, rule=2).params(LIAR).context(0), 1, 2)) == FEW.held_bytes(0)
+    assert len(hide_held(held, base_times(3), World(4).params(LIAR).context(0), 1, 2)) == FEW.held_bytes(0)

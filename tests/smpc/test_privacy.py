@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -328,27 +328,22 @@ def test_silent_and_complaining_liars_learn_nothing_more(count: int, gang: set[i
 def repeated(
     count: int, gang: set[int], *, same_vectors: bool, is_pinned: bool, gone: int | None = None
 ) -> list[World]:
-    """A round that fails past its unmasking because an owner lied, and its repetition."""
+    """A round that fails past its unmasking because a member masked wrongly, and its repetition."""
     secrets = {MemberId(i): Secret(Stream("term", i).random_bytes(32)) for i in range(1, count + 1)}
     vectors = None
     if same_vectors:
-        values = np.random.default_rng(1).integers(0, 2**20, (count, 37), np.uint32)
+        values = np.random.default_rng(1).integers(0, 2**17, (count, 37), np.uint32)
         vectors = {MemberId(i): values[i - 1] for i in range(1, count + 1)}
     first = World(count, seed=1, round_number=0 if same_vectors else 4, vectors=vectors, secrets=secrets)
     liar = MemberId(min(gang))
 
-    def lie(result: object) -> object:
-        if isinstance(result, tuple) and result and isinstance(result[0], jobs.SummedChunk):
-            from fednode.smpc.chunks import digest_chunk
+    def work(job: object) -> object:
+        return jobs.run(replace(job, b_scalar=job.b_scalar + 1) if isinstance(job, jobs.MaskInput) else job)  # type: ignore[arg-type]
 
-            data = memoryview(np.frombuffer(result[0].data, np.uint32) + np.uint32(2**31)).cast("B")
-            return (jobs.SummedChunk(result[0].chunk, data, digest_chunk(data)),)
-        return result
-
-    first.nodes[liar].lie = lie
+    first.nodes[liar].work = work
     first.run()
     unmasked = first.trace.views[-1]
-    assert unmasked.is_unmasked
+    assert unmasked.is_unmasked and first.ledger.outcome == ("failed", "voted failed")
     pinned = unmasked.included if is_pinned else None
     absences = () if gone is None else (Absence(gone, Phase.COMMIT),)
     second = World(

@@ -73,7 +73,7 @@ def play(
     change: Change | None = None, changers: tuple[int, ...] | None = None, **more: object,
 ) -> World:
     """`liars` tell the lie; they, or `changers`, also tamper with what they send in RECHECK."""
-    world = World(count, seed=seed, ledger=ledger, rule=2, weights="hidden", **more)  # type: ignore[arg-type]
+    world = World(count, seed=seed, ledger=ledger, weights="hidden", **more)  # type: ignore[arg-type]
     for liar in liars:
         world.nodes[MemberId(liar)].lie = lie
     for liar in liars if changers is None else changers:
@@ -129,7 +129,7 @@ def test_two_of_seven_are_named_at_once(ledger: type, lie: Lie) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
 def test_one_lies_in_each_way(ledger: type) -> None:
-    world = World(7, seed=3, ledger=ledger, rule=2, weights="hidden")
+    world = World(7, seed=3, ledger=ledger, weights="hidden")
     world.nodes[MemberId(2)].lie, world.nodes[MemberId(6)].lie = wrong_sum, wrong_sketch
     world.run()
     succeeded(world, (1, 3, 4, 5, 7))
@@ -139,7 +139,7 @@ def test_one_lies_in_each_way(ledger: type) -> None:
 @both
 def test_the_owner_that_summed_is_named_not_the_one_the_chunk_was_taken_from(ledger: type) -> None:
     """Dealer 4 keeps its chunk from owner 1 alone; owner 2 takes over, has it, and spoils the sum."""
-    world = World(5, seed=2, ledger=ledger, rule=2, weights="hidden")
+    world = World(5, seed=2, ledger=ledger, weights="hidden")
 
     def keep(effect: m.Effect) -> list[m.Effect]:
         is_kept = isinstance(effect, m.SendChunk) and effect.ref.lane == m.Lane.MASKED and effect.to == 1
@@ -215,7 +215,7 @@ def test_f_that_say_the_same_name_and_drop_nobody_but_themselves(ledger: type, s
 @pytest.mark.slow
 @pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
 def test_findings_of_another_attempt_count_for_nothing(ledger: type) -> None:
-    world = World(7, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world = World(7, seed=1, ledger=ledger, weights="hidden")
     kept: list[m.Submit] = []
 
     def replay(effect: m.Effect) -> list[m.Effect]:
@@ -303,7 +303,7 @@ def test_three_of_ten_that_keep_back_from_different_members(ledger: type) -> Non
     def keep(dealer: int, kept_from: set[int]) -> Change:
         return on_chunk(m.Lane.MASKED, lambda effect: None if effect.to in kept_from else effect)
 
-    world = World(10, seed=1, ledger=ledger, rule=2, weights="hidden")
+    world = World(10, seed=1, ledger=ledger, weights="hidden")
     for dealer, kept_from in ((2, set()), (5, {1, 3}), (8, {4, 6})):
         node = world.nodes[MemberId(dealer)]
         node.lie, node.tamper = wrong_sum, in_recheck(world, keep(dealer, kept_from))
@@ -374,7 +374,7 @@ def trouble(draw: st.DrawFn) -> tuple[int, int, Lie, dict[int, Change], set[int]
 
 def trouble_comes_to_nothing(case: tuple, seed: int, ledger: type) -> None:
     count, spoiler, lie, changes, _ = case
-    world = World(count, seed=seed, ledger=ledger, rule=2, weights="hidden")
+    world = World(count, seed=seed, ledger=ledger, weights="hidden")
     world.nodes[MemberId(spoiler)].lie = lie
     for liar, change in changes.items():
         world.nodes[MemberId(liar)].tamper = in_recheck(world, change)
@@ -402,7 +402,7 @@ def test_whatever_f_liars_do_at_length(case: tuple, seed: int, ledger: type) -> 
 # --- what a session does --------------------------------------------------------------------------------------------
 
 def at_recheck(count: int = 4) -> World:
-    world = World(count, seed=1, rule=2, weights="hidden")
+    world = World(count, seed=1, weights="hidden")
     world.nodes[LIAR].lie = wrong_sum
     return world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK and w.now > w._opened_at + 12)
 
@@ -423,7 +423,7 @@ def test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other() -> No
     want = m.WantArrived(MemberId(3), masked_ref(world, 1, 3))  # chunk 3 belongs to member 4
     assert sent(session.handle(want))
     for phase in (Phase.ROSTER, Phase.SUMACK, Phase.COIN, Phase.SHARE, Phase.PROOF, Phase.REVEAL, Phase.RESULT):
-        other = World(4, seed=1, rule=2, weights="hidden")
+        other = World(4, seed=1, weights="hidden")
         other.run(lambda w, phase=phase: w.trace.views[-1].phase is phase and w.now > w._opened_at + 12)
         asked = other.nodes[MemberId(1)].session
         assert asked is not None and other.trace.views[-1].phase is phase
@@ -497,7 +497,7 @@ def test_chunks_lost_on_the_way_come_again(lost: int) -> None:
 
 def test_an_owner_that_asked_often_before_is_shown_a_chunk_again() -> None:
     """It waited on a slow line, and lost what came in a crash: for its requests of then nobody honest is accused."""
-    world, asked = World(4, seed=1, rule=2, weights="hidden"), list[bool]()
+    world, asked = World(4, seed=1, weights="hidden"), list[bool]()
     world.nodes[LIAR].lie = wrong_sum
 
     def ask() -> list[bool]:
@@ -565,7 +565,7 @@ def test_who_lets_chunks_be_asked_for_one_by_one_and_sends_all_at_once_is_heard_
 @pytest.mark.slow
 def test_memory_is_one_vector_and_what_is_on_its_way() -> None:
     """From every member at most one chunk is asked for at a time, however fast they answer."""
-    world = World(7, seed=1, rule=2, weights="hidden", length=400)
+    world = World(7, seed=1, weights="hidden", length=400)
     world.nodes[LIAR].lie = wrong_sum
     most = 0
 

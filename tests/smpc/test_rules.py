@@ -63,10 +63,17 @@ def settle(session: Session, effects: list[m.Effect]) -> list[m.Effect]:
     return seen
 
 
+def late(view: m.SumView) -> m.TimerFired:
+    """The member has waited for chunks as long as it will in this phase."""
+    return m.TimerFired(f"report/{view.attempt}/{view.phase_no}")
+
+
 def show(world: World, view: m.SumView, member: MemberId = ME) -> list[m.Effect]:
     session = world.nodes[member].session
     assert session is not None
     effects = settle(session, session.handle(m.ViewChanged(view)))
+    if view.phase is Phase.REVEAL:  # a session out of the disk has no sum: it opens without once it has waited
+        effects += settle(session, session.handle(late(view)))
     world.nodes[member].disk |= {e.part: e.data.reveal() for e in effects if isinstance(e, m.Persist)}
     return effects
 
@@ -75,7 +82,8 @@ def restored(world: World, member: MemberId = ME, **without: bool) -> Session:
     """The member after a crash, with its disk, or parts of it."""
     node = world.nodes[member]
     disk = {part: data for part, data in node.disk.items() if part.value not in without}
-    return Session.restore(world.params(member), disk, Stream("again"), lambda box: unseal(node.secret, box))
+    link = world.chains[member].link
+    return Session.restore(world.params(member), disk, Stream("again"), lambda box: unseal(node.secret, box), link)
 
 
 def submitted(effects: list[m.Effect]) -> list[m.Message]:
@@ -158,7 +166,7 @@ def test_nothing_is_masked_towards_a_point_outside_the_group(point: bytes) -> No
 
 def test_a_low_order_seal_key_gets_noise_and_stops_nobody() -> None:
     world, view = reach(Phase.KEYS)
-    session = Session(world.params(ME), Stream("x"), lambda box: box)
+    session = Session(world.params(ME), Stream("x"), lambda box: box, world.chains[ME].link)
     effects = session.handle(m.ViewChanged(replace(view, seal_keys={**view.seal_keys, MemberId(3): bytes(32)})))
     message = submitted(effects)[0]
     assert isinstance(message, m.KeysMessage) and len(dict(message.sealed)[MemberId(3)]) == 151
@@ -294,7 +302,7 @@ def test_a_second_vector_is_not_used() -> None:
     (np.zeros(36, np.uint32), 1), (np.zeros(37, np.int32), 1), (np.zeros(37, np.uint32), 0),
 ])
 def test_an_input_of_the_wrong_form_is_a_bug(values: np.ndarray, weight: int) -> None:  # type: ignore[type-arg]
-    session = Session(World(4).params(ME), Stream(1), lambda box: box)
+    session = Session(World(4).params(ME), Stream(1), lambda box: box, bytes)
     with pytest.raises(ValueError, match="input"):
         session.handle(m.InputReady(values, weight))
 
@@ -355,7 +363,8 @@ def test_an_older_record_stays_silent() -> None:
     old = dict(world.nodes[ME].disk)
     world.run(until=lambda w: w.ledger.view().phase is Phase.ROSTER)
     node = world.nodes[ME]
-    session = Session.restore(world.params(ME), old, Stream("y"), lambda box: unseal(node.secret, box))
+    link = world.chains[ME].link
+    session = Session.restore(world.params(ME), old, Stream("y"), lambda box: unseal(node.secret, box), link)
     effects = settle(session, session.handle(m.ViewChanged(world.ledger.view())))
     assert not submitted(effects) and not sent(effects) and session.silent_reason is not None
 
@@ -404,13 +413,13 @@ def test_records_of_another_place_or_damaged_ones_are_refused() -> None:
     for part in (m.RecordPart.STATE, m.RecordPart.INPUT):
         for change in ({"round": 2}, {"me": MemberId(3)}, {"study": b"t" * 32}, {"chain_id": b"d" * 32}):
             with pytest.raises(StorageError, match="another"):
-                Session.restore(replace(world.params(ME), **change), {part: disk[part]}, Stream(1), bytes)
+                Session.restore(replace(world.params(ME), **change), {part: disk[part]}, Stream(1), bytes, bytes)
         for damaged in (b"", disk[part][:-1], disk[part][:3] + b"\xff" + disk[part][4:] + b"x", b"\x10"):
             with pytest.raises(StorageError, match="damaged|length"):
-                Session.restore(world.params(ME), {part: damaged}, Stream(1), bytes)
+                Session.restore(world.params(ME), {part: damaged}, Stream(1), bytes, bytes)
     with pytest.raises(StorageError, match="length"):
         parts = {m.RecordPart.INPUT: disk[m.RecordPart.INPUT]}
-        Session.restore(replace(world.params(ME), length=40), parts, Stream(1), bytes)
+        Session.restore(replace(world.params(ME), length=40), parts, Stream(1), bytes, bytes)
 
 
 def test_no_secret_is_printed() -> None:
@@ -450,8 +459,8 @@ def test_openings_are_decided_by_u_alone() -> None:
 
 def test_a_dropped_member_never_opens_its_own_b() -> None:
     world, view = dropped_world()
-    effects = show(world, view, MemberId(3))
-    assert not submitted(effects), "alone outside U it has nothing to open"
+    alone = reveal_of(show(world, view, MemberId(3)))
+    assert alone == m.RevealMessage(None, (), (), None), "alone outside U it has nothing to open"
     world, view = dropped_world()
     more = replace(view, included=tuple(i for i in view.included if i != 4))
     message = reveal_of(show(world, more, MemberId(3)))
@@ -516,7 +525,8 @@ def test_openings_survive_a_restart_and_do_not_change() -> None:
     world, view = dropped_world()
     first = reveal_of(show(world, view))
     again = restored(world)
-    assert reveal_of(settle(again, again.handle(m.ViewChanged(view)))) == first
+    assert not submitted(settle(again, again.handle(m.ViewChanged(view))))
+    assert reveal_of(settle(again, again.handle(late(view)))) == first
 
 
 def test_wrong_openings_give_no_sum() -> None:
@@ -551,7 +561,7 @@ def test_a_digest_of_a_sum_is_checked_before_it_is_acknowledged() -> None:
 def test_chunk_names_travel_as_records() -> None:
     world, _view = reach(Phase.REVEAL)
     refs = {effect.ref for _, effect in world.trace.wire}
-    assert {ref.lane for ref in refs} == {1, 2}
+    assert {ref.lane for ref in refs} == {1, 2, 3}
     assert all(decode(m.ChunkRef, encode(ref), 64) == ref for ref in refs)
 
 

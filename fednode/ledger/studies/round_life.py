@@ -88,8 +88,6 @@ def next_kind(study: StudyRecord) -> RoundKind:
 def _words_of(study: StudyRecord) -> int:
     """Return how many words of measures the study's next round opens."""
     proofs = study.terms.proofs
-    if proofs is None:
-        return 0
     return {
         RoundKind.STATISTICS: proofs.statistics_words, RoundKind.TRAINING: proofs.quality_words,
         RoundKind.CLOSING: proofs.closing_words,
@@ -189,11 +187,9 @@ def without_named(study: StudyRecord, gone: MemberId) -> StudyRecord:
     return replace(study, pin=pin, kept_out=replace(kept_out, members=members) if members else None)
 
 
-def _coins_after(study: StudyRecord, end: RoundEnd) -> Coins | None:
+def _coins_after(study: StudyRecord, end: RoundEnd) -> Coins:
     """Return the study's chains with what the round revealed of them; who has taken up another keeps that one."""
     revealed, coins = end.record.coins, study.coins
-    if revealed is None or coins is None:
-        return coins
     known = {(head.member, head.head): head for head in revealed.heads}
     heads = tuple(known.get((head.member, head.head), head) for head in coins.heads)
     failures = coins.mask_failures + 1 if end.result is None and end.reason == MASKS_WRONG else coins.mask_failures
@@ -269,7 +265,7 @@ def _after_failure(study: StudyRecord, end: RoundEnd) -> StudyRecord:
         missing = _list_members([member for member in record.pinned if member in lost], len(record.pinned))
         reason = f"the last round may only be repeated over the same members; missing: {missing}"
         return replace(study, status=StudyStatus.PAUSED, reason=reason)
-    mask_failures = 0 if study.coins is None else study.coins.mask_failures
+    mask_failures = study.coins.mask_failures
     if mask_failures >= MAX_MASK_FAILURES and study.status == StudyStatus.RUNNING:
         reason = f"{mask_failures} rounds failed because {MASKS_WRONG}: a member masks wrongly, and people must decide"
         return replace(study, status=StudyStatus.PAUSED, reason=reason)

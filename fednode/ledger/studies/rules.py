@@ -179,18 +179,16 @@ def accept_ready(draft: Draft, at: BlockTime, record: StudyRecord, sender: Membe
             raise refuse(Refusal.ALREADY_READY)
         absent_height = old.absent_height
     entries[sender] = ReadyEntry(sender, body.seal_key, body.coin_head, at.height, absent_height)
-    coins = _with_head(draft, record, sender, body.coin_head) if record.terms.is_proven else record.coins
+    coins = _with_head(draft, record, sender, body.coin_head)
     return replace(record, ready=tuple(entries[member] for member in sorted(entries)), coins=coins)
 
 
-def _with_head(draft: Draft, record: StudyRecord, sender: MemberId, head: bytes | None) -> Coins:
+def _with_head(draft: Draft, record: StudyRecord, sender: MemberId, head: bytes) -> Coins:
     """Return the chains with the sender's: what is known of the one it has stays known, another must be new to it.
 
     A chain taken up again after another would begin anew at its head, with links that everybody knows.
     """
-    coins = record.coins or Coins()
-    if head is None:
-        raise refuse(Refusal.COIN_HEAD_MISSING)
+    coins = record.coins
     if any((known.member, known.head) == (sender, head) for known in coins.heads):
         return coins
     key = coin_seen_key(sender, head)

@@ -22,9 +22,9 @@ from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_report, get_round
 from fednode.ledger.succession import Consent
-from fednode.rounds.jobs import plan_of, vector_length
+from fednode.rounds.jobs import plan_of, sum_params
 from fednode.rounds.ledger_view import kind_of
-from fednode.smpc.messages import RecordPart, SumParams
+from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import restore_input
 from fednode.smpc.ring import load
 from fednode.sums.measures import Claims, read_sums
@@ -221,10 +221,7 @@ class WholeChecker:
         if current is None or current.number != number:
             return
         kind, spec = kind_of(current), self._world.spec
-        params = SumParams(
-            node.disk.genesis.chain_id, study, number, node.member, current.members, vector_length(spec, kind),
-            plan=plan_of(spec, kind),
-        )
+        params = sum_params(spec, kind, (node.disk.genesis.chain_id, study, number, node.member), current.members)
         found = restore_input(params, {RecordPart.INPUT: data})
         assert found is not None
         fixed = load(found.values).view(np.int32), load(found.claims)

@@ -1,4 +1,4 @@
-"""COIN, SHARE, PROOF and the openings of rule 2, restated for the model ledger."""
+"""COIN, SHARE, PROOF and the openings, restated for the model ledger."""
 
 from __future__ import annotations
 
@@ -64,7 +64,6 @@ class CheckPhases(DisputePhases):
         return SumContext(self.params.chain_id, self.params.study, self.params.round, self.a.number)
 
     def _statement(self, dealer: MemberId) -> Statement:
-        assert self.params.statement is not None
         return self.params.statement(self.a.committed[dealer].weight)
 
     def _open_coin(self) -> None:
@@ -199,7 +198,7 @@ class CheckPhases(DisputePhases):
     def _take_opening(self, sender: MemberId, opening: bytes | None) -> str | None:
         if opening is None:
             return None
-        if self.params.rule != 2 or len(opening) != (257 + count_words(self.params.plan)) * 8:
+        if len(opening) != (257 + count_words(self.params.plan)) * 8:
             return "opening"
         self.a.checked.openings[sender] = opening
         return None

@@ -1,4 +1,4 @@
-"""REDEAL, CONFIRM and EXPOSE of rule 2, restated for the model ledger."""
+"""REDEAL, CONFIRM and EXPOSE, restated for the model ledger."""
 
 from __future__ import annotations
 

@@ -106,9 +106,7 @@ class ModelLedger(CheckPhases):
             everything = set(a.own_b) == set(a.included) and all(
                 len(a.a_shares.get(j, {})) >= self.t for j in a.dropped
             )
-            if self.params.rule == 2:
-                return (set(self.expected) <= self.posted or everything) and self._decode_openings()
-            return everything or set(self.expected) <= self.posted
+            return (set(self.expected) <= self.posted or everything) and self._decode_openings()
         if self.phase is Phase.REVEAL2:
             return all(i in a.own_b or len(a.b_shares.get(i, {})) >= self.t for i in a.awaited)
         if self.phase is Phase.RECHECK and len(self.posted) >= self.t and self._find_spoilers()[1]:
@@ -146,10 +144,7 @@ class ModelLedger(CheckPhases):
         if sender not in self.a.holders or [h for h, _ in message.sealed] != [h for h in self.a.holders if h != sender]:
             return "holders"
         dealt = [(message.a_points, message.a_proof, "a", self.t), (message.b_points, message.b_proof, "b", self.t)]
-        if self.params.rule == 2:
-            dealt.append(((message.c_point or b"",), message.c_proof or b"", "c", 1))
-        elif message.c_point is not None or message.c_proof is not None:
-            return "rule 1 has no disputes"
+        dealt.append(((message.c_point,), message.c_proof, "c", 1))
         for points, proof, which, count in dealt:
             context = key_proof_context(self.params.context(self.a.number), sender, which)
             if len(points) != count or not are_commitments_valid(points):
@@ -343,12 +338,8 @@ class ModelLedger(CheckPhases):
 
     def _end_SUMACK(self) -> None:
         a = self.a
-        if len(a.acked) >= self.q and self.params.rule == 2:
-            return self._open_coin()
         if len(a.acked) >= self.q:
-            self.is_unmasked = True
-            owed = set(a.included) | (set(a.present) if a.dropped else set())
-            return self._open(Phase.REVEAL, owed - self.absent)
+            return self._open_coin()
         self.absent |= set(self.expected) - self.posted - a.acked
         blamed = {
             owner for c, owner in enumerate(a.owners) if sum(c in missing for missing in a.lacking.values()) > self.f
@@ -365,7 +356,7 @@ class ModelLedger(CheckPhases):
             self.absent |= set(self.expected) - self.posted
         if not self._has_all_a():
             return self._fail("too few shares")
-        if self.params.rule == 2 and not self._decode_openings():
+        if not self._decode_openings():
             return self._fail("too few right shares of the summed sketch")
         a.awaited = [i for i in a.included if i not in a.own_b]
         if a.awaited:

@@ -38,14 +38,11 @@ from tests.smpc.sim.model_ledger import ResultVote
 
 def _terms(params: m.SumParams, timeout_ms: int) -> tx.StudyTerms:
     times = (timeout_ms, timeout_ms, timeout_ms)
-    if params.rule == 1:
-        return tx.StudyTerms(9, False, tx.Weights.PUBLIC, 100, *times)
-    assert params.statement is not None
     hidden = (1 << params.statement(0).weight_bits) - 1 if not params.has_public_weights else 0
     weights = tx.Weights.PUBLIC if not hidden else tx.Weights.EQUAL if hidden == 1 else tx.Weights.HIDDEN
     bound = hidden or 7
     proofs = tx.ProofTerms(params.length, 0, count_words(params.plan), 0)
-    return tx.StudyTerms(9, False, weights, bound, *times, sum_rule=tx.SUM_RULE_V2, proofs=proofs)
+    return tx.StudyTerms(9, False, weights, bound, *times, proofs)
 
 
 class RealLedger:
@@ -64,9 +61,9 @@ class RealLedger:
             MemberRecord(i, f"hospital {i}", sha256(b"sign", bytes([i])), sha256(b"net", bytes([i])), seal_keys[i], ())
             for i in params.members
         )
-        known = heads if heads is not None and terms.is_proven else {}
-        ready = tuple(ReadyEntry(i, seal_keys[i], known.get(i), 1) for i in params.members)
-        chains = Coins(coins, tuple(CoinHead(i, known[i], known[i], 0) for i in params.members)) if known else None
+        known = heads or {}
+        ready = tuple(ReadyEntry(i, seal_keys[i], known[i], 1) for i in params.members)
+        chains = Coins(coins, tuple(CoinHead(i, known[i], known[i], 0) for i in params.members))
         study = StudyRecord(
             self.study, terms, 0, 1, StudyStatus.RUNNING, ready=ready, pin=pinned, next_round=params.round,
             coins=chains,

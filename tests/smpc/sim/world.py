@@ -25,7 +25,7 @@ from fednode.smpc.ring import load
 from fednode.smpc.session import Session
 from fednode.sums.bounds import SCALE
 from fednode.sums.coin import restore_chain
-from fednode.sums.measures import CLAIM, Split, count_words, no_claims, read_sums
+from fednode.sums.measures import CLAIM, Split, count_words, read_sums
 from fednode.sums.phase import Phase
 from fednode.sums.statement import Statement, statement_of
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
@@ -103,7 +103,7 @@ class Node:
 
 MOMENTS, SHARE = Split(23, 3, True), Split(16, 2)
 PLAN = (MOMENTS, SHARE)
-"""What members claim beside their vectors under rule 2: a column, and a share of rows."""
+"""What members claim beside their vectors: a column, and a share of rows."""
 OPENED = 257 + count_words(PLAN)
 HELD = OPENED + 2
 """Elements of an opening, and of what is held of a dealer, where there are few members."""
@@ -120,17 +120,17 @@ class Trace:
 
 
 class World:
-    """N members in one round, under rule 1 or 2."""
+    """N members in one round."""
 
     def __init__(
         self, count: int = 4, length: int = 37, seed: int = 0, *, round_number: int = 1, loss: float = 0.0,
         absences: tuple[Absence, ...] = (), pinned: tuple[MemberId, ...] | None = None, restart_ms: int = 50,
         vectors: dict[MemberId, NDArray[np.uint32]] | None = None, ledger: Callable[..., Ledger] = ModelLedger,
-        secrets: dict[MemberId, Secret[bytes]] | None = None, rule: int = 1, weights: str = "public",
+        secrets: dict[MemberId, Secret[bytes]] | None = None, weights: str = "public",
         max_weight: int = 7, coins: int = 0,
     ) -> None:
-        self.rule, self.weights, self.max_weight = rule, weights, 1 if weights == "equal" else max_weight
-        self.plan = PLAN if rule == 2 else ()
+        self.weights, self.max_weight = weights, 1 if weights == "equal" else max_weight
+        self.plan = PLAN
         self.random, self.loss, self.restart_ms = random.Random(seed), loss, restart_ms
         self.members = tuple(MemberId(i) for i in range(1, count + 1))
         self.length, self.seed, self.round_number = length, seed, round_number
@@ -160,8 +160,7 @@ class World:
             return statement_of(self.length, self.max_weight, public, members=len(self.members), plan=self.plan)
 
         return m.SumParams(
-            CHAIN, STUDY, self.round_number, member, self.members, self.length, self.rule,
-            self.rule == 1 or is_public, statement if self.rule == 2 else None, self.plan,
+            CHAIN, STUDY, self.round_number, member, self.members, self.length, is_public, statement, self.plan,
         )
 
     # --- running ------------------------------------------------------------------------------------------------
@@ -240,15 +239,12 @@ class World:
         node.trained += 1
         seed = Stream("x", node.member, node.trained, self.seed, self.round_number).random_bytes(8)
         values = np.random.default_rng(list(seed)).integers(-(2**23), 2**23, self.length)
-        if self.rule == 2:  # as long as a member's may be
-            longest = 5 * SCALE * self.weight_of(node.member) / (6 * self.max_weight)
-            values = (values * (longest / max(1.0, float(np.linalg.norm(values))))).astype(np.int64)
+        longest = 5 * SCALE * self.weight_of(node.member) / (6 * self.max_weight)  # as long as a member's may be
+        values = (values * (longest / max(1.0, float(np.linalg.norm(values))))).astype(np.int64)
         return values.astype(np.int32).view(np.uint32)
 
     def _claim(self, node: Node) -> NDArray[np.uint32]:
         """Claims that are different each time a member trains."""
-        if not self.plan:
-            return no_claims()
         drawn = random.Random(f"{node.member} {node.trained} {self.seed} {self.round_number}")
         unit, share = MOMENTS.unit, SHARE.unit
         mean, right = drawn.randrange(unit + 1), drawn.choice([None, drawn.randrange(share + 1)])

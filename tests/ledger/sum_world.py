@@ -1,4 +1,4 @@
-"""The ledger of `world` with a study of sum rule 2: hash chains, sketches, and answers to proofs.
+"""The ledger of `world` with what binds a sum: hash chains, sketches, and answers to proofs.
 
 The rules decode what holders answer and never see a statement, so no proof is made here: the shares of an answer that
 holds (or of one that does not) are dealt as they would come out of one. What a member tells the others outside the
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fednode.chain.state import State
-from fednode.crypto import GROUP_ORDER, Secret, base_times, point_times, prove_knowledge, x25519_public
+from fednode.crypto import Secret, base_times, point_times, x25519_public
 from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_records import ChecksRecord, DisputesRecord
@@ -22,23 +22,16 @@ from fednode.ledger.records import RoundRecord
 from fednode.sums import field as f
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain
-from fednode.sums.context import SumContext, key_proof_context
+from fednode.sums.context import SumContext
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.shares import sharing_degree
-from tests.ledger.world import TERMS, SeededEntropy, World, seed_of
+from tests.ledger.world import WORDS, MaskedWorld, SeededEntropy, seed_of
 
 LINKS = 40
-WORDS = 3
-"""Words of measures that its rounds open."""
 OPENED = OUTPUTS + 1 + WORDS
-PROVEN = tx.StudyTerms(
-    rounds=2, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=127,
-    start_after_ms=TERMS.start_after_ms, train_timeout_ms=TERMS.train_timeout_ms,
-    phase_timeout_ms=TERMS.phase_timeout_ms, sum_rule=2, proofs=tx.ProofTerms(1000, WORDS, WORDS, WORDS),
-)
 _chains: dict[tuple[int, int], Chain] = {}
 
 
@@ -58,7 +51,7 @@ def shares_of(secrets: f.FieldVector, degree: int, holder: int, *seed: object) -
 
 
 @dataclass
-class ProvenWorld(World):
+class World(MaskedWorld):
     """`liars` prove something false; `cut_off` (dealer, holder): the box did not arrive; `garbled` (dealer, holder):
     the holder answers another thing; `sum_check`: what a member says of the sum; `weights`: 10 where not named;
     `spoilers` post wrong sums of chunks they own, `sketchers` wrong sketches of their masked vectors, and everybody
@@ -66,7 +59,6 @@ class ProvenWorld(World):
     not dealt, or says so, is dealt again: `off` (dealer, holder) wrongly, `unreadable` as no elements, `kept` not at
     all; `unsure` (dealer, holder): the holder answers the second query with nothing; `silent_witness` shows none."""
 
-    terms: tx.StudyTerms = PROVEN
     liars: set[int] = field(default_factory=set)
     cut_off: set[tuple[int, int]] = field(default_factory=set)
     garbled: set[tuple[int, int]] = field(default_factory=set)
@@ -106,16 +98,6 @@ class ProvenWorld(World):
         number = self.terms_of_keys.get(member, 0) if term is None else term
         key = x25519_public(Secret(seed_of(member, number, "seal")))
         return tx.Ready(self.study, key, chain_of(member, number).head)
-
-    def scalar(self, member: int) -> int:
-        """The member's dispute key of the attempt."""
-        return int.from_bytes(seed_of("dispute", self.place()[1:], member), "big") % GROUP_ORDER
-
-    def keys(self, member: int) -> tx.Keys:
-        scalar, (study, number, attempt) = self.scalar(member), self.place()
-        context = key_proof_context(SumContext(self.chain_id, study, number, attempt), member, "c")
-        proof = prove_knowledge(scalar, context, SeededEntropy(f"{number}.{attempt}.{member}.c"))
-        return replace(super().keys(member), c_point=base_times(scalar), c_proof=proof)
 
     def commit(self, member: int, weight: int = 10) -> tx.Commit:
         is_public = self.terms.weights == tx.Weights.PUBLIC
