@@ -17,8 +17,7 @@ from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus import events as happen
 from fednode.chain.consensus.events import Timer
 from fednode.chain.consensus.messages import ConsensusMessage
-from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.sieve import admit
+from fednode.chain.consensus.replica import Replica, admit
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import Identity

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from fednode.chain.consensus.facts import MAX_FUTURE_MS
+from fednode.chain.consensus.votes import MAX_FUTURE_MS
 from fednode.core.attendance import MISSED_BLOCKS
 from fednode.core.core import Core
 from fednode.ids import MemberId

@@ -10,8 +10,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fednode.chain.consensus.facts import MAX_FUTURE_MS
 from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.votes import MAX_FUTURE_MS
 from fednode.chain.store import LedgerStore
 from fednode.codec import decode, encode
 from fednode.crypto import Entropy, sha256

@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fednode.chain.block import Block, Tip
-from fednode.chain.consensus import driver, facts, messages, view
+from fednode.chain.consensus import driver, messages, view, votes
 from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.driver import Driver
 from fednode.chain.consensus.events import Timer
-from fednode.chain.consensus.facts import HeightFacts
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.consensus.view import Action, HeightState
-from fednode.chain.consensus.votes import Added, Ballot
+from fednode.chain.consensus.votes import Added, Ballot, HeightFacts
 from fednode.chain.members import MemberSet
 from fednode.chain.vote import Certificate, Vote
 from fednode.errors import FednodeError
@@ -144,7 +143,7 @@ MUTANTS = (
     Mutant("own newer votes overlooked", ((VoteSigner, "notice", lambda signer, *place: None),)),
     Mutant("validity ignored", ((HeightFacts, "is_valid", _trust_block),)),
     Mutant("stale timer accepted", ((view, "on_timeout", _stale_timers),)),
-    Mutant("evidence not verified", ((facts, "verify_evidence", lambda *args: None),)),
+    Mutant("evidence not verified", ((votes, "verify_evidence", lambda *args: None),)),
     Mutant("votes not verified", ((messages, "verify_vote", lambda *args: None),)),
     Mutant("certificate with a repeated signer", ((Certificate, "signers", _repeated_signers),)),
     Mutant("members change effective at h", ((driver, "advance", _advance_with(signed_by=True)),)),

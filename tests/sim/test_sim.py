@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fednode.chain.consensus.facts import HeightFacts
+from fednode.chain.consensus.votes import HeightFacts
 from tests.limits import Limits
 from tests.sim import mutants
 from tests.sim.adversary import ATTACKS, Adversary

@@ -14,12 +14,11 @@ from fednode.chain.consensus import view as table
 from fednode.chain.consensus.application import Application
 from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.events import Timer
-from fednode.chain.consensus.facts import HeightFacts
 from fednode.chain.consensus.messages import Proposal
 from fednode.chain.consensus.recovery import Recovery, read_vote
 from fednode.chain.consensus.signing import Valid, VoteSigner
-from fednode.chain.consensus.timeouts import Timeouts
-from fednode.chain.consensus.view import HeightState, Step
+from fednode.chain.consensus.view import HeightState, Step, Timeouts
+from fednode.chain.consensus.votes import HeightFacts
 from fednode.chain.vote import (
     NO_VIEW,
     PRECOMMIT,

@@ -6,7 +6,6 @@ Everything kept here is bounded per member, and every heavy answer is given at m
 from __future__ import annotations
 
 from fednode.chain.block import Block, Tip
-from fednode.chain.consensus.facts import HeightFacts
 from fednode.chain.consensus.messages import (
     ConsensusMessage,
     Decision,
@@ -16,7 +15,7 @@ from fednode.chain.consensus.messages import (
     make_bundles,
 )
 from fednode.chain.consensus.signing import SignRecord
-from fednode.chain.consensus.votes import VoteBook
+from fednode.chain.consensus.votes import HeightFacts, VoteBook
 from fednode.chain.vote import (
     NIL,
     NO_VIEW,

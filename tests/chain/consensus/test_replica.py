@@ -25,8 +25,7 @@ from fednode.chain.consensus.messages import (
 )
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner, initial_record
-from fednode.chain.consensus.timeouts import Timeouts
-from fednode.chain.consensus.view import Step
+from fednode.chain.consensus.view import Step, Timeouts
 from fednode.chain.vote import (
     NIL,
     NO_VIEW,

@@ -9,7 +9,7 @@ import pytest
 
 from fednode.chain.consensus.events import OutOfReach, Received
 from fednode.chain.consensus.messages import BlockResponse, Decision, Proposal, Status, ViewCertificate
-from fednode.chain.consensus.sieve import Worth, admit, sift
+from fednode.chain.consensus.replica import Worth, admit, sift
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.core import effects as do
 from fednode.core import wire
