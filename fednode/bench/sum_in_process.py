@@ -40,7 +40,7 @@ from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.reading import get_round
 from fednode.ledger.transaction import Transaction
-from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
+from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import jobs
 from fednode.smpc import messages as sm
 from fednode.smpc.chunks import Layout
@@ -143,16 +143,17 @@ class SumInProcess:
             number: restore_chain(sha256(b"coin", secret.reveal()), COIN_LINKS)
             for number, secret in self._seal.items()
         }
-        self._members = {}
+        self._members, next_key = {}, x25519_public(Secret(entropy.random_bytes(32)))  # no round follows
         for number, secret in self._seal.items():
             params = sm.SumParams(
                 genesis.chain_id, self._study, ROUND, number, everyone, length, False,
                 lambda _: statement_of(length, MAX_WEIGHT, members=members, plan=PLAN), PLAN,
+                next_key=next_key,
             )
             session = Session(params, entropy, self._opener(secret), self._chains[number].link)
             self._members[number] = Member(number, session)
         self._tail_bytes = Layout(length, members).tail * ELEMENT_BYTES
-        self._nonce, self._next_key = 0, x25519_public(Secret(entropy.random_bytes(32)))  # no round follows
+        self._nonce = 0
         self._pool: list[tuple[MemberId, tx.Body]] = []
         self._events: deque[tuple[MemberId, sm.Event]] = deque()
         self._timers: list[tuple[int, int, MemberId, str]] = []
@@ -295,8 +296,7 @@ class SumInProcess:
 
     def _do(self, member: Member, effect: sm.Effect) -> None:
         match effect:
-            case sm.Submit(attempt, message):
-                body = body_of(self._study, ROUND, attempt, message, self._next_key)
+            case sm.Submit(body):
                 others = len(self._members) - 1
                 member.other_bytes += others * (len(encode(body, tx.Body)) + TRANSACTION_OVERHEAD_BYTES)
                 self._pool.append((member.number, body))

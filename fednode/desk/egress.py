@@ -21,10 +21,10 @@ from fednode.core.presence import Presence, Statement
 from fednode.documents import Json
 from fednode.home.config import HospitalConfig
 from fednode.ledger import bodies
-from fednode.ledger.check_bodies import Confirm, Expose, Recheck, Redeal
 from fednode.ledger.transaction import Transaction
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.network import Channel
+from fednode.sums.bodies import Commit, Confirm, Digest, Expose, Keys, Recheck, Redeal, SumAck
 
 CHAIN = "var/chain (the ledger, the same at every member), signed with keys/keystore.toml"
 MASKED = "the study's table, through the training process; masked before it leaves, see var/rounds"
@@ -33,10 +33,10 @@ MODELS = "var/blobs (models, the same at every member)"
 
 _SOURCES: dict[type, str] = {
     bodies.Ready: "rounds/ (the public key of the next round); that the table fits the study, not a value of it",
-    bodies.Keys: "fresh random numbers of the round in var/rounds, encrypted for each holder",
-    bodies.Commit: f"{MASKED}: only its Merkle root; the public weight, the number of rows up to a bound of the study",
-    bodies.Digest: SUMS,
-    bodies.SumAck: SUMS,
+    Keys: "fresh random numbers of the round in var/rounds, encrypted for each holder",
+    Commit: f"{MASKED}: only its Merkle root; the public weight, the number of rows up to a bound of the study",
+    Digest: SUMS,
+    SumAck: SUMS,
     Recheck: SUMS,
     Redeal: f"{MASKED}: a share of its sketch, as dealt before; encrypted for one holder, who alone can read it",
     Confirm: "what other members dealt to this one, mixed into a number for each repetition that a random one hides",

@@ -10,28 +10,35 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Bytes64, Range, Size, encode, tagged
+from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
-from fednode.ids import MemberId, StudyId
-from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, check_ascending
+from fednode.ids import StudyId
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import Metrics
-from fednode.sums.bounds import MAX_LENGTH, MAX_OPENING_BYTES, MAX_WORDS, MIN_OPENING_BYTES
+from fednode.sums.bodies import (
+    Acknowledge,
+    Answer,
+    Coin,
+    Commit,
+    Confirm,
+    Digest,
+    Expose,
+    Keys,
+    Proof,
+    Recheck,
+    Redeal,
+    Reveal,
+    Roster,
+    ShareRoot,
+    SumAck,
+)
+from fednode.sums.bounds import MAX_LENGTH, MAX_WORDS
 from fednode.texts import is_plain
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
 
-MAX_TERM_SHARES = 256
-MAX_POINTS = 100
-"""Feldman commitments in one message: T, so at most 100 are needed by the largest membership."""
-
-MAX_SEALED_BYTES = 160
-
-Member = Annotated[MemberId, Range(1, 2**16 - 1)]
-Members = Annotated[tuple[Member, ...], Size(0, MAX_TERM_SHARES)]
-Points = Annotated[tuple[Bytes32, ...], Size(1, MAX_POINTS)]
 Reason = Annotated[str, Size(0, 100)]
 
 
@@ -154,144 +161,7 @@ class Ready:
     coin_head: Bytes32
 
 
-# --- one attempt of a secure sum -------------------------------------------------------------------------------
-
-@tagged(11)
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Feldman commitments of the scalars a and b, proofs that the dealer knows them, and every holder's sealed shares.
-
-    `a_points[0]` is the key point A = a G, `b_points[0]` the key point B; `sealed` lists every member expected in
-    this attempt except the dealer, ascending. `next_key` is the X25519 key that shares of the next round are sealed to:
-    what was sealed in this one opens for nobody once its members have deleted their keys of it. `c_point` = c G is the
-    dispute key, proven like the others.
-    """
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    a_points: Points
-    b_points: Points
-    a_proof: Bytes64
-    b_proof: Bytes64
-    sealed: Annotated[
-        tuple[tuple[Member, Annotated[bytes, Size(1, MAX_SEALED_BYTES)]], ...], Size(0, MAX_TERM_SHARES)
-    ]
-    next_key: Bytes32
-    c_point: Bytes32
-    c_proof: Bytes64
-
-    def __post_init__(self) -> None:
-        check_ascending([holder for holder, _ in self.sealed], "holders")
-
-
-@tagged(12)
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
-    """The dealers whose shares are wrong; every dealer not named is acknowledged."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    wrong: Members = ()
-
-    def __post_init__(self) -> None:
-        check_ascending(self.wrong, "dealers")
-
-
-@tagged(13)
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A dealer's reply to complaints: (holder, share of a, share of b) of exactly the holders that complained."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    shares: Annotated[tuple[tuple[Member, Bytes32, Bytes32], ...], Size(1, MAX_TERM_SHARES)]
-
-    def __post_init__(self) -> None:
-        check_ascending([holder for holder, _, _ in self.shares], "holders")
-
-
-@tagged(14)
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Merkle root over the chunks of the masked vector, and the public weight."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    root: Bytes32
-    weight: U16
-
-
-@tagged(15)
-@dataclass(frozen=True, slots=True)
-class Roster:
-    """An owner's report: pairs (chunk, dealer) of which it holds no valid data. Empty: nothing is missing."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    step: U8
-    missing: Annotated[tuple[tuple[U16, Member], ...], Size(0, 8192)] = ()
-
-    def __post_init__(self) -> None:
-        check_ascending(self.missing, "missing chunks")
-
-
-@tagged(16)
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """Digests (chunk, digest) of the masked sums of every chunk the sender owns."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    digests: Annotated[tuple[tuple[U16, Bytes32], ...], Size(1, MAX_TERM_SHARES)]
-
-    def __post_init__(self) -> None:
-        check_ascending([chunk for chunk, _ in self.digests], "chunks")
-
-
-@tagged(17)
-@dataclass(frozen=True, slots=True)
-class SumAck:
-    """Either the digest of the whole list of digests ("I hold and serve it all"), or the chunks not obtained."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    list_digest: Bytes32 | None
-    missing: Annotated[tuple[U16, ...], Size(0, MAX_TERM_SHARES)] = ()
-
-    def __post_init__(self) -> None:
-        check_ascending(self.missing, "chunks")
-        if (self.list_digest is None) != bool(self.missing):
-            raise ValueError("a sum acknowledgement carries either the list digest or missing chunks")
-
-
-@tagged(18)
-@dataclass(frozen=True, slots=True)
-class Reveal:
-    """Openings decided by the one Unmask alone: own b; shares of a of dropped dealers; shares of b of silent ones.
-
-    `opening` is the sender's share of the summed sketch, weight and measures: elements of 8 bytes, little endian; None
-    from who does not hold a share of every member of U.
-    """
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    own_b: Bytes32 | None
-    a_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
-    b_shares: Annotated[tuple[tuple[Member, Bytes32], ...], Size(0, MAX_TERM_SHARES)] = ()
-    opening: Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)] | None = None
-
-    def __post_init__(self) -> None:
-        check_ascending([dealer for dealer, _ in self.a_shares], "dealers")
-        check_ascending([dealer for dealer, _ in self.b_shares], "dealers")
-
+# --- the end of a round and of a phase -------------------------------------------------------------------------------
 
 @tagged(19)
 @dataclass(frozen=True, slots=True)

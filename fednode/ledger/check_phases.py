@@ -16,7 +16,6 @@ from dataclasses import replace
 from fednode.chain.state import Source
 from fednode.ids import Hash, MemberId
 from fednode.ledger.bodies import StudyTerms
-from fednode.ledger.check_bodies import SumCheck
 from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.check_rules import checks_of, with_checks
 from fednode.ledger.check_state import get_share_root
@@ -35,6 +34,7 @@ from fednode.ledger.records import RoundRecord
 from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
 from fednode.ledger.redeal_rules import sum_context
 from fednode.ledger.verdicts import Judged, Verdict, open_sums
+from fednode.sums.bodies import SumCheck
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed
 from fednode.sums.phase import Phase
 

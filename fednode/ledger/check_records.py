@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Size
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Member, Members
+from fednode.sums.bodies import Member, Members
 from fednode.sums.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
 
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
-from fednode.ledger.check_bodies import Coin, Proof, ShareRoot
 from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.check_state import confirm_key, proof_key, recheck_key, redeal_key, share_key
 from fednode.ledger.opening_checks import is_next_link
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
+from fednode.sums.bodies import Coin, Proof, ShareRoot
 from fednode.sums.bounds import Strength, strength_of
 from fednode.sums.phase import Phase
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from fednode.chain.state import Source
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Keys
-from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.records import SeenRecord
+from fednode.sums.bodies import Confirm, Keys, Proof, Recheck, Redeal, ShareRoot
 
 
 def keys_key(study: bytes, number: int, attempt: int, member: int) -> bytes:

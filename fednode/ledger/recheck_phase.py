@@ -25,7 +25,6 @@ from fednode.chain.state import Draft, Source
 from fednode.crypto import sha256
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
-from fednode.ledger.check_bodies import Recheck
 from fednode.ledger.check_state import get_recheck, get_share_root, recheck_key
 from fednode.ledger.phases import (
     BlockTime,
@@ -40,6 +39,7 @@ from fednode.ledger.phases import (
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post
+from fednode.sums.bodies import Recheck
 
 SPOILED = "a member spoiled the sum of the masked vectors"
 KEPT_BACK = "the sum is not that of the committed vectors, and a member kept back what would tell why"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from fednode.chain.state import RecordTable
-from fednode.ledger.bodies import Keys
-from fednode.ledger.check_bodies import Confirm, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.members.records import FlagRecord, Membership, OriginRecord, RoleList, UsedKey, VersionRecord
 from fednode.ledger.records import (
     ChainRecord,
@@ -17,6 +15,7 @@ from fednode.ledger.records import (
     StudyList,
     StudyRecord,
 )
+from fednode.sums.bodies import Confirm, Keys, Proof, Recheck, Redeal, ShareRoot
 
 RECORD_TABLE = RecordTable({
     b"chain": (1, ChainRecord),

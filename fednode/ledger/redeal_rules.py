@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
-from fednode.ledger.check_bodies import Confirm, Expose, Redeal
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_rules import checks_of, count_parts, strength_in
 from fednode.ledger.check_state import confirm_key, get_keys, get_redeal, redeal_key
@@ -22,6 +21,7 @@ from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.round_rules import enter, post, with_item
 from fednode.ledger.verdicts import dispute_context, is_box_right
+from fednode.sums.bodies import Confirm, Expose, Redeal
 from fednode.sums.context import SumContext
 
 _NONE = DisputesRecord(())

@@ -15,22 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.ids import MemberId
-from fednode.ledger.bodies import (
-    Acknowledge,
-    Answer,
-    Commit,
-    Digest,
-    Expire,
-    Keys,
-    Outcome,
-    Result,
-    Reveal,
-    Roster,
-    StudyTerms,
-    SumAck,
-    Weights,
-)
-from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
+from fednode.ledger.bodies import Expire, Outcome, Result, StudyTerms, Weights
 from fednode.ledger.check_state import get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.opening_checks import (
     are_points_valid,
@@ -42,6 +27,23 @@ from fednode.ledger.opening_checks import (
 from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.verdicts import is_opening
+from fednode.sums.bodies import (
+    Acknowledge,
+    Answer,
+    Coin,
+    Commit,
+    Confirm,
+    Digest,
+    Expose,
+    Keys,
+    Proof,
+    Recheck,
+    Redeal,
+    Reveal,
+    Roster,
+    ShareRoot,
+    SumAck,
+)
 from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
 from fednode.sums.phase import Phase
 

@@ -20,21 +20,7 @@ from fednode.codec import extend_union
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
-from fednode.ledger.bodies import (
-    Acknowledge,
-    Answer,
-    Body,
-    Commit,
-    Digest,
-    Expire,
-    Keys,
-    Memo,
-    Result,
-    Reveal,
-    Roster,
-    SumAck,
-)
-from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
+from fednode.ledger.bodies import Body, Expire, Memo, Result
 from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import get_candidates, get_chain, get_members, get_nonce, nonce_key
@@ -69,6 +55,23 @@ from fednode.ledger.studies.rules import (
 )
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
 from fednode.ledger.versions import VERSIONS, Versions
+from fednode.sums.bodies import (
+    Acknowledge,
+    Answer,
+    Coin,
+    Commit,
+    Confirm,
+    Digest,
+    Expose,
+    Keys,
+    Proof,
+    Recheck,
+    Redeal,
+    Reveal,
+    Roster,
+    ShareRoot,
+    SumAck,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,37 +17,26 @@ from fednode.crypto import Domain, Signer, Verified, is_signature_valid, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger.bodies import (
-    Acknowledge,
-    Answer,
     Body,
-    Commit,
-    Digest,
     Expire,
-    Keys,
-    Member,
     Outcome,
     ProofTerms,
     Ready,
     Result,
-    Reveal,
-    Roster,
     StudyAction,
     StudyCreate,
     StudyPause,
     StudyTerms,
     StudyVote,
-    SumAck,
     Weights,
     compute_study_id,
 )
-from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot, SumCheck
 from fednode.ledger.members.bodies import MemberReport
+from fednode.sums.bodies import Member
 
 __all__ = [
-    "Acknowledge", "Answer", "Body", "Coin", "Commit", "Confirm", "Digest", "Expire", "Expose", "Keys", "Member",
-    "Outcome", "Proof", "ProofTerms", "Ready", "Recheck", "Redeal", "Result", "Reveal", "Roster",
-    "ShareRoot", "StudyAction", "StudyCreate", "StudyPause", "StudyTerms", "StudyVote", "SumAck", "SumCheck",
-    "Weights", "compute_study_id",
+    "Body", "Expire", "Outcome", "ProofTerms", "Ready", "Result", "StudyAction", "StudyCreate", "StudyPause",
+    "StudyTerms", "StudyVote", "Weights", "compute_study_id",
     "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
     "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "find_sign_key",
     "sign_transaction", "verify_transaction",

@@ -69,12 +69,15 @@ def statement_for(spec: StudySpec, kind: RoundKind, members: int, weight_on_ledg
 
 
 def sum_params(
-    spec: StudySpec, kind: RoundKind, where: tuple[bytes, bytes, int, MemberId], members: tuple[MemberId, ...]
+    spec: StudySpec, kind: RoundKind, where: tuple[bytes, bytes, int, MemberId], members: tuple[MemberId, ...],
+    next_key: bytes,
 ) -> SumParams:
-    """Return what is fixed for the secure sum of a round; `where`: chain, study, round and this member."""
+    """Return what is fixed for the secure sum of a round; `where`: chain, study, round and this member; `next_key`: its
+    key of the round to come."""
     statement = partial(statement_for, spec, kind, len(members))
     return SumParams(
-        *where, members, vector_length(spec, kind), spec.weights == "public", statement, plan_of(spec, kind)
+        *where, members, vector_length(spec, kind), spec.weights == "public", statement, plan_of(spec, kind),
+        next_key=next_key,
     )
 
 

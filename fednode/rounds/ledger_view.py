@@ -1,22 +1,20 @@
-"""From the ledger's records to what the secure sum is told, and from its messages to transaction bodies.
+"""From the ledger's records to what the secure sum is told.
 
-The ledger and the secure sum do not know each other; this is the one place where their words meet.
+The ledger and the secure sum do not know each other; this is the one place where they meet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import assert_never
 
 from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId
-from fednode.ledger import bodies as tx
-from fednode.ledger.check_bodies import Coin, Confirm, Expose, Proof, Recheck, Redeal, ShareRoot
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_state import get_keys, get_redeal, get_share_root
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.studies.reading import get_round, get_study
 from fednode.smpc import messages as sm
+from fednode.sums.bodies import Keys, ShareRoot
 from fednode.sums.phase import Phase
 
 
@@ -26,8 +24,8 @@ class Snapshot:
 
     record: StudyRecord
     round: RoundRecord | None
-    keys: dict[MemberId, sm.KeysMessage] = field(repr=False)
-    share_roots: dict[MemberId, sm.ShareRootMessage] = field(default_factory=dict, repr=False)
+    keys: dict[MemberId, Keys] = field(repr=False)
+    share_roots: dict[MemberId, ShareRoot] = field(default_factory=dict, repr=False)
     redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict, repr=False)
 
     @property
@@ -52,8 +50,8 @@ class SnapshotReader:
 
     study: StudyId
     _attempt: tuple[int, int] = (-1, -1)
-    _keys: dict[MemberId, sm.KeysMessage] = field(default_factory=dict)
-    _share_roots: dict[MemberId, sm.ShareRootMessage] = field(default_factory=dict)
+    _keys: dict[MemberId, Keys] = field(default_factory=dict)
+    _share_roots: dict[MemberId, ShareRoot] = field(default_factory=dict)
     _redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
 
     def read(self, state: State) -> Snapshot | None:
@@ -73,16 +71,14 @@ class SnapshotReader:
                 body = get_keys(state, self.study, current.number, current.attempt.number, dealer)
                 if body is None:
                     raise AssertionError("the ledger lists a dealer whose keys it does not hold")
-                self._keys[dealer] = sm.KeysMessage(
-                    body.a_points, body.b_points, body.a_proof, body.b_proof, body.sealed, body.c_point, body.c_proof
-                )
+                self._keys[dealer] = body
         checks = current.attempt.checks
         for dealer in checks.shared if checks is not None else ():
             if dealer not in self._share_roots:
                 posted = get_share_root(state, self.study, current.number, current.attempt.number, dealer)
                 if posted is None:
                     raise AssertionError("the ledger lists a dealer whose roots it does not hold")
-                self._share_roots[dealer] = sm.ShareRootMessage(posted.sketch, posted.bits_root, posted.proof_root)
+                self._share_roots[dealer] = posted
         disputes = checks.disputes if checks is not None else None
         for pair in disputes.redealt if disputes is not None else ():
             if pair not in self._redealt:
@@ -148,44 +144,6 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
         unconfirmed=tuple((dealer, holder) for dealer, holder, _ in disputes.unconfirmed),
         exposed=disputes.exposed,
     )
-
-
-def body_of(study: StudyId, round_number: int, attempt: int, message: sm.Message, next_key: bytes) -> tx.Body:
-    """Return the transaction body of a secure-sum message; keys come with `next_key`, that of the round to come."""
-    place = (study, round_number, attempt)
-    match message:
-        case sm.KeysMessage(a_points, b_points, a_proof, b_proof, sealed, c_point, c_proof):
-            return tx.Keys(*place, a_points, b_points, a_proof, b_proof, sealed, next_key, c_point, c_proof)
-        case sm.AckMessage(wrong):
-            return tx.Acknowledge(*place, wrong)
-        case sm.AnswerMessage(shares):
-            return tx.Answer(*place, shares)
-        case sm.CommitMessage(root, weight):
-            return tx.Commit(*place, root, weight)
-        case sm.RosterMessage(step, missing):
-            return tx.Roster(*place, step, missing)
-        case sm.DigestMessage(digests):
-            return tx.Digest(*place, digests)
-        case sm.SumAckMessage(list_digest, missing):
-            return tx.SumAck(*place, list_digest, missing)
-        case sm.CoinMessage(preimage):
-            return Coin(*place, preimage)
-        case sm.ShareRootMessage(sketch, bits_root, proof_root):
-            return ShareRoot(*place, sketch, bits_root, proof_root)
-        case sm.ProofMessage(part, sum_ok, data):
-            return Proof(*place, part, sum_ok, data)
-        case sm.RecheckMessage(chunks, sketches, withheld):
-            return Recheck(*place, chunks, sketches, withheld)
-        case sm.RedealMessage(holder, box):
-            return Redeal(*place, holder, box)
-        case sm.ConfirmMessage(data):
-            return Confirm(*place, data)
-        case sm.ExposeMessage(dealer, shared, proof):
-            return Expose(*place, dealer, shared, proof)
-        case sm.RevealMessage(own_b, a_shares, b_shares, opening):
-            return tx.Reveal(*place, own_b, a_shares, b_shares, opening)
-        case _:
-            assert_never(message)
 
 
 def is_active(record: StudyRecord) -> bool:

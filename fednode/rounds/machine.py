@@ -26,7 +26,7 @@ from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
-from fednode.rounds.ledger_view import Snapshot, body_of, has_ended, is_active, kind_of, may_join, owes_result, sum_view
+from fednode.rounds.ledger_view import Snapshot, has_ended, is_active, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.place import Place
 from fednode.rounds.round_keys import RoundKeys, read_key
 from fednode.rounds.wish import Wish
@@ -165,18 +165,21 @@ class StudyMachine:
             return current, []
         spec, number = place.spec, ledger_round.number
         where = (place.chain_id, place.study, number, place.me)
-        params = current.params = sum_params(spec, kind, where, ledger_round.members)
+        effects: list[ev.Effect] = []
         try:
             parts = place.load_record(number)
             key = read_key(parts)
             if key is None or (place.me, key.public) not in ledger_round.seal_keys:
                 text = f"round {number} was opened for a key that this hospital does not have; it sits the round out"
                 return current, [ev.Note(text, False)]
+            coming, kept = self._keys.prepare(number + 1)
+            effects += [ev.SumAsked(number + 1, effect) for effect in kept]
+            params = current.params = sum_params(spec, kind, where, ledger_round.members, coming.public)
             current.session = Session.restore(params, parts, place.entropy, key.unseal, self._coin_link)
         except StorageError as error:
             self.problem = str(error)
-            return current, [ev.Note(f"round {number}: {error}; silent in this round", True)]
-        return current, []
+            effects.append(ev.Note(f"round {number}: {error}; silent in this round", True))
+        return current, effects
 
     def _fetch_model(self, snapshot: Snapshot) -> list[ev.Effect]:
         """Ask for the study's current model unless it is at hand: every member ends with the model."""
@@ -365,11 +368,8 @@ class StudyMachine:
         out: list[ev.Effect] = []
         for effect in effects:
             match effect:
-                case sm.Submit(attempt, message):
-                    key, kept = self._keys.prepare(current.number + 1)
-                    out += [ev.SumAsked(current.number + 1, effect) for effect in kept]
-                    place = (self._place.study, current.number, attempt)
-                    out.append(ev.Submit(body_of(*place, message, key.public)))
+                case sm.Submit(message):
+                    out.append(ev.Submit(message))
                 case sm.SumOpened():
                     current.opened = effect
                     if self._snapshot is not None and self._snapshot.round is not None:

@@ -20,7 +20,7 @@ from fednode.smpc.disputes import Disputes
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.jobs import MaskedInput
 from fednode.smpc.keys import Unseal
-from fednode.smpc.messages import CoinMessage, ConfirmMessage, Effect, ProofMessage, SumOk, SumParams, SumView
+from fednode.smpc.messages import Effect, SumParams, SumView
 from fednode.smpc.openings import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.pads import SumKey
@@ -33,6 +33,7 @@ from fednode.smpc.proof_jobs import (
 )
 from fednode.smpc.record import RECORD_FORMAT, AttemptRecord, Input, Shared, SharesRecord, Sharing, persist_shares
 from fednode.smpc.summing import Summing
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from fednode.sums.shares import sharing_degree
 
@@ -98,7 +99,7 @@ class Checks:
         refuse_unsafe(self._params, view)
         if len(view.acked) < self._params.threshold or len(view.digests) < len(view.qualified):
             raise Unsafe("a coin is asked for before the sum is frozen")
-        return self._pace.submit(view, CoinMessage(self._coin_link(view.coin_index)))
+        return self._pace.submit(view, bodies.Coin(*self._params.place(view.attempt), self._coin_link(view.coin_index)))
 
     # --- SHARE --------------------------------------------------------------------------------------------------
 
@@ -201,7 +202,8 @@ class Checks:
         for part in range(-(-len(answered.answers) // size)):
             if part not in posted:
                 data = answered.answers[part * size : (part + 1) * size]
-                effects += self._pace.submit(view, ProofMessage(part, SumOk(answered.sum_ok), data), str(part))
+                message = bodies.Proof(*self._params.place(view.attempt), part, answered.sum_ok, data)
+                effects += self._pace.submit(view, message, str(part))
         return effects
 
     # --- disputes -----------------------------------------------------------------------------------------------
@@ -231,7 +233,8 @@ class Checks:
             self._answered = answered
             effects.append(persist_shares(answered))
         assert answered.confirmed is not None
-        return effects + self._pace.submit(view, ConfirmMessage(answered.confirmed.answers))
+        message = bodies.Confirm(*self._params.place(view.attempt), answered.confirmed.answers)
+        return effects + self._pace.submit(view, message)
 
     # --- after the one unmasking --------------------------------------------------------------------------------
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from fednode.crypto import point_times
 from fednode.ids import MemberId
 from fednode.smpc.keys import dispute_scalar
-from fednode.smpc.messages import Effect, ExposeMessage, Note, RedealMessage, SumParams, SumView
+from fednode.smpc.messages import Effect, Note, SumParams, SumView
 from fednode.smpc.openings import Unsafe
 from fednode.smpc.pacing import Pace
 from fednode.smpc.proof_jobs import NO_ANSWER, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
 from fednode.smpc.sealed import DerivedEntropy
+from fednode.sums import bodies, norm
 from fednode.sums import field as f
-from fednode.sums import norm
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.field import FieldVector
 from fednode.sums.redeal import dispute_context, hide_held, show_held
@@ -56,7 +56,8 @@ class Disputes:
             if holder not in self._boxes:
                 held, shared = proven.kept.held_by(holder), self._point_with(view, mine, holder)
                 self._boxes[holder] = hide_held(held, shared, self._params.context(view.attempt), me, holder)
-            effects += self._pace.submit(view, RedealMessage(holder, self._boxes[holder]), str(holder))
+            message = bodies.Redeal(*self._params.place(view.attempt), holder, self._boxes[holder])
+            effects += self._pace.submit(view, message, str(holder))
         return effects
 
     # --- the holder ---------------------------------------------------------------------------------------------
@@ -102,7 +103,8 @@ class Disputes:
                 entropy = DerivedEntropy(seed, context, "expose", me, dealer)
                 scalar = dispute_scalar(self._params, view.attempt, seed)
                 proof = prove_equal_logs(scalar, base, dispute_context(context, dealer, me), entropy)
-                message = ExposeMessage(dealer, point_times(scalar, base), proof)
+                place, shared = self._params.place(view.attempt), point_times(scalar, base)
+                message = bodies.Expose(*place, dealer, shared, proof)
                 effects += self._pace.submit(view, message, str(dealer))
         return effects
 

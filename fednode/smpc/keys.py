@@ -28,9 +28,10 @@ from fednode.crypto import (
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import DealtPair
-from fednode.smpc.messages import KeysMessage, SumParams, SumView
+from fednode.smpc.messages import SumParams, SumView
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.smpc.sealed import DerivedEntropy
+from fednode.sums import bodies
 from fednode.sums.context import key_proof_context
 from fednode.sums.feldman import Dealing, deal
 from fednode.sums.shamir import evaluate
@@ -75,7 +76,10 @@ def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptReco
     ]
     others = [holder for holder in view.holders if holder != params.me]
     sealed = tuple((holder, _seal_shares(params, view, holder, a, b, entropy)) for holder in others)
-    keys = KeysMessage(a.points, b.points, proofs[0], proofs[1], sealed, base_times(c), proofs[2])
+    place = params.place(view.attempt)
+    keys = bodies.Keys(
+        *place, a.points, b.points, proofs[0], proofs[1], sealed, params.next_key, base_times(c), proofs[2]
+    )
     return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing)
 
 

@@ -11,7 +11,7 @@ are present (keys and acknowledgement posted), qualified (keys accepted), commit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Annotated
@@ -21,37 +21,65 @@ from numpy.typing import NDArray
 
 from fednode.codec import U16, Range
 from fednode.crypto import Secret
-from fednode.ids import Hash, MemberId
+from fednode.ids import Hash, MemberId, fault_bound
 from fednode.smpc.jobs import Job
-from fednode.sums.measures import no_claims
+from fednode.sums.bodies import Keys, Message, ShareRoot
+from fednode.sums.bounds import Strength, min_included, strength_of
+from fednode.sums.context import SumContext
+from fednode.sums.measures import Plan, no_claims
 from fednode.sums.phase import Phase
-from fednode.sums.posts import (
-    AckMessage,
-    AnswerMessage,
-    CoinMessage,
-    CommitMessage,
-    ConfirmMessage,
-    DigestMessage,
-    ExposeMessage,
-    KeysMessage,
-    Message,
-    ProofMessage,
-    RecheckMessage,
-    RedealMessage,
-    RevealMessage,
-    RosterMessage,
-    ShareRootMessage,
-    SumAckMessage,
-    SumOk,
-    SumParams,
-)
+from fednode.sums.statement import Statement
 
-__all__ = [  # names of `posts` that are used from here too
-    "AckMessage", "AnswerMessage", "CoinMessage",
-    "CommitMessage", "ConfirmMessage", "DigestMessage", "ExposeMessage", "KeysMessage", "Message",
-    "ProofMessage", "RecheckMessage", "RedealMessage", "RevealMessage", "RosterMessage", "ShareRootMessage",
-    "SumAckMessage", "SumOk", "SumParams",
-]
+
+@dataclass(frozen=True, slots=True)
+class SumParams:
+    """What is fixed for one round's secure sum before its first attempt.
+
+    `members` are all members of the ledger, ascending; `length` is the number of ring elements of every vector.
+    `statement` gives what a dealer has to prove, from the weight in its commitment (0 unless weights are
+    public); it must be the ledger's own. `plan` is what every vector comes with claims about;
+    `next_key` the X25519 key for boxes of the round to come, which goes out with the keys of this one.
+    """
+
+    chain_id: bytes
+    study: bytes
+    round: int
+    me: MemberId
+    members: tuple[MemberId, ...]
+    length: int
+    has_public_weights: bool
+    statement: Callable[[int], Statement]
+    plan: Plan = ()
+    next_key: bytes = field(kw_only=True)
+
+    def context(self, attempt: int) -> SumContext:
+        """Return what every derivation of an attempt is bound to."""
+        return SumContext(self.chain_id, self.study, self.round, attempt)
+
+    def place(self, attempt: int) -> tuple[bytes, int, int]:
+        """Return the first fields of everything that is posted in an attempt."""
+        return (self.study, self.round, attempt)
+
+    @property
+    def strength(self) -> Strength:
+        """How hard the sum is bound."""
+        return strength_of(len(self.members))
+
+    @property
+    def faults(self) -> int:
+        """f: how many members may behave arbitrarily."""
+        return fault_bound(len(self.members))
+
+    @property
+    def threshold(self) -> int:
+        """T = N - f: how many shares open a vanished member's secret."""
+        return len(self.members) - self.faults
+
+    @property
+    def min_included(self) -> int:
+        """Fewest members that Q, C and U may ever hold: max(N - f, 3)."""
+        return min_included(len(self.members))
+
 
 # --- the ledger's view -----------------------------------------------------------------------------------------
 
@@ -61,10 +89,6 @@ class CommitPosted:
 
     root: bytes
     weight: int
-
-
-SharesPosted = ShareRootMessage
-"""Sketch and roots as the ledger holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +119,7 @@ class SumView:
     holders: tuple[MemberId, ...]
     seal_keys: Mapping[MemberId, bytes]
     posted: tuple[MemberId, ...] = ()
-    keys: Mapping[MemberId, KeysMessage] = field(default_factory=dict)
+    keys: Mapping[MemberId, Keys] = field(default_factory=dict)
     complaints: Mapping[MemberId, tuple[MemberId, ...]] = field(default_factory=dict)
     answers: Mapping[MemberId, tuple[tuple[MemberId, bytes, bytes], ...]] = field(default_factory=dict)
     present: tuple[MemberId, ...] = ()
@@ -116,7 +140,7 @@ class SumView:
     coin_index: int = 0
     links: Mapping[MemberId, bytes] = field(default_factory=dict)
     coin: bytes | None = None
-    share_roots: Mapping[MemberId, ShareRootMessage] = field(default_factory=dict)
+    share_roots: Mapping[MemberId, ShareRoot] = field(default_factory=dict)
     query_seed: bytes | None = None
     proof_parts: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
     sum_opened: bytes | None = None
@@ -241,9 +265,8 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Sign and submit a message for `attempt`."""
+    """Sign and submit a message."""
 
-    attempt: int
     message: Message
 
 

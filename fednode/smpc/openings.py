@@ -11,8 +11,9 @@ from fednode.crypto import scalar_bytes
 from fednode.ids import MemberId
 from fednode.smpc.jobs import OpenedSecret
 from fednode.smpc.keys import get_share
-from fednode.smpc.messages import RevealMessage, SumParams, SumView
+from fednode.smpc.messages import SumParams, SumView
 from fednode.smpc.record import AttemptRecord, Opening
+from fednode.sums import bodies
 
 
 def find_unsafe(params: SumParams, view: SumView) -> str | None:
@@ -45,7 +46,7 @@ def dropped_members(opening: Opening) -> tuple[MemberId, ...]:
 
 def first_reveal(
     params: SumParams, view: SumView, record: AttemptRecord, opening: Opening, share: bytes | None = None
-) -> RevealMessage | None:
+) -> bodies.Reveal | None:
     """Return what this member opens in REVEAL: own b if in U, its shares of a of the dropped; None if it lacks one.
 
     `share` is its share of the summed sketches. Everybody is waited for, and an empty message counts.
@@ -54,19 +55,19 @@ def first_reveal(
     a_shares = _shares_of(params, view, record, dropped_members(opening), "a")
     if a_shares is None:
         return None
-    return RevealMessage(own_b, a_shares, (), share)
+    return bodies.Reveal(*params.place(view.attempt), own_b, a_shares, (), share)
 
 
 def second_reveal(
     params: SumParams, view: SumView, record: AttemptRecord, opening: Opening
-) -> RevealMessage | None:
+) -> bodies.Reveal | None:
     """Return what this member opens in REVEAL2: shares of b of the silent members of U, late own b."""
     awaited = tuple(member for member in view.awaited_b if member in opening.included)
     own_b = scalar_bytes(record.b_scalar) if params.me in awaited else None
     b_shares = _shares_of(params, view, record, awaited, "b")
     if b_shares is None or (own_b is None and not b_shares):
         return None
-    return RevealMessage(own_b, (), b_shares)
+    return bodies.Reveal(*params.place(view.attempt), own_b, (), b_shares)
 
 
 def _shares_of(

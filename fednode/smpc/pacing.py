@@ -11,7 +11,8 @@ from enum import Enum
 
 from fednode.ids import MemberId
 from fednode.smpc.jobs import DealtPair, Job
-from fednode.smpc.messages import ChunkArrived, Compute, Effect, Message, StartTimer, Submit, SumView
+from fednode.smpc.messages import ChunkArrived, Compute, Effect, StartTimer, Submit, SumView
+from fednode.sums.bodies import Message
 
 
 class Timer(Enum):
@@ -70,7 +71,7 @@ class Pace:
         if key in self._submitted:
             return []
         self._submitted.add(key)
-        return [Submit(view.attempt, message), *self.start(view, Timer.RETRY)]
+        return [Submit(message), *self.start(view, Timer.RETRY)]
 
 
 def _name(view: SumView, timer: Timer) -> str:

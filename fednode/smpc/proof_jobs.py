@@ -17,14 +17,13 @@ from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.ring import Buffer
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
+from fednode.sums import bodies, norm
 from fednode.sums import field as f
-from fednode.sums import norm
 from fednode.sums.bounds import Strength
 from fednode.sums.coin import draw_joint_seed
 from fednode.sums.context import SumContext
 from fednode.sums.field import FieldVector
 from fednode.sums.measures import CLAIM, no_claims
-from fednode.sums.posts import ShareRootMessage, SumOk
 from fednode.sums.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
 from fednode.sums.statement import Statement
 
@@ -90,7 +89,7 @@ def keep_dealing(
 class ProvenUpdate:
     """What to post, the sealed boxes in the order of holders, the contents of this member's own, and what to keep."""
 
-    posted: ShareRootMessage
+    posted: bodies.ShareRoot
     bits_boxes: tuple[bytes, ...] = field(repr=False)
     proof_boxes: tuple[bytes, ...] = field(repr=False)
     bits_leaves: tuple[bytes, ...]
@@ -144,7 +143,7 @@ class Answered:
     answers: bytes = field(repr=False)
     covered: tuple[MemberId, ...]
     held: bytes = field(repr=False)
-    sum_ok: SumOk
+    sum_ok: bodies.SumCheck
 
 
 def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
@@ -174,8 +173,8 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     dealt_proof = deal_vector(proof, job.degree, holders, entropy(PROOF))
     proof_boxes = seal_boxes(job.context, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
-    posted = ShareRootMessage(
-        masked_sketch.astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
+    posted = bodies.ShareRoot(
+        *job.context.place[1:], masked_sketch.astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
     )
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
     kept = keep_dealing(job.statement, (bits, proof), (dealt, dealt_proof), job.degree)
@@ -209,14 +208,14 @@ def open_shares(share: HeldShare, is_key: bool) -> tuple[FieldVector, FieldVecto
     return None if bits is None or proof is None else (bits, proof)
 
 
-def _hold_against(job: AnswerProofs) -> SumOk:
+def _hold_against(job: AnswerProofs) -> bodies.SumCheck:
     """Whether the sketch of the masked sum is the sum of the posted sketches, modulo 2^32."""
     if job.chunks is None:
-        return SumOk.UNKNOWN
+        return bodies.SumCheck.UNKNOWN
     layout = Layout(job.length, len(job.chunks))
     sketch = RingSketch(job.coin, job.length, job.strength.rows)
     for part in ring.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
         sketch.add(part)
     found = sketch.finish() + layout.pads(enumerate(job.chunks))
     is_equal = bool((found == ring.sum_buffers(job.sketches)).all())
-    return SumOk.EQUAL if is_equal else SumOk.DIFFERS
+    return bodies.SumCheck.RIGHT if is_equal else bodies.SumCheck.WRONG

@@ -19,21 +19,12 @@ from fednode.crypto import sha256
 from fednode.ids import MemberId
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.exchange import Exchange
-from fednode.smpc.messages import (
-    ChunkArrived,
-    ChunkRef,
-    Effect,
-    Lane,
-    Note,
-    RecheckMessage,
-    SumParams,
-    SumView,
-    WantChunk,
-)
+from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SumParams, SumView, WantChunk
 from fednode.smpc.openings import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, MaskedPart, NameFindings, Recounted
 from fednode.smpc.ring import RingVector
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 
 Place = tuple[MemberId, int]
@@ -160,7 +151,7 @@ class Recheck:
         self._being_added = {}
         return effects
 
-    def _finding(self, view: SumView, found: Recounted) -> RecheckMessage:
+    def _finding(self, view: SumView, found: Recounted) -> bodies.Recheck:
         chunks = tuple((chunk, digest) for chunk, digest in found.digests if view.digests[chunk] != digest)
         sketches = tuple(
             (dealer, sketch) for dealer, sketch in found.sketches if sha256(view.share_roots[dealer].sketch) != sketch
@@ -170,7 +161,8 @@ class Recheck:
         accused = havers.union((view.owners[chunk] for chunk, _ in chunks), (dealer for dealer, _ in sketches))
         if len(accused - {self._params.me}) > self._params.faults:  # would not be heard; only owners forget in a crash
             havers = set(lacking)
-        return RecheckMessage(chunks, sketches, tuple(sorted(havers - {self._params.me})))
+        withheld = tuple(sorted(havers - {self._params.me}))
+        return bodies.Recheck(*self._params.place(view.attempt), chunks, sketches, withheld)
 
     def _forget(self) -> None:
         self._totals.clear()

@@ -21,7 +21,8 @@ from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
-from fednode.smpc.messages import KeysMessage, Persist, RecordPart, SumParams, SumView
+from fednode.smpc.messages import Persist, RecordPart, SumParams, SumView
+from fednode.sums import bodies
 from fednode.sums.measures import count_parts
 
 RECORD_FORMAT: Final = 1
@@ -100,7 +101,7 @@ class AttemptRecord:
     attempt: U16
     a_coefficients: tuple[Bytes32, ...] = field(repr=False)
     b_coefficients: tuple[Bytes32, ...] = field(repr=False)
-    keys: KeysMessage
+    keys: bodies.Keys
     sharing: Sharing
     acknowledged: Acknowledged | None = None
     answered: tuple[MemberId, ...] | None = None

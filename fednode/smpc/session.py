@@ -22,11 +22,8 @@ from fednode.smpc.checks import Checks, CoinLink, Wait
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.messages import (
-    AckMessage,
-    AnswerMessage,
     ChunkArrived,
     ChunkRef,
-    CommitMessage,
     ComputeDone,
     Effect,
     Event,
@@ -47,6 +44,7 @@ from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
 from fednode.smpc.summing import Summing
+from fednode.sums import bodies
 from fednode.sums.measures import find_impossible
 from fednode.sums.phase import Phase
 
@@ -286,7 +284,8 @@ class Session:
         if self._params.me in view.posted:
             return []
         if mine.acknowledged is not None:
-            return self._pace.submit(view, AckMessage(mine.acknowledged.wrong))
+            message = bodies.Acknowledge(*self._params.place(view.attempt), mine.acknowledged.wrong)
+            return self._pace.submit(view, message)
         if self._jobs.is_running(Work.CHECK):
             return []
         dealt, unopened = open_shares(self._params, view, self._unseal)
@@ -311,7 +310,8 @@ class Session:
             effects.append(self._keep(mine))
         elif mine.answered != complainers:
             return self._fall_silent("other complaints than those answered on record")
-        return effects + self._pace.submit(view, AnswerMessage(answer_shares(mine, complainers)))
+        message = bodies.Answer(*self._params.place(view.attempt), answer_shares(mine, complainers))
+        return effects + self._pace.submit(view, message)
 
     def _commit(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         me = self._params.me
@@ -327,7 +327,8 @@ class Session:
         if mine.committed.qualified != view.qualified:
             return self._fall_silent("other qualified members than those masked for on record")
         weight = mine.committed.weight if self._params.has_public_weights else 0
-        return effects + self._pace.submit(view, CommitMessage(mine.committed.root, weight))
+        message = bodies.Commit(*self._params.place(view.attempt), mine.committed.root, weight)
+        return effects + self._pace.submit(view, message)
 
     def _offer(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         """Mask the vector if need be; let chunks leave once the ledger holds their root."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from fednode.smpc import jobs
 from fednode.smpc.exchange import Exchange
-from fednode.smpc.messages import DigestMessage, Effect, RosterMessage, SumAckMessage, SumParams, SumView
+from fednode.smpc.messages import Effect, SumParams, SumView
 from fednode.smpc.openings import refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.sums import bodies
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
 
@@ -33,7 +34,8 @@ class Summing:
             return waiting
         if not self._exchange.owned_open(view):
             return []
-        return waiting + self._pace.submit(view, RosterMessage(view.step, tuple(missing)))
+        message = bodies.Roster(*self._params.place(view.attempt), view.step, tuple(missing))
+        return waiting + self._pace.submit(view, message)
 
     def sum(self, view: SumView) -> list[Effect]:
         """As an owner, sum over U, post the digests, send the sums to everyone."""
@@ -48,7 +50,7 @@ class Summing:
         digests = self._exchange.own_digests(view)
         if view.phase is not Phase.DIGEST or digests is None or self._params.me in view.posted:
             return effects
-        return self._pace.submit(view, DigestMessage(digests)) + effects
+        return self._pace.submit(view, bodies.Digest(*self._params.place(view.attempt), digests)) + effects
 
     def acknowledge(self, view: SumView) -> list[Effect]:
         """Acknowledge the whole list of digests, or after a while report what is withheld."""
@@ -61,9 +63,11 @@ class Summing:
             self._has_reported = self._has_reported or self._params.me in view.posted
             if self._has_reported or not withheld or not self._pace.is_report_due(view):
                 return waiting
-            return waiting + self._pace.submit(view, SumAckMessage(None, withheld), "missing")
+            message = bodies.SumAck(*self._params.place(view.attempt), None, withheld)
+            return waiting + self._pace.submit(view, message, "missing")
         if self._params.me in view.acked:
             return []
         digests = tuple(view.digests[chunk] for chunk in range(len(view.qualified)))
-        whole = compute_list_digest(self._params.study, self._params.round, view.attempt, digests)
-        return self._pace.submit(view, SumAckMessage(whole, ()), "acknowledged")
+        place = self._params.place(view.attempt)
+        message = bodies.SumAck(*place, compute_list_digest(*place, digests), ())
+        return self._pace.submit(view, message, "acknowledged")

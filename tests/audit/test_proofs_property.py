@@ -14,6 +14,7 @@ from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
+from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS
 from fednode.sums.phase import Phase
@@ -68,21 +69,21 @@ class ProvenScript(Script):
         match Phase(world.phase.kind):
             case Phase.COIN:
                 chain = chain_of(draw.choice([member, draw.randint(1, self.size)]))
-                return tx.Coin(*place, chain.link(max(1, world.checks.number + draw.randint(-1, 1))))
+                return bodies.Coin(*place, chain.link(max(1, world.checks.number + draw.randint(-1, 1))))
             case Phase.SHARE:
-                return tx.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
+                return bodies.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
             case Phase.PROOF:
                 count = len(world.round.attempt.included) + draw.choice([0, 0, 0, 1])
                 kinds = [b"\xff" * FEW.answer_bytes, draw.randbytes(FEW.answer_bytes), bytes(FEW.answer_bytes)]
                 data = b"".join(draw.choice(kinds) for _ in range(count))
-                return tx.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
+                return bodies.Proof(*place, draw.choice([0, 0, 0, 1]), draw.randrange(3), data)
             case Phase.RECHECK:
                 return self.accuse(world)
             case Phase.REDEAL | Phase.CONFIRM | Phase.EXPOSE:
                 return self.dispute(world, member)
             case Phase.REVEAL:
                 honest = world.owed(member)
-                if isinstance(honest, tx.Reveal) and draw.random() < 0.7:
+                if isinstance(honest, bodies.Reveal) and draw.random() < 0.7:
                     opening = draw.choice([None, bytes(8 * OPENED), draw.randbytes(8 * OPENED), honest.opening])
                     return replace(honest, opening=opening)
                 return super().lie(member)
@@ -100,23 +101,24 @@ class ProvenScript(Script):
                 self.dealt_lies.add(member)
                 held = f.expand(draw.randbytes(16), FEW.held_bytes(WORDS) // 8)
                 box = hide_held(held, world.shared_point(member, holder), world.context, member, holder)
-                return tx.Redeal(*place, holder, draw.choice([box, draw.randbytes(FEW.held_bytes(WORDS)), bytes(8)]))
+                box = draw.choice([box, draw.randbytes(FEW.held_bytes(WORDS)), bytes(8)])
+                return bodies.Redeal(*place, holder, box)
             case Phase.CONFIRM:
                 kinds = [b"\xff" * FEW.confirm_bytes, f.to_bytes(f.expand(draw.randbytes(16), FEW.repetitions))]
-                return tx.Confirm(*place, b"".join(draw.choice(kinds) for _ in range(max(1, count))))
+                return bodies.Confirm(*place, b"".join(draw.choice(kinds) for _ in range(max(1, count))))
             case _:
                 body = world.expose(dealer, member)
                 shared = draw.choice([body.shared, body.shared, world.shared_point(dealer, other)])
                 return replace(body, shared=shared)
 
-    def accuse(self, world: World) -> tx.Recheck:
+    def accuse(self, world: World) -> bodies.Recheck:
         """All liars find the same, which is not so, or accuse whom they like."""
         attempt, draw = world.round.attempt, self.random
         victims = draw.sample(world.members, draw.randint(0, max(1, world.round.fault_bound)))
         chunks = tuple((n, seed_of("lie", n)) for n, chunk in enumerate(attempt.chunks) if chunk.owner in victims)
         sketches = tuple((m, seed_of("lie", m)) for m in sorted(victims) if draw.random() < 0.5)
         withheld = tuple(sorted(victims)) if draw.random() < 0.5 else ()
-        return tx.Recheck(*world.place(), chunks, sketches, withheld)
+        return bodies.Recheck(*world.place(), chunks, sketches, withheld)
 
     def is_explained(self, void: VoidAttempt) -> bool:
         """In RECHECK, too, somebody is lost, as long as nobody lies but f."""

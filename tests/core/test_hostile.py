@@ -23,6 +23,7 @@ from fednode.ledger.records import StudyStatus
 from fednode.ledger.studies.reading import get_round
 from fednode.ledger.transaction import sign_transaction
 from fednode.smpc.messages import ChunkRef
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.core.hostile import Draw, mutate
 from tests.node.world import Node, World
@@ -56,7 +57,7 @@ def aim(world: World, draw: Draw, body: tx.Body) -> tx.Body:
         changes |= {"round": record.number, "attempt": record.attempt.number}
     if record is not None and hasattr(body, "phase_no"):
         changes["phase_no"] = record.phase.number
-    if record is not None and isinstance(body, tx.Roster):
+    if record is not None and isinstance(body, bodies.Roster):
         changes["step"] = record.phase.step
     return replace(body, **changes)
 

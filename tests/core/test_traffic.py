@@ -10,11 +10,12 @@ from fednode.core.traffic import GATHER_MS, GATHER_TIMER, Traffic
 from fednode.core.wire import decode_frame
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Memo, Ready, SumAck
+from fednode.ledger.bodies import Memo, Ready
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.transaction import decode_transaction
+from fednode.sums.bodies import SumAck
 
 STUDY = bytes(32)
 NOW_MS = 1_700_000_000_000

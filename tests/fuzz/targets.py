@@ -118,7 +118,8 @@ def stored(data: bytes) -> None:
     with contextlib.suppress(FednodeError, Rejected):
         RECORD_TABLE.decode(key, value)
     two = (MemberId(1), MemberId(2))
-    params = SumParams(bytes(32), bytes(32), 1, two[0], two, 8, False, lambda weight: norm_statement(8, 1))
+    params = SumParams(bytes(32), bytes(32), 1, two[0], two, 8, False, lambda weight: norm_statement(8, 1),
+                       next_key=bytes(32))
     for part, restore in ((RecordPart.STATE, restore_state), (RecordPart.INPUT, restore_input)):
         with contextlib.suppress(FednodeError):
             restore(params, {part: data})

@@ -19,6 +19,7 @@ from fednode.ledger.check_records import ChecksRecord, DisputesRecord
 from fednode.ledger.check_state import get_redeal
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
+from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain
@@ -99,17 +100,17 @@ class World(MaskedWorld):
         key = x25519_public(Secret(seed_of(member, number, "seal")))
         return tx.Ready(self.study, key, chain_of(member, number).head)
 
-    def commit(self, member: int, weight: int = 10) -> tx.Commit:
+    def commit(self, member: int, weight: int = 10) -> bodies.Commit:
         is_public = self.terms.weights == tx.Weights.PUBLIC
         return super().commit(member, weight if is_public else 0)
 
-    def link(self, member: int) -> tx.Coin:
+    def link(self, member: int) -> bodies.Coin:
         chain = chain_of(member, self.terms_of_keys.get(member, 0))
-        return tx.Coin(*self.place(), chain.link(self.checks.number))
+        return bodies.Coin(*self.place(), chain.link(self.checks.number))
 
-    def share_root(self, member: int) -> tx.ShareRoot:
+    def share_root(self, member: int) -> bodies.ShareRoot:
         sketch = b"".join(seed_of("sketch", self.place(), member, i) for i in range(32))
-        return tx.ShareRoot(*self.place(), sketch, seed_of("bits", member), seed_of("proof", member))
+        return bodies.ShareRoot(*self.place(), sketch, seed_of("bits", member), seed_of("proof", member))
 
     def answer_to(self, dealer: int, holder: int) -> bytes:
         size_bytes = self.strength.answer_bytes
@@ -123,32 +124,32 @@ class World(MaskedWorld):
         degree = sharing_degree(self.size)
         return f.to_bytes(shares_of(told, degree, holder, "answer", self.place(), dealer))
 
-    def proofs(self, member: int) -> list[tx.Proof]:
+    def proofs(self, member: int) -> list[bodies.Proof]:
         included, size = self.round.attempt.included, self.strength.dealers_a_part
-        bodies = []
+        posts = []
         for part, start in enumerate(range(0, len(included), size)):
             data = b"".join(self.answer_to(dealer, member) for dealer in included[start : start + size])
-            said = self.sum_check.get(member, tx.SumCheck.WRONG if self.is_spoilt() else tx.SumCheck.RIGHT)
-            bodies.append(tx.Proof(*self.place(), part, said, data))
-        return bodies
+            said = self.sum_check.get(member, bodies.SumCheck.WRONG if self.is_spoilt() else bodies.SumCheck.RIGHT)
+            posts.append(bodies.Proof(*self.place(), part, said, data))
+        return posts
 
     def is_spoilt(self) -> bool:
         attempt = self.round.attempt
         owners = {chunk.owner for chunk in attempt.chunks}
         return bool(self.spoilers.intersection(owners) or self.sketchers.intersection(attempt.included))
 
-    def recheck(self, member: int) -> tx.Recheck:
+    def recheck(self, member: int) -> bodies.Recheck:
         """What a member finds: of a vector or sum it could not get every part of, nothing."""
         attempt, place = self.round.attempt, self.place()
         if member in self.spoilers | self.sketchers:
-            return tx.Recheck(*place)
+            return bodies.Recheck(*place)
         withheld = {haver for haver, kept in self.kept_back if kept == member and haver != member}
         withheld.intersection_update({*attempt.included, *(chunk.owner for chunk in attempt.chunks)})
         owned = [(n, chunk.owner) for n, chunk in enumerate(attempt.chunks)]
         chunks = tuple((n, seed_of(place, "true sum", n)) for n, owner in owned if owner in self.spoilers - withheld)
         dealers = [dealer for dealer in attempt.included if dealer in self.sketchers - withheld]
         sketches = tuple((dealer, seed_of(place, "true sketch", dealer)) for dealer in dealers)
-        return tx.Recheck(*place, chunks, sketches, tuple(sorted(MemberId(haver) for haver in withheld)))
+        return bodies.Recheck(*place, chunks, sketches, tuple(sorted(MemberId(haver) for haver in withheld)))
 
     # --- disputes ---------------------------------------------------------------------------------------------------
 
@@ -181,14 +182,14 @@ class World(MaskedWorld):
             held[7] = (int(held[7]) + 1) % f.MODULUS
         return held
 
-    def redeal(self, dealer: int, holder: int) -> tx.Redeal:
+    def redeal(self, dealer: int, holder: int) -> bodies.Redeal:
         shared = self.shared_point(dealer, holder)
         box = hide_held(self.redealt(dealer, holder), shared, self.context, dealer, holder)
         if (dealer, holder) in self.unreadable:  # 0xff throughout
             nothing = np.zeros(self.strength.held_bytes(WORDS) // f.ELEMENT_BYTES, f.FIELD)
             stream = hide_held(nothing, shared, self.context, dealer, holder)
             box = bytes(byte ^ 0xFF for byte in stream)
-        return tx.Redeal(*self.place(), MemberId(holder), box)
+        return bodies.Redeal(*self.place(), MemberId(holder), box)
 
     def is_off(self, dealer: int, holder: int) -> bool:
         """Whether another share was dealt again than the one that was proven."""
@@ -210,14 +211,14 @@ class World(MaskedWorld):
             return b"\xff" * self.strength.confirm_bytes
         return f.to_bytes(confirm(held, draw_confirm(self.disputes.confirm_seed, self.strength.repetitions)))
 
-    def confirm(self, member: int) -> tx.Confirm:
+    def confirm(self, member: int) -> bodies.Confirm:
         dealers = sorted({dealer for dealer, _ in self.disputes.pairs})
-        return tx.Confirm(*self.place(), b"".join(self.confirmation(dealer, member) for dealer in dealers))
+        return bodies.Confirm(*self.place(), b"".join(self.confirmation(dealer, member) for dealer in dealers))
 
-    def expose(self, dealer: int, holder: int) -> tx.Expose:
+    def expose(self, dealer: int, holder: int) -> bodies.Expose:
         base, place = base_times(self.scalar(dealer)), dispute_context(self.context, dealer, holder)
         proof = prove_equal_logs(self.scalar(holder), base, place, SeededEntropy("expose"))
-        return tx.Expose(*self.place(), MemberId(dealer), self.shared_point(holder, dealer), proof)
+        return bodies.Expose(*self.place(), MemberId(dealer), self.shared_point(holder, dealer), proof)
 
     def _settling(self, member: int) -> tx.Body | None:
         disputes, kind = self.disputes, self.round.phase.kind
@@ -249,11 +250,11 @@ class World(MaskedWorld):
             return f.to_bytes(f.expand(seed_of("bad", member)[:16], OPENED))
         return f.to_bytes(shares_of(self.sums(), sharing_degree(self.size), member, "opening", self.place()))
 
-    def reveal(self, member: int) -> tx.Reveal:
+    def reveal(self, member: int) -> bodies.Reveal:
         body = super().reveal(member)
         if self.phase.kind == Phase.REVEAL2:
             return body
-        return tx.Reveal(*self.place(), body.own_b, body.a_shares, (), self.opening(member))
+        return bodies.Reveal(*self.place(), body.own_b, body.a_shares, (), self.opening(member))
 
     def owed(self, member: int) -> tx.Body | None:
         if not self.is_round_open:
@@ -282,7 +283,7 @@ class World(MaskedWorld):
         for member in self.members:
             while member not in absent and self.is_round_open and self.phase.number == number:
                 body = self.owed(member)
-                if body is None or (isinstance(body, tx.SumAck) and body.missing):
+                if body is None or (isinstance(body, bodies.SumAck) and body.missing):
                     if body is not None:
                         self.post(member, body)
                     break

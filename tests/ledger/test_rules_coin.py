@@ -13,6 +13,7 @@ from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.rules import apply_block
+from fednode.sums import bodies
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
@@ -58,7 +59,7 @@ def test_a_link_before_the_freeze_is_refused() -> None:
     world = World()
     world.ready_all()
     world.go_to(Phase.SUMACK)
-    early = tx.Coin(*world.place(), chain_of(1).link(1))
+    early = bodies.Coin(*world.place(), chain_of(1).link(1))
     assert world.refused(1, early) == Refusal.PHASE_CLOSED
 
 
@@ -66,9 +67,9 @@ def test_only_the_next_link_of_the_own_chain_counts_and_once() -> None:
     world = at_coin()
     place = world.place()
     for link in (chain_of(2).link(1), chain_of(1).link(2), chain_of(1).head, bytes(32)):
-        assert world.refused(1, tx.Coin(*place, link)) == Refusal.WRONG_LINK
-    assert world.refused(1, tx.Coin(place[0], place[1] + 1, 0, chain_of(1).link(1))) == Refusal.PHASE_CLOSED
-    assert world.refused(1, tx.Coin(place[0], place[1], 1, chain_of(1).link(1))) == Refusal.PHASE_CLOSED
+        assert world.refused(1, bodies.Coin(*place, link)) == Refusal.WRONG_LINK
+    assert world.refused(1, bodies.Coin(place[0], place[1] + 1, 0, chain_of(1).link(1))) == Refusal.PHASE_CLOSED
+    assert world.refused(1, bodies.Coin(place[0], place[1], 1, chain_of(1).link(1))) == Refusal.PHASE_CLOSED
     assert world.post(1, world.link(1)).ok
     assert world.refused(1, world.link(1)) == Refusal.ALREADY_POSTED
 
@@ -137,7 +138,7 @@ def test_every_attempt_of_every_round_asks_for_a_new_link() -> None:
     world.expire()
     assert world.round.attempt.number == 1
     world.go_to(Phase.COIN, 4)
-    assert world.checks.number == 2 and world.refused(1, tx.Coin(*world.place(), chain_of(1).link(1))) == (
+    assert world.checks.number == 2 and world.refused(1, bodies.Coin(*world.place(), chain_of(1).link(1))) == (
         Refusal.WRONG_LINK
     )
     assert world.finish_round(4).outcome == tx.Outcome.OK
@@ -166,7 +167,7 @@ def test_a_chain_taken_up_in_a_round_counts_from_the_next() -> None:
     world.terms_of_keys[1] = 1
     assert world.post(1, world.ready(1)).ok
     assert world.refused(1, world.link(1)) == Refusal.WRONG_LINK
-    assert world.post(1, tx.Coin(*world.place(), chain_of(1, 0).link(1))).ok
+    assert world.post(1, bodies.Coin(*world.place(), chain_of(1, 0).link(1))).ok
     assert world.finish_round().outcome == tx.Outcome.OK
     world.go_to(Phase.COIN)
     assert world.post(1, world.link(1)).ok
@@ -186,7 +187,7 @@ def test_the_open_phase_knows_its_messages() -> None:
     world = at_coin()
     pending = pending_phase(world.state, world.study)
     assert pending is not None and is_phase_message(pending, world.link(1))
-    assert not is_phase_message(pending, tx.ShareRoot(*world.place(), bytes(1024), bytes(32), bytes(32)))
+    assert not is_phase_message(pending, bodies.ShareRoot(*world.place(), bytes(1024), bytes(32), bytes(32)))
     assert world.post(1, world.link(1)).ok
     assert not expects(world.round, 1) and expects(world.round, 2)  # type: ignore[arg-type]
 

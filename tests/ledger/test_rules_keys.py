@@ -10,6 +10,7 @@ from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, 
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_state import get_keys, is_point_seen
 from fednode.ledger.refusals import Refusal
+from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
@@ -125,7 +126,7 @@ def test_shares_are_sealed_to_exactly_the_other_holders() -> None:
 
 def test_one_message_per_member_and_phase_and_only_in_its_phase() -> None:
     world = started()
-    assert world.refused(1, tx.Acknowledge(*world.place())) == Refusal.PHASE_CLOSED
+    assert world.refused(1, bodies.Acknowledge(*world.place())) == Refusal.PHASE_CLOSED
     assert world.refused(1, replace(world.keys(1), round=2)) == Refusal.PHASE_CLOSED
     assert world.refused(1, replace(world.keys(1), attempt=1)) == Refusal.PHASE_CLOSED
     assert world.post(1, world.keys(1)).ok
@@ -162,7 +163,7 @@ def test_members_without_keys_are_absent_and_hold_no_shares() -> None:
     world.expire()
     assert [(a.member, a.phase, a.attempt) for a in world.round.absent] == [(6, Phase.KEYS, 0), (7, Phase.KEYS, 0)]
     assert world.phase.expected == (1, 2, 3, 4, 5)
-    assert world.refused(7, tx.Acknowledge(*world.place())) == Refusal.NOT_IN_PHASE
+    assert world.refused(7, bodies.Acknowledge(*world.place())) == Refusal.NOT_IN_PHASE
     assert {e.member for e in world.life.ready if not e.is_ready} == {6, 7}
 
 
@@ -202,8 +203,8 @@ def test_fewer_than_n_minus_f_or_three_members_open_nothing_R(
 def test_complaints_name_dealers_and_not_oneself() -> None:
     world = started()
     world.go_to(Phase.ACK)
-    assert world.refused(1, tx.Acknowledge(*world.place(), (1,))) == Refusal.UNKNOWN_DEALER
-    assert world.refused(1, tx.Acknowledge(*world.place(), (5,))) == Refusal.UNKNOWN_DEALER
+    assert world.refused(1, bodies.Acknowledge(*world.place(), (1,))) == Refusal.UNKNOWN_DEALER
+    assert world.refused(1, bodies.Acknowledge(*world.place(), (5,))) == Refusal.UNKNOWN_DEALER
 
 
 def test_a_dealer_answers_up_to_f_complaints_by_publishing_those_shares() -> None:
@@ -230,7 +231,7 @@ def test_a_scalar_not_below_the_group_order_is_no_share() -> None:
     world.go_to(Phase.ANSWER)
     (holder, a, b), *_ = world.answer(3).shares
     twin = int.from_bytes(a, "little") + GROUP_ORDER
-    body = tx.Answer(*world.place(), ((holder, twin.to_bytes(32, "little"), b),))
+    body = bodies.Answer(*world.place(), ((holder, twin.to_bytes(32, "little"), b),))
     assert world.refused(3, body) == Refusal.WRONG_SHARE
 
 

@@ -16,6 +16,7 @@ from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
+from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of
 from fednode.sums.coin import draw_query_seed
@@ -71,17 +72,17 @@ def test_the_masked_sum_cannot_be_restated_after_the_coin() -> None:
         world.go_to(phase)
         for member in world.members:
             digests = tuple((chunk, seed_of("other")) for chunk in world.owned(member))
-            assert world.refused(member, tx.Digest(*place, digests)) == Refusal.PHASE_CLOSED
-            assert world.refused(member, tx.Commit(*place, seed_of("other"), 0)) == Refusal.PHASE_CLOSED
-            assert world.refused(member, tx.SumAck(*place, None, (0,))) == Refusal.PHASE_CLOSED
+            assert world.refused(member, bodies.Digest(*place, digests)) == Refusal.PHASE_CLOSED
+            assert world.refused(member, bodies.Commit(*place, seed_of("other"), 0)) == Refusal.PHASE_CLOSED
+            assert world.refused(member, bodies.SumAck(*place, None, (0,))) == Refusal.PHASE_CLOSED
 
 
 def test_the_challenges_follow_from_everything_that_was_dealt() -> None:
     world = at(Phase.SHARE)
     place = world.place()
-    bodies = {member: world.share_root(member) for member in world.members}
+    roots = {member: world.share_root(member) for member in world.members}
     world.go()
-    posted = {int(member): (body.sketch, body.bits_root, body.proof_root) for member, body in bodies.items()}
+    posted = {int(member): (body.sketch, body.bits_root, body.proof_root) for member, body in roots.items()}
     context, checks = SumContext(world.chain_id, *place), world.checks
     assert checks.coin is not None and checks.freeze_block is not None
     assert checks.query_seed == draw_query_seed(context, checks.coin, checks.freeze_block, posted)
@@ -112,7 +113,7 @@ def test_long_answers_come_in_parts_that_say_the_same() -> None:
     assert len(second.data) == FEW.answer_bytes
     assert world.post(1, second).ok and 1 not in world.phase.posted
     assert world.refused(1, second) == Refusal.ALREADY_POSTED
-    assert world.refused(1, replace(first, sum_ok=tx.SumCheck.WRONG)) == Refusal.ANSWERS_DIFFER
+    assert world.refused(1, replace(first, sum_ok=bodies.SumCheck.WRONG)) == Refusal.ANSWERS_DIFFER
     assert world.refused(1, replace(first, part=2)) == Refusal.WRONG_ANSWERS
     assert world.post(1, first).ok and 1 in world.phase.posted
     assert world.finish_round().outcome == tx.Outcome.OK and stored(world) == 0
@@ -132,7 +133,7 @@ def test_the_end_of_the_proofs_is_the_one_unmask() -> None:
 
 def test_before_it_nothing_is_opened() -> None:
     world = at(Phase.COIN)
-    reveal = tx.Reveal(*world.place(), bytes(32), (), (), bytes(8 * OPENED))
+    reveal = bodies.Reveal(*world.place(), bytes(32), (), (), bytes(8 * OPENED))
     for phase in (Phase.COIN, Phase.SHARE, Phase.PROOF):
         world.go_to(phase)
         assert world.refused(1, reveal) == Refusal.PHASE_CLOSED
@@ -227,7 +228,7 @@ def test_answers_of_many_members_are_longer_and_in_shorter_parts() -> None:
 
 
 def test_a_wrong_sum_is_found_before_anything_opens() -> None:
-    wrong = tx.SumCheck.WRONG
+    wrong = bodies.SumCheck.WRONG
     world = at(Phase.PROOF, sum_check={1: wrong, 2: wrong})
     world.go()
     assert world.phase.kind == Phase.RECHECK and not world.round.voids
@@ -238,19 +239,19 @@ def test_a_wrong_sum_is_found_before_anything_opens() -> None:
 
 
 def test_f_members_cannot_call_a_right_sum_wrong() -> None:
-    world = at(Phase.PROOF, sum_check={4: tx.SumCheck.WRONG})
+    world = at(Phase.PROOF, sum_check={4: bodies.SumCheck.WRONG})
     world.go()
     assert world.round.is_unmasked
 
 
 def test_a_sum_that_too_few_could_check_is_not_opened() -> None:
-    world = at(Phase.PROOF, sum_check={1: tx.SumCheck.UNKNOWN, 4: tx.SumCheck.WRONG})
+    world = at(Phase.PROOF, sum_check={1: bodies.SumCheck.UNKNOWN, 4: bodies.SumCheck.WRONG})
     world.go()
     assert world.round.voids[0].reason == SUM_UNCHECKED
 
 
 def test_attempts_end() -> None:
-    wrong = tx.SumCheck.WRONG
+    wrong = bodies.SumCheck.WRONG
     world = at(Phase.PROOF, sum_check=dict.fromkeys((1, 2, 3, 4), wrong))
     report = world.finish_round()
     assert report.outcome == tx.Outcome.FAILED and report.attempts == 2 and not report.is_unmasked

@@ -21,6 +21,7 @@ from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.reading import get_report, get_round
+from fednode.sums import bodies
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
@@ -77,18 +78,18 @@ class Script:
         own = scalar_bytes(world.dealing(member).b[0])
         match Phase(world.phase.kind):
             case Phase.ACK:
-                return tx.Acknowledge(*place, some(d for d in attempt.dealers if d != member))
+                return bodies.Acknowledge(*place, some(d for d in attempt.dealers if d != member))
             case Phase.ROSTER:
                 pairs = [(n, d) for n in world.owned(member) for d, _, _ in attempt.committed if d != member]
-                return tx.Roster(*place, world.phase.step, some(pairs)[: draw.randint(0, 3)])
+                return bodies.Roster(*place, world.phase.step, some(pairs)[: draw.randint(0, 3)])
             case Phase.SUMACK:
                 missing = some(range(len(attempt.chunks)))
-                return tx.SumAck(*place, None, missing) if missing else world.owed(member)
+                return bodies.SumAck(*place, None, missing) if missing else world.owed(member)
             case Phase.REVEAL | Phase.REVEAL2:
                 honest = world.owed(member)
-                if isinstance(honest, tx.Reveal) and draw.random() < 0.5:
+                if isinstance(honest, bodies.Reveal) and draw.random() < 0.5:
                     return replace(honest, own_b=own)
-                return tx.Reveal(
+                return bodies.Reveal(
                     *place, draw.choice([own, None]), shares("a", some(attempt.dealers)),
                     shares("b", some(attempt.dealers)),
                 )

@@ -22,6 +22,7 @@ from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.studies.clock import settle_study
 from fednode.ledger.studies.reading import get_study, round_key, study_key
 from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.test_rules_proofs import at, fail_with, stored
@@ -101,9 +102,9 @@ def test_the_last_owner_of_a_chunk_answers_for_its_sum() -> None:
 
 def test_f_alike_name_and_drop_nobody() -> None:
     """The sum is called wrong by f liars and an honest member that was given another Y; the liars name member 1."""
-    world = look(size=7, sum_check=dict.fromkeys((5, 6, 7), tx.SumCheck.WRONG))
+    world = look(size=7, sum_check=dict.fromkeys((5, 6, 7), bodies.SumCheck.WRONG))
     place = world.place()
-    lie = tx.Recheck(*place, ((0, seed_of("lie")),), ((1, seed_of("lie")),), (1,))
+    lie = bodies.Recheck(*place, ((0, seed_of("lie")),), ((1, seed_of("lie")),), (1,))
     assert world.post(6, lie).ok and world.post(7, lie).ok
     ended(world)
     assert world.round.voids[0].reason == WRONG_SUM and not world.round.faulty and not world.round.barred
@@ -112,9 +113,9 @@ def test_f_alike_name_and_drop_nobody() -> None:
 
 def test_f_plus_one_that_find_different_things_name_nobody() -> None:
     """An honest member finds one digest; what f liars say beside it does not add to its word."""
-    world = look(size=7, sum_check=dict.fromkeys((5, 6, 7), tx.SumCheck.WRONG))
+    world = look(size=7, sum_check=dict.fromkeys((5, 6, 7), bodies.SumCheck.WRONG))
     for member in (1, 6, 7):
-        said = tx.Recheck(*world.place(), ((1, seed_of("found", member)),), ((3, seed_of("sketch", member)),))
+        said = bodies.Recheck(*world.place(), ((1, seed_of("found", member)),), ((3, seed_of("sketch", member)),))
         assert world.post(member, said).ok
     ended(world)
     assert not world.round.faulty and world.round.barred == (2, 3), "accused by three, in whatever words"
@@ -131,9 +132,9 @@ def test_different_words_of_f_plus_one_drop_without_blame() -> None:
 
 
 def test_who_accuses_more_than_f_is_cut_off_and_keeps_nobody_out() -> None:
-    world = look(size=7, sum_check=dict.fromkeys((1, 2, 3), tx.SumCheck.WRONG))
+    world = look(size=7, sum_check=dict.fromkeys((1, 2, 3), bodies.SumCheck.WRONG))
     for member in (5, 6, 7):
-        assert world.post(member, tx.Recheck(*world.place(), withheld=(1, 2, 3))).ok
+        assert world.post(member, bodies.Recheck(*world.place(), withheld=(1, 2, 3))).ok
     ended(world)
     assert world.round.barred == () and world.round.voids[0].dropped == ()
 
@@ -166,7 +167,7 @@ def test_who_is_silent_until_the_time_is_over_is_absent() -> None:
 
 
 def test_a_sum_too_few_could_check_does_not_come_here() -> None:
-    world = at(Phase.PROOF, sum_check={1: tx.SumCheck.UNKNOWN, 4: tx.SumCheck.WRONG})
+    world = at(Phase.PROOF, sum_check={1: bodies.SumCheck.UNKNOWN, 4: bodies.SumCheck.WRONG})
     world.go()
     assert world.round.voids[0].reason == SUM_UNCHECKED
 
@@ -221,7 +222,7 @@ def test_its_messages_are_refused_and_it_is_told_why() -> None:
     world = named()
     for body in (
         world.keys(2), world.commit(2), world.acknowledge(2), world.ready(2), world.ready(2, 1),
-        tx.Recheck(*world.place()), tx.Result(*world.place(), tx.Outcome.FAILED, "no", bytes(32), bytes(32), 0),
+        bodies.Recheck(*world.place()), tx.Result(*world.place(), tx.Outcome.FAILED, "no", bytes(32), bytes(32), 0),
     ):
         assert world.refused(2, body) == Refusal.NAMED_FAULTY
     assert "fednode study readmit" in describe_refusal(Refusal.NAMED_FAULTY)

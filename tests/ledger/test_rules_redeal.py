@@ -29,6 +29,7 @@ from fednode.ledger.redeal_phases import (
 )
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.verdicts import confirm_shares, is_box_right
+from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS
 from fednode.sums.coin import draw_confirm_seed
@@ -100,7 +101,7 @@ def test_a_dispute_key_is_proven_for_its_place_and_new() -> None:
     study, number, attempt = world.place()
     body, scalar = world.keys(1), world.scalar(1)
 
-    def other(point: bytes, value: int = scalar, which: str = "c", member: int = 1) -> tx.Keys:
+    def other(point: bytes, value: int = scalar, which: str = "c", member: int = 1) -> bodies.Keys:
         context = key_proof_context(SumContext(world.chain_id, study, number, attempt), member, which)
         return replace(body, c_point=point, c_proof=prove_knowledge(value, context, SeededEntropy("other")))
 
@@ -165,11 +166,11 @@ def test_who_answered_in_part_disputes_nothing_and_confirms_nothing() -> None:
 
 
 def test_a_wrong_sum_is_looked_into_before_disputes_are() -> None:
-    wrong = tx.SumCheck.WRONG
+    wrong = bodies.SumCheck.WRONG
     world = at(Phase.PROOF, garbled=PAIR, sum_check={1: wrong, 2: wrong})
     world.go()
     assert world.phase.kind == Phase.RECHECK and world.checks.disputes is None
-    world = at(Phase.PROOF, garbled=PAIR, sum_check={1: tx.SumCheck.UNKNOWN, 4: tx.SumCheck.UNKNOWN})
+    world = at(Phase.PROOF, garbled=PAIR, sum_check={1: bodies.SumCheck.UNKNOWN, 4: bodies.SumCheck.UNKNOWN})
     world.go()
     assert world.round.voids[0].reason == SUM_UNCHECKED
 
@@ -243,7 +244,7 @@ def test_messages_of_redeal_have_their_place_and_form() -> None:
         assert world.refused(4, replace(body, box=box)) == Refusal.BOX_SIZE
     assert world.refused(4, replace(body, attempt=1)) == Refusal.PHASE_CLOSED
     assert world.refused(4, replace(body, round=2)) == Refusal.PHASE_CLOSED
-    for early in (world.confirm(4), world.expose(4, 3), tx.Reveal(*world.place(), bytes(32))):
+    for early in (world.confirm(4), world.expose(4, 3), bodies.Reveal(*world.place(), bytes(32))):
         assert world.refused(3, early) == Refusal.PHASE_CLOSED
     assert world.post(4, body).ok
     assert get_redeal(world.state, *world.place(), MemberId(4), MemberId(3)) == body
@@ -301,7 +302,7 @@ def test_a_dealer_that_was_absent_before_is_waited_for_and_out_if_silent() -> No
 
 def test_messages_of_confirm_have_their_place_and_form() -> None:
     world = disputed(Phase.REDEAL)
-    early = tx.Confirm(*world.place(), bytes(FEW.confirm_bytes))
+    early = bodies.Confirm(*world.place(), bytes(FEW.confirm_bytes))
     assert world.refused(1, early) == Refusal.PHASE_CLOSED
     world.go()
     assert world.phase.kind == Phase.CONFIRM and world.phase.expected == (1, 2, 3, 4)
@@ -372,7 +373,7 @@ def test_only_answers_of_those_that_carried_the_proof_count() -> None:
     offset = f.expand(bytes(16), FEW.held_bytes(WORDS) // 8)
     again = f.add(world.held(4, 3), offset)
     box = hide_held(again, world.shared_point(4, 3), world.context, 4, 3)
-    assert world.post(4, tx.Redeal(*world.place(), MemberId(3), box)).ok
+    assert world.post(4, bodies.Redeal(*world.place(), MemberId(3), box)).ok
     assert world.disputes.confirm_seed is not None
     challenges = draw_confirm(world.disputes.confirm_seed, FEW.repetitions)
     slope = f.scale(offset, f.inverse(2))  # nothing at 1, `offset` at 3
@@ -381,7 +382,7 @@ def test_only_answers_of_those_that_carried_the_proof_count() -> None:
     assert decode_shares(answers, 1, 3, 4) is not None, "they are on one line"
     for member in (1, 2, 3, 4):
         data = f.to_bytes(answers[member]) if member in answers else world.confirm(member).data
-        assert world.post(member, tx.Confirm(*world.place(), data)).ok
+        assert world.post(member, bodies.Confirm(*world.place(), data)).ok
     assert void(world, Phase.CONFIRM, NOT_CONFIRMED, 4).faulty == ()
 
 
@@ -397,7 +398,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
 
         for holder in (1, 2):
             box = hide_held(bent(holder), world.shared_point(6, holder), world.context, 6, holder)
-            assert world.post(6, tx.Redeal(*world.place(), MemberId(holder), box)).ok
+            assert world.post(6, bodies.Redeal(*world.place(), MemberId(holder), box)).ok
         assert world.disputes.confirm_seed is not None
         challenges = draw_confirm(world.disputes.confirm_seed, FEW.repetitions)
         told = {m: confirm(bent(m) if m in (1, 2, 6, 7) else world.held(6, m), challenges) for m in range(1, 8)}
@@ -407,7 +408,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
             data = f.to_bytes(told[member])
             if not is_hidden and member in (6, 7):
                 data = f.to_bytes(confirm(world.held(6, member), challenges))
-            assert world.post(member, tx.Confirm(*world.place(), data)).ok
+            assert world.post(member, bodies.Confirm(*world.place(), data)).ok
         if is_hidden:
             void(world, Phase.CONFIRM, NOT_CONFIRMED, 6)
         else:
@@ -435,7 +436,7 @@ def test_one_element_beside_the_proven_share_is_enough(at_place: int) -> None:
     held = world.held(4, 3).copy()
     held[at_place] = (int(held[at_place]) + 1) % f.MODULUS
     box = hide_held(held, world.shared_point(4, 3), world.context, 4, 3)
-    assert world.post(4, tx.Redeal(*world.place(), MemberId(3), box)).ok
+    assert world.post(4, bodies.Redeal(*world.place(), MemberId(3), box)).ok
     world.go()
     assert world.phase.kind == Phase.EXPOSE and world.post(3, world.expose(4, 3)).ok
     assert world.round.faulty == (4,)
@@ -452,7 +453,7 @@ def test_the_box_of_an_honest_dealer_cannot_be_opened_as_a_wrong_one() -> None:
     assert_exact(world)
 
 
-def _twisted(body: tx.Expose, world: World) -> list[tx.Expose]:
+def _twisted(body: bodies.Expose, world: World) -> list[bodies.Expose]:
     """Other points than the shared one, with the best proofs there are for them."""
     mine, base = world.scalar(3), base_times(world.scalar(4))
     place, entropy = dispute_context(world.context, 4, 3), SeededEntropy("twisted")
@@ -483,7 +484,7 @@ def test_only_the_point_of_the_two_opens_a_box(is_off: bool) -> None:
     for dealer in (1, 2, 3, 9):
         assert world.refused(3, replace(body, dealer=MemberId(dealer))) == Refusal.WRONG_ACCUSATION
     assert world.refused(3, replace(body, attempt=1)) == Refusal.PHASE_CLOSED
-    for early in (world.confirm(3), world.redeal(4, 3), tx.Reveal(*world.place(), bytes(32))):
+    for early in (world.confirm(3), world.redeal(4, 3), bodies.Reveal(*world.place(), bytes(32))):
         assert world.refused(3, early) == Refusal.PHASE_CLOSED
     assert world.round.faulty == () and world.phase.kind == Phase.EXPOSE
 
@@ -543,8 +544,8 @@ def test_a_new_attempt_disputes_anew() -> None:
 # --- everywhere ---------------------------------------------------------------------------------------------------
 
 MESSAGES: dict[str, Callable[[World], Body]] = {
-    "redeal": lambda world: tx.Redeal(*world.place(), MemberId(3), bytes(FEW.held_bytes(WORDS))),
-    "confirm": lambda world: tx.Confirm(*world.place(), bytes(FEW.confirm_bytes)),
+    "redeal": lambda world: bodies.Redeal(*world.place(), MemberId(3), bytes(FEW.held_bytes(WORDS))),
+    "confirm": lambda world: bodies.Confirm(*world.place(), bytes(FEW.confirm_bytes)),
     "expose": lambda world: world.expose(4, 3),
 }
 

@@ -11,6 +11,7 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.world import TERMS, Dealing, seed_of
@@ -65,12 +66,12 @@ def test_a_member_dropped_from_u_never_opens_its_own_b_R() -> None:
     world = without_dealer_4()
     assert world.round.attempt.included == (1, 2, 3)
     own = scalar_bytes(world.dealing(4).b[0])
-    assert world.refused(4, tx.Reveal(*world.place(), own)) == Refusal.OWN_B_NOT_INCLUDED
+    assert world.refused(4, bodies.Reveal(*world.place(), own)) == Refusal.OWN_B_NOT_INCLUDED
     seven = seven_without_7(1)
-    assert seven.refused(1, tx.Reveal(*seven.place(), None)) == Refusal.NOTHING_OWED
+    assert seven.refused(1, bodies.Reveal(*seven.place(), None)) == Refusal.NOTHING_OWED
     own, shares = scalar_bytes(seven.dealing(7).b[0]), ((1, share(seven, "b", 1, 7)),)
-    assert seven.refused(7, tx.Reveal(*seven.place(), own, (), shares)) == Refusal.OWN_B_NOT_INCLUDED
-    assert seven.post(7, tx.Reveal(*seven.place(), None, (), shares)).ok
+    assert seven.refused(7, bodies.Reveal(*seven.place(), own, (), shares)) == Refusal.OWN_B_NOT_INCLUDED
+    assert seven.post(7, bodies.Reveal(*seven.place(), None, (), shares)).ok
 
 
 def test_shares_of_b_are_opened_only_of_silent_members_of_u_R() -> None:
@@ -100,13 +101,13 @@ def test_shares_of_a_are_opened_of_exactly_the_members_dropped_from_u_R() -> Non
 def test_only_holders_of_the_attempt_open_anything() -> None:
     world = at_phase(Phase.REVEAL, 4)
     assert world.round.attempt.present == (1, 2, 3)
-    assert world.refused(4, tx.Reveal(*world.place(), bytes(32))) == Refusal.NOT_IN_PHASE
+    assert world.refused(4, bodies.Reveal(*world.place(), bytes(32))) == Refusal.NOT_IN_PHASE
 
 
 def test_nothing_is_opened_before_the_unmask_R() -> None:
     world = at_phase(Phase.SUMACK)
     own = scalar_bytes(world.dealing(1).b[0])
-    assert world.refused(1, tx.Reveal(*world.place(), own)) == Refusal.PHASE_CLOSED
+    assert world.refused(1, bodies.Reveal(*world.place(), own)) == Refusal.PHASE_CLOSED
 
 
 # --- how the openings end ----------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_too_few_shares_of_a_dropped_member_end_the_round() -> None:
 def test_no_phase_can_unmask_a_second_time_R() -> None:
     world = at_phase(Phase.REVEAL)
     unmasked = world.round
-    assert world.refused(4, tx.SumAck(*world.place(), world.round.attempt.list_digest)) == Refusal.PHASE_CLOSED
+    assert world.refused(4, bodies.SumAck(*world.place(), world.round.attempt.list_digest)) == Refusal.PHASE_CLOSED
     world.go_to(Phase.RESULT, 3)
     assert (world.round.attempt.included, world.round.attempt.qualified, world.round.attempt.number) == (
         unmasked.attempt.included, unmasked.attempt.qualified, 0

@@ -21,6 +21,7 @@ from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_round, get_spec, get_studies, get_study
 from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.world import SPEC, TERMS, seed_of
@@ -547,7 +548,7 @@ def test_the_view_tells_whose_message_is_awaited() -> None:
     assert is_phase_message(pending, world.keys(2)) and not is_phase_message(pending, world.commit(2))
     assert not is_phase_message(pending, replace(world.keys(2), attempt=1))
     world.go_to(Phase.SUMACK)
-    assert world.post(1, tx.SumAck(*world.place(), None, (1,))).ok
+    assert world.post(1, bodies.SumAck(*world.place(), None, (1,))).ok
     assert expects(world.round, 1), "a member that reported may still acknowledge"
     assert world.post(1, world.sum_ack(1)).ok
     assert not expects(world.round, 1)

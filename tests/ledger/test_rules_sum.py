@@ -8,6 +8,7 @@ import pytest
 
 from fednode.ledger import transaction as tx
 from fednode.ledger.refusals import Refusal
+from fednode.sums import bodies
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
@@ -36,7 +37,7 @@ def test_with_nothing_missing_the_roster_is_one_step() -> None:
 def test_one_report_leaves_nobody_out_R() -> None:
     """A single owner could otherwise pick a victim and learn its update from the sum of the others."""
     world = at_phase(Phase.ROSTER)
-    assert world.post(1, tx.Roster(*world.place(), 0, ((0, 3),))).ok
+    assert world.post(1, bodies.Roster(*world.place(), 0, ((0, 3),))).ok
     world.go()
     assert (world.phase.kind, world.phase.step) == (Phase.ROSTER, 1)
     assert owners(world) == [2, 2, 3, 4], "the chunk went to the next of Q"
@@ -61,7 +62,7 @@ def test_reports_of_one_chunk_do_not_add_to_those_of_another_R() -> None:
     """Two owners of two chunks, each missing the same dealer, are not f + 1 members missing one chunk."""
     world = at_phase(Phase.ROSTER)
     for member in (1, 2):
-        assert world.post(member, tx.Roster(*world.place(), 0, ((member - 1, 4),))).ok
+        assert world.post(member, bodies.Roster(*world.place(), 0, ((member - 1, 4),))).ok
     world.go()
     assert world.round.attempt.left_out == () and world.phase.step == 1
     world.go()
@@ -71,11 +72,11 @@ def test_reports_of_one_chunk_do_not_add_to_those_of_another_R() -> None:
 def test_one_member_reporting_twice_counts_once_R() -> None:
     """A liar that owns a chunk twice, or reports in two steps, is still one reporter."""
     world = at_phase(Phase.ROSTER, size=7)
-    assert world.post(1, tx.Roster(*world.place(), 0, ((0, 5),))).ok
-    assert world.refused(1, tx.Roster(*world.place(), 0, ((0, 5), (0, 6)))) == Refusal.ALREADY_POSTED
+    assert world.post(1, bodies.Roster(*world.place(), 0, ((0, 5),))).ok
+    assert world.refused(1, bodies.Roster(*world.place(), 0, ((0, 5), (0, 6)))) == Refusal.ALREADY_POSTED
     world.go()
     assert world.phase.step == 1
-    assert world.refused(1, tx.Roster(*world.place(), 1, ((0, 5),))) == Refusal.NOT_IN_PHASE
+    assert world.refused(1, bodies.Roster(*world.place(), 1, ((0, 5),))) == Refusal.NOT_IN_PHASE
     world.go()
     assert world.round.attempt.left_out == ()
 
@@ -85,7 +86,7 @@ def test_a_sum_of_fewer_than_n_minus_f_opens_nothing_R() -> None:
     reports = {0: {1: (0, 3), 2: (1, 4)}, 1: {2: (0, 3), 3: (1, 4)}}
     for step, by_member in reports.items():
         for member, missing in by_member.items():
-            assert world.post(member, tx.Roster(*world.place(), step, (missing,))).ok
+            assert world.post(member, bodies.Roster(*world.place(), step, (missing,))).ok
         if step == 0:
             world.go()
     report = world.report(1)
@@ -116,13 +117,13 @@ def test_a_silent_owner_is_absent_and_its_chunk_goes_on() -> None:
 
 def test_an_owner_that_misses_more_than_f_dealers_is_not_believed() -> None:
     world = at_phase(Phase.ROSTER)
-    assert world.post(1, tx.Roster(*world.place(), 0, ((0, 2), (0, 3), (0, 4)))).ok
+    assert world.post(1, bodies.Roster(*world.place(), 0, ((0, 2), (0, 3), (0, 4)))).ok
     world.go()
     assert world.phase.expected == (2,) and world.round.absent == ()
     world.go()
     assert world.round.attempt.included == (1, 2, 3, 4)
     seven = at_phase(Phase.ROSTER, size=7)
-    assert seven.post(1, tx.Roster(*seven.place(), 0, tuple((0, d) for d in range(2, 7)))).ok
+    assert seven.post(1, bodies.Roster(*seven.place(), 0, tuple((0, d) for d in range(2, 7)))).ok
     seven.go()
     assert seven.round.attempt.chunks[0].owners == (1, 2), "a liar could else choose its accomplice as successor"
 
@@ -130,7 +131,7 @@ def test_an_owner_that_misses_more_than_f_dealers_is_not_believed() -> None:
 @pytest.mark.parametrize("size", [4, 7, 10])
 def test_an_accused_dealer_is_not_made_owner_while_another_can_be(size: int) -> None:
     world = at_phase(Phase.ROSTER, size=size)
-    assert world.post(1, tx.Roster(*world.place(), 0, ((0, 2),))).ok
+    assert world.post(1, bodies.Roster(*world.place(), 0, ((0, 2),))).ok
     world.go()
     assert world.round.attempt.chunks[0].owners == (1, 3)
 
@@ -148,21 +149,21 @@ def test_one_liar_among_four_cannot_void_attempts_for_ever() -> None:
 
 def test_reports_are_about_own_unsettled_chunks_and_dealers_still_in() -> None:
     world = at_phase(Phase.ROSTER)
-    assert world.refused(1, tx.Roster(*world.place(), 0, ((1, 3),))) == Refusal.WRONG_CHUNKS
-    assert world.refused(1, tx.Roster(*world.place(), 0, ((0, 1),))) == Refusal.UNKNOWN_DEALER
-    assert world.refused(1, tx.Roster(*world.place(), 0, ((0, 5),))) == Refusal.UNKNOWN_DEALER
-    assert world.refused(1, tx.Roster(*world.place(), 1)) == Refusal.PHASE_CLOSED
+    assert world.refused(1, bodies.Roster(*world.place(), 0, ((1, 3),))) == Refusal.WRONG_CHUNKS
+    assert world.refused(1, bodies.Roster(*world.place(), 0, ((0, 1),))) == Refusal.UNKNOWN_DEALER
+    assert world.refused(1, bodies.Roster(*world.place(), 0, ((0, 5),))) == Refusal.UNKNOWN_DEALER
+    assert world.refused(1, bodies.Roster(*world.place(), 1)) == Refusal.PHASE_CLOSED
 
 
 def test_an_unsettled_chunk_voids_after_f_plus_one_steps_and_drops_both_sides() -> None:
     """Two liars among seven: owners 1 and 2 accuse in turn, dealer 1 withholds from the third owner."""
     world = at_phase(Phase.ROSTER, size=7)
-    assert world.post(1, tx.Roster(*world.place(), 0, ((0, 6),))).ok
+    assert world.post(1, bodies.Roster(*world.place(), 0, ((0, 6),))).ok
     world.go()
     assert world.round.attempt.chunks[0].owners == (1, 2)
-    assert world.post(2, tx.Roster(*world.place(), 1, ((0, 7),))).ok
+    assert world.post(2, bodies.Roster(*world.place(), 1, ((0, 7),))).ok
     assert world.round.attempt.chunks[0].owners == (1, 2, 3)
-    assert world.post(3, tx.Roster(*world.place(), 2, ((0, 1),))).ok
+    assert world.post(3, bodies.Roster(*world.place(), 2, ((0, 1),))).ok
     record = world.round
     assert record.attempt.number == 1 and record.attempt.holders == (2, 4, 5, 6, 7)
     assert record.barred == (1, 3) and record.absent == () and record.faulty == ()
@@ -183,7 +184,7 @@ def test_an_owner_posts_the_digests_of_exactly_its_chunks() -> None:
     assert [number for number, _ in good.digests] == [1, 2]
     assert world.refused(3, replace(good, digests=good.digests[:1])) == Refusal.WRONG_CHUNKS
     assert world.refused(3, replace(good, digests=(*good.digests, (3, seed_of())))) == Refusal.WRONG_CHUNKS
-    assert world.refused(2, tx.Digest(*world.place(), ((1, seed_of()),))) == Refusal.NOT_IN_PHASE
+    assert world.refused(2, bodies.Digest(*world.place(), ((1, seed_of()),))) == Refusal.NOT_IN_PHASE
     assert world.post(3, good).ok
 
 
@@ -193,7 +194,7 @@ def test_an_owner_without_digest_voids_the_attempt_and_is_out_of_the_next() -> N
     world.expire()
     assert world.phase.kind == Phase.KEYS and world.round.attempt.number == 1
     assert world.round.attempt.holders == (1, 3, 4)
-    assert world.refused(2, tx.Acknowledge(*world.place())) == Refusal.PHASE_CLOSED
+    assert world.refused(2, bodies.Acknowledge(*world.place())) == Refusal.PHASE_CLOSED
     report = world.finish_round()
     assert report.attempts == 2 and report.counted == (1, 3, 4) and report.barred == (2,)
     assert report.voids[0].dropped == (2,) and "sum of its chunk" in report.voids[0].reason
@@ -223,7 +224,7 @@ def test_the_acknowledgement_names_the_whole_list() -> None:
         compute_list_digest(world.study, 1, 1, digests), compute_list_digest(world.study, 2, 0, digests),
         compute_list_digest(world.study, 1, 0, digests[::-1]), digests[0],
     ):
-        assert world.refused(1, tx.SumAck(*world.place(), wrong)) == Refusal.LIST_DIGEST_DIFFERS
+        assert world.refused(1, bodies.SumAck(*world.place(), wrong)) == Refusal.LIST_DIGEST_DIFFERS
 
 
 def test_the_q_th_acknowledgement_freezes_and_not_one_before_R() -> None:
@@ -238,16 +239,16 @@ def test_the_q_th_acknowledgement_freezes_and_not_one_before_R() -> None:
 def test_an_acknowledgement_counts_once_per_member_R() -> None:
     world = at_phase(Phase.SUMACK)
     assert world.post(1, world.sum_ack(1)).ok
-    assert world.refused(1, tx.SumAck(*world.place(), world.round.attempt.list_digest)) == Refusal.ALREADY_POSTED
-    assert world.refused(1, tx.SumAck(*world.place(), None, (1,))) == Refusal.ALREADY_POSTED
+    assert world.refused(1, bodies.SumAck(*world.place(), world.round.attempt.list_digest)) == Refusal.ALREADY_POSTED
+    assert world.refused(1, bodies.SumAck(*world.place(), None, (1,))) == Refusal.ALREADY_POSTED
 
 
 def test_a_reporter_may_still_acknowledge() -> None:
     world = at_phase(Phase.SUMACK)
-    assert world.refused(1, tx.SumAck(*world.place(), None, (0,))) == Refusal.WRONG_CHUNKS, "its own"
-    assert world.refused(1, tx.SumAck(*world.place(), None, (4,))) == Refusal.WRONG_CHUNKS
-    assert world.post(1, tx.SumAck(*world.place(), None, (1,))).ok
-    assert world.refused(1, tx.SumAck(*world.place(), None, (2,))) == Refusal.ALREADY_POSTED
+    assert world.refused(1, bodies.SumAck(*world.place(), None, (0,))) == Refusal.WRONG_CHUNKS, "its own"
+    assert world.refused(1, bodies.SumAck(*world.place(), None, (4,))) == Refusal.WRONG_CHUNKS
+    assert world.post(1, bodies.SumAck(*world.place(), None, (1,))).ok
+    assert world.refused(1, bodies.SumAck(*world.place(), None, (2,))) == Refusal.ALREADY_POSTED
     assert world.post(1, world.sum_ack(1)).ok
     assert world.round.attempt.sum_missing == () and world.round.attempt.acked == (1,)
 
@@ -266,7 +267,7 @@ def test_an_owner_named_by_f_plus_one_when_time_is_over_is_barred_without_blame(
 def test_f_reporters_bar_nobody_and_the_phase_opens_once_more() -> None:
     world = at_phase(Phase.SUMACK)
     number = world.phase.number
-    assert world.post(1, tx.SumAck(*world.place(), None, (1,))).ok
+    assert world.post(1, bodies.SumAck(*world.place(), None, (1,))).ok
     assert world.post(3, world.sum_ack(3)).ok
     world.expire()
     assert (world.phase.kind, world.phase.number, world.phase.is_reopened) == (Phase.SUMACK, number + 1, True)
@@ -280,7 +281,7 @@ def test_f_reporters_bar_nobody_and_the_phase_opens_once_more() -> None:
 def test_a_second_expiry_voids_and_goes_on_without_those_that_could_not_get_the_sum() -> None:
     world = at_phase(Phase.SUMACK, size=7)
     for member in (1, 2):
-        assert world.post(member, tx.SumAck(*world.place(), None, (member + 1,))).ok
+        assert world.post(member, bodies.SumAck(*world.place(), None, (member + 1,))).ok
     for member in (3, 4):
         assert world.post(member, world.sum_ack(member)).ok
     world.expire()

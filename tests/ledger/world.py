@@ -25,6 +25,7 @@ from fednode.ledger.rules import Applied, apply_block
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_study
+from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 
@@ -211,7 +212,7 @@ class MaskedWorld:
         """The member's dispute key of the attempt."""
         return int.from_bytes(seed_of("dispute", self.place()[1:], member), "big") % GROUP_ORDER
 
-    def keys(self, member: int) -> tx.Keys:
+    def keys(self, member: int) -> bodies.Keys:
         study, number, attempt = self.place()
         dealing, dispute = self.dealing(member), self.scalar(member)
         proofs = [
@@ -224,54 +225,54 @@ class MaskedWorld:
         ]
         key_of_next = (number + 1, member)
         sealed = tuple((holder, b"sealed") for holder in self.round.attempt.holders if holder != member)
-        return tx.Keys(
+        return bodies.Keys(
             study, number, attempt, tuple(map(base_times, dealing.a)), tuple(map(base_times, dealing.b)),
             proofs[0], proofs[1], sealed, x25519_public(Secret(seed_of(key_of_next, "seal"))),
             base_times(dispute), proofs[2],
         )
 
-    def acknowledge(self, member: int) -> tx.Acknowledge:
+    def acknowledge(self, member: int) -> bodies.Acknowledge:
         dealers = self.round.attempt.dealers
-        return tx.Acknowledge(*self.place(), tuple(d for d in dealers if (d, member) in self.wrong_shares))
+        return bodies.Acknowledge(*self.place(), tuple(d for d in dealers if (d, member) in self.wrong_shares))
 
-    def answer(self, member: int) -> tx.Answer:
+    def answer(self, member: int) -> bodies.Answer:
         dealing = self.dealing(member)
         holders = complainers(self.round.attempt, MemberId(member))
         shares = tuple((h, dealing.share(dealing.a, h), dealing.share(dealing.b, h)) for h in holders)
-        return tx.Answer(*self.place(), shares)
+        return bodies.Answer(*self.place(), shares)
 
-    def commit(self, member: int, weight: int = 10) -> tx.Commit:
-        return tx.Commit(*self.place(), seed_of(self.place(), member), weight)
+    def commit(self, member: int, weight: int = 10) -> bodies.Commit:
+        return bodies.Commit(*self.place(), seed_of(self.place(), member), weight)
 
     def owned(self, member: int) -> tuple[int, ...]:
         return tuple(n for n, chunk in enumerate(self.round.attempt.chunks) if chunk.owner == member)
 
-    def roster(self, member: int) -> tx.Roster:
+    def roster(self, member: int) -> bodies.Roster:
         attempt = self.round.attempt
         dealers = [m for m, _, _ in attempt.committed if m not in attempt.left_out and m != member]
         unsettled = [n for n in self.owned(member) if not attempt.chunks[n].is_settled]
         missing = tuple((n, d) for n in unsettled for d in dealers if (d, member) in self.kept_chunks)
-        return tx.Roster(*self.place(), self.phase.step, missing)
+        return bodies.Roster(*self.place(), self.phase.step, missing)
 
-    def digest(self, member: int) -> tx.Digest:
-        return tx.Digest(*self.place(), tuple((n, seed_of(self.place(), "sum", n)) for n in self.owned(member)))
+    def digest(self, member: int) -> bodies.Digest:
+        return bodies.Digest(*self.place(), tuple((n, seed_of(self.place(), "sum", n)) for n in self.owned(member)))
 
-    def sum_ack(self, member: int) -> tx.SumAck:
+    def sum_ack(self, member: int) -> bodies.SumAck:
         attempt = self.round.attempt
         served = set(attempt.acked)
         missing = tuple(
             n for n, chunk in enumerate(attempt.chunks) if (chunk.owner, member) in self.kept_sums and not served
         )
-        return tx.SumAck(*self.place(), None if missing else attempt.list_digest, missing)
+        return bodies.SumAck(*self.place(), None if missing else attempt.list_digest, missing)
 
-    def reveal(self, member: int) -> tx.Reveal:
+    def reveal(self, member: int) -> bodies.Reveal:
         attempt = self.round.attempt
         if self.phase.kind == Phase.REVEAL2:
             shares = self._shares("b", [d for d in attempt.silent_b if d != member], member)
             own = scalar_bytes(self.dealing(member).b[0]) if member in attempt.silent_b else None
-            return tx.Reveal(*self.place(), own, (), shares)
+            return bodies.Reveal(*self.place(), own, (), shares)
         own = scalar_bytes(self.dealing(member).b[0]) if member in attempt.included else None
-        return tx.Reveal(
+        return bodies.Reveal(
             *self.place(), own, self._shares("a", [d for d in dropped_dealers(attempt) if d != member], member)
         )
 
@@ -315,7 +316,7 @@ class MaskedWorld:
         if member not in takers:
             return None
         body = make(member)
-        if isinstance(body, tx.Reveal) and body.own_b is None and not body.a_shares and not body.b_shares:
+        if isinstance(body, bodies.Reveal) and body.own_b is None and not body.a_shares and not body.b_shares:
             return None
         return body
 

@@ -17,7 +17,6 @@ from fednode.keystream import AesCtr
 from fednode.learn.merge import model_hash
 from fednode.learn.model_file import NO_SALT, read_model
 from fednode.ledger import bodies as tx
-from fednode.ledger.check_bodies import ShareRoot
 from fednode.ledger.records import RoundReport
 from fednode.ledger.verdicts import open_sums
 from fednode.smpc import jobs as sum_jobs
@@ -28,7 +27,9 @@ from fednode.smpc.pads import SumKey, name_sum
 from fednode.smpc.prg import Masks
 from fednode.smpc.ring import lift, sum_buffers, view_bytes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.sums import bodies
 from fednode.sums import field as f
+from fednode.sums.bodies import ShareRoot
 from fednode.sums.bounds import OUTPUTS
 from tests.rounds.world import World
 
@@ -74,7 +75,8 @@ class Reader:
         ]
         self.report: RoundReport = next(report for report in world.reports if report.number == number)
         self.layout = Layout(truth.job.length, len(truth.job.chunks))
-        own = {int(m): int.from_bytes(b.own_b, "little") for m, b in self.said if isinstance(b, tx.Reveal) and b.own_b}
+        reveals = [(m, b) for m, b in self.said if isinstance(b, bodies.Reveal)]
+        own = {int(m): int.from_bytes(b.own_b, "little") for m, b in reveals if b.own_b}
         points = {int(member): point for member, point in truth.job.points}
         self.streams = removal_streams(truth.job.context, {m: own[m] for m in points}, {}, points)
 
@@ -102,7 +104,7 @@ class Reader:
 
     def opened(self) -> f.FieldVector:
         """What the openings decode to."""
-        told = {m: b.opening for m, b in self.said if isinstance(b, tx.Reveal) and b.opening is not None}
+        told = {m: b.opening for m, b in self.said if isinstance(b, bodies.Reveal) and b.opening is not None}
         size = len(self.world.members)
         found = open_sums(tuple(sorted(told.items())), len(self.truth.sum.words), size)
         assert found is not None, "everybody opened right"
@@ -134,7 +136,7 @@ class Reader:
             named = name_sum(key.salt("sum"), self._sum_digest())
             found |= {"sum digest"} if self.report.sum_digest == named else set()
             found |= {"model"} if self._model_name(key.salt("model")) == self.report.model_hash else set()
-            digests = {digest for _, b in self.said if isinstance(b, tx.Digest) for _, digest in b.digests}
+            digests = {digest for _, b in self.said if isinstance(b, bodies.Digest) for _, digest in b.digests}
             guessed = {digest_chunk(chunk) for chunk in (*chunks, *self.layout.bodies(chunks))}
             found |= {"chunk"} if digests & guessed else set()
             found |= {"posted sketches"} if self._are_posted(chunks) else set()
@@ -144,7 +146,7 @@ class Reader:
         found = {"opening"} if self._is_truth(self.opened()) else set()
         found |= {"sum digest"} if self.report.sum_digest == self._sum_digest() else set()
         found |= {"model"} if self._model_name(NO_SALT) == self.report.model_hash else set()
-        weights = {b.weight for _, b in self.said if isinstance(b, tx.Commit | tx.Result)} | {self.report.weight}
+        weights = {b.weight for _, b in self.said if isinstance(b, bodies.Commit | tx.Result)} | {self.report.weight}
         return found | ({"weight"} if weights - {0} else set())
 
     def _is_truth(self, shown: f.FieldVector) -> bool:

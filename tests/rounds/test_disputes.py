@@ -9,13 +9,14 @@ import pytest
 
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome
-from fednode.ledger.check_bodies import Confirm, Expose, Proof, Redeal
 from fednode.ledger.records import RoundReport, StudyStatus
 from fednode.ledger.redeal_phases import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
 from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.sums import bodies
+from fednode.sums.bodies import Confirm, Expose, Proof, Redeal
 from fednode.sums.bounds import FEW
 from fednode.sums.phase import Phase
 from tests.rounds import world as worlds
@@ -59,7 +60,7 @@ def withhold(*forms: type) -> Tamper:
     """Messages of these kinds are not posted; of openings only the share of the summed sketch."""
 
     def change(body: tx.Body) -> tx.Body | None:
-        if isinstance(body, tx.Reveal) and tx.Reveal in forms:
+        if isinstance(body, bodies.Reveal) and bodies.Reveal in forms:
             return replace(body, opening=None)
         return None if isinstance(body, forms) else body
 
@@ -101,7 +102,7 @@ def undisturbed() -> World:
 @pytest.mark.parametrize("how", ["kept", "off"])
 def test_a_withheld_opening_no_longer_fails_the_round(how: str) -> None:
     """The sum is that of all four, the model what it would have been."""
-    world = play(withhold(tx.Reveal), how)
+    world = play(withhold(bodies.Reveal), how)
     report = world.reports[ROUND]
     assert (report.outcome, report.counted, report.faulty, report.voids) == (Outcome.OK, ALL, (), ())
     assert phases_of(report) == [Phase.REDEAL, Phase.CONFIRM]
@@ -121,7 +122,7 @@ def test_two_liars_of_seven_deal_different_members_wrong_and_keep_their_openings
 
     world = World(7, rounds=1)
     for liar in (6, 7):
-        world.members[liar].tamper = both(keep_two, withhold(tx.Reveal))
+        world.members[liar].tamper = both(keep_two, withhold(bodies.Reveal))
     world.run().settle()
     report = world.reports[ROUND]
     assert (report.outcome, report.counted, report.voids) == (Outcome.OK, tuple(range(1, 8)), ())
@@ -135,7 +136,7 @@ def test_without_a_dispute_nothing_is_dealt_again() -> None:
 
 
 def test_who_does_not_deal_again_is_out_of_the_next_attempt() -> None:
-    report = play(withhold(Redeal, tx.Reveal)).reports[ROUND]
+    report = play(withhold(Redeal, bodies.Reveal)).reports[ROUND]
     assert report.outcome == Outcome.OK and report.counted == HONEST and report.faulty == ()
     assert [(void.reason, void.dropped) for void in report.voids] == [(NOT_REDEALT, (LIAR,))]
 
@@ -174,7 +175,7 @@ def test_who_disputes_what_was_dealt_rightly_delays_and_harms_nobody() -> None:
             return replace(body, data=b"\xff" * FEW.answer_bytes + body.data[FEW.answer_bytes:])
         return replace(body, data=b"\xff" * len(body.data)) if isinstance(body, Confirm) else body
 
-    world = play(both(post_other(lie), withhold(tx.Reveal)), how="nothing")
+    world = play(both(post_other(lie), withhold(bodies.Reveal)), how="nothing")
     report = world.reports[ROUND]
     assert (report.outcome, report.counted, report.faulty, report.voids) == (Outcome.OK, ALL, (), ())
     assert phases_of(report) == [Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE]

@@ -1,10 +1,9 @@
-"""What the secure sum is told of disputes about shares, and what its messages become."""
+"""What the secure sum is told of keys and of disputes about shares."""
 
 from __future__ import annotations
 
 from fednode.ids import MemberId
-from fednode.ledger.check_bodies import Confirm, Expose, Redeal
-from fednode.rounds.ledger_view import SnapshotReader, body_of, sum_view
+from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import messages as sm
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
@@ -46,15 +45,4 @@ def test_a_dispute_is_seen_as_it_goes_on() -> None:
 def test_keys_are_seen_as_they_were_posted() -> None:
     world = at(Phase.ACK)
     seen = view_of(world, SnapshotReader(world.study)).keys[MemberId(1)]
-    assert body_of(world.study, *world.place()[1:], seen, world.keys(1).next_key) == world.keys(1)
-
-
-def test_messages_of_disputes_become_bodies() -> None:
-    place = (bytes(32), 3, 1)
-    two = MemberId(2)
-    for message, body in (
-        (sm.RedealMessage(two, b"box"), Redeal(*place, two, b"box")),
-        (sm.ConfirmMessage(bytes(16)), Confirm(*place, bytes(16))),
-        (sm.ExposeMessage(two, bytes(32), bytes(64)), Expose(*place, two, bytes(32), bytes(64))),
-    ):
-        assert body_of(*place, message, bytes(32)) == body  # type: ignore[arg-type]
+    assert seen == world.keys(1)

@@ -16,6 +16,7 @@ from fednode.ledger.records import StudyStatus
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
+from fednode.sums import bodies
 from fednode.sums.bounds import MASKS_WRONG
 from tests.rounds.world import Member, World, check_models, check_sums
 
@@ -66,7 +67,6 @@ def test_spoilt_sum_fails_the_round() -> None:
     check_models(world)
 
 
-@pytest.mark.slow
 def test_a_member_named_faulty_waits_until_people_readmit_it() -> None:
     world = World(rounds=5)
     world.members[LIAR].tamper = spoil_sums(range(1, 2))
@@ -170,7 +170,7 @@ def test_forged_chunks_are_dropped() -> None:
 
 def test_garbage_in_place_of_sealed_shares_only_hurts_the_liar() -> None:
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if isinstance(effect, ev.Submit) and isinstance(effect.body, tx.Keys):
+        if isinstance(effect, ev.Submit) and isinstance(effect.body, bodies.Keys):
             sealed = tuple((holder, b"\xff" * len(box)) for holder, box in effect.body.sealed)
             return [ev.Submit(replace(effect.body, sealed=sealed))]
         return [effect]

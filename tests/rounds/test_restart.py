@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome
 from fednode.ledger.records import StudyStatus
+from fednode.sums import bodies
 from tests.rounds.world import World, check_models, check_sums
 
 VICTIM = 2
@@ -38,9 +38,9 @@ def check_one_vector_per_key(world: World) -> None:
         roots: dict[tuple[int, int], set[bytes]] = {}
         dealt: dict[tuple[int, int], set[bytes]] = {}
         for body in member.submitted:
-            if isinstance(body, tx.Commit):
+            if isinstance(body, bodies.Commit):
                 roots.setdefault((body.round, body.attempt), set()).add(body.root)
-            if isinstance(body, tx.Keys):
+            if isinstance(body, bodies.Keys):
                 dealt.setdefault((body.round, body.attempt), set()).add(body.a_points[0])
         for place, points in dealt.items():
             # Keys that had not reached the ledger may be dealt anew only if the record of the first was never durable.

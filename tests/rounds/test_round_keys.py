@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fednode.crypto import Secret, unseal
 from fednode.errors import Rejected
-from fednode.ledger import bodies as tx
 from fednode.ledger.records import StudyStatus
 from fednode.smpc.messages import RecordPart
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.rounds.world import World
 
@@ -14,7 +14,7 @@ from tests.rounds.world import World
 def boxes_of(world: World, number: int) -> list[tuple[int, bytes]]:
     """All boxes of shares that the ledger has of a round, with their holders: anybody can keep them for ever."""
     said = [body for member in world.members.values() for body in member.submitted]
-    return [box for body in said if isinstance(body, tx.Keys) and body.round == number for box in body.sealed]
+    return [box for body in said if isinstance(body, bodies.Keys) and body.round == number for box in body.sealed]
 
 
 def opened_by_thieves(world: World, number: int) -> int:
@@ -55,7 +55,7 @@ def test_every_round_has_keys_of_its_own() -> None:
     world = World(rounds=2).run()
     keys = [
         (body.round, body.next_key) for member in world.members.values() for body in member.submitted
-        if isinstance(body, tx.Keys)
+        if isinstance(body, bodies.Keys)
     ]
     by_round = [{key for round_, key in keys if round_ == number} for number in range(world.life.next_round)]
     assert all(len(found) == len(world.members) for found in by_round)

@@ -17,6 +17,7 @@ from fednode.ledger.studies.beginning import StudyBegin
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.events import DataChanged
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.rounds.training import points, strange_table
 from tests.rounds.world import Absence, Member, World, check_models, check_sums, failed
@@ -271,7 +272,6 @@ def test_data_check_that_failed_is_tried_again() -> None:
     assert any(3 in report.counted for report in world.reports)
 
 
-@pytest.mark.slow
 def test_worker_that_hangs_costs_one_deadline_not_one_in_every_round() -> None:
     world = World(rounds=8)
     worker = world.members[1].worker
@@ -310,7 +310,7 @@ def test_member_that_lost_its_record_never_masks_again_under_the_same_keys() -> 
     world.members[2].disk.records.clear()
     world.start(2)
     world.run(lambda w: len(w.reports) > 2)
-    later = [body for body in world.members[2].submitted if isinstance(body, tx.Commit) and body.round == 2]
+    later = [body for body in world.members[2].submitted if isinstance(body, bodies.Commit) and body.round == 2]
     assert len({body.root for body in later}) <= 1
     world.run().settle()
     assert all(report.outcome == Outcome.OK for report in world.reports)

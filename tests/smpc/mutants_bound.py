@@ -102,7 +102,7 @@ BOUND_MUTANTS = [
            "if shown is None or not is_bound(sketch, centre(shown)):", "if shown is None:",
            LIARS + "test_a_wrong_pair_mask_opens_no_sum_and_names_nobody[ModelLedger]"),
     Mutant("Y restated after the coin: nobody holds the sum against the posted sketches", "smpc/proof_jobs.py",
-           "return SumOk.EQUAL if is_equal else SumOk.DIFFERS", "return SumOk.EQUAL",
+           "return bodies.SumCheck.RIGHT if is_equal else bodies.SumCheck.WRONG", "return bodies.SumCheck.RIGHT",
            RECHECK + "test_who_spoils_the_sum_is_named_and_the_next_attempt_is_exact[sum-RealLedger]"),
     Mutant("Y restated after the coin: what holders say of the sum is not counted", "ledger/check_phases.py",
            "if said.count(SumCheck.WRONG) > record.fault_bound:", "if False:",

@@ -11,6 +11,7 @@ from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.jobs import is_bound
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch, sketch_integers
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
@@ -38,7 +39,7 @@ def assert_consistent(world: World) -> None:
             assert seen.setdefault(key, bytes(effect.data)) == bytes(effect.data)
     posted: dict[object, object] = {}
     for sender, attempt, message in world.trace.ledger:
-        if not isinstance(message, m.RosterMessage | m.SumAckMessage | m.DigestMessage):
+        if not isinstance(message, bodies.Roster | bodies.SumAck | bodies.Digest):
             kind = (type(message).__name__, getattr(message, "part", 0), len(getattr(message, "b_shares", ())))
             assert posted.setdefault((sender, attempt, kind), message) == message
 

@@ -18,6 +18,7 @@ from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, MASKS_WRONG
 from tests.smpc.sim import dealers
@@ -76,15 +77,15 @@ def deal(**lies: object) -> Callable[[object], object]:
 # --- COIN --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("change", [
-    lambda message, world: m.CoinMessage(world.chains[LIAR].link(2)),  # the next sum's, which hashes to this one's
-    lambda message, world: m.CoinMessage(world.chains[LIAR].head),
-    lambda message, world: m.CoinMessage(bytes(32)),
-    lambda message, world: m.CoinMessage(world.chains[1].link(1)),
+    lambda message, world: replace(message, preimage=world.chains[LIAR].link(2)),  # the next one: it hashes to this one
+    lambda message, world: replace(message, preimage=world.chains[LIAR].head),
+    lambda message, world: replace(message, preimage=bytes(32)),
+    lambda message, world: replace(message, preimage=world.chains[1].link(1)),
     lambda message, world: None,
 ], ids=["next", "head", "garbage", "another member's", "none"])
 def test_a_wrong_link_is_refused_and_its_owner_is_only_absent(ledger: type, change: Callable) -> None:
     world = World(4, seed=1, ledger=ledger, weights="hidden")
-    world.nodes[LIAR].tamper = on_message(m.CoinMessage, lambda message: change(message, world))
+    world.nodes[LIAR].tamper = on_message(bodies.Coin, lambda message: change(message, world))
     world.run()
     view = succeeded(world)
     assert LIAR not in view.links and len(view.links) == 3 and not world.ledger.faulty  # type: ignore[attr-defined]
@@ -94,13 +95,13 @@ def test_a_wrong_link_is_refused_and_its_owner_is_only_absent(ledger: type, chan
 
 @pytest.mark.parametrize("part", ["bits_root", "proof_root"])
 def test_boxes_under_another_root_are_as_good_as_none(ledger: type, part: str) -> None:
-    change = on_message(m.ShareRootMessage, lambda message: replace(message, **{part: bytes(32)}))  # type: ignore[type-var]
+    change = on_message(bodies.ShareRoot, lambda message: replace(message, **{part: bytes(32)}))  # type: ignore[type-var]
     world = run(ledger, tamper=change)
     succeeded(world, (1, 3, 4), voids=1)
 
 
 def test_a_member_that_shares_nothing_is_out_of_the_next_attempt(ledger: type) -> None:
-    world = run(ledger, tamper=on_message(m.ShareRootMessage, lambda message: None))
+    world = run(ledger, tamper=on_message(bodies.ShareRoot, lambda message: None))
     succeeded(world, (1, 3, 4), voids=1)
     assert not world.ledger.faulty  # type: ignore[attr-defined]
 
@@ -126,7 +127,7 @@ def test_a_box_kept_from_one_holder_changes_nothing(ledger: type) -> None:
     """Two honest holders and the dealer itself carry its share; the third honest one is dealt it again."""
     world = run(ledger, tamper=on_chunk(m.Lane.SHARES, lambda effect: None if effect.to == 3 else effect))
     succeeded(world)
-    reveals = {sender: message for sender, _, message in world.trace.ledger if isinstance(message, m.RevealMessage)}
+    reveals = {sender: message for sender, _, message in world.trace.ledger if isinstance(message, bodies.Reveal)}
     assert all(reveals[i].opening is not None for i in world.members)
 
 
@@ -135,7 +136,7 @@ def test_a_box_kept_from_one_holder_and_a_withheld_opening_change_nothing(ledger
     def tamper(effect: m.Effect) -> list[m.Effect]:
         if isinstance(effect, m.SendChunk) and effect.ref.lane == m.Lane.SHARES and effect.to == 3:
             return []
-        return on_message(m.RevealMessage, lambda message: replace(message, opening=None))(effect)  # type: ignore[type-var]
+        return on_message(bodies.Reveal, lambda message: replace(message, opening=None))(effect)  # type: ignore[type-var]
 
     succeeded(run(ledger, tamper=tamper))
 
@@ -154,8 +155,8 @@ def test_an_off_share_and_a_matching_opening_do_not_move_the_sketch(ledger: type
         share[0] = (int(share[0]) + delta) % f.MODULUS  # the lowest bit of the first entry
         return boxes | {3: share.tobytes()}
 
-    def bend_opening(message: m.Message) -> m.Message:
-        assert isinstance(message, m.RevealMessage)
+    def bend_opening(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Reveal)
         if message.opening is None:
             return message
         own = np.frombuffer(message.opening, f.FIELD).copy()
@@ -163,15 +164,15 @@ def test_an_off_share_and_a_matching_opening_do_not_move_the_sketch(ledger: type
         return replace(message, opening=own.tobytes())
 
     def tamper(effect: m.Effect) -> list[m.Effect]:
-        return on_message(m.RevealMessage, bend_opening)(effect)
+        return on_message(bodies.Reveal, bend_opening)(effect)
 
     world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[MemberId(4)].tamper = tamper
     world.nodes[MemberId(4)].work = deal(boxes=bend)
-    world.nodes[MemberId(3)].tamper = on_message(m.ProofMessage, lambda message: None)
+    world.nodes[MemberId(3)].tamper = on_message(bodies.Proof, lambda message: None)
     world.run()
     failed(world, "too few right shares")
-    late = {s: message for s, _, message in world.trace.ledger if isinstance(message, m.RevealMessage)}[MemberId(3)]
+    late = {s: message for s, _, message in world.trace.ledger if isinstance(message, bodies.Reveal)}[MemberId(3)]
     assert late.opening is not None
     assert not any(node.failed for node in world.nodes.values()), "no sketch was opened, not even a wrong one"
 
@@ -265,7 +266,7 @@ def test_a_weight_that_is_proven_counts_whatever_was_meant(ledger: type) -> None
 # --- PROOF -------------------------------------------------------------------------------------------------------
 
 def answers(change: Callable[[bytes], bytes]) -> Change:
-    return on_message(m.ProofMessage, lambda message: replace(message, data=change(message.data)))  # type: ignore[attr-defined, type-var]
+    return on_message(bodies.Proof, lambda message: replace(message, data=change(message.data)))  # type: ignore[attr-defined, type-var]
 
 
 @pytest.mark.parametrize("change", [
@@ -285,14 +286,14 @@ def test_wrong_answers_of_f_holders_change_nothing(ledger: type, change: Callabl
     lambda message: None,
 ], ids=["part", "size", "none"])
 def test_answers_of_another_form_are_as_good_as_none(ledger: type, change: Callable) -> None:
-    succeeded(run(ledger, tamper=on_message(m.ProofMessage, change)))
+    succeeded(run(ledger, tamper=on_message(bodies.Proof, change)))
 
 
 @pytest.mark.parametrize("said", [0, 2])
 @pytest.mark.parametrize("count", [4, 7])
 def test_false_words_on_the_sum_by_f_members_change_nothing(ledger: type, said: int, count: int) -> None:
     liars = tuple(range(2, 2 + (count - 1) // 3))
-    tamper = on_message(m.ProofMessage, lambda message: replace(message, sum_ok=said))  # type: ignore[type-var]
+    tamper = on_message(bodies.Proof, lambda message: replace(message, sum_ok=said))  # type: ignore[type-var]
     succeeded(run(ledger, tamper=tamper, count=count, liars=liars))
 
 
@@ -321,7 +322,7 @@ def test_a_wrong_pair_mask_opens_no_sum_and_names_nobody(ledger: type) -> None:
 def test_wrong_openings_of_f_members_change_nothing(ledger: type, change: Callable, count: int) -> None:
     liars = tuple(range(2, 2 + (count - 1) // 3))
     tamper = on_message(
-        m.RevealMessage, lambda message: replace(message, opening=change(message.opening) if message.opening else None)
+        bodies.Reveal, lambda message: replace(message, opening=change(message.opening) if message.opening else None)
     )
     succeeded(run(ledger, tamper=tamper, count=count, liars=liars))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fednode.ids import MemberId
-from fednode.smpc import messages as m
+from fednode.sums import bodies
 from fednode.sums.bounds import strength_of
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
@@ -31,7 +31,7 @@ def test_honest_members_sum_and_all_answers_have_their_sizes(count: int, ledger:
     view = world.check()
     assert outcome(world) == "ok" and len(view.included) == count and not world.ledger.voids  # type: ignore[attr-defined]
     strength = strength_of(count)
-    said = [message for _, _, message in world.trace.ledger if isinstance(message, m.ProofMessage)]
+    said = [message for _, _, message in world.trace.ledger if isinstance(message, bodies.Proof)]
     assert {message.part for message in said} == {0, 1}
     assert {len(message.data) for message in said} == {1608 * 20, 1608 * (count - 20)}
     assert (strength.rows, strength.repetitions) == (8, 3)
@@ -61,5 +61,5 @@ def test_what_one_holder_of_many_lacks_is_dealt_again() -> None:
     view = world.check()
     assert outcome(world) == "ok" and view.included == world.members and not world.ledger.voids  # type: ignore[attr-defined]
     said = [message for _, _, message in world.trace.ledger]
-    assert [len(message.box) for message in said if isinstance(message, m.RedealMessage)] == [8 * (260 + 3)]
-    assert {len(message.data) for message in said if isinstance(message, m.ConfirmMessage)} == {8 * 3}
+    assert [len(message.box) for message in said if isinstance(message, bodies.Redeal)] == [8 * (260 + 3)]
+    assert {len(message.data) for message in said if isinstance(message, bodies.Confirm)} == {8 * 3}

@@ -25,8 +25,8 @@ from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.smpc.sealed import box_sizes
+from fednode.sums import bodies, norm
 from fednode.sums import field as f
-from fednode.sums import norm
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import show_held
 from fednode.sums.shares import open_box
@@ -87,7 +87,7 @@ def share_rows(worlds: list[World], gang: set[int]) -> Equations:
                 unknown = coefficients(world, view, dealer, effect.to)
                 equations.rows.append(add_up({sketch_variable(world, view, dealer): 1}, unknown))
         for holder, attempt, message in world.trace.ledger:
-            if isinstance(message, m.RevealMessage) and message.opening is not None and holder not in gang:
+            if isinstance(message, bodies.Reveal) and message.opening is not None and holder not in gang:
                 equations.rows.append(opening_row(world, views[attempt], holder, gang))
         for attempt, dealer, holder in redealt_seen(world, gang):
             unknown = coefficients(world, views[attempt], dealer, holder)
@@ -102,10 +102,10 @@ def share_rows(worlds: list[World], gang: set[int]) -> Equations:
 def redealt_seen(world: World, gang: set[int]) -> set[tuple[int, MemberId, MemberId]]:
     """Whose shares the colluders can read on the ledger: (attempt, honest dealer, holder)."""
     said = world.trace.ledger
-    shown = {(attempt, msg.dealer, holder) for holder, attempt, msg in said if isinstance(msg, m.ExposeMessage)}
+    shown = {(attempt, msg.dealer, holder) for holder, attempt, msg in said if isinstance(msg, bodies.Expose)}
     found = set()
     for dealer, attempt, message in said:
-        if isinstance(message, m.RedealMessage) and dealer not in gang:
+        if isinstance(message, bodies.Redeal) and dealer not in gang:
             place = (attempt, dealer, message.holder)
             if message.holder in gang:
                 check_dealt_again(world, attempt, dealer, message)
@@ -114,7 +114,7 @@ def redealt_seen(world: World, gang: set[int]) -> set[tuple[int, MemberId, Membe
     return found
 
 
-def check_dealt_again(world: World, attempt: int, dealer: MemberId, message: m.RedealMessage) -> None:
+def check_dealt_again(world: World, attempt: int, dealer: MemberId, message: bodies.Redeal) -> None:
     """The colluder opens the box with its key and finds what it was dealt before, and nothing else."""
     params, own = world.params(message.holder), own_records(world, message.holder)[attempt]
     view = attempts_of(world)[attempt]
@@ -206,14 +206,14 @@ def try_other_openings(worlds: list[World]) -> None:
         for sender, attempt, message in world.trace.ledger:
             if world.nodes[sender].tamper or world.nodes[sender].work or world.nodes[sender].lie:
                 continue
-            if isinstance(message, m.RevealMessage) and message.opening is not None:
+            if isinstance(message, bodies.Reveal) and message.opening is not None:
                 assert views[attempt].is_unmasked
                 assert seen.setdefault((sender, attempt, "opening", 0), message.opening) == message.opening
-            if isinstance(message, m.ProofMessage):
+            if isinstance(message, bodies.Proof):
                 assert seen.setdefault((sender, attempt, "answer", message.part), message.data) == message.data
-            if isinstance(message, m.ConfirmMessage):
+            if isinstance(message, bodies.Confirm):
                 assert seen.setdefault((sender, attempt, "confirm", 0), message.data) == message.data
-            if isinstance(message, m.RedealMessage):
+            if isinstance(message, bodies.Redeal):
                 assert seen.setdefault((sender, attempt, "redeal", message.holder), message.box) == message.box
 
 
@@ -283,7 +283,7 @@ def test_an_attempt_in_which_shares_are_dealt_again_and_shown(
     honest = [i for i in world.members if i not in gang]
     dealt_nothing, disputed = honest[: len(gang)], honest[-len(gang) :]
     zeros = redeal(lambda message: replace(message, box=bytes(len(message.box))) if how == "wrong" else message)
-    noise = on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(b"\xff" * len(message.data)))  # type: ignore[attr-defined]
+    noise = on_message(bodies.Confirm, lambda message: replace(message, data=b"\xff" * len(message.data)))  # type: ignore[attr-defined, type-var]
     tell = keep_back(*dealt_nothing), noise_about(*disputed), zeros, *([noise] if how == "unconfirmed" else [])
     change = chain(*tell)
     for member in gang:
@@ -294,7 +294,7 @@ def test_an_attempt_in_which_shares_are_dealt_again_and_shown(
     assert {(i, j) for i in disputed for j in gang} | {(i, j) for i in gang for j in dealt_nothing} == {*first.disputes}
     assert len(views) == (1 if how == "right" else 2) and first.is_unmasked == (how == "right")
     said = {type(message) for _, attempt, message in world.trace.ledger if attempt == 0}
-    assert {m.RedealMessage, m.ConfirmMessage} <= said and (m.ExposeMessage in said) == (how == "wrong")
+    assert {bodies.Redeal, bodies.Confirm} <= said and (bodies.Expose in said) == (how == "wrong")
     assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
     learns_nothing_more([world], gang, 1)
     assert redealt_seen(world, gang) == {(0, i, j) for i in disputed for j in gang}
@@ -347,7 +347,7 @@ def wrong_mask(result: object) -> object:
 
 def silent_gang(effect: m.Effect) -> list[m.Effect]:
     """Withhold link, answers and openings, as a gang that wants only to read."""
-    kinds = (m.CoinMessage, m.ProofMessage, m.RevealMessage)
+    kinds = (bodies.Coin, bodies.Proof, bodies.Reveal)
     return [] if isinstance(effect, m.Submit) and isinstance(effect.message, kinds) else [effect]
 
 
@@ -526,9 +526,10 @@ def test_it_sees_a_box_of_an_honest_dealer_that_an_honest_holder_shows() -> None
     world.run()
     view = world.check()
     assert view.disputes == ((3, 1),) and not leaks(share_rows([world], {1}))
-    world.trace.ledger.append((MemberId(3), 0, m.RedealMessage(MemberId(4), bytes(2072))))
+    place = world.params(MemberId(3)).place(0)
+    world.trace.ledger.append((MemberId(3), 0, bodies.Redeal(*place, MemberId(4), bytes(2072))))
     assert not leaks(share_rows([world], {1})), "nobody can open it"
-    world.trace.ledger.append((MemberId(4), 0, m.ExposeMessage(MemberId(3), bytes(32), bytes(64))))
+    world.trace.ledger.append((MemberId(4), 0, bodies.Expose(*place, MemberId(3), bytes(32), bytes(64))))
     assert leaks(share_rows([world], {1}))
 
 

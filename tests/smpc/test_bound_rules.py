@@ -22,8 +22,8 @@ from fednode.smpc.proof_jobs import AnswerProofs, NotProvable, ProvenUpdate, Pro
 from fednode.smpc.record import restore_shares, restore_state
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
 from fednode.smpc.session import Session
+from fednode.sums import bodies, shares
 from fednode.sums import field as f
-from fednode.sums import shares
 from fednode.sums.bounds import FEW, MASKS_WRONG
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
@@ -86,7 +86,7 @@ def show(world: World, view: m.SumView, member: MemberId = ME) -> list[m.Effect]
     return settle(world, session_of(world, member).handle(m.ViewChanged(view)), member)
 
 
-def submitted(effects: list[m.Effect], kind: type) -> list[m.Message]:
+def submitted(effects: list[m.Effect], kind: type) -> list[bodies.Message]:
     return [effect.message for effect in effects if isinstance(effect, m.Submit) and isinstance(effect.message, kind)]
 
 
@@ -140,12 +140,14 @@ def answered(world: World, view: m.SumView, keep: set[int] = frozenset()) -> lis
 @pytest.mark.parametrize("phase", [Phase.COMMIT, Phase.ROSTER, Phase.DIGEST, Phase.SUMACK])
 def test_no_link_leaves_before_the_freeze(phase: Phase) -> None:
     world, view = reach(phase)
-    assert not submitted(show(world, view), m.CoinMessage)
+    assert not submitted(show(world, view), bodies.Coin)
 
 
 def test_the_link_of_this_sum_leaves_once_it_is_frozen() -> None:
     world, view = reach(Phase.COIN)
-    assert submitted(show(world, view), m.CoinMessage) == [m.CoinMessage(world.chains[ME].link(view.coin_index))]
+    assert submitted(show(world, view), bodies.Coin) == [
+        bodies.Coin(*world.params(ME).place(view.attempt), world.chains[ME].link(view.coin_index))
+    ]
 
 
 @pytest.mark.parametrize("change", [
@@ -153,7 +155,7 @@ def test_the_link_of_this_sum_leaves_once_it_is_frozen() -> None:
 ])
 def test_a_coin_before_everyone_has_acknowledged_is_refused(change: dict[str, object]) -> None:
     world, view = reach(Phase.COIN)
-    assert not submitted(show(world, replace(view, **change)), m.CoinMessage)  # type: ignore[arg-type]
+    assert not submitted(show(world, replace(view, **change)), bodies.Coin)  # type: ignore[arg-type]
     assert is_silent(world)
 
 
@@ -164,14 +166,14 @@ def test_nothing_is_sketched_before_the_coin() -> None:
     jobs = [effect.job for effect in show(world, view) if isinstance(effect, m.Compute)]
     assert not any(isinstance(job, ProveUpdate) for job in jobs)
     world, view = reach(Phase.SHARE)
-    assert not submitted(show(world, replace(view, coin=None)), m.ShareRootMessage)
+    assert not submitted(show(world, replace(view, coin=None)), bodies.ShareRoot)
 
 
 def test_roots_are_persisted_before_they_are_posted_and_boxes_leave_when_they_are_final() -> None:
     world, view = reach(Phase.SHARE)
     effects = show(world, view)
-    posted = submitted(effects, m.ShareRootMessage)[0]
-    assert isinstance(posted, m.ShareRootMessage) and not boxes_in(effects)
+    posted = submitted(effects, bodies.ShareRoot)[0]
+    assert isinstance(posted, bodies.ShareRoot) and not boxes_in(effects)
     order = [type(e) for e in effects if isinstance(e, m.Persist | m.Submit)]
     assert order == [m.Persist, m.Submit]
     record = restore_state(world.params(ME), world.nodes[ME].disk)
@@ -184,8 +186,8 @@ def test_roots_are_persisted_before_they_are_posted_and_boxes_leave_when_they_ar
 
 def test_no_box_leaves_under_a_sketch_or_roots_that_are_not_on_record() -> None:
     world, view = reach(Phase.SHARE)
-    posted = submitted(show(world, view), m.ShareRootMessage)[0]
-    assert isinstance(posted, m.ShareRootMessage)
+    posted = submitted(show(world, view), bodies.ShareRoot)[0]
+    assert isinstance(posted, bodies.ShareRoot)
     other = replace(view, share_roots={ME: replace(posted, sketch=bytes(1024))})
     assert not boxes_in(show(world, other))
     assert not boxes_in(show(world, replace(view, share_roots={ME: replace(posted, bits_root=bytes(32))})))
@@ -201,11 +203,11 @@ def test_a_member_without_its_record_shares_nothing() -> None:
 
 def test_the_shares_of_one_coin_are_made_once_and_another_coin_silences() -> None:
     world, view = reach(Phase.SHARE)
-    first = submitted(show(world, view), m.ShareRootMessage)
+    first = submitted(show(world, view), bodies.ShareRoot)
     world.nodes[ME].session = restored(world)
-    assert submitted(show(world, view), m.ShareRootMessage) == first, "the same after a restart"
+    assert submitted(show(world, view), bodies.ShareRoot) == first, "the same after a restart"
     world.nodes[ME].session = restored(world)
-    assert not submitted(show(world, replace(view, coin=bytes(32))), m.ShareRootMessage) and is_silent(world)
+    assert not submitted(show(world, replace(view, coin=bytes(32))), bodies.ShareRoot) and is_silent(world)
 
 
 def job_of(world: World, view: m.SumView, member: MemberId = ME) -> ProveUpdate:
@@ -292,7 +294,7 @@ def test_a_vector_that_cannot_be_proven_silences_its_member_and_does_not_crash()
         if isinstance(effect, m.Compute):
             result = NotProvable("too long") if isinstance(effect.job, ProveUpdate) else run(effect.job)
             queue += session_of(world).handle(m.ComputeDone(effect.job_id, result))
-    assert is_silent(world) and not submitted(queue, m.ShareRootMessage)
+    assert is_silent(world) and not submitted(queue, bodies.ShareRoot)
 
 
 # --- boxes on their way --------------------------------------------------------------------------------------------
@@ -364,12 +366,12 @@ def test_a_box_moved_from_another_place_is_no_share(change: dict[str, object]) -
 def test_answers_are_persisted_before_they_are_posted_and_the_same_after_a_restart() -> None:
     world, view = reach(Phase.PROOF)
     effects = answered(world, view)
-    proofs = submitted(effects, m.ProofMessage)
-    assert len(proofs) == 1 and isinstance(proofs[0], m.ProofMessage) and proofs[0].sum_ok == m.SumOk.EQUAL
+    proofs = submitted(effects, bodies.Proof)
+    assert len(proofs) == 1 and isinstance(proofs[0], bodies.Proof) and proofs[0].sum_ok == bodies.SumCheck.RIGHT
     order = [e for e in effects if isinstance(e, m.Persist | m.Submit)]
     assert isinstance(order[0], m.Persist) and order[0].part is m.RecordPart.SHARES
     world.nodes[ME].session = restored(world)
-    assert submitted(show(world, view), m.ProofMessage) == proofs, "from the record alone: nothing is fetched again"
+    assert submitted(show(world, view), bodies.Proof) == proofs, "from the record alone: nothing is fetched again"
     size = sum(box_sizes(world_statement(world), False))
     assert not session_of(world).is_chunk_expected(m.ChunkRef(0, 3, 3, 1), size, OTHER)
 
@@ -379,7 +381,7 @@ def test_a_second_query_of_the_same_shares_is_not_answered() -> None:
     world, view = reach(Phase.PROOF)
     answered(world, view)
     world.nodes[ME].session = restored(world)
-    assert not submitted(show(world, replace(view, query_seed=b"\x05" * 32)), m.ProofMessage) and is_silent(world)
+    assert not submitted(show(world, replace(view, query_seed=b"\x05" * 32)), bodies.Proof) and is_silent(world)
 
 
 def test_answers_on_the_ledger_that_are_not_on_record_silence() -> None:
@@ -395,8 +397,8 @@ def test_a_missing_dealer_is_answered_for_with_noise_only_and_its_late_shares_co
     give(world, sent, ME, {3})
     give_sum(world, view, ME)
     fired = m.TimerFired(f"report/{view.attempt}/{view.phase_no}")
-    proof = submitted(settle(world, session_of(world).handle(fired)), m.ProofMessage)[0]
-    assert isinstance(proof, m.ProofMessage)
+    proof = submitted(settle(world, session_of(world).handle(fired)), bodies.Proof)[0]
+    assert isinstance(proof, bodies.Proof)
     at = view.included.index(OTHER) * 1072
     assert proof.data[at : at + 1072] == b"\xff" * 1072 and proof.data.count(b"\xff" * 100) == 10
     record = restore_shares(world.params(ME), world.nodes[ME].disk)
@@ -414,7 +416,7 @@ def test_a_sum_that_is_not_that_of_the_sketches_is_said_to_differ() -> None:
     changed = replace(view, share_roots={**view.share_roots, OTHER: other})
     show(world, changed)
     effects = give(world, sent, ME) + give_sum(world, view, ME)
-    assert [message.sum_ok for message in submitted(effects, m.ProofMessage)] == [m.SumOk.DIFFERS]  # type: ignore[union-attr]
+    assert [message.sum_ok for message in submitted(effects, bodies.Proof)] == [bodies.SumCheck.WRONG]  # type: ignore[union-attr]
 
 
 def test_records_of_another_place_or_damaged_ones_are_refused() -> None:
@@ -432,8 +434,8 @@ def test_records_of_another_place_or_damaged_ones_are_refused() -> None:
 
 # --- openings ----------------------------------------------------------------------------------------------------
 
-def reveals(effects: list[m.Effect]) -> list[m.RevealMessage]:
-    return [message for message in submitted(effects, m.RevealMessage) if isinstance(message, m.RevealMessage)]
+def reveals(effects: list[m.Effect]) -> list[bodies.Reveal]:
+    return [message for message in submitted(effects, bodies.Reveal) if isinstance(message, bodies.Reveal)]
 
 
 def show_whole(world: World, view: m.SumView) -> list[m.Effect]:

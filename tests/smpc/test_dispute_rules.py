@@ -20,8 +20,8 @@ from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.proof_jobs import keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.smpc.sealed import box_sizes
+from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
-from fednode.sums import norm, shares
 from fednode.sums.equal_logs import are_logs_equal
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
@@ -88,8 +88,8 @@ def share_on_wire(world: World, view: m.SumView, dealer: MemberId, holder: Membe
 
 def test_what_is_dealt_again_is_what_was_dealt() -> None:
     world, view = reach(Phase.REDEAL)
-    message, = submitted(show(world, view, DEALER), m.RedealMessage)
-    assert isinstance(message, m.RedealMessage) and message.holder == LIAR
+    message, = submitted(show(world, view, DEALER), bodies.Redeal)
+    assert isinstance(message, bodies.Redeal) and message.holder == LIAR
     point = common_point(world, view, LIAR, DEALER)
     assert point == common_point(world, view, DEALER, LIAR)
     held = show_held(message.box, point, world.params(LIAR).context(0), DEALER, LIAR, HELD)
@@ -98,25 +98,25 @@ def test_what_is_dealt_again_is_what_was_dealt() -> None:
 
 def test_a_dealer_deals_the_same_bytes_after_a_restart_and_nothing_that_is_there() -> None:
     world, view = reach(Phase.REDEAL)
-    first = submitted(show(world, view, DEALER), m.RedealMessage)
+    first = submitted(show(world, view, DEALER), bodies.Redeal)
     world.nodes[DEALER].session = restored(world, DEALER)
-    assert submitted(show(world, view, DEALER), m.RedealMessage) == first
+    assert submitted(show(world, view, DEALER), bodies.Redeal) == first
     world.nodes[DEALER].session = restored(world, DEALER)
     effects = show(world, replace(view, redealt={(DEALER, LIAR): bytes(2072)}), DEALER)
-    assert not submitted(effects, m.RedealMessage) and not [e for e in effects if isinstance(e, m.StartTimer)]
+    assert not submitted(effects, bodies.Redeal) and not [e for e in effects if isinstance(e, m.StartTimer)]
 
 
 def test_a_message_that_was_lost_is_sent_again_with_the_same_bytes() -> None:
     world, view = reach(Phase.REDEAL)
-    first = submitted(show(world, view, DEALER), m.RedealMessage)
+    first = submitted(show(world, view, DEALER), bodies.Redeal)
     fired = m.TimerFired(f"retry/{view.attempt}/{view.phase_no}")
-    assert submitted(session_of(world, DEALER).handle(fired), m.RedealMessage) == first
+    assert submitted(session_of(world, DEALER).handle(fired), bodies.Redeal) == first
 
 
 def test_who_is_in_no_dispute_proves_nothing_again() -> None:
     world, view = reach(Phase.REDEAL)
     for member in (HOLDER, MemberId(4)):
-        assert not submitted(show(world, view, member), m.RedealMessage)
+        assert not submitted(show(world, view, member), bodies.Redeal)
         assert session_of(world, member)._checks.boxes.proven is None
 
 
@@ -124,7 +124,7 @@ def test_more_than_f_holders_are_dealt_nothing_again() -> None:
     """f + 1 published shares and the f of liars would open a vector."""
     world, view = reach(Phase.REDEAL)
     effects = show(world, replace(view, disputes=((DEALER, LIAR), (DEALER, HOLDER))), DEALER)
-    assert not submitted(effects, m.RedealMessage)
+    assert not submitted(effects, bodies.Redeal)
     assert any("more than may be dealt again" in e.text for e in effects if isinstance(e, m.Note))
 
 
@@ -136,7 +136,7 @@ def test_after_the_unmasking_it_falls_silent_rather_than_settle_anything(phase: 
         drop_confirmed(world)
     effects = show(world, replace(view, is_unmasked=True), member)
     assert is_silent(world, member)
-    assert not submitted(effects, m.RedealMessage | m.ConfirmMessage | m.ExposeMessage)  # type: ignore[arg-type]
+    assert not submitted(effects, bodies.Redeal | bodies.Confirm | bodies.Expose)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", [{"sketch": bytes(1024)}, {"bits_root": bytes(32)}])
@@ -144,13 +144,13 @@ def test_a_dealing_that_is_not_the_posted_one_is_not_dealt_again(change: dict[st
     world, view = reach(Phase.REDEAL)
     posted = replace(view.share_roots[DEALER], **change)  # type: ignore[arg-type]
     effects = show(world, replace(view, share_roots={**view.share_roots, DEALER: posted}), DEALER)
-    assert is_silent(world, DEALER) and not submitted(effects, m.RedealMessage)
+    assert is_silent(world, DEALER) and not submitted(effects, bodies.Redeal)
 
 
 @pytest.mark.parametrize("phase", [Phase.SHARE, Phase.PROOF, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL])
 def test_nothing_is_dealt_again_in_another_phase(phase: Phase) -> None:
     world, view = reach(Phase.REDEAL)
-    assert not submitted(show(world, replace(view, phase=phase), DEALER), m.RedealMessage)
+    assert not submitted(show(world, replace(view, phase=phase), DEALER), bodies.Redeal)
 
 
 @pytest.mark.parametrize("count", [3, 4, 7, 10])
@@ -180,7 +180,7 @@ def drop_confirmed(world: World, member: MemberId = HOLDER) -> None:
 
 
 def confirms(effects: list[m.Effect]) -> list[bytes]:
-    return [message.data for message in submitted(effects, m.ConfirmMessage) if isinstance(message, m.ConfirmMessage)]
+    return [message.data for message in submitted(effects, bodies.Confirm) if isinstance(message, bodies.Confirm)]
 
 
 def test_an_answer_is_on_the_disk_with_what_it_rests_on_before_it_is_posted() -> None:
@@ -259,8 +259,8 @@ def test_what_was_held_before_does_not_count_where_a_share_was_dealt_again() -> 
 
 # --- showing boxes ---------------------------------------------------------------------------------------------------
 
-def shown(effects: list[m.Effect]) -> list[m.ExposeMessage]:
-    return [message for message in submitted(effects, m.ExposeMessage) if isinstance(message, m.ExposeMessage)]
+def shown(effects: list[m.Effect]) -> list[bodies.Expose]:
+    return [message for message in submitted(effects, bodies.Expose) if isinstance(message, bodies.Expose)]
 
 
 def test_a_wrong_box_is_shown_with_a_proof_that_everybody_can_check() -> None:
@@ -307,7 +307,7 @@ def test_who_has_not_confirmed_shows_nothing() -> None:
 def opening(world: World, view: m.SumView) -> bytes | None:
     """What the holder opens once it has the masked sum, without which it opens nothing."""
     effects = show(world, view, HOLDER) + give_sum(world, view, HOLDER)
-    (message,) = [e for e in submitted(effects, m.RevealMessage) if isinstance(e, m.RevealMessage)]
+    (message,) = [e for e in submitted(effects, bodies.Reveal) if isinstance(e, bodies.Reveal)]
     return message.opening
 
 

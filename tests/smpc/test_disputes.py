@@ -22,8 +22,8 @@ from fednode.smpc import messages as m
 from fednode.smpc.keys import dispute_scalar
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_state
+from fednode.sums import bodies, norm
 from fednode.sums import field as f
-from fednode.sums import norm
 from fednode.sums.bounds import FEW
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.context import key_proof_context
@@ -57,7 +57,7 @@ def chain(*changes: Change | None) -> Change:
     return tamper
 
 
-withhold = on_message(m.RevealMessage, lambda message: replace(message, opening=None))  # type: ignore[type-var]
+withhold = on_message(bodies.Reveal, lambda message: replace(message, opening=None))  # type: ignore[type-var]
 
 
 def keep_back(*holders: int) -> Change:
@@ -76,15 +76,15 @@ def deal(**lies: object) -> Work:
 
 def noise_about(*dealers_named: int) -> Change:
     """Noise in PROOF about these dealers, as if nothing right had come."""
-    def change(message: m.Message) -> m.Message:
-        assert isinstance(message, m.ProofMessage)
+    def change(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Proof)
         data = bytearray(message.data)
         for dealer in dealers_named:  # everybody is in U: a dealer's place is its number
             at = (dealer - 1) * FEW.answer_bytes
             data[at : at + FEW.answer_bytes] = b"\xff" * FEW.answer_bytes
         return replace(message, data=bytes(data))
 
-    return on_message(m.ProofMessage, change)
+    return on_message(bodies.Proof, change)
 
 
 def play(
@@ -142,7 +142,7 @@ def test_what_one_holder_lacks_is_dealt_again_and_no_opening_of_a_liar_is_needed
     view = succeeded(world)
     assert phases_of(world) == [Phase.REDEAL, Phase.CONFIRM]
     openings = {sender for sender, _, message in world.trace.ledger
-                if isinstance(message, m.RevealMessage) and message.opening is not None}
+                if isinstance(message, bodies.Reveal) and message.opening is not None}
     assert openings == {1, 3, 4} and view.disputes == ((2, 3),) and view.unconfirmed == ()
 
 
@@ -181,8 +181,8 @@ def test_a_dealer_that_answers_wrong_of_its_own_shares_disputes_nothing(ledger: 
 
 # --- wrong in REDEAL ---------------------------------------------------------------------------------------------
 
-def redeal(change: Callable[[m.RedealMessage], m.Message | None]) -> Change:
-    return on_message(m.RedealMessage, change)  # type: ignore[arg-type]
+def redeal(change: Callable[[bodies.Redeal], bodies.Message | None]) -> Change:
+    return on_message(bodies.Redeal, change)  # type: ignore[arg-type]
 
 
 WRONG_BOXES = {
@@ -226,7 +226,7 @@ def test_who_deals_again_to_some_only_is_out_without_blame(ledger: type) -> None
 def test_a_dealer_that_vanished_after_it_shared_is_out(ledger: type) -> None:
     """It answered no proof, so nobody waits for it in REDEAL: still it must not hold up every attempt."""
     def tamper(effect: m.Effect) -> list[m.Effect]:
-        is_kept = isinstance(effect, m.Submit) and isinstance(effect.message, m.ProofMessage | m.RedealMessage)
+        is_kept = isinstance(effect, m.Submit) and isinstance(effect.message, bodies.Proof | bodies.Redeal)
         return [] if is_kept else [effect]
 
     world = play(ledger, tamper=chain(keep_back(3), tamper))
@@ -265,15 +265,15 @@ def bend_at(zeros: tuple[int, ...], at: int) -> int:
 
 def confirm_bent(world: World, member: int, zeros: tuple[int, ...]) -> Change:
     """A liar's answer about dealer 2 on the other polynomial."""
-    def change(message: m.Message) -> m.Message:
-        assert isinstance(message, m.ConfirmMessage)
+    def change(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Confirm)
         seed = world.ledger.view().confirm_seed
         assert seed is not None and len(message.data) == 16
         rho = np.array(norm.draw_confirm(seed), f.FIELD)
         told = f.add(np.frombuffer(message.data, f.FIELD), f.scale(rho, bend_at(zeros, member)))
-        return m.ConfirmMessage(f.to_bytes(told))
+        return replace(message, data=f.to_bytes(told))
 
-    return on_message(m.ConfirmMessage, change)
+    return on_message(bodies.Confirm, change)
 
 
 @both
@@ -308,7 +308,7 @@ def test_shares_dealt_again_on_another_polynomial_are_shown(ledger: type) -> Non
 def test_a_box_made_for_challenges_that_are_known_is_off(ledger: type) -> None:
     """Off in an entry, and in the blinds so that the answers are right, under the challenges without the boxes."""
     def setup(world: World) -> None:
-        def change(message: m.RedealMessage) -> m.Message:
+        def change(message: bodies.Redeal) -> bodies.Message:
             view, context = world.ledger.view(), world.params(LIAR).context(0)
             shared = point_times(scalar_of(world, 2), view.keys[MemberId(3)].c_point or b"")
             held = show_held(message.box, shared, context, 2, 3, HELD)
@@ -317,7 +317,7 @@ def test_a_box_made_for_challenges_that_are_known_is_off(ledger: type) -> None:
             for at, rho in enumerate(norm.draw_confirm(draw_confirm_seed(context, view.query_seed, {}))):
                 held[OPENED + at] = (int(held[OPENED + at]) - 1000 * rho) % f.MODULUS
             held[0] = (int(held[0]) + 1000) % f.MODULUS
-            return m.RedealMessage(message.holder, hide_held(held, shared, context, 2, 3))
+            return replace(message, box=hide_held(held, shared, context, 2, 3))
 
         world.nodes[LIAR].tamper = chain(keep_back(3), redeal(change), withhold)
 
@@ -369,8 +369,8 @@ CONFIRMS = {
 def test_a_false_dispute_that_is_not_confirmed_stops_nothing(ledger: type, change: Callable, shows: str) -> None:
     """The holder is off, and may show the box it was dealt: which is right, so it is refused."""
     tamper = chain(
-        noise_about(1), on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(change(message.data))),  # type: ignore[attr-defined]
-        on_message(m.ExposeMessage, lambda message: message if shows == "itself" else None),
+        noise_about(1), on_message(bodies.Confirm, lambda message: replace(message, data=change(message.data))),  # type: ignore[attr-defined]
+        on_message(bodies.Expose, lambda message: message if shows == "itself" else None),
     )
     world = play(ledger, tamper=tamper)
     view = succeeded(world)
@@ -385,13 +385,13 @@ def scalar_of(world: World, member: int) -> int:
     return dispute_scalar(world.params(MemberId(member)), state.attempt, state.sharing.seed)
 
 
-def other_points(world: World) -> dict[str, Callable[[m.ExposeMessage], m.ExposeMessage]]:
+def other_points(world: World) -> dict[str, Callable[[bodies.Expose], bodies.Expose]]:
     """Points and proofs with which a liar could make a right box look wrong."""
-    def proven(message: m.ExposeMessage, scalar: int, base: bytes, shared: bytes) -> m.ExposeMessage:
+    def proven(message: bodies.Expose, scalar: int, base: bytes, shared: bytes) -> bodies.Expose:
         context = dispute_context(world.params(LIAR).context(0), message.dealer, LIAR)
-        return m.ExposeMessage(message.dealer, shared, prove_equal_logs(scalar, base, context, Stream("lie")))
+        return replace(message, shared=shared, proof=prove_equal_logs(scalar, base, context, Stream("lie")))
 
-    def base(message: m.ExposeMessage, dealer: int | None = None) -> bytes:
+    def base(message: bodies.Expose, dealer: int | None = None) -> bytes:
         point = world.ledger.view().keys[MemberId(dealer or message.dealer)].c_point
         assert point is not None
         return point
@@ -420,8 +420,8 @@ def test_no_point_makes_a_right_box_look_wrong(ledger: type, which: str) -> None
     def setup(world: World) -> None:
         change = other_points(world)[which]
         world.nodes[LIAR].tamper = chain(
-            noise_about(1), on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(bytes(16))),
-            on_message(m.ExposeMessage, change), withhold,  # type: ignore[arg-type]
+            noise_about(1), on_message(bodies.Confirm, lambda message: replace(message, data=bytes(16))),
+            on_message(bodies.Expose, change), withhold,  # type: ignore[arg-type]
         )
 
     world = play(ledger, setup=setup)
@@ -431,7 +431,7 @@ def test_no_point_makes_a_right_box_look_wrong(ledger: type, which: str) -> None
 
 @both
 def test_who_answers_nothing_in_confirm_stops_nothing(ledger: type) -> None:
-    world = play(ledger, tamper=chain(noise_about(1), on_message(m.ConfirmMessage, lambda message: None)))
+    world = play(ledger, tamper=chain(noise_about(1), on_message(bodies.Confirm, lambda message: None)))
     view = succeeded(world)
     assert view.confirmed == (1, 3, 4) and phases_of(world) == [Phase.REDEAL, Phase.CONFIRM]
 
@@ -439,7 +439,7 @@ def test_who_answers_nothing_in_confirm_stops_nothing(ledger: type) -> None:
 @both
 def test_noise_about_a_dealer_whose_shares_only_n_minus_f_carry_leaves_the_dealer_out(ledger: type) -> None:
     """The liar dealt holder 3 nothing, answers noise about itself: nobody can tell what was proven, so it is out."""
-    tamper = chain(keep_back(3), on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(bytes(16))))
+    tamper = chain(keep_back(3), on_message(bodies.Confirm, lambda message: replace(message, data=bytes(16))))
     succeeded(play(ledger, tamper=tamper), out=(2,), voids=1)
 
 
@@ -448,18 +448,19 @@ def test_a_liar_among_the_provers_answers_noise(ledger: type) -> None:
     """2 deals holder 5 of seven nothing, 3 answers noise: f + 1 off or out of what was proven, and 2 is left out."""
     def setup(world: World) -> None:
         world.nodes[MemberId(2)].tamper = chain(keep_back(5, 6), withhold)
-        world.nodes[MemberId(3)].tamper = on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(bytes(16)))
+        world.nodes[MemberId(3)].tamper = on_message(bodies.Confirm, lambda message: replace(message, data=bytes(16)))
 
     succeeded(play(ledger, count=7, liars=(2, 3), setup=setup), out=(2,), voids=1)
 
 
 @both
 @pytest.mark.parametrize("change", [
-    lambda message: m.ConfirmMessage(message.data[:-8]), lambda message: m.ConfirmMessage(message.data + bytes(16)),
-    lambda message: m.ConfirmMessage(b""),
+    lambda message: replace(message, data=message.data[:-8]),
+    lambda message: replace(message, data=message.data + bytes(16)),
+    lambda message: replace(message, data=b""),
 ], ids=["shorter", "longer", "empty"])
 def test_an_answer_of_another_size_is_as_good_as_none(ledger: type, change: Callable) -> None:
-    view = succeeded(play(ledger, tamper=chain(noise_about(1), on_message(m.ConfirmMessage, change))))
+    view = succeeded(play(ledger, tamper=chain(noise_about(1), on_message(bodies.Confirm, change))))
     assert 2 not in view.confirmed
 
 
@@ -467,17 +468,17 @@ def test_an_answer_of_another_size_is_as_good_as_none(ledger: type, change: Call
 def test_a_share_that_is_not_settled_is_not_opened(ledger: type) -> None:
     """The holder is late in EXPOSE: nobody is named, and what it was dealt wrong is in no opening."""
     def setup(world: World) -> None:
-        world.nodes[MemberId(3)].tamper = on_message(m.ExposeMessage, lambda message: None)
+        world.nodes[MemberId(3)].tamper = on_message(bodies.Expose, lambda message: None)
 
     world = play(ledger, tamper=chain(keep_back(3), redeal(WRONG_BOXES["zeros"])), setup=setup, opens=True)
     succeeded(world)
-    reveals = {s: msg for s, _, msg in world.trace.ledger if isinstance(msg, m.RevealMessage)}
+    reveals = {s: msg for s, _, msg in world.trace.ledger if isinstance(msg, bodies.Reveal)}
     assert reveals[MemberId(3)].opening is None and reveals[MemberId(2)].opening is not None
 
 
 # --- dispute keys ----------------------------------------------------------------------------------------------------
 
-def own_keys(world: World, message: m.KeysMessage, scalar: int, which: str = "c") -> m.KeysMessage:
+def own_keys(world: World, message: bodies.Keys, scalar: int, which: str = "c") -> bodies.Keys:
     context = key_proof_context(world.params(LIAR).context(0), LIAR, which)
     return replace(message, c_point=base_times(scalar), c_proof=prove_knowledge(scalar, context, Stream("lie")))
 
@@ -498,7 +499,7 @@ KEYS = {
 @pytest.mark.parametrize("change", KEYS.values(), ids=KEYS.keys())
 def test_keys_without_a_dispute_key_of_its_own_are_refused(ledger: type, change: Callable) -> None:
     world = World(4, seed=1, ledger=ledger, weights="hidden")
-    world.nodes[LIAR].tamper = on_message(m.KeysMessage, lambda message: change(world, message))
+    world.nodes[LIAR].tamper = on_message(bodies.Keys, lambda message: change(world, message))
     world.run()
     assert world.check().included == (1, 3, 4)
     assert {sender for sender, _ in world.ledger.refused} == {LIAR}  # type: ignore[attr-defined]
@@ -507,7 +508,7 @@ def test_keys_without_a_dispute_key_of_its_own_are_refused(ledger: type, change:
 @both
 def test_under_the_first_rule_a_dispute_key_is_refused(ledger: type) -> None:
     world = World(4, seed=1, ledger=ledger)
-    world.nodes[LIAR].tamper = on_message(m.KeysMessage, lambda message: own_keys(world, message, 99))  # type: ignore[arg-type]
+    world.nodes[LIAR].tamper = on_message(bodies.Keys, lambda message: own_keys(world, message, 99))  # type: ignore[arg-type]
     world.run()
     assert world.check().included == (1, 3, 4)
     assert {sender for sender, _ in world.ledger.refused} == {LIAR}  # type: ignore[attr-defined]
@@ -519,11 +520,11 @@ def said(world: World, member: int) -> dict[tuple[object, ...], set[bytes]]:
     """What a member ever tried to say in disputes: for each thing to be said, all bytes it took."""
     found: dict[tuple[object, ...], set[bytes]] = {}
     for sender, attempt, message in world.trace.ledger:
-        if sender == member and isinstance(message, m.RedealMessage):
+        if sender == member and isinstance(message, bodies.Redeal):
             found.setdefault((attempt, "redeal", message.holder), set()).add(message.box)
-        elif sender == member and isinstance(message, m.ConfirmMessage):
+        elif sender == member and isinstance(message, bodies.Confirm):
             found.setdefault((attempt, "confirm"), set()).add(message.data)
-        elif sender == member and isinstance(message, m.ExposeMessage):
+        elif sender == member and isinstance(message, bodies.Expose):
             found.setdefault((attempt, "expose", message.dealer), set()).add(message.shared + message.proof)
     return found
 
@@ -566,7 +567,7 @@ def test_everybody_restarts_at_once(ledger: type, phase: Phase) -> None:
 def test_an_honest_member_that_vanishes_for_good_ends_no_round(ledger: type, phase: Phase) -> None:
     """One honest and one liar away, of seven: in REDEAL the vanished dealer costs an attempt, elsewhere nothing."""
     def setup(world: World) -> None:
-        noise = on_message(m.ConfirmMessage, lambda message: m.ConfirmMessage(bytes(16)))
+        noise = on_message(bodies.Confirm, lambda message: replace(message, data=bytes(16)))
         world.nodes[LIAR].tamper = chain(noise_about(1), noise)
 
     world = play(ledger, count=7, setup=setup, absences=(Absence(1, phase),), opens=True)
@@ -612,17 +613,17 @@ def scramble(world: World, member: int, draw: np.random.Generator) -> Change:
         if not isinstance(effect, m.Submit) or draw.integers(4) == 0:
             return [effect]
         match effect.message:
-            case m.RedealMessage() as message:
-                changed: m.Message = replace(message, box=bytes_of(message.box))
+            case bodies.Redeal() as message:
+                changed: bodies.Message = replace(message, box=bytes_of(message.box))
                 if draw.integers(4) == 0:
                     changed = replace(message, holder=MemberId(int(draw.integers(1, len(world.members) + 1))))
-            case m.ConfirmMessage() as message:
-                changed = m.ConfirmMessage(bytes_of(message.data))
-            case m.ExposeMessage() as message:
+            case bodies.Confirm() as message:
+                changed = replace(message, data=bytes_of(message.data))
+            case bodies.Expose() as message:
                 changed = replace(message, shared=bytes_of(message.shared), proof=bytes_of(message.proof))
-            case m.ProofMessage() as message:
+            case bodies.Proof() as message:
                 changed = noise_about(*set(draw.integers(1, len(world.members) + 1, 2).tolist()))(effect)[0].message  # type: ignore[union-attr]
-            case m.RevealMessage() as message:
+            case bodies.Reveal() as message:
                 changed = replace(message, opening=None)
             case _:
                 return [effect]

@@ -12,6 +12,7 @@ from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc import session
 from fednode.smpc.record import AttemptRecord
+from fednode.sums import bodies
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import World
@@ -22,7 +23,7 @@ Change = Callable[[m.Effect], list[m.Effect]]
 pytestmark = pytest.mark.parametrize("ledger", LEDGERS)
 
 
-def on_message(kind: type, change: Callable[[m.Message], m.Message | None]) -> Change:
+def on_message(kind: type, change: Callable[[bodies.Message], bodies.Message | None]) -> Change:
     """A lie in a submitted message; None keeps it back."""
 
     def tamper(effect: m.Effect) -> list[m.Effect]:
@@ -60,9 +61,9 @@ def succeeded(world: World) -> m.SumView:
     return view
 
 
-def spoil_boxes(holders: set[int]) -> Callable[[m.Message], m.Message]:
-    def change(message: m.Message) -> m.Message:
-        assert isinstance(message, m.KeysMessage)
+def spoil_boxes(holders: set[int]) -> Callable[[bodies.Message], bodies.Message]:
+    def change(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Keys)
         spoiled = tuple((h, bytes(len(box)) if h in holders else box) for h, box in message.sealed)
         return replace(message, sealed=spoiled)
 
@@ -70,22 +71,22 @@ def spoil_boxes(holders: set[int]) -> Callable[[m.Message], m.Message]:
 
 
 def test_garbage_for_one_holder_is_answered_in_public(ledger: type) -> None:
-    world = run(4, ledger, {2: on_message(m.KeysMessage, spoil_boxes({3}))})
+    world = run(4, ledger, {2: on_message(bodies.Keys, spoil_boxes({3}))})
     view = succeeded(world)
     assert view.included == world.members and [h for h, _, _ in view.answers[MemberId(2)]] == [3]
 
 
 def test_garbage_for_more_than_f_holders_costs_the_dealer_its_place(ledger: type) -> None:
-    world = run(4, ledger, {2: on_message(m.KeysMessage, spoil_boxes({3, 4}))})
+    world = run(4, ledger, {2: on_message(bodies.Keys, spoil_boxes({3, 4}))})
     view = succeeded(world)
     assert view.included == (1, 3, 4) and not view.answers
 
 
 def test_a_garbage_dealer_that_does_not_answer_is_out(ledger: type) -> None:
     def tamper(effect: m.Effect) -> list[m.Effect]:
-        if isinstance(effect, m.Submit) and isinstance(effect.message, m.AnswerMessage):
+        if isinstance(effect, m.Submit) and isinstance(effect.message, bodies.Answer):
             return []
-        return on_message(m.KeysMessage, spoil_boxes({1}))(effect)
+        return on_message(bodies.Keys, spoil_boxes({1}))(effect)
 
     view = succeeded(run(4, ledger, {2: tamper}))
     assert view.included == (1, 3, 4)
@@ -99,21 +100,21 @@ def test_a_share_off_the_polynomial_is_complained_about(ledger: type) -> None:
 
     world = World(4, seed=5, ledger=ledger)
 
-    def change(message: m.Message) -> m.Message:
-        assert isinstance(message, m.KeysMessage)
+    def change(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Keys)
         context = share_context(world.params(MemberId(2)), world.ledger.view().attempt, MemberId(2), MemberId(4))
         pair = SharePair(context, scalar_bytes(5), scalar_bytes(6))
         box = seal(world.ledger.view().seal_keys[MemberId(4)], encode(pair))
         return replace(message, sealed=tuple((h, box if h == 4 else old) for h, old in message.sealed))
 
-    world.nodes[MemberId(2)].tamper = on_message(m.KeysMessage, change)
+    world.nodes[MemberId(2)].tamper = on_message(bodies.Keys, change)
     world.run()
     view = succeeded(world)
     assert view.complaints[MemberId(4)] == (2,) and view.included == world.members
 
 
 def deal_otherwise(
-    monkeypatch: pytest.MonkeyPatch, liars: Collection[int], change: Callable[[m.KeysMessage], m.KeysMessage]
+    monkeypatch: pytest.MonkeyPatch, liars: Collection[int], change: Callable[[bodies.Keys], bodies.Keys]
 ) -> None:
     """Members that commit to something else than they deal, and stand by it."""
     deal_keys = session.deal_keys
@@ -125,7 +126,7 @@ def deal_otherwise(
     monkeypatch.setattr(session, "deal_keys", deal)
 
 
-def twist(keys: m.KeysMessage) -> m.KeysMessage:
+def twist(keys: bodies.Keys) -> bodies.Keys:
     """Add a point of order 8 to every commitment but the key point, and of order 4 to the last."""
     a, b = ([points[0], *(point_add(point, LOW_ORDER) for point in points[1:])]
             for points in (keys.a_points, keys.b_points))
@@ -133,7 +134,7 @@ def twist(keys: m.KeysMessage) -> m.KeysMessage:
     return replace(keys, a_points=tuple(a), b_points=tuple(b))
 
 
-def double(keys: m.KeysMessage) -> m.KeysMessage:
+def double(keys: bodies.Keys) -> bodies.Keys:
     """Commit to another polynomial with the same secret: every share is wrong."""
     return replace(keys, a_points=(keys.a_points[0], *(point_add(point, point) for point in keys.a_points[1:])))
 
@@ -146,7 +147,7 @@ def test_a_part_of_small_order_in_commitments_splits_nobody(
     liars = range(1, (count - 1) // 3 + 1)
     deal_otherwise(monkeypatch, liars, twist)
     lies = dict.fromkeys(liars, on_chunk(m.Lane.MASKED, lambda effect: None))
-    accuse = on_message(m.AckMessage, lambda message: m.AckMessage((MemberId(1),)))
+    accuse = on_message(bodies.Acknowledge, lambda message: replace(message, wrong=(MemberId(1),)))
     world = run(count, ledger, {**lies, count: accuse})
     view = succeeded(world)
     assert all(not named for holder, named in view.complaints.items() if holder != count), "all shares are right"
@@ -171,7 +172,7 @@ def test_f_dealers_with_wrong_shares_for_all_are_each_found(
 def test_false_complaints_of_f_members_harm_nobody(ledger: type, count: int) -> None:
     liars = range(1, (count - 1) // 3 + 1)
     honest = tuple(MemberId(i) for i in range(liars.stop, count + 1))
-    complain = on_message(m.AckMessage, lambda message: m.AckMessage(honest))
+    complain = on_message(bodies.Acknowledge, lambda message: replace(message, wrong=honest))
     view = succeeded(run(count, ledger, dict.fromkeys(liars, complain)))
     assert set(honest) <= set(view.included)
     assert all([h for h, _, _ in view.answers[i]] == list(liars) for i in honest)
@@ -206,11 +207,11 @@ def test_a_chunk_of_another_place_does_not_pass(ledger: type) -> None:
 
 
 def test_an_owner_that_falsely_misses_a_dealer_is_contradicted(ledger: type) -> None:
-    def accuse(message: m.Message) -> m.Message:
-        assert isinstance(message, m.RosterMessage)
-        return m.RosterMessage(message.step, ((0, MemberId(2)),) if message.step == 0 else ())
+    def accuse(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Roster)
+        return replace(message, missing=((0, MemberId(2)),) if message.step == 0 else ())
 
-    view = succeeded(run(4, ledger, {1: on_message(m.RosterMessage, accuse)}))
+    view = succeeded(run(4, ledger, {1: on_message(bodies.Roster, accuse)}))
     assert view.included == (1, 2, 3, 4) and view.owners[0] != 1
 
 
@@ -227,22 +228,22 @@ def test_an_owner_whose_sum_does_not_match_its_digest_is_barred(ledger: type) ->
 
 
 def test_a_wrong_own_b_counts_as_silence(ledger: type) -> None:
-    def change(message: m.Message) -> m.Message:
-        assert isinstance(message, m.RevealMessage)
+    def change(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Reveal)
         return replace(message, own_b=scalar_bytes(7)) if message.own_b else message
 
-    world = run(4, ledger, {2: on_message(m.RevealMessage, change)})
+    world = run(4, ledger, {2: on_message(bodies.Reveal, change)})
     view = succeeded(world)
     assert view.included == world.members and 2 not in view.own_b and len(view.b_shares[MemberId(2)]) >= 3
 
 
 def test_wrong_shares_are_refused_and_t_right_ones_suffice(ledger: type) -> None:
     """Seven members, one is dropped, two of the holders post nonsense: five shares are left, and five open it."""
-    def change(message: m.Message) -> m.Message:
-        assert isinstance(message, m.RevealMessage)
+    def change(message: bodies.Message) -> bodies.Message:
+        assert isinstance(message, bodies.Reveal)
         return replace(message, a_shares=tuple((dealer, scalar_bytes(9)) for dealer, _ in message.a_shares))
 
-    lie = on_message(m.RevealMessage, change)
+    lie = on_message(bodies.Reveal, change)
     withhold = on_chunk(m.Lane.MASKED, lambda effect: None)
     world = run(7, ledger, {3: withhold, 5: lie})
     view = succeeded(world)

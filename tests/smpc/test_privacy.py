@@ -28,6 +28,7 @@ from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.keys import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.record import AttemptRecord, restore_state
+from fednode.sums import bodies
 from fednode.sums.context import SumContext
 from fednode.sums.feldman import reconstruct
 from fednode.sums.phase import Phase
@@ -73,16 +74,16 @@ def collect_shares(world: World, colluders: set[MemberId]) -> dict[tuple[int, Me
         shares.setdefault((attempt, dealer, which), {})[holder] = int.from_bytes(share, "little")
 
     for sender, attempt, message in world.trace.ledger:
-        if isinstance(message, m.AnswerMessage):
+        if isinstance(message, bodies.Answer):
             for holder, a_share, b_share in message.shares:
                 add(attempt, sender, "a", holder, a_share)
                 add(attempt, sender, "b", holder, b_share)
-        if isinstance(message, m.RevealMessage):
+        if isinstance(message, bodies.Reveal):
             for dealer, share in message.a_shares:
                 add(attempt, dealer, "a", sender, share)
             for dealer, share in message.b_shares:
                 add(attempt, dealer, "b", sender, share)
-        if isinstance(message, m.KeysMessage):
+        if isinstance(message, bodies.Keys):
             for holder, box in message.sealed:
                 if holder in colluders:
                     try:
@@ -100,7 +101,7 @@ def known_scalars(world: World, colluders: set[MemberId]) -> Scalars:
         for attempt, record in own_records(world, colluder).items():
             known |= {(attempt, colluder, "a"): record.a_scalar, (attempt, colluder, "b"): record.b_scalar}
     for sender, attempt, message in world.trace.ledger:
-        if isinstance(message, m.RevealMessage) and message.own_b is not None:
+        if isinstance(message, bodies.Reveal) and message.own_b is not None:
             known[attempt, sender, "b"] = int.from_bytes(message.own_b, "little")
     for (attempt, dealer, which), shares in collect_shares(world, colluders).items():
         keys = attempts_of(world)[attempt].keys.get(dealer)
@@ -308,9 +309,9 @@ def test_silent_and_complaining_liars_learn_nothing_more(count: int, gang: set[i
     honest = tuple(MemberId(i) for i in range(1, count + 1) if i not in gang)
 
     def tamper(effect: m.Effect) -> list[m.Effect]:
-        if isinstance(effect, m.Submit) and isinstance(effect.message, m.AckMessage):
-            return [m.Submit(effect.attempt, m.AckMessage(honest))]
-        if isinstance(effect, m.Submit) and isinstance(effect.message, m.RevealMessage):
+        if isinstance(effect, m.Submit) and isinstance(effect.message, bodies.Acknowledge):
+            return [replace(effect, message=replace(effect.message, wrong=honest))]
+        if isinstance(effect, m.Submit) and isinstance(effect.message, bodies.Reveal):
             return []
         return [effect]
 

@@ -28,6 +28,7 @@ from fednode.smpc.pacing import Work
 from fednode.smpc.proof_jobs import ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts
 from fednode.smpc.sketch import fold_part, mix_folds, sketch_ring
+from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
@@ -167,25 +168,36 @@ def test_any_length(length: int, lie: Lie) -> None:
 
 # --- lies in RECHECK -----------------------------------------------------------------------------------------------
 
-def findings(change: Callable[[m.RecheckMessage], object]) -> Change:
-    return on_message(m.RecheckMessage, change)  # type: ignore[arg-type]
+def finds(said: bodies.Recheck, **found: object) -> bodies.Recheck:
+    """The same message with these findings and no others."""
+    return replace(said, **{"chunks": (), "sketches": (), "withheld": (), **found})  # type: ignore[arg-type]
+
+
+def findings(change: Callable[[bodies.Recheck], object]) -> Change:
+    def tell(said: bodies.Recheck) -> object:
+        try:
+            return change(said)
+        except ValueError:  # it has no form in which it could be sent
+            return None
+
+    return on_message(bodies.Recheck, tell)  # type: ignore[arg-type]
 
 
 LYING = {
-    "nothing": lambda said: m.RecheckMessage((), (), ()),
+    "nothing": finds,
     "another digest": lambda said: replace(said, chunks=((1, sha256(b"x")),)),
-    "another chunk": lambda said: m.RecheckMessage(((0, sha256(b"x")),), (), ()),
-    "all chunks": lambda said: m.RecheckMessage(tuple((c, sha256(bytes([c]))) for c in range(4)), (), ()),
-    "another sketch": lambda said: m.RecheckMessage((), ((MemberId(1), sha256(b"x")),), ()),
-    "all sketches": lambda said: m.RecheckMessage((), tuple((MemberId(i), sha256(b"x")) for i in (1, 3, 4)), ()),
-    "withheld": lambda said: m.RecheckMessage((), (), (MemberId(1),)),
-    "all withheld": lambda said: m.RecheckMessage((), (), (MemberId(1), MemberId(3), MemberId(4))),
-    "itself": lambda said: m.RecheckMessage((), (), (LIAR,)),
-    "a stranger": lambda said: m.RecheckMessage((), (), (MemberId(9),)),
-    "a dealer that is none": lambda said: m.RecheckMessage((), ((MemberId(9), sha256(b"x")),), ()),
-    "a chunk that is none": lambda said: m.RecheckMessage(((9, sha256(b"x")),), (), ()),
-    "twice": lambda said: m.RecheckMessage(((0, sha256(b"x")), (0, sha256(b"y"))), (), ()),
-    "not in order": lambda said: m.RecheckMessage((), (), (MemberId(3), MemberId(1))),
+    "another chunk": lambda said: finds(said, chunks=((0, sha256(b"x")),)),
+    "all chunks": lambda said: finds(said, chunks=tuple((c, sha256(bytes([c]))) for c in range(4))),
+    "another sketch": lambda said: finds(said, sketches=((MemberId(1), sha256(b"x")),)),
+    "all sketches": lambda said: finds(said, sketches=tuple((MemberId(i), sha256(b"x")) for i in (1, 3, 4))),
+    "withheld": lambda said: finds(said, withheld=(MemberId(1),)),
+    "all withheld": lambda said: finds(said, withheld=(MemberId(1), MemberId(3), MemberId(4))),
+    "itself": lambda said: finds(said, withheld=(LIAR,)),
+    "a stranger": lambda said: finds(said, withheld=(MemberId(9),)),
+    "a dealer that is none": lambda said: finds(said, sketches=((MemberId(9), sha256(b"x")),)),
+    "a chunk that is none": lambda said: finds(said, chunks=((9, sha256(b"x")),)),
+    "twice": lambda said: finds(said, chunks=((0, sha256(b"x")), (0, sha256(b"y")))),
+    "not in order": lambda said: finds(said, withheld=(MemberId(3), MemberId(1))),
     "silence": lambda said: None,
 }
 
@@ -202,12 +214,13 @@ def test_any_false_word_of_the_liar_in_any_field_changes_nothing(ledger: type, c
 @pytest.mark.slow
 @pytest.mark.parametrize("ledger", [ModelLedger, RealLedger])
 @pytest.mark.parametrize("said", [
-    m.RecheckMessage(((0, sha256(b"x")),), (), ()), m.RecheckMessage((), ((MemberId(1), sha256(b"x")),), ()),
-    m.RecheckMessage((), (), (MemberId(1),)), m.RecheckMessage(((0, sha256(b"x")),), (), (MemberId(1),)),
+    {"chunks": ((0, sha256(b"x")),)}, {"sketches": ((MemberId(1), sha256(b"x")),)},
+    {"withheld": (MemberId(1),)}, {"chunks": ((0, sha256(b"x")),), "withheld": (MemberId(1),)},
 ], ids=["digest", "sketch", "withheld", "both"])
-def test_f_that_say_the_same_name_and_drop_nobody_but_themselves(ledger: type, said: m.RecheckMessage) -> None:
+def test_f_that_say_the_same_name_and_drop_nobody_but_themselves(ledger: type, said: dict[str, object]) -> None:
     """Of seven, one spoils the sum and another swears with it that member 1 did."""
-    world = play(ledger, wrong_sum, count=7, liars=(2,), changers=(2, 5), change=findings(lambda _: said))
+    swear = findings(lambda told: finds(told, **said))
+    world = play(ledger, wrong_sum, count=7, liars=(2,), changers=(2, 5), change=swear)
     view = succeeded(world, (1, 3, 4, 5, 6, 7))
     assert named(world) == {2} and 1 in view.included
 
@@ -219,7 +232,7 @@ def test_findings_of_another_attempt_count_for_nothing(ledger: type) -> None:
     kept: list[m.Submit] = []
 
     def replay(effect: m.Effect) -> list[m.Effect]:
-        if isinstance(effect, m.Submit) and isinstance(effect.message, m.RecheckMessage):
+        if isinstance(effect, m.Submit) and isinstance(effect.message, bodies.Recheck):
             kept.append(effect)
             return [effect, effect]
         return [effect, *kept] if isinstance(effect, m.Submit) else [effect]
@@ -262,8 +275,8 @@ def test_who_keeps_its_chunks_back_is_out_without_blame(ledger: type, lie: Lie, 
 def test_kept_back_from_everybody_nobody_says_what_it_did_not_compute(ledger: type) -> None:
     world = play(ledger, wrong_sum, change=on_chunk(m.Lane.MASKED, lambda effect: None))
     succeeded(world, (1, 3, 4))
-    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
-    assert all(said[MemberId(i)] == m.RecheckMessage((), (), (LIAR,)) for i in (1, 3, 4))
+    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, bodies.Recheck)}
+    assert all(said[MemberId(i)] == bodies.Recheck(*world.params(LIAR).place(0), withheld=(LIAR,)) for i in (1, 3, 4))
     assert named(world) == set(), "what is only kept back is no evidence"
 
 
@@ -273,7 +286,7 @@ def test_what_a_dealer_keeps_back_comes_from_the_owners(liar: int, kept: set[int
     """Whoever comes first in the list of members, be it one chunk or all but the one that the liar owns itself."""
     keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.ref.chunk in kept else effect)
     world = play(ModelLedger, wrong_sum, liars=(liar,), change=keep)
-    said = [message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage) and i != liar]
+    said = [message for i, _, message in world.trace.ledger if isinstance(message, bodies.Recheck) and i != liar]
     assert named(world) == {liar} and not any(message.withheld for message in said)
 
 
@@ -335,14 +348,14 @@ def test_everybody_restarts_in_the_middle(ledger: type) -> None:
 @both
 def test_an_owner_that_lost_its_chunks_in_a_crash_does_not_shield_who_keeps_them_back(ledger: type) -> None:
     """With f = 1 its dealer and its owner are one too many to be accused: then it is the dealer, which lost nothing."""
-    nothing = on_message(m.RecheckMessage, lambda message: m.RecheckMessage((), (), ()))
+    nothing = on_message(bodies.Recheck, finds)
     keep = on_chunk(m.Lane.MASKED, lambda effect: None if effect.ref.chunk == 2 else effect)
     world = play(
         ledger, wrong_sketch, absences=(Absence(3, Phase.RECHECK, 0, 50, 0),),
         change=lambda effect: [kept for told in nothing(effect) for kept in keep(told)],
     )
-    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
-    assert said[MemberId(1)] == said[MemberId(4)] == m.RecheckMessage((), (), (LIAR,))
+    said = {i: message for i, _, message in world.trace.ledger if isinstance(message, bodies.Recheck)}
+    assert said[MemberId(1)] == said[MemberId(4)] == bodies.Recheck(*world.params(LIAR).place(0), withheld=(LIAR,))
     succeeded(world, (1, 3, 4))
 
 
@@ -490,7 +503,7 @@ def test_chunks_lost_on_the_way_come_again(lost: int) -> None:
 
     world = play(ModelLedger, wrong_sum, changers=(3,), change=lose)
     succeeded(world, (1, 3, 4))
-    said = {int(i): message for i, _, message in world.trace.ledger if isinstance(message, m.RecheckMessage)}
+    said = {int(i): message for i, _, message in world.trace.ledger if isinstance(message, bodies.Recheck)}
     assert named(world) == {LIAR} and {1, 4} & set(said) and not any(message.withheld for message in said.values())
     assert max(sends.values()) == lost + 1 <= MAX_SHOWN
 

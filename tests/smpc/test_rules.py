@@ -21,7 +21,7 @@ from fednode.smpc import messages as m
 from fednode.smpc.keys import SharePair, open_shares, share_context
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
-from fednode.sums import feldman
+from fednode.sums import bodies, feldman
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
@@ -86,7 +86,7 @@ def restored(world: World, member: MemberId = ME, **without: bool) -> Session:
     return Session.restore(world.params(member), disk, Stream("again"), lambda box: unseal(node.secret, box), link)
 
 
-def submitted(effects: list[m.Effect]) -> list[m.Message]:
+def submitted(effects: list[m.Effect]) -> list[bodies.Message]:
     return [effect.message for effect in effects if isinstance(effect, m.Submit)]
 
 
@@ -144,7 +144,7 @@ def test_a_box_of_another_dealer_is_no_share() -> None:
     keys, others = view.keys[MemberId(3)], view.keys[MemberId(4)]
     copied = replace(keys, sealed=others.sealed[:2] + keys.sealed[2:])
     effects = show(world, replace(view, keys={**view.keys, MemberId(3): copied}))
-    assert submitted(effects) == [m.AckMessage((MemberId(3),))]
+    assert submitted(effects) == [bodies.Acknowledge(*world.params(ME).place(0), (MemberId(3),))]
 
 
 def test_a_dealing_with_a_point_outside_the_group_is_named_wrong() -> None:
@@ -152,7 +152,7 @@ def test_a_dealing_with_a_point_outside_the_group_is_named_wrong() -> None:
     keys = view.keys[MemberId(3)]
     twisted = replace(keys, a_points=(point_add(keys.a_points[0], LOW_ORDER), *keys.a_points[1:]))
     effects = show(world, replace(view, keys={**view.keys, MemberId(3): twisted}))
-    assert submitted(effects) == [m.AckMessage((MemberId(3),))]
+    assert submitted(effects) == [bodies.Acknowledge(*world.params(ME).place(0), (MemberId(3),))]
 
 
 @pytest.mark.parametrize("point", [LOW_ORDER, bytes(32), b"\x01" + bytes(31)])
@@ -169,7 +169,7 @@ def test_a_low_order_seal_key_gets_noise_and_stops_nobody() -> None:
     session = Session(world.params(ME), Stream("x"), lambda box: box, world.chains[ME].link)
     effects = session.handle(m.ViewChanged(replace(view, seal_keys={**view.seal_keys, MemberId(3): bytes(32)})))
     message = submitted(effects)[0]
-    assert isinstance(message, m.KeysMessage) and len(dict(message.sealed)[MemberId(3)]) == 151
+    assert isinstance(message, bodies.Keys) and len(dict(message.sealed)[MemberId(3)]) == 151
 
 
 def complaint_view(view: m.SumView, complainers: tuple[int, ...], f: int) -> m.SumView:
@@ -186,7 +186,7 @@ def test_at_most_f_complaints_are_answered(count: int, complainers: tuple[int, .
     messages = submitted(effects)
     assert bool(messages) == answers
     if answers:
-        assert isinstance(messages[0], m.AnswerMessage) and tuple(h for h, _, _ in messages[0].shares) == complainers
+        assert isinstance(messages[0], bodies.Answer) and tuple(h for h, _, _ in messages[0].shares) == complainers
         for holder, a_share, b_share in messages[0].shares:
             assert is_share_valid(view.keys[ME].a_points, holder, int.from_bytes(a_share, "little"))
             assert is_share_valid(view.keys[ME].b_points, holder, int.from_bytes(b_share, "little"))
@@ -219,7 +219,7 @@ def test_too_few_qualified_or_present_members_are_not_masked_for(qualified: tupl
 def test_no_chunk_leaves_before_its_root_is_final() -> None:
     world, view = reach(Phase.COMMIT)
     effects = show(world, view)
-    assert [type(message) for message in submitted(effects)] == [m.CommitMessage] and not sent(effects)
+    assert [type(message) for message in submitted(effects)] == [bodies.Commit] and not sent(effects)
     session = world.nodes[ME].session
     assert session is not None
     assert not session.handle(m.WantArrived(MemberId(1), m.ChunkRef(0, m.Lane.MASKED, ME, 0)))
@@ -231,7 +231,7 @@ def test_no_chunk_leaves_before_its_root_is_final() -> None:
 def test_chunks_leave_once_their_root_is_final_and_match_it() -> None:
     world, view = reach(Phase.COMMIT)
     message = submitted(show(world, view))[0]
-    assert isinstance(message, m.CommitMessage)
+    assert isinstance(message, bodies.Commit)
     effects = show(world, replace(view, committed={ME: m.CommitPosted(message.root, message.weight)}))
     from fednode.smpc.chunks import digest_chunk, is_leaf_of
 
@@ -341,7 +341,7 @@ def test_a_vector_that_cannot_be_read_any_more_means_silence() -> None:
     )
     assert session.has_input
     effects = settle(session, session.handle(m.ViewChanged(view)))
-    assert not sent(effects) and not any(isinstance(x, m.CommitMessage) for x in submitted(effects))
+    assert not sent(effects) and not any(isinstance(x, bodies.Commit) for x in submitted(effects))
     assert session.silent_reason == "the round record is damaged; this hospital sits the round out"
 
 
@@ -386,15 +386,15 @@ def test_every_promise_is_persisted_before_it_is_made() -> None:
             stored = effect.data.reveal()
         if isinstance(effect, m.Submit):
             match effect.message:
-                case m.KeysMessage(a_points=points):
+                case bodies.Keys(a_points=points):
                     assert points[0] in stored
-                case m.AckMessage():
+                case bodies.Acknowledge():
                     assert _attempt(world, stored).acknowledged is not None
-                case m.CommitMessage(root=root):
+                case bodies.Commit(root=root):
                     committed = _attempt(world, stored).committed
                     assert committed is not None and committed.root == root
                     assert m.RecordPart.INPUT in {e.part for e in log[: log.index(effect)] if isinstance(e, m.Persist)}
-                case m.RevealMessage():
+                case bodies.Reveal():
                     opening = _attempt(world, stored).opening
                     assert opening is not None and opening.included == (1, 2, 4)
 
@@ -436,9 +436,9 @@ def test_no_secret_is_printed() -> None:
 
 # --- the one unmasking ------------------------------------------------------------------------------------------
 
-def reveal_of(effects: list[m.Effect]) -> m.RevealMessage:
+def reveal_of(effects: list[m.Effect]) -> bodies.Reveal:
     message = submitted(effects)[0]
-    assert isinstance(message, m.RevealMessage)
+    assert isinstance(message, bodies.Reveal)
     return message
 
 
@@ -460,7 +460,8 @@ def test_openings_are_decided_by_u_alone() -> None:
 def test_a_dropped_member_never_opens_its_own_b() -> None:
     world, view = dropped_world()
     alone = reveal_of(show(world, view, MemberId(3)))
-    assert alone == m.RevealMessage(None, (), (), None), "alone outside U it has nothing to open"
+    nothing = bodies.Reveal(*world.params(MemberId(3)).place(0), None)
+    assert alone == nothing, "alone outside U it has nothing to open"
     world, view = dropped_world()
     more = replace(view, included=tuple(i for i in view.included if i != 4))
     message = reveal_of(show(world, more, MemberId(3)))
@@ -553,7 +554,7 @@ def test_a_digest_of_a_sum_is_checked_before_it_is_acknowledged() -> None:
     good = refs[m.ChunkRef(0, m.Lane.SUM, 0, 3)]
     effects = settle(fresh, fresh.handle(m.ChunkArrived(MemberId(1), good.ref, b"", bytes(good.data))))
     message = submitted(effects)[0]
-    assert isinstance(message, m.SumAckMessage) and message.list_digest == compute_list_digest(
+    assert isinstance(message, bodies.SumAck) and message.list_digest == compute_list_digest(
         world.params(ME).study, world.params(ME).round, 0, tuple(view.digests[c] for c in range(4))
     )
 
@@ -608,7 +609,7 @@ def test_the_twisted_point_of_these_tests_is_one() -> None:
 
 def test_the_model_ledger_takes_a_key_point_once() -> None:
     world = World(4).run(until=lambda w: w.ledger.view().phase is Phase.ACK)
-    keys = next(message for _, _, message in world.trace.ledger if isinstance(message, m.KeysMessage))
+    keys = next(message for _, _, message in world.trace.ledger if isinstance(message, bodies.Keys))
     ledger = world.ledger
     assert isinstance(ledger, ModelLedger)
     ledger._void("test")

@@ -27,6 +27,7 @@ from fednode.rounds.ledger_view import kind_of
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import restore_input
 from fednode.smpc.ring import load
+from fednode.sums import bodies
 from fednode.sums.measures import Claims, read_sums
 from tests.sim.checker import Violation
 
@@ -188,7 +189,7 @@ class WholeChecker:
                 self._on_result(chain, sender, body)
             case StudyBegin():
                 self._without[StudyId(body.study), body.without].add(sender)
-            case tx.Reveal():
+            case bodies.Reveal():
                 opened = self._opened.setdefault((chain, StudyId(body.study), body.round), Opened())
                 if opened.unmasked is None:
                     raise Violation(f"round {body.round}: something was opened before the unmasking")
@@ -221,7 +222,8 @@ class WholeChecker:
         if current is None or current.number != number:
             return
         kind, spec = kind_of(current), self._world.spec
-        params = sum_params(spec, kind, (node.disk.genesis.chain_id, study, number, node.member), current.members)
+        where = (node.disk.genesis.chain_id, study, number, node.member)
+        params = sum_params(spec, kind, where, current.members, bytes(32))
         found = restore_input(params, {RecordPart.INPUT: data})
         assert found is not None
         fixed = load(found.values).view(np.int32), load(found.claims)

@@ -9,12 +9,11 @@ import numpy as np
 
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, merkle_root
-from fednode.smpc.messages import ShareRootMessage
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate, keep_dealing
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.sums import bodies, norm
 from fednode.sums import field as f
-from fednode.sums import norm
 from fednode.sums.coin import draw_joint_seed
 from fednode.sums.context import SumContext
 from fednode.sums.shares import DealtVector, deal_vector
@@ -59,7 +58,8 @@ def deal_as(
     chunks = layout.all_of(job.masked)
     masked = sketch_ring(job.coin, ring.from_bytes(b"".join(layout.bodies(chunks))), rows)
     masked += layout.pads(enumerate(chunks))
-    posted = ShareRootMessage(masked.tobytes(), merkle_root(bits_leaves), merkle_root(proof_leaves))
+    roots = merkle_root(bits_leaves), merkle_root(proof_leaves)
+    posted = bodies.ShareRoot(*job.context.place[1:], masked.tobytes(), *roots)
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
     kept = keep_dealing(job.statement, (secret, proof), (right, right_proof), job.degree)
     return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own, kept)

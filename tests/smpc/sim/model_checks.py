@@ -10,9 +10,8 @@ import numpy as np
 
 from fednode.crypto import sha256
 from fednode.ids import Hash, MemberId
-from fednode.smpc import messages as m
+from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
-from fednode.sums import norm, shares
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_link
 from fednode.sums.context import SumContext
 from fednode.sums.measures import count_words
@@ -31,13 +30,13 @@ class Checked:
     freeze: Hash | None = None
     links: dict[MemberId, bytes] = field(default_factory=dict)
     coin: bytes | None = None
-    roots: dict[MemberId, m.ShareRootMessage] = field(default_factory=dict)
+    roots: dict[MemberId, bodies.ShareRoot] = field(default_factory=dict)
     query_seed: bytes | None = None
-    parts: dict[MemberId, dict[int, m.ProofMessage]] = field(default_factory=dict)
+    parts: dict[MemberId, dict[int, bodies.Proof]] = field(default_factory=dict)
     openings: dict[MemberId, bytes] = field(default_factory=dict)
     openers: set[int] = field(default_factory=set)
     opened: bytes | None = None
-    found: dict[MemberId, m.RecheckMessage] = field(default_factory=dict)
+    found: dict[MemberId, bodies.Recheck] = field(default_factory=dict)
     carried: dict[int, set[int]] = field(default_factory=dict)
     disputes: list[tuple[int, int]] = field(default_factory=list)
     boxes: dict[tuple[int, int], bytes] = field(default_factory=dict)
@@ -71,7 +70,7 @@ class CheckPhases(DisputePhases):
         self.a.checked.freeze = sha256(b"block", self.blocks.to_bytes(4, "big"), repr(sorted(self.a.digests)).encode())
         self._open(Phase.COIN, [i for i in self.a.present if i not in self.absent])
 
-    def _CoinMessage(self, sender: MemberId, message: m.CoinMessage) -> str | None:
+    def _Coin(self, sender: MemberId, message: bodies.Coin) -> str | None:
         if sender not in self.a.present:
             return "not present"
         if not is_link(self.heads[sender], 0, message.preimage, self.coins):
@@ -87,7 +86,7 @@ class CheckPhases(DisputePhases):
         checked.coin = draw_coin(self._context(), SKETCH_LABEL, checked.freeze, checked.links)
         return self._open(Phase.SHARE, [i for i in self.a.included if i not in self.absent])
 
-    def _ShareRootMessage(self, sender: MemberId, message: m.ShareRootMessage) -> str | None:
+    def _ShareRoot(self, sender: MemberId, message: bodies.ShareRoot) -> str | None:
         if sender not in self.a.included:
             return "not included"
         if len(message.sketch) != 1024 or len(message.bits_root) != 32 or len(message.proof_root) != 32:
@@ -106,7 +105,7 @@ class CheckPhases(DisputePhases):
         checked.query_seed = draw_query_seed(self._context(), checked.coin, checked.freeze, posted)
         return self._open(Phase.PROOF, [i for i in self.a.present if i not in self.absent])
 
-    def _ProofMessage(self, sender: MemberId, message: m.ProofMessage) -> str | None:
+    def _Proof(self, sender: MemberId, message: bodies.Proof) -> str | None:
         if sender not in self.a.present:
             return "not present"
         size, most = sizes(len(self.params.members))
@@ -152,12 +151,9 @@ class CheckPhases(DisputePhases):
             return self._void("too few hold the sum against its sketches")
         return self._settle()
 
-    def _RecheckMessage(self, sender: MemberId, message: m.RecheckMessage) -> str | None:
+    def _Recheck(self, sender: MemberId, message: bodies.Recheck) -> str | None:
         if sender not in self.a.present:
             return "not present"
-        for named in (message.chunks, message.sketches):
-            if list(dict(named)) != sorted(dict(named)) or len(dict(named)) != len(named):
-                return "order"
         if any(self.a.digests.get(chunk, digest) == digest for chunk, digest in message.chunks):
             return "nothing wrong with this chunk"
         for dealer, found in message.sketches:

@@ -10,8 +10,8 @@ import numpy as np
 
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
+from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
-from fednode.sums import norm, shares
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.context import SumContext
 from fednode.sums.equal_logs import are_logs_equal
@@ -74,7 +74,7 @@ class DisputePhases:
             return self._open(Phase.REDEAL, {MemberId(i) for i, _ in checked.disputes})
         return self._unmask()
 
-    def _RedealMessage(self, sender: MemberId, message: m.RedealMessage) -> str | None:
+    def _Redeal(self, sender: MemberId, message: bodies.Redeal) -> str | None:
         checked, pair = self.a.checked, (sender, message.holder)
         if pair not in checked.disputes:
             return "not disputed"
@@ -98,7 +98,7 @@ class DisputePhases:
     def _disputed(self) -> list[int]:
         return sorted({i for i, _ in self.a.checked.disputes})
 
-    def _ConfirmMessage(self, sender: MemberId, message: m.ConfirmMessage) -> str | None:
+    def _Confirm(self, sender: MemberId, message: bodies.Confirm) -> str | None:
         if sender not in self._heard():
             return "no answers before"
         if len(message.data) != 8 * self._repetitions * len(self._disputed()):
@@ -145,7 +145,7 @@ class DisputePhases:
         values = [sum(w * value for w, value in zip(weights, column, strict=True)) % f.MODULUS for column in columns]
         return np.array(values, f.FIELD)
 
-    def _ExposeMessage(self, sender: MemberId, message: m.ExposeMessage) -> str | None:
+    def _Expose(self, sender: MemberId, message: bodies.Expose) -> str | None:
         checked, pair = self.a.checked, (message.dealer, sender)
         if pair not in checked.off:
             return "nothing to show"

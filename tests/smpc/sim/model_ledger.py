@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fednode.crypto import are_commitments_valid, base_times, is_knowledge_proven, is_share_valid
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
+from fednode.sums import bodies
 from fednode.sums.context import compute_list_digest, key_proof_context
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_checks import Checked, CheckPhases
@@ -28,7 +29,7 @@ class ResultVote:
 class Attempt:
     number: int
     holders: list[MemberId]
-    keys: dict[MemberId, m.KeysMessage] = field(default_factory=dict)
+    keys: dict[MemberId, bodies.Keys] = field(default_factory=dict)
     complaints: dict[MemberId, tuple[MemberId, ...]] = field(default_factory=dict)
     answers: dict[MemberId, tuple[tuple[MemberId, bytes, bytes], ...]] = field(default_factory=dict)
     present: list[MemberId] = field(default_factory=list)
@@ -123,16 +124,16 @@ class ModelLedger(CheckPhases):
 
     def _post(self, sender: MemberId, attempt: int, message: object) -> str | None:
         kinds = {
-            Phase.KEYS: m.KeysMessage, Phase.ACK: m.AckMessage, Phase.ANSWER: m.AnswerMessage,
-            Phase.COMMIT: m.CommitMessage, Phase.ROSTER: m.RosterMessage, Phase.DIGEST: m.DigestMessage,
-            Phase.SUMACK: m.SumAckMessage, Phase.REVEAL: m.RevealMessage, Phase.REVEAL2: m.RevealMessage,
-            Phase.RESULT: ResultVote, Phase.COIN: m.CoinMessage, Phase.SHARE: m.ShareRootMessage,
-            Phase.PROOF: m.ProofMessage, Phase.RECHECK: m.RecheckMessage, Phase.REDEAL: m.RedealMessage,
-            Phase.CONFIRM: m.ConfirmMessage, Phase.EXPOSE: m.ExposeMessage,
+            Phase.KEYS: bodies.Keys, Phase.ACK: bodies.Acknowledge, Phase.ANSWER: bodies.Answer,
+            Phase.COMMIT: bodies.Commit, Phase.ROSTER: bodies.Roster, Phase.DIGEST: bodies.Digest,
+            Phase.SUMACK: bodies.SumAck, Phase.REVEAL: bodies.Reveal, Phase.REVEAL2: bodies.Reveal,
+            Phase.RESULT: ResultVote, Phase.COIN: bodies.Coin, Phase.SHARE: bodies.ShareRoot,
+            Phase.PROOF: bodies.Proof, Phase.RECHECK: bodies.Recheck, Phase.REDEAL: bodies.Redeal,
+            Phase.CONFIRM: bodies.Confirm, Phase.EXPOSE: bodies.Expose,
         }
         if attempt != self.a.number or type(message) is not kinds[self.phase]:
             return "phase closed"
-        is_late_ack = isinstance(message, m.SumAckMessage) and message.list_digest and sender not in self.a.acked
+        is_late_ack = isinstance(message, bodies.SumAck) and message.list_digest and sender not in self.a.acked
         if sender in self.posted and not is_late_ack:
             return "already posted"
         reason = getattr(self, "_" + type(message).__name__)(sender, message)
@@ -140,7 +141,7 @@ class ModelLedger(CheckPhases):
             self.posted.add(sender)
         return reason
 
-    def _KeysMessage(self, sender: MemberId, message: m.KeysMessage) -> str | None:
+    def _Keys(self, sender: MemberId, message: bodies.Keys) -> str | None:
         if sender not in self.a.holders or [h for h, _ in message.sealed] != [h for h in self.a.holders if h != sender]:
             return "holders"
         dealt = [(message.a_points, message.a_proof, "a", self.t), (message.b_points, message.b_proof, "b", self.t)]
@@ -160,13 +161,13 @@ class ModelLedger(CheckPhases):
         self.a.keys[sender] = message
         return None
 
-    def _AckMessage(self, sender: MemberId, message: m.AckMessage) -> str | None:
+    def _Acknowledge(self, sender: MemberId, message: bodies.Acknowledge) -> str | None:
         if sender not in self.a.keys or not set(message.wrong) <= set(self.a.keys) - {sender}:
             return "dealers"
         self.a.complaints[sender] = message.wrong
         return None
 
-    def _AnswerMessage(self, sender: MemberId, message: m.AnswerMessage) -> str | None:
+    def _Answer(self, sender: MemberId, message: bodies.Answer) -> str | None:
         if sender not in self.expected or [h for h, _, _ in message.shares] != self._complainers(sender):
             return "holders"
         keys = self.a.keys[sender]
@@ -176,13 +177,13 @@ class ModelLedger(CheckPhases):
         self.a.answers[sender] = message.shares
         return None
 
-    def _CommitMessage(self, sender: MemberId, message: m.CommitMessage) -> str | None:
+    def _Commit(self, sender: MemberId, message: bodies.Commit) -> str | None:
         if sender not in self.a.qualified or (message.weight > 0) != self.params.has_public_weights:
             return "not qualified"
         self.a.committed[sender] = m.CommitPosted(message.root, message.weight)
         return None
 
-    def _RosterMessage(self, sender: MemberId, message: m.RosterMessage) -> str | None:
+    def _Roster(self, sender: MemberId, message: bodies.Roster) -> str | None:
         mine = {c for c, o in enumerate(self.a.owners) if o == sender and c not in self.a.settled}
         if not mine or message.step != self.step:
             return "owner"
@@ -191,13 +192,13 @@ class ModelLedger(CheckPhases):
         self.a.latest[sender] = message.missing
         return None
 
-    def _DigestMessage(self, sender: MemberId, message: m.DigestMessage) -> str | None:
+    def _Digest(self, sender: MemberId, message: bodies.Digest) -> str | None:
         if [c for c, _ in message.digests] != [c for c, o in enumerate(self.a.owners) if o == sender]:
             return "chunks"
         self.a.digests.update(dict(message.digests))
         return None
 
-    def _SumAckMessage(self, sender: MemberId, message: m.SumAckMessage) -> str | None:
+    def _SumAck(self, sender: MemberId, message: bodies.SumAck) -> str | None:
         if sender not in self.a.present:
             return "not present"
         if message.list_digest is None:
@@ -209,7 +210,7 @@ class ModelLedger(CheckPhases):
         self.a.acked.add(sender)
         return None
 
-    def _RevealMessage(self, sender: MemberId, message: m.RevealMessage) -> str | None:
+    def _Reveal(self, sender: MemberId, message: bodies.Reveal) -> str | None:
         a = self.a
         first = self.phase is Phase.REVEAL
         a_due = [j for j in a.dropped if j != sender] if first and sender in a.present else []

@@ -161,6 +161,7 @@ class World:
 
         return m.SumParams(
             CHAIN, STUDY, self.round_number, member, self.members, self.length, is_public, statement, self.plan,
+            next_key=x25519_public(Secret(Stream("next", member, self.seed).random_bytes(32))),
         )
 
     # --- running ------------------------------------------------------------------------------------------------
@@ -303,9 +304,10 @@ class World:
             case m.Persist(part, data):
                 node.disk[part] = data.reveal()
                 self.trace.disks.append((node.member, part, data.reveal()))
-            case m.Submit(attempt, message):
+            case m.Submit(message):
                 if self.random.random() >= self.loss:
-                    self._at(self.random.randrange(1, 8), lambda: self.pool.append((node.member, attempt, message)))
+                    post = (node.member, message.attempt, message)
+                    self._at(self.random.randrange(1, 8), lambda: self.pool.append(post))
             case m.SendChunk(to, ref, proof, data):
                 self.trace.wire.append((node.member, effect))
                 self._send(to, m.ChunkArrived(node.member, ref, proof, bytes(data)))
