@@ -18,8 +18,8 @@ from fednode.crypto import Signer
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.ledger.application import LedgerApplication
-from fednode.ledger.bodies import Body, Expire
-from fednode.ledger.round_rules import PHASES_OF
+from fednode.ledger.bodies import Body
+from fednode.ledger.round_rules import RoundBody
 from fednode.ledger.transaction import Transaction
 
 TRAFFIC_TIMER = ("traffic", "again")
@@ -144,7 +144,7 @@ class Traffic:
 
 def _is_of_a_phase(body: Body) -> bool:
     """Whether a body means something in one phase of a round only."""
-    return type(body) in PHASES_OF or isinstance(body, Expire)
+    return isinstance(body, RoundBody)
 
 
 def _frames(items: Iterable[bytes]) -> Iterator[bytes]:

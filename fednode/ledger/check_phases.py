@@ -15,7 +15,6 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import Hash, MemberId
-from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.check_rules import checks_of, with_checks
 from fednode.ledger.check_state import get_share_root
@@ -47,35 +46,35 @@ NOT_OPENED = "too few right shares of the summed sketch"
 
 # --- coin --------------------------------------------------------------------------------------------------------
 
-def open_coin(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def open_coin(record: RoundRecord, at: BlockTime) -> Next:
     """Freeze: ask everybody present that has a chain for its next link. Link numbers are never used twice."""
     coins = replace(record.coins, opened=record.coins.opened + 1)
     record = replace(record, coins=coins)
     record = with_checks(record, ChecksRecord(at.height, coins.opened))
     expected = awaited(record, coins.holders.intersection(record.attempt.present))
-    return open_phase(record, at, terms, Phase.COIN, expected)
+    return open_phase(record, at, Phase.COIN, expected)
 
 
-def after_coin(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_coin(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Draw the coin, if at least one honest member had a part in it."""
     record = mark_absent(record, silent_members(record))
     checks = checks_of(record.attempt)
     if len(checks.links) <= record.fault_bound or checks.freeze_block is None:
-        return void_attempt(record, at, terms, NO_COIN)
+        return void_attempt(record, at, NO_COIN)
     coin = draw_coin(sum_context(source, record), SKETCH_LABEL, Hash(checks.freeze_block), dict(checks.links))
     record = with_checks(record, replace(checks, coin=coin))
-    return open_phase(record, at, terms, Phase.SHARE, awaited(record, record.attempt.included))
+    return open_phase(record, at, Phase.SHARE, awaited(record, record.attempt.included))
 
 
 # --- shares ------------------------------------------------------------------------------------------------------
 
-def after_share(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_share(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Draw the challenges from everything that was dealt. U is fixed: without one of it there is no sum."""
     attempt = record.attempt
     checks = checks_of(attempt)
     missing = tuple(member for member in attempt.included if member not in checks.shared)
     if missing:
-        return void_attempt(mark_absent(record, missing), at, terms, NOT_SHARED)
+        return void_attempt(mark_absent(record, missing), at, NOT_SHARED)
     if checks.coin is None or checks.freeze_block is None:
         raise AssertionError("SHARE follows the coin")
     posted = {}
@@ -86,12 +85,12 @@ def after_share(source: Source, record: RoundRecord, at: BlockTime, terms: Study
         posted[int(member)] = (body.sketch, body.bits_root, body.proof_root)
     seed = draw_query_seed(sum_context(source, record), checks.coin, checks.freeze_block, posted)
     record = with_checks(record, replace(checks, query_seed=seed))
-    return open_phase(record, at, terms, Phase.PROOF, awaited(record, attempt.present))
+    return open_phase(record, at, Phase.PROOF, awaited(record, attempt.present))
 
 
 # --- proofs ------------------------------------------------------------------------------------------------------
 
-def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_proof(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Unmask, once and for all, if every dealer of U is proven and the masked sum is that of the sketches.
 
     Where f + 1 members say that it is not, an honest one does, and everybody looks who spoiled it.
@@ -100,15 +99,15 @@ def after_proof(source: Source, record: RoundRecord, at: BlockTime, terms: Study
     judged = judge_included(source, record)
     refused = [dealer for dealer, found in judged.items() if found.verdict is not Verdict.PROVEN]
     if len(refused) == len(judged):  # then it is the answers that are short, not every dealer
-        return void_attempt(_blame(record, judged), at, terms, FEW_ANSWERS)
+        return void_attempt(_blame(record, judged), at, FEW_ANSWERS)
     if refused:
-        return void_attempt(bar(_blame(record, judged), refused), at, terms, NOT_PROVEN)
+        return void_attempt(bar(_blame(record, judged), refused), at, NOT_PROVEN)
     said = [what for _, what, _ in checks_of(record.attempt).answered]
     if said.count(SumCheck.WRONG) > record.fault_bound:
-        return open_phase(record, at, terms, Phase.RECHECK, awaited(record, record.attempt.present))
+        return open_phase(record, at, Phase.RECHECK, awaited(record, record.attempt.present))
     if said.count(SumCheck.RIGHT) < record.threshold:
-        return void_attempt(record, at, terms, SUM_UNCHECKED)
-    return settle_shares(record, at, terms, judged)
+        return void_attempt(record, at, SUM_UNCHECKED)
+    return settle_shares(record, at, judged)
 
 
 def _blame(record: RoundRecord, judged: dict[MemberId, Judged]) -> RoundRecord:

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
+from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_records import ChecksRecord
 from fednode.ledger.check_state import confirm_key, proof_key, recheck_key, redeal_key, share_key
 from fednode.ledger.opening_checks import is_next_link
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import enter, post, with_item
+from fednode.ledger.round_rules import post, with_item
 from fednode.sums.bodies import Coin, Proof, ShareRoot
 from fednode.sums.bounds import Strength, strength_of
 from fednode.sums.phase import Phase
@@ -39,10 +40,11 @@ def strength_in(record: RoundRecord) -> Strength:
     return strength_of(len(record.members))
 
 
-def accept_coin(record: RoundRecord, sender: MemberId, body: Coin) -> RoundRecord:
+def accept_coin(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Coin
+) -> RoundRecord:
     """The next link of the sender's chain: nobody could know it before the freeze block, and there is only one."""
     coins = record.coins
-    enter(record, sender, body, coins.holders.intersection(record.attempt.present))
     checks = checks_of(record.attempt)
     head = next(head for head in coins.heads if head.member == sender)
     if not is_next_link(head.link, head.index, body.preimage, checks.number):
@@ -55,10 +57,11 @@ def accept_coin(record: RoundRecord, sender: MemberId, body: Coin) -> RoundRecor
     return post(record, sender, replace(record.attempt, checks=checks))
 
 
-def accept_share_root(draft: Draft, record: RoundRecord, sender: MemberId, body: ShareRoot) -> RoundRecord:
+def accept_share_root(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: ShareRoot
+) -> RoundRecord:
     """A dealer's sketch of its masked vector and the roots of what it deals. Said once: there is no second thought."""
     attempt = record.attempt
-    enter(record, sender, body, attempt.included)
     checks = checks_of(attempt)
     draft.write(share_key(record.study, record.number, attempt.number, sender), body)
     return post(record, sender, replace(attempt, checks=replace(checks, shared=with_item(checks.shared, sender))))
@@ -75,10 +78,11 @@ def dealers_of_part(record: RoundRecord, part: int) -> tuple[MemberId, ...]:
     return record.attempt.included[part * size : (part + 1) * size]
 
 
-def accept_proof(draft: Draft, record: RoundRecord, sender: MemberId, body: Proof) -> RoundRecord:
+def accept_proof(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Proof
+) -> RoundRecord:
     """One part of a holder's answers. The member has posted when all are in; all say the same of the sum."""
     attempt = record.attempt
-    enter(record, sender, body, attempt.present)
     checks = checks_of(attempt)
     dealers = dealers_of_part(record, body.part)
     if not dealers or len(body.data) != strength_in(record).answer_bytes * len(dealers):

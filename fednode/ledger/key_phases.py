@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.phases import (
     PIN_LOST,
     BlockTime,
@@ -27,18 +27,18 @@ from fednode.ledger.round_rules import complainers
 from fednode.sums.phase import Phase
 
 
-def after_keys(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_keys(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on to the acknowledgements, which only dealers can give."""
     dealers = record.attempt.dealers
     record = mark_absent(record, silent_members(record))
     if len(dealers) < record.min_included:
-        return void_attempt(record, at, terms, "too few members posted keys")
+        return void_attempt(record, at, "too few members posted keys")
     if is_pin_lost(record, dealers):
-        return void_attempt(record, at, terms, PIN_LOST)
-    return open_phase(record, at, terms, Phase.ACK, awaited(record, dealers))
+        return void_attempt(record, at, PIN_LOST)
+    return open_phase(record, at, Phase.ACK, awaited(record, dealers))
 
 
-def after_acknowledge(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_acknowledge(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Fix P; dealers with more than f complaints are out, those with fewer must answer."""
     record = mark_absent(record, silent_members(record))
     attempt = replace(record.attempt, present=tuple(holder for holder, _ in record.attempt.complaints))
@@ -48,18 +48,18 @@ def after_acknowledge(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> 
     accused = tuple(dealer for dealer, count in counts.items() if 0 < count <= record.fault_bound)
     record = bar(record, rejected)
     if len(attempt.present) - len(rejected) < record.min_included:
-        return void_attempt(record, at, terms, "too few dealers acknowledged and are free of complaints")
+        return void_attempt(record, at, "too few dealers acknowledged and are free of complaints")
     if accused:
-        return open_phase(record, at, terms, Phase.ANSWER, accused)
-    return _open_commit(record, at, terms)
+        return open_phase(record, at, Phase.ANSWER, accused)
+    return _open_commit(record, at)
 
 
-def after_answer(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_answer(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Dealers that did not answer are out, without blame."""
-    return _open_commit(mark_absent(record, silent_members(record)), at, terms)
+    return _open_commit(mark_absent(record, silent_members(record)), at)
 
 
-def _open_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def _open_commit(record: RoundRecord, at: BlockTime) -> Next:
     attempt = record.attempt
     answered = {dealer for dealer, _ in attempt.answers}
     qualified = tuple(
@@ -67,28 +67,28 @@ def _open_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
         if dealer not in record.barred and (dealer in answered or not complainers(attempt, dealer))
     )
     if len(qualified) < record.min_included:
-        return void_attempt(record, at, terms, "too few dealers answered their complaints")
+        return void_attempt(record, at, "too few dealers answered their complaints")
     if is_pin_lost(record, qualified):
-        return void_attempt(record, at, terms, PIN_LOST)
+        return void_attempt(record, at, PIN_LOST)
     record = replace(record, attempt=replace(attempt, qualified=qualified))
-    return open_phase(record, at, terms, Phase.COMMIT, awaited(record, qualified))
+    return open_phase(record, at, Phase.COMMIT, awaited(record, qualified))
 
 
-def after_commit(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_commit(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Fix C and give every chunk its first owner: the c-th of Q, or the next of Q that committed."""
     record = mark_absent(record, silent_members(record))
     attempt = record.attempt
     committed = {member for member, _, _ in attempt.committed}
     if len(committed) < record.min_included:
-        return void_attempt(record, at, terms, "too few members committed an update")
+        return void_attempt(record, at, "too few members committed an update")
     if is_pin_lost(record, committed):
-        return void_attempt(record, at, terms, PIN_LOST)
+        return void_attempt(record, at, PIN_LOST)
     chunks = tuple(
         ChunkRecord((next(m for m in rotate(attempt.qualified, number) if m in committed),))
         for number in range(len(attempt.qualified))
     )
     record = replace(record, attempt=replace(attempt, chunks=chunks))
-    return open_phase(record, at, terms, Phase.ROSTER, tuple(sorted({chunk.owner for chunk in chunks})))
+    return open_phase(record, at, Phase.ROSTER, tuple(sorted({chunk.owner for chunk in chunks})))
 
 
 def rotate(members: tuple[MemberId, ...], start: int) -> tuple[MemberId, ...]:

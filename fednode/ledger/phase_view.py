@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fednode.chain.state import Source
-from fednode.ids import MemberId, StudyId
+from fednode.ids import StudyId
 from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, RoundRecord
-from fednode.ledger.round_rules import is_of_open_phase
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_round, get_study
-from fednode.sums.phase import Phase
+from fednode.ledger.sums.phases import is_of_open_phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,6 @@ def pending_phase(source: Source, study: bytes) -> PendingPhase | None:
     if life is None or life.join is None:
         return None
     return PendingPhase(StudyId(study), life.next_round, 0, life.join, None)
-
-
-def expects(record: RoundRecord, member: MemberId) -> bool:
-    """Whether the open phase still waits for a message of `member`."""
-    if record.phase.kind == Phase.SUMACK:
-        return member in record.phase.expected and member not in record.attempt.acked
-    return member in record.phase.expected and member not in record.phase.posted
 
 
 def is_phase_message(pending: PendingPhase, body: Body) -> bool:

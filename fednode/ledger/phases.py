@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fednode.ids import NO_HASH, Hash, MemberId
-from fednode.ledger.bodies import Result, StudyTerms
-from fednode.ledger.records import Absence, AttemptRecord, OpenPhase, PhaseSpan, RoundKind, RoundRecord, VoidAttempt
+from fednode.ledger.bodies import Result
+from fednode.ledger.records import Absence, AttemptRecord, OpenPhase, PhaseSpan, RoundRecord, VoidAttempt
 from fednode.sums.phase import Phase
 
 
@@ -41,8 +41,6 @@ class RoundEnd:
 
 Next = RoundRecord | RoundEnd
 
-MAX_TIMEOUT_MS = 2**32 - 1
-
 PIN_LOST = "a member is missing of the set that may be summed again"
 
 
@@ -58,21 +56,16 @@ def awaited(record: RoundRecord, members: Iterable[MemberId]) -> tuple[MemberId,
 
 
 def open_phase(
-    record: RoundRecord, at: BlockTime, terms: StudyTerms, kind: Phase, expected: tuple[MemberId, ...], step: int = 0
+    record: RoundRecord, at: BlockTime, kind: Phase, expected: tuple[MemberId, ...], step: int = 0
 ) -> RoundRecord:
-    """Return the round with the next phase open."""
-    timeout_ms = terms.phase_timeout_ms
-    if kind == Phase.COMMIT and record.kind == RoundKind.TRAINING and record.attempt.number == 0:
-        timeout_ms = terms.train_timeout_ms  # later attempts follow a commit: the update is there
-    if kind == Phase.RECHECK:  # everybody fetches a vector from each member of U, in other phases one in all
-        timeout_ms = min(timeout_ms * len(record.attempt.included), MAX_TIMEOUT_MS)
+    """Return the round with the next phase open. How long it may last, its row says (`sums.phases.limit_phase`)."""
     number = record.phase.number + 1
-    return replace(record, phase=OpenPhase(number, kind, step, at.height, at.time_ms, timeout_ms, expected))
+    return replace(record, phase=OpenPhase(number, kind, step, at.height, at.time_ms, 0, expected))
 
 
-def keys_phase(at: BlockTime, terms: StudyTerms, number: int, holders: tuple[MemberId, ...]) -> OpenPhase:
+def keys_phase(at: BlockTime, number: int, holders: tuple[MemberId, ...]) -> OpenPhase:
     """Return the first phase of an attempt: every holder deals keys."""
-    return OpenPhase(number, Phase.KEYS, 0, at.height, at.time_ms, terms.phase_timeout_ms, holders)
+    return OpenPhase(number, Phase.KEYS, 0, at.height, at.time_ms, 0, holders)
 
 
 def close_span(record: RoundRecord, at: BlockTime, is_expired: bool) -> RoundRecord:
@@ -117,7 +110,7 @@ def _lost_holders(record: RoundRecord) -> tuple[MemberId, ...]:
     return tuple(member for member in record.attempt.holders if member in gone)
 
 
-def void_attempt(record: RoundRecord, at: BlockTime, terms: StudyTerms, reason: str) -> Next:
+def void_attempt(record: RoundRecord, at: BlockTime, reason: str) -> Next:
     """End the attempt without opening anything; go on without the members it lost, if enough are left.
 
     Of f + 1 attempts each but the last loses a member, so a round always ends. A round that may only unmask one
@@ -136,7 +129,7 @@ def void_attempt(record: RoundRecord, at: BlockTime, terms: StudyTerms, reason: 
         return RoundEnd(record, f"{reason}; the set that must be summed cannot be met")
     if len(holders) < record.min_included:
         return RoundEnd(record, f"{reason}; {len(holders)} members are left, {record.min_included} are needed")
-    phase = keys_phase(at, terms, record.phase.number + 1, holders)
+    phase = keys_phase(at, record.phase.number + 1, holders)
     return replace(record, attempt=AttemptRecord(attempt.number + 1, holders), phase=phase)
 
 

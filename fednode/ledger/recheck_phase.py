@@ -38,7 +38,7 @@ from fednode.ledger.phases import (
 )
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import enter, post
+from fednode.ledger.round_rules import post
 from fednode.sums.bodies import Recheck
 
 SPOILED = "a member spoiled the sum of the masked vectors"
@@ -46,10 +46,11 @@ KEPT_BACK = "the sum is not that of the committed vectors, and a member kept bac
 WRONG_SUM = "the sum is not that of the committed vectors"
 
 
-def accept_recheck(draft: Draft, record: RoundRecord, sender: MemberId, body: Recheck) -> RoundRecord:
+def accept_recheck(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Recheck
+) -> RoundRecord:
     """What a member found, once. It can only be about chunks and members of this sum, and other than what is posted."""
     attempt = record.attempt
-    enter(record, sender, body, attempt.present)
     place = (record.study, record.number, attempt.number)
     for number, digest in body.chunks:
         if number >= len(attempt.chunks) or digest == attempt.chunks[number].digest:
@@ -111,11 +112,11 @@ def is_recheck_complete(source: Source, record: RoundRecord) -> bool:
     return len(record.phase.posted) >= record.threshold and bool(found.faulty | found.accused)
 
 
-def after_recheck(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_recheck(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on without whoever spoiled the sum, or kept others from finding out; with new keys and the same vectors."""
     found = _found(source, record)
     if not is_recheck_complete(source, record):
         record = mark_absent(record, silent_members(record))
     record = bar(name_faulty(record, found.faulty), found.accused)
     reason = SPOILED if found.faulty else KEPT_BACK if found.accused else WRONG_SUM
-    return void_attempt(record, at, terms, reason)
+    return void_attempt(record, at, reason)

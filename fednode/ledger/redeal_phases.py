@@ -24,7 +24,6 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_records import DisputesRecord, Pair
 from fednode.ledger.check_rules import checks_of, count_parts, dealers_of_part, strength_in, with_checks
 from fednode.ledger.check_state import get_answers, get_confirm, get_redeal
@@ -86,14 +85,14 @@ def find_disputes(record: RoundRecord, judged: Mapping[MemberId, Judged]) -> tup
     return tuple(sorted(pair for pair in pairs if counts[pair[1]] <= record.fault_bound))
 
 
-def settle_shares(record: RoundRecord, at: BlockTime, terms: StudyTerms, judged: Mapping[MemberId, Judged]) -> Next:
+def settle_shares(record: RoundRecord, at: BlockTime, judged: Mapping[MemberId, Judged]) -> Next:
     """Every dealer is proven: unmask, or first have dealt again what holders have not."""
     pairs = find_disputes(record, judged)
     if not pairs:
-        return _unmask(_with_openers(record, judged, ()), at, terms)
+        return _unmask(_with_openers(record, judged, ()), at)
     disputes = DisputesRecord(pairs)
     record = replace(record, attempt=with_disputes(record.attempt, disputes))
-    return open_phase(record, at, terms, Phase.REDEAL, disputed_dealers(disputes))
+    return open_phase(record, at, Phase.REDEAL, disputed_dealers(disputes))
 
 
 def _with_openers(record: RoundRecord, judged: Mapping[MemberId, Judged], settled: Iterable[Pair]) -> RoundRecord:
@@ -105,17 +104,17 @@ def _with_openers(record: RoundRecord, judged: Mapping[MemberId, Judged], settle
     return with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
 
 
-def _unmask(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def _unmask(record: RoundRecord, at: BlockTime) -> Next:
     """The one Unmask of the round, if enough can open: otherwise the sum could be unmasked and never checked."""
     if len(checks_of(record.attempt).openers) < record.threshold:
-        return void_attempt(record, at, terms, FEW_ANSWERS)
+        return void_attempt(record, at, FEW_ANSWERS)
     record = replace(record, is_unmasked=True)
-    return open_phase(record, at, terms, Phase.REVEAL, awaited(record, record.attempt.present))
+    return open_phase(record, at, Phase.REVEAL, awaited(record, record.attempt.present))
 
 
 # --- dealt again -------------------------------------------------------------------------------------------------
 
-def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_redeal(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Draw the challenges from everything that was dealt again.
 
     Dealers and holders that were absent before are waited for here: they answered the proofs, and without them it may
@@ -124,7 +123,7 @@ def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: Stud
     disputes = disputes_of(record.attempt)
     place = (record.study, record.number, record.attempt.number)
     if silent := {dealer for dealer, holder in disputes.pairs if (dealer, holder) not in disputes.redealt}:
-        return void_attempt(mark_absent(record, silent), at, terms, NOT_REDEALT)
+        return void_attempt(mark_absent(record, silent), at, NOT_REDEALT)
     boxes = {}
     for dealer, holder in disputes.pairs:
         body = get_redeal(source, *place, dealer, holder)
@@ -136,12 +135,12 @@ def after_redeal(source: Source, record: RoundRecord, at: BlockTime, terms: Stud
         raise AssertionError("REDEAL follows the proofs")
     seed = draw_confirm_seed(sum_context(source, record), query_seed, boxes)
     record = replace(record, attempt=with_disputes(record.attempt, replace(disputes, confirm_seed=seed)))
-    return open_phase(record, at, terms, Phase.CONFIRM, answered_members(record))
+    return open_phase(record, at, Phase.CONFIRM, answered_members(record))
 
 
 # --- confirmed ---------------------------------------------------------------------------------------------------
 
-def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_confirm(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Tell who holds the proven share now, and who says that it still does not.
 
     An honest dealer is decided by the N - f honest that carried its verdict. Where as many answered and are undecided
@@ -169,15 +168,15 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime, terms: Stu
                 unconfirmed.append((dealer, holder, answer))
     if undecided:
         out = [dealer for dealer, is_at_fault in undecided.items() if is_at_fault]
-        return void_attempt(bar(record, out), at, terms, NOT_CONFIRMED if out else FEW_ANSWERS)
+        return void_attempt(bar(record, out), at, NOT_CONFIRMED if out else FEW_ANSWERS)
     record = _with_openers(record, judged, settled)
     if not unconfirmed:
-        return _unmask(record, at, terms)
+        return _unmask(record, at)
     record = replace(
         record, attempt=with_disputes(record.attempt, replace(disputes, unconfirmed=tuple(unconfirmed)))
     )
     holders = tuple(sorted({holder for _, holder, _ in unconfirmed}))
-    return open_phase(record, at, terms, Phase.EXPOSE, holders)
+    return open_phase(record, at, Phase.EXPOSE, holders)
 
 
 def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, bytes]]:
@@ -198,10 +197,10 @@ def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, 
 
 # --- exposed -----------------------------------------------------------------------------------------------------
 
-def after_expose(source: Source, record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_expose(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on without who dealt a wrong share twice; or unmask, for nobody could show that anything is wrong."""
     exposed = disputes_of(record.attempt).exposed
     if exposed:
         record = name_faulty(record, {dealer for dealer, _ in exposed})
-        return void_attempt(record, at, terms, DEALT_WRONG)
-    return _unmask(mark_absent(record, silent_members(record)), at, terms)
+        return void_attempt(record, at, DEALT_WRONG)
+    return _unmask(mark_absent(record, silent_members(record)), at)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
+from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_rules import checks_of, count_parts, strength_in
 from fednode.ledger.check_state import confirm_key, get_keys, get_redeal, redeal_key
@@ -19,7 +20,7 @@ from fednode.ledger.members.reading import get_chain
 from fednode.ledger.opening_checks import is_shared_point
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import enter, post, with_item
+from fednode.ledger.round_rules import post, with_item
 from fednode.ledger.verdicts import dispute_context, is_box_right
 from fednode.sums.bodies import Confirm, Expose, Redeal
 from fednode.sums.context import SumContext
@@ -53,11 +54,12 @@ def sum_context(source: Source, record: RoundRecord) -> SumContext:
     return SumContext(get_chain(source).chain_id, record.study, record.number, record.attempt.number)
 
 
-def accept_redeal(draft: Draft, record: RoundRecord, sender: MemberId, body: Redeal) -> RoundRecord:
+def accept_redeal(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Redeal
+) -> RoundRecord:
     """A share for one of the holders that dispute the sender's, once. Nobody but the holder can say what it is."""
     attempt = record.attempt
     disputes = disputes_of(attempt)
-    enter(record, sender, body, disputed_dealers(disputes))
     pair = (sender, body.holder)
     if pair not in disputes.pairs:
         raise refuse(Refusal.WRONG_HOLDERS)
@@ -71,11 +73,12 @@ def accept_redeal(draft: Draft, record: RoundRecord, sender: MemberId, body: Red
     return _post_when_done(record, sender, attempt, [p for p in disputes.pairs if p[0] == sender], disputes.redealt)
 
 
-def accept_confirm(draft: Draft, record: RoundRecord, sender: MemberId, body: Confirm) -> RoundRecord:
+def accept_confirm(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Confirm
+) -> RoundRecord:
     """A member's answers about all disputed dealers; what they are worth is decided when the phase ends."""
     attempt = record.attempt
     disputes = disputes_of(attempt)
-    enter(record, sender, body, answered_members(record) if disputes.pairs else ())
     if len(body.data) != strength_in(record).confirm_bytes * len(disputed_dealers(disputes)):
         raise refuse(Refusal.WRONG_ANSWERS)
     draft.write(confirm_key(record.study, record.number, attempt.number, sender), body)
@@ -83,11 +86,12 @@ def accept_confirm(draft: Draft, record: RoundRecord, sender: MemberId, body: Co
     return post(record, sender, with_disputes(attempt, disputes))
 
 
-def accept_expose(draft: Draft, record: RoundRecord, sender: MemberId, body: Expose) -> RoundRecord:
+def accept_expose(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Expose
+) -> RoundRecord:
     """A box that was dealt again, opened by its holder; refused if the proven share is in it: it was dealt rightly."""
     attempt = record.attempt
     disputes = disputes_of(attempt)
-    enter(record, sender, body, {holder for _, holder, _ in disputes.unconfirmed})
     pair = (body.dealer, sender)
     answer = next((right for dealer, holder, right in disputes.unconfirmed if (dealer, holder) == pair), None)
     if answer is None:

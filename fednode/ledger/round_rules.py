@@ -1,14 +1,12 @@
 """What a member may post in a running round: one function per kind of message.
 
-Security assumption: signatures and nonces have been checked; `sender` is a member of the ledger. Every function
-returns the round with the message in it, or raises `Rejected` with a `Refusal` code; none changes its arguments.
-A message counts only while its own phase of its own attempt is open, once per member, and only from a member the
-phase has a part for. A member that was absent earlier in the round still counts, it is only not waited for.
+Security assumption: as in `sums.phases`, which has looked already whether the message is one of the open phase and its
+sender has a part in it. Every function returns the round with the message in it, or raises `Rejected` with a `Refusal`
+code; none changes its arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +15,7 @@ from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Expire, Outcome, Result, StudyTerms, Weights
 from fednode.ledger.check_state import get_keys, is_point_seen, keys_key, seen_key
+from fednode.ledger.members.reading import get_chain
 from fednode.ledger.opening_checks import (
     are_points_valid,
     is_key_proven,
@@ -45,7 +44,6 @@ from fednode.sums.bodies import (
     SumAck,
 )
 from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
-from fednode.sums.phase import Phase
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRichComparison
@@ -56,50 +54,9 @@ RoundBody = (
 )
 V = TypeVar("V", bound="SupportsRichComparison")
 
-PHASES_OF: dict[type, tuple[Phase, ...]] = {
-    Keys: (Phase.KEYS,),
-    Acknowledge: (Phase.ACK,),
-    Answer: (Phase.ANSWER,),
-    Commit: (Phase.COMMIT,),
-    Roster: (Phase.ROSTER,),
-    Digest: (Phase.DIGEST,),
-    SumAck: (Phase.SUMACK,),
-    Coin: (Phase.COIN,),
-    ShareRoot: (Phase.SHARE,),
-    Proof: (Phase.PROOF,),
-    Recheck: (Phase.RECHECK,),
-    Redeal: (Phase.REDEAL,),
-    Confirm: (Phase.CONFIRM,),
-    Expose: (Phase.EXPOSE,),
-    Reveal: (Phase.REVEAL, Phase.REVEAL2),
-    Result: (Phase.RESULT,),
-}
-"""The phases whose message each kind is."""
-
-
 def with_item(items: tuple[V, ...], item: V) -> tuple[V, ...]:
     """Return ascending `items` with `item` in its place, once."""
     return items if item in items else tuple(sorted((*items, item)))
-
-
-def is_of_open_phase(record: RoundRecord, body: RoundBody) -> bool:
-    """Whether `body` is a message of exactly the phase that is open."""
-    phase = record.phase
-    return (
-        (body.round, body.attempt) == (record.number, record.attempt.number)
-        and phase.kind in PHASES_OF.get(type(body), ())
-        and (not isinstance(body, Roster) or body.step == phase.step)
-    )
-
-
-def enter(record: RoundRecord, sender: MemberId, body: RoundBody, takers: Iterable[MemberId]) -> None:
-    """Refuse a message for another phase, from a member without a part in it, or a second one."""
-    if not is_of_open_phase(record, body):
-        raise refuse(Refusal.PHASE_CLOSED)
-    if sender not in takers:
-        raise refuse(Refusal.NOT_IN_PHASE)
-    if sender in record.phase.posted:
-        raise refuse(Refusal.ALREADY_POSTED)
 
 
 def post(record: RoundRecord, sender: MemberId, attempt: AttemptRecord) -> RoundRecord:
@@ -117,9 +74,7 @@ def _keys_of(draft: Draft, record: RoundRecord, dealer: MemberId) -> Keys:
 
 # --- keys, acknowledgements, answers ---------------------------------------------------------------------------
 
-def accept_keys(
-    draft: Draft, record: RoundRecord, chain_id: bytes, sender: MemberId, body: Keys
-) -> RoundRecord:
+def accept_keys(draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Keys) -> RoundRecord:
     """A dealing: T valid commitments each, the scalars known to the dealer, key points never used before.
 
     The key for shares of the next round comes with it, and is not that of this one.
@@ -127,7 +82,6 @@ def accept_keys(
     A dispute key comes too: a point of the prime-order group, or boxes hidden by it would not be.
     """
     attempt = record.attempt
-    enter(record, sender, body, attempt.holders)
     if not len(body.a_points) == len(body.b_points) == record.threshold:
         raise refuse(Refusal.POINT_COUNT)
     if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
@@ -142,7 +96,7 @@ def accept_keys(
         raise refuse(Refusal.POINT_SEEN)
     if not all(are_points_valid(points) for points in (body.a_points, body.b_points, (body.c_point,))):
         raise refuse(Refusal.BAD_POINT)
-    context = SumContext(chain_id, record.study, record.number, attempt.number)
+    context = SumContext(get_chain(draft).chain_id, record.study, record.number, attempt.number)
     for which, point, proof in keys:
         if not is_key_proven(point, key_proof_context(context, sender, which), proof):
             raise refuse(Refusal.BAD_PROOF)
@@ -155,10 +109,11 @@ def accept_keys(
     return post(record, sender, replace(attempt, dealers=with_item(attempt.dealers, sender)))
 
 
-def accept_acknowledge(record: RoundRecord, sender: MemberId, body: Acknowledge) -> RoundRecord:
+def accept_acknowledge(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Acknowledge
+) -> RoundRecord:
     """Which dealers' shares are wrong. Only a dealer is a holder: whoever was silent before has no part."""
     attempt = record.attempt
-    enter(record, sender, body, attempt.dealers)
     if any(dealer not in attempt.dealers or dealer == sender for dealer in body.wrong):
         raise refuse(Refusal.UNKNOWN_DEALER)
     return post(record, sender, replace(attempt, complaints=with_item(attempt.complaints, (sender, body.wrong))))
@@ -169,9 +124,10 @@ def complainers(attempt: AttemptRecord, dealer: MemberId) -> tuple[MemberId, ...
     return tuple(holder for holder, wrong in attempt.complaints if dealer in wrong)
 
 
-def accept_answer(draft: Draft, record: RoundRecord, sender: MemberId, body: Answer) -> RoundRecord:
+def accept_answer(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Answer
+) -> RoundRecord:
     """A dealer's published shares: exactly those complained about, at most f, each on its polynomial."""
-    enter(record, sender, body, record.phase.expected)
     if tuple(holder for holder, _, _ in body.shares) != complainers(record.attempt, sender):
         raise refuse(Refusal.WRONG_HOLDERS)
     keys = _keys_of(draft, record, sender)
@@ -186,9 +142,10 @@ def accept_answer(draft: Draft, record: RoundRecord, sender: MemberId, body: Ans
 
 # --- the masked vectors and their sum --------------------------------------------------------------------------
 
-def accept_commit(record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit) -> RoundRecord:
+def accept_commit(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit
+) -> RoundRecord:
     """The root of the masked vector; before it is final no chunk leaves its dealer. Only a public weight is said."""
-    enter(record, sender, body, record.attempt.qualified)
     low, high = (1, terms.weight_bound) if terms.weights == Weights.PUBLIC else (0, 0)
     if not low <= body.weight <= high:
         raise refuse(Refusal.WEIGHT_RANGE)
@@ -196,11 +153,12 @@ def accept_commit(record: RoundRecord, terms: StudyTerms, sender: MemberId, body
     return post(record, sender, replace(record.attempt, committed=committed))
 
 
-def accept_roster(record: RoundRecord, sender: MemberId, body: Roster) -> RoundRecord:
+def accept_roster(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Roster
+) -> RoundRecord:
     """An owner's report, about its own unsettled chunks and dealers that could still be in the sum."""
     attempt = record.attempt
     own = [n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender and not chunk.is_settled]
-    enter(record, sender, body, (sender,) if own else ())
     dealers = {member for member, _, _ in attempt.committed}.difference(attempt.left_out, (sender,))
     chunks = list(attempt.chunks)
     for number, dealer in body.missing:
@@ -212,11 +170,12 @@ def accept_roster(record: RoundRecord, sender: MemberId, body: Roster) -> RoundR
     return post(record, sender, replace(attempt, chunks=tuple(chunks)))
 
 
-def accept_digest(record: RoundRecord, sender: MemberId, body: Digest) -> RoundRecord:
+def accept_digest(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Digest
+) -> RoundRecord:
     """The digests of the sums of exactly the chunks the sender owns."""
     attempt = record.attempt
     own = tuple(n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender)
-    enter(record, sender, body, (sender,) if own else ())
     if tuple(number for number, _ in body.digests) != own:
         raise refuse(Refusal.WRONG_CHUNKS)
     chunks = list(attempt.chunks)
@@ -231,15 +190,13 @@ def list_digest_of(record: RoundRecord) -> bytes:
     return compute_list_digest(record.study, record.number, record.attempt.number, digests)
 
 
-def accept_sum_ack(record: RoundRecord, sender: MemberId, body: SumAck) -> RoundRecord:
+def accept_sum_ack(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: SumAck
+) -> RoundRecord:
     """Either "I hold and serve the whole list", or once before it the chunks the sender could not get."""
     attempt = record.attempt
-    if not is_of_open_phase(record, body):
-        raise refuse(Refusal.PHASE_CLOSED)
-    if sender not in attempt.present:
-        raise refuse(Refusal.NOT_IN_PHASE)
     has_reported = any(member == sender for member, _ in attempt.sum_missing)
-    if sender in attempt.acked or (has_reported and body.list_digest is None):
+    if has_reported and body.list_digest is None:
         raise refuse(Refusal.ALREADY_POSTED)
     if body.list_digest is None:
         if any(n >= len(attempt.chunks) or attempt.chunks[n].owner == sender for n in body.missing):
@@ -257,18 +214,6 @@ def accept_sum_ack(record: RoundRecord, sender: MemberId, body: SumAck) -> Round
 def dropped_dealers(attempt: AttemptRecord) -> tuple[MemberId, ...]:
     """Return Q outside U: the members whose pair masks stand alone and whose a is opened, never their b."""
     return tuple(member for member in attempt.qualified if member not in attempt.included)
-
-
-def accept_reveal(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
-    """The openings (Q, U) asks the sender for, all of them and nothing else.
-
-    For every member at most one of a and b is ever opened: a of Q outside U, b of U. A member outside U that opened
-    its own b would, with its a, give away its masked vector, so that is refused whatever it wants.
-    """
-    enter(record, sender, body, record.attempt.present)
-    if record.phase.kind == Phase.REVEAL:
-        return _accept_first_openings(draft, record, sender, body)
-    return _accept_silent_openings(draft, record, sender, body)
 
 
 def _check_own_b(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> None:
@@ -291,7 +236,14 @@ def _add_shares(
     return tuple(sorted(merged.items()))
 
 
-def _accept_first_openings(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
+def accept_reveal(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Reveal
+) -> RoundRecord:
+    """The openings (Q, U) asks the sender for, all of them and nothing else.
+
+    For every member at most one of a and b is ever opened: a of Q outside U, b of U. A member outside U that opened
+    its own b would, with its a, give away its masked vector, so that is refused whatever it wants.
+    """
     attempt = record.attempt
     owed = tuple(dealer for dealer in dropped_dealers(attempt) if dealer != sender)
     _check_own_b(draft, record, sender, body)
@@ -312,7 +264,10 @@ def _accept_first_openings(draft: Draft, record: RoundRecord, sender: MemberId, 
     return post(record, sender, replace(attempt, own_b=own_b, a_shares=a_shares, checks=checks))
 
 
-def _accept_silent_openings(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> RoundRecord:
+def accept_reveal2(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Reveal
+) -> RoundRecord:
+    """The openings in the place of silent members of U, as in REVEAL: all of them and nothing else."""
     attempt = record.attempt
     owed = tuple(dealer for dealer in attempt.silent_b if dealer != sender)
     if body.own_b is not None and sender not in attempt.silent_b and sender in attempt.included:
@@ -342,10 +297,11 @@ def ballot_of(result: Result) -> bytes:
     return encode(replace(result, wants_stop=False))
 
 
-def accept_result(record: RoundRecord, sender: MemberId, body: Result) -> RoundRecord:
+def accept_result(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Result
+) -> RoundRecord:
     """A vote on what the sum gave."""
     attempt = record.attempt
-    enter(record, sender, body, attempt.present)
     if body.outcome == Outcome.OK:
         if body.weight != weight_of_sum(attempt):
             raise refuse(Refusal.WEIGHT_SUM)

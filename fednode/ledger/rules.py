@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import assert_never, get_args
+from typing import get_args
 
 from fednode.chain.receipts import Receipt
 from fednode.chain.state import Changes, Draft, Source, State
@@ -20,31 +20,16 @@ from fednode.codec import extend_union
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Body, Expire, Memo, Result
-from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
+from fednode.ledger.bodies import Body, Expire, Memo
 from fednode.ledger.members.bodies import MemberReport
-from fednode.ledger.members.reading import get_candidates, get_chain, get_members, get_nonce, nonce_key
+from fednode.ledger.members.reading import get_candidates, get_members, get_nonce, nonce_key
 from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_members, settle_membership
 from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
 from fednode.ledger.phases import BlockTime
-from fednode.ledger.recheck_phase import accept_recheck
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import NonceRecord, RoundRecord, StudyRecord
-from fednode.ledger.redeal_rules import accept_confirm, accept_expose, accept_redeal
+from fednode.ledger.records import NonceRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import (
-    RoundBody,
-    accept_acknowledge,
-    accept_answer,
-    accept_commit,
-    accept_digest,
-    accept_expire,
-    accept_keys,
-    accept_result,
-    accept_reveal,
-    accept_roster,
-    accept_sum_ack,
-)
+from fednode.ledger.round_rules import RoundBody
 from fednode.ledger.rule import Rule
 from fednode.ledger.studies.clock import note_freeze_block, settle_study
 from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key
@@ -53,25 +38,9 @@ from fednode.ledger.studies.rules import (
     accept_join_expire,
     require_study,
 )
+from fednode.ledger.sums.phases import accept
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
 from fednode.ledger.versions import VERSIONS, Versions
-from fednode.sums.bodies import (
-    Acknowledge,
-    Answer,
-    Coin,
-    Commit,
-    Confirm,
-    Digest,
-    Expose,
-    Keys,
-    Proof,
-    Recheck,
-    Redeal,
-    Reveal,
-    Roster,
-    ShareRoot,
-    SumAck,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,49 +174,7 @@ def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: Ro
         return
     if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire):
         raise refuse(Refusal.NAMED_FAULTY)
-    draft.write(round_key(body.study), _accept(draft, study, current, sender, body))
-
-
-def _accept(
-    draft: Draft, study: StudyRecord, current: RoundRecord, sender: MemberId, body: RoundBody
-) -> RoundRecord:
-    match body:
-        case Keys():
-            return accept_keys(draft, current, get_chain(draft).chain_id, sender, body)
-        case Acknowledge():
-            return accept_acknowledge(current, sender, body)
-        case Answer():
-            return accept_answer(draft, current, sender, body)
-        case Commit():
-            return accept_commit(current, study.terms, sender, body)
-        case Roster():
-            return accept_roster(current, sender, body)
-        case Digest():
-            return accept_digest(current, sender, body)
-        case SumAck():
-            return accept_sum_ack(current, sender, body)
-        case Coin():
-            return accept_coin(current, sender, body)
-        case ShareRoot():
-            return accept_share_root(draft, current, sender, body)
-        case Proof():
-            return accept_proof(draft, current, sender, body)
-        case Recheck():
-            return accept_recheck(draft, current, sender, body)
-        case Redeal():
-            return accept_redeal(draft, current, sender, body)
-        case Confirm():
-            return accept_confirm(draft, current, sender, body)
-        case Expose():
-            return accept_expose(draft, current, sender, body)
-        case Reveal():
-            return accept_reveal(draft, current, sender, body)
-        case Result():
-            return accept_result(current, sender, body)
-        case Expire():
-            return accept_expire(current, sender, body)
-        case _:
-            assert_never(body)
+    draft.write(round_key(body.study), accept(draft, current, study.terms, sender, body))
 
 
 # --- for the pool and for leaders --------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Outcome, StudyTerms
+from fednode.ledger.bodies import Outcome
 from fednode.ledger.check_phases import NOT_OPENED, is_sketch_open, open_coin, open_sketch
 from fednode.ledger.key_phases import rotate
 from fednode.ledger.phases import (
@@ -35,32 +36,32 @@ from fednode.sums.phase import Phase
 # --- roster ------------------------------------------------------------------------------------------------------
 
 
-def after_roster(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_roster(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Leave out dealers that f + 1 owners miss, settle complete chunks, hand the others to their next owners."""
     silent = silent_members(record)
     record = mark_absent(record, silent)
     record = _leave_out(record)
     attempt = record.attempt
     if len(attempt.committed) - len(attempt.left_out) < record.min_included:
-        return void_attempt(record, at, terms, "too few members are left whose update arrived")
+        return void_attempt(record, at, "too few members are left whose update arrived")
     chunks = tuple(
         replace(chunk, is_settled=True) if _is_complete(record, chunk, silent) else chunk for chunk in attempt.chunks
     )
     attempt = replace(attempt, chunks=chunks)
     record = replace(record, attempt=attempt)
     if all(chunk.is_settled for chunk in chunks):
-        return _fix_included(record, at, terms)
+        return _fix_included(record, at)
     if record.phase.step >= record.fault_bound:
-        return _void_unsettled(record, at, terms)
+        return _void_unsettled(record, at)
     handed: list[ChunkRecord] = []
     for chunk in chunks:
         owner = chunk.owner if chunk.is_settled else _successor(record, chunk)
         if owner is None:
-            return _void_unsettled(record, at, terms)
+            return _void_unsettled(record, at)
         handed.append(chunk if chunk.is_settled else replace(chunk, owners=(*chunk.owners, owner)))
     record = replace(record, attempt=replace(attempt, chunks=tuple(handed)))
     owners = tuple(sorted({chunk.owner for chunk in handed if not chunk.is_settled}))
-    return open_phase(record, at, terms, Phase.ROSTER, owners, record.phase.step + 1)
+    return open_phase(record, at, Phase.ROSTER, owners, record.phase.step + 1)
 
 
 def _reports_of(chunk: ChunkRecord, reporter: MemberId) -> tuple[MemberId, ...]:
@@ -115,7 +116,7 @@ def _successor(record: RoundRecord, chunk: ChunkRecord) -> MemberId | None:
     return min(able, key=lambda member: member in accused, default=None)
 
 
-def _void_unsettled(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def _void_unsettled(record: RoundRecord, at: BlockTime) -> Next:
     """No owner is left that could settle a chunk.
 
     Usually a silent owner is lost with the attempt. Where every owner spoke, an owner and the dealer it misses
@@ -128,42 +129,42 @@ def _void_unsettled(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Ne
         chunk = next(chunk for chunk in attempt.chunks if not chunk.is_settled)
         missed = () if _is_cut_off(record, chunk, chunk.owner) else _reports_of(chunk, chunk.owner)[:1]
         record = bar(record, (chunk.owner, *missed))
-    return void_attempt(record, at, terms, "a chunk found no owner that has it from everybody")
+    return void_attempt(record, at, "a chunk found no owner that has it from everybody")
 
 
-def _fix_included(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def _fix_included(record: RoundRecord, at: BlockTime) -> Next:
     attempt = record.attempt
     included = tuple(member for member, _, _ in attempt.committed if member not in attempt.left_out)
     if record.pinned is not None and included != record.pinned:
-        return void_attempt(record, at, terms, PIN_LOST)
+        return void_attempt(record, at, PIN_LOST)
     record = replace(record, attempt=replace(attempt, included=included))
     owners = tuple(sorted({chunk.owner for chunk in attempt.chunks}))
-    return open_phase(record, at, terms, Phase.DIGEST, owners)
+    return open_phase(record, at, Phase.DIGEST, owners)
 
 
 # --- the masked sum ----------------------------------------------------------------------------------------------
 
-def after_digest(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_digest(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """With every digest in, ask everybody for an acknowledgement of the whole list."""
     silent = silent_members(record)
     if silent:
         record = bar(mark_absent(record, silent), silent)
-        return void_attempt(record, at, terms, "an owner did not post the sum of its chunk")
+        return void_attempt(record, at, "an owner did not post the sum of its chunk")
     attempt = replace(record.attempt, list_digest=list_digest_of(record))
     record = replace(record, attempt=attempt)
-    return open_phase(record, at, terms, Phase.SUMACK, awaited(record, attempt.present))
+    return open_phase(record, at, Phase.SUMACK, awaited(record, attempt.present))
 
 
-def is_sum_acknowledged(record: RoundRecord) -> bool:
+def is_sum_acknowledged(source: Source, record: RoundRecord) -> bool:
     """Whether q members hold the whole list."""
     return len(record.attempt.acked) >= record.threshold
 
 
-def after_sum_ack(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_sum_ack(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Freeze the sum; or find who keeps it back, or ask once more."""
     attempt = record.attempt
-    if is_sum_acknowledged(record):
-        return open_coin(record, at, terms)
+    if is_sum_acknowledged(source, record):
+        return open_coin(record, at)
     named = Counter(
         owner
         for _, numbers in attempt.sum_missing
@@ -171,12 +172,12 @@ def after_sum_ack(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next
     )
     record = mark_absent(record, silent_members(record))
     if withholding := [owner for owner, count in named.items() if count > record.fault_bound]:
-        return void_attempt(bar(record, withholding), at, terms, "an owner did not hand out the sum of its chunk")
+        return void_attempt(bar(record, withholding), at, "an owner did not hand out the sum of its chunk")
     if not record.phase.is_reopened:
-        record = open_phase(record, at, terms, Phase.SUMACK, awaited(record, attempt.present))
+        record = open_phase(record, at, Phase.SUMACK, awaited(record, attempt.present))
         return replace(record, phase=replace(record.phase, posted=attempt.acked, is_reopened=True))
     record = mark_absent(record, (member for member in attempt.present if member not in attempt.acked))
-    return void_attempt(record, at, terms, "too few members could get the whole sum")
+    return void_attempt(record, at, "too few members could get the whole sum")
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
@@ -196,17 +197,17 @@ def _are_b_open(record: RoundRecord) -> bool:
     return all(counts.get(dealer, 0) >= record.threshold for dealer in _missing_b(record.attempt))
 
 
-def is_reveal_complete(record: RoundRecord) -> bool:
+def is_reveal_complete(source: Source, record: RoundRecord) -> bool:
     """Whether everything is open, or everything but own b, or shares of the sketch, of members nobody waits for."""
     if not _are_a_open(record):
         return False
     return are_all_posted(record) or (not _missing_b(record.attempt) and is_sketch_open(record))
 
 
-def after_reveal(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_reveal(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on to the result, by way of REVEAL2 if a member of U did not open its b."""
     attempt = record.attempt
-    if not is_reveal_complete(record):
+    if not is_reveal_complete(source, record):
         record = mark_absent(record, silent_members(record))
     if not _are_a_open(record):
         return RoundEnd(record, "too few shares to take out a member that was left out")
@@ -215,20 +216,20 @@ def after_reveal(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
     record = open_sketch(record)
     if missing := _missing_b(attempt):
         record = replace(record, attempt=replace(record.attempt, silent_b=missing))
-        return open_phase(record, at, terms, Phase.REVEAL2, awaited(record, attempt.present))
-    return open_phase(record, at, terms, Phase.RESULT, awaited(record, attempt.present))
+        return open_phase(record, at, Phase.REVEAL2, awaited(record, attempt.present))
+    return open_phase(record, at, Phase.RESULT, awaited(record, attempt.present))
 
 
-def is_reveal2_complete(record: RoundRecord) -> bool:
+def is_reveal2_complete(source: Source, record: RoundRecord) -> bool:
     """Whether every b of U is open, by its owner or by T shares."""
     return _are_b_open(record)
 
 
-def after_reveal2(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_reveal2(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on to the result if the shares suffice."""
     if not _are_b_open(record):
         return RoundEnd(mark_absent(record, silent_members(record)), "too few shares for a member that fell silent")
-    return open_phase(record, at, terms, Phase.RESULT, awaited(record, record.attempt.present))
+    return open_phase(record, at, Phase.RESULT, awaited(record, record.attempt.present))
 
 
 # --- result ------------------------------------------------------------------------------------------------------
@@ -239,17 +240,17 @@ def _best_ballot(record: RoundRecord) -> tuple[bytes, int]:
     return max(counts.items(), key=lambda item: (item[1], item[0]), default=(b"", 0))
 
 
-def is_result_complete(record: RoundRecord) -> bool:
+def is_result_complete(source: Source, record: RoundRecord) -> bool:
     """Whether q members agree, or cannot any more whatever the rest of P posts."""
     _, votes = _best_ballot(record)
     outstanding = len(record.attempt.present) - len(record.attempt.ballots)
     return votes >= record.threshold or votes + outstanding < record.threshold
 
 
-def after_result(record: RoundRecord, at: BlockTime, terms: StudyTerms) -> Next:
+def after_result(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """End the round with what q members agree on."""
     ballot, votes = _best_ballot(record)
-    if not is_result_complete(record):
+    if not is_result_complete(source, record):
         record = mark_absent(record, silent_members(record))
     if votes < record.threshold:
         return RoundEnd(record, "no agreement on the result")

@@ -9,10 +9,11 @@ import pytest
 from fednode.ids import Hash
 from fednode.ledger import transaction as tx
 from fednode.ledger.check_phases import NO_COIN
-from fednode.ledger.phase_view import expects, is_phase_message, pending_phase
+from fednode.ledger.phase_view import is_phase_message, pending_phase
 from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.phases import expects
 from fednode.sums import bodies
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
 from fednode.sums.context import SumContext

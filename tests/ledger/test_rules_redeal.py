@@ -582,7 +582,7 @@ def test_ends_of_phases_never_raise_whatever_is_missing() -> None:
     for phase, after in ((Phase.REDEAL, after_redeal), (Phase.CONFIRM, after_confirm), (Phase.EXPOSE, after_expose)):
         world = disputed(phase, size=7, garbled=pairs, off=pairs)
         while world.phase.kind == phase and world.is_round_open:
-            end = after(world.state, world.round, at_end, world.life.terms)
+            end = after(world.state, world.round, at_end)
             record = end.record if isinstance(end, RoundEnd) else end
             assert decode(RoundRecord, encode(record), 2**20) == record
             body = next((b for m in world.members if (b := world.owed(m)) is not None), None)

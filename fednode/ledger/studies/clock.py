@@ -7,69 +7,20 @@ messages of a later block, except where everybody it would wait for is already k
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from fednode.chain.state import Draft, Source
+from fednode.chain.state import Draft
 from fednode.ids import MemberId, quorum
-from fednode.ledger.bodies import StudyTerms
-from fednode.ledger.check_phases import after_coin, after_proof, after_share
 from fednode.ledger.check_rules import forget_checks
-from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.phases import BlockTime, Next, RoundEnd, are_all_posted, close_span
-from fednode.ledger.recheck_phase import after_recheck, is_recheck_complete
+from fednode.ledger.phases import BlockTime, RoundEnd, close_span
 from fednode.ledger.records import OpenPhase, RoundRecord, StudyRecord, StudyStatus
-from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.reading import get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
-from fednode.ledger.sum_phases import (
-    after_digest,
-    after_result,
-    after_reveal,
-    after_reveal2,
-    after_roster,
-    after_sum_ack,
-    is_result_complete,
-    is_reveal2_complete,
-    is_reveal_complete,
-    is_sum_acknowledged,
-)
+from fednode.ledger.sums.phases import limit_phase, row_of
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase
-
-_AFTER: dict[Phase, Callable[[RoundRecord, BlockTime, StudyTerms], Next]] = {
-    Phase.KEYS: after_keys,
-    Phase.ACK: after_acknowledge,
-    Phase.ANSWER: after_answer,
-    Phase.COMMIT: after_commit,
-    Phase.ROSTER: after_roster,
-    Phase.DIGEST: after_digest,
-    Phase.SUMACK: after_sum_ack,
-    Phase.REVEAL: after_reveal,
-    Phase.REVEAL2: after_reveal2,
-    Phase.RESULT: after_result,
-}
-
-_CHECKS: dict[Phase, Callable[[Source, RoundRecord, BlockTime, StudyTerms], Next]] = {
-    Phase.COIN: after_coin,
-    Phase.SHARE: after_share,
-    Phase.PROOF: after_proof,
-    Phase.RECHECK: after_recheck,
-    Phase.REDEAL: after_redeal,
-    Phase.CONFIRM: after_confirm,
-    Phase.EXPOSE: after_expose,
-}
-"""Phases whose end looks at bodies that lie under their own keys."""
-
-_COMPLETE: dict[Phase, Callable[[RoundRecord], bool]] = {
-    Phase.SUMACK: is_sum_acknowledged,
-    Phase.REVEAL: is_reveal_complete,
-    Phase.REVEAL2: is_reveal2_complete,
-    Phase.RESULT: is_result_complete,
-}
-"""When the messages of a phase suffice; of the others, when every expected one is in."""
 
 
 def note_freeze_block(draft: Draft, at: BlockTime) -> None:
@@ -184,15 +135,11 @@ def _step_join(draft: Draft, study: StudyRecord, join: OpenPhase) -> StudyRecord
 
 def _step_round(draft: Draft, at: BlockTime, study: StudyRecord, current: RoundRecord) -> bool:
     """End the open phase if its messages are in or its time is over; return whether it ended."""
-    phase = Phase(current.phase.kind)
-    is_complete = _COMPLETE.get(phase, are_all_posted)(current)
-    if phase == Phase.RECHECK:
-        is_complete = is_recheck_complete(draft, current)
+    row = row_of(current)
+    is_complete = row.is_complete(draft, current)
     if not is_complete and len(current.phase.expire_votes) < current.threshold:
         return False
-    closed = close_span(current, at, not is_complete)
-    check = _CHECKS.get(phase)
-    follow_up = check(draft, closed, at, study.terms) if check else _AFTER[phase](closed, at, study.terms)
+    follow_up = row.follow(draft, close_span(current, at, not is_complete), at)
     record = follow_up.record if isinstance(follow_up, RoundEnd) else follow_up
     newly_absent = {absence.member for absence in record.absent[len(current.absent):]}
     if newly_absent:
@@ -204,7 +151,7 @@ def _step_round(draft: Draft, at: BlockTime, study: StudyRecord, current: RoundR
         return True
     if newly_absent:
         draft.write(study_key(study.study), study)
-    draft.write(round_key(study.study), record)
+    draft.write(round_key(study.study), limit_phase(record, study.terms))
     return True
 
 

@@ -29,6 +29,7 @@ from fednode.ledger.records import (
 )
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_report, report_key, round_key, study_key
+from fednode.ledger.sums.phases import limit_phase
 from fednode.sums.bounds import MASKS_WRONG, min_included
 from fednode.sums.phase import Phase
 
@@ -113,10 +114,10 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
     seal_keys = tuple((entry.member, entry.seal_key) for entry in study.ready if entry.member in expected)
     record = RoundRecord(
         study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, pinned,
-        at.height, at.time_ms, keys_phase(at, study.terms, study.next_phase, expected), AttemptRecord(0, expected),
+        at.height, at.time_ms, keys_phase(at, study.next_phase, expected), AttemptRecord(0, expected),
         coins=study.coins, words=_words_of(study),
     )
-    draft.write(round_key(study.study), record)
+    draft.write(round_key(study.study), limit_phase(record, study.terms))
     if study.beginning is not None:
         draft.write(study_key(study.study), replace(study, beginning=None))
     return False
