@@ -21,6 +21,7 @@ from fednode.core.attendance import Identity
 from fednode.core.bars import Bars
 from fednode.core.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.core.presence import INCARNATION_BYTES
+from fednode.crypto import Secret
 from fednode.daemon.start_checks import load_signer, open_chain, remember_damage
 from fednode.desk.control import serve_control
 from fednode.desk.handlers import make_handlers
@@ -33,6 +34,7 @@ from fednode.home.files import HomeLock
 from fednode.home.journal import Journal
 from fednode.home.keystore import Keys, SystemEntropy
 from fednode.home.limits import raise_file_limit
+from fednode.home.own_states import OwnStateStore
 from fednode.home.round_store import RoundStore
 from fednode.ids import PROTOCOL_VERSION, PeerId, StudyId
 from fednode.ledger.genesis import Genesis
@@ -147,15 +149,20 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-def _make_ports(upkeep: Upkeep, records: RoundStore, models: ModelStore, statistics: Entered) -> Ports:
+def _make_ports(
+    upkeep: Upkeep, storage_key: Secret[bytes], records: RoundStore, models: ModelStore, statistics: Entered
+) -> Ports:
     entropy = SystemEntropy()
+
+    def own_states(study: StudyId) -> OwnStateStore:
+        return OwnStateStore(upkeep.config.home.own_states, study, storage_key)
 
     def load_chain(study: StudyId) -> CoinChain:
         return restore_chain(records.coin_seed(study, entropy), MAX_LINKS)
 
     return Ports(
         entropy, upkeep.data_of, upkeep.is_auto_approved, records.load, records.put_long, load_chain, models.new_draft,
-        statistics,
+        statistics, own_states,
     )
 
 
@@ -180,7 +187,8 @@ async def _serve(
     models.clear_drafts()
     identity = Identity(genesis.chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES))
     end = ChainEnd(store.tip, state, store.get_certificate(store.tip.height) if store.tip.height else None)
-    core = assemble(identity, end, signer, _make_ports(upkeep, records, models, Entered(home.statistics)))
+    ports = _make_ports(upkeep, keys.storage_key, records, models, Entered(home.statistics))
+    core = assemble(identity, end, signer, ports)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20

@@ -86,6 +86,11 @@ class Home:
         return self.var / "statistics.json"
 
     @property
+    def own_states(self) -> Path:
+        """What the algorithms of studies keep of this hospital's own between rounds, encrypted."""
+        return self.var / "own"
+
+    @property
     def rounds(self) -> Path:
         """Folder of the encrypted records of running secure sums."""
         return self.var / "rounds"

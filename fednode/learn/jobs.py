@@ -38,6 +38,8 @@ PathText = Annotated[str, Size(1, 4096)]
 Sentence = Annotated[str, Size(0, 2400)]
 ClaimBytes = Annotated[bytes, Size(0, 1 << 24)]
 UPDATE_VALUE_BYTES = 4
+OwnState = Annotated[bytes, Size(0, 1 << 28)]
+"""What a hospital keeps between rounds for the study's algorithm; the one long thing that travels in frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Train:
     """Train from `model` for the study's local epochs; batches are drawn from (study, round, member) alone.
 
     `member` is the MemberId. The answer also measures `model`, as it came, on the validation fifth.
+    `own` is what this hospital kept of its last round that counted, b"" if nothing.
     """
 
     spec: StudySpec
@@ -93,6 +96,7 @@ class Train:
     scaling: Scaling
     model: ModelAt
     data: DataAt
+    own: OwnState = field(repr=False, default=b"")
 
 
 @tagged(4)
@@ -176,7 +180,7 @@ class Trained:
     """A local update: `delta` float32 (d,) with L2 norm at most the clip.
 
     `claims` measure the model the round started from. `norm_ppm` is the norm before clipping in 10^-6,
-    for this hospital's own log.
+    for this hospital's own log. `own` is what it keeps if this round counts, None if the algorithm keeps nothing.
     """
 
     delta: Buffer = field(repr=False)
@@ -185,6 +189,7 @@ class Trained:
     norm_ppm: int
     milliseconds: int
     seen: TableSeen | None = None
+    own: bytes | None = field(repr=False, default=None)
 
 
 @tagged(7)
@@ -198,10 +203,11 @@ class TrainedHead:
     norm_ppm: U64
     milliseconds: U32
     seen: TableSeen | None = None
+    own: OwnState | None = field(repr=False, default=None)
 
     def with_delta(self, delta: Buffer) -> Trained:
         """Return the whole answer."""
-        return Trained(delta, self.train_rows, self.claims, self.norm_ppm, self.milliseconds, self.seen)
+        return Trained(delta, self.train_rows, self.claims, self.norm_ppm, self.milliseconds, self.seen, self.own)
 
 
 @tagged(4)
@@ -269,7 +275,7 @@ def encode_answer(answer: Answer) -> tuple[bytes, Buffer]:
     if isinstance(answer, Trained):
         size = memoryview(answer.delta).nbytes
         head = TrainedHead(
-            size, answer.train_rows, answer.claims, answer.norm_ppm, answer.milliseconds, answer.seen
+            size, answer.train_rows, answer.claims, answer.norm_ppm, answer.milliseconds, answer.seen, answer.own
         )
         return _frame(encode(head, Framed)), answer.delta
     return _frame(encode(answer, Framed)), b""

@@ -8,6 +8,7 @@ from fednode.learn.layout import Layout
 from fednode.learn.model_file import VALUE_BYTES
 from fednode.ledger.records import RoundKind
 from fednode.rounds import jobs as round_jobs
+from fednode.rounds.own_state import LoadOwn
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.proof_jobs import AnswerProofs, ProveUpdate
 from fednode.smpc.recheck_jobs import AddParts, NameFindings
@@ -39,10 +40,10 @@ def is_short_round(job: round_jobs.Job) -> bool:
     """Whether a job of a round is short."""
     match job:
         case round_jobs.MakeInput():
-            return memoryview(job.delta or b"").nbytes <= SHORT_VECTOR_BYTES
+            return job.own is None and memoryview(job.delta or b"").nbytes <= SHORT_VECTOR_BYTES
         case round_jobs.Conclude():
             return job.kind is RoundKind.CLOSING or VALUE_BYTES * Layout.of(job.spec).size <= SHORT_VECTOR_BYTES
-        case round_jobs.DeriveChain():
+        case round_jobs.DeriveChain() | LoadOwn():
             return False
         case _:
             assert_never(job)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
-from fednode.errors import Rejected
+from fednode.errors import Rejected, StorageError
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
 from fednode.learn.algorithms.step import Round
@@ -29,6 +29,7 @@ from fednode.learn.units import UNIT
 from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.measured import Figure, Metrics
+from fednode.rounds.own_state import LoadOwn, OwnLoaded, load_own
 from fednode.smpc.messages import SumParams
 from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
@@ -86,7 +87,7 @@ class MakeInput:
     """Quantise a clipped update and put it on record with its claims. Result: `MadeInput`, `NoInput`.
 
     `delta`: float32 little-endian (d,), or None in rounds without an update; `claim_bytes`: uint32 little-endian.
-    `keep(input)` returns when both are on the disk.
+    `keep(input)` returns when both are on the disk, and `keep_own(own)`, before it, when the hospital's own state is.
     """
 
     spec: StudySpec
@@ -96,6 +97,8 @@ class MakeInput:
     claim_bytes: bytes = field(repr=False)
     entropy: Entropy = field(repr=False)
     keep: Callable[[Input], None] = field(repr=False)
+    own: bytes | None = field(repr=False, default=None)
+    keep_own: Callable[[bytes], None] | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,8 +157,8 @@ class NoInput:
     reason: str
 
 
-Job = MakeInput | Conclude | DeriveChain
-Result = MadeInput | NoInput | Conclusion | Chain
+Job = MakeInput | Conclude | DeriveChain | LoadOwn
+Result = MadeInput | NoInput | Conclusion | Chain | OwnLoaded
 
 
 def run(job: Job) -> Result:
@@ -163,6 +166,11 @@ def run(job: Job) -> Result:
     match job:
         case MakeInput():
             return _make_input(job)
+        case LoadOwn():
+            try:
+                return load_own(job)
+            except StorageError as error:
+                return NoInput(str(error))
         case DeriveChain(derive):
             return derive()
         case Conclude():
@@ -186,6 +194,8 @@ def _make_input(job: MakeInput) -> MadeInput | NoInput:
             _quantise(job, np.frombuffer(job.delta, "<f4").astype(np.float32, copy=False), values.view(np.int32))
         except ValueError as error:
             return NoInput(str(error))
+    if job.own is not None and job.keep_own is not None:
+        job.keep_own(job.own)
     job.keep(Input(values, job.weight, claims))
     return MadeInput(values, claims)
 

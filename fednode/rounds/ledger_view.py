@@ -5,14 +5,16 @@ The ledger and the secure sum do not know each other; this is the one place wher
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.check_records import DisputesRecord
 from fednode.ledger.check_state import get_keys, get_redeal, get_share_root
-from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, StudyRecord, StudyStatus
-from fednode.ledger.studies.reading import get_round, get_study
+from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.studies.reading import get_report, get_round, get_study
 from fednode.smpc import messages as sm
 from fednode.sums.bodies import Keys, ShareRoot
 from fednode.sums.phase import Phase
@@ -27,6 +29,7 @@ class Snapshot:
     keys: dict[MemberId, Keys] = field(repr=False)
     share_roots: dict[MemberId, ShareRoot] = field(default_factory=dict, repr=False)
     redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict, repr=False)
+    find_report: Callable[[int], RoundReport | None] = field(default=lambda number: None, repr=False, compare=False)
 
     @property
     def open_phase(self) -> OpenPhase | None:
@@ -62,7 +65,7 @@ class SnapshotReader:
         current = get_round(state, self.study)
         if current is None:
             self._forget((-1, -1))
-            return Snapshot(record, None, {})
+            return Snapshot(record, None, {}, find_report=partial(get_report, state, self.study))
         place = (current.number, current.attempt.number)
         if place != self._attempt:
             self._forget(place)
@@ -86,7 +89,10 @@ class SnapshotReader:
                 if redealt is None:
                     raise AssertionError("the ledger lists a share dealt again that it does not hold")
                 self._redealt[pair] = redealt.box
-        return Snapshot(record, current, dict(self._keys), dict(self._share_roots), dict(self._redealt))
+        return Snapshot(
+            record, current, dict(self._keys), dict(self._share_roots), dict(self._redealt),
+            partial(get_report, state, self.study),
+        )
 
     def _forget(self, attempt: tuple[int, int]) -> None:
         self._attempt = attempt

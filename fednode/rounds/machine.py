@@ -27,6 +27,7 @@ from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
 from fednode.rounds.ledger_view import Snapshot, has_ended, is_active, kind_of, may_join, owes_result, sum_view
+from fednode.rounds.own_state import LoadOwn, OwnLoaded
 from fednode.rounds.place import Place
 from fednode.rounds.round_keys import RoundKeys, read_key
 from fednode.rounds.wish import Wish
@@ -241,12 +242,32 @@ class StudyMachine:
             model = work.ModelAt(start.path, start.hash)
             if current.kind is RoundKind.CLOSING:
                 job = work.Evaluate(place.spec, start.scaling, model, place.data)
+            elif (own := self._own_state(current)) is None:
+                return self._load_own(current)
             else:
                 job = work.Train(
-                    place.spec, place.study, current.number, place.me, start.scaling, model, place.data
+                    place.spec, place.study, current.number, place.me, start.scaling, model, place.data, own
                 )
         current.input_number = self._number()
         return [self._start_work(current.input_number, job)]
+
+    def _own_state(self, current: Current) -> bytes | None:
+        """Return what training starts from of this hospital's own, None before it is at hand."""
+        return current.own if self._place.spec.algorithm.keeps_own else b""
+
+    def _load_own(self, current: Current) -> list[ev.Effect]:
+        if current.own_number is not None or self._snapshot is None:
+            return []
+        states = self._place.own_states
+        assert states is not None, "whoever runs an algorithm that keeps something says where"
+        current.own_number = self._number()
+        find_report = self._snapshot.find_report
+        return [ev.Compute(current.own_number, LoadOwn(states, current.number, self._place.me, find_report))]
+
+    def _keep_own(self, number: int, own: bytes) -> None:
+        """Keep what a round has made of this hospital's own state; called from a thread."""
+        if self._place.own_states is not None:
+            self._place.own_states.keep(number, own)
 
     def _conclude(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
         """Draw the conclusion once the sum is open and the model the round began with is at hand."""
@@ -291,7 +312,8 @@ class StudyMachine:
                 current.train_rows = trained.train_rows
                 weight = weight_of(place.spec, trained.train_rows)
                 job = MakeInput(
-                    place.spec, current.kind, weight, trained.delta, trained.claims, place.entropy, keep
+                    place.spec, current.kind, weight, trained.delta, trained.claims, place.entropy, keep,
+                    trained.own, partial(self._keep_own, current.number),
                 )
             case _:
                 text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
@@ -328,7 +350,10 @@ class StudyMachine:
             return self._on_conclusion(current, number, result)
         if current is None or current.session is None:
             return []
-        if number == current.input_number and isinstance(result, NoInput):
+        if number == current.own_number and isinstance(result, OwnLoaded):
+            current.own = result.state
+            return self._advance()
+        if number in (current.input_number, current.own_number) and isinstance(result, NoInput):
             return self._on_failed_work(f"round {current.number}: {result.reason}")
         if number == current.input_number and isinstance(result, MadeInput):
             self._work_failures, self.problem = 0, None

@@ -11,6 +11,7 @@ from fednode.ids import MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft
 from fednode.learn.study import StudySpec
+from fednode.rounds.own_state import OwnStates
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import LongPart, RecordParts
 from fednode.smpc.ring import Buffer
@@ -43,6 +44,7 @@ class Ports:
     `keep_part(study, round, part, pieces)` writes one, joined from `pieces`, and returns when it is on the disk;
     `load_chain(study)` returns this member's hash chain of the study, always the same one;
     `new_draft()` begins a model file. The last three are called from threads.
+    `own_states(study)` is where this hospital keeps a state of its own, for algorithms that need one.
     """
 
     entropy: Entropy = field(repr=False)
@@ -53,6 +55,7 @@ class Ports:
     load_chain: Callable[[StudyId], Chain] = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
     statistics: StatisticsList | None = field(repr=False, default=None)
+    own_states: Callable[[StudyId], OwnStates] | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,11 @@ class Place:
     def load_chain(self) -> Chain:
         """Return this member's hash chain of the study; from a thread."""
         return self.ports.load_chain(self.study)
+
+    @property
+    def own_states(self) -> OwnStates | None:
+        """Where this hospital keeps a state of its own for the study."""
+        return None if self.ports.own_states is None else self.ports.own_states(self.study)
 
     def new_draft(self) -> Draft:
         """Begin a model file; from a thread."""

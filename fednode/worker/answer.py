@@ -103,7 +103,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
     prepared = cache.get(job.spec, job.data)
     started = time.monotonic()
     seed = batch_seed(job.study, job.round_number, job.member)
-    update = train(job.spec, model, job.scaling, prepared.training, seed)
+    update = train(job.spec, model, job.scaling, prepared.training, seed, job.own)
     metrics = evaluate(job.spec, model, job.scaling, prepared.validation)
     return jobs.Trained(
         delta=update.delta.astype("<f4", copy=False).data.cast("B"),
@@ -112,6 +112,7 @@ def _train(job: jobs.Train, cache: DataCache) -> jobs.Trained:
         norm_ppm=min(round(update.norm * 1_000_000), _NORM_LIMIT_PPM),
         milliseconds=round(1000 * (time.monotonic() - started)),
         seen=prepared.seen,
+        own=update.own,
     )
 
 

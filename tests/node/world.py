@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Protocol
 
 from fednode.chain import sync
 from fednode.chain.consensus.messages import Proposal
@@ -26,9 +27,10 @@ from fednode.core.core import Core
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId, StudyId
+from fednode.learn import jobs as work
 from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
-from fednode.learn.study import study_bytes
+from fednode.learn.study import StudySpec, study_bytes
 from fednode.ledger.bodies import Body, compute_study_id
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.records import StudyRecord
@@ -52,6 +54,31 @@ START_MS = 1_700_000_000_000
 WORK_MS = 30
 
 
+class OwnStatesInMemory:
+    """What a hospital keeps of its own for one study."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, bytes] = {}
+
+    def rounds(self) -> tuple[int, ...]:
+        return tuple(sorted(self.states))
+
+    def load(self, round_number: int) -> bytes:
+        return self.states[round_number]
+
+    def keep(self, round_number: int, state: bytes) -> None:
+        self.states[round_number] = state
+
+    def forget(self, round_number: int) -> None:
+        del self.states[round_number]
+
+
+class Worker(Protocol):
+    """Does a hospital's jobs at once."""
+
+    def answer(self, job: work.Job) -> work.Answer: ...
+
+
 @dataclass
 class Disk:
     """What outlives a crash."""
@@ -60,6 +87,7 @@ class Disk:
     record: SignRecord | None
     records: dict[tuple[bytes, int, str], bytes] = field(default_factory=dict)
     models: dict[Hash, bytes] = field(default_factory=dict)
+    own: dict[StudyId, OwnStatesInMemory] = field(default_factory=dict)
     has_consented: bool = False
 
 
@@ -69,7 +97,7 @@ class Node:
     disk: Disk
     signer: Ed25519Signer
     seal_secret: Secret[bytes]
-    worker: FakeWorker | None
+    worker: Worker | None
     auto_approve: bool = False
     core: Core | None = None
     epoch: int = 0
@@ -104,12 +132,15 @@ def look_at_model(name: Hash, data: bytes) -> StoredModel | None:
 class World:
     """N nodes of one federation, with one approved study or none."""
 
-    def __init__(self, count: int = 4, *, rounds: int | None = None, seed: int = 0, loss: float = 0.0) -> None:
+    def __init__(
+        self, count: int = 4, *, rounds: int | None = None, seed: int = 0, loss: float = 0.0,
+        spec: StudySpec | None = None,
+    ) -> None:
         self.random, self.seed, self.loss = random.Random(seed), seed, loss
         studies = []
         self.study = StudyId(bytes(32))
-        if rounds is not None:
-            spec = parse_study(study_text(rounds))
+        if rounds is not None or spec is not None:
+            spec = spec or parse_study(study_text(rounds or 1))
             terms, data = terms_from_spec(spec), study_bytes(spec)
             studies.append(GenesisStudy(terms, data))
             self.study = StudyId(compute_study_id(terms, data))
@@ -178,6 +209,7 @@ class World:
             Stream("node", node.number, node.epoch, self.seed), lambda name, study: "t.csv" if node.worker else None,
             lambda study: node.auto_approve, lambda study, number, part: disk.records.get((study, number, part)),
             keep_part, lambda study: restore_chain(sha256(node.seal_secret.reveal(), study), LINKS), MemoryDraft,
+            own_states=lambda study: disk.own.setdefault(study, OwnStatesInMemory()),
         )
         incarnation = Stream("life", node.number, node.epoch).random_bytes(16)
         node.core = assemble(

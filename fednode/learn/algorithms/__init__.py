@@ -7,7 +7,7 @@ The worker has the hospital's side under the same name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,10 @@ class Algorithm(Protocol):
     """The part [algorithm] of a study: a frozen dataclass that the codec can encode.
 
     Every vector it names has one value for each trained value of the model. What is called 'model' is the model's own.
+    `keeps_own` says whether a hospital keeps something of its own from round to round.
     """
+
+    keeps_own: ClassVar[bool]
 
     def segments(self, clip_q24: int) -> Mapping[str, int]:
         """Return what each hospital contributes, by name, with its L2 bound in units of 2^-24; `clip_q24` is the

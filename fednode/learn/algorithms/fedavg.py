@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from fednode.learn.algorithms.step import Round, Summed
 @dataclass(frozen=True, slots=True)
 class FedAvg:
     """Federated averaging; it has no settings and keeps nothing."""
+
+    keeps_own: ClassVar[bool] = False
 
     def segments(self, clip_q24: int) -> Mapping[str, int]:
         """Return the update alone."""
