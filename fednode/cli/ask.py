@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from fednode.cli.site import Site
 from fednode.desk.control_client import call_daemon
+from fednode.desk.questions import Question
+from fednode.desk.view_json import ODD_ANSWER, view_from_json
 from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError
 
 SHORTEST_PREFIX = 4
-ODD_ANSWER = "the daemon answered with something unexpected; use one version of fednode for both"
+T = TypeVar("T")
+
+
+def ask_for(site: Site, question: Question[T], **args: Json) -> T:
+    """Ask the daemon of the site's home and read its answer; raise what it answers with, or say that none runs."""
+    return view_from_json(question.form, call_daemon(site.home, question.name, args))
 
 
 def ask(site: Site, name: str, **args: Json) -> Json:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fednode.cli import chain_files, chain_look, chain_members, chain_proof, chain_version
-from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.ask import as_record, as_records, ask, ask_for
 from fednode.cli.chain_source import export_option, open_stopped
 from fednode.cli.reading import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.desk.control_client import NotRunning
+from fednode.desk.questions import CHAIN_STATUS
+from fednode.desk.read_models import ChainEndView
+from fednode.desk.view_json import view_to_json
 from fednode.errors import VerificationFailed
 
 if TYPE_CHECKING:
@@ -39,14 +42,14 @@ def status(site: Site, as_json: bool) -> None:
     from fednode.desk import chain_query
 
     try:
-        found: Mapping[str, Any] = as_record(ask(site, "chain_status"))
+        found: ChainEndView = ask_for(site, CHAIN_STATUS)
     except NotRunning:
         with open_stopped(site) as (store, genesis):
             found = chain_query.stored_chain(store, genesis)
     if as_json:
         print_json(found)
     else:
-        print_value(found)
+        print_value(view_to_json(found))
 
 
 @chain.command(

@@ -294,7 +294,8 @@ def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[Me
 def describe(proven: Proven) -> dict[str, Any]:
     """Return what a proof has shown, for people and programs."""
     from fednode.desk.audit import key_words
-    from fednode.desk.views import plain, report_view, transaction_view, utc_text
+    from fednode.desk.view_json import view_to_json
+    from fednode.desk.views import report_view, transaction_view, utc_text
     from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.records import RoundReport
 
@@ -315,9 +316,8 @@ def describe(proven: Proven) -> dict[str, Any]:
         if record is not None:
             try:
                 found_record = RECORD_TABLE.decode(key, record)
-                readable = (
-                    report_view(found_record) if isinstance(found_record, RoundReport) else plain(found_record)
-                )
+                shown_record = report_view(found_record) if isinstance(found_record, RoundReport) else found_record
+                readable = view_to_json(shown_record)
             except Rejected:
                 readable = record.hex()  # of a kind that a later version knows
         shown |= {"key": key_words(key), "is_there": record is not None, "record": readable}

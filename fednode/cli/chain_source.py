@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from fednode.cli.ask import ODD_ANSWER, as_record, as_records, ask
+from fednode.cli.ask import as_record, as_records, ask, ask_for
 from fednode.cli.reading import read_genesis
 from fednode.cli.site import Site
 from fednode.desk.control_client import NotRunning, stream_daemon
+from fednode.desk.questions import CHAIN_STATUS, MEMBER_LIST
+from fednode.desk.view_json import ODD_ANSWER
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError, VerificationFailed
 from fednode.home.files import daemon_pid, environment
 
@@ -110,12 +112,12 @@ class DaemonSource:
     first = 1
 
     def __init__(self, site: Site, genesis: Genesis) -> None:
-        found = as_record(ask(site, "chain_status"))
+        found = ask_for(site, CHAIN_STATUS)
         self._site = site
         self.genesis = genesis
-        self.last = _number(found.get("height"))
-        self.last_hash = bytes.fromhex(str(found.get("hash")))
-        if found.get("id") != genesis.chain_id.hex():
+        self.last = found.height
+        self.last_hash = bytes.fromhex(found.hash)
+        if found.id != genesis.chain_id.hex():
             raise Unavailable("the daemon runs another chain than its genesis file says; restart the daemon")
 
     def entries(self, first: int, last: int) -> Iterator[ChainEntry]:
@@ -160,8 +162,7 @@ class DaemonSource:
     def names(self) -> dict[int, str]:
         """Return the names of all members."""
         names = {number: card.name for number, card in self.genesis.numbered}
-        records = as_records(ask(self._site, "member_list"))
-        return names | {_number(record.get("id")): str(record.get("name")) for record in records}
+        return names | {member.id: member.name for member in ask_for(self._site, MEMBER_LIST)}
 
 
 class ExportSource:

@@ -9,16 +9,19 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask, optional_record
+from fednode.cli.ask import ask_for
 from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
 from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
 from fednode.desk.control_client import NotRunning, stream_daemon
+from fednode.desk.questions import FOLLOW, STATUS
+from fednode.desk.read_models import MemberView, StatusView, StudySummary
+from fednode.desk.view_json import view_from_json
 from fednode.errors import GenesisError, HomeInUse, Unavailable
 from fednode.home.files import PRIVATE_FILE, STOP_TIMEOUT_S, daemon_pid, end_daemon, environment
 
@@ -183,109 +186,106 @@ def stop(site: Site, kill: bool, timeout_s: float) -> None:
 def status(site: Site, follow: bool, as_json: bool) -> None:
     """Show chain, members and studies at a glance."""
     if not follow:
-        found = as_record(ask(site, "status"))
+        found = ask_for(site, STATUS)
         print_json(found) if as_json else _print_status(found)
         return
-    for answer in stream_daemon(site.home, "follow"):
+    for answer in stream_daemon(site.home, FOLLOW.name):
+        found = view_from_json(FOLLOW.form, answer)
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=not can_show_everything()))
         else:
             click.clear()
-            _print_status(as_record(answer))
+            _print_status(found)
 
 
-def _print_status(found: Mapping[str, Any]) -> None:
-    me, chain = as_record(found.get("member")), as_record(found.get("chain"))
-    count, reachable, signing = chain.get("members"), chain.get("reachable"), chain.get("signing")
-    signers = len(signing) if isinstance(signing, list) else 0
-    verdict = click.style("has a quorum", fg="green") if chain.get("has_quorum") else click.style(
-        f"NO QUORUM: no block until {chain.get('quorum')} members sign", fg="red", bold=True
+def _print_status(found: StatusView) -> None:
+    me, chain = found.member, found.chain
+    verdict = click.style("has a quorum", fg="green") if chain.has_quorum else click.style(
+        f"NO QUORUM: no block until {chain.quorum} members sign", fg="red", bold=True
     )
+    signers = f"{len(chain.signing)} of {chain.members}, q = {chain.quorum}, f = {chain.fault_bound}"
     print_pairs([
-        ("hospital", f"{me.get('name', '-')} (member {me.get('id', '-')})"),
-        ("federation", f"{chain.get('name', '-')}, chain {short(chain.get('id'))}"),
-        ("height", f"{chain.get('height', '-')}  {short(chain.get('hash'))}  {chain.get('time', '')}"),
-        ("reachable", f"{reachable} of {count}"),
-        ("signing", f"{signers} of {count}, q = {chain.get('quorum')}, f = {chain.get('fault_bound')}: {verdict}"),
-        ("daemon", f"process {found.get('pid')}, up {found.get('uptime_s', '-')} s, {found.get('rss_mb', '-')} MB"),
+        ("hospital", f"{me.name} (member {'-' if me.id is None else me.id})"),
+        ("federation", f"{chain.name}, chain {short(chain.id)}"),
+        ("height", f"{chain.height}  {short(chain.hash)}  {chain.time}"),
+        ("reachable", f"{chain.reachable} of {chain.members}"),
+        ("signing", f"{signers}: {verdict}"),
+        ("daemon", f"process {found.pid}, up {found.uptime_s} s, {found.rss_mb} MB"),
     ])
-    if chain.get("is_signing") is False:
-        click.echo(click.style(f"NOT SIGNING: {chain.get('not_signing_reason')}", fg="red", bold=True))
-    if count is not None and chain.get("fault_bound") == 0:
-        click.echo(click.style(f"with {count} members nobody may fail: the chain stops when one is away", fg="yellow"))
-    for problem in found.get("problems") or []:
+    if not chain.is_signing:
+        click.echo(click.style(f"NOT SIGNING: {chain.not_signing_reason}", fg="red", bold=True))
+    if chain.fault_bound == 0:
+        alone = f"with {chain.members} members nobody may fail: the chain stops when one is away"
+        click.echo(click.style(alone, fg="yellow"))
+    for problem in found.problems:
         click.echo(click.style(f"problem: {problem}", fg="yellow"))
-    print_members(as_records(found.get("members")))
-    print_studies(as_records(found.get("studies")))
-    print_tables(as_records(found.get("studies")))
+    print_members(found.members)
+    print_studies(found.studies)
+    print_tables(found.studies)
 
 
-def print_members(found: list[Mapping[str, Any]]) -> None:
+def print_members(found: Sequence[MemberView]) -> None:
     """Print a line for each hospital and whether it can be reached from here."""
-    rows = [(str(m.get("id")), str(m.get("name")), _reach(m), _signs(m), short(m.get("address"))) for m in found]
+    rows = [(str(m.id), m.name, _reach(m), _signs(m), short(m.address)) for m in found]
     print_table(["member", "name", "reachable", "signs", "address"], rows)
-    warn_of_double_votes(found)
+    warn_of_double_votes((m.id, m.double_votes) for m in found)
 
 
-def warn_of_double_votes(found: Sequence[Mapping[str, Any]]) -> None:
-    """Print a line for each member that the chain holds double votes of."""
-    for m in found:
-        if m.get("double_votes"):
-            text = f"member {m.get('id')} signed twice at {m['double_votes']} heights; 'fednode chain evidence' shows "
+def warn_of_double_votes(found: Iterable[tuple[int, int]]) -> None:
+    """Print a line for each member that the chain holds double votes of; takes members and numbers of heights."""
+    for member, heights in found:
+        if heights:
+            text = f"member {member} signed twice at {heights} heights; 'fednode chain evidence' shows "
             click.echo(f"WARNING: {text}both signatures: a double vote, mostly one key in use on two machines")
 
 
-def _reach(member: Mapping[str, Any]) -> str:
-    if member.get("is_me"):
+def _reach(member: MemberView) -> str:
+    if member.is_me:
         return "this hospital"
-    if member.get("refused"):
-        return f"refused: {member['refused']}"
-    return "yes" if member.get("is_connected") else "NO"
+    if member.refused:
+        return f"refused: {member.refused}"
+    return "yes" if member.is_connected else "NO"
 
 
-def _signs(member: Mapping[str, Any]) -> str:
-    if member.get("is_twice"):
+def _signs(member: MemberView) -> str:
+    if member.is_twice:
         return "NO: its key runs twice"
-    return "yes" if member.get("is_signing") else "NO"
+    return "yes" if member.is_signing else "NO"
 
 
-def print_tables(studies: list[Mapping[str, Any]]) -> None:
+def print_tables(studies: Sequence[StudySummary]) -> None:
     """Print what the training process found in this hospital's table of each study."""
     for study in studies:
-        table = optional_record(study.get("table"))
-        if not table:
+        table = study.table
+        if table is None:
             continue
-        counts = ", ".join(f"{rows} {name}" for name, rows in optional_record(table.get("class_rows")).items())
-        rows = f"{table.get('rows')} rows ({counts}), used by {table.get('used_by')}"
-        click.echo(f"table of '{study.get('name')}': {rows}")
-        for key, word in (("warnings", "warning"), ("changes", "changed")):
-            texts = table.get(key)
-            for text in texts if isinstance(texts, list) else []:
+        counts = ", ".join(f"{rows} {name}" for name, rows in table.class_rows.items())
+        click.echo(f"table of '{study.name}': {table.rows} rows ({counts}), used by {table.used_by}")
+        for texts, word in ((table.warnings, "warning"), (table.changes, "changed")):
+            for text in texts:
                 click.echo(click.style(f"  {word}: {text}", fg="yellow"))
 
 
-def print_studies(studies: list[Mapping[str, Any]]) -> None:
+def print_studies(studies: Sequence[StudySummary]) -> None:
     """Print a line for each study: where it stands and whom it waits for."""
     if not studies:
         click.echo("no studies; 'fednode study create FILE' proposes one")
         return
     rows = []
     for study in studies:
-        current, metrics = optional_record(study.get("round")), optional_record(study.get("metrics"))
-        phase = optional_record(current.get("phase"))
-        doing = f"{current.get('number')} {current.get('kind')}: {phase.get('name')}" if current else "-"
-        notes = (study.get("reason"), study.get("problem"), study.get("own_part"))
+        current = study.round
+        doing = "-" if current is None else f"{current.number} {current.kind}: {current.phase.name}"
+        notes = (study.reason, study.problem, study.own_part)
         rows.append((
-            str(study.get("name") or "-"), short(study.get("id")), str(study.get("status")),
-            f"{study.get('rounds_done')}/{study.get('rounds')}", doing, _waits_for(study),
-            ratio(metrics.get("accuracy")), "; ".join(str(n) for n in notes if n),
+            study.name or "-", short(study.id), study.status, f"{study.rounds_done}/{study.rounds}", doing,
+            _waits_for(study), ratio((study.metrics or {}).get("accuracy")), "; ".join(note for note in notes if note),
         ))
     print_table(["study", "id", "status", "rounds", "now", "waits for", "accuracy", "note"], rows)
 
 
-def _waits_for(study: Mapping[str, Any]) -> str:
+def _waits_for(study: StudySummary) -> str:
     """Return "3 of 4, not ready: St. Dora" where a hospital is missing, else who is awaited."""
-    told, awaited = study.get("taking_part"), members(study.get("waiting_for") or [])
-    if not told or (study.get("round") and not study.get("not_ready")):
+    awaited = members(study.waiting_for or ())
+    if not study.taking_part or (study.round is not None and not study.not_ready):
         return awaited
-    return f"{told}; awaited: {awaited}" if study.get("round") else str(told)
+    return study.taking_part if study.round is None else f"{study.taking_part}; awaited: {awaited}"

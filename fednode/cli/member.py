@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from fednode.cli.ask import as_records, ask, ask_record, ask_records
+from fednode.cli.ask import ask_for, ask_record, ask_records
 from fednode.cli.card import check_addresses
 from fednode.cli.daemon import print_members, warn_of_double_votes
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
 from fednode.desk.control_client import NotRunning
+from fednode.desk.questions import MEMBER_LIST
 
 
 @group("member")
@@ -28,7 +29,7 @@ def member() -> None:
 def list_members(site: Site, as_json: bool) -> None:
     """Show who is a member and, while the daemon runs, who can be reached from here."""
     try:
-        found: list[Mapping[str, Any]] = as_records(ask(site, "member_list"))
+        found = ask_for(site, MEMBER_LIST)
     except NotRunning:
         _list_stored(site, as_json)
         return
@@ -57,7 +58,7 @@ def _list_stored(site: Site, as_json: bool) -> None:
         return
     rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
     print_table(["member", "name", "fingerprint", "addresses"], rows)
-    warn_of_double_votes(found)
+    warn_of_double_votes((m["id"], m.get("double_votes", 0)) for m in found)
     click.echo(f"from {source}; no daemon runs on this home")
 
 

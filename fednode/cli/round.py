@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask, optional_record
+from fednode.cli.ask import ask_for
 from fednode.cli.show import Node, members, print_json, print_table, print_tree, ratio, seconds, short, utc
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.desk import questions
+from fednode.desk.read_models import AbsenceView, Measures, ReportView, SpanView
 
 
 @group("round")
@@ -24,42 +25,40 @@ def round_group() -> None:
 @pass_site
 def list_rounds(site: Site, study: str | None, as_json: bool) -> None:
     """Show a line for each round: outcome, who counted, who was absent, time, metrics, model."""
-    reports = as_records(ask(site, "round_list", study=study))
+    reports = ask_for(site, questions.ROUND_LIST, study=study)
     if as_json:
         print_json(reports)
         return
-    found = as_record(ask(site, "study_show", study=study))
-    current = optional_record(found.get("round"))
+    found = ask_for(site, questions.STUDY_SHOW, study=study)
+    current = found.round
     rows = [_row(report) for report in reports]
-    if current:
-        phase = optional_record(current.get("phase"))
-        doing = f"running: {phase.get('name')}"
-        number, kind, part = str(current.get("number")), str(current.get("kind")), f"- of {_missed(found)}"
-        rows.append((number, kind, doing, part, _absent(current), "-", "-", "-"))
+    if current is not None:
+        doing, part = f"running: {current.phase.name}", f"- of {_missed(found.taking_part)}"
+        rows.append((str(current.number), current.kind, doing, part, _absent(current.absent), "-", "-", "-"))
     if rows:
         print_table(["round", "kind", "outcome", "counted", "absent", "time", "accuracy", "model"], rows)
     else:
-        told = f"; ready: {found['taking_part']}" if found.get("taking_part") else ""
+        told = f"; ready: {found.taking_part}" if found.taking_part else ""
         click.echo(f"no round has opened yet{told}")
 
 
-def _row(report: Mapping[str, Any]) -> tuple[str, ...]:
-    outcome = str(report.get("outcome"))
-    text = outcome if outcome == "ok" else f"FAILED: {report.get('reason')}"
-    counted = f"{len(report.get('counted') or [])} of {_missed(report)}"
-    accuracy = ratio(optional_record(report.get("metrics")).get("accuracy"))
-    model = short(report.get("model_hash"))
-    number, kind = str(report.get("number")), str(report.get("kind"))
-    return number, kind, text, counted, _absent(report), seconds(report.get("seconds")), accuracy, model
+def _row(report: ReportView) -> tuple[str, ...]:
+    text = "ok" if report.outcome == "ok" else f"FAILED: {report.reason}"
+    counted = f"{len(report.counted)} of {_missed(report.taking_part)}"
+    accuracy = ratio((report.metrics or {}).get("accuracy"))
+    return (
+        str(report.number), report.kind, text, counted, _absent(report.absent), seconds(report.seconds), accuracy,
+        short(report.model_hash),
+    )
 
 
-def _missed(report: Mapping[str, Any]) -> str:
+def _missed(taking_part: str | None) -> str:
     """Return how many hospitals the study has, and who was not ready: "4, not ready: Dora"."""
-    return str(report.get("taking_part") or f"- of {len(report.get('expected') or [])}").partition(" of ")[2]
+    return (taking_part or "").partition(" of ")[2]
 
 
-def _absent(report: Mapping[str, Any]) -> str:
-    return ", ".join(f"{a.get('member')} ({a.get('phase')})" for a in as_records(report.get("absent"))) or "-"
+def _absent(absent: Sequence[AbsenceView]) -> str:
+    return ", ".join(f"{a.member} ({a.phase})" for a in absent) or "-"
 
 
 @round_group.command("show", example="fednode round show 3\nfednode round show 3 --study heart --format json")
@@ -70,71 +69,67 @@ def _absent(report: Mapping[str, Any]) -> str:
 @pass_site
 def show(site: Site, number: int | None, study: str | None, as_json: bool) -> None:
     """Show a round's report as a tree: who counted, who did not and why, each phase's time. Default: the last."""
-    report = as_record(ask(site, "round_show", study=study, round=number))
+    report = ask_for(site, questions.ROUND_SHOW, study=study, round=number)
     if as_json:
         print_json(report)
     else:
         print_tree(*report_tree(report))
 
 
-def report_tree(report: Mapping[str, Any]) -> tuple[str, list[Node]]:
+def report_tree(report: ReportView) -> tuple[str, list[Node]]:
     """Return title and branches of a round report."""
-    is_ok = report.get("outcome") == "ok"
+    is_ok = report.outcome == "ok"
     outcome = click.style("ok", fg="green") if is_ok else click.style("FAILED", fg="red", bold=True)
-    title = f"round {report.get('number')} ({report.get('kind')}) of study {short(report.get('study'))}: {outcome}"
-    blocks = f"blocks {report.get('opened_height')} to {report.get('closed_height')}"
+    title = f"round {report.number} ({report.kind}) of study {short(report.study)}: {outcome}"
+    blocks = f"blocks {report.opened_height} to {report.closed_height}"
     children: list[Node] = []
     if not is_ok:
-        children.append((f"reason: {report.get('reason')}; the model stays as it was", ()))
-    children.append((f"{utc(report.get('opened_ms'))}, {seconds(report.get('seconds'))}, {blocks}", ()))
+        children.append((f"reason: {report.reason}; the model stays as it was", ()))
+    children.append((f"{utc(report.opened_ms)}, {seconds(report.seconds)}, {blocks}", ()))
     children.append((_who(report), [(text, ()) for text in _missing(report)]))
-    children += [_attempt(report, attempt) for attempt in range(int(report.get("attempts") or 0))]
-    metrics = optional_record(report.get("metrics"))
-    if metrics:
-        measured = "the model the round started from" if report.get("kind") == "training" else "the model"
-        names = [name.removesuffix("_within") for name in metrics if name.endswith("_within")]
-        named = [f"{name} {ratio(metrics[name])} (+- {ratio(metrics[f'{name}_within'])})" for name in names]
-        hospitals = f"mean of {metrics.get('hospitals')} hospitals, and how far those that may lie can have moved it"
-        children.append((f"{measured}: {', '.join(named)}", ((hospitals, ()),)))
-    coin = f", coin {short(report['coin'])}" if report.get("coin") else ""
-    children.append((f"model {short(report.get('model_hash'))}, sum {short(report.get('sum_digest'))}{coin}", ()))
+    children += [_attempt(report, attempt) for attempt in range(report.attempts)]
+    if report.metrics is not None:
+        children.append(_measured(report.kind, report.metrics))
+    coin = f", coin {short(report.coin)}" if report.coin else ""
+    children.append((f"model {short(report.model_hash)}, sum {short(report.sum_digest)}{coin}", ()))
     return title, children
 
 
-def _who(report: Mapping[str, Any]) -> str:
-    counted, expected = report.get("counted"), report.get("expected")
-    weight = f", weight {report.get('weight')}" if report.get("weight") else ""
-    return f"counted: members {members(counted)}, of {members(expected)} expected{weight}"
+def _measured(kind: str, metrics: Measures) -> Node:
+    measured = "the model the round started from" if kind == "training" else "the model"
+    names = [name.removesuffix("_within") for name in metrics if name.endswith("_within")]
+    named = [f"{name} {ratio(metrics[name])} (+- {ratio(metrics[f'{name}_within'])})" for name in names]
+    hospitals = f"mean of {metrics['hospitals']} hospitals, and how far those that may lie can have moved it"
+    return f"{measured}: {', '.join(named)}", ((hospitals, ()),)
 
 
-def _missing(report: Mapping[str, Any]) -> list[str]:
-    told = str(report.get("taking_part") or "").partition(", not ready: ")[2]
+def _who(report: ReportView) -> str:
+    weight = f", weight {report.weight}" if report.weight else ""
+    return f"counted: members {members(report.counted)}, of {members(report.expected)} expected{weight}"
+
+
+def _missing(report: ReportView) -> list[str]:
+    told = report.taking_part.partition(", not ready: ")[2]
     lines = [f"not ready when the round opened, so not in it: {told}"] if told else []
-    lines += [
-        f"absent: member {a.get('member')} in {a.get('phase')}, attempt {a.get('attempt')}"
-        for a in as_records(report.get("absent"))
-    ]
-    if report.get("barred"):
-        lines.append(f"barred from later attempts: members {members(report['barred'])}")
-    if report.get("faulty"):
-        named = click.style(f"FAULTY: members {members(report['faulty'])}", fg="red", bold=True)
+    lines += [f"absent: member {a.member} in {a.phase}, attempt {a.attempt}" for a in report.absent]
+    if report.barred:
+        lines.append(f"barred from later attempts: members {members(report.barred)}")
+    if report.faulty:
+        named = click.style(f"FAULTY: members {members(report.faulty)}", fg="red", bold=True)
         lines.append(f"{named}; kept out of later rounds until a quorum votes 'fednode study readmit'")
     return lines
 
 
-def _attempt(report: Mapping[str, Any], number: int) -> Node:
-    void = next((v for v in as_records(report.get("voids")) if v.get("attempt") == number), None)
+def _attempt(report: ReportView, number: int) -> Node:
+    void = next((void for void in report.voids if void.attempt == number), None)
     title = f"attempt {number}"
     if void is not None:
-        dropped = f"; goes on without {members(void.get('dropped'))}" if void.get("dropped") else ""
-        title += click.style(f": void in {void.get('phase')}, {void.get('reason')}{dropped}", fg="yellow")
-    return title, [
-        (_phase(phase), ()) for phase in as_records(report.get("phases")) if phase.get("attempt") == number
-    ]
+        dropped = f"; goes on without {members(void.dropped)}" if void.dropped else ""
+        title += click.style(f": void in {void.phase}, {void.reason}{dropped}", fg="yellow")
+    return title, [(_phase(span), ()) for span in report.phases if span.attempt == number]
 
 
-def _phase(phase: Mapping[str, Any]) -> str:
-    name = f"{phase.get('name', phase.get('phase'))}" + (f" {phase['step']}" if phase.get("step") else "")
-    heights = f"{phase.get('opened_height')} to {phase.get('closed_height')}"
-    expired = click.style("  ended by votes", fg="yellow") if phase.get("expired") else ""
-    return f"{name:<9} {seconds(phase.get('seconds')):>8}  blocks {heights}{expired}"
+def _phase(span: SpanView) -> str:
+    name = span.phase + (f" {span.step}" if span.step else "")
+    expired = click.style("  ended by votes", fg="yellow") if span.expired else ""
+    return f"{name:<9} {seconds(span.seconds):>8}  blocks {span.opened_height} to {span.closed_height}{expired}"

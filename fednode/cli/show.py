@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import click
 
+from fednode.desk.view_json import view_to_json
 from fednode.ids import MAX_TIME_MS
 
 Say = Callable[[str], None]
@@ -38,8 +39,8 @@ def replace_unknown() -> None:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON value."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not can_show_everything()))
+    """Print a read model, or any JSON value, as JSON."""
+    click.echo(json.dumps(view_to_json(value), indent=2, ensure_ascii=not can_show_everything()))
 
 
 def warn(sentence: str) -> None:

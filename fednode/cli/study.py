@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask, optional_record
+from fednode.cli.ask import as_record, ask_for
 from fednode.cli.daemon import print_studies
 from fednode.cli.show import print_json, print_pairs, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.desk import questions
+from fednode.desk.read_models import ShownStudy, StudyVoted
+from fednode.desk.view_json import view_to_json
 from fednode.errors import Refused
 
 
@@ -31,12 +32,12 @@ def create(site: Site, file: Path, as_json: bool) -> None:
     from fednode.learn.form import to_toml
 
     spec = read_study(file)
-    done = as_record(ask(site, "study_create", toml=to_toml(spec)))
+    done = ask_for(site, questions.STUDY_CREATE, toml=to_toml(spec))
     if as_json:
         print_json(done)
         return
-    print_pairs([("study", spec.name), ("id", str(done.get("study"))), ("in block", str(done.get("height")))])
-    click.echo(f"every hospital reads it with 'fednode study show {short(done.get('study'))}' and approves or rejects")
+    print_pairs([("study", spec.name), ("id", done.study), ("in block", str(done.height))])
+    click.echo(f"every hospital reads it with 'fednode study show {short(done.study)}' and approves or rejects")
 
 
 @study.command("list", example="fednode study list")
@@ -45,7 +46,7 @@ def create(site: Site, file: Path, as_json: bool) -> None:
 @pass_site
 def list_studies(site: Site, as_json: bool) -> None:
     """Show all studies and where they stand."""
-    found = as_records(ask(site, "study_list"))
+    found = ask_for(site, questions.STUDY_LIST)
     if as_json:
         print_json(found)
     else:
@@ -60,28 +61,27 @@ def list_studies(site: Site, as_json: bool) -> None:
 @pass_site
 def show(site: Site, study: str | None, toml: bool, as_json: bool) -> None:
     """Show a study: its terms, its file, who has approved it, who is ready, what a sum of so few gives away."""
-    found = dict(as_record(ask(site, "study_show", study=study)))
-    text = found.pop("toml", None)
+    found = ask_for(site, questions.STUDY_SHOW, study=study)
     if toml:
-        click.echo(text if isinstance(text, str) else "# this version cannot read the study's file")
+        click.echo(found.toml if found.toml is not None else "# this version cannot read the study's file")
     elif as_json:
-        print_json({**found, "toml": text})
+        print_json(found)
     else:
-        print_value(found)
-        if isinstance(text, str):
-            click.echo(f"\n{click.style('study file', bold=True)}\n{text}")
+        values = as_record(view_to_json(found))
+        print_value({name: value for name, value in values.items() if name != "toml"})
+        if found.toml is not None:
+            click.echo(f"\n{click.style('study file', bold=True)}\n{found.toml}")
 
 
 def _vote(site: Site, study: str | None, action: str, as_json: bool, says: str) -> None:
-    _told(as_record(ask(site, "study_vote", study=study, action=action)), as_json, says)
+    _told(ask_for(site, questions.STUDY_VOTE, study=study, action=action), as_json, says)
 
 
-def _told(done: Mapping[str, Any], as_json: bool, says: str) -> None:
+def _told(done: StudyVoted, as_json: bool, says: str) -> None:
     if as_json:
         print_json(done)
     else:
-        where = f"in block {done.get('height')}; the study is {done.get('status')}"
-        click.echo(f"{says} study {short(done.get('study'))} {where}")
+        click.echo(f"{says} study {short(done.study)} in block {done.height}; the study is {done.status}")
 
 
 @study.command("approve", example="fednode study approve heart")
@@ -91,8 +91,7 @@ def _told(done: Mapping[str, Any], as_json: bool, says: str) -> None:
 @pass_site
 def approve(site: Site, study: str | None, as_json: bool) -> None:
     """Agree to a study; it waits for its hospitals once a quorum agrees. Says what the chain will show of it."""
-    limits = as_record(ask(site, "study_show", study=study)).get("limits")
-    for limit in limits if isinstance(limits, (list, tuple)) else []:
+    for limit in ask_for(site, questions.STUDY_SHOW, study=study).limits:
         click.echo(f"note: {limit}", err=True)
     _vote(site, study, "approve", as_json, "approved")
 
@@ -132,8 +131,8 @@ def start(site: Site, study: str | None, without: tuple[str, ...], yes: bool, as
     if without:
         _begin_without(site, study, without, yes, as_json)
         return
-    found = as_record(ask(site, "study_show", study=study))
-    status, name = str(found.get("status")), str(found.get("id"))
+    found = ask_for(site, questions.STUDY_SHOW, study=study)
+    status, name = found.status, found.id
     if status == "created":
         _vote(site, name, "approve", as_json, "approved")
     elif status in ("paused", "pausing"):
@@ -146,36 +145,30 @@ def start(site: Site, study: str | None, without: tuple[str, ...], yes: bool, as
         raise Refused(f"the study is {status} and cannot be started again; propose a new one: 'fednode study create'")
 
 
-def _show_waiting(found: Mapping[str, Any], as_json: bool) -> None:
+def _show_waiting(found: ShownStudy, as_json: bool) -> None:
     """Show whom an approved study waits for, and what this hospital lacks."""
     if as_json:
         shown = ("status", "waiting_for", "taking_part", "beginning", "own_part")
-        print_json({"study": found.get("id"), **{name: found.get(name) for name in shown}})
+        print_json({"study": found.id, **{name: getattr(found, name) for name in shown}})
         return
-    click.echo(f"ready: {found.get('taking_part')}")
-    if found.get("own_part"):
-        click.echo(str(found["own_part"]))
-    if found.get("beginning"):
+    click.echo(f"ready: {found.taking_part}")
+    if found.own_part:
+        click.echo(found.own_part)
+    if found.beginning is not None:
         click.echo("the study begins when all are ready; without one of them by votes: --without HOSPITAL")
 
 
 def _begin_without(site: Site, study: str | None, without: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Vote that a study begins although hospitals are missing."""
     confirm(f"Begin {study or 'the study'} without {', '.join(without)}? Its model will not know their rows", yes)
-    done = as_record(ask(site, "study_begin", study=study, without=[*without]))
+    done = ask_for(site, questions.STUDY_BEGIN, study=study, without=[*without])
     if as_json:
         print_json(done)
         return
-    votes = [
-        f"member {vote.get('member')}: {_count(vote.get('voters'))} of {done.get('quorum')} votes"
-        for vote in as_records(optional_record(done.get("beginning")).get("without", []))
-    ]
-    click.echo(f"voted in block {done.get('height')}; to begin without {'; '.join(votes)}" if votes else
-               f"voted in block {done.get('height')}; the study is {done.get('status')}, {done.get('taking_part')}")
-
-
-def _count(value: object) -> int:
-    return len(value) if isinstance(value, (list, tuple)) else 0
+    open_votes = () if done.beginning is None else done.beginning.without
+    votes = [f"member {vote.member}: {len(vote.voters)} of {done.quorum} votes" for vote in open_votes]
+    click.echo(f"voted in block {done.height}; to begin without {'; '.join(votes)}" if votes else
+               f"voted in block {done.height}; the study is {done.status}, {done.taking_part}")
 
 
 @study.command("allow-statistics", example="fednode study allow-statistics heart-2 --yes")
@@ -192,7 +185,7 @@ def allow_statistics(site: Site, study: str, yes: bool, as_json: bool) -> None:
     this home and changes nothing on the ledger; the hospital says that it is ready with the next block.
     """
     confirm(f"Let the same data set enter the statistics of {study}, too?", yes)
-    done = as_record(ask(site, "study_allow_statistics", study=study))
+    done = ask_for(site, questions.STUDY_ALLOW_STATISTICS, study=study)
     if as_json:
         print_json(done)
         return
@@ -207,7 +200,7 @@ def allow_statistics(site: Site, study: str, yes: bool, as_json: bool) -> None:
 @pass_site
 def pause(site: Site, study: str | None, reason: str, as_json: bool) -> None:
     """Pause a study at the end of the running round. Any member may; going on takes a quorum of resume votes."""
-    _told(as_record(ask(site, "study_pause", study=study, reason=reason)), as_json, "paused")
+    _told(ask_for(site, questions.STUDY_PAUSE, study=study, reason=reason), as_json, "paused")
 
 
 @study.command("resume", example="fednode study resume heart")

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import trio
 
+from fednode.desk.view_json import view_to_json
 from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.fence import foreign
@@ -81,9 +82,10 @@ def build(make: Callable[..., T], *fields: object) -> T:
         raise UsageError(f"{error}; correct it") from None
 
 
-Emit = Callable[[Json], Awaitable[None]]
-Call = Callable[[Arguments], Awaitable[Json]]
-Stream = Callable[[Arguments, Emit], Awaitable[Json]]
+Emit = Callable[[object], Awaitable[None]]
+Call = Callable[[Arguments], Awaitable[object]]
+Stream = Callable[[Arguments, Emit], Awaitable[object]]
+"""Answers are read models, or plain values; a door sends them as JSON."""
 
 HOSPITAL = frozenset({Role.HOSPITAL})
 """What binds the hospital: votes, proposals, keys."""
@@ -111,7 +113,7 @@ class Offer:
 
 def once(call: Call, roles: Set[Role], *, acts: bool = False) -> Offer:
     """Return the offer of a call that answers once and says nothing before."""
-    async def run(args: Arguments, emit: Emit) -> Json:
+    async def run(args: Arguments, emit: Emit) -> object:
         return await call(args)
 
     return Offer(run, roles, acts)
@@ -123,8 +125,10 @@ class Handlers:
 
     offers: Mapping[str, Offer]
 
-    async def answer(self, name: str, role: Role, args: Arguments, emit: Emit) -> Json:
-        """Answer a caller of this role; `emit` takes what is said before the answer.
+    async def answer(
+        self, name: str, role: Role, args: Arguments, emit: Callable[[Json], Awaitable[None]]
+    ) -> Json:
+        """Answer a caller of this role in JSON; `emit` takes what is said before the answer.
 
         Raises `UsageError` for an unknown name, `Refused` if the role may not ask this, and what the handler raises.
         """
@@ -134,7 +138,11 @@ class Handlers:
         if role not in offer.roles:
             allowed = ", ".join(sorted(known.name.lower() for known in offer.roles))
             raise Refused(f"the role {role.name.lower()} may not ask for '{name}'; these may: {allowed}")
+
+        async def say(value: object) -> None:
+            await emit(view_to_json(value))
+
         if offer.acts:
-            return await offer.run(args, emit)
+            return view_to_json(await offer.run(args, say))
         with foreign("a value", trio.BrokenResourceError, trio.ClosedResourceError):
-            return await offer.run(args, emit)
+            return view_to_json(await offer.run(args, say))

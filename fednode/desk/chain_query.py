@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from fednode.audit.verify import ChainEntry
 from fednode.chain.block import Block, Tip
@@ -15,6 +16,8 @@ from fednode.chain.state import State
 from fednode.chain.store import LedgerStore
 from fednode.chain.vote import Certificate
 from fednode.codec import encode
+from fednode.desk.read_models import ChainEndView, PlannedVersion
+from fednode.desk.view_json import view_to_json
 from fednode.desk.views import block_view, kind_name, transaction_view, utc_text
 from fednode.documents import Json
 from fednode.errors import Rejected, Unavailable, UsageError
@@ -32,9 +35,9 @@ MAX_BYTES = 4 * 1024 * 1024
 """Blocks and bytes of one answer with whole blocks."""
 
 
-def stored_chain(store: LedgerStore, genesis: Genesis) -> dict[str, Json]:
+def stored_chain(store: LedgerStore, genesis: Genesis) -> ChainEndView:
     """Return name, members and end of the chain in a store, in the words a running daemon uses."""
-    return {**describe_chain(store.tip, store.load_state(), genesis), "source": "store"}
+    return describe_chain(store.tip, store.load_state(), genesis, "store")
 
 
 def versions_view(state: State, height: int) -> dict[str, Json]:
@@ -43,21 +46,24 @@ def versions_view(state: State, height: int) -> dict[str, Json]:
     return {
         "in_force": version_at(state, height + 1),
         "known": [*sorted(VERSIONS)],
-        "planned": None if record.plan is None else _plan_view(record.plan),
+        "planned": None if record.plan is None else view_to_json(_plan_view(record.plan)),
         "history": [{"version": span.version, "from_height": span.from_height} for span in record.spans],
         "votes": [
-            {**_plan_view(vote.plan), "voters": [int(voter) for voter in vote.voters if voter in members],
+            {**_planned(vote.plan), "voters": [int(voter) for voter in vote.voters if voter in members],
              "needed": quorum(len(members))}
             for vote in record.open
         ],
     }
 
 
-def _plan_view(plan: VersionPlan) -> dict[str, Json]:
-    return {
-        "version": plan.version, "from_height": plan.from_height, "release": plan.release,
-        "is_known": plan.version in VERSIONS,
-    }
+def _plan_view(plan: VersionPlan) -> PlannedVersion:
+    return PlannedVersion(
+        version=plan.version, from_height=plan.from_height, release=plan.release, is_known=plan.version in VERSIONS
+    )
+
+
+def _planned(plan: VersionPlan) -> dict[str, Json]:
+    return dict(asdict(_plan_view(plan)))
 
 
 def version_warning(state: State) -> str | None:
@@ -71,22 +77,24 @@ def version_warning(state: State) -> str | None:
     )
 
 
-def describe_chain(tip: Tip, state: State, genesis: Genesis) -> dict[str, Json]:
+def describe_chain(tip: Tip, state: State, genesis: Genesis, source: str) -> ChainEndView:
     """Return name, members, rules and end of a chain."""
-    return {
-        "name": genesis.name,
-        "id": tip.chain_id.hex(),
-        "height": int(tip.height),
-        "hash": tip.block_hash.hex(),
-        "time_ms": tip.time_ms,
-        "time": utc_text(tip.time_ms),
-        "state_root": state.root.hex(),
-        "members": len(tip.members),
-        "fault_bound": tip.members.fault_bound,
-        "quorum": tip.members.quorum,
-        "protocol_version": version_at(state, tip.height + 1),
-        "planned_version": versions_view(state, tip.height)["planned"],
-    }
+    planned = get_versions(state).plan
+    return ChainEndView(
+        name=genesis.name,
+        id=tip.chain_id.hex(),
+        height=int(tip.height),
+        hash=tip.block_hash.hex(),
+        time_ms=tip.time_ms,
+        time=utc_text(tip.time_ms),
+        state_root=state.root.hex(),
+        members=len(tip.members),
+        fault_bound=tip.members.fault_bound,
+        quorum=tip.members.quorum,
+        protocol_version=version_at(state, tip.height + 1),
+        planned_version=None if planned is None else _plan_view(planned),
+        source=source,
+    )
 
 
 def stored_members(state: State) -> list[dict[str, Json]]:

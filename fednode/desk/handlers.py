@@ -10,6 +10,7 @@ import trio
 
 from fednode.core.taking_part import member_names
 from fednode.desk import chain_query, status
+from fednode.desk import questions as ask
 from fednode.desk.audit_calls import AuditCalls
 from fednode.desk.calls import (
     AUDITORS,
@@ -26,6 +27,21 @@ from fednode.desk.calls import (
 )
 from fednode.desk.control_client import FINAL_TIMEOUT_S
 from fednode.desk.member_calls import find_member, member_offers
+from fednode.desk.read_models import (
+    ChainView,
+    Final,
+    MemoDone,
+    MemoryView,
+    ReportView,
+    ShownStudy,
+    StatisticsAllowed,
+    StatusView,
+    StudyBegun,
+    StudyCreated,
+    StudySummary,
+    StudyVoted,
+    extended,
+)
 from fednode.desk.status import Node
 from fednode.desk.views import report_view, reports_of
 from fednode.documents import Json
@@ -46,27 +62,27 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
     """Return everything that can be asked of `node`, and who may; `stop` ends the daemon."""
     calls = _Calls(node, stop)
     return Handlers({
-        "status": once(calls.status, EVERYBODY),
-        "follow": Offer(calls.follow, EVERYBODY),
-        "memory": once(calls.memory, STAFF),
+        ask.STATUS.name: once(calls.status, EVERYBODY),
+        ask.FOLLOW.name: Offer(calls.follow, EVERYBODY),
+        ask.MEMORY.name: once(calls.memory, STAFF),
         "stop": once(calls.stop, STAFF, acts=True),
-        "chain_status": once(calls.chain_status, EVERYBODY),
+        ask.CHAIN_STATUS.name: once(calls.chain_status, EVERYBODY),
         "chain_show": once(calls.chain_show, AUDITORS),
         "chain_blocks": once(calls.chain_blocks, AUDITORS),
         "chain_tx": once(calls.chain_tx, AUDITORS),
         **AuditCalls(node).offers(),
-        "submit_memo": once(calls.submit_memo, HOSPITAL, acts=True),
-        "submit_memos": once(calls.submit_memos, HOSPITAL, acts=True),
+        ask.SUBMIT_MEMO.name: once(calls.submit_memo, HOSPITAL, acts=True),
+        ask.SUBMIT_MEMOS.name: once(calls.submit_memos, HOSPITAL, acts=True),
         **member_offers(node, calls.final),
-        "study_list": once(calls.study_list, EVERYBODY),
-        "study_show": once(calls.study_show, EVERYBODY),
-        "study_create": once(calls.study_create, HOSPITAL, acts=True),
-        "study_vote": once(calls.study_vote, HOSPITAL, acts=True),
-        "study_pause": once(calls.study_pause, HOSPITAL, acts=True),
-        "study_begin": once(calls.study_begin, HOSPITAL, acts=True),
-        "study_allow_statistics": once(calls.study_allow_statistics, HOSPITAL, acts=True),
-        "round_list": once(calls.round_list, EVERYBODY),
-        "round_show": once(calls.round_show, EVERYBODY),
+        ask.STUDY_LIST.name: once(calls.study_list, EVERYBODY),
+        ask.STUDY_SHOW.name: once(calls.study_show, EVERYBODY),
+        ask.STUDY_CREATE.name: once(calls.study_create, HOSPITAL, acts=True),
+        ask.STUDY_VOTE.name: once(calls.study_vote, HOSPITAL, acts=True),
+        ask.STUDY_PAUSE.name: once(calls.study_pause, HOSPITAL, acts=True),
+        ask.STUDY_BEGIN.name: once(calls.study_begin, HOSPITAL, acts=True),
+        ask.STUDY_ALLOW_STATISTICS.name: once(calls.study_allow_statistics, HOSPITAL, acts=True),
+        ask.ROUND_LIST.name: once(calls.round_list, EVERYBODY),
+        ask.ROUND_SHOW.name: once(calls.round_show, EVERYBODY),
         "model_list": once(calls.model_list, CLINICIANS),
         "model_show": once(calls.model_show, CLINICIANS),
         "model_export": once(calls.model_export, STAFF, acts=True),
@@ -82,17 +98,17 @@ class _Calls:
 
     # --- the daemon ---------------------------------------------------------------------------------------------
 
-    async def status(self, args: Arguments) -> Json:
+    async def status(self, args: Arguments) -> StatusView:
         return status.status_view(self._node)
 
-    async def memory(self, args: Arguments) -> Json:
+    async def memory(self, args: Arguments) -> MemoryView:
         return status.memory_view()
 
     async def stop(self, args: Arguments) -> Json:
         self._stop()
         return {"stopped": True, "pid": self._node.pid}
 
-    async def follow(self, args: Arguments, emit: Emit) -> Json:
+    async def follow(self, args: Arguments, emit: Emit) -> None:
         """Say the status now and after every block, until the caller hangs up."""
         while True:
             await emit(status.status_view(self._node))
@@ -100,7 +116,7 @@ class _Calls:
 
     # --- chain --------------------------------------------------------------------------------------------------
 
-    async def chain_status(self, args: Arguments) -> Json:
+    async def chain_status(self, args: Arguments) -> ChainView:
         return status.chain_view(self._node)
 
     async def chain_show(self, args: Arguments) -> Json:
@@ -112,66 +128,66 @@ class _Calls:
     async def chain_tx(self, args: Arguments) -> Json:
         return chain_query.chain_transaction(self._node.reactor.parts.store, args.text("id"))
 
-    async def submit_memo(self, args: Arguments) -> Json:
+    async def submit_memo(self, args: Arguments) -> MemoDone:
         """Put a line for auditors on the ledger; `ms` is the time from here to its block being stored."""
         start = time.perf_counter()
         done = await self.final(build(Memo, args.text("text")))
-        return {**done, "ms": round(1000 * (time.perf_counter() - start), 3)}
+        return extended(MemoDone, done, ms=round(1000 * (time.perf_counter() - start), 3))
 
-    async def submit_memos(self, args: Arguments) -> Json:
+    async def submit_memos(self, args: Arguments) -> list[Final]:
         """Put several lines on the ledger, each a transaction of its own; answer when all of them are final."""
         memos = [build(Memo, text) for text in args.texts("texts")]
         if len(set(memos)) != len(memos):
             raise UsageError("a line stands there twice; leave one out")
-        return list(await self._all_final(memos))
+        return await self._all_final(memos)
 
     # --- studies ------------------------------------------------------------------------------------------------
 
-    async def final(self, body: Body) -> dict[str, Json]:
+    async def final(self, body: Body) -> Final:
         """Bring a body onto the ledger and tell where it stands."""
         return (await self._all_final([body]))[0]
 
-    async def _all_final(self, bodies: Sequence[Body]) -> list[dict[str, Json]]:
+    async def _all_final(self, bodies: Sequence[Body]) -> list[Final]:
         with trio.move_on_after(FINAL_TIMEOUT_S):
             done = await self._node.reactor.submit_all(bodies)
             refused = next((final.receipt.reason for final in done if not final.receipt.ok), None)
             if refused is not None:
                 raise Refused(f"the ledger refused this: {describe_refusal(refused)}")
-            return [{"id": final.transaction.txid.hex(), "height": final.height} for final in done]
+            return [Final(id=final.transaction.txid.hex(), height=final.height) for final in done]
         raise Unavailable(
             f"no block carried the request within {FINAL_TIMEOUT_S:g} s; it stays on its way: check with "
             "'fednode status' that enough members can be reached"
         )
 
-    async def study_list(self, args: Arguments) -> Json:
+    async def study_list(self, args: Arguments) -> list[StudySummary]:
         node = self._node
         return [status.study_summary(node, study) for study in get_studies(node.state)]
 
-    async def study_show(self, args: Arguments) -> Json:
+    async def study_show(self, args: Arguments) -> ShownStudy:
         return status.shown_study(self._node, self._study(args))
 
-    async def study_create(self, args: Arguments) -> Json:
+    async def study_create(self, args: Arguments) -> StudyCreated:
         proposal = study_proposal(parse_study(args.text("toml"), "the study file"))
         done = await self.final(proposal)
-        return {**done, "study": proposal_id(proposal).hex()}
+        return extended(StudyCreated, done, study=proposal_id(proposal).hex())
 
-    async def study_vote(self, args: Arguments) -> Json:
+    async def study_vote(self, args: Arguments) -> StudyVoted:
         action = ACTIONS.get(args.text("action"))
         if action is None:
             raise UsageError(f"a vote is one of {', '.join(ACTIONS)}")
         study = self._study(args)
-        stuck = status.study_summary(self._node, study)["stuck"]
-        if action is StudyAction.RESUME and isinstance(stuck, str):
+        stuck = status.study_summary(self._node, study).stuck
+        if action is StudyAction.RESUME and stuck is not None:
             raise Refused(stuck)
         done = await self.final(StudyVote(study, action))
-        return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+        return self._voted(done, study)
 
-    async def study_pause(self, args: Arguments) -> Json:
+    async def study_pause(self, args: Arguments) -> StudyVoted:
         study = self._study(args)
         done = await self.final(build(StudyPause, study, args.text("reason", "")))
-        return {**done, "study": study.hex(), "status": status.study_summary(self._node, study)["status"]}
+        return self._voted(done, study)
 
-    async def study_allow_statistics(self, args: Arguments) -> Json:
+    async def study_allow_statistics(self, args: Arguments) -> StatisticsAllowed:
         """Let this hospital's data set enter a study's statistics although it entered another's."""
         study = self._study(args)
         reactor = self._node.reactor
@@ -179,28 +195,32 @@ class _Calls:
         machine = reactor.core.studies.get(study)
         if machine is not None:
             reactor.look_at_table(study, machine.data)  # it says that it is ready at once
-        return {"study": study.hex(), "allowed": True}
+        return StatisticsAllowed(study=study.hex(), allowed=True)
 
-    async def study_begin(self, args: Arguments) -> Json:
+    async def study_begin(self, args: Arguments) -> StudyBegun:
         """Vote that a study begins without the hospitals that are named; all votes are cast, or none."""
         study = self._study(args)
         votes = [build(StudyBegin, study, find_member(self._node, text)) for text in args.texts("without")]
         (*_, done) = await self._all_final(votes)
         summary = status.study_summary(self._node, study)
-        return {
-            **done, "study": study.hex(), "status": summary["status"], "taking_part": summary["taking_part"],
-            "beginning": summary["beginning"], "quorum": summary["quorum"],
-        }
+        return extended(
+            StudyBegun, self._voted(done, study), taking_part=summary.taking_part, beginning=summary.beginning,
+            quorum=summary.quorum,
+        )
+
+    def _voted(self, done: Final, study: StudyId) -> StudyVoted:
+        now = status.study_summary(self._node, study).status
+        return extended(StudyVoted, done, study=study.hex(), status=now)
 
     def _study(self, args: Arguments) -> StudyId:
         return status.find_study(self._node, args.optional_text("study"))
 
     # --- rounds and models --------------------------------------------------------------------------------------
 
-    async def round_list(self, args: Arguments) -> Json:
+    async def round_list(self, args: Arguments) -> tuple[ReportView, ...]:
         return status.shown_rounds(self._node, self._study(args))
 
-    async def round_show(self, args: Arguments) -> Json:
+    async def round_show(self, args: Arguments) -> ReportView:
         reports = reports_of(self._node.state, self._study(args))
         wanted = args.optional_number("round")
         found = [report for report in reports if wanted is None or report.number == wanted]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from fednode.desk import chain_query, status
+from fednode.desk import chain_query, questions, status
 from fednode.desk.calls import EVERYBODY, HOSPITAL, Arguments, Offer, build, once
 from fednode.desk.health import signing_members
 from fednode.desk.outlook import Outlook, compute_outlook
+from fednode.desk.read_models import Final, MemberView
 from fednode.desk.status import Node
 from fednode.documents import Json
 from fednode.errors import Refused, Rejected, UsageError
@@ -30,14 +31,14 @@ from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
 from fednode.ledger.members.version_rules import get_versions
 from fednode.node.reactor import now_ms
 
-Final = Callable[[Body], Awaitable[dict[str, Json]]]
+Finalise = Callable[[Body], Awaitable[Final]]
 
 
-def member_offers(node: Node, final: Final) -> Mapping[str, Offer]:
+def member_offers(node: Node, final: Finalise) -> Mapping[str, Offer]:
     """Return what can be asked, and who may; `final` brings a body onto the ledger and tells where it stands."""
     calls = _MemberCalls(node, final)
     return {
-        "member_list": once(calls.member_list, EVERYBODY),
+        questions.MEMBER_LIST.name: once(calls.member_list, EVERYBODY),
         "member_proposals": once(calls.member_proposals, EVERYBODY),
         "member_outlook": once(calls.member_outlook, EVERYBODY),
         "member_invite": once(calls.member_invite, HOSPITAL, acts=True),
@@ -55,11 +56,11 @@ def member_offers(node: Node, final: Final) -> Mapping[str, Offer]:
 class _MemberCalls:
     """One method per name."""
 
-    def __init__(self, node: Node, final: Final) -> None:
+    def __init__(self, node: Node, final: Finalise) -> None:
         self._node = node
         self._final = final
 
-    async def member_list(self, args: Arguments) -> Json:
+    async def member_list(self, args: Arguments) -> tuple[MemberView, ...]:
         return status.members_view(self._node)
 
     async def member_proposals(self, args: Arguments) -> Json:
@@ -74,7 +75,7 @@ class _MemberCalls:
         done = await self._final(build(MemberPropose, card))
         proposals = get_membership(self._node.state).proposals
         opened = next(p for p in proposals if p.card == card)
-        return {**done, "proposal": opened.number, "member": int(opened.member), "name": card.name}
+        return {**_place(done), "proposal": opened.number, "member": int(opened.member), "name": card.name}
 
     async def member_outlook(self, args: Arguments) -> Json:
         """Tell what a vote for a proposal, or else for removing a member, would lead to."""
@@ -87,7 +88,7 @@ class _MemberCalls:
         open_ = self._find(args.text("proposal"))
         self._check_enough(Change(open_.change), open_.member, args)
         done = await self._final(MemberApprove(open_.number))
-        return {**done, "proposal": open_.number, **self._outcome(open_)}
+        return {**_place(done), "proposal": open_.number, **self._outcome(open_)}
 
     async def member_revoke(self, args: Arguments) -> Json:
         member = find_member(self._node, args.text("member"))
@@ -95,13 +96,13 @@ class _MemberCalls:
         for open_ in get_membership(self._node.state).proposals:
             if (open_.change, open_.member) == (Change.REMOVE, member):
                 done = await self._final(MemberApprove(open_.number))
-                return {**done, "proposal": open_.number, **self._outcome(open_)}
+                return {**_place(done), "proposal": open_.number, **self._outcome(open_)}
         done = await self._final(build(MemberRemove, member, args.text("reason", "")))
         proposals = get_membership(self._node.state).proposals
         opened = next((p for p in proposals if (p.change, p.member) == (Change.REMOVE, member)), None)
         if opened is None:
-            return {**done, "proposal": None, "member": int(member), "is_carried": True}
-        return {**done, "proposal": opened.number, **self._outcome(opened)}
+            return {**_place(done), "proposal": None, "member": int(member), "is_carried": True}
+        return {**_place(done), "proposal": opened.number, **self._outcome(opened)}
 
     def _outlook(self, change: Change, member: MemberId) -> Outlook:
         core = self._node.reactor.core
@@ -116,9 +117,9 @@ class _MemberCalls:
 
     async def member_address(self, args: Arguments) -> Json:
         addresses = tuple(args.text("addresses").split())
-        return {**await self._final(build(MemberAddresses, addresses)), "addresses": list(addresses)}
+        return {**_place(await self._final(build(MemberAddresses, addresses))), "addresses": list(addresses)}
 
-    async def keys_rotate(self, args: Arguments) -> Json:
+    async def keys_rotate(self, args: Arguments) -> Final:
         card = _card(args.text("card"))
         return await self._final(build(MemberRotate, card, build(bytes.fromhex, args.text("signature"))))
 
@@ -137,7 +138,7 @@ class _MemberCalls:
             raise UsageError("a role is held by a key of 64 or a wallet address of 40 hexadecimal digits") from None
         done = await self._final(vote)
         found = next(r for r in get_roles(self._node.state) if (r.role, r.holder) == (vote.role, vote.holder))
-        return {**done, **role_view(found, [record.member for record in get_members(self._node.state)])}
+        return {**_place(done), **role_view(found, [record.member for record in get_members(self._node.state)])}
 
     async def version_show(self, args: Arguments) -> Json:
         return chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)
@@ -163,7 +164,7 @@ class _MemberCalls:
                 )
             plan = (wanted, *named[0])
         done = await self._final(build(VersionVote, *plan))
-        return {**done, **chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)}
+        return {**_place(done), **chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)}
 
     def _find(self, text: str) -> ProposalRecord:
         """Return the open proposal of this number, or about a hospital of this name."""
@@ -188,6 +189,10 @@ def find_member(node: Node, text: str) -> MemberId:
         if text in (str(record.member), record.name):
             return record.member
     raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
+
+
+def _place(done: Final) -> dict[str, Json]:
+    return {"id": done.id, "height": done.height}
 
 
 def _card(text: str) -> IdentityCard:

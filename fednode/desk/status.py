@@ -1,4 +1,4 @@
-"""What one running node knows, as plain JSON values: its own side of `status`, chain, studies, rounds and models."""
+"""What one running node knows, as read models: its own side of `status`, chain, studies, rounds and models."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from fednode.chain.state import State
 from fednode.core.taking_part import member_names, own_part, who_to_ask
 from fednode.desk import chain_query
 from fednode.desk.health import health_problems, signing_members, why_not_signing
-from fednode.desk.views import (
-    report_view,
-    reports_of,
-    study_view,
-    terms_view,
+from fednode.desk.read_models import (
+    ChainView,
+    MemberView,
+    MemoryView,
+    OwnView,
+    PoolView,
+    ReportView,
+    ShownStudy,
+    StatusView,
+    StudySummary,
+    TableView,
+    extended,
 )
+from fednode.desk.view_json import view_from_json, view_to_json
+from fednode.desk.views import numbers, report_view, reports_of, study_view
 from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
@@ -53,35 +62,35 @@ class Node:
         return self.reactor.core.identity.member
 
 
-def status_view(node: Node) -> dict[str, Json]:
+def status_view(node: Node) -> StatusView:
     """Return everything at a glance."""
     core = node.reactor.core
     card = next((record for record in get_followers(node.state) if record.member == node.me), None)
-    return {
-        "version": __version__,
-        "protocol_version": PROTOCOL_VERSION,
-        "pid": node.pid,
-        "uptime_s": round(time.monotonic() - node.started, 1),
-        "rss_mb": round(_rss_bytes() / 2**20, 1),
-        "cpu_s": round(time.process_time(), 3),
-        "worker_pid": node.reactor.parts.trainer.pid,
-        "member": {
-            "id": int(node.me) or None, "name": card.name if card is not None else node.config.node.name,
-            "peer_id": str(node.reactor.parts.own_peer), "is_member": is_member(node),
-        },
-        "chain": chain_view(node),
-        "members": members_view(node),
-        "connected": len(core.up),
-        "studies": [study_summary(node, study) for study in get_studies(node.state)],
-        "pool": {
-            "transactions": len(core.chain.pool), "bytes": core.chain.pool.size_bytes, "own": len(core.traffic.outbox)
-        },
-        "problems": problems_of(node),
-        "network": dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
-    }
+    return StatusView(
+        version=__version__,
+        protocol_version=PROTOCOL_VERSION,
+        pid=node.pid,
+        uptime_s=round(time.monotonic() - node.started, 1),
+        rss_mb=round(_rss_bytes() / 2**20, 1),
+        cpu_s=round(time.process_time(), 3),
+        worker_pid=node.reactor.parts.trainer.pid,
+        member=OwnView(
+            id=int(node.me) or None, name=card.name if card is not None else node.config.node.name,
+            peer_id=str(node.reactor.parts.own_peer), is_member=is_member(node),
+        ),
+        chain=chain_view(node),
+        members=members_view(node),
+        connected=len(core.up),
+        studies=tuple(study_summary(node, study) for study in get_studies(node.state)),
+        pool=PoolView(
+            transactions=len(core.chain.pool), bytes=core.chain.pool.size_bytes, own=len(core.traffic.outbox)
+        ),
+        problems=tuple(problems_of(node)),
+        network=dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
+    )
 
 
-def problems_of(node: Node) -> list[Json]:
+def problems_of(node: Node) -> list[str]:
     """Return what somebody has to look at, the most urgent first."""
     warning = chain_query.version_warning(node.state)
     names = {record.member: record.name for record in get_members(node.state)}
@@ -121,10 +130,10 @@ def _rss_bytes() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def memory_view() -> dict[str, Json]:
+def memory_view() -> MemoryView:
     """Return this process's memory and processor time, after a collection."""
     gc.collect()
-    return {"rss_mb": round(_rss_bytes() / 2**20, 2), "cpu_s": round(time.process_time(), 4), "pid": os.getpid()}
+    return MemoryView(rss_mb=round(_rss_bytes() / 2**20, 2), cpu_s=round(time.process_time(), 4), pid=os.getpid())
 
 
 def is_member(node: Node) -> bool:
@@ -132,50 +141,49 @@ def is_member(node: Node) -> bool:
     return node.me in node.reactor.core.replica.tip.members.positions
 
 
-def chain_view(node: Node) -> dict[str, Json]:
+def chain_view(node: Node) -> ChainView:
     """Return where the chain ends and what that takes."""
     core = node.reactor.core
     members = core.replica.tip.members.positions
     reachable = sum(member in members for member in (*core.up, node.me))
     signing, reason = signing_members(core, now_ms()), why_not_signing(core, now_ms())
-    return {
-        **chain_query.describe_chain(core.replica.tip, node.state, node.genesis),
-        "reachable": reachable,
-        "signing": [int(member) for member in signing],
-        "has_quorum": len(signing) >= core.replica.tip.members.quorum,
-        "is_signing": reason is None,
-        "not_signing_reason": reason,
-        "view": int(core.replica.state.view),
-        "leader": int(core.replica.tip.proposer(core.replica.state.view)),
-        "catching_up_to": core.catch_up.target,
-        "source": "daemon",
-    }
+    return extended(
+        ChainView, chain_query.describe_chain(core.replica.tip, node.state, node.genesis, "daemon"),
+        reachable=reachable,
+        signing=numbers(signing),
+        has_quorum=len(signing) >= core.replica.tip.members.quorum,
+        is_signing=reason is None,
+        not_signing_reason=reason,
+        view=int(core.replica.state.view),
+        leader=int(core.replica.tip.proposer(core.replica.state.view)),
+        catching_up_to=core.catch_up.target,
+    )
 
 
-def members_view(node: Node) -> list[Json]:
+def members_view(node: Node) -> tuple[MemberView, ...]:
     """Return all hospitals and whether they can be reached from here."""
     core, reactor = node.reactor.core, node.reactor
     signing, twins = signing_members(core, now_ms()), core.attendance.twins(now_ms())
-    return [
-        {
-            "id": int(record.member),
-            "name": record.name,
-            "is_me": record.member == node.me,
-            "is_connected": record.member in core.up or record.member == node.me,
-            "is_signing": record.member in signing,
-            "is_twice": record.member in twins or (record.member == node.me and core.attendance.is_twin(now_ms())),
-            "address": reactor.addresses.get(record.member),
-            "refused": reactor.refused.get(record.member),
-            "dropped_messages": reactor.dropped[record.member],
-            "addresses": list(record.addresses),
-            "peer_id": str(peer_id_of(record.network_key)),
-            "sign_key": record.sign_key.hex(),
-            "network_key": record.network_key.hex(),
-            "seal_key": record.seal_key.hex(),
-            "double_votes": flag.count if (flag := get_flag(node.state, record.member)) is not None else 0,
-        }
+    return tuple(
+        MemberView(
+            id=int(record.member),
+            name=record.name,
+            is_me=record.member == node.me,
+            is_connected=record.member in core.up or record.member == node.me,
+            is_signing=record.member in signing,
+            is_twice=record.member in twins or (record.member == node.me and core.attendance.is_twin(now_ms())),
+            address=reactor.addresses.get(record.member),
+            refused=reactor.refused.get(record.member),
+            dropped_messages=reactor.dropped[record.member],
+            addresses=tuple(record.addresses),
+            peer_id=str(peer_id_of(record.network_key)),
+            sign_key=record.sign_key.hex(),
+            network_key=record.network_key.hex(),
+            seal_key=record.seal_key.hex(),
+            double_votes=flag.count if (flag := get_flag(node.state, record.member)) is not None else 0,
+        )
         for record in get_members(node.state)
-    ]
+    )
 
 
 # --- studies, rounds, models -----------------------------------------------------------------------------------
@@ -208,44 +216,41 @@ NAMED_FAULTY = (
 )
 
 
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
-
-
-def study_summary(node: Node, study: StudyId) -> dict[str, Json]:
+def study_summary(node: Node, study: StudyId) -> StudySummary:
     """Return where a study stands, seen from this hospital."""
     studies = node.reactor.core.studies
     view = study_view(node.state, study, study_name(node, study))
-    machine = studies.get(study)
-    view["table"] = node.reactor.parts.trainer.view(study)
-    view["has_data"] = machine is not None and machine.data is not None
-    view["problem"] = NAMED_FAULTY if int(node.me) in _list(view["faulty"]) else studies.problem_of(study)
-    view["took_no_part_in"] = [*studies.missed.of(node.state, study)]
-    view["own_part"] = own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study))
-    view["has_model"] = (
-        isinstance(view["model_hash"], str) and node.reactor.parts.models.has(Hash(bytes.fromhex(view["model_hash"])))
+    machine, table = studies.get(study), node.reactor.parts.trainer.view(study)
+    models = node.reactor.parts.models
+    return extended(
+        StudySummary, view,
+        table=None if table is None else view_from_json(TableView, table),
+        has_data=machine is not None and machine.data is not None,
+        problem=NAMED_FAULTY if node.me in view.faulty else studies.problem_of(study),
+        took_no_part_in=tuple(studies.missed.of(node.state, study)),
+        own_part=own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study)),
+        has_model=view.model_hash is not None and models.has(Hash(bytes.fromhex(view.model_hash))),
     )
-    return view
 
 
-def shown_study(node: Node, study: StudyId) -> dict[str, Json]:
+def shown_study(node: Node, study: StudyId) -> ShownStudy:
     """Return a study with its terms and, as a file to read, its specification."""
     from fednode.learn.form import to_toml  # small, but only this call needs it
 
     record = get_study(node.state, study)
     spec = node.reactor.core.studies.spec_of(study)
     assert record is not None, "found among the ledger's studies"
-    return {
-        **study_summary(node, study),
-        "terms": terms_view(record.terms),
-        "toml": to_toml(spec) if spec is not None else None,
-        "limits": [*node_limits(len(get_members(node.state))), *shown_limits(record.terms)],
-    }
+    terms = view_to_json(record.terms)
+    assert isinstance(terms, dict)
+    return extended(
+        ShownStudy, study_summary(node, study), terms=terms, toml=to_toml(spec) if spec is not None else None,
+        limits=(*node_limits(len(get_members(node.state))), *shown_limits(record.terms)),
+    )
 
 
-def shown_limits(terms: StudyTerms) -> list[Json]:
+def shown_limits(terms: StudyTerms) -> list[str]:
     """Return what everybody who gets a copy of the chain sees of a study, for those who approve it."""
-    shown: list[Json] = ["the chain shows who took part in each round, and measures of the model over all hospitals"]
+    shown = ["the chain shows who took part in each round, and measures of the model over all hospitals"]
     if terms.weights == Weights.PUBLIC:
         shown.append(
             "the weights of this study are public: in every round the chain shows how many rows each hospital trains "
@@ -254,9 +259,9 @@ def shown_limits(terms: StudyTerms) -> list[Json]:
     return shown
 
 
-def node_limits(members: int) -> list[Json]:
+def node_limits(members: int) -> list[str]:
     """Return what a sum of so few says about one hospital, for those who approve a study."""
-    limits: list[Json] = ["every sum shows its average to all members; the averages of few hospitals say much of each"]
+    limits = ["every sum shows its average to all members; the averages of few hospitals say much of each"]
     if members <= 4:
         limits.append(
             f"with {members} members, one that is curious learns from a sum of {max(3, quorum(members))} what the "
@@ -265,10 +270,10 @@ def node_limits(members: int) -> list[Json]:
     return limits
 
 
-def shown_rounds(node: Node, study: StudyId) -> list[Json]:
+def shown_rounds(node: Node, study: StudyId) -> tuple[ReportView, ...]:
     """Return the reports of all closed rounds of a study."""
     names = member_names(node.state)
-    return [report_view(report, names) for report in reports_of(node.state, study)]
+    return tuple(report_view(report, names) for report in reports_of(node.state, study))
 
 
 def shown_models(node: Node) -> list[Json]:

@@ -1,12 +1,10 @@
-"""What people and programs are shown: read models of blocks, transactions, studies and rounds as plain JSON values.
+"""What people and programs are shown of the ledger: blocks, transactions, studies and rounds as read models.
 
-Hashes are whole hexadecimal strings here; whoever prints a table shortens them. Times are given as milliseconds and,
-for people, as UTC text. Nothing in here is secret: it all stands on the ledger.
+Hashes are whole here; whoever prints a table shortens them. Nothing in here is secret: it all stands on the ledger.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -15,12 +13,27 @@ from fednode.chain.block import Block
 from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.core.taking_part import Names, count_text, missing_members, part_text
+from fednode.desk.read_models import (
+    AbsenceView,
+    BeginningView,
+    Measures,
+    Numbers,
+    PhaseView,
+    ReportView,
+    RoundView,
+    SpanView,
+    StudyView,
+    VoidView,
+    WithoutView,
+)
+from fednode.desk.view_json import view_to_json
 from fednode.documents import Json
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.learn.metrics import METRICS
-from fednode.ledger.bodies import Body, Outcome, StudyTerms
+from fednode.ledger.bodies import Body, Outcome
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord, RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_study
 from fednode.ledger.studies.round_life import pinned_members
@@ -38,19 +51,6 @@ def utc_text(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def plain(value: object) -> Json:
-    """Turn a record into JSON: bytes become hex, tuples lists, dataclasses objects."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).hex()
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    raise TypeError(f"{type(value).__name__} is not shown")
-
-
 def block_view(block: Block, certificate: Certificate | None, signers: Iterable[int]) -> dict[str, Json]:
     """Return a block with its proof of finality."""
     header = block.header
@@ -64,7 +64,7 @@ def block_view(block: Block, certificate: Certificate | None, signers: Iterable[
         "view": certificate.view if certificate is not None else None,
         "signers": list(signers),
         "tx_count": header.tx_count,
-        "evidence": [plain(piece) for piece in block.evidence],
+        "evidence": [view_to_json(piece) for piece in block.evidence],
         "parent_hash": header.parent_hash.hex(),
         "tx_root": header.tx_root.hex(),
         "receipts_root": header.receipts_root.hex(),
@@ -95,61 +95,61 @@ def transaction_view(
         "height": height,
         "ok": ok,
         "reason": reason,
-        "body": plain(transaction.body),
+        "body": view_to_json(transaction.body),
     }
 
 
 # --- studies ---------------------------------------------------------------------------------------------------
 
-def study_view(state: State, study: StudyId, name: str) -> dict[str, Json]:
+def study_view(state: State, study: StudyId, name: str) -> StudyView:
     """Return where a study stands; raise `KeyError` if the ledger does not know it."""
     record = get_study(state, study)
     if record is None:
         raise KeyError(study)
     current = get_round(state, study)
-    members = len(get_members(state))
-    view: dict[str, Json] = {
-        "id": study.hex(),
-        "name": name,
-        "status": StudyStatus(record.status).name.lower(),
-        "reason": record.reason,
-        "creator": int(record.creator),
-        "approvals": plain(record.approvals),
-        "rejects": plain(record.rejects),
-        "resume_votes": plain(record.resume_votes),
-        "stop_votes": plain(record.stop_votes),
-        "quorum": quorum(members),
-        "fault_bound": fault_bound(members),
-        "ready": plain(record.ready_members),
-        "rounds_done": record.rounds_done,
-        "rounds": record.terms.rounds,
-        "next_round": record.next_round,
-        "model_hash": record.model_hash.hex() if any(record.model_hash) else None,
-        "metrics": metrics_view(record.metrics, fault_bound(members)),
-        "pinned": plain(record.pin),
-        "faulty": plain(record.faulty_members),
-        "readmit_votes": plain(() if record.kept_out is None else record.kept_out.readmit_votes),
-        "stuck": why_stuck(record, tuple(m.member for m in get_members(state))),
-        "round": round_view(current) if current is not None else None,
-        "waiting_for": waiting_for(record, current, tuple(m.member for m in get_members(state))),
-        "hospitals": plain(record.hospitals),
-        "not_ready": plain(missing_members(record, current, tuple(m.member for m in get_members(state)))),
-        "taking_part": part_text(record, current, state),
-        "beginning": None if record.beginning is None else plain(record.beginning),
-    }
-    return view
+    everybody = tuple(found.member for found in get_members(state))
+    members = len(everybody)
+    return StudyView(
+        id=study.hex(),
+        name=name,
+        status=StudyStatus(record.status).name.lower(),
+        reason=record.reason,
+        creator=int(record.creator),
+        approvals=numbers(record.approvals),
+        rejects=numbers(record.rejects),
+        resume_votes=numbers(record.resume_votes),
+        stop_votes=numbers(record.stop_votes),
+        quorum=quorum(members),
+        fault_bound=fault_bound(members),
+        ready=numbers(record.ready_members),
+        rounds_done=record.rounds_done,
+        rounds=record.terms.rounds,
+        next_round=record.next_round,
+        model_hash=record.model_hash.hex() if any(record.model_hash) else None,
+        metrics=metrics_view(record.metrics, fault_bound(members)),
+        pinned=None if record.pin is None else numbers(record.pin),
+        faulty=numbers(record.faulty_members),
+        readmit_votes=numbers(() if record.kept_out is None else record.kept_out.readmit_votes),
+        stuck=why_stuck(record, everybody),
+        round=round_view(current) if current is not None else None,
+        waiting_for=waiting_for(record, current, everybody),
+        hospitals=numbers(record.hospitals),
+        not_ready=numbers(missing_members(record, current, everybody)),
+        taking_part=part_text(record, current, state),
+        beginning=beginning_view(record.beginning),
+    )
 
 
-def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple[int, ...]) -> Json:
+def waiting_for(record: StudyRecord, current: RoundRecord | None, members: tuple[int, ...]) -> Numbers | None:
     """Return the members whose message would let the study go on, or None if it waits for nobody."""
     phase = current.phase if current is not None else record.join
     if phase is not None and current is not None:
-        return [int(member) for member in phase.expected if member not in phase.posted]
+        return numbers(member for member in phase.expected if member not in phase.posted)
     if record.status == StudyStatus.WAITING and record.beginning is not None:
         left = [m for m in record.hospitals if m not in record.ready_members]
-        return [int(m) for m in left if not record.beginning.is_left_out(m, len(members))]
+        return numbers(m for m in left if not record.beginning.is_left_out(m, len(members)))
     if record.status == StudyStatus.WAITING:
-        return [m for m in members if m not in record.ready_members and m not in record.faulty_members]
+        return numbers(m for m in members if m not in record.ready_members and m not in record.faulty_members)
     return None
 
 
@@ -179,14 +179,20 @@ def why_stuck(record: StudyRecord, members: tuple[int, ...]) -> str | None:
     )
 
 
-def terms_view(terms: StudyTerms) -> dict[str, Json]:
-    """Return a study's terms."""
-    view = plain(terms)
-    assert isinstance(view, dict)
-    return view
+def numbers(members: Iterable[int]) -> Numbers:
+    """Return numbers of members as plain ones."""
+    return tuple(int(member) for member in members)
 
 
-def metrics_view(metrics: Metrics | None, liars: int) -> Json:
+def beginning_view(beginning: Beginning | None) -> BeginningView | None:
+    """Return since when a study waits for its hospitals, and the votes to begin without one."""
+    if beginning is None:
+        return None
+    without = tuple(WithoutView(member=int(v.member), voters=numbers(v.voters)) for v in beginning.without)
+    return BeginningView(since_height=beginning.since_height, since_ms=beginning.since_ms, without=without)
+
+
+def metrics_view(metrics: Metrics | None, liars: int) -> Measures | None:
     """Return measures as the ratios people read, computed from the ledger's integers: means over hospitals, one voice
     each, and `..._within`: how far `liars`, all members that may lie, can have moved each."""
     if metrics is None:
@@ -201,101 +207,108 @@ def metrics_view(metrics: Metrics | None, liars: int) -> Json:
     }
 
 
-def _figure_view(figure: Figure, liars: int) -> dict[str, Json]:
+def _figure_view(figure: Figure, liars: int) -> dict[str, float | None]:
     known = METRICS.get(figure.name)  # another version may know one that this does not
     within = None if known is None else known.span_ppm(figure.voices, liars) / 1e6
     return {figure.name: figure.ppm / 1e6, f"{figure.name}_within": within}
 
 
-def phase_view(phase: OpenPhase) -> dict[str, Json]:
+def phase_view(phase: OpenPhase) -> PhaseView:
     """Return an open phase."""
-    return {
-        "name": Phase(phase.kind).name.lower(),
-        "step": phase.step,
-        "number": phase.number,
-        "opened_height": phase.opened_height,
-        "opened_ms": phase.opened_ms,
-        "timeout_ms": phase.timeout_ms,
-        "expected": plain(phase.expected),
-        "posted": plain(phase.posted),
-        "expire_votes": plain(phase.expire_votes),
-    }
+    return PhaseView(
+        name=Phase(phase.kind).name.lower(),
+        step=phase.step,
+        number=phase.number,
+        opened_height=phase.opened_height,
+        opened_ms=phase.opened_ms,
+        timeout_ms=phase.timeout_ms,
+        expected=numbers(phase.expected),
+        posted=numbers(phase.posted),
+        expire_votes=numbers(phase.expire_votes),
+    )
 
 
-def round_view(current: RoundRecord) -> dict[str, Json]:
+def round_view(current: RoundRecord) -> RoundView:
     """Return the running round."""
-    return {
-        "number": current.number,
-        "kind": RoundKind(current.kind).name.lower(),
-        "attempt": current.attempt.number,
-        "phase": phase_view(current.phase),
-        "expected": plain(current.expected),
-        "included": plain(current.attempt.included),
-        "absent": [absence_view(a.member, a.phase, a.attempt) for a in current.absent],
-        "barred": plain(current.barred),
-        "faulty": plain(current.faulty),
-        "is_unmasked": current.is_unmasked,
-        "coin": None if current.attempt.checks is None else plain(current.attempt.checks.coin),
-        "opened_height": current.opened_height,
-        "opened_ms": current.opened_ms,
-        "start_model": current.start_model.hex() if any(current.start_model) else None,
-    }
+    return RoundView(
+        number=current.number,
+        kind=RoundKind(current.kind).name.lower(),
+        attempt=current.attempt.number,
+        phase=phase_view(current.phase),
+        expected=numbers(current.expected),
+        included=numbers(current.attempt.included),
+        absent=tuple(absence_view(a.member, a.phase, a.attempt) for a in current.absent),
+        barred=numbers(current.barred),
+        faulty=numbers(current.faulty),
+        is_unmasked=current.is_unmasked,
+        coin=None if current.attempt.checks is None else hex_or_none(current.attempt.checks.coin),
+        opened_height=current.opened_height,
+        opened_ms=current.opened_ms,
+        start_model=current.start_model.hex() if any(current.start_model) else None,
+    )
 
 
-def absence_view(member: int, phase: int, attempt: int) -> dict[str, Json]:
+def absence_view(member: int, phase: int, attempt: int) -> AbsenceView:
     """Return an absence: who, in which phase of which attempt."""
-    return {"member": int(member), "phase": Phase(phase).name.lower(), "attempt": attempt}
+    return AbsenceView(member=int(member), phase=Phase(phase).name.lower(), attempt=attempt)
 
 
-def span_view(span: PhaseSpan) -> dict[str, Json]:
+def hex_or_none(data: bytes | None) -> str | None:
+    """Return bytes as a hexadecimal text."""
+    return None if data is None else data.hex()
+
+
+def span_view(span: PhaseSpan) -> SpanView:
     """Return when a phase was open."""
-    return {
-        "attempt": span.attempt,
-        "phase": Phase(span.phase).name.lower(),
-        "step": span.step,
-        "opened_height": span.opened_height,
-        "closed_height": span.closed_height,
-        "opened_ms": span.opened_ms,
-        "closed_ms": span.closed_ms,
-        "seconds": round((span.closed_ms - span.opened_ms) / 1000, 3),
-        "expired": span.is_expired,
-    }
+    return SpanView(
+        attempt=span.attempt,
+        phase=Phase(span.phase).name.lower(),
+        step=span.step,
+        opened_height=span.opened_height,
+        closed_height=span.closed_height,
+        opened_ms=span.opened_ms,
+        closed_ms=span.closed_ms,
+        seconds=round((span.closed_ms - span.opened_ms) / 1000, 3),
+        expired=span.is_expired,
+    )
 
 
-def report_view(report: RoundReport, names: Names = MappingProxyType({})) -> dict[str, Json]:
+def report_view(report: RoundReport, names: Names = MappingProxyType({})) -> ReportView:
     """Return the report of a closed round; `names` of members, as far as they are known."""
-    return {
-        "study": report.study.hex(),
-        "number": report.number,
-        "kind": RoundKind(report.kind).name.lower(),
-        "outcome": Outcome(report.outcome).name.lower(),
-        "reason": report.reason,
-        "expected": plain(report.expected),
-        "counted": plain(report.counted),
-        "not_ready": plain(report.not_ready),
-        "taking_part": count_text(len(report.expected), report.not_ready, names),
-        "absent": [absence_view(a.member, a.phase, a.attempt) for a in report.absent],
-        "barred": plain(report.barred),
-        "faulty": plain(report.faulty),
-        "attempts": report.attempts,
-        "voids": [
-            {"attempt": void.attempt, "phase": Phase(void.phase).name.lower(), "reason": void.reason,
-             "dropped": plain(void.dropped)}
+    return ReportView(
+        study=report.study.hex(),
+        number=report.number,
+        kind=RoundKind(report.kind).name.lower(),
+        outcome=Outcome(report.outcome).name.lower(),
+        reason=report.reason,
+        expected=numbers(report.expected),
+        counted=numbers(report.counted),
+        not_ready=numbers(report.not_ready),
+        taking_part=count_text(len(report.expected), report.not_ready, names),
+        absent=tuple(absence_view(a.member, a.phase, a.attempt) for a in report.absent),
+        barred=numbers(report.barred),
+        faulty=numbers(report.faulty),
+        attempts=report.attempts,
+        voids=tuple(
+            VoidView(
+                attempt=void.attempt, phase=Phase(void.phase).name.lower(), reason=void.reason,
+                dropped=numbers(void.dropped),
+            )
             for void in report.voids
-        ],
-        "phases": [span_view(span) for span in report.phases],
-        "start_model": report.start_model.hex() if any(report.start_model) else None,
-        "model_hash": report.model_hash.hex() if any(report.model_hash) else None,
-        "sum_digest": report.sum_digest.hex(),
-        "coin": plain(report.coin),
-        "weight": report.weight,
-        "metrics": metrics_view(report.metrics, report.fault_bound),
-        "opened_height": report.opened_height,
-        "closed_height": report.closed_height,
-        "opened_ms": report.opened_ms,
-        "closed_ms": report.closed_ms,
-        "seconds": round((report.closed_ms - report.opened_ms) / 1000, 3),
-    }
+        ),
+        phases=tuple(span_view(span) for span in report.phases),
+        start_model=report.start_model.hex() if any(report.start_model) else None,
+        model_hash=report.model_hash.hex() if any(report.model_hash) else None,
+        sum_digest=report.sum_digest.hex(),
+        coin=hex_or_none(report.coin),
+        weight=report.weight,
+        metrics=metrics_view(report.metrics, report.fault_bound),
+        opened_height=report.opened_height,
+        closed_height=report.closed_height,
+        opened_ms=report.opened_ms,
+        closed_ms=report.closed_ms,
+        seconds=round((report.closed_ms - report.opened_ms) / 1000, 3),
+    )
 
 
 def reports_of(state: State, study: StudyId) -> list[RoundReport]:

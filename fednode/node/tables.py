@@ -99,7 +99,7 @@ class WatchingTrainer:
             "warnings": list(found.seen.warnings), "changes": list(found.changes),
         }
 
-    def problems(self, study: StudyId, name: str) -> list[Json]:
+    def problems(self, study: StudyId, name: str) -> list[str]:
         """Return whether the table of a study that goes on is much smaller than at first, or of other patients."""
         found = self._known.get(study)
         if found is None or not _is_odd(found.first, found.seen):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import trio
@@ -79,6 +81,32 @@ def homes(made_homes: Path, tmp_path: Path) -> Path:
 def cards(homes: Path, *names: str) -> list[object]:
     """Return the --member options of these homes."""
     return [part for name in names for part in ("--member", homes / name / "etc" / "identity-card.toml")]
+
+
+def filled(form: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a read model as JSON: `values`, in it or in records inside it, and nothing, zero or no where none is."""
+    return {name: _filled(inner, values[name]) if name in values else _empty(inner)
+            for name, inner in get_type_hints(form).items()}
+
+
+def _filled(form: Any, value: Any) -> Any:
+    inner = [part for part in get_args(form) if is_dataclass(part)]
+    if isinstance(value, Mapping) and is_dataclass(form):
+        return filled(form, value)
+    if isinstance(value, Mapping) and inner:
+        return filled(inner[0], value)
+    if isinstance(value, list) and inner:
+        return [filled(inner[0], item) for item in value]
+    return value
+
+
+def _empty(form: Any) -> Any:
+    if is_dataclass(form):
+        return filled(form, {})
+    if NoneType in get_args(form):
+        return None
+    kind = get_origin(form) or form
+    return [] if kind is tuple else {} if kind is Mapping else kind()
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from fednode.cli import show
+from fednode.desk import read_models
 from fednode.documents import Json
 from fednode.home.journal import Journal
 from fednode.ids import MemberId
-from tests.cli.conftest import Fednode
+from tests.cli.conftest import Fednode, filled
 
 Serve = Callable[[Path, Mapping[str, Json]], None]
 STUDY, MODEL, BLOCK = "5a" * 32, "6b" * 32, "3c" * 32
 
-REPORT: dict[str, Any] = {
+REPORT: dict[str, Any] = filled(read_models.ReportView, {
     "study": STUDY, "number": 3, "kind": "training", "outcome": "ok", "reason": "", "expected": [1, 2, 3, 4],
     "counted": [1, 2, 4], "absent": [{"member": 3, "phase": "commit", "attempt": 0}], "barred": [], "faulty": [],
     "attempts": 2,
@@ -35,31 +36,33 @@ REPORT: dict[str, Any] = {
         "auc_within": 0.4375,
     },
     "opened_height": 52, "closed_height": 70, "opened_ms": 1795268183000, "closed_ms": 1795268193984, "seconds": 10.984,
-}
+    "taking_part": "4 of 4",
+})
 FAILED = {**REPORT, "number": 4, "outcome": "failed", "reason": "no agreement on the result", "metrics": None}
-SUMMARY: dict[str, Any] = {
+SUMMARY: dict[str, Any] = filled(read_models.StudySummary, {
     "id": STUDY, "name": "heart", "status": "running", "rounds_done": 3, "rounds": 10, "waiting_for": [3],
     "metrics": REPORT["metrics"], "reason": "", "has_data": True,
     "round": {"number": 5, "kind": "training", "phase": {"name": "keys"}, "absent": []},
-}
-MEMBERS: list[Json] = [
+})
+STUDY_SHOWN = filled(read_models.ShownStudy, SUMMARY)
+MEMBERS: list[Json] = [filled(read_models.MemberView, member) for member in [
     {"id": 1, "name": "anna", "is_me": True, "is_connected": True, "address": None, "refused": None},
     {"id": 2, "name": "berta", "is_me": False, "is_connected": True, "address": "/ip4/192.0.2.2/tcp/7"},
     {"id": 3, "name": "cl\x1b[31mara", "is_me": False, "is_connected": False, "address": None, "refused": None},
     {"id": 4, "name": "dora", "is_me": False, "is_connected": False, "address": None, "refused": "speaks version 9"},
-]
-CHAIN: dict[str, Json] = {
+]]
+CHAIN: dict[str, Json] = filled(read_models.ChainView, {
     "name": "fed", "id": STUDY, "height": 70, "hash": BLOCK, "time": "2026-11-21T13:36:32.375Z",
     "time_ms": 1795268193984, "members": 4, "fault_bound": 1, "quorum": 3, "reachable": 2, "has_quorum": False,
     "is_signing": True, "not_signing_reason": None, "source": "daemon",
-}
-STATUS: dict[str, Json] = {
+})
+STATUS: dict[str, Json] = filled(read_models.StatusView, {
     "member": {"id": 1, "name": "anna"}, "chain": CHAIN, "members": MEMBERS, "studies": [SUMMARY], "pid": 7,
-    "uptime_s": 3.5, "rss_mb": 120.1, "problems": ["no space left on the disk"], "something new": [1, 2],
-}
+    "uptime_s": 3.5, "rss_mb": 120.1, "problems": ["no space left on the disk"],
+})
 DONE: dict[str, Json] = {"id": BLOCK, "height": 71, "study": STUDY, "status": "paused"}
 ANSWERS: dict[str, Json] = {
-    "status": STATUS, "chain_status": CHAIN, "member_list": MEMBERS, "study_list": [SUMMARY], "study_show": SUMMARY,
+    "status": STATUS, "chain_status": CHAIN, "member_list": MEMBERS, "study_list": [SUMMARY], "study_show": STUDY_SHOWN,
     "round_list": [REPORT, FAILED], "round_show": REPORT, "study_pause": DONE, "study_vote": DONE,
     "model_list": [{"hash": MODEL, "study": STUDY, "study_name": "heart", "round": 3, "counted": [1], "is_here": True}],
     "chain_show": [{"height": 7, "hash": BLOCK, "time": "2026", "time_ms": 1795268193984, "transactions": [
@@ -140,7 +143,8 @@ def test_a_block_shows_what_became_of_its_transactions(fednode: Fednode, home: P
 
 
 def test_tables_of_nothing_say_so(fednode: Fednode, tmp_path: Path, daemon_answers: Serve) -> None:
-    empty: dict[str, Json] = {"study_list": [], "round_list": [], "model_list": [], "study_show": {}}
+    nothing = filled(read_models.ShownStudy, {})
+    empty: dict[str, Json] = {"study_list": [], "round_list": [], "model_list": [], "study_show": nothing}
     daemon_answers(tmp_path / "empty", empty)
     for noun, says in {"study": "no studies", "round": "no round has opened yet", "model": "no model yet"}.items():
         assert says in fednode("--home", tmp_path / "empty", noun, "list").out
@@ -208,7 +212,10 @@ def test_logs_leave_the_steps_of_the_machines_to_those_who_ask(fednode: Fednode,
 
 
 @pytest.mark.parametrize("command", [("status",), ("study", "list"), ("round", "list"), ("chain", "status")])
-@pytest.mark.parametrize("answer", [None, 7, "running", [None], [[]]])
+@pytest.mark.parametrize(
+    "answer",
+    [None, 7, "running", [None], [[]], {}, {**CHAIN, "height": "70"}, {**CHAIN, "new": 1}, [{**SUMMARY, "id": 7}]],
+)
 def test_an_answer_of_a_wrong_form_is_an_error_that_says_so(
     fednode: Fednode, tmp_path: Path, daemon_answers: Serve, command: tuple[str, ...], answer: Json
 ) -> None:

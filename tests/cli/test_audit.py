@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,11 +28,12 @@ from fednode.desk import chain_query
 from fednode.desk.audit_calls import AuditCalls
 from fednode.desk.calls import EVERYBODY, Arguments, Handlers, once
 from fednode.desk.control import serve_control
+from fednode.desk.read_models import ChainView, MemberView
 from fednode.home.files import Home, HomeLock
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import genesis_to_toml
 from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
-from tests.cli.conftest import Fednode
+from tests.cli.conftest import Fednode, filled
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +77,15 @@ class Daemon:
         await self._stored.wait()
 
     async def _status(self, args: Arguments) -> Any:
-        return chain_query.describe_chain(self.store.tip, self.world.state, self.world.genesis)
+        end = chain_query.describe_chain(self.store.tip, self.world.state, self.world.genesis, "daemon")
+        return filled(ChainView, asdict(end))
 
     async def _blocks(self, args: Arguments) -> Any:
         return chain_query.chain_blocks(self.store, args.number("first", 1))
 
     async def _members(self, args: Arguments) -> Any:
-        return [{"id": number, "name": card.name} for number, card in enumerate(self.world.genesis.members, 1)]
+        members = enumerate(self.world.genesis.members, 1)
+        return [filled(MemberView, {"id": number, "name": card.name}) for number, card in members]
 
     async def main(self) -> None:
         audit = AuditCalls(self.node)

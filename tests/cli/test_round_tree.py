@@ -7,7 +7,8 @@ import pytest
 
 from fednode.cli.round import report_tree
 from fednode.cli.show import print_tree
-from fednode.desk.views import kind_name, plain, report_view, round_view
+from fednode.desk.view_json import view_to_json
+from fednode.desk.views import kind_name, report_view, round_view
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 
@@ -23,12 +24,12 @@ def test_a_liar_a_coin_and_the_phases_are_shown(capsys: pytest.CaptureFixture[st
     world.go_to(Phase.SHARE)
     running = round_view(world.round)
     coin = world.checks.coin
-    assert coin is not None and running["coin"] == coin.hex() and running["faulty"] == []
+    assert coin is not None and running.coin == coin.hex() and running.faulty == ()
     report = report_view(world.finish_round())
-    assert report["coin"] not in (None, coin.hex()), "the coin of the last attempt"
+    assert report.coin not in (None, coin.hex()), "the coin of the last attempt"
     print_tree(*report_tree(report))
     text = click.unstyle(capsys.readouterr().out)
-    assert "FAULTY: members 2" in text and f"coin {str(report['coin'])[:12]}" in text
+    assert "FAULTY: members 2" in text and f"coin {str(report.coin)[:12]}" in text
     assert "attempt 0: void in proof, a member of the sum did not prove its update; goes on without 2" in text
     for phase in ("coin", "share", "proof"):
         assert text.count(f"─ {phase} ") == 2
@@ -43,7 +44,7 @@ def test_new_messages_are_shown_as_json() -> None:
     world.go_to(Phase.PROOF)
     shown += world.proofs(1)  # type: ignore[arg-type]
     assert [kind_name(body) for body in shown] == ["coin", "share-root", "proof"]
-    views = [plain(body) for body in shown]
+    views = [view_to_json(body) for body in shown]
     assert all(isinstance(view, dict) and view["study"] == world.study.hex() for view in views)
     assert views[2]["sum_ok"] == 1 and len(views[1]["sketch"]) == 2048  # type: ignore[index,call-overload,arg-type]
 
@@ -52,12 +53,12 @@ def test_disputes_about_shares_are_shown(capsys: pytest.CaptureFixture[str]) -> 
     world = World(garbled={(4, 3)}, off={(4, 3)})
     world.ready_all()
     world.go_to(Phase.REDEAL)
-    assert plain(world.round.phase)["expected"] == [4]  # type: ignore[index,call-overload]
+    assert view_to_json(world.round.phase)["expected"] == [4]  # type: ignore[index,call-overload]
     shown = [world.redeal(4, 3)]
     world.go()
     shown.append(world.confirm(1))  # type: ignore[arg-type]
     world.go_to(Phase.EXPOSE)
-    assert round_view(world.round)["phase"]["name"] == "expose"  # type: ignore[index,call-overload]
+    assert round_view(world.round).phase.name == "expose"
     shown.append(world.expose(4, 3))  # type: ignore[arg-type]
     assert [kind_name(body) for body in shown] == ["redeal", "confirm", "expose"]
     print_tree(*report_tree(report_view(world.finish_round())))

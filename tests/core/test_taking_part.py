@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.core.taking_part import MissedRounds, count_text, own_part, who_to_ask
+from fednode.desk.read_models import StudyView
 from fednode.desk.views import report_view, study_view
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.members.reading import get_members
@@ -15,8 +16,8 @@ NAMES = {1: "A", 4: "St. Dora"}
 DAY_MS = 86_400_000
 
 
-def view(world: World) -> dict[str, object]:
-    return dict(study_view(world.state, StudyId(world.study), "heart"))
+def view(world: World) -> StudyView:
+    return study_view(world.state, StudyId(world.study), "heart")
 
 
 def name_of(world: World, member: int) -> str:
@@ -46,7 +47,7 @@ def test_a_waiting_study_tells_the_others_and_the_one_it_waits_for() -> None:
     world.ready_all(1, 2, 3)
     name = name_of(world, 4)
     shown = view(world)
-    assert (shown["taking_part"], shown["not_ready"], shown["waiting_for"]) == (f"3 of 4, not ready: {name}", [4], [4])
+    assert (shown.taking_part, shown.not_ready, shown.waiting_for) == (f"3 of 4, not ready: {name}", (4,), (4,))
     assert own(world, 1) is None
     assert own(world, 4) == "the study waits for this hospital: it is not ready"
     assert own(world, 4, "no table") == "the study waits for this hospital: it is not ready (no table)"
@@ -75,8 +76,8 @@ def test_two_that_are_missing_are_both_named_until_they_are_left_out() -> None:
     assert f"for {name_of(world, 6)} and {name_of(world, 7)}." in text and text.count("--without") == 2
     world.begin_without(6)
     left = asked(world, DAY_MS)
-    assert left is not None and name_of(world, 6) not in left and view(world)["waiting_for"] == [7]
-    assert view(world)["not_ready"] == [6, 7]
+    assert left is not None and name_of(world, 6) not in left and view(world).waiting_for == (7,)
+    assert view(world).not_ready == (6, 7)
 
 
 def test_reports_and_the_hospital_itself_tell_what_it_missed() -> None:
@@ -84,17 +85,17 @@ def test_reports_and_the_hospital_itself_tell_what_it_missed() -> None:
     world.ready_all(1, 2, 3)
     world.begin_without(4)
     name = name_of(world, 4)
-    assert view(world)["taking_part"] == f"3 of 4, not ready: {name}"
+    assert view(world).taking_part == f"3 of 4, not ready: {name}"
     followed = MissedRounds(MemberId(4))
     assert followed.of(world.state, StudyId(world.study)) == missed_by(world, 4) == []
     report = world.finish_round()
-    assert report_view(report, {4: name})["taking_part"] == f"3 of 4, not ready: {name}"
-    assert report_view(report)["not_ready"] == [4]
+    assert report_view(report, {4: name}).taking_part == f"3 of 4, not ready: {name}"
+    assert report_view(report).not_ready == (4,)
     assert own(world, 4) == "this hospital took no part in round 1: its rows are not in it"
     assert own(world, 1) is None
     world.finish_round()
     assert own(world, 4) == "this hospital took no part in round 1, 2: its rows are not in them"
-    assert view(world)["status"] == "running"
+    assert view(world).status == "running"
     assert followed.of(world.state, StudyId(world.study)) == missed_by(world, 4) == [1, 2]
 
 
@@ -116,4 +117,4 @@ def test_a_finished_study_says_nothing_of_a_next_round() -> None:
     world.ready_all()
     while world.is_round_open:
         world.finish_round()
-    assert view(world)["taking_part"] is None and own(world, 1) is None
+    assert view(world).taking_part is None and own(world, 1) is None

@@ -7,14 +7,16 @@ import random
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
 
-from fednode.desk import audit_calls, handlers, member_calls
+from fednode.desk import audit_calls, handlers, member_calls, questions
 from fednode.desk.calls import EVERYBODY, STAFF, Arguments, Handlers
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node
+from fednode.desk.view_json import view_from_json, view_to_json
 from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected
 from fednode.home.config import config_template, load_config
@@ -94,7 +96,8 @@ def test_a_vote_to_resume_that_cannot_help_is_refused_with_what_can(
 ) -> None:
     stage = Stage(tmp_path)
     monkeypatch.setattr(handlers.status, "find_study", lambda node, text: bytes(32))
-    monkeypatch.setattr(handlers.status, "study_summary", lambda node, study: {"stuck": "end it and begin anew"})
+    stuck = SimpleNamespace(stuck="end it and begin anew")
+    monkeypatch.setattr(handlers.status, "study_summary", lambda node, study: stuck)
 
     async def body(stage: Stage) -> None:
         found = make_handlers(make_node(stage, tmp_path), lambda: None).offers
@@ -143,5 +146,23 @@ def test_only_the_hospital_itself_changes_anything_and_nobody_is_shown_nothing(t
         assert stage.store.tip.height == 0
         shown = await found.answer("chain_status", Role.AUDITOR, Arguments({}), emit)
         assert isinstance(shown, dict) and shown["height"] == 0
+
+    stage.play(body)
+
+
+def test_every_answer_reads_back_as_the_read_model_of_its_question(tmp_path: Path) -> None:
+    known = {asked.name: asked for asked in vars(questions).values() if isinstance(asked, questions.Question)}
+    assert len(known) > 12
+    stage = Stage(tmp_path)
+    node = make_node(stage, tmp_path)
+
+    async def body(stage: Stage) -> None:
+        found = make_handlers(node, lambda: None)
+        for name, values in {
+            "submit_memo": {"text": "a line"}, "submit_memos": {"texts": ["one", "two"]}, "status": {}, "memory": {},
+            "chain_status": {}, "member_list": {}, "study_list": {},
+        }.items():
+            answer = await found.answer(name, Role.HOSPITAL, Arguments(values), emit)
+            assert view_to_json(view_from_json(known[name].form, answer)) == answer, name
 
     stage.play(body)

@@ -13,8 +13,8 @@ def test_a_study_names_who_is_kept_out_and_who_votes_to_readmit() -> None:
     world = named()
     readmit(world, 3)
     view = study_view(world.state, StudyId(world.study), "heart")
-    assert (view["faulty"], view["readmit_votes"], view["stuck"]) == ([2], [3], None)
-    assert view["waiting_for"] == [1, 3, 4]
+    assert (view.faulty, view.readmit_votes, view.stuck) == ((2,), (3,), None)
+    assert view.waiting_for == (1, 3, 4)
 
 
 def test_a_set_with_a_member_that_was_voted_out_is_stuck() -> None:

@@ -29,6 +29,7 @@ from fednode.desk.calls import Arguments
 from fednode.desk.control_client import pack_frame
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node as Desk
+from fednode.desk.view_json import view_to_json
 from fednode.documents import Json
 from fednode.errors import FednodeError, Rejected
 from fednode.home.config import config_template, load_config
@@ -178,7 +179,7 @@ class _Attack:
                 make_reach((), ()).why_not(address)
 
 
-async def _say_nothing(value: Json) -> None:
+async def _say_nothing(value: object) -> None:
     """What is asked here answers once."""
 
 
@@ -210,7 +211,7 @@ def _ask_everything(world: World, root: Path, findings: list[str]) -> None:
     questions["round_list"] = questions["round_show"] = questions["study_show"]
 
     async def ask(name: str, values: dict[str, Json]) -> None:
-        pack_frame({"result": await desk.offers[name].run(Arguments(values), _say_nothing)})
+        pack_frame({"result": view_to_json(await desk.offers[name].run(Arguments(values), _say_nothing))})
 
     for name in ASKED:
         for values in [{}, *questions.get(name, [])]:

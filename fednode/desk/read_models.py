@@ -1,0 +1,375 @@
+"""What a node tells about itself: one frozen record for each kind of answer, as every door shows it.
+
+The names of the fields are the names of the JSON that programs read. Hashes and keys are whole hexadecimal strings;
+times are milliseconds since 1970 and, for people, UTC text; members are numbers. None means that there is nothing.
+Loads nothing heavy: the command line reads answers back into these records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Numbers = tuple[int, ...]
+Measures = Mapping[str, int | float | None]
+"""Means over hospitals by name, `hospitals` that were counted, and `..._within`: how far liars can have moved each."""
+
+
+def extended(form: type[T], base: Any, **more: object) -> T:
+    """Return a record of `form` with the fields of `base`, whose class it extends, and `more`."""
+    return form(**{field.name: getattr(base, field.name) for field in fields(base)}, **more)
+
+
+# --- chain -----------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedVersion:
+    """A version of the protocol that was decided for later, or is voted on."""
+
+    version: int
+    from_height: int
+    release: str
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEndView:
+    """Name, members, rules and end of a chain. `source`: the daemon, or the store of a stopped one."""
+
+    name: str
+    id: str
+    height: int
+    hash: str
+    time_ms: int
+    time: str
+    state_root: str
+    members: int
+    fault_bound: int
+    quorum: int
+    protocol_version: int
+    planned_version: PlannedVersion | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainView(ChainEndView):
+    """The chain as a running daemon sees it: who can be reached, who signs, and whether that suffices."""
+
+    reachable: int
+    signing: Numbers
+    has_quorum: bool
+    is_signing: bool
+    not_signing_reason: str | None
+    view: int
+    leader: int
+    catching_up_to: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberView:
+    """A hospital, and whether it can be reached from here."""
+
+    id: int
+    name: str
+    is_me: bool
+    is_connected: bool
+    is_signing: bool
+    is_twice: bool
+    address: str | None
+    refused: str | None
+    dropped_messages: int
+    addresses: tuple[str, ...]
+    peer_id: str
+    sign_key: str
+    network_key: str
+    seal_key: str
+    double_votes: int
+
+
+# --- rounds ----------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseView:
+    """An open phase of a round."""
+
+    name: str
+    step: int
+    number: int
+    opened_height: int
+    opened_ms: int
+    timeout_ms: int
+    expected: Numbers
+    posted: Numbers
+    expire_votes: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsenceView:
+    """A member that missed a phase of an attempt."""
+
+    member: int
+    phase: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundView:
+    """The running round."""
+
+    number: int
+    kind: str
+    attempt: int
+    phase: PhaseView
+    expected: Numbers
+    included: Numbers
+    absent: tuple[AbsenceView, ...]
+    barred: Numbers
+    faulty: Numbers
+    is_unmasked: bool
+    coin: str | None
+    opened_height: int
+    opened_ms: int
+    start_model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanView:
+    """When a phase was open, and whether it ended by votes."""
+
+    attempt: int
+    phase: str
+    step: int
+    opened_height: int
+    closed_height: int
+    opened_ms: int
+    closed_ms: int
+    seconds: float
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidView:
+    """An attempt that led to no sum, and who is left out of the next one."""
+
+    attempt: int
+    phase: str
+    reason: str
+    dropped: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportView:
+    """The report of a closed round."""
+
+    study: str
+    number: int
+    kind: str
+    outcome: str
+    reason: str
+    expected: Numbers
+    counted: Numbers
+    not_ready: Numbers
+    taking_part: str
+    absent: tuple[AbsenceView, ...]
+    barred: Numbers
+    faulty: Numbers
+    attempts: int
+    voids: tuple[VoidView, ...]
+    phases: tuple[SpanView, ...]
+    start_model: str | None
+    model_hash: str | None
+    sum_digest: str
+    coin: str | None
+    weight: int
+    metrics: Measures | None
+    opened_height: int
+    closed_height: int
+    opened_ms: int
+    closed_ms: int
+    seconds: float
+
+
+# --- studies ---------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithoutView:
+    """Votes that a study begins without a member."""
+
+    member: int
+    voters: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginningView:
+    """A study that waits for its hospitals."""
+
+    since_height: int
+    since_ms: int
+    without: tuple[WithoutView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """Where a study stands on the ledger."""
+
+    id: str
+    name: str
+    status: str
+    reason: str
+    creator: int
+    approvals: Numbers
+    rejects: Numbers
+    resume_votes: Numbers
+    stop_votes: Numbers
+    quorum: int
+    fault_bound: int
+    ready: Numbers
+    rounds_done: int
+    rounds: int
+    next_round: int
+    model_hash: str | None
+    metrics: Measures | None
+    pinned: Numbers | None
+    faulty: Numbers
+    readmit_votes: Numbers
+    stuck: str | None
+    round: RoundView | None
+    waiting_for: Numbers | None
+    hospitals: Numbers
+    not_ready: Numbers
+    taking_part: str | None
+    beginning: BeginningView | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableView:
+    """What the training process found in this hospital's table."""
+
+    rows: int
+    class_rows: Mapping[str, int]
+    used_by: str
+    warnings: tuple[str, ...]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary(StudyView):
+    """Where a study stands, seen from this hospital."""
+
+    table: TableView | None
+    has_data: bool
+    problem: str | None
+    took_no_part_in: Numbers
+    own_part: str | None
+    has_model: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownStudy(StudySummary):
+    """A study with its terms and its file (None if this version cannot read it), and what the chain will show of it."""
+
+    terms: Mapping[str, object]
+    toml: str | None
+    limits: tuple[str, ...]
+
+
+# --- the daemon ------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnView:
+    """Who this hospital is on the chain; it has no number before it is proposed."""
+
+    id: int | None
+    name: str
+    peer_id: str
+    is_member: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """Transactions that wait for a block; `own` are this hospital's."""
+
+    transactions: int
+    bytes: int
+    own: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusView:
+    """Everything at a glance; the most urgent of the problems first."""
+
+    version: str
+    protocol_version: int
+    pid: int
+    uptime_s: float
+    rss_mb: float
+    cpu_s: float
+    worker_pid: int | None
+    member: OwnView
+    chain: ChainView
+    members: tuple[MemberView, ...]
+    connected: int
+    studies: tuple[StudySummary, ...]
+    pool: PoolView
+    problems: tuple[str, ...]
+    network: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryView:
+    """Memory and processor time of the daemon's process."""
+
+    rss_mb: float
+    cpu_s: float
+    pid: int
+
+
+# --- what calls that act answer ---------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """A transaction that is final: its id, and the block it is in."""
+
+    id: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoDone(Final):
+    """A memo on the ledger, and how long that took."""
+
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyCreated(Final):
+    """A study was proposed."""
+
+    study: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyVoted(StudyCreated):
+    """A vote about a study was cast; `status` is what it led to."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyBegun(StudyVoted):
+    """Votes to begin a study without some were cast."""
+
+    taking_part: str | None
+    beginning: BeginningView | None
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatisticsAllowed:
+    """A data set may enter the statistics of a study although it entered another's."""
+
+    study: str
+    allowed: bool
