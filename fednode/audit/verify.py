@@ -30,8 +30,8 @@ from fednode.ids import Hash, Height
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.transaction import (
     MAX_VALIDITY_BLOCKS,
     Transaction,

@@ -18,12 +18,12 @@ from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certi
 from fednode.crypto import Domain, sha256
 from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId, View
 from fednode.ledger.bodies import Memo
-from fednode.ledger.check_state import seen_key
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import SeenRecord
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.reading import seen_key
 from fednode.ledger.transaction import Transaction, sign_transaction
 
 if TYPE_CHECKING:

@@ -35,10 +35,10 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.members.identity import make_identity_card
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.reading import get_round
+from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import jobs

@@ -61,8 +61,8 @@ def export(site: Site, output: Path, first: int | None, last: int | None, as_jso
 def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterator[Leaf]]:
     """Execute blocks 1 to `last`: nobody keeps the state of an earlier block. Return its hash and the state."""
     from fednode.ids import Hash
-    from fednode.ledger.phases import BlockTime
     from fednode.ledger.rules import apply_block
+    from fednode.ledger.sums.course import BlockTime
     from fednode.ledger.transaction import decode_transaction
 
     state, block = source.genesis.first_state(), None

@@ -22,10 +22,10 @@ from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.members.reading import get_candidates, get_member_set
 from fednode.ledger.members.version_rules import get_versions, version_at
 from fednode.ledger.mempool import Mempool
-from fednode.ledger.phase_view import is_phase_message, pending_phase
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import Applied, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.studies.reading import get_studies
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects
 from fednode.ledger.transaction import (
     MAX_POOL_BYTES,

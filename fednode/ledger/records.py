@@ -13,9 +13,9 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Name, Range, Size
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.bodies import Result, StudyTerms
-from fednode.ledger.check_records import NO_COINS, ChecksRecord, Coins, KeptOut
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
+from fednode.ledger.sums.records import NO_COINS, ChecksRecord, Coins, KeptOut
 from fednode.sums.bodies import Member, Members
 from fednode.sums.bounds import MAX_WORDS, min_included
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
-from fednode.ledger.phases import BlockTime
+from fednode.ledger.sums.course import BlockTime
 
 Rule = Callable[[Draft, BlockTime, MemberId, Any], bytes | None]
 """Applies a body of its sender to the draft and returns the study it is about, None if it is about none. Raises

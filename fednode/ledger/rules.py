@@ -25,11 +25,9 @@ from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import get_candidates, get_members, get_nonce, nonce_key
 from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_members, settle_membership
 from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import NonceRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import RoundBody
 from fednode.ledger.rule import Rule
 from fednode.ledger.studies.clock import note_freeze_block, settle_study
 from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key
@@ -38,7 +36,9 @@ from fednode.ledger.studies.rules import (
     accept_join_expire,
     require_study,
 )
+from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phases import accept
+from fednode.ledger.sums.posting import RoundBody
 from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
 from fednode.ledger.versions import VERSIONS, Versions
 

@@ -28,9 +28,9 @@ from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.carry import CARRIED, Carried, carry
 from fednode.ledger.members.identity import IdentityCard
 from fednode.ledger.members.rules import check_new_card
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import describe_refusal
+from fednode.ledger.sums.course import BlockTime
 
 MAX_CARRIED_RECORDS = 1_000_000
 NONCE_BYTES = 16

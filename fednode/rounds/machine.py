@@ -21,7 +21,7 @@ from fednode.learn.model_file import StoredModel
 from fednode.learn.study import weight_of
 from fednode.ledger.bodies import Outcome, Ready, Result
 from fednode.ledger.records import RoundKind, RoundRecord
-from fednode.ledger.round_rules import weight_of_sum
+from fednode.ledger.sums.posting import weight_of_sum
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current

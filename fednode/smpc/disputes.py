@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from fednode.crypto import point_times
 from fednode.ids import MemberId
-from fednode.smpc.keys import dispute_scalar
+from fednode.smpc.dealing import dispute_scalar
 from fednode.smpc.messages import Effect, Note, SumParams, SumView
-from fednode.smpc.openings import Unsafe
+from fednode.smpc.opening import Unsafe
 from fednode.smpc.pacing import Pace
 from fednode.smpc.proof_jobs import NO_ANSWER, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord

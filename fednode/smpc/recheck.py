@@ -20,7 +20,7 @@ from fednode.ids import MemberId
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SumParams, SumView, WantChunk
-from fednode.smpc.openings import Unsafe, refuse_unsafe
+from fednode.smpc.opening import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, MaskedPart, NameFindings, Recounted
 from fednode.smpc.ring import RingVector

@@ -3,7 +3,7 @@
 Security assumption: views are final ledger state; `entropy` is unpredictable; a `Persist` is durable before any later
 effect is done. Then, whatever the network and f members do, this member never masks two vectors under the same keys,
 never lets a chunk leave before its root is final, answers at most f complaints, and opens only what the one
-unmasking of the round names (`openings`). If its record is lost or contradicts the ledger it stays silent.
+unmasking of the round names (`opening`). If its record is lost or contradicts the ledger it stays silent.
 
 The machine is level triggered: `_advance` looks at the view and the record and does what is owed and not done. The
 same code serves the first run, a restart and a retry. Nothing here reads a clock: deadlines are the ledger's.
@@ -17,10 +17,10 @@ from typing import assert_never
 from fednode.crypto import Entropy, is_point_valid
 from fednode.ids import MemberId
 from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
+from fednode.smpc.binding import Checks, CoinLink, Wait
 from fednode.smpc.boxes import Boxes
-from fednode.smpc.checks import Checks, CoinLink, Wait
+from fednode.smpc.dealing import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.exchange import Exchange
-from fednode.smpc.keys import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
 from fednode.smpc.messages import (
     ChunkArrived,
     ChunkRef,
@@ -39,7 +39,7 @@ from fednode.smpc.messages import (
     ViewChanged,
     WantArrived,
 )
-from fednode.smpc.openings import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_on_ledger
+from fednode.smpc.opening import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_on_ledger
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord

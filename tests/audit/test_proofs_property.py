@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
 from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
-from fednode.ledger.verdicts import Verdict, confirm_shares, judge, open_sums
+from fednode.ledger.sums.verdicts import Verdict, confirm_shares, judge, open_sums
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS

@@ -23,9 +23,9 @@ from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.versions import VERSIONS, Versions
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
 

@@ -15,10 +15,10 @@ from fednode.chain.state import State
 from fednode.crypto import Secret, base_times, point_times, x25519_public
 from fednode.ids import Hash, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_records import ChecksRecord, DisputesRecord
-from fednode.ledger.check_state import get_redeal
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.reading import get_redeal
+from fednode.ledger.sums.records import ChecksRecord, DisputesRecord
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of

@@ -8,11 +8,11 @@ import pytest
 
 from fednode.ids import Hash
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_phases import NO_COIN
-from fednode.ledger.phase_view import is_phase_message, pending_phase
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.binding import NO_COIN
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects
 from fednode.sums import bodies
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
@@ -177,7 +177,7 @@ def test_a_chain_taken_up_in_a_round_counts_from_the_next() -> None:
 
 
 def test_a_chain_ends() -> None:
-    from fednode.ledger.opening_checks import is_next_link
+    from fednode.ledger.sums.point_checks import is_next_link
 
     assert not is_next_link(bytes(32), 0, bytes(32), MAX_LINKS + 1)
 

@@ -8,8 +8,8 @@ import pytest
 
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, scalar_bytes
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_state import get_keys, is_point_seen
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.sums.reading import get_keys, is_point_seen
 from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase

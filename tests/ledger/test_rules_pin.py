@@ -9,10 +9,10 @@ from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.rules import without_member
-from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import MemberList, StudyStatus
 from fednode.ledger.studies.reading import get_study
 from fednode.ledger.studies.round_life import close_round
+from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.test_rules_proofs import at, fail_with

@@ -9,13 +9,13 @@ import pytest
 
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_phases import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
-from fednode.ledger.check_state import get_answers, get_share_root
-from fednode.ledger.recheck_phase import WRONG_SUM
 from fednode.ledger.records import RoundKind, StudyStatus
-from fednode.ledger.redeal_phases import FEW_ANSWERS
 from fednode.ledger.refusals import Refusal
-from fednode.ledger.verdicts import Judged, Verdict, judge_dealers
+from fednode.ledger.sums.binding import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
+from fednode.ledger.sums.disputes import FEW_ANSWERS
+from fednode.ledger.sums.reading import get_answers, get_share_root
+from fednode.ledger.sums.recheck import WRONG_SUM
+from fednode.ledger.sums.verdicts import Judged, Verdict, judge_dealers
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of

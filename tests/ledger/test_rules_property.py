@@ -16,11 +16,11 @@ from fednode.chain.state import State
 from fednode.crypto import scalar_bytes
 from fednode.ids import fault_bound
 from fednode.ledger import transaction as tx
-from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.reading import get_report, get_round
+from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase

@@ -11,17 +11,17 @@ from fednode.codec import encode
 from fednode.crypto import sha256
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger import transaction as tx
-from fednode.ledger.check_phases import SUM_UNCHECKED
-from fednode.ledger.check_records import KeptOut
-from fednode.ledger.check_state import get_share_root
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
-from fednode.ledger.phases import BlockTime, RoundEnd
-from fednode.ledger.recheck_phase import KEPT_BACK, SPOILED, WRONG_SUM
 from fednode.ledger.records import Absence, MemberList, OpenPhase, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.studies.clock import settle_study
 from fednode.ledger.studies.reading import get_study, round_key, study_key
 from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
+from fednode.ledger.sums.binding import SUM_UNCHECKED
+from fednode.ledger.sums.course import BlockTime, RoundEnd
+from fednode.ledger.sums.reading import get_share_root
+from fednode.ledger.sums.recheck import KEPT_BACK, SPOILED, WRONG_SUM
+from fednode.ledger.sums.records import KeptOut
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World

@@ -13,12 +13,11 @@ from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge
 from fednode.ids import MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import Body
-from fednode.ledger.check_phases import SUM_UNCHECKED
-from fednode.ledger.check_records import DisputesRecord
-from fednode.ledger.check_state import get_confirm, get_redeal
-from fednode.ledger.phases import BlockTime, RoundEnd
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.redeal_phases import (
+from fednode.ledger.refusals import Refusal, describe_refusal
+from fednode.ledger.sums.binding import SUM_UNCHECKED
+from fednode.ledger.sums.course import BlockTime, RoundEnd
+from fednode.ledger.sums.disputes import (
     DEALT_WRONG,
     FEW_ANSWERS,
     NOT_CONFIRMED,
@@ -27,8 +26,9 @@ from fednode.ledger.redeal_phases import (
     after_expose,
     after_redeal,
 )
-from fednode.ledger.refusals import Refusal, describe_refusal
-from fednode.ledger.verdicts import confirm_shares, is_box_right
+from fednode.ledger.sums.reading import get_confirm, get_redeal
+from fednode.ledger.sums.records import DisputesRecord
+from fednode.ledger.sums.verdicts import confirm_shares, is_box_right
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS

@@ -8,9 +8,9 @@ import pytest
 
 from fednode.crypto import scalar_bytes
 from fednode.ledger import transaction as tx
-from fednode.ledger.phase_view import pending_phase
 from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World

@@ -13,7 +13,6 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.reading import get_nonce
-from fednode.ledger.phase_view import is_phase_message, pending_phase
 from fednode.ledger.records import RoundKind, StudyStatus
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
@@ -21,6 +20,7 @@ from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_round, get_spec, get_studies, get_study
 from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
+from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects
 from fednode.sums import bodies
 from fednode.sums.phase import Phase

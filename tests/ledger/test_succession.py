@@ -22,11 +22,11 @@ from fednode.ledger.genesis import (
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import ORIGIN_KEY, get_members, get_membership
 from fednode.ledger.members.records import OriginRecord, UsedKey
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import StudyStatus
 from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_studies, get_study
 from fednode.ledger.succession import Consent, check_against, make_consent, make_origin, needed_consents
+from fednode.ledger.sums.course import BlockTime
 from fednode.sums.phase import Phase
 from tests.audit.chain import RoundWorld, play, play_changes
 from tests.ledger.sum_world import World

@@ -17,14 +17,14 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
-from fednode.ledger.phase_view import pending_phase
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundReport, StudyRecord
-from fednode.ledger.round_rules import complainers, dropped_dealers, weight_of_sum
 from fednode.ledger.rules import Applied, apply_block
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.measured import SHARE_UNIT, Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_study
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.phase_view import pending_phase
+from fednode.ledger.sums.posting import complainers, dropped_dealers, weight_of_sum
 from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase

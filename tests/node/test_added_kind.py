@@ -13,9 +13,9 @@ from fednode.codec import Size, tagged
 from fednode.errors import Refused
 from fednode.ids import MemberId
 from fednode.ledger import rules
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.sums.course import BlockTime
 from tests.node.world import World
 
 

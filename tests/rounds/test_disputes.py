@@ -10,7 +10,7 @@ import pytest
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome
 from fednode.ledger.records import RoundReport, StudyStatus
-from fednode.ledger.redeal_phases import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
+from fednode.ledger.sums.disputes import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm

@@ -11,8 +11,8 @@ import pytest
 from fednode.ids import MemberId
 from fednode.ledger import bodies as tx
 from fednode.ledger.bodies import Outcome, StudyAction
-from fednode.ledger.recheck_phase import SPOILED
 from fednode.ledger.records import StudyStatus
+from fednode.ledger.sums.recheck import SPOILED
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm

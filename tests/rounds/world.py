@@ -27,12 +27,12 @@ from fednode.learn.study import study_bytes
 from fednode.learn.tables.table import Table
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import GenesisStudy, make_genesis
-from fednode.ledger.phase_view import is_phase_message, pending_phase
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import RoundRecord, RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.studies.beginning import StudyBegin
 from fednode.ledger.studies.reading import get_report, get_round, get_study
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.transaction import Transaction
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs

@@ -22,7 +22,7 @@ from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
-from fednode.smpc.keys import dispute_scalar
+from fednode.smpc.dealing import dispute_scalar
 from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.smpc.sealed import box_sizes
 from fednode.sums import bodies, norm

@@ -16,7 +16,7 @@ import pytest
 from fednode.crypto import point_times, unseal
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
-from fednode.smpc.keys import dispute_scalar
+from fednode.smpc.dealing import dispute_scalar
 from fednode.smpc.proof_jobs import keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.smpc.sealed import box_sizes

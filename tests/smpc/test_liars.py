@@ -96,7 +96,7 @@ def test_a_share_off_the_polynomial_is_complained_about(ledger: type) -> None:
     """The box opens and carries the right context, only the share is wrong."""
     from fednode.codec import encode
     from fednode.crypto import seal
-    from fednode.smpc.keys import SharePair, share_context
+    from fednode.smpc.dealing import SharePair, share_context
 
     world = World(4, seed=5, ledger=ledger)
 

@@ -26,7 +26,7 @@ from fednode.ids import MemberId
 from fednode.smpc import jobs, masks
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, merkle_root
-from fednode.smpc.keys import SHARE_PAIR_BYTES, SharePair
+from fednode.smpc.dealing import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.record import AttemptRecord, restore_state
 from fednode.sums import bodies
 from fednode.sums.context import SumContext

@@ -23,7 +23,7 @@ from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.exchange import MAX_SHOWN
-from fednode.smpc.openings import Unsafe
+from fednode.smpc.opening import Unsafe
 from fednode.smpc.pacing import Work
 from fednode.smpc.proof_jobs import ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts

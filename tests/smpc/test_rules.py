@@ -18,7 +18,7 @@ from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
-from fednode.smpc.keys import SharePair, open_shares, share_context
+from fednode.smpc.dealing import SharePair, open_shares, share_context
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from fednode.sums import bodies, feldman

@@ -17,9 +17,9 @@ from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import VersionVote
 from fednode.ledger.members.reading import VERSIONS_KEY, get_chain, get_members
 from fednode.ledger.members.records import VersionPlan, VersionProposal, VersionRecord, VersionSpan
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import with_item
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.posting import with_item
 
 NOTICE_BLOCKS = 10
 """Blocks between a decision and the first block of the version, at least."""

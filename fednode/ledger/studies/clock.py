@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId, quorum
-from fednode.ledger.check_rules import forget_checks
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.phases import BlockTime, RoundEnd, close_span
 from fednode.ledger.records import OpenPhase, RoundRecord, StudyRecord, StudyStatus
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.reading import get_round, get_studies, get_study, round_key, study_key
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
+from fednode.ledger.sums.binding_posts import forget_checks
+from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span
 from fednode.ledger.sums.phases import limit_phase, row_of
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase

@@ -14,10 +14,7 @@ from dataclasses import replace
 from fednode.chain.state import Draft
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.bodies import Outcome, Result
-from fednode.ledger.check_records import Coins, KeptOut
-from fednode.ledger.check_state import get_keys, keys_key
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.phases import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.records import (
     AttemptRecord,
     ReadyEntry,
@@ -29,7 +26,10 @@ from fednode.ledger.records import (
 )
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_report, report_key, round_key, study_key
+from fednode.ledger.sums.course import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.sums.phases import limit_phase
+from fednode.ledger.sums.reading import get_keys, keys_key
+from fednode.ledger.sums.records import Coins, KeptOut
 from fednode.sums.bounds import MASKS_WRONG, min_included
 from fednode.sums.phase import Phase
 

@@ -23,11 +23,7 @@ from fednode.ledger.bodies import (
     StudyVote,
     compute_study_id,
 )
-from fednode.ledger.check_records import CoinHead, Coins
-from fednode.ledger.check_state import coin_seen_key
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.opening_checks import is_seal_key_valid
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.records import (
     GENESIS_CREATOR,
     ReadyEntry,
@@ -38,10 +34,14 @@ from fednode.ledger.records import (
     StudyStatus,
 )
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import with_item
 from fednode.ledger.rule import Rule
 from fednode.ledger.studies.beginning import StudyBegin, Without
 from fednode.ledger.studies.reading import STUDIES_KEY, get_studies, get_study, spec_key, study_key
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.point_checks import is_seal_key_valid
+from fednode.ledger.sums.posting import with_item
+from fednode.ledger.sums.reading import coin_seen_key
+from fednode.ledger.sums.records import CoinHead, Coins
 from fednode.sums.bounds import MIN_INCLUDED
 
 MAX_STUDIES = 1000

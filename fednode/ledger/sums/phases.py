@@ -19,14 +19,13 @@ from typing import Any
 from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Expire, Result, StudyTerms
-from fednode.ledger.check_phases import after_coin, after_proof, after_share
-from fednode.ledger.check_rules import accept_coin, accept_proof, accept_share_root
-from fednode.ledger.key_phases import after_acknowledge, after_answer, after_commit, after_keys
-from fednode.ledger.phases import BlockTime, Next, are_all_posted
-from fednode.ledger.recheck_phase import accept_recheck, after_recheck, is_recheck_complete
 from fednode.ledger.records import RoundKind, RoundRecord
-from fednode.ledger.redeal_phases import after_confirm, after_expose, after_redeal
-from fednode.ledger.redeal_rules import (
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.sums.binding import after_coin, after_proof, after_share
+from fednode.ledger.sums.binding_posts import accept_coin, accept_proof, accept_share_root
+from fednode.ledger.sums.course import BlockTime, Next, are_all_posted
+from fednode.ledger.sums.dealing import after_acknowledge, after_answer, after_commit, after_keys
+from fednode.ledger.sums.dispute_posts import (
     accept_confirm,
     accept_expose,
     accept_redeal,
@@ -34,8 +33,8 @@ from fednode.ledger.redeal_rules import (
     disputed_dealers,
     disputes_of,
 )
-from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import (
+from fednode.ledger.sums.disputes import after_confirm, after_expose, after_redeal
+from fednode.ledger.sums.posting import (
     RoundBody,
     accept_acknowledge,
     accept_answer,
@@ -49,7 +48,8 @@ from fednode.ledger.round_rules import (
     accept_roster,
     accept_sum_ack,
 )
-from fednode.ledger.sum_phases import (
+from fednode.ledger.sums.recheck import accept_recheck, after_recheck, is_recheck_complete
+from fednode.ledger.sums.summing import (
     after_digest,
     after_result,
     after_reveal,

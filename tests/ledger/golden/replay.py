@@ -14,8 +14,8 @@ from fednode.audit.verify import Level, verify_chain
 from fednode.chain.block import Block, decode_block
 from fednode.ids import Hash
 from fednode.ledger.genesis import parse_genesis
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.transaction import decode_transaction
 
 FOLDER = Path(__file__).resolve().parent

@@ -27,7 +27,7 @@ from fednode.learn.tables.verdicts import Verdict
 from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.rounds.terms import study_proposal
-from fednode.smpc import keys as smpc_keys
+from fednode.smpc import dealing as smpc_keys
 from tests.ledger.world import make_cards, seed_of
 
 GENESIS_MS = 1_700_000_000_000

@@ -10,9 +10,7 @@ from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
-from fednode.ledger.check_records import CoinHead, Coins
 from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY
-from fednode.ledger.phases import BlockTime
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import (
     ChainRecord,
@@ -24,10 +22,12 @@ from fednode.ledger.records import (
     StudyRecord,
     StudyStatus,
 )
-from fednode.ledger.round_rules import weight_of_sum
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.reading import STUDIES_KEY, get_report, get_round, study_key
 from fednode.ledger.studies.round_life import open_round
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.posting import weight_of_sum
+from fednode.ledger.sums.records import CoinHead, Coins
 from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import messages as m

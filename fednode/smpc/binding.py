@@ -16,12 +16,12 @@ from typing import Final
 
 from fednode.ids import MemberId
 from fednode.smpc.boxes import Boxes
+from fednode.smpc.dealing import Unseal
 from fednode.smpc.disputes import Disputes
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.jobs import MaskedInput
-from fednode.smpc.keys import Unseal
 from fednode.smpc.messages import Effect, SumParams, SumView
-from fednode.smpc.openings import Unsafe, refuse_unsafe
+from fednode.smpc.opening import Unsafe, refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.pads import SumKey
 from fednode.smpc.proof_jobs import (

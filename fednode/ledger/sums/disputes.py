@@ -24,10 +24,9 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.check_records import DisputesRecord, Pair
-from fednode.ledger.check_rules import checks_of, count_parts, dealers_of_part, strength_in, with_checks
-from fednode.ledger.check_state import get_answers, get_confirm, get_redeal
-from fednode.ledger.phases import (
+from fednode.ledger.records import RoundRecord
+from fednode.ledger.sums.binding_posts import checks_of, count_parts, dealers_of_part, strength_in, with_checks
+from fednode.ledger.sums.course import (
     BlockTime,
     Next,
     awaited,
@@ -38,15 +37,16 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import RoundRecord
-from fednode.ledger.redeal_rules import (
+from fednode.ledger.sums.dispute_posts import (
     answered_members,
     disputed_dealers,
     disputes_of,
     sum_context,
     with_disputes,
 )
-from fednode.ledger.verdicts import Judged, confirm_shares, judge_dealers
+from fednode.ledger.sums.reading import get_answers, get_confirm, get_redeal
+from fednode.ledger.sums.records import DisputesRecord, Pair
+from fednode.ledger.sums.verdicts import Judged, confirm_shares, judge_dealers
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.phase import Phase
 

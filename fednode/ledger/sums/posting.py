@@ -14,18 +14,18 @@ from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Expire, Outcome, Result, StudyTerms, Weights
-from fednode.ledger.check_state import get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.members.reading import get_chain
-from fednode.ledger.opening_checks import (
+from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.sums.point_checks import (
     are_points_valid,
     is_key_proven,
     is_opened_scalar,
     is_opened_share_valid,
     is_seal_key_valid,
 )
-from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
-from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.verdicts import is_opening
+from fednode.ledger.sums.reading import get_keys, is_point_seen, keys_key, seen_key
+from fednode.ledger.sums.verdicts import is_opening
 from fednode.sums.bodies import (
     Acknowledge,
     Answer,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from fednode.crypto import scalar_bytes
 from fednode.ids import MemberId
+from fednode.smpc.dealing import get_share
 from fednode.smpc.jobs import OpenedSecret
-from fednode.smpc.keys import get_share
 from fednode.smpc.messages import SumParams, SumView
 from fednode.smpc.record import AttemptRecord, Opening
 from fednode.sums import bodies

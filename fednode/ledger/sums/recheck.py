@@ -25,8 +25,9 @@ from fednode.chain.state import Draft, Source
 from fednode.crypto import sha256
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
-from fednode.ledger.check_state import get_recheck, get_share_root, recheck_key
-from fednode.ledger.phases import (
+from fednode.ledger.records import AttemptRecord, RoundRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.sums.course import (
     BlockTime,
     Next,
     are_all_posted,
@@ -36,9 +37,8 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import AttemptRecord, RoundRecord
-from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import post
+from fednode.ledger.sums.posting import post
+from fednode.ledger.sums.reading import get_recheck, get_share_root, recheck_key
 from fednode.sums.bodies import Recheck
 
 SPOILED = "a member spoiled the sum of the masked vectors"

@@ -1,7 +1,7 @@
 """What a member may post while disputes about shares are settled: shares dealt again, answers to one more query of
 them, and boxes opened to everybody because they are wrong.
 
-Security assumption: as in `round_rules`. A box is opened only by its holder, with a proof that it opens like this, and
+Security assumption: as in `phases`. A box is opened only by its holder, with a proof that it opens like this, and
 only one whose share is not on the polynomial of the dealer's proven shares is accepted: an honest dealer's never is.
 """
 
@@ -13,15 +13,15 @@ from dataclasses import replace
 from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
-from fednode.ledger.check_records import DisputesRecord
-from fednode.ledger.check_rules import checks_of, count_parts, strength_in
-from fednode.ledger.check_state import confirm_key, get_keys, get_redeal, redeal_key
 from fednode.ledger.members.reading import get_chain
-from fednode.ledger.opening_checks import is_shared_point
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import post, with_item
-from fednode.ledger.verdicts import dispute_context, is_box_right
+from fednode.ledger.sums.binding_posts import checks_of, count_parts, strength_in
+from fednode.ledger.sums.point_checks import is_shared_point
+from fednode.ledger.sums.posting import post, with_item
+from fednode.ledger.sums.reading import confirm_key, get_keys, get_redeal, redeal_key
+from fednode.ledger.sums.records import DisputesRecord
+from fednode.ledger.sums.verdicts import dispute_context, is_box_right
 from fednode.sums.bodies import Confirm, Expose, Redeal
 from fednode.sums.context import SumContext
 

@@ -1,7 +1,7 @@
 """What a member may post between the freeze block and the one Unmask: its link of the coin, its sketch and the roots
 of its shares, its answers to the proofs.
 
-Security assumption: as in `round_rules`. Nothing here says whether a sketch or an answer is right; that is decided
+Security assumption: as in `phases`. Nothing here says whether a sketch or an answer is right; that is decided
 when the phase ends, from what N - f members agree on.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import replace
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
 from fednode.ledger.bodies import StudyTerms
-from fednode.ledger.check_records import ChecksRecord
-from fednode.ledger.check_state import confirm_key, proof_key, recheck_key, redeal_key, share_key
-from fednode.ledger.opening_checks import is_next_link
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.round_rules import post, with_item
+from fednode.ledger.sums.point_checks import is_next_link
+from fednode.ledger.sums.posting import post, with_item
+from fednode.ledger.sums.reading import confirm_key, proof_key, recheck_key, redeal_key, share_key
+from fednode.ledger.sums.records import ChecksRecord
 from fednode.sums.bodies import Coin, Proof, ShareRoot
 from fednode.sums.bounds import Strength, strength_of
 from fednode.sums.phase import Phase

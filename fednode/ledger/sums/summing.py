@@ -3,7 +3,7 @@
 Security assumption: U holds at least max(N - f, 3) members at every step, or nothing is opened; a member that
 committed is left out only when f + 1 members, so at least one honest one, report its chunk missing. The q-th
 acknowledgement of the list of digests freezes Q, U and the masked sum. The one Unmask of the round comes later (see
-`check_phases`): from then on the attempt can no longer be void.
+`binding`): from then on the attempt can no longer be void.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import replace
 from fednode.chain.state import Source
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Outcome
-from fednode.ledger.check_phases import NOT_OPENED, is_sketch_open, open_coin, open_sketch
-from fednode.ledger.key_phases import rotate
-from fednode.ledger.phases import (
+from fednode.ledger.records import AttemptRecord, ChunkRecord, RoundRecord
+from fednode.ledger.sums.binding import NOT_OPENED, is_sketch_open, open_coin, open_sketch
+from fednode.ledger.sums.course import (
     PIN_LOST,
     BlockTime,
     Next,
@@ -29,8 +29,8 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import AttemptRecord, ChunkRecord, RoundRecord
-from fednode.ledger.round_rules import ballot_of, dropped_dealers, list_digest_of
+from fednode.ledger.sums.dealing import rotate
+from fednode.ledger.sums.posting import ballot_of, dropped_dealers, list_digest_of
 from fednode.sums.phase import Phase
 
 # --- roster ------------------------------------------------------------------------------------------------------

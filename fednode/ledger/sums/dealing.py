@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.phases import (
+from fednode.ledger.records import ChunkRecord, RoundRecord
+from fednode.ledger.sums.course import (
     PIN_LOST,
     BlockTime,
     Next,
@@ -22,8 +23,7 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import ChunkRecord, RoundRecord
-from fednode.ledger.round_rules import complainers
+from fednode.ledger.sums.posting import complainers
 from fednode.sums.phase import Phase
 
 

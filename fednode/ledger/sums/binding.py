@@ -3,9 +3,9 @@
 Security assumption: everything the sum depends on (Q, U, the roots, the digests of the masked sum, q acks) is on the
 ledger before the first link of the coin is revealed, and nothing recorded after the links enters the coin. Nothing of
 a sketch in the clear is opened before every dealer of U has proven its own: the one Unmask of the round is at the end
-of PROOF, or of what settles disputes about shares after it (`redeal_phases`). A member is `faulty` only if N - f
+of PROOF, or of what settles disputes about shares after it (`disputes`). A member is `faulty` only if N - f
 holders' answers carry a false statement of its: of these at least N - 2 f are honest, so it did deal it (what else
-names a member: `recheck_phase`, `redeal_phases`). Whoever is only late, silent or cut off is left out of the next
+names a member: `recheck`, `disputes`). Whoever is only late, silent or cut off is left out of the next
 attempt, without blame.
 """
 
@@ -15,10 +15,9 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import Hash, MemberId
-from fednode.ledger.check_records import ChecksRecord
-from fednode.ledger.check_rules import checks_of, with_checks
-from fednode.ledger.check_state import get_share_root
-from fednode.ledger.phases import (
+from fednode.ledger.records import RoundRecord
+from fednode.ledger.sums.binding_posts import checks_of, with_checks
+from fednode.ledger.sums.course import (
     BlockTime,
     Next,
     awaited,
@@ -29,10 +28,11 @@ from fednode.ledger.phases import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.records import RoundRecord
-from fednode.ledger.redeal_phases import FEW_ANSWERS, judge_included, settle_shares
-from fednode.ledger.redeal_rules import sum_context
-from fednode.ledger.verdicts import Judged, Verdict, open_sums
+from fednode.ledger.sums.dispute_posts import sum_context
+from fednode.ledger.sums.disputes import FEW_ANSWERS, judge_included, settle_shares
+from fednode.ledger.sums.reading import get_share_root
+from fednode.ledger.sums.records import ChecksRecord
+from fednode.ledger.sums.verdicts import Judged, Verdict, open_sums
 from fednode.sums.bodies import SumCheck
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed
 from fednode.sums.phase import Phase
