@@ -26,3 +26,9 @@ def does_show(sign: str) -> bool:
 def is_plain(text: str) -> bool:
     """Whether a text is one line of characters that show: what may reach other people's terminals. Total over texts."""
     return all(map(does_show, text))
+
+
+def check_plain(text: str, what: str) -> None:
+    """Raise `ValueError` unless `is_plain`: texts of one member are shown in the terminals of others."""
+    if not is_plain(text):
+        raise ValueError(f"{what} must be printable, on one line")

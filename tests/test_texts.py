@@ -13,9 +13,10 @@ import pytest
 import fednode
 from fednode.codec import decode, encode
 from fednode.errors import Rejected
-from fednode.ledger.bodies import Body, Memo, StudyPause
+from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.members.bodies import MemberRemove, VersionVote
 from fednode.ledger.members.identity import why_no_name
+from fednode.ledger.studies.bodies import StudyPause
 from fednode.texts import does_show, is_plain
 
 NEW = "\U0001fae0"

@@ -32,11 +32,11 @@ from fednode.learn.measures import QUALITY_PLAN, Metrics, claim_quality
 from fednode.learn.merge import PART_VALUES, OpenedSum, next_model
 from fednode.learn.units import UNIT
 from fednode.ledger import bodies as tx
-from fednode.ledger.bodies import ProofTerms, StudyTerms
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.bodies import ProofTerms, Ready, StudyTerms, Weights
 from fednode.ledger.studies.reading import get_round
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.transaction import Transaction
@@ -126,7 +126,7 @@ class SumInProcess:
             address = f"/ip4/127.0.0.1/tcp/{10_000 + number}"
             cards.append(make_identity_card(f"member {number}", (address,), sign, network, secret, entropy))
         terms = StudyTerms(
-            rounds=1, has_statistics=False, weights=tx.Weights.HIDDEN, weight_bound=MAX_WEIGHT, start_after_ms=1,
+            rounds=1, has_statistics=False, weights=Weights.HIDDEN, weight_bound=MAX_WEIGHT, start_after_ms=1,
             train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS,
             proofs=ProofTerms(length, 0, count_words(PLAN), 0),
         )
@@ -183,7 +183,7 @@ class SumInProcess:
     def run(self) -> float:
         """Run until every member has the sum; return the largest error of the mean, relative to the clip."""
         for number, secret in self._seal.items():
-            self._pool.append((number, tx.Ready(self._study, x25519_public(secret), self._chains[number].head)))
+            self._pool.append((number, Ready(self._study, x25519_public(secret), self._chains[number].head)))
         self._apply()
         mean = self._train()
         while any(member.opened is None for member in self._members.values()):

@@ -156,7 +156,8 @@ def find(site: Site, /, export: Path | None, first: int | None, last: int | None
 
 def _rows(seen: Seen) -> Iterator[dict[str, Any]]:
     from fednode.desk.views import kind_name, utc_text
-    from fednode.ledger.transaction import StudyCreate, compute_study_id, decode_transaction
+    from fednode.ledger.studies.bodies import StudyCreate, compute_study_id
+    from fednode.ledger.transaction import decode_transaction
 
     header = seen.block.header
     for index, (data, receipt) in enumerate(zip(seen.block.transactions, seen.receipts, strict=True)):

@@ -297,7 +297,7 @@ def describe(proven: Proven) -> dict[str, Any]:
     from fednode.desk.view_json import view_to_json
     from fednode.desk.views import report_view, transaction_view, utc_text
     from fednode.ledger.record_table import RECORD_TABLE
-    from fednode.ledger.records import RoundReport
+    from fednode.ledger.studies.records import RoundReport
 
     header, found = proven.proof.header, proven.proof
     shown: dict[str, Any] = {

@@ -295,8 +295,8 @@ def export_option(function: F) -> F:
 
 def _names_in(source: Source) -> dict[int, str]:
     from fednode.ledger.members.reading import MEMBERS_KEY
+    from fednode.ledger.members.records import MemberList
     from fednode.ledger.record_table import RECORD_TABLE
-    from fednode.ledger.records import MemberList
 
     names: dict[int, str] = {number: card.name for number, card in source.genesis.numbered}
     for _, key, value in source.leaves()[2]:

@@ -17,7 +17,7 @@ from fednode.errors import FednodeError, StorageError
 if TYPE_CHECKING:
     from fednode.ledger.genesis import Genesis
     from fednode.ledger.members.identity import IdentityCard
-    from fednode.ledger.records import MemberRecord
+    from fednode.ledger.members.records import MemberRecord
 
 PEER_KEYS = ("id", "name", "peer_id", "addresses", "is_connected", "address")
 

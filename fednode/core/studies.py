@@ -13,10 +13,10 @@ from fednode.errors import Rejected
 from fednode.fence import Unforeseen, judge
 from fednode.ids import MemberId, StudyId
 from fednode.learn.study import StudySpec
-from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.members.reading import get_members, is_voted_out
-from fednode.ledger.records import GENESIS_CREATOR, StudyStatus
+from fednode.ledger.studies.bodies import StudyAction, StudyVote
 from fednode.ledger.studies.reading import get_spec, get_studies, get_study
+from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus
 from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine

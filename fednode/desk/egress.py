@@ -21,6 +21,7 @@ from fednode.core.presence import Presence, Statement
 from fednode.documents import Json
 from fednode.home.config import HospitalConfig
 from fednode.ledger import bodies
+from fednode.ledger.studies.bodies import Ready, Result, StudyCreate
 from fednode.ledger.transaction import Transaction
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.network import Channel
@@ -32,7 +33,7 @@ SUMS = "what other members sent and signed; masked vectors and their sums"
 MODELS = "var/blobs (models, the same at every member)"
 
 _SOURCES: dict[type, str] = {
-    bodies.Ready: "rounds/ (the public key of the next round); that the table fits the study, not a value of it",
+    Ready: "rounds/ (the public key of the next round); that the table fits the study, not a value of it",
     Keys: "fresh random numbers of the round in var/rounds, encrypted for each holder",
     Commit: f"{MASKED}: only its Merkle root; the public weight, the number of rows up to a bound of the study",
     Digest: SUMS,
@@ -41,9 +42,9 @@ _SOURCES: dict[type, str] = {
     Redeal: f"{MASKED}: a share of its sketch, as dealt before; encrypted for one holder, who alone can read it",
     Confirm: "what other members dealt to this one, mixed into a number for each repetition that a random one hides",
     Expose: "what another member dealt to this one and is wrong: opened to everybody, which names that member",
-    bodies.Result: "measures and the new model's hash, from sums of all members counted; and one bit of its own: "
+    Result: "measures and the new model's hash, from sums of all members counted; and one bit of its own: "
     "whether training is done by this hospital's held-out rows",
-    bodies.StudyCreate: "the study file a person of this hospital proposed",
+    StudyCreate: "the study file a person of this hospital proposed",
     bodies.Memo: "a line that a person of this hospital wrote for auditors",
 }
 

@@ -48,9 +48,9 @@ from fednode.documents import Json
 from fednode.errors import DataError, Refused, Unavailable, UsageError
 from fednode.ids import Hash, StudyId
 from fednode.learn.form import parse_study
-from fednode.ledger.bodies import Body, Memo, StudyAction, StudyPause, StudyVote
+from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.refusals import describe_refusal
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import StudyAction, StudyBegin, StudyPause, StudyVote
 from fednode.ledger.studies.reading import get_studies
 from fednode.rounds.terms import proposal_id, study_proposal
 

@@ -32,9 +32,9 @@ from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
-from fednode.ledger.bodies import StudyTerms, Weights
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_followers, get_members
+from fednode.ledger.studies.bodies import StudyTerms, Weights
 from fednode.ledger.studies.reading import get_studies, get_study
 from fednode.node.reactor import Reactor, now_ms
 from fednode.p2p.addresses import peer_id_of

@@ -7,15 +7,11 @@ its own form (sorted, distinct, in range) when it is built; whether the rules ac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size, encode, tagged
-from fednode.crypto import Domain, tagged_hash
-from fednode.ids import StudyId
+from fednode.codec import Size, tagged
 from fednode.ledger.members.bodies import MembershipBody
-from fednode.ledger.studies.beginning import StudyBegin
-from fednode.ledger.studies.measured import Metrics
+from fednode.ledger.studies.bodies import Expire, Ready, Result, StudyBegin, StudyCreate, StudyPause, StudyVote
 from fednode.sums.bodies import (
     Acknowledge,
     Answer,
@@ -33,172 +29,7 @@ from fednode.sums.bodies import (
     ShareRoot,
     SumAck,
 )
-from fednode.sums.bounds import MAX_LENGTH, MAX_WORDS
-from fednode.texts import is_plain
-
-MAX_SPEC_BYTES = 60_000
-"""A study's specification must fit a transaction together with its terms."""
-
-Reason = Annotated[str, Size(0, 100)]
-
-
-class StudyAction(IntEnum):
-    """What a member votes for; q equal votes carry it."""
-
-    APPROVE = 1
-    REJECT = 2
-    RESUME = 3
-    STOP = 4
-    READMIT = 5
-
-
-class Weights(IntEnum):
-    """How hospitals count in the average: all alike, by a public weight each posts with its commitment, or by a
-    hidden weight of which only the sum is ever opened."""
-
-    EQUAL = 0
-    PUBLIC = 1
-    HIDDEN = 2
-
-
-class Outcome(IntEnum):
-    """Outcome of a round."""
-
-    OK = 1
-    FAILED = 2
-
-
-def _check_printable(text: str, what: str) -> None:
-    """Texts of one member are shown in the terminals of others: no control or invisible characters."""
-    if not is_plain(text):
-        raise ValueError(f"{what} must be printable, on one line")
-
-
-# --- studies ---------------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True, slots=True)
-class ProofTerms:
-    """What the proofs of a study's sums are about: parameters of the model, and packed words that are opened of summed
-    statistics of the columns, of the quality of a model in training, and of the last one."""
-
-    length: Annotated[int, Range(1, MAX_LENGTH)]
-    statistics_words: Annotated[int, Range(0, MAX_WORDS)]
-    quality_words: Annotated[int, Range(0, MAX_WORDS)]
-    closing_words: Annotated[int, Range(0, MAX_WORDS)]
-
-
-@dataclass(frozen=True, slots=True)
-class StudyTerms:
-    """What the ledger itself must know of a study; everything else is in the specification, opaque to it.
-
-    Times are in milliseconds, the target accuracy in 1/10000 (0: none), `weight_bound` is the largest weight a member
-    may post.
-    """
-
-    rounds: Annotated[int, Range(1, 2**16 - 1)]
-    has_statistics: bool
-    weights: U8
-    weight_bound: Annotated[int, Range(1, 2**16 - 1)]
-    start_after_ms: Annotated[int, Range(1, 2**32 - 1)]
-    train_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
-    phase_timeout_ms: Annotated[int, Range(1, 2**32 - 1)]
-    proofs: ProofTerms
-    target_accuracy_permyriad: Annotated[int, Range(0, 10_000)] = 0
-    pause_after_failures: Annotated[int, Range(1, 255)] = 3
-
-    def __post_init__(self) -> None:
-        if self.weights not in tuple(Weights):
-            raise ValueError("weights are equal (0), public (1) or hidden (2)")
-        if self.weights == Weights.EQUAL and self.weight_bound != 1:
-            raise ValueError("with equal weights the weight bound is 1")
-        if self.weight_bound & (self.weight_bound + 1):
-            raise ValueError("the bound of proven weights is 2^b - 1")
-
-
-def compute_study_id(terms: StudyTerms, spec: bytes) -> StudyId:
-    """Return the study's only name on the ledger."""
-    return StudyId(tagged_hash(Domain.STUDY, encode(terms), spec))
-
-
-@tagged(1)
-@dataclass(frozen=True, slots=True)
-class StudyCreate:
-    """Propose a study; the other members read the specification and vote."""
-
-    terms: StudyTerms
-    spec: Annotated[bytes, Size(0, MAX_SPEC_BYTES)]
-
-
-@tagged(2)
-@dataclass(frozen=True, slots=True)
-class StudyVote:
-    """Vote on a study's life."""
-
-    study: Bytes32
-    action: Annotated[int, Range(1, 5)]
-
-
-@tagged(3)
-@dataclass(frozen=True, slots=True)
-class StudyPause:
-    """Pause a study at the next round boundary. Any member may: q must agree to go on."""
-
-    study: Bytes32
-    reason: Annotated[str, Size(0, 200)] = ""
-
-    def __post_init__(self) -> None:
-        _check_printable(self.reason, "a reason")
-
-
-@tagged(10)
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Join or rejoin: this member's data fit the study. `seal_key` is the X25519 key that its shares of the next round
-    are sealed to, of no other: the keys of that round name the one after it. `coin_head`: link 0 of its chain."""
-
-    study: Bytes32
-    seal_key: Bytes32
-    coin_head: Bytes32
-
-
-# --- the end of a round and of a phase -------------------------------------------------------------------------------
-
-@tagged(19)
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A member's vote on the round: q equal ones close it. A failed one names the reason and no model.
-
-    `wants_stop` is the sender's own word, on which members need not agree: by its own held-out rows training is done.
-    """
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    outcome: Annotated[int, Range(1, 2)]
-    reason: Reason
-    sum_digest: Bytes32
-    model_hash: Bytes32
-    weight: U64
-    metrics: Metrics | None = None
-    wants_stop: bool = False
-
-    def __post_init__(self) -> None:
-        _check_printable(self.reason, "a reason")
-        if self.outcome == Outcome.OK and self.reason:
-            raise ValueError("a successful result gives no reason")
-        if self.outcome == Outcome.FAILED and (any(self.model_hash) or self.weight or self.metrics is not None):
-            raise ValueError("a failed result names no model, weight or metrics")
-
-
-@tagged(20)
-@dataclass(frozen=True, slots=True)
-class Expire:
-    """The sender's timer for phase `phase_no` of the study has run out; q of these end the phase."""
-
-    study: Bytes32
-    round: U32
-    attempt: U16
-    phase_no: U32
+from fednode.texts import check_plain
 
 
 @tagged(30)
@@ -209,7 +40,7 @@ class Memo:
     text: Annotated[str, Size(1, 256)]
 
     def __post_init__(self) -> None:
-        _check_printable(self.text, "a memo")
+        check_plain(self.text, "a memo")
 
 
 Body = (

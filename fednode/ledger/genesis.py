@@ -20,7 +20,6 @@ from fednode.codec import U16, U64, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import GenesisError, Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash, Height, MemberId, StudyId, fault_bound, quorum
-from fednode.ledger.bodies import MAX_SPEC_BYTES, StudyTerms, Weights, compute_study_id
 from fednode.ledger.members.identity import (
     IdentityCard,
     card_from_table,
@@ -34,16 +33,11 @@ from fednode.ledger.members.identity import (
 )
 from fednode.ledger.members.names import skeletons
 from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY
-from fednode.ledger.members.records import OriginRecord
+from fednode.ledger.members.records import ChainRecord, MemberList, MemberRecord, OriginRecord
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import (
-    GENESIS_CREATOR,
-    ChainRecord,
-    MemberList,
-    MemberRecord,
-    StudyStatus,
-)
 from fednode.ledger.studies.beginning import Beginning
+from fednode.ledger.studies.bodies import MAX_SPEC_BYTES, StudyTerms, Weights, compute_study_id
+from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus
 from fednode.ledger.studies.rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin
 from fednode.sums.bounds import MIN_INCLUDED

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from fednode.chain.state import RecordTable
-from fednode.ledger.members.records import FlagRecord, Membership, OriginRecord, RoleList, UsedKey, VersionRecord
-from fednode.ledger.records import (
+from fednode.ledger.members.records import (
     ChainRecord,
+    FlagRecord,
     MemberList,
+    Membership,
     NonceRecord,
-    RoundRecord,
-    RoundReport,
-    SeenRecord,
-    SpecRecord,
-    StudyList,
-    StudyRecord,
+    OriginRecord,
+    RoleList,
+    UsedKey,
+    VersionRecord,
 )
+from fednode.ledger.records import RoundRecord, SeenRecord
+from fednode.ledger.studies.records import RoundReport, SpecRecord, StudyList, StudyRecord
 from fednode.sums.bodies import Confirm, Keys, Proof, Recheck, Redeal, ShareRoot
 
 RECORD_TABLE = RecordTable({

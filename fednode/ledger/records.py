@@ -1,4 +1,4 @@
-"""What the ledger remembers of studies and rounds: the values behind the keys of the state.
+"""What the ledger remembers of the round that a study is in, and of what was used in it.
 
 All members of tuples are ascending unless said otherwise. Times are milliseconds of block time and are kept for
 reports only: no rule compares them, because a chain has no clock.
@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Name, Range, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size
 from fednode.ids import MemberId, fault_bound
-from fednode.ledger.bodies import Result, StudyTerms
-from fednode.ledger.studies.beginning import Beginning
-from fednode.ledger.studies.measured import Metrics, TrainingEnd
-from fednode.ledger.sums.records import NO_COINS, ChecksRecord, Coins, KeptOut
+from fednode.ledger.studies.bodies import Result
+from fednode.ledger.sums.records import NO_COINS, ChecksRecord, Coins
 from fednode.sums.bodies import Member, Members
 from fednode.sums.bounds import MAX_WORDS, min_included
-
-GENESIS_CREATOR = 0
-"""Creator of a study that came with the genesis."""
 
 Text = Annotated[str, Size(0, 300)]
 Share = tuple[Member, Bytes32]
@@ -34,56 +29,6 @@ class RoundKind(IntEnum):
     CLOSING = 2
 
 
-class StudyStatus(IntEnum):
-    """Life of a study. PAUSING and STOPPING wait for the running round to end."""
-
-    CREATED = 1
-    REJECTED = 2
-    WAITING = 3
-    RUNNING = 4
-    PAUSING = 5
-    PAUSED = 6
-    STOPPING = 7
-    STOPPED = 8
-    FINISHED = 9
-
-
-@dataclass(frozen=True, slots=True)
-class ChainRecord:
-    """The chain itself, as the genesis named it."""
-
-    chain_id: Bytes32
-    name: Name
-    protocol_version: U16
-    genesis_ms: U64
-
-
-@dataclass(frozen=True, slots=True)
-class MemberRecord:
-    """A hospital. `network_key` is the Ed25519 key of its libp2p peer id, `seal_key` an X25519 key."""
-
-    member: Member
-    name: Name
-    sign_key: Bytes32
-    network_key: Bytes32
-    seal_key: Bytes32
-    addresses: Annotated[tuple[Annotated[str, Size(1, 200)], ...], Size(0, 8)]
-
-
-@dataclass(frozen=True, slots=True)
-class MemberList:
-    """All hospitals, ascending by number."""
-
-    members: tuple[MemberRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NonceRecord:
-    """Highest nonce a sender has used."""
-
-    nonce: U64
-
-
 @dataclass(frozen=True, slots=True)
 class SeenRecord:
     """Where a key point was used; it may never be used again."""
@@ -92,20 +37,6 @@ class SeenRecord:
     round: U32
     attempt: U16
     member: Member
-
-
-@dataclass(frozen=True, slots=True)
-class StudyList:
-    """Ids of all studies in order of creation."""
-
-    studies: Annotated[tuple[Bytes32, ...], Size(0, 1000)]
-
-
-@dataclass(frozen=True, slots=True)
-class SpecRecord:
-    """A study's specification, kept apart because it is large and never changes."""
-
-    spec: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,67 +57,6 @@ class OpenPhase:
     posted: Members = ()
     expire_votes: Members = ()
     is_reopened: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyEntry:
-    """A member of a study. It takes part in the rounds that open while `ready_height` > `absent_height`."""
-
-    member: Member
-    seal_key: Bytes32
-    coin_head: Bytes32
-    ready_height: U64
-    absent_height: U64 = 0
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the member is expected in the next round that opens."""
-        return self.ready_height > self.absent_height
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """Where a study stands. `stop_wishes`: whose last word on a round was that training is done. `pin`: the only set
-    that may be unmasked until a round has succeeded, less whoever is `kept_out` of all rounds. `hospitals`: whom it is
-    for; until its first round opens it waits for them, by its `beginning`."""
-
-    study: Bytes32
-    terms: StudyTerms
-    creator: U16
-    created_height: U64
-    status: U8
-    reason: Text = ""
-    approvals: Members = ()
-    rejects: Members = ()
-    resume_votes: Members = ()
-    stop_votes: Members = ()
-    ready: tuple[ReadyEntry, ...] = ()
-    join: OpenPhase | None = None
-    next_phase: U32 = 1
-    next_round: U32 = 0
-    model_hash: Bytes32 = bytes(32)
-    has_statistics_sum: bool = False
-    rounds_done: U16 = 0
-    training_end: U8 = TrainingEnd.NOT_YET
-    stop_wishes: Members = ()
-    failures_in_row: U16 = 0
-    pin: Members | None = None
-    metrics: Metrics | None = None
-    hospitals: Members = ()
-    beginning: Beginning | None = None
-    coins: Coins = NO_COINS
-    kept_out: KeptOut | None = None
-
-    @property
-    def faulty_members(self) -> tuple[MemberId, ...]:
-        """Members named `faulty` that people have not readmitted."""
-        return () if self.kept_out is None else self.kept_out.members
-
-    @property
-    def ready_members(self) -> tuple[MemberId, ...]:
-        """Members expected in the next round that opens."""
-        out = self.faulty_members
-        return tuple(entry.member for entry in self.ready if entry.is_ready and entry.member not in out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,38 +199,3 @@ class RoundRecord:
     def absent_members(self) -> frozenset[MemberId]:
         """Members that are not waited for again in this round."""
         return frozenset(absence.member for absence in self.absent)
-
-
-@dataclass(frozen=True, slots=True)
-class RoundReport:
-    """What the block says of a closed round. Metrics of a training round measure `start_model`; those of a closing
-    round measure the last model, which is then both `start_model` and `model_hash`. After a failed round `model_hash`
-    equals `start_model`. `coin` is the last attempt's, if any; `not_ready` belong to the study; f is `fault_bound`.
-    """
-
-    study: Bytes32
-    number: U32
-    kind: U8
-    outcome: U8
-    reason: Text
-    expected: Members
-    counted: Members
-    absent: tuple[Absence, ...]
-    barred: Members
-    faulty: Members
-    attempts: U16
-    voids: tuple[VoidAttempt, ...]
-    phases: tuple[PhaseSpan, ...]
-    start_model: Bytes32
-    model_hash: Bytes32
-    sum_digest: Bytes32
-    weight: U64
-    metrics: Metrics | None
-    is_unmasked: bool
-    fault_bound: U16
-    opened_height: U64
-    opened_ms: U64
-    closed_height: U64
-    closed_ms: U64
-    not_ready: Members = ()
-    coin: Bytes32 | None = None

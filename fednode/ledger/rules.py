@@ -20,17 +20,19 @@ from fednode.codec import extend_union
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Body, Expire, Memo
+from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import get_candidates, get_members, get_nonce, nonce_key
+from fednode.ledger.members.records import NonceRecord
 from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_members, settle_membership
 from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import NonceRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.rule import Rule
+from fednode.ledger.studies.bodies import Expire
 from fednode.ledger.studies.clock import note_freeze_block, settle_study
 from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key
+from fednode.ledger.studies.records import StudyRecord
 from fednode.ledger.studies.rules import (
     STUDY_RULES,
     accept_join_expire,

@@ -16,31 +16,9 @@ from fednode.codec import U64, Bytes64, Range, decode, encode, pack, to_plain
 from fednode.crypto import Domain, Signer, Verified, is_signature_valid, sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, Height, MemberId
-from fednode.ledger.bodies import (
-    Body,
-    Expire,
-    Outcome,
-    ProofTerms,
-    Ready,
-    Result,
-    StudyAction,
-    StudyCreate,
-    StudyPause,
-    StudyTerms,
-    StudyVote,
-    Weights,
-    compute_study_id,
-)
+from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberReport
 from fednode.sums.bodies import Member
-
-__all__ = [
-    "Body", "Expire", "Outcome", "ProofTerms", "Ready", "Result", "StudyAction", "StudyCreate", "StudyPause",
-    "StudyTerms", "StudyVote", "Weights", "compute_study_id",
-    "MAX_BLOCK_BYTES", "MAX_PENDING_BYTES_PER_MEMBER", "MAX_PENDING_PER_MEMBER", "MAX_POOL_BYTES",
-    "MAX_TRANSACTION_BYTES", "MAX_VALIDITY_BLOCKS", "Transaction", "decode_transaction", "find_sign_key",
-    "sign_transaction", "verify_transaction",
-]
 
 MAX_TRANSACTION_BYTES = 64 * 1024
 MAX_PENDING_PER_MEMBER = 64

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.bodies import Expire
 from fednode.ledger.records import OpenPhase
+from fednode.ledger.studies.bodies import Expire
 from fednode.rounds.events import Effect, StartTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
 

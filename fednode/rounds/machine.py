@@ -19,8 +19,8 @@ from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import StoredModel
 from fednode.learn.study import weight_of
-from fednode.ledger.bodies import Outcome, Ready, Result
 from fednode.ledger.records import RoundKind, RoundRecord
+from fednode.ledger.studies.bodies import Outcome, Ready, Result
 from fednode.ledger.sums.posting import weight_of_sum
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock

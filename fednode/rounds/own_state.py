@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Outcome
-from fednode.ledger.records import RoundReport
+from fednode.ledger.studies.bodies import Outcome
+from fednode.ledger.studies.records import RoundReport
 
 
 class OwnStates(Protocol):

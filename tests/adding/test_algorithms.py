@@ -23,7 +23,7 @@ from fednode.learn.layout import Layout
 from fednode.learn.study import StudySpec, decode_study, study_bytes
 from fednode.learn.units import MICRO, UNIT
 from fednode.learn.vector_plan import vector_plan
-from fednode.ledger.bodies import Outcome
+from fednode.ledger.studies.bodies import Outcome
 from fednode.sums.bounds import SCALE
 from fednode.worker import algorithms as training
 from fednode.worker.algorithms.fedavg import train_fedavg

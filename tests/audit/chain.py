@@ -40,9 +40,9 @@ from fednode.ledger.members.bodies import (
 )
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
+from fednode.ledger.members.records import MemberList
 from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import MemberList
 from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.sum_world import World

@@ -47,8 +47,8 @@ from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import Height
 from fednode.ledger.members.reading import MEMBERS_KEY
-from fednode.ledger.records import RoundReport
 from fednode.ledger.studies.reading import report_key
+from fednode.ledger.studies.records import RoundReport
 from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import RoundWorld, play
 from tests.ledger.world import seed_of

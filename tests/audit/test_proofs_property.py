@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.ids import MemberId, fault_bound
-from fednode.ledger import transaction as tx
-from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
+from fednode.ledger.bodies import Body
+from fednode.ledger.records import RoundRecord, VoidAttempt
+from fednode.ledger.studies.bodies import StudyAction, StudyVote
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.sums.verdicts import Verdict, confirm_shares, judge, open_sums
 from fednode.sums import bodies
 from fednode.sums import field as f
@@ -60,7 +62,7 @@ class ProvenScript(Script):
                 world.kept_back |= {(liar, int(m)) for m in world.members if self.random.random() < 0.4}
         return world
 
-    def lie(self, member: int) -> tx.Body | None:
+    def lie(self, member: int) -> Body | None:
         world, draw = self.world, self.random
         assert isinstance(world, World)
         if not world.is_round_open or draw.random() < 0.3:
@@ -90,7 +92,7 @@ class ProvenScript(Script):
             case _:
                 return super().lie(member)
 
-    def dispute(self, world: World, member: int) -> tx.Body:
+    def dispute(self, world: World, member: int) -> Body:
         """Boxes, answers and openings of every kind, in their phase or another."""
         draw, place, other = self.random, world.place(), MemberId(self.random.randint(1, self.size))
         pairs = [*world.disputes.pairs, (MemberId(member), other)]
@@ -125,12 +127,12 @@ class ProvenScript(Script):
         late = (Phase.RECHECK, Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE)
         return bool(void.dropped) or void.phase == Phase.PROOF or (void.phase in late and not self.is_bounded)
 
-    def rejoin(self, member: int) -> tx.Body | None:
+    def rejoin(self, member: int) -> Body | None:
         """Where more are kept out than there may be liars, people must let them back in."""
         life = self.world.life
         kept_out = life.kept_out if life.status == StudyStatus.WAITING and not self.is_bounded else None
         if kept_out is not None and member not in kept_out.readmit_votes:
-            return tx.StudyVote(self.world.study, tx.StudyAction.READMIT)
+            return StudyVote(self.world.study, StudyAction.READMIT)
         return super().rejoin(member)
 
     def check_faulty(self, faulty: tuple[int, ...]) -> None:
@@ -185,7 +187,7 @@ class DisputeScript(ProvenScript):
             for other in self.random.sample(world.members, self.random.randint(0, fault_bound(self.size))):
                 world.garbled.add((int(other), liar))
 
-    def lie(self, member: int) -> tx.Body | None:
+    def lie(self, member: int) -> Body | None:
         late = (Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE, Phase.REVEAL)
         if self.world.is_round_open and self.world.phase.kind in late:
             return super().lie(member)

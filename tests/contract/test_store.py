@@ -20,11 +20,13 @@ from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height
 from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
 from fednode.ledger.members.version_rules import version_at
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.bodies import Ready, StudyTerms, compute_study_id
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.versions import VERSIONS, Versions
 from tests.ledger.world import TERMS, make_test_genesis, seed_of
@@ -100,7 +102,7 @@ class MemoryStore:
 class ChainMaker:
     """Makes decided blocks: executes transactions and signs certificates with every member's key."""
 
-    def __init__(self, size: int = 4, terms: tx.StudyTerms = TERMS) -> None:
+    def __init__(self, size: int = 4, terms: StudyTerms = TERMS) -> None:
         self.genesis = make_test_genesis(size, terms)
         self.tip = genesis_tip(self.genesis.chain_id, self.genesis.member_set, self.genesis.time_ms)
         self.state = self.genesis.first_state()
@@ -110,10 +112,10 @@ class ChainMaker:
         self.nonce = 0
         self.versions: Versions = VERSIONS
 
-    def transaction(self, member: int = 1, body: tx.Body | None = None) -> tx.Transaction:
+    def transaction(self, member: int = 1, body: Body | None = None) -> tx.Transaction:
         self.nonce += 1
-        study = tx.compute_study_id(TERMS, self.genesis.studies[0].spec)
-        body = body or tx.Ready(study, seed_of("seal", self.nonce), seed_of("coin", self.nonce))
+        study = compute_study_id(TERMS, self.genesis.studies[0].spec)
+        body = body or Ready(study, seed_of("seal", self.nonce), seed_of("coin", self.nonce))
         until = Height(self.tip.height + 50)
         return tx.sign_transaction(self.signers[member], self.genesis.chain_id, member, self.nonce, until, body)
 

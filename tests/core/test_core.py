@@ -16,11 +16,12 @@ from fednode.core.traffic import _frames
 from fednode.errors import Refused, Rejected
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger.application import MAX_VERIFIED_BYTES
-from fednode.ledger.bodies import Memo, Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.bodies import Memo
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
 from fednode.ledger.members.reading import get_members, get_membership, get_nonce
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.studies.reading import get_report
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.wire_limits import MAX_FRAME_BYTES
 from fednode.smpc.jobs import SumChunks

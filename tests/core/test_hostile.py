@@ -19,8 +19,9 @@ from fednode.core import wire
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, Height, MemberId, View
 from fednode.ledger import bodies as tx
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.bodies import StudyPause
 from fednode.ledger.studies.reading import get_round
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.transaction import sign_transaction
 from fednode.smpc.messages import ChunkRef
 from fednode.sums import bodies
@@ -89,7 +90,7 @@ def test_well_signed_nonsense_in_transactions(seed: int) -> None:
         current_values(world, draw)
         try:
             body = aim(world, draw, draw.value(tx.Body))
-            if isinstance(body, tx.StudyPause):
+            if isinstance(body, StudyPause):
                 return  # any member may
             nonce[0] += 1
             until = Height(world[1].height + draw.random.choice((1, 5, 5000)))

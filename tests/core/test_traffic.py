@@ -10,10 +10,11 @@ from fednode.core.traffic import GATHER_MS, GATHER_TIMER, Traffic
 from fednode.core.wire import decode_frame
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Memo, Ready
+from fednode.ledger.bodies import Memo
 from fednode.ledger.mempool import Mempool
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.studies.bodies import Ready
 from fednode.ledger.transaction import decode_transaction
 from fednode.sums.bodies import SumAck
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fednode.desk.status import shown_limits
-from fednode.ledger.bodies import StudyTerms, Weights
+from fednode.ledger.studies.bodies import StudyTerms, Weights
 from tests.ledger.world import TERMS
 
 

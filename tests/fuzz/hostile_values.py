@@ -21,6 +21,7 @@ from fednode.learn.study import StudySpec, study_bytes
 from fednode.ledger import bodies as tx
 from fednode.ledger.members.bodies import MemberAddresses, MemberPropose
 from fednode.ledger.members.identity import IdentityCard, _clamp, _seal_context
+from fednode.ledger.studies.bodies import StudyCreate
 from fednode.rounds.terms import terms_from_spec
 from tests.core.hostile import Draw
 from tests.ledger.world import SeededEntropy, make_card, seed_of
@@ -103,7 +104,7 @@ def hostile_body(draw: Draw) -> tx.Body:
         case 0 | 1:
             spec, data = hostile_spec(drawn)
             terms = terms_from_spec(spec)
-            return tx.StudyCreate(poison(drawn, terms, 0.1) if drawn.random() < 0.3 else terms, data)
+            return StudyCreate(poison(drawn, terms, 0.1) if drawn.random() < 0.3 else terms, data)
         case 2:
             return MemberPropose(hostile_card(drawn))
         case 3:

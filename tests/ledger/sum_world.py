@@ -14,8 +14,9 @@ import numpy as np
 from fednode.chain.state import State
 from fednode.crypto import Secret, base_times, point_times, x25519_public
 from fednode.ids import Hash, MemberId
-from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import Body
 from fednode.ledger.records import RoundRecord
+from fednode.ledger.studies.bodies import Ready, Weights
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.reading import get_redeal
 from fednode.ledger.sums.records import ChecksRecord, DisputesRecord
@@ -95,13 +96,13 @@ class World(MaskedWorld):
 
     # --- what an honest member owes ---------------------------------------------------------------------------------
 
-    def ready(self, member: int, term: int | None = None) -> tx.Ready:
+    def ready(self, member: int, term: int | None = None) -> Ready:
         number = self.terms_of_keys.get(member, 0) if term is None else term
         key = x25519_public(Secret(seed_of(member, number, "seal")))
-        return tx.Ready(self.study, key, chain_of(member, number).head)
+        return Ready(self.study, key, chain_of(member, number).head)
 
     def commit(self, member: int, weight: int = 10) -> bodies.Commit:
-        is_public = self.terms.weights == tx.Weights.PUBLIC
+        is_public = self.terms.weights == Weights.PUBLIC
         return super().commit(member, weight if is_public else 0)
 
     def link(self, member: int) -> bodies.Coin:
@@ -220,7 +221,7 @@ class World(MaskedWorld):
         proof = prove_equal_logs(self.scalar(holder), base, place, SeededEntropy("expose"))
         return bodies.Expose(*self.place(), MemberId(dealer), self.shared_point(holder, dealer), proof)
 
-    def _settling(self, member: int) -> tx.Body | None:
+    def _settling(self, member: int) -> Body | None:
         disputes, kind = self.disputes, self.round.phase.kind
         if kind == Phase.REDEAL:
             owed = [pair for pair in disputes.pairs if pair[0] == member and pair not in self.kept]
@@ -256,7 +257,7 @@ class World(MaskedWorld):
             return body
         return bodies.Reveal(*self.place(), body.own_b, body.a_shares, (), self.opening(member))
 
-    def owed(self, member: int) -> tx.Body | None:
+    def owed(self, member: int) -> Body | None:
         if not self.is_round_open:
             return None
         attempt, phase = self.round.attempt, self.round.phase

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from fednode.crypto import Domain, Ed25519Signer, Secret, x25519_public
 from fednode.errors import GenesisError
-from fednode.ledger.bodies import Weights
 from fednode.ledger.genesis import (
     GenesisStudy,
     describe_members,
@@ -19,8 +18,9 @@ from fednode.ledger.genesis import (
 )
 from fednode.ledger.members.identity import card_to_toml, check_card, make_identity_card, parse_card
 from fednode.ledger.members.reading import get_chain, get_members
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.bodies import Weights
 from fednode.ledger.studies.reading import get_spec, get_studies, get_study
+from fednode.ledger.studies.records import StudyStatus
 from tests.ledger.world import SPEC, TERMS, SeededEntropy, make_card, make_cards, make_test_genesis, seed_of
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fednode.ids import Hash
-from fednode.ledger import transaction as tx
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.bodies import Outcome, StudyPause
 from fednode.ledger.sums.binding import NO_COIN
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
@@ -90,7 +90,7 @@ def test_the_hash_of_the_freeze_block_is_noted_by_the_next_block_whatever_it_hol
     freeze = seed_of("block", world.at.height)
     world.block()
     assert world.checks.freeze_block == freeze
-    world.block((1, tx.StudyPause(world.study)))
+    world.block((1, StudyPause(world.study)))
     assert world.checks.freeze_block == freeze
 
 
@@ -119,7 +119,7 @@ def test_a_coin_of_f_links_is_none() -> None:
     world.expire()
     void = world.report(1).voids[0] if not world.is_round_open else world.round.voids[0]
     assert (void.phase, void.reason, void.dropped) == (Phase.COIN, NO_COIN, (2, 3, 4))
-    assert world.report(1).outcome == tx.Outcome.FAILED and not world.report(1).is_unmasked
+    assert world.report(1).outcome == Outcome.FAILED and not world.report(1).is_unmasked
 
 
 def test_f_plus_one_links_are_a_coin() -> None:
@@ -142,7 +142,7 @@ def test_every_attempt_of_every_round_asks_for_a_new_link() -> None:
     assert world.checks.number == 2 and world.refused(1, bodies.Coin(*world.place(), chain_of(1).link(1))) == (
         Refusal.WRONG_LINK
     )
-    assert world.finish_round(4).outcome == tx.Outcome.OK
+    assert world.finish_round(4).outcome == Outcome.OK
     coins = world.life.coins
     assert coins is not None and coins.opened == 2
     assert {head.member: head.index for head in coins.heads} == {1: 2, 2: 2, 3: 2, 4: 1}
@@ -155,10 +155,10 @@ def test_a_member_that_missed_links_is_followed_from_the_last_known() -> None:
     world = at_coin()
     world.go(4)
     world.expire()
-    assert world.finish_round(4).outcome == tx.Outcome.OK
+    assert world.finish_round(4).outcome == Outcome.OK
     assert world.post(4, world.ready(4)).ok
     while not (world.is_round_open and 4 in world.round.expected):
-        assert world.finish_round(4).outcome == tx.Outcome.OK
+        assert world.finish_round(4).outcome == Outcome.OK
     world.go_to(Phase.COIN)
     assert world.checks.number > 2 and world.post(4, world.link(4)).ok
 
@@ -169,7 +169,7 @@ def test_a_chain_taken_up_in_a_round_counts_from_the_next() -> None:
     assert world.post(1, world.ready(1)).ok
     assert world.refused(1, world.link(1)) == Refusal.WRONG_LINK
     assert world.post(1, bodies.Coin(*world.place(), chain_of(1, 0).link(1))).ok
-    assert world.finish_round().outcome == tx.Outcome.OK
+    assert world.finish_round().outcome == Outcome.OK
     world.go_to(Phase.COIN)
     assert world.post(1, world.link(1)).ok
     head = next(head for head in world.life.coins.heads if head.member == 1)  # type: ignore[union-attr]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, scalar_bytes
-from fednode.ledger import transaction as tx
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.studies.bodies import Expire, Outcome
 from fednode.ledger.sums.reading import get_keys, is_point_seen
 from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
@@ -140,7 +140,7 @@ def test_one_message_per_member_and_phase_and_only_in_its_phase() -> None:
 def test_messages_of_a_block_count_before_its_votes() -> None:
     world = started()
     world.go(4)
-    pending = tx.Expire(*world.place(), world.phase.number)
+    pending = Expire(*world.place(), world.phase.number)
     receipts = world.block((1, pending), (2, pending), (3, pending), (4, world.keys(4)))
     assert all(receipt.ok for receipt in receipts)
     assert world.phase.kind == Phase.ACK and world.round.absent == ()
@@ -149,7 +149,7 @@ def test_messages_of_a_block_count_before_its_votes() -> None:
 
 def test_a_vote_names_its_phase_and_counts_once() -> None:
     world = started()
-    expire = tx.Expire(*world.place(), world.phase.number)
+    expire = Expire(*world.place(), world.phase.number)
     assert world.refused(1, replace(expire, phase_no=expire.phase_no + 1)) == Refusal.PHASE_CLOSED
     assert world.post(1, expire).ok
     assert world.refused(1, expire) == Refusal.ALREADY_VOTED
@@ -193,7 +193,7 @@ def test_fewer_than_n_minus_f_or_three_members_open_nothing_R(
     assert world.is_round_open == goes_on
     if not goes_on:
         report = world.report(1)
-        assert report.outcome == tx.Outcome.FAILED and not report.is_unmasked
+        assert report.outcome == Outcome.FAILED and not report.is_unmasked
         assert report.voids[0].dropped == tuple(absent)
         assert {a.member for a in report.absent} == set(absent)
 
@@ -244,7 +244,7 @@ def test_an_unanswered_dealer_is_out_of_q_without_blame_and_stays_a_holder() -> 
     assert [(a.member, a.phase) for a in world.round.absent] == [(3, Phase.ANSWER)]
     assert world.refused(3, world.commit(3)) == Refusal.NOT_IN_PHASE
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 4) and report.faulty == ()
+    assert report.outcome == Outcome.OK and report.counted == (1, 2, 4) and report.faulty == ()
 
 
 def test_a_dealer_with_more_than_f_complaints_may_not_answer_R() -> None:
@@ -266,7 +266,7 @@ def test_too_few_qualified_dealers_open_nothing_R() -> None:
     world.go_to(Phase.ACK)
     world.go()
     report = world.report(1)
-    assert report.outcome == tx.Outcome.FAILED and report.barred == (3, 4) and report.faulty == ()
+    assert report.outcome == Outcome.FAILED and report.barred == (3, 4) and report.faulty == ()
     assert "complaints" in report.reason
 
 

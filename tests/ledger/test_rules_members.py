@@ -13,7 +13,6 @@ from fednode.chain.vote import NO_VIEW, PREVOTE, Vote, make_evidence
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View
-from fednode.ledger import transaction as tx
 from fednode.ledger.members.bodies import (
     MemberAddresses,
     MemberApprove,
@@ -37,8 +36,9 @@ from fednode.ledger.members.reading import (
 from fednode.ledger.members.records import ProposalRecord
 from fednode.ledger.members.rules import ENTRY_BLOCKS, ENTRY_MS, rotation_message
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import StudyStatus
 from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.bodies import Expire, StudyAction, StudyPause, StudyVote
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.versions import VERSIONS
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
@@ -119,7 +119,7 @@ def test_a_fifth_hospital_is_invited_observed_and_approved() -> None:
     assert world.post(member, report(world, card)).ok
     assert numbers(world) == [1, 2, 3, 4, 5]
     assert get_membership(world.state).proposals == ()
-    assert world.post(5, tx.StudyVote(world.study, tx.StudyAction.STOP)).ok
+    assert world.post(5, StudyVote(world.study, StudyAction.STOP)).ok
 
 
 def test_the_change_holds_from_the_next_block_on() -> None:
@@ -128,7 +128,7 @@ def test_the_change_holds_from_the_next_block_on() -> None:
     world.post(member, report(world, card))
     approve(world, proposal, 1, 2, 3)
     here = world.sign(member, report(world, card))
-    early = world.sign(member, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    early = world.sign(member, StudyVote(world.study, StudyAction.STOP))
     with pytest.raises(Rejected, match="stranger"):
         apply_block(world.state, world.next_time(), [here, early])
     applied = apply_block(world.state, world.next_time(), [here])
@@ -139,7 +139,7 @@ def test_the_change_holds_from_the_next_block_on() -> None:
 def test_a_candidate_may_only_report_and_only_what_it_computed() -> None:
     world = World(4)
     member, _, card = invite(world, "fifth")
-    for body in (MemberApprove(1), tx.StudyPause(world.study), MemberReport(make_card("x").sign_key, 1, bytes(32))):
+    for body in (MemberApprove(1), StudyPause(world.study), MemberReport(make_card("x").sign_key, 1, bytes(32))):
         with pytest.raises(Rejected, match="stranger"):
             apply_block(world.state, world.next_time(), [world.sign(member, body)])
     right = report(world, card)
@@ -154,7 +154,7 @@ def test_an_old_root_is_no_report() -> None:
     member, _, card = invite(world, "fifth")
     old = report(world, card)
     for number in range(64):
-        world.post(1, tx.StudyVote(world.study, 3 + number % 2))
+        world.post(1, StudyVote(world.study, 3 + number % 2))
     assert world.refused(member, old) == "wrong-root"
 
 
@@ -176,7 +176,7 @@ def test_numbers_and_keys_are_never_reused() -> None:
     assert world.refused(1, MemberPropose(make_card("fifth"))) == "key-used"
     assert admit(world, "sixth") == 6
     with pytest.raises(Rejected, match="stranger"):
-        apply_block(world.state, world.next_time(), [world.sign(5, tx.StudyPause(world.study))])
+        apply_block(world.state, world.next_time(), [world.sign(5, StudyPause(world.study))])
 
 
 def test_never_below_four_and_the_target_counts() -> None:
@@ -227,7 +227,7 @@ def test_approvals_lapse_with_blocks_and_with_time(blocks: int, ms: int, is_in: 
     approve(world, proposal, 1, 2, 3)
     approved = world.at
     world.at = replace(approved, height=approved.height + blocks - 2, time_ms=approved.time_ms + ms // 2)
-    world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    world.post(1, StudyVote(world.study, StudyAction.STOP))
     word = report(world, card)
     step = world.next_time().time_ms - world.at.time_ms
     world.at = replace(world.at, time_ms=approved.time_ms + ms - step)
@@ -249,7 +249,7 @@ def test_who_does_not_come_must_show_itself_before_it_is_approved_again() -> Non
     member, proposal, card = observed(world, "fifth")
     approve(world, proposal, 1, 2, 3)
     world.at = replace(world.at, height=world.at.height + ENTRY_BLOCKS)
-    world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    world.post(1, StudyVote(world.study, StudyAction.STOP))
     assert record_of(world, proposal).report is None
     assert world.refused(1, MemberApprove(proposal)) == "not-observed"
     assert world.post(member, report(world, card)).ok
@@ -265,7 +265,7 @@ def test_an_approved_candidate_outlives_its_invitation_for_as_long_as_it_may_com
     world.at = replace(world.at, height=record_of(world, proposal).height + lapse - 2)
     approve(world, proposal, 1, 2, 3)
     world.at = replace(world.at, height=world.at.height + 50)
-    world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP))
+    world.post(1, StudyVote(world.study, StudyAction.STOP))
     assert world.post(member, report(world, card)).ok
     assert 5 in numbers(world)
 
@@ -275,9 +275,9 @@ def test_approved_candidates_that_are_gone_change_nothing() -> None:
     for name in ("fifth", "sixth"):
         approve(world, observed(world, name)[1], 1, 2, 3, 4)
     assert numbers(world) == [1, 2, 3, 4]
-    assert world.post(1, tx.StudyVote(world.study, tx.StudyAction.STOP)).ok
+    assert world.post(1, StudyVote(world.study, StudyAction.STOP)).ok
     world.at = replace(world.at, height=world.at.height + 2 * VERSIONS[1].proposal_lapse_blocks)
-    world.post(2, tx.StudyVote(world.study, tx.StudyAction.STOP))  # the approvals lapse, then the invitations
+    world.post(2, StudyVote(world.study, StudyAction.STOP))  # the approvals lapse, then the invitations
     assert (numbers(world), get_candidates(world.state)) == ([1, 2, 3, 4], ())
 
 
@@ -343,7 +343,7 @@ def test_votes_of_a_removed_member_do_not_count() -> None:
     for voter in (5, 1, 2):
         assert world.post(voter, MemberApprove(proposal)).ok
     remove(world, 5, 1, 2, 3, 4)
-    world.post(4, tx.StudyPause(world.study))
+    world.post(4, StudyPause(world.study))
     assert record_of(world, proposal).approved is None, "two of four votes are left"
     assert world.post(3, MemberApprove(proposal)).ok
     assert world.post(member, report(world, card)).ok
@@ -372,7 +372,7 @@ def test_proposals_lapse_and_are_bounded() -> None:
     assert world.refused(1, MemberPropose(make_card("candidate-4"))) == "too-many-proposals"
     world.at = replace(world.at, height=world.at.height + VERSIONS[1].proposal_lapse_blocks)
     assert get_candidates(world.state)
-    world.post(2, tx.StudyPause(world.study))
+    world.post(2, StudyPause(world.study))
     assert get_candidates(world.state) == ()
     assert invite(world, "later")[0] == 9
 
@@ -387,7 +387,7 @@ def test_a_new_member_joins_the_next_round_and_the_open_one_keeps_its_numbers() 
     assert world.post(5, world.ready(5)).ok
     assert world.round.expected == (1, 2, 3, 4)
     number = world.phase.number
-    place = tx.Expire(*world.place(), number)
+    place = Expire(*world.place(), number)
     assert world.refused(5, place) == "not-in-phase"
     assert [entry.member for entry in world.life.ready] == [1, 2, 3, 4, 5]
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
-from fednode.ledger import transaction as tx
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
+from fednode.ledger.members.records import MemberList
 from fednode.ledger.members.rules import without_member
-from fednode.ledger.records import MemberList, StudyStatus
+from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote
 from fednode.ledger.studies.reading import get_study
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.studies.round_life import close_round
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.sums.phase import Phase
@@ -21,7 +22,7 @@ from tests.ledger.world import TERMS
 
 def resume(world: World, *members: int) -> None:
     for member in members:
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.RESUME)).ok
 
 
 def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
@@ -33,7 +34,7 @@ def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
     world.go()
     assert world.round.faulty == (5,) and world.round.pinned == (1, 2, 3, 4)
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3, 4)
+    assert report.outcome == Outcome.OK and report.counted == (1, 2, 3, 4)
 
 
 def test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back() -> None:
@@ -47,7 +48,7 @@ def test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back() -> No
     assert world.life.pin == (1, 2, 3, 4, 5) and world.round.expected == world.round.pinned == (1, 2, 3, 4)
     world.liars.clear()
     for member in (1, 2, 3, 4):
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.READMIT)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.READMIT)).ok
     assert world.round.pinned == (1, 2, 3, 4), "from the next round on"
     fail_with(world, "and again")
     assert world.round.expected == world.round.pinned == (1, 2, 3, 4, 5)
@@ -68,7 +69,7 @@ def test_a_pin_that_is_too_small_without_a_liar_can_be_met_again() -> None:
     resume(world, 1, 2, 3, 5)
     assert world.life.status == StudyStatus.PAUSED and world.life.reason.startswith(why), "going on does not help"
     for member in (1, 2, 3, 5):
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.READMIT)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.READMIT)).ok
     world.liars.clear()
     resume(world, 1, 2, 3, 5)
     assert world.round.expected == world.round.pinned == (1, 2, 3, 4)
@@ -82,7 +83,7 @@ def test_who_was_kept_out_before_the_failed_round_is_not_of_the_set() -> None:
     fail_with(world, "for once")
     assert world.life.pin == (1, 2, 3, 4) and world.life.faulty_members == (5,)
     for member in (1, 2, 3, 4):
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.READMIT)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.READMIT)).ok
     fail_with(world, "once more")
     assert world.life.faulty_members == () and world.round.expected == world.round.pinned == (1, 2, 3, 4)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fednode.ids import MemberId
-from fednode.ledger import transaction as tx
-from fednode.ledger.records import RoundKind, StudyStatus
+from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote, Weights
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.sums.binding import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
 from fednode.ledger.sums.disputes import FEW_ANSWERS
 from fednode.ledger.sums.reading import get_answers, get_share_root
@@ -116,7 +117,7 @@ def test_long_answers_come_in_parts_that_say_the_same() -> None:
     assert world.refused(1, replace(first, sum_ok=bodies.SumCheck.WRONG)) == Refusal.ANSWERS_DIFFER
     assert world.refused(1, replace(first, part=2)) == Refusal.WRONG_ANSWERS
     assert world.post(1, first).ok and 1 in world.phase.posted
-    assert world.finish_round().outcome == tx.Outcome.OK and stored(world) == 0
+    assert world.finish_round().outcome == Outcome.OK and stored(world) == 0
 
 
 def test_the_end_of_the_proofs_is_the_one_unmask() -> None:
@@ -128,7 +129,7 @@ def test_the_end_of_the_proofs_is_the_one_unmask() -> None:
     assert world.post(4, world.proofs(4)[0]).ok
     assert world.round.is_unmasked and world.phase.kind == Phase.REVEAL
     assert get_answers(world.state, *world.place(), world.members[0], 0) is not None
-    assert world.finish_round().outcome == tx.Outcome.OK and stored(world) == 0
+    assert world.finish_round().outcome == Outcome.OK and stored(world) == 0
 
 
 def test_before_it_nothing_is_opened() -> None:
@@ -254,14 +255,14 @@ def test_attempts_end() -> None:
     wrong = bodies.SumCheck.WRONG
     world = at(Phase.PROOF, sum_check=dict.fromkeys((1, 2, 3, 4), wrong))
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.FAILED and report.attempts == 2 and not report.is_unmasked
+    assert report.outcome == Outcome.FAILED and report.attempts == 2 and not report.is_unmasked
     assert report.reason.startswith(WRONG_SUM) and world.life.pin is None
 
 
 # --- the opening -------------------------------------------------------------------------------------------------
 
 def test_the_summed_sketch_and_weight_are_opened() -> None:
-    world = at(Phase.REVEAL, weights={1: 0, 2: 127}, terms=replace(TERMS, weights=tx.Weights.HIDDEN))
+    world = at(Phase.REVEAL, weights={1: 0, 2: 127}, terms=replace(TERMS, weights=Weights.HIDDEN))
     expected = f.to_bytes(world.sums())
     world.go()
     assert world.phase.kind == Phase.RESULT
@@ -329,7 +330,7 @@ def test_the_phase_waits_for_shares_of_the_sketch() -> None:
     assert world.post(3, world.reveal(3)).ok and world.phase.kind == Phase.REVEAL
     assert world.post(4, world.reveal(4)).ok
     report = world.report(1)
-    assert (report.outcome, report.reason, report.is_unmasked) == (tx.Outcome.FAILED, NOT_OPENED, True)
+    assert (report.outcome, report.reason, report.is_unmasked) == (Outcome.FAILED, NOT_OPENED, True)
     assert world.life.pin == (1, 2, 3, 4)
 
 
@@ -344,13 +345,13 @@ def test_a_silent_opener_is_replaced_by_t_shares() -> None:
 
 
 def test_public_weights_stay_those_committed() -> None:
-    world = at(Phase.RESULT, terms=replace(TERMS, weights=tx.Weights.PUBLIC))
+    world = at(Phase.RESULT, terms=replace(TERMS, weights=Weights.PUBLIC))
     assert world.finish_round().weight == 40
 
 
-@pytest.mark.parametrize("weights", [tx.Weights.HIDDEN, tx.Weights.EQUAL])
-def test_a_proven_weight_is_not_said(weights: tx.Weights) -> None:
-    bound = 1 if weights == tx.Weights.EQUAL else 127
+@pytest.mark.parametrize("weights", [Weights.HIDDEN, Weights.EQUAL])
+def test_a_proven_weight_is_not_said(weights: Weights) -> None:
+    bound = 1 if weights == Weights.EQUAL else 127
     world = at(Phase.COMMIT, terms=replace(TERMS, weights=weights, weight_bound=bound))
     assert world.refused(1, replace(world.commit(1), weight=1)) == Refusal.WEIGHT_RANGE
     assert world.post(1, world.commit(1)).ok
@@ -360,7 +361,7 @@ def test_a_proven_weight_is_not_said(weights: tx.Weights) -> None:
 
 def fail_with(world: World, reason: str) -> None:
     world.go_to(Phase.RESULT)
-    failed = {"outcome": tx.Outcome.FAILED, "reason": reason, "model_hash": bytes(32), "weight": 0, "metrics": None}
+    failed = {"outcome": Outcome.FAILED, "reason": reason, "model_hash": bytes(32), "weight": 0, "metrics": None}
     number = world.round.number
     for member in world.members:
         if world.is_round_open and world.round.number == number:
@@ -374,14 +375,14 @@ def test_two_rounds_of_wrong_masks_pause_the_study_for_people() -> None:
     fail_with(world, MASKS_WRONG)
     assert world.life.status == StudyStatus.PAUSED and MASKS_WRONG in world.life.reason
     for member in (1, 2, 3):
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.RESUME)).ok
     assert world.life.status == StudyStatus.RUNNING
 
 
 def test_a_round_that_worked_forgets_wrong_masks_and_other_failures_do_not_count() -> None:
     world = at(Phase.COIN, terms=replace(TERMS, rounds=9, pause_after_failures=9))
     fail_with(world, MASKS_WRONG)
-    assert world.finish_round().outcome == tx.Outcome.OK
+    assert world.finish_round().outcome == Outcome.OK
     fail_with(world, MASKS_WRONG)
     fail_with(world, "the merged model leaves its range")
     assert world.life.status == StudyStatus.RUNNING and world.life.coins.mask_failures == 1  # type: ignore[union-attr]
@@ -395,7 +396,7 @@ def test_a_study_runs_to_its_end() -> None:
     kinds = []
     while world.is_round_open:
         kinds.append(world.round.kind)
-        assert world.finish_round().outcome == tx.Outcome.OK
+        assert world.finish_round().outcome == Outcome.OK
     assert kinds == [RoundKind.STATISTICS, RoundKind.TRAINING, RoundKind.TRAINING, RoundKind.CLOSING]
     assert world.life.status == StudyStatus.FINISHED and world.life.coins.opened == 4  # type: ignore[union-attr]
     assert stored(world) == 0

@@ -16,10 +16,13 @@ from fednode.chain.state import State
 from fednode.crypto import scalar_bytes
 from fednode.ids import fault_bound
 from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import Body
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import RoundRecord, StudyStatus, VoidAttempt
+from fednode.ledger.records import RoundRecord, VoidAttempt
 from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote
 from fednode.ledger.studies.reading import get_report, get_round
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies
 from fednode.sums.bounds import min_included
@@ -61,7 +64,7 @@ class Script:
 
     # --- what members do ----------------------------------------------------------------------------------------------
 
-    def lie(self, member: int) -> tx.Body | None:
+    def lie(self, member: int) -> Body | None:
         """Return some message a faulty member might post; often one the rules must refuse."""
         world, draw = self.world, self.random
         if not world.is_round_open or draw.random() < 0.3:
@@ -101,7 +104,7 @@ class Script:
     def block(self) -> None:
         world = self.world
         pending = pending_phase(world.state, world.study)
-        messages: list[tuple[int, tx.Body]] = []
+        messages: list[tuple[int, Body]] = []
         members = self.random.sample(world.members, len(world.members))
         for member in members:
             if member in self.liars:
@@ -118,7 +121,7 @@ class Script:
         self.check(world)
         self.vote(pending)
 
-    def rejoin(self, member: int) -> tx.Body | None:
+    def rejoin(self, member: int) -> Body | None:
         entry = next((e for e in self.world.life.ready if e.member == member), None)
         return None if entry is not None and entry.is_ready else self.world.ready(member)
 
@@ -183,9 +186,9 @@ class Script:
             self.was_absent.update(absence.member for absence in report.absent)
             if report.is_unmasked:
                 assert last_failed_set in (None, report.counted), "another set after a failed Unmask"
-                last_failed_set = None if report.outcome == tx.Outcome.OK else report.counted
+                last_failed_set = None if report.outcome == Outcome.OK else report.counted
             else:
-                assert report.outcome == tx.Outcome.FAILED and report.counted == ()
+                assert report.outcome == Outcome.FAILED and report.counted == ()
             number += 1
 
     def play(self) -> None:
@@ -201,7 +204,7 @@ class Script:
                 resumed += 1
                 for member in world.members:
                     if world.life.status == StudyStatus.PAUSED:
-                        world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME))
+                        world.post(member, StudyVote(world.study, StudyAction.RESUME))
             self.block()
         else:
             raise AssertionError(f"no end: {world.life.status} {world.life.reason}")
@@ -267,7 +270,7 @@ def test_a_stored_state_goes_on_exactly_like_the_one_in_memory(seed: int) -> Non
     stored = dict(world.state.items())
     original = world.block
 
-    def both(*messages: tuple[int, tx.Body]):
+    def both(*messages: tuple[int, Body]):
         transactions = [world.sign(member, body) for member, body in messages]
         again = apply_block(State.load(RECORD_TABLE, stored.items()), world.next_time(), transactions)
         decoded = [tx.decode_transaction(transaction.data) for transaction in transactions]

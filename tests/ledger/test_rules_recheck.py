@@ -10,12 +10,14 @@ from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.crypto import sha256
 from fednode.ids import MemberId, fault_bound
-from fednode.ledger import transaction as tx
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
-from fednode.ledger.records import Absence, MemberList, OpenPhase, StudyStatus
+from fednode.ledger.members.records import MemberList
+from fednode.ledger.records import Absence, OpenPhase
 from fednode.ledger.refusals import Refusal, describe_refusal
+from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyAction, StudyPause, StudyVote
 from fednode.ledger.studies.clock import settle_study
 from fednode.ledger.studies.reading import get_study, round_key, study_key
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
 from fednode.ledger.sums.binding import SUM_UNCHECKED
 from fednode.ledger.sums.course import BlockTime, RoundEnd
@@ -86,7 +88,7 @@ def test_who_spoiled_the_sum_is_named_and_the_next_attempt_succeeds(which: str) 
     assert (void.phase, void.reason, void.dropped) == (Phase.RECHECK, SPOILED, (2,))
     assert world.round.faulty == (2,) and world.round.attempt.holders == (1, 3, 4)
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 3, 4) and report.faulty == (2,)
+    assert report.outcome == Outcome.OK and report.counted == (1, 3, 4) and report.faulty == (2,)
 
 
 def test_the_last_owner_of_a_chunk_answers_for_its_sum() -> None:
@@ -180,7 +182,7 @@ def test_f_liars_cannot_void_every_attempt(size: int) -> None:
     kept = {(liar, (liar + step) % size + 1) for liar in liars for step in range(most)}
     world = look(size=size, spoilers=liars, kept_back=kept)
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and set(report.counted).isdisjoint(liars)
+    assert report.outcome == Outcome.OK and set(report.counted).isdisjoint(liars)
     assert set(report.faulty) <= liars
 
 
@@ -192,7 +194,7 @@ def test_a_pin_goes_on_without_who_spoiled_its_sum() -> None:
     world.go()
     assert world.round.pinned == (1, 2, 3, 4)
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3, 4)
+    assert report.outcome == Outcome.OK and report.counted == (1, 2, 3, 4)
 
 
 # --- the rounds after ------------------------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ def named(size: int = 4) -> World:
 
 def readmit(world: World, *members: int) -> None:
     for member in members:
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.READMIT)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.READMIT)).ok
 
 
 def test_a_member_named_faulty_is_not_in_the_next_rounds_and_nobody_waits_for_it() -> None:
@@ -222,12 +224,12 @@ def test_its_messages_are_refused_and_it_is_told_why() -> None:
     world = named()
     for body in (
         world.keys(2), world.commit(2), world.acknowledge(2), world.ready(2), world.ready(2, 1),
-        bodies.Recheck(*world.place()), tx.Result(*world.place(), tx.Outcome.FAILED, "no", bytes(32), bytes(32), 0),
+        bodies.Recheck(*world.place()), Result(*world.place(), Outcome.FAILED, "no", bytes(32), bytes(32), 0),
     ):
         assert world.refused(2, body) == Refusal.NAMED_FAULTY
     assert "fednode study readmit" in describe_refusal(Refusal.NAMED_FAULTY)
     pending = world.phase.number
-    assert world.post(2, tx.Expire(*world.place(), pending)).ok, "a member of the ledger still votes on time"
+    assert world.post(2, Expire(*world.place(), pending)).ok, "a member of the ledger still votes on time"
 
 
 def test_it_is_refused_in_the_round_that_named_it() -> None:
@@ -238,11 +240,11 @@ def test_it_is_refused_in_the_round_that_named_it() -> None:
 def test_pause_and_resume_do_not_let_it_back_in() -> None:
     """Any one member may pause, a liar too: to go on must not mean to forget."""
     world = named()
-    assert world.post(2, tx.StudyPause(world.study, "please resume")).ok
+    assert world.post(2, StudyPause(world.study, "please resume")).ok
     world.finish_round()
     assert world.life.status == StudyStatus.PAUSED
     for member in (1, 3, 4):
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.RESUME)).ok
     assert world.round.expected == (1, 3, 4) and world.life.faulty_members == (2,)
 
 
@@ -250,7 +252,7 @@ def test_people_let_it_back_in_by_vote() -> None:
     world = named()
     world.spoilers.clear()
     readmit(world, 1, 3)
-    vote = tx.StudyVote(world.study, tx.StudyAction.READMIT)
+    vote = StudyVote(world.study, StudyAction.READMIT)
     assert world.refused(1, vote) == Refusal.ALREADY_VOTED
     assert world.life.faulty_members == (2,)
     readmit(world, 2)
@@ -275,7 +277,7 @@ def test_with_one_more_away_the_study_waits_and_says_for_whom() -> None:
     world = named()
     world.go(4)
     world.expire()  # 4 misses KEYS: two of three that are left
-    assert world.report(2).outcome == tx.Outcome.FAILED
+    assert world.report(2).outcome == Outcome.FAILED
     assert world.life.status == StudyStatus.WAITING
     assert world.life.reason.endswith("missing: 4; kept out as faulty: 2")
     assert world.post(4, world.ready(4)).ok
@@ -343,15 +345,15 @@ def hidden(size: int = 4, **scripts: object) -> World:
 def test_who_is_accused_in_two_rounds_in_a_row_is_left_to_people() -> None:
     world = hidden()
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.barred == (2,) and not report.faulty
+    assert report.outcome == Outcome.OK and report.barred == (2,) and not report.faulty
     assert world.life.status == StudyStatus.RUNNING and find_accused(report) == {2}
     assert world.round.expected == (1, 2, 3, 4), "accused is not named"
-    assert world.finish_round().outcome == tx.Outcome.OK
+    assert world.finish_round().outcome == Outcome.OK
     assert world.life.status == StudyStatus.PAUSED
     assert world.life.reason == f"{ACCUSED_TWICE}: 2; people must decide"
     assert world.life.faulty_members == () and world.life.rounds_done == 2
     for member in (1, 3, 4):
-        assert world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME)).ok
+        assert world.post(member, StudyVote(world.study, StudyAction.RESUME)).ok
     assert world.round.expected == (1, 2, 3, 4)
     world.finish_round()
     assert world.life.status == StudyStatus.PAUSED, "nothing has changed"
@@ -386,7 +388,7 @@ def test_two_accused_in_turn_do_not_make_two_rounds_of_one() -> None:
 def test_a_study_that_ends_or_was_paused_keeps_its_own_reason() -> None:
     world = hidden()
     world.finish_round()
-    assert world.post(3, tx.StudyPause(world.study, "audit")).ok
+    assert world.post(3, StudyPause(world.study, "audit")).ok
     world.finish_round()
     assert world.life.status == StudyStatus.PAUSED and "audit" in world.life.reason
 

@@ -11,10 +11,10 @@ import pytest
 from fednode.codec import Rejected, decode, encode
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge
 from fednode.ids import MemberId
-from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import Body
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.refusals import Refusal, describe_refusal
+from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.sums.binding import SUM_UNCHECKED
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.ledger.sums.disputes import (
@@ -62,7 +62,7 @@ def assert_exact(world: World) -> None:
     world.go_to(Phase.RESULT)
     assert world.checks.sum_opened == expected
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.faulty == () and stored(world) == 0
+    assert report.outcome == Outcome.OK and report.faulty == () and stored(world) == 0
 
 
 def void(world: World, phase: Phase, reason: str, *dropped: int) -> RoundRecord:
@@ -191,7 +191,7 @@ def test_dealt_again_the_holder_opens_and_a_withheld_opening_changes_nothing(how
     world.expire()
     assert world.checks.sum_opened == expected
     report = world.finish_round(4)
-    assert (report.outcome, report.counted, report.faulty) == (tx.Outcome.OK, (1, 2, 3, 4), ())
+    assert (report.outcome, report.counted, report.faulty) == (Outcome.OK, (1, 2, 3, 4), ())
     assert stored(world) == 0
 
 
@@ -205,7 +205,7 @@ def test_with_f_liars_that_do_it_to_different_members_all_honest_open(size: int)
     assert world.round.is_unmasked and world.checks.openers == tuple(world.members)
     world.go(*(dealer for dealer, _ in garbled))
     world.expire()
-    assert world.finish_round(*(dealer for dealer, _ in garbled)).outcome == tx.Outcome.OK
+    assert world.finish_round(*(dealer for dealer, _ in garbled)).outcome == Outcome.OK
 
 
 def test_a_dealer_disputed_by_f_holders_deals_to_each() -> None:
@@ -426,7 +426,7 @@ def test_a_wrong_share_that_is_dealt_again_names_its_dealer(how: str) -> None:
     record = void(world, Phase.EXPOSE, DEALT_WRONG, 4)
     assert record.faulty == (4,) and record.barred == (4,)
     report = world.finish_round()
-    assert report.faulty == (4,) and report.counted == (1, 2, 3) and report.outcome == tx.Outcome.OK
+    assert report.faulty == (4,) and report.counted == (1, 2, 3) and report.outcome == Outcome.OK
     assert world.life.faulty_members == (4,)
 
 

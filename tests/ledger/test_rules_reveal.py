@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fednode.crypto import scalar_bytes
-from fednode.ledger import transaction as tx
-from fednode.ledger.records import RoundKind, StudyStatus
+from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
@@ -163,7 +164,7 @@ def fail_after_unmask(world: World) -> None:
     world.expire()
     world.go(3, 4)
     world.expire()
-    assert world.report(number).outcome == tx.Outcome.FAILED and world.report(number).is_unmasked
+    assert world.report(number).outcome == Outcome.FAILED and world.report(number).is_unmasked
 
 
 def test_after_the_unmask_there_is_no_other_attempt_R() -> None:
@@ -180,7 +181,7 @@ def test_too_few_shares_of_a_dropped_member_end_the_round() -> None:
     world.go(3)
     world.expire()
     report = world.report(1)
-    assert report.outcome == tx.Outcome.FAILED and "left out" in report.reason
+    assert report.outcome == Outcome.FAILED and "left out" in report.reason
     assert world.life.pin == (1, 2, 3)
 
 
@@ -206,7 +207,7 @@ def test_q_equal_results_close_the_round_and_set_the_model() -> None:
     assert world.is_round_open and world.round.number == 1
     assert world.post(3, world.result(3)).ok
     report = world.report(1)
-    assert report.outcome == tx.Outcome.OK and report.model_hash == world.life.model_hash == seed_of("model", 1)
+    assert report.outcome == Outcome.OK and report.model_hash == world.life.model_hash == seed_of("model", 1)
     assert report.weight == 40 and report.metrics == world.metrics and report.sum_digest == seed_of("sum", 1)
 
 
@@ -251,7 +252,7 @@ def test_after_a_failed_unmask_only_the_same_set_may_be_unmasked_R() -> None:
     world.ready_all(4)
     assert world.round.pinned == (1, 2, 3, 4) and world.round.number == 2
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3, 4)
+    assert report.outcome == Outcome.OK and report.counted == (1, 2, 3, 4)
     assert world.life.pin is None and world.round.pinned is None
 
 
@@ -262,7 +263,7 @@ def test_a_pinned_member_that_stays_away_pauses_the_study_by_name_R() -> None:
     world.expire()
     assert world.life.status == StudyStatus.PAUSED and world.life.reason.endswith("missing: 4")
     for member in (1, 2, 3):
-        world.post(member, tx.StudyVote(world.study, tx.StudyAction.RESUME))
+        world.post(member, StudyVote(world.study, StudyAction.RESUME))
     assert not world.is_round_open and pending_phase(world.state, world.study).phase.kind == Phase.JOIN
     world.ready_all(4)
     assert world.round.pinned == (1, 2, 3, 4)
@@ -278,7 +279,7 @@ def test_a_pinned_round_that_loses_a_member_before_the_unmask_opens_nothing_and_
     if phase == Phase.PROOF:
         assert report.counted == (1, 2, 3, 4), "it was in the sum already and only fell silent"
         return
-    assert report.outcome == tx.Outcome.FAILED and not report.is_unmasked
+    assert report.outcome == Outcome.FAILED and not report.is_unmasked
     assert report.phases[-1].phase == phase, "no need to go on"
     assert world.life.status == StudyStatus.PAUSED and "missing: 2" in world.life.reason
     assert world.life.pin == (1, 2, 3, 4)
@@ -290,7 +291,7 @@ def test_a_pinned_round_that_leaves_a_dealer_out_opens_nothing_R() -> None:
     world.ready_all(3, 4)
     world.kept_chunks = {(4, 1), (4, 2), (4, 3)}
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.FAILED and not report.is_unmasked
+    assert report.outcome == Outcome.FAILED and not report.is_unmasked
     assert "may be summed again" in report.voids[0].reason and "missing: 4" in world.life.reason
 
 

@@ -13,12 +13,23 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.reading import get_nonce
-from fednode.ledger.records import RoundKind, StudyStatus
+from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import (
+    Expire,
+    Outcome,
+    Ready,
+    StudyAction,
+    StudyBegin,
+    StudyCreate,
+    StudyPause,
+    StudyVote,
+    compute_study_id,
+)
 from fednode.ledger.studies.measured import SHARE_UNIT, Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_round, get_spec, get_studies, get_study
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects
@@ -27,13 +38,13 @@ from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.world import SPEC, TERMS, seed_of
 
-RESUME, STOP = tx.StudyAction.RESUME, tx.StudyAction.STOP
-APPROVE, REJECT = tx.StudyAction.APPROVE, tx.StudyAction.REJECT
+RESUME, STOP = StudyAction.RESUME, StudyAction.STOP
+APPROVE, REJECT = StudyAction.APPROVE, StudyAction.REJECT
 
 
-def vote(world: World, action: tx.StudyAction, *members: int, study: bytes | None = None) -> None:
+def vote(world: World, action: StudyAction, *members: int, study: bytes | None = None) -> None:
     for member in members:
-        assert world.post(member, tx.StudyVote(study or world.study, action)).ok
+        assert world.post(member, StudyVote(study or world.study, action)).ok
 
 
 # --- what a block may hold ---------------------------------------------------------------------------------------
@@ -47,7 +58,7 @@ def test_apply_block_changes_none_of_its_arguments() -> None:
 
 def test_a_refused_transaction_leaves_a_receipt_and_changes_only_the_nonce() -> None:
     world = World()
-    transaction = world.sign(1, tx.StudyVote(world.study, APPROVE))
+    transaction = world.sign(1, StudyVote(world.study, APPROVE))
     applied = apply_block(world.state, world.next_time(), [transaction])
     (receipt,) = applied.receipts
     assert (receipt.txid, receipt.ok, receipt.reason) == (transaction.txid, False, Refusal.STUDY_STATUS)
@@ -102,9 +113,9 @@ def test_a_leader_picks_what_is_acceptable_in_order_and_in_size() -> None:
 # --- proposals and votes -----------------------------------------------------------------------------------------
 
 def propose(world: World, **terms: object) -> bytes:
-    body = tx.StudyCreate(replace(TERMS, rounds=9, **terms), b"another")  # type: ignore[arg-type]
+    body = StudyCreate(replace(TERMS, rounds=9, **terms), b"another")  # type: ignore[arg-type]
     assert world.post(1, body).ok
-    return tx.compute_study_id(body.terms, body.spec)
+    return compute_study_id(body.terms, body.spec)
 
 
 def test_q_approvals_let_a_study_wait_for_members() -> None:
@@ -114,10 +125,10 @@ def test_q_approvals_let_a_study_wait_for_members() -> None:
     assert get_study(world.state, study).next_round == 1
     vote(world, APPROVE, 1, 2, study=study)
     assert get_study(world.state, study).status == StudyStatus.CREATED
-    assert world.refused(3, tx.Ready(study, seed_of(1), seed_of(2))) == Refusal.STUDY_STATUS
+    assert world.refused(3, Ready(study, seed_of(1), seed_of(2))) == Refusal.STUDY_STATUS
     vote(world, APPROVE, 3, study=study)
     assert get_study(world.state, study).status == StudyStatus.WAITING
-    assert world.refused(4, tx.StudyVote(study, REJECT)) == Refusal.STUDY_STATUS
+    assert world.refused(4, StudyVote(study, REJECT)) == Refusal.STUDY_STATUS
 
 
 def test_so_many_rejections_that_q_cannot_be_reached_reject() -> None:
@@ -127,14 +138,14 @@ def test_so_many_rejections_that_q_cannot_be_reached_reject() -> None:
     assert get_study(world.state, study).status == StudyStatus.CREATED
     vote(world, REJECT, 2, study=study)
     assert get_study(world.state, study).status == StudyStatus.REJECTED
-    assert world.refused(3, tx.StudyVote(study, STOP)) == Refusal.STUDY_STATUS
+    assert world.refused(3, StudyVote(study, STOP)) == Refusal.STUDY_STATUS
 
 
 def test_a_member_has_one_vote_and_its_last_word_counts() -> None:
     world = World()
     study = propose(world)
     vote(world, APPROVE, 1, study=study)
-    assert world.refused(1, tx.StudyVote(study, APPROVE)) == Refusal.ALREADY_VOTED
+    assert world.refused(1, StudyVote(study, APPROVE)) == Refusal.ALREADY_VOTED
     vote(world, REJECT, 1, study=study)
     record = get_study(world.state, study)
     assert (record.approvals, record.rejects) == ((), (1,))
@@ -142,12 +153,12 @@ def test_a_member_has_one_vote_and_its_last_word_counts() -> None:
 
 def test_a_study_is_created_once() -> None:
     world = World()
-    assert world.refused(1, tx.StudyCreate(TERMS, SPEC)) == Refusal.STUDY_EXISTS
-    assert world.refused(1, tx.StudyVote(bytes(32), STOP)) == Refusal.NO_SUCH_STUDY
+    assert world.refused(1, StudyCreate(TERMS, SPEC)) == Refusal.STUDY_EXISTS
+    assert world.refused(1, StudyVote(bytes(32), STOP)) == Refusal.NO_SUCH_STUDY
 
 
 def test_with_two_members_there_is_no_study() -> None:
-    assert World(size=2).refused(1, tx.StudyCreate(TERMS, SPEC)) == Refusal.TOO_FEW_MEMBERS
+    assert World(size=2).refused(1, StudyCreate(TERMS, SPEC)) == Refusal.TOO_FEW_MEMBERS
 
 
 def test_the_number_of_studies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,20 +166,20 @@ def test_the_number_of_studies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("fednode.ledger.studies.rules.MAX_STUDIES", 2)
     world = World()
     propose(world)
-    assert world.refused(1, tx.StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_STUDIES
+    assert world.refused(1, StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_STUDIES
 
 
 def test_one_member_cannot_fill_the_ledger_with_proposals() -> None:
     """Every node looks at every open study after every block: a thousand of them would slow all members down."""
     world = World()
     for number in range(MAX_UNDECIDED):
-        assert world.post(2, tx.StudyCreate(TERMS, b"proposal %d" % number)).ok
-    assert world.refused(2, tx.StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_UNDECIDED
-    assert world.post(3, tx.StudyCreate(TERMS, b"of another member")).ok
-    first = tx.compute_study_id(TERMS, b"proposal 0")
+        assert world.post(2, StudyCreate(TERMS, b"proposal %d" % number)).ok
+    assert world.refused(2, StudyCreate(TERMS, b"one too many")) == Refusal.TOO_MANY_UNDECIDED
+    assert world.post(3, StudyCreate(TERMS, b"of another member")).ok
+    first = compute_study_id(TERMS, b"proposal 0")
     for member in (1, 3):
-        assert world.post(member, tx.StudyVote(first, tx.StudyAction.REJECT)).ok
-    assert world.post(2, tx.StudyCreate(TERMS, b"one was rejected")).ok
+        assert world.post(member, StudyVote(first, StudyAction.REJECT)).ok
+    assert world.post(2, StudyCreate(TERMS, b"one was rejected")).ok
 
 
 # --- joining -----------------------------------------------------------------------------------------------------
@@ -179,7 +190,7 @@ def test_the_first_round_waits_for_every_founder() -> None:
     world.ready_all(3)
     assert (world.life.status, pending_phase(world.state, world.study)) == (StudyStatus.WAITING, None)
     assert world.life.beginning is not None and world.life.beginning.since_ms == world.genesis.time_ms
-    assert world.refused(1, tx.Expire(world.study, 1, 0, 1)) == Refusal.PHASE_CLOSED, "no time makes it begin"
+    assert world.refused(1, Expire(world.study, 1, 0, 1)) == Refusal.PHASE_CLOSED, "no time makes it begin"
     world.ready_all(4)
     assert world.round.expected == (1, 2, 3, 4) and world.life.status == StudyStatus.RUNNING
     assert (world.life.beginning, world.life.hospitals) == (None, (1, 2, 3, 4))
@@ -241,7 +252,7 @@ def test_a_later_study_waits_for_all_that_approved_also_late() -> None:
     record = get_study(world.state, study)
     assert (record.hospitals, record.beginning.since_height) == ((1, 2, 3, 5), world.at.height)
     vote(world, APPROVE, 4, study=study)
-    assert world.refused(4, tx.StudyVote(study, APPROVE)) == Refusal.ALREADY_VOTED
+    assert world.refused(4, StudyVote(study, APPROVE)) == Refusal.ALREADY_VOTED
     assert get_study(world.state, study).hospitals == (1, 2, 3, 4, 5)
     for member in (1, 2, 3, 4):
         assert world.post(member, replace(world.ready(member), study=study)).ok
@@ -258,7 +269,7 @@ def test_a_later_study_does_not_wait_for_who_has_not_approved() -> None:
     for member in (1, 2, 3):
         assert world.post(member, replace(world.ready(member), study=study)).ok
     assert get_round(world.state, study).expected == (1, 2, 3)
-    assert world.refused(4, tx.StudyVote(study, APPROVE)) == Refusal.STUDY_STATUS, "it has begun"
+    assert world.refused(4, StudyVote(study, APPROVE)) == Refusal.STUDY_STATUS, "it has begun"
 
 
 def test_later_rounds_wait_for_a_phase_only() -> None:
@@ -316,7 +327,7 @@ def test_an_absent_member_rejoins_with_a_new_ready() -> None:
     world = World(terms=replace(TERMS, rounds=5))
     world.ready_all()
     report = world.finish_round(4)
-    assert [a.member for a in report.absent] == [4] and report.outcome == tx.Outcome.OK
+    assert [a.member for a in report.absent] == [4] and report.outcome == Outcome.OK
     assert world.round.expected == (1, 2, 3)
     assert world.post(4, world.ready(4)).ok, "the same key, but it was absent since"
     world.finish_round()
@@ -340,10 +351,10 @@ def test_too_few_ready_members_send_the_study_back_to_waiting_and_are_named() ->
 def test_one_member_pauses_at_the_boundary_and_q_resume() -> None:
     world = World()
     world.ready_all()
-    assert world.post(2, tx.StudyPause(world.study, "look at site 3")).ok
+    assert world.post(2, StudyPause(world.study, "look at site 3")).ok
     assert world.life.status == StudyStatus.PAUSING and world.is_round_open
-    assert world.refused(3, tx.StudyPause(world.study)) == Refusal.STUDY_STATUS
-    assert world.finish_round().outcome == tx.Outcome.OK
+    assert world.refused(3, StudyPause(world.study)) == Refusal.STUDY_STATUS
+    assert world.finish_round().outcome == Outcome.OK
     assert world.life.status == StudyStatus.PAUSED and not world.is_round_open
     assert world.life.reason == "paused by member 2: look at site 3"
     vote(world, RESUME, 1, 3)
@@ -355,7 +366,7 @@ def test_one_member_pauses_at_the_boundary_and_q_resume() -> None:
 def test_resume_while_the_round_still_runs_takes_the_pause_back() -> None:
     world = World()
     world.ready_all()
-    world.post(2, tx.StudyPause(world.study))
+    world.post(2, StudyPause(world.study))
     vote(world, RESUME, 1, 2, 3)
     assert world.life.status == StudyStatus.RUNNING
     world.finish_round()
@@ -365,7 +376,7 @@ def test_resume_while_the_round_still_runs_takes_the_pause_back() -> None:
 def test_a_pause_before_the_first_round_takes_nobody_out() -> None:
     world = World()
     world.ready_all(1, 2, 3)
-    world.post(1, tx.StudyPause(world.study))
+    world.post(1, StudyPause(world.study))
     assert world.life.status == StudyStatus.PAUSED
     world.begin_without(4, voters=(1, 2))
     vote(world, RESUME, 1, 2, 3)
@@ -379,7 +390,7 @@ def test_q_stop_votes_end_a_study_at_the_boundary_or_at_once() -> None:
     world.ready_all()
     vote(world, STOP, 1, 2, 3)
     assert world.life.status == StudyStatus.STOPPING
-    assert world.refused(4, tx.StudyVote(world.study, STOP)) == Refusal.STUDY_STATUS
+    assert world.refused(4, StudyVote(world.study, STOP)) == Refusal.STUDY_STATUS
     world.finish_round()
     assert world.life.status == StudyStatus.STOPPED and world.life.rounds_done == 1
     assert world.refused(1, world.ready(1, term=1)) == Refusal.STUDY_STATUS
@@ -392,21 +403,21 @@ def test_resume_withdraws_a_stop_vote() -> None:
     world = World()
     world.ready_all()
     vote(world, STOP, 1, 2)
-    world.post(3, tx.StudyPause(world.study))
+    world.post(3, StudyPause(world.study))
     vote(world, RESUME, 1)
     assert (world.life.stop_votes, world.life.resume_votes) == ((2,), (1,))
 
 
 def test_resume_is_for_paused_studies() -> None:
     world = World()
-    assert world.refused(1, tx.StudyVote(world.study, RESUME)) == Refusal.STUDY_STATUS
+    assert world.refused(1, StudyVote(world.study, RESUME)) == Refusal.STUDY_STATUS
 
 
 def test_failures_in_a_row_pause_the_study_and_say_why() -> None:
     world = World(terms=replace(TERMS, pause_after_failures=2))
     world.ready_all()
     for number in (1, 2):
-        assert world.finish_round(3, 4).outcome == tx.Outcome.FAILED
+        assert world.finish_round(3, 4).outcome == Outcome.FAILED
         if number == 1:
             world.ready_all(3, 4)
     assert world.life.status == StudyStatus.PAUSED
@@ -444,11 +455,11 @@ def test_a_failed_round_leaves_the_model_and_takes_the_next_number() -> None:
     failed = world.round.number
     for member in (1, 2, 3):
         body = world.result(
-            member, outcome=tx.Outcome.FAILED, reason="out of bounds", model_hash=bytes(32), weight=0, metrics=None
+            member, outcome=Outcome.FAILED, reason="out of bounds", model_hash=bytes(32), weight=0, metrics=None
         )
         assert world.post(member, body).ok
     report = world.report(failed)
-    assert (report.outcome, report.reason) == (tx.Outcome.FAILED, "out of bounds")
+    assert (report.outcome, report.reason) == (Outcome.FAILED, "out of bounds")
     assert report.model_hash == first.model_hash == world.life.model_hash
     assert (world.round.number, world.life.rounds_done, world.round.kind) == (3, 1, RoundKind.TRAINING)
 
@@ -511,7 +522,7 @@ def test_wishes_do_not_divide_the_votes_on_a_result() -> None:
     world.ready_all()
     world.wishes = {1, 3}
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.metrics == world.metrics
+    assert report.outcome == Outcome.OK and report.metrics == world.metrics
 
 
 def test_a_closing_round_measures_and_changes_nothing() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fednode.ledger import transaction as tx
 from fednode.ledger.refusals import Refusal
+from fednode.ledger.studies.bodies import Outcome
 from fednode.sums import bodies
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
@@ -54,7 +54,7 @@ def test_f_plus_one_reports_leave_a_dealer_out_without_blame() -> None:
     # Chunk 1 was missed by 2 and goes to 3, which has it; chunk 0 is missed by both of its owners.
     world.go()
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3)
+    assert report.outcome == Outcome.OK and report.counted == (1, 2, 3)
     assert [(a.member, a.phase) for a in report.absent] == [(4, Phase.ROSTER)] and report.faulty == ()
 
 
@@ -90,16 +90,16 @@ def test_a_sum_of_fewer_than_n_minus_f_opens_nothing_R() -> None:
         if step == 0:
             world.go()
     report = world.report(1)
-    assert report.outcome == tx.Outcome.FAILED and not report.is_unmasked and report.counted == ()
+    assert report.outcome == Outcome.FAILED and not report.is_unmasked and report.counted == ()
     assert "update arrived" in report.reason and {a.member for a in report.absent} == {3, 4}
     three = at_phase(Phase.ROSTER, size=3, kept_chunks={(3, 1)})
-    assert three.finish_round().outcome == tx.Outcome.FAILED
+    assert three.finish_round().outcome == Outcome.FAILED
 
 
 def test_up_to_f_dealers_can_be_left_out() -> None:
     world = at_phase(Phase.ROSTER, size=7, kept_chunks={(d, o) for d in (5, 6) for o in range(1, 5)})
     report = world.finish_round()
-    assert report.outcome == tx.Outcome.OK and report.counted == (1, 2, 3, 4, 7)
+    assert report.outcome == Outcome.OK and report.counted == (1, 2, 3, 4, 7)
 
 
 def test_a_silent_owner_is_absent_and_its_chunk_goes_on() -> None:
@@ -111,7 +111,7 @@ def test_a_silent_owner_is_absent_and_its_chunk_goes_on() -> None:
     world.go_to(Phase.PROOF)
     report = world.finish_round(2)
     assert report.counted == (1, 2, 3, 4), "its update had arrived everywhere"
-    assert report.outcome == tx.Outcome.OK
+    assert report.outcome == Outcome.OK
     assert Phase.REVEAL2 in [span.phase for span in report.phases]
 
 
@@ -144,7 +144,7 @@ def test_one_liar_among_four_cannot_void_attempts_for_ever() -> None:
                 continue
             world = at_phase(Phase.ROSTER, kept_chunks={(liar, victim), (victim, liar)})
             report = world.finish_round()
-            assert report.outcome == tx.Outcome.OK and report.voids == ()
+            assert report.outcome == Outcome.OK and report.voids == ()
 
 
 def test_reports_are_about_own_unsettled_chunks_and_dealers_still_in() -> None:
@@ -209,7 +209,7 @@ def test_the_last_of_f_plus_one_attempts_ends_the_round_R() -> None:
     world.go(3)
     world.expire()
     report = world.report(1)
-    assert report.outcome == tx.Outcome.FAILED and report.attempts == 3
+    assert report.outcome == Outcome.FAILED and report.attempts == 3
     assert [void.dropped for void in report.voids] == [(1,), (2,), (3,)]
     assert "no attempt is left" in report.reason and not report.is_unmasked
 
@@ -287,6 +287,6 @@ def test_a_second_expiry_voids_and_goes_on_without_those_that_could_not_get_the_
     world.expire()
     world.expire()
     report = world.report(1)
-    assert report.outcome == tx.Outcome.FAILED and not report.is_unmasked and report.faulty == ()
+    assert report.outcome == Outcome.FAILED and not report.is_unmasked and report.faulty == ()
     assert report.voids[0].dropped == (1, 2, 5, 6, 7)
     assert "too few members could get the whole sum" in report.reason

@@ -10,7 +10,20 @@ from fednode.codec import Rejected, encode, pack, to_plain
 from fednode.crypto import Domain, Ed25519Signer, Secret, is_signature_valid, sha256
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
-from fednode.ledger.bodies import MAX_SPEC_BYTES, Memo
+from fednode.ledger.bodies import Body, Memo
+from fednode.ledger.studies.bodies import (
+    MAX_SPEC_BYTES,
+    Expire,
+    Outcome,
+    Ready,
+    Result,
+    StudyAction,
+    StudyCreate,
+    StudyPause,
+    StudyVote,
+    Weights,
+    compute_study_id,
+)
 from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.sums import bodies
 from fednode.sums.bodies import MAX_CONFIRM_BYTES, MAX_HELD_BYTES
@@ -20,11 +33,11 @@ CHAIN, OTHER_CHAIN = bytes(32), bytes([1]) * 32
 SIGNER = Ed25519Signer(Secret(bytes(range(32))))
 S, H = bytes([7]) * 32, bytes([8]) * 32
 
-BODIES: list[tx.Body] = [
-    tx.StudyCreate(TERMS, b"spec"),
-    tx.StudyVote(S, tx.StudyAction.STOP),
-    tx.StudyPause(S, "people must look at this"),
-    tx.Ready(S, H, H),
+BODIES: list[Body] = [
+    StudyCreate(TERMS, b"spec"),
+    StudyVote(S, StudyAction.STOP),
+    StudyPause(S, "people must look at this"),
+    Ready(S, H, H),
     bodies.Acknowledge(S, 1, 0, (MemberId(2), MemberId(4))),
     bodies.Answer(S, 1, 0, ((MemberId(2), H, H),)),
     bodies.Commit(S, 1, 0, H, 12),
@@ -33,9 +46,9 @@ BODIES: list[tx.Body] = [
     bodies.SumAck(S, 1, 0, H),
     bodies.SumAck(S, 1, 0, None, (2,)),
     bodies.Reveal(S, 1, 0, H, ((MemberId(1), H),), ((MemberId(3), H),)),
-    tx.Result(S, 1, 0, tx.Outcome.OK, "", H, H, 3, Metrics(10, 9, 8, 7, (Figure("auc", 5, 9),))),
-    tx.Result(S, 1, 0, tx.Outcome.FAILED, "out of bounds", H, bytes(32), 0),
-    tx.Expire(S, 1, 0, 17),
+    Result(S, 1, 0, Outcome.OK, "", H, H, 3, Metrics(10, 9, 8, 7, (Figure("auc", 5, 9),))),
+    Result(S, 1, 0, Outcome.FAILED, "out of bounds", H, bytes(32), 0),
+    Expire(S, 1, 0, 17),
     bodies.Coin(S, 1, 0, H),
     bodies.ShareRoot(S, 1, 0, bytes(1024), H, H),
     bodies.Proof(S, 1, 0, 0, bodies.SumCheck.RIGHT, bytes(1072)),
@@ -45,17 +58,17 @@ BODIES: list[tx.Body] = [
     bodies.Redeal(S, 1, 0, MemberId(2), bytes(2072)),
     bodies.Confirm(S, 1, 0, bytes(16)),
     bodies.Expose(S, 1, 0, MemberId(2), H, bytes(64)),
-    tx.StudyVote(S, tx.StudyAction.READMIT),
+    StudyVote(S, StudyAction.READMIT),
     Memo("ethics vote 17/2026"),
 ]
 
 
-def signed(body: tx.Body = BODIES[1], chain: bytes = CHAIN) -> tx.Transaction:
+def signed(body: Body = BODIES[1], chain: bytes = CHAIN) -> tx.Transaction:
     return tx.sign_transaction(SIGNER, chain, MemberId(1), 5, Height(100), body)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
-def test_every_kind_survives_its_encoding(body: tx.Body) -> None:
+def test_every_kind_survives_its_encoding(body: Body) -> None:
     transaction = signed(body)
     again = tx.decode_transaction(transaction.data)
     assert again == transaction and again.txid == transaction.txid == sha256(transaction.data)
@@ -65,7 +78,7 @@ def test_every_kind_survives_its_encoding(body: tx.Body) -> None:
 
 def test_the_signature_is_over_chain_and_canonical_fields() -> None:
     transaction = signed()
-    head = (1, 5, 100, to_plain(tx.Body, transaction.body))
+    head = (1, 5, 100, to_plain(Body, transaction.body))
     assert is_signature_valid(SIGNER.public_key, Domain.TRANSACTION, CHAIN + pack(head), transaction.signature)
 
 
@@ -92,10 +105,10 @@ def test_no_changed_byte_is_accepted(data: st.DataObject) -> None:
 
 def test_too_large_a_transaction_is_refused_at_both_ends() -> None:
     with pytest.raises(Rejected):
-        signed(tx.StudyCreate(TERMS, bytes(MAX_SPEC_BYTES + 1)))
+        signed(StudyCreate(TERMS, bytes(MAX_SPEC_BYTES + 1)))
     with pytest.raises(Rejected, match="at most"):
         tx.decode_transaction(bytes(tx.MAX_TRANSACTION_BYTES + 1))
-    assert len(signed(tx.StudyCreate(TERMS, bytes(MAX_SPEC_BYTES))).data) <= tx.MAX_TRANSACTION_BYTES
+    assert len(signed(StudyCreate(TERMS, bytes(MAX_SPEC_BYTES))).data) <= tx.MAX_TRANSACTION_BYTES
 
 
 @pytest.mark.parametrize(
@@ -112,7 +125,7 @@ def test_too_large_a_transaction_is_refused_at_both_ends() -> None:
     ],
     ids=lambda body: type(body).__name__,
 )
-def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: tx.Body) -> None:
+def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: Body) -> None:
     assert tx.decode_transaction(signed(body).data).body == body
 
 
@@ -130,17 +143,17 @@ def test_the_bounds_of_every_body_keep_it_in_a_transaction(body: tx.Body) -> Non
         lambda: bodies.SumAck(S, 1, 0, None, ()),
         lambda: bodies.SumAck(S, 1, 0, None, (2, 1)),
         lambda: bodies.Reveal(S, 1, 0, None, ((MemberId(2), H), (MemberId(1), H))),
-        lambda: tx.Result(S, 1, 0, tx.Outcome.OK, "but", H, H, 3),
-        lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, H, 0),
-        lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "no", H, bytes(32), 3),
+        lambda: Result(S, 1, 0, Outcome.OK, "but", H, H, 3),
+        lambda: Result(S, 1, 0, Outcome.FAILED, "no", H, H, 0),
+        lambda: Result(S, 1, 0, Outcome.FAILED, "no", H, bytes(32), 3),
         lambda: Metrics(5, 5 * 65535 + 1, 5, 0),
         lambda: Metrics(5, 0, 1, 1 << 20),
         lambda: Metrics(5, 0, 5, 0, (Figure("auc", 1, 3), Figure("auc", 2, 3))),
         lambda: Figure("auc\n", 1, 3),
-        lambda: tx.StudyPause(S, "red\x1b[31m"),
-        lambda: tx.Result(S, 1, 0, tx.Outcome.FAILED, "two\nlines", H, bytes(32), 0),
+        lambda: StudyPause(S, "red\x1b[31m"),
+        lambda: Result(S, 1, 0, Outcome.FAILED, "two\nlines", H, bytes(32), 0),
         lambda: Memo("from the left\u202e"),
-        lambda: replace(TERMS, weights=tx.Weights.EQUAL),
+        lambda: replace(TERMS, weights=Weights.EQUAL),
         lambda: replace(TERMS, weights=3),
     ],
 )
@@ -152,25 +165,25 @@ def test_a_body_without_its_form_cannot_be_built(make) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        tx.StudyVote(S, 6),
-        tx.StudyVote(S[:31], 1),
-        tx.StudyPause(S, "x" * 201),
+        StudyVote(S, 6),
+        StudyVote(S[:31], 1),
+        StudyPause(S, "x" * 201),
         bodies.Commit(S, 1, 0, H, 2**16),
         bodies.Acknowledge(S, 1, 0, (0,)),
         bodies.Keys(S, 1, 0, (), (H,), bytes(64), bytes(64), (), H, H, bytes(64)),
         bodies.Keys(S, 1, 0, (H,) * 101, (H,), bytes(64), bytes(64), (), H, H, bytes(64)),
         bodies.Keys(S, 1, 0, (H,), (H,), bytes(64), bytes(64), ((MemberId(2), bytes(161)),), H, H, bytes(64)),
-        tx.Expire(S, 2**32, 0, 1),
+        Expire(S, 2**32, 0, 1),
     ],
 )
-def test_values_outside_their_bounds_are_not_signed(body: tx.Body) -> None:
+def test_values_outside_their_bounds_are_not_signed(body: Body) -> None:
     with pytest.raises(Rejected):
         signed(body)
 
 
 def test_the_study_id_depends_on_terms_and_specification() -> None:
     ids = {
-        tx.compute_study_id(TERMS, b"a"), tx.compute_study_id(TERMS, b"b"),
-        tx.compute_study_id(replace(TERMS, rounds=3), b"a"),
+        compute_study_id(TERMS, b"a"), compute_study_id(TERMS, b"b"),
+        compute_study_id(replace(TERMS, rounds=3), b"a"),
     }
     assert len(ids) == 3

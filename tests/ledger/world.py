@@ -15,13 +15,15 @@ from fednode.chain.state import State
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
-from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord, RoundReport, StudyRecord
+from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord
 from fednode.ledger.rules import Applied, apply_block
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import Outcome, ProofTerms, Result, StudyBegin, StudyTerms, Weights, compute_study_id
 from fednode.ledger.studies.measured import SHARE_UNIT, Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_study
+from fednode.ledger.studies.records import RoundReport, StudyRecord
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import pending_phase
 from fednode.ledger.sums.posting import complainers, dropped_dealers, weight_of_sum
@@ -32,10 +34,10 @@ from fednode.sums.phase import Phase
 SPEC = b"specification, opaque to the ledger"
 WORDS = 3
 """Words of measures that a round opens."""
-TERMS = tx.StudyTerms(
-    rounds=2, has_statistics=False, weights=tx.Weights.PUBLIC, weight_bound=127,
+TERMS = StudyTerms(
+    rounds=2, has_statistics=False, weights=Weights.PUBLIC, weight_bound=127,
     start_after_ms=5000, train_timeout_ms=60_000, phase_timeout_ms=5000,
-    proofs=tx.ProofTerms(1000, WORDS, WORDS, WORDS),
+    proofs=ProofTerms(1000, WORDS, WORDS, WORDS),
 )
 METRICS = Metrics(4, 4 * SHARE_UNIT * 9 // 10, 4, 1 << 18, (Figure("auc", 950_000, 4),))
 
@@ -70,7 +72,7 @@ def make_cards(count: int) -> list[IdentityCard]:
     return [_cards[f"hospital-{i}"] for i in range(count)]
 
 
-def make_test_genesis(count: int, *terms: tx.StudyTerms) -> Genesis:
+def make_test_genesis(count: int, *terms: StudyTerms) -> Genesis:
     return make_genesis("test", make_cards(count), [GenesisStudy(t, SPEC) for t in terms], 1000)
 
 
@@ -91,7 +93,7 @@ class MaskedWorld:
     """`wrong_shares`: (dealer, holder); `kept_chunks`: (dealer, owner); `kept_sums`: (owner, member)."""
 
     size: int = 4
-    terms: tx.StudyTerms = TERMS
+    terms: StudyTerms = TERMS
     wrong_shares: set[tuple[int, int]] = field(default_factory=set)
     kept_chunks: set[tuple[int, int]] = field(default_factory=set)
     kept_sums: set[tuple[int, int]] = field(default_factory=set)
@@ -103,7 +105,7 @@ class MaskedWorld:
         self.chain_id = self.genesis.chain_id
         self.state: State = self.genesis.first_state()
         self.at = BlockTime(0, 1000)
-        self.study = tx.compute_study_id(self.terms, SPEC)
+        self.study = compute_study_id(self.terms, SPEC)
         self.members = [MemberId(i) for i in range(1, self.size + 1)]
         names = {card.sign_key: card.name for card in self.genesis.members}
         self.signers = {
@@ -145,7 +147,7 @@ class MaskedWorld:
 
     # --- blocks --------------------------------------------------------------------------------------------------
 
-    def sign(self, member: int, body: tx.Body, nonce: int | None = None) -> tx.Transaction:
+    def sign(self, member: int, body: Body, nonce: int | None = None) -> tx.Transaction:
         sender = MemberId(member)
         number = next(self.nonces) if nonce is None else nonce
         return tx.sign_transaction(
@@ -155,7 +157,7 @@ class MaskedWorld:
     def next_time(self) -> BlockTime:
         return BlockTime(self.at.height + 1, self.at.time_ms + 100)
 
-    def block(self, *messages: tuple[int, tx.Body]) -> tuple[Receipt, ...]:
+    def block(self, *messages: tuple[int, Body]) -> tuple[Receipt, ...]:
         """Apply one block with these messages in this order."""
         transactions = [self.sign(member, body) for member, body in messages]
         self.at = self.next_time()
@@ -163,10 +165,10 @@ class MaskedWorld:
         self.state = self.last.state
         return self.last.receipts
 
-    def post(self, member: int, body: tx.Body) -> Receipt:
+    def post(self, member: int, body: Body) -> Receipt:
         return self.block((member, body))[0]
 
-    def refused(self, member: int, body: tx.Body) -> str:
+    def refused(self, member: int, body: Body) -> str:
         """Apply a block that must refuse this message; return the code."""
         before = self.state
         receipt = self.post(member, body)
@@ -279,17 +281,17 @@ class MaskedWorld:
     def _shares(self, which: str, dealers: list[MemberId], holder: int) -> tuple[tuple[MemberId, bytes], ...]:
         return tuple((d, Dealing.share(getattr(self.dealing(d), which), holder)) for d in dealers)
 
-    def result(self, member: int, **changes: object) -> tx.Result:
+    def result(self, member: int, **changes: object) -> Result:
         record = self.round
         is_closing = record.kind == RoundKind.CLOSING
         model = record.start_model if is_closing else seed_of("model", record.number)
         fields: dict[str, object] = {
-            "outcome": tx.Outcome.OK, "reason": "", "sum_digest": seed_of("sum", record.number), "model_hash": model,
+            "outcome": Outcome.OK, "reason": "", "sum_digest": seed_of("sum", record.number), "model_hash": model,
             "weight": weight_of_sum(record.attempt), "metrics": self.metrics, "wants_stop": member in self.wishes,
         }
-        return tx.Result(*self.place(), **(fields | changes))  # type: ignore[arg-type]
+        return Result(*self.place(), **(fields | changes))  # type: ignore[arg-type]
 
-    def owed(self, member: int) -> tx.Body | None:
+    def owed(self, member: int) -> Body | None:
         """Return what an honest member posts in the open phase; None if it owes nothing (any more)."""
         if not self.is_round_open:
             return None

@@ -31,11 +31,11 @@ from fednode.learn import jobs as work
 from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft, StoredModel, check_model
 from fednode.learn.study import StudySpec, study_bytes
-from fednode.ledger.bodies import Body, compute_study_id
+from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import GenesisStudy, make_genesis
-from fednode.ledger.records import StudyRecord
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import StudyBegin, compute_study_id
 from fednode.ledger.studies.reading import get_study
+from fednode.ledger.studies.records import StudyRecord
 from fednode.ledger.transaction import Transaction, decode_transaction
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.place import Ports

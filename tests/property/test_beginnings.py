@@ -9,28 +9,28 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fednode.ids import MemberId
-from fednode.ledger import transaction as tx
+from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
 from fednode.ledger.members.reading import get_members, get_membership
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import Expire, StudyAction, StudyBegin, StudyPause, StudyVote
 from tests.ledger.sum_world import World
 
 KINDS = ("ready", "ready", "ready", "without", "without", "without", "pause", "resume", "expire", "remove", "approve")
 STEPS = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(KINDS), st.integers(1, 6)), min_size=5, max_size=60)
 
 
-def body_of(world: World, sender: int, kind: str, about: int) -> tx.Body:
+def body_of(world: World, sender: int, kind: str, about: int) -> Body:
     match kind:
         case "ready":
             return world.ready(sender)
         case "without":
             return StudyBegin(world.study, MemberId(about))
         case "pause":
-            return tx.StudyPause(world.study)
+            return StudyPause(world.study)
         case "resume":
-            return tx.StudyVote(world.study, tx.StudyAction.RESUME)
+            return StudyVote(world.study, StudyAction.RESUME)
         case "expire":
-            return tx.Expire(world.study, 1, 0, about)
+            return Expire(world.study, 1, 0, about)
         case "remove":
             return MemberRemove(MemberId(about))
         case _:

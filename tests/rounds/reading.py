@@ -16,8 +16,8 @@ from fednode.ids import Hash
 from fednode.keystream import AesCtr
 from fednode.learn.merge import model_hash
 from fednode.learn.model_file import NO_SALT, read_model
-from fednode.ledger import bodies as tx
-from fednode.ledger.records import RoundReport
+from fednode.ledger.studies.bodies import Result
+from fednode.ledger.studies.records import RoundReport
 from fednode.ledger.sums.verdicts import open_sums
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.chunks import Layout, digest_chunk
@@ -146,7 +146,7 @@ class Reader:
         found = {"opening"} if self._is_truth(self.opened()) else set()
         found |= {"sum digest"} if self.report.sum_digest == self._sum_digest() else set()
         found |= {"model"} if self._model_name(NO_SALT) == self.report.model_hash else set()
-        weights = {b.weight for _, b in self.said if isinstance(b, bodies.Commit | tx.Result)} | {self.report.weight}
+        weights = {b.weight for _, b in self.said if isinstance(b, bodies.Commit | Result)} | {self.report.weight}
         return found | ({"weight"} if weights - {0} else set())
 
     def _is_truth(self, shown: f.FieldVector) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.bodies import Expire, ProofTerms, StudyTerms, Weights
-from fednode.ledger.records import OpenPhase, StudyRecord, StudyStatus
+from fednode.ledger.records import OpenPhase
+from fednode.ledger.studies.bodies import Expire, ProofTerms, StudyTerms, Weights
+from fednode.ledger.studies.records import StudyRecord, StudyStatus
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.events import StartTimer, Submit
 from fednode.rounds.ledger_view import Snapshot

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from fednode.ledger import bodies as tx
-from fednode.ledger.bodies import Outcome
-from fednode.ledger.records import RoundReport, StudyStatus
+from fednode.ledger.studies.bodies import Outcome
+from fednode.ledger.studies.records import RoundReport, StudyStatus
 from fednode.ledger.sums.disputes import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs

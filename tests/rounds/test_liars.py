@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from fednode.ids import MemberId
-from fednode.ledger import bodies as tx
-from fednode.ledger.bodies import Outcome, StudyAction
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.bodies import Outcome, Result, StudyAction, StudyVote
+from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.sums.recheck import SPOILED
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
@@ -43,9 +42,9 @@ def spoil_sums(rounds: range) -> Callable[[Member, ev.Effect], list[ev.Effect]]:
     return tamper
 
 
-def change_results(change: Callable[[tx.Result], tx.Result]) -> Callable[[Member, ev.Effect], list[ev.Effect]]:
+def change_results(change: Callable[[Result], Result]) -> Callable[[Member, ev.Effect], list[ev.Effect]]:
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if isinstance(effect, ev.Submit) and isinstance(effect.body, tx.Result):
+        if isinstance(effect, ev.Submit) and isinstance(effect.body, Result):
             return [ev.Submit(change(effect.body))]
         return [effect]
 
@@ -74,7 +73,7 @@ def test_a_member_named_faulty_waits_until_people_readmit_it() -> None:
     assert world.life.faulty_members == (LIAR,) and world.reports[2].counted == HONEST
     assert not world.reports[2].absent and not any(span.is_expired for span in world.reports[2].phases)
     for member in HONEST:
-        world.post(member, tx.StudyVote(world.study, StudyAction.READMIT))
+        world.post(member, StudyVote(world.study, StudyAction.READMIT))
     world.run().settle()
     assert world.status == StudyStatus.FINISHED and world.reports[-1].counted == (1, 2, 3, 4)
     assert world.life.kept_out is None
@@ -99,7 +98,7 @@ def test_pinned_statistics_go_on_without_a_liar_and_with_it_again_when_it_is_rea
     world.members[4].tamper = None
     assert world.life.pin == (1, 2, 3, 4) and world.round is not None and world.round.pinned == HONEST
     for member in HONEST:
-        world.post(member, tx.StudyVote(world.study, StudyAction.READMIT))
+        world.post(member, StudyVote(world.study, StudyAction.READMIT))
     world.run(lambda w: w.life.kept_out is None)
     assert world.round is not None and world.round.pinned == HONEST, "from the next round on"
     world.stop(4, 30_000)  # the round without the liar comes to nothing, and the next is over the whole set again
@@ -107,7 +106,7 @@ def test_pinned_statistics_go_on_without_a_liar_and_with_it_again_when_it_is_rea
     assert "missing: 4" in world.life.reason
     world.run(lambda w: {LIAR, 4} <= set(w.life.ready_members))
     for member in HONEST:
-        world.post(member, tx.StudyVote(world.study, StudyAction.RESUME))
+        world.post(member, StudyVote(world.study, StudyAction.RESUME))
     world.run().settle()
     sets = [included for number, _, included in world.opened if number <= 3]
     assert sets == [(1, 2, 3, 4), HONEST, (1, 2, 3, 4)]

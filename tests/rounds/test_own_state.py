@@ -8,7 +8,7 @@ import pytest
 
 from fednode.errors import StorageError
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Outcome
+from fednode.ledger.studies.bodies import Outcome
 from fednode.rounds.jobs import NoInput, run
 from fednode.rounds.own_state import LoadOwn, OwnLoaded
 from tests.node.world import OwnStatesInMemory

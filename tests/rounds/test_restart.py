@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fednode.ledger.bodies import Outcome
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.bodies import Outcome
+from fednode.ledger.studies.records import StudyStatus
 from fednode.sums import bodies
 from tests.rounds.world import World, check_models, check_sums
 

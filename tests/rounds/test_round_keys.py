@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fednode.crypto import Secret, unseal
 from fednode.errors import Rejected
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus
 from fednode.smpc.messages import RecordPart
 from fednode.sums import bodies
 from fednode.sums.phase import Phase

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fednode.ids import StudyId
-from fednode.ledger.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus
 from fednode.rounds import events as ev
 from tests.rounds.world import World
 

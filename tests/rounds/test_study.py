@@ -10,10 +10,9 @@ import pytest
 from fednode.ids import Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.tables.verdicts import Verdict
-from fednode.ledger import bodies as tx
-from fednode.ledger.bodies import Outcome, StudyAction
-from fednode.ledger.records import RoundKind, StudyStatus
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.records import RoundKind
+from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyAction, StudyBegin, StudyPause, StudyVote
+from fednode.ledger.studies.records import StudyStatus
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.events import DataChanged
@@ -27,7 +26,7 @@ ALL = (1, 2, 3, 4)
 
 def vote(world: World, action: StudyAction, *members: int) -> None:
     for member in members:
-        world.post(member, tx.StudyVote(world.study, action))
+        world.post(member, StudyVote(world.study, action))
 
 
 def test_statistics_training_closing_end_with_one_model() -> None:
@@ -41,7 +40,7 @@ def test_statistics_training_closing_end_with_one_model() -> None:
     assert world.life.model_hash == world.reports[3].model_hash == world.reports[4].model_hash
     check_sums(world)
     check_models(world)
-    assert all(isinstance(body, tx.Result) for _, body, _ in world.refused), "a quorum of results may be faster"
+    assert all(isinstance(body, Result) for _, body, _ in world.refused), "a quorum of results may be faster"
     assert all(not member.disk.records for member in world.members.values()), "secrets of closed rounds remain"
     assert all(not member.problems for member in world.members.values())
 
@@ -130,7 +129,7 @@ def test_member_whose_data_do_not_fit_is_left_out_and_says_why() -> None:
     machine = world.members[2].machine
     assert machine is not None and machine.problem is not None
     assert machine.problem.startswith("the data do not fit the study: column 'x': not in the header")
-    assert all(isinstance(body, tx.Expire) for body in world.members[2].submitted)
+    assert all(isinstance(body, Expire) for body in world.members[2].submitted)
     assert all(report.not_ready == (2,) for report in world.reports)
     world.model_of(2)  # it takes no part, but ends with the model as well
 
@@ -149,7 +148,7 @@ def test_members_whose_data_do_not_fit_keep_the_study_waiting(strange: tuple[int
     world.settle(600_000)
     assert world.status == StudyStatus.WAITING and world.round is None
     assert not world.reports
-    assert not any(isinstance(body, tx.Expire | StudyBegin) for m in world.members.values() for body in m.submitted)
+    assert not any(isinstance(body, Expire | StudyBegin) for m in world.members.values() for body in m.submitted)
 
 
 def test_a_hospital_that_comes_late_is_waited_for() -> None:
@@ -322,7 +321,7 @@ def test_member_that_lost_its_record_never_masks_again_under_the_same_keys() -> 
 def test_pause_takes_effect_after_the_round_and_resume_needs_a_quorum() -> None:
     world = World(rounds=3)
     world.run(lambda w: w.round is not None and w.round.number == 1)
-    world.post(2, tx.StudyPause(world.study, "audit"))
+    world.post(2, StudyPause(world.study, "audit"))
     world.run(lambda w: w.status == StudyStatus.PAUSING)
     world.run(lambda w: w.status == StudyStatus.PAUSED)
     assert world.reports[-1].number == 1 and world.reports[-1].outcome == Outcome.OK
@@ -351,7 +350,7 @@ def test_stop_ends_the_study_at_the_end_of_the_round() -> None:
 def test_member_that_returns_during_a_pause_is_counted_after_it() -> None:
     world = World(rounds=4, absences=(Absence(4, Phase.COMMIT, 1),))
     world.run(lambda w: w.life.rounds_done == 1)
-    world.post(1, tx.StudyPause(world.study, ""))
+    world.post(1, StudyPause(world.study, ""))
     world.run(lambda w: w.status == StudyStatus.PAUSED)
     paused_after = world.reports[-1].number
     world.start(4)

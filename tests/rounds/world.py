@@ -27,10 +27,11 @@ from fednode.learn.study import study_bytes
 from fednode.learn.tables.table import Table
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import GenesisStudy, make_genesis
-from fednode.ledger.records import RoundRecord, RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import StudyBegin, compute_study_id
 from fednode.ledger.studies.reading import get_report, get_round, get_study
+from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.transaction import Transaction
@@ -122,7 +123,7 @@ class World:
         terms, data = terms_from_spec(self.spec), study_bytes(self.spec)
         genesis = make_genesis("test", make_cards(count), [GenesisStudy(terms, data)], 1000)
         self.chain_id = genesis.chain_id
-        self.study = StudyId(tx.compute_study_id(terms, data))
+        self.study = StudyId(compute_study_id(terms, data))
         self.state: State = genesis.first_state()
         self.at = BlockTime(0, 1000)
         self.members = {}

@@ -236,7 +236,7 @@ BOUND_MUTANTS = [
     Mutant("who spoiled a sum is in the next attempt", "ledger/sums/course.py",
            "gone = record.absent_members.union(record.barred)", "gone = record.absent_members",
            NAMED + "test_who_spoiled_the_sum_is_named_and_the_next_attempt_succeeds[spoilers]"),
-    Mutant("who is faulty is in the next round", "ledger/records.py",
+    Mutant("who is faulty is in the next round", "ledger/studies/records.py",
            "if entry.is_ready and entry.member not in out)", "if entry.is_ready)",
            NAMED + "test_a_member_named_faulty_is_not_in_the_next_rounds_and_nobody_waits_for_it"),
     Mutant("who is faulty is forgotten when the round ends", "ledger/studies/round_life.py",

@@ -14,7 +14,7 @@ from typing import Annotated
 from fednode.chain.members import Id
 from fednode.codec import U8, U32, U64, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ledger.members.identity import Addresses, IdentityCard
-from fednode.texts import is_plain
+from fednode.texts import check_plain
 
 MAX_HOLDER_BYTES = 64
 
@@ -45,8 +45,7 @@ class MemberRemove:
     reason: Annotated[str, Size(0, 200)] = ""
 
     def __post_init__(self) -> None:
-        if not is_plain(self.reason):
-            raise ValueError("a reason must be printable, on one line")
+        check_plain(self.reason, "a reason")
 
 
 @tagged(42)
@@ -123,8 +122,7 @@ class VersionVote:
     release: Annotated[str, Size(1, 40)]
 
     def __post_init__(self) -> None:
-        if not is_plain(self.release):
-            raise ValueError("the name of a release must be printable, on one line")
+        check_plain(self.release, "the name of a release")
 
 
 MembershipBody = (

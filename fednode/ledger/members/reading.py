@@ -12,8 +12,19 @@ from fednode.errors import StorageError
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import Role
 from fednode.ledger.members.identity import IdentityCard
-from fednode.ledger.members.records import Change, FlagRecord, Membership, ProposalRecord, RoleList, RoleRecord, UsedKey
-from fednode.ledger.records import ChainRecord, MemberList, MemberRecord, NonceRecord
+from fednode.ledger.members.records import (
+    ChainRecord,
+    Change,
+    FlagRecord,
+    MemberList,
+    MemberRecord,
+    Membership,
+    NonceRecord,
+    ProposalRecord,
+    RoleList,
+    RoleRecord,
+    UsedKey,
+)
 
 CHAIN_KEY = b"chain"
 ORIGIN_KEY = b"origin"

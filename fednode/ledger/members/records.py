@@ -7,9 +7,10 @@ from enum import IntEnum
 from typing import Annotated
 
 from fednode.chain.members import MAX_MEMBERS, Id, Ids
-from fednode.codec import U8, U32, U64, Bytes32, Size
+from fednode.codec import U8, U16, U32, U64, Bytes32, Name, Size
 from fednode.ledger.members.bodies import MAX_HOLDER_BYTES
 from fednode.ledger.members.identity import IdentityCard
+from fednode.sums.bodies import Member
 
 MAX_PROPOSALS = 16
 MAX_ROOTS = 64
@@ -172,3 +173,39 @@ class OriginRecord:
     chain_id: Bytes32
     height: U64
     block_hash: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRecord:
+    """The chain itself, as the genesis named it."""
+
+    chain_id: Bytes32
+    name: Name
+    protocol_version: U16
+    genesis_ms: U64
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """A hospital. `network_key` is the Ed25519 key of its libp2p peer id, `seal_key` an X25519 key."""
+
+    member: Member
+    name: Name
+    sign_key: Bytes32
+    network_key: Bytes32
+    seal_key: Bytes32
+    addresses: Annotated[tuple[Annotated[str, Size(1, 200)], ...], Size(0, 8)]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberList:
+    """All hospitals, ascending by number."""
+
+    members: tuple[MemberRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NonceRecord:
+    """Highest nonce a sender has used."""
+
+    nonce: U64

@@ -61,6 +61,8 @@ from fednode.ledger.members.records import (
     Approval,
     Change,
     FlagRecord,
+    MemberList,
+    MemberRecord,
     Membership,
     Offence,
     ProposalRecord,
@@ -70,10 +72,10 @@ from fednode.ledger.members.records import (
     UsedKey,
 )
 from fednode.ledger.members.version_rules import vote_version
-from fednode.ledger.records import MemberList, MemberRecord, StudyRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.rule import Rule
 from fednode.ledger.studies.reading import get_studies, get_study, study_key
+from fednode.ledger.studies.records import StudyRecord
 from fednode.ledger.studies.round_life import without_named
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.posting import with_item

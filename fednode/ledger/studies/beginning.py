@@ -10,17 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fednode.chain.members import MAX_MEMBERS, Id, Ids
-from fednode.codec import U64, Bytes32, Size, tagged
+from fednode.codec import U64, Size
 from fednode.ids import MemberId, quorum
-
-
-@tagged(4)
-@dataclass(frozen=True, slots=True)
-class StudyBegin:
-    """Vote that a study opens its first round without a hospital that is not ready; q votes that name it carry it."""
-
-    study: Bytes32
-    without: Id
 
 
 @dataclass(frozen=True, slots=True)

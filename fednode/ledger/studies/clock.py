@@ -12,9 +12,10 @@ from dataclasses import replace
 from fednode.chain.state import Draft
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import OpenPhase, RoundRecord, StudyRecord, StudyStatus
+from fednode.ledger.records import OpenPhase, RoundRecord
 from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.reading import get_round, get_studies, get_study, round_key, study_key
+from fednode.ledger.studies.records import StudyRecord, StudyStatus
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
 from fednode.ledger.sums.binding_posts import forget_checks
 from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span

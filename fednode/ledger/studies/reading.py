@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fednode.chain.state import Source
 from fednode.ids import StudyId
-from fednode.ledger.records import RoundRecord, RoundReport, SpecRecord, StudyList, StudyRecord
+from fednode.ledger.records import RoundRecord
+from fednode.ledger.studies.records import RoundReport, SpecRecord, StudyList, StudyRecord
 
 STUDIES_KEY = b"studies"
 

@@ -13,30 +13,24 @@ from typing import Any
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.bodies import (
+from fednode.ledger.members.reading import get_members
+from fednode.ledger.records import SeenRecord
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.rule import Rule
+from fednode.ledger.studies.beginning import Without
+from fednode.ledger.studies.bodies import (
     Expire,
     Ready,
     StudyAction,
+    StudyBegin,
     StudyCreate,
     StudyPause,
     StudyTerms,
     StudyVote,
     compute_study_id,
 )
-from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import (
-    GENESIS_CREATOR,
-    ReadyEntry,
-    SeenRecord,
-    SpecRecord,
-    StudyList,
-    StudyRecord,
-    StudyStatus,
-)
-from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.rule import Rule
-from fednode.ledger.studies.beginning import StudyBegin, Without
 from fednode.ledger.studies.reading import STUDIES_KEY, get_studies, get_study, spec_key, study_key
+from fednode.ledger.studies.records import GENESIS_CREATOR, ReadyEntry, SpecRecord, StudyList, StudyRecord, StudyStatus
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.point_checks import is_seal_key_valid
 from fednode.ledger.sums.posting import with_item

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft
 from fednode.ids import MemberId
-from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import StudyTerms
 from fednode.ledger.sums.point_checks import is_next_link
 from fednode.ledger.sums.posting import post, with_item
 from fednode.ledger.sums.reading import confirm_key, proof_key, recheck_key, redeal_key, share_key

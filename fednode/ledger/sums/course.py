@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fednode.ids import NO_HASH, Hash, MemberId
-from fednode.ledger.bodies import Result
 from fednode.ledger.records import Absence, AttemptRecord, OpenPhase, PhaseSpan, RoundRecord, VoidAttempt
+from fednode.ledger.studies.bodies import Result
 from fednode.sums.phase import Phase
 
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
-from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.members.reading import get_chain
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import StudyTerms
 from fednode.ledger.sums.binding_posts import checks_of, count_parts, strength_in
 from fednode.ledger.sums.point_checks import is_shared_point
 from fednode.ledger.sums.posting import post, with_item

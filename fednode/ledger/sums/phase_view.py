@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from fednode.chain.state import Source
 from fednode.ids import StudyId
-from fednode.ledger.bodies import Body, Expire, Memo, Ready, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.records import OpenPhase, RoundRecord
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import Expire, Ready, StudyBegin, StudyCreate, StudyPause, StudyVote
 from fednode.ledger.studies.reading import get_round, get_study
 from fednode.ledger.sums.phases import is_of_open_phase
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Expire, Result, StudyTerms
 from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import Expire, Result, StudyTerms
 from fednode.ledger.sums.binding import after_coin, after_proof, after_share
 from fednode.ledger.sums.binding_posts import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.sums.course import BlockTime, Next, are_all_posted

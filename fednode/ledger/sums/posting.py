@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Expire, Outcome, Result, StudyTerms, Weights
 from fednode.ledger.members.reading import get_chain
 from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyTerms, Weights
 from fednode.ledger.sums.point_checks import (
     are_points_valid,
     is_key_proven,

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from fednode.chain.state import Draft, Source
 from fednode.crypto import sha256
 from fednode.ids import MemberId
-from fednode.ledger.bodies import StudyTerms
 from fednode.ledger.records import AttemptRecord, RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import StudyTerms
 from fednode.ledger.sums.course import (
     BlockTime,
     Next,

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Outcome
 from fednode.ledger.records import AttemptRecord, ChunkRecord, RoundRecord
+from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.sums.binding import NOT_OPENED, is_sketch_open, open_coin, open_sketch
 from fednode.ledger.sums.course import (
     PIN_LOST,

@@ -19,7 +19,7 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import Outcome, Result, StudyBegin
 from fednode.ledger.studies.reading import get_report, get_round
 from fednode.ledger.succession import Consent
 from fednode.rounds.jobs import plan_of, sum_params
@@ -68,7 +68,7 @@ class WholeChecker:
         self._begun: set[StudyId] = set()
         self._without: defaultdict[tuple[StudyId, MemberId], set[MemberId]] = defaultdict(set)
         """Who voted that a study begins without a member."""
-        self._results: dict[tuple[bytes, StudyId, int, int], tx.Result] = {}
+        self._results: dict[tuple[bytes, StudyId, int, int], Result] = {}
 
     # --- signatures ---------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class WholeChecker:
 
     def _on_transaction(self, chain: bytes, sender: MemberId, body: tx.Body) -> None:
         match body:
-            case tx.Result():
+            case Result():
                 self._on_result(chain, sender, body)
             case StudyBegin():
                 self._without[StudyId(body.study), body.without].add(sender)
@@ -203,9 +203,9 @@ class WholeChecker:
             case _:
                 pass
 
-    def _on_result(self, chain: bytes, sender: MemberId, body: tx.Result) -> None:
+    def _on_result(self, chain: bytes, sender: MemberId, body: Result) -> None:
         """Members that have a result have the same one."""
-        if body.outcome != tx.Outcome.OK or sender in self.untrusted:
+        if body.outcome != Outcome.OK or sender in self.untrusted:
             return
         body = replace(body, wants_stop=False)  # each member's own word
         first = self._results.setdefault((chain, StudyId(body.study), body.round, body.attempt), body)
@@ -254,7 +254,7 @@ class WholeChecker:
             raise Violation(f"round {number}: the sum of member {node.member} is not that of {included}")
         self.sums += 1
 
-    def reports(self, node: WholeNode, study: StudyId, count: int) -> list[tx.Outcome | None]:
+    def reports(self, node: WholeNode, study: StudyId, count: int) -> list[Outcome | None]:
         """Return how the rounds of a study ended."""
         found = [get_report(node.core.chain.state, study, number) for number in range(count)]
-        return [None if report is None else tx.Outcome(report.outcome) for report in found]
+        return [None if report is None else Outcome(report.outcome) for report in found]

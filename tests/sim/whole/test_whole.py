@@ -10,7 +10,7 @@ from fednode.core import effects as do
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER
 from fednode.ids import MemberId
-from fednode.ledger.bodies import Outcome
+from fednode.ledger.studies.bodies import Outcome
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.checker import Violation
 from tests.sim.whole.mutants import MUTANTS, WholeMutant, find_killer

@@ -13,12 +13,11 @@ from fednode.core import wire
 from fednode.core.taking_part import missing_members
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
-from fednode.ledger.bodies import StudyAction, StudyVote
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import StudyRecord, StudyStatus
-from fednode.ledger.studies.beginning import StudyBegin
+from fednode.ledger.studies.bodies import StudyAction, StudyBegin, StudyVote
 from fednode.ledger.studies.reading import get_studies, get_study
+from fednode.ledger.studies.records import StudyRecord, StudyStatus
 from tests.sim.checker import Violation
 from tests.sim.faults import Crash, CrashAll, Fault, Split, Storm, Timed, draw_whole_fault
 from tests.sim.whole.checker import WholeChecker

@@ -11,19 +11,13 @@ from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY
+from fednode.ledger.members.records import ChainRecord, MemberList, MemberRecord
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import (
-    ChainRecord,
-    MemberList,
-    MemberRecord,
-    ReadyEntry,
-    RoundRecord,
-    StudyList,
-    StudyRecord,
-    StudyStatus,
-)
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
+from fednode.ledger.studies.bodies import Expire, Outcome, ProofTerms, Result, StudyTerms, Weights
 from fednode.ledger.studies.reading import STUDIES_KEY, get_report, get_round, study_key
+from fednode.ledger.studies.records import ReadyEntry, StudyList, StudyRecord, StudyStatus
 from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.posting import weight_of_sum
@@ -36,13 +30,13 @@ from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ResultVote
 
 
-def _terms(params: m.SumParams, timeout_ms: int) -> tx.StudyTerms:
+def _terms(params: m.SumParams, timeout_ms: int) -> StudyTerms:
     times = (timeout_ms, timeout_ms, timeout_ms)
     hidden = (1 << params.statement(0).weight_bits) - 1 if not params.has_public_weights else 0
-    weights = tx.Weights.PUBLIC if not hidden else tx.Weights.EQUAL if hidden == 1 else tx.Weights.HIDDEN
+    weights = Weights.PUBLIC if not hidden else Weights.EQUAL if hidden == 1 else Weights.HIDDEN
     bound = hidden or 7
-    proofs = tx.ProofTerms(params.length, 0, count_words(params.plan), 0)
-    return tx.StudyTerms(9, False, weights, bound, *times, proofs)
+    proofs = ProofTerms(params.length, 0, count_words(params.plan), 0)
+    return StudyTerms(9, False, weights, bound, *times, proofs)
 
 
 class RealLedger:
@@ -82,7 +76,7 @@ class RealLedger:
         report = get_report(self.state, self.study, self.params.round)
         if report is None:
             return None
-        return ("ok", report.sum_digest) if report.outcome == tx.Outcome.OK else ("failed", report.reason)
+        return ("ok", report.sum_digest) if report.outcome == Outcome.OK else ("failed", report.reason)
 
     @property
     def voids(self) -> list[str]:
@@ -114,7 +108,7 @@ class RealLedger:
                 self.refused.append((sender, f"{type(message).__name__}: {error}"))
         if expire:
             current = self._round()
-            vote = tx.Expire(self.study, current.number, current.attempt.number, current.phase.number)
+            vote = Expire(self.study, current.number, current.attempt.number, current.phase.number)
             posts += [(member, vote) for member in self.params.members[: self.params.threshold]]
         self.height += 1
         signed = []
@@ -133,9 +127,9 @@ class RealLedger:
             return message  # type: ignore[return-value]
         place = (self.study, self.params.round, attempt)
         if message.digest is None:
-            return tx.Result(*place, tx.Outcome.FAILED, "not opened", NO_HASH, NO_HASH, 0)
+            return Result(*place, Outcome.FAILED, "not opened", NO_HASH, NO_HASH, 0)
         weight = weight_of_sum(self._round().attempt)
-        return tx.Result(*place, tx.Outcome.OK, "", message.digest, sha256(message.digest), weight)
+        return Result(*place, Outcome.OK, "", message.digest, sha256(message.digest), weight)
 
     def view(self) -> m.SumView:
         snapshot = self.reader.read(self.state)

@@ -1,0 +1,147 @@
+"""What the ledger remembers of studies, and of their rounds that are closed.
+
+All members of tuples are ascending unless said otherwise. Times are milliseconds of block time and are kept for
+reports only: no rule compares them, because a chain has no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated
+
+from fednode.codec import U8, U16, U32, U64, Bytes32, Size
+from fednode.ids import MemberId
+from fednode.ledger.records import Absence, OpenPhase, PhaseSpan, Text, VoidAttempt
+from fednode.ledger.studies.beginning import Beginning
+from fednode.ledger.studies.bodies import StudyTerms
+from fednode.ledger.studies.measured import Metrics, TrainingEnd
+from fednode.ledger.sums.records import NO_COINS, Coins, KeptOut
+from fednode.sums.bodies import Member, Members
+
+GENESIS_CREATOR = 0
+"""Creator of a study that came with the genesis."""
+
+
+class StudyStatus(IntEnum):
+    """Life of a study. PAUSING and STOPPING wait for the running round to end."""
+
+    CREATED = 1
+    REJECTED = 2
+    WAITING = 3
+    RUNNING = 4
+    PAUSING = 5
+    PAUSED = 6
+    STOPPING = 7
+    STOPPED = 8
+    FINISHED = 9
+
+
+@dataclass(frozen=True, slots=True)
+class StudyList:
+    """Ids of all studies in order of creation."""
+
+    studies: Annotated[tuple[Bytes32, ...], Size(0, 1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class SpecRecord:
+    """A study's specification, kept apart because it is large and never changes."""
+
+    spec: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyEntry:
+    """A member of a study. It takes part in the rounds that open while `ready_height` > `absent_height`."""
+
+    member: Member
+    seal_key: Bytes32
+    coin_head: Bytes32
+    ready_height: U64
+    absent_height: U64 = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the member is expected in the next round that opens."""
+        return self.ready_height > self.absent_height
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """Where a study stands. `stop_wishes`: whose last word on a round was that training is done. `pin`: the only set
+    that may be unmasked until a round has succeeded, less whoever is `kept_out` of all rounds. `hospitals`: whom it is
+    for; until its first round opens it waits for them, by its `beginning`."""
+
+    study: Bytes32
+    terms: StudyTerms
+    creator: U16
+    created_height: U64
+    status: U8
+    reason: Text = ""
+    approvals: Members = ()
+    rejects: Members = ()
+    resume_votes: Members = ()
+    stop_votes: Members = ()
+    ready: tuple[ReadyEntry, ...] = ()
+    join: OpenPhase | None = None
+    next_phase: U32 = 1
+    next_round: U32 = 0
+    model_hash: Bytes32 = bytes(32)
+    has_statistics_sum: bool = False
+    rounds_done: U16 = 0
+    training_end: U8 = TrainingEnd.NOT_YET
+    stop_wishes: Members = ()
+    failures_in_row: U16 = 0
+    pin: Members | None = None
+    metrics: Metrics | None = None
+    hospitals: Members = ()
+    beginning: Beginning | None = None
+    coins: Coins = NO_COINS
+    kept_out: KeptOut | None = None
+
+    @property
+    def faulty_members(self) -> tuple[MemberId, ...]:
+        """Members named `faulty` that people have not readmitted."""
+        return () if self.kept_out is None else self.kept_out.members
+
+    @property
+    def ready_members(self) -> tuple[MemberId, ...]:
+        """Members expected in the next round that opens."""
+        out = self.faulty_members
+        return tuple(entry.member for entry in self.ready if entry.is_ready and entry.member not in out)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What the block says of a closed round. Metrics of a training round measure `start_model`; those of a closing
+    round measure the last model, which is then both `start_model` and `model_hash`. After a failed round `model_hash`
+    equals `start_model`. `coin` is the last attempt's, if any; `not_ready` belong to the study; f is `fault_bound`.
+    """
+
+    study: Bytes32
+    number: U32
+    kind: U8
+    outcome: U8
+    reason: Text
+    expected: Members
+    counted: Members
+    absent: tuple[Absence, ...]
+    barred: Members
+    faulty: Members
+    attempts: U16
+    voids: tuple[VoidAttempt, ...]
+    phases: tuple[PhaseSpan, ...]
+    start_model: Bytes32
+    model_hash: Bytes32
+    sum_digest: Bytes32
+    weight: U64
+    metrics: Metrics | None
+    is_unmasked: bool
+    fault_bound: U16
+    opened_height: U64
+    opened_ms: U64
+    closed_height: U64
+    closed_ms: U64
+    not_ready: Members = ()
+    coin: Bytes32 | None = None
