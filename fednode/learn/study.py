@@ -10,37 +10,41 @@ A value of these classes is always valid: `__post_init__` raises `ValueError`, w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
-from fednode.codec import U32, Name, Named, Range, Size, decode, encode
+from fednode.codec import Name, Named, Range, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import Hash
 from fednode.learn.algorithms import ALGORITHMS, Algorithm
 from fednode.learn.data import DATA, DataKind
+from fednode.learn.declared import Decimals, Default, Derived, In, Key, Kind, OneOf
 from fednode.learn.layout import TRAINED, Tensors, check_tensors
 from fednode.learn.metrics import METRICS
 from fednode.learn.models import MODELS, ModelKind
-from fednode.learn.units import MAX_CLASSES, MAX_CLIP_Q24, MAX_PARAMETERS, MAX_WEIGHT, MICRO, check_printable
+from fednode.learn.units import MAX_CLASSES, MAX_CLIP_Q24, MAX_PARAMETERS, MAX_WEIGHT, MICRO, UNIT, check_printable
 
 MAX_STUDY_BYTES = 60_000
 """A study travels in one transaction of at most 64 KiB."""
 
 WEIGHTS = ("hidden", "public", "equal")
 
+OPTIMISERS = ("sgd", "adam")
+
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
     """Local optimiser, started afresh every round so that nothing but the model passes between rounds."""
 
-    kind: Annotated[str, Size(1, 8)]
-    learning_rate_micro: Annotated[int, Range(1, 100 * MICRO)]
-    momentum_micro: Annotated[int, Range(0, MICRO - 1)]
-    weight_decay_micro: Annotated[int, Range(0, 10 * MICRO)]
-    batch_size: Annotated[int, Range(1, 65536)]
+    kind: Annotated[str, Size(1, 8), Key("optimiser"), OneOf(OPTIMISERS), Default("sgd")]
+    learning_rate_micro: Annotated[int, Range(1, 100 * MICRO), Decimals(MICRO)]
+    momentum_micro: Annotated[int, Range(0, MICRO - 1), Decimals(MICRO), Default(0)]
+    weight_decay_micro: Annotated[int, Range(0, 10 * MICRO), Decimals(MICRO), Default(0)]
+    batch_size: Annotated[int, Range(1, 65536), Default(16)]
 
     def __post_init__(self) -> None:
-        if self.kind not in ("sgd", "adam"):
+        if self.kind not in OPTIMISERS:
             raise ValueError(f"optimiser '{self.kind}' is neither sgd nor adam")
         if self.kind == "adam" and self.momentum_micro:
             raise ValueError("adam has its own momentum; leave momentum out")
@@ -50,8 +54,8 @@ class Optimiser:
 class StopRule:
     """End before the last round; 0 switches a part off. Accuracy is federation-wide, in 1/10000."""
 
-    accuracy_permyriad: Annotated[int, Range(0, 10_000)]
-    no_improvement_rounds: Annotated[int, Range(0, 1000)]
+    accuracy_permyriad: Annotated[int, Range(0, 10_000), Decimals(10_000), Default(0)]
+    no_improvement_rounds: Annotated[int, Range(0, 1000), Default(0)]
 
 
 DAY_S = 86_400
@@ -63,9 +67,20 @@ class Timeouts:
     """Times in seconds: after which people are asked about hospitals that are not ready, and the deadlines of training
     and of every other phase. Before its first round a study has no deadline."""
 
-    start_after_s: Annotated[int, Range(1, MAX_START_AFTER_S)]
-    train_timeout_s: Annotated[int, Range(1, 86_400)]
-    phase_timeout_s: Annotated[int, Range(1, 3600)]
+    start_after_s: Annotated[int, Range(1, MAX_START_AFTER_S), Default(DAY_S)]
+    train_timeout_s: Annotated[int, Range(1, 86_400), Default(60)]
+    phase_timeout_s: Annotated[int, Range(1, 3600), Default(5)]
+
+
+DEFAULT_MAX_WEIGHT = 1023
+
+
+def _tensors(found: Mapping[str, Any]) -> Tensors:
+    return tensors_of(found["model"], found["data"])
+
+
+def _usual_max_weight(found: Mapping[str, Any]) -> int:
+    return 1 if found.get("weights") == "equal" else DEFAULT_MAX_WEIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +88,21 @@ class StudySpec:
     """Everything the members agree on before anything trains."""
 
     name: Name
-    description: Annotated[str, Size(0, 1000)]
+    description: Annotated[str, Size(0, 1000), Default("")]
     model: Annotated[ModelKind, Named("model", MODELS)]
-    layout: Tensors
-    data: Annotated[DataKind, Named("data kind", DATA)]
-    algorithm: Annotated[Algorithm, Named("algorithm", ALGORITHMS)]
-    optimiser: Optimiser
-    local_epochs: Annotated[int, Range(1, 1000)]
-    rounds: Annotated[int, Range(1, 10_000)]
-    clip_q24: Annotated[int, Range(1, MAX_CLIP_Q24)]
-    weights: Annotated[str, Size(1, 8)]
-    max_weight: Annotated[int, Range(1, MAX_WEIGHT)]
-    seed: U32
-    metrics: Annotated[tuple[Annotated[str, Size(1, 64)], ...], Size(0, 16)]
+    layout: Annotated[Tensors, Derived(_tensors)]
+    data: Annotated[DataKind, Named("data kind", DATA), Kind("tables")]
+    algorithm: Annotated[Algorithm, Named("algorithm", ALGORITHMS), Kind("fedavg")]
+    optimiser: Annotated[Optimiser, In("training")]
+    local_epochs: Annotated[int, Range(1, 1000), In("training")]
+    rounds: Annotated[int, Range(1, 10_000), In("training")]
+    clip_q24: Annotated[int, Range(1, MAX_CLIP_Q24), Decimals(UNIT), In("training")]
+    weights: Annotated[str, Size(1, 8), OneOf(WEIGHTS), Default("hidden"), In("training")]
+    max_weight: Annotated[int, Range(1, MAX_WEIGHT), Default(_usual_max_weight), In("training")]
+    seed: Annotated[int, Range(0, 2**32 - 1), Default(0), In("training")]
+    metrics: Annotated[
+        tuple[Annotated[str, Size(1, 64)], ...], Size(0, 16), Default(("auc",)), In("training")
+    ]
     stop: StopRule
     timeouts: Timeouts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated
 
 from fednode.codec import Range
@@ -34,3 +35,20 @@ def check_printable(*texts: str) -> None:
     """A study of one member is shown in the terminals of others: no control or invisible characters."""
     if not all(map(is_plain, texts)):
         raise ValueError("names, levels, units and descriptions must be printable")
+
+
+def to_micro(value: object) -> int | None:
+    """Return an int or Decimal in millionths, or None if it is no number or needs more than six places."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        return None
+    number = Decimal(value)
+    if not number.is_finite() or (number and not -7 < number.adjusted() < 13):  # looked at before it is computed with
+        return None
+    scaled = number * MICRO if number else Decimal(0)
+    return int(scaled) if abs(scaled) <= 10**18 and scaled == scaled.to_integral_value() else None
+
+
+def decimal_text(micro: int) -> str:
+    """Return a number of millionths as a decimal without needless zeros."""
+    sign, (whole, places) = "-" if micro < 0 else "", divmod(abs(micro), MICRO)
+    return f"{sign}{whole}" + (f".{places:06d}".rstrip("0") if places else "")

@@ -18,7 +18,7 @@ from fednode.codec import Range
 from fednode.errors import Rejected
 from fednode.learn import algorithms
 from fednode.learn.algorithms.step import Round, Summed
-from fednode.learn.form import parse_study
+from fednode.learn.form import parse_study, to_toml
 from fednode.learn.layout import Layout
 from fednode.learn.study import StudySpec, decode_study, study_bytes
 from fednode.learn.units import MICRO, UNIT
@@ -104,7 +104,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> StudySpec:
 @pytest.mark.slow
 def test_state_of_the_servers_side_is_part_of_the_hashed_model(study: StudySpec, tmp_path: Path) -> None:
     spec = replace(study, algorithm=FedAdam(100_000, 1_000))
-    assert decode_study(study_bytes(spec)) == spec
+    assert decode_study(study_bytes(spec)) == spec == parse_study(to_toml(spec))
     federation = Federation(spec, write_points(tmp_path), tmp_path).start().finish()
     reports = federation.reports()
     assert all(report.outcome == Outcome.OK for report in reports)

@@ -16,7 +16,7 @@ from fednode.crypto import Entropy
 from fednode.errors import DataError, Rejected
 from fednode.learn import data as kinds
 from fednode.learn.claims import blur, join
-from fednode.learn.form import parse_study
+from fednode.learn.form import parse_study, to_toml
 from fednode.learn.jobs import DataAt
 from fednode.learn.models.mlp import Mlp
 from fednode.learn.rows import Rows
@@ -116,7 +116,7 @@ def spec(monkeypatch: pytest.MonkeyPatch) -> StudySpec:
 
 @pytest.mark.slow
 def test_a_new_kind_of_data_is_summed_and_learned_from(spec: StudySpec, tmp_path: Path) -> None:
-    assert decode_study(study_bytes(spec)) == spec
+    assert decode_study(study_bytes(spec)) == spec == parse_study(to_toml(spec))
     federation = Federation(spec, write_squares(tmp_path, 4), tmp_path).start().finish()
     model, measured = federation.model(), federation.reports()[-1].metrics
     assert len(model.scaling.mean_q24) == 1 and 0.3 < model.scaling.mean_q24[0] / UNIT < 0.7

@@ -15,7 +15,7 @@ from torch import nn
 from fednode.codec import Range
 from fednode.errors import Rejected
 from fednode.learn import models
-from fednode.learn.form import parse_study
+from fednode.learn.form import parse_study, to_toml
 from fednode.learn.layout import CARRIED, Constant, Layout, Tensor, he_uniform
 from fednode.learn.merge import initial_model
 from fednode.learn.study import StudySpec, decode_study, study_bytes, with_model
@@ -71,7 +71,7 @@ def spec(monkeypatch: pytest.MonkeyPatch) -> StudySpec:
 
 @pytest.mark.slow
 def test_a_new_model_trains_and_what_it_carries_is_averaged(spec: StudySpec, tmp_path: Path) -> None:
-    assert decode_study(study_bytes(spec)) == spec
+    assert decode_study(study_bytes(spec)) == spec == parse_study(to_toml(spec))
     assert [segment.name for segment in vector_plan(spec).segments] == ["update", "carried"]
     federation = Federation(spec, write_points(tmp_path), tmp_path).start().finish()
     measured = federation.reports()[-1].metrics

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -9,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.errors import ConfigError
-from fednode.learn.form import check_members, parse_study, to_micro, to_toml
+from fednode.learn.form import check_members, parse_study, read_study_form, study_form, to_toml
 from fednode.learn.study import StudySpec, with_model
 from fednode.learn.tables.columns import CategoryColumn, Column, LabelColumn, LabelRule, NumberColumn
 from fednode.learn.tables.kind import Tables
-from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT
+from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT, to_micro
 from fednode.texts import is_plain
 
 GENESIS = Path(__file__).resolve().parents[2] / "genesis"
@@ -71,8 +72,8 @@ def test_clip_bounds_agree_between_file_and_record() -> None:
         ("clip = 1.5", "clip = 1025", "'clip' is 1025; choose a value from 0.000001 to 1024"),
         ("clip = 1.5", "clip = nan", "'clip' must be a number with at most six decimals"),
         ("clip = 1.5", "clip = 0.0000001", "at most six decimals"),
-        ('kind = "mlp"', 'kind = "cnn"', "model kind 'cnn' is not known; choose mlp or logistic"),
-        ("hidden = [4]", "hidden = [0]", "layer widths from 1 to 4096"),
+        ('kind = "mlp"', 'kind = "cnn"', r"\[model\] kind 'cnn' is not known; choose mlp or logistic"),
+        ("hidden = [4]", "hidden = [0]", r"a list of 1 to 8 whole numbers from 1 to 4096, for example \[64, 32\]"),
         ('kind = "mlp"\nhidden = [4]', 'kind = "logistic"\nhidden = [4]', "unknown key 'hidden'"),
         ('rule = "> 0"', 'rule = "~ 0"', "column 4 \\(disease\\): rule '~ 0' must be a comparison"),
         ('rule = "> 0"', 'rule = "> x"', "must be a comparison"),
@@ -96,6 +97,33 @@ def test_each_mistake_is_named_with_place_and_fix(study_text: str, old: str, new
         parse_study(study_text.replace(old, new, 1), "x.toml")
     assert str(caught.value).startswith("x.toml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_place(study_text: str) -> None:
+    changes = (
+        ("rounds = 3", "rounds = 0"), ("batch_size = 4", "batchsize = 4"), ('unit = "years"', "unit = 3"),
+        ("low = 0\n", "lo = 0\n"), ('kind = "mlp"', 'kind = "mpl"'), ('rule = "> 0"', 'rule = "> 0"\nlevel = [1, 2]'),
+    )
+    for old, new in changes:
+        assert old in study_text
+        study_text = study_text.replace(old, new, 1)
+    with pytest.raises(ConfigError) as caught:
+        parse_study(study_text, "x.toml")
+    told = str(caught.value)
+    for part in (
+        "[model] kind 'mpl' is not known; did you mean 'mlp'?", "'rounds' is 0; choose a value from 1 to 10000",
+        "column 1 (age): 'unit' must be a text in quotes, not '3'", "column 1 (age): 'low' is missing; is 'lo' meant",
+        "[training] unknown key 'batchsize'; did you mean 'batch_size'?",
+        "column 4 (disease): unknown key 'level'; did you mean 'levels'?",
+    ):
+        assert told.count(part) == 1, (part, told)
+    assert told.startswith("x.toml: ") and told.count("; ") < 16 and "\n" not in told
+
+
+def test_the_form_passes_through_json(spec: StudySpec) -> None:
+    carried = json.loads(json.dumps(study_form(spec)))
+    assert read_study_form(carried) == spec
+    assert carried["training"]["learning_rate"] == "0.05" and carried["algorithm"] == {"kind": "fedavg"}
 
 
 def test_repeat_stands_for_numbered_columns(study_text: str) -> None:

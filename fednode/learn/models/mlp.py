@@ -9,6 +9,7 @@ from math import prod
 from typing import Annotated
 
 from fednode.codec import Range, Size
+from fednode.learn.declared import Default
 from fednode.learn.layout import Tensor, he_uniform
 
 
@@ -16,7 +17,7 @@ from fednode.learn.layout import Tensor, he_uniform
 class Mlp:
     """Fully connected layers of the given widths with ReLU between them."""
 
-    hidden: Annotated[tuple[Annotated[int, Range(1, 4096)], ...], Size(1, 8)]
+    hidden: Annotated[tuple[Annotated[int, Range(1, 4096)], ...], Size(1, 8), Default((64, 32))]
 
     def tensors(self, inputs: tuple[int, ...], classes: int) -> tuple[Tensor, ...]:
         """Return weight and bias of each layer."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, Any
 
 from fednode.codec import Name, Size
-from fednode.learn.units import MAX_CLASSES, Micro, check_printable
+from fednode.learn.declared import Cells, Decimals, Default, Written
+from fednode.learn.units import MAX_CLASSES, MICRO, Micro, check_printable, decimal_text, to_micro
 
 MAX_TOKEN_BYTES = 64
 Token = Annotated[str, Size(0, MAX_TOKEN_BYTES)]
@@ -20,10 +22,10 @@ class NumberColumn:
     """A measured quantity within [low, high]. `missing` lists tokens that mean 'not measured'."""
 
     name: Name
-    unit: Annotated[str, Size(0, 32)]
-    low_micro: Micro
-    high_micro: Micro
-    missing: Tokens
+    unit: Annotated[str, Size(0, 32), Default("")]
+    low_micro: Annotated[Micro, Decimals(MICRO)]
+    high_micro: Annotated[Micro, Decimals(MICRO)]
+    missing: Annotated[Tokens, Cells(), Default(())]
 
     def __post_init__(self) -> None:
         check_printable(self.name, self.unit, *self.missing)
@@ -36,8 +38,8 @@ class CategoryColumn:
     """One of `levels`; becomes one 0/1 feature per level, in this order."""
 
     name: Name
-    levels: Annotated[tuple[Token, ...], Size(2, 256)]
-    missing: Tokens
+    levels: Annotated[tuple[Token, ...], Size(2, 256), Cells()]
+    missing: Annotated[Tokens, Cells(), Default(())]
 
     def __post_init__(self) -> None:
         check_printable(self.name, *self.levels, *self.missing)
@@ -55,15 +57,39 @@ class LabelRule:
         if self.operator not in RULE_OPERATORS:
             raise ValueError(f"label rule '{self.operator}' is none of {' '.join(RULE_OPERATORS)}")
 
+    @staticmethod
+    def parse(text: str) -> LabelRule:
+        """Read a rule as people write it, '> 0'; raise `ValueError` with what it must be."""
+        operator = next((op for op in RULE_OPERATORS if text.strip().startswith(op)), "")
+        try:
+            micro = to_micro(Decimal(text.strip()[len(operator) :].strip()))
+        except ArithmeticError:
+            micro = None
+        if not operator or micro is None:
+            raise ValueError('must be a comparison with a number, for example "> 0"')
+        return LabelRule(operator, micro)
+
+    def show(self) -> str:
+        """Return the rule as people write it."""
+        return f"{self.operator} {decimal_text(self.threshold_micro)}"
+
+
+def _levels_of_rule(found: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the two outcomes of a label's rule; without a rule the levels must be given."""
+    if found["rule"] is None:
+        return None
+    text = f"{found['name']} {found['rule'].show()}"
+    return f"not {text}", text
+
 
 @dataclass(frozen=True, slots=True)
 class LabelColumn:
     """What is predicted. `levels` are the classes in order; with a rule they only name its outcomes (false, true)."""
 
     name: Name
-    levels: Annotated[tuple[Token, ...], Size(2, MAX_CLASSES)]
-    rule: LabelRule | None
-    missing: Tokens
+    levels: Annotated[tuple[Token, ...], Size(2, MAX_CLASSES), Cells(), Default(_levels_of_rule)]
+    rule: Annotated[LabelRule | None, Written(LabelRule.parse, LabelRule.show), Default(None)]
+    missing: Annotated[Tokens, Cells(), Default(())]
 
     def __post_init__(self) -> None:
         check_printable(self.name, *self.levels, *self.missing)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fednode.codec import Named, Size
+from fednode.learn.declared import Default, Entries, OneOf
 from fednode.learn.scaling import Scaling
 from fednode.learn.tables import statistics
 from fednode.learn.tables.columns import COLUMNS, CategoryColumn, Column, LabelColumn, NumberColumn
@@ -24,8 +25,10 @@ moved to the nearer end, or the table (the row, in prediction) is refused."""
 class Tables:
     """One table a hospital, with these columns in any order; one of them is the label."""
 
-    columns: Annotated[tuple[Annotated[Column, Named("column kind", COLUMNS)], ...], Size(2, MAX_COLUMNS)]
-    outside: Annotated[str, Size(1, 8)] = OUTSIDE_RULES[0]
+    columns: Annotated[
+        tuple[Annotated[Column, Named("column kind", COLUMNS)], ...], Size(2, MAX_COLUMNS), Entries("missing")
+    ]
+    outside: Annotated[str, Size(1, 8), OneOf(OUTSIDE_RULES), Default(OUTSIDE_RULES[0])] = OUTSIDE_RULES[0]
 
     def __post_init__(self) -> None:
         if self.outside not in OUTSIDE_RULES:
