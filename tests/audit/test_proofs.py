@@ -51,7 +51,7 @@ from fednode.ledger.studies.reading import report_key
 from fednode.ledger.studies.records import RoundReport
 from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import RoundWorld, play
-from tests.ledger.world import seed_of
+from tests.support.seeds import seed_of
 
 NOW_MS = 10**12
 

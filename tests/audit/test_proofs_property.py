@@ -24,7 +24,8 @@ from fednode.sums.redeal import hide_held
 from fednode.sums.shares import sharing_degree
 from tests.ledger.sum_world import OPENED, World, chain_of, shares_of
 from tests.ledger.test_rules_property import Script, people
-from tests.ledger.world import TERMS, WORDS, seed_of
+from tests.ledger.world import TERMS, WORDS
+from tests.support.seeds import seed_of
 
 
 @dataclass

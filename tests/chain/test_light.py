@@ -39,7 +39,7 @@ from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, fault_bound, quorum
 from fednode.ledger.versions import VERSIONS
-from tests.ledger.world import seed_of
+from tests.support.seeds import seed_of
 
 NO_SET = sha256(b"no set of ours has this hash")
 PARAMS = compute_params_hash(1)

@@ -24,7 +24,8 @@ from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH
 from fednode.ledger.versions import VERSIONS
-from tests.ledger.world import make_test_genesis, seed_of
+from tests.ledger.world import make_test_genesis
+from tests.support.seeds import seed_of
 
 DAY_MS = 24 * 3600 * 1000
 NOW_MS = 400 * DAY_MS

@@ -14,36 +14,12 @@ from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
 from fednode.learn.scaling import Scaling
 from fednode.learn.units import UNIT
+from tests.support.studies import choice, number, study_file
 
-STUDY = """
-format = 1
-name = "liver"
-[model]
-kind = "logistic"
-[training]
-learning_rate = 0.1
-local_epochs = 1
-rounds = 1
-clip = 1
-[data]
-missing = "NA"
-[[data.columns]]
-name = "age"
-kind = "number"
-unit = "years"
-low = 18
-high = 100
-[[data.columns]]
-name = "bilirubin"
-kind = "number"
-unit = "mg/dl"
-low = 0
-high = 40
-[[data.columns]]
-name = "outcome"
-kind = "label"
-levels = ["alive", "died"]
-"""
+STUDY = study_file(
+    "liver", number("age", 18, 100, unit="years"), number("bilirubin", 0, 40, unit="mg/dl"),
+    choice("label", "outcome", "alive", "died"), missing="NA",
+)
 TABLE = """patient,age,bilirubin,outcome
 a,50,2.0,alive
 b,50,34.2,died

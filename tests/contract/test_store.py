@@ -29,7 +29,8 @@ from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import Ready, StudyTerms, compute_study_id
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.versions import VERSIONS, Versions
-from tests.ledger.world import TERMS, make_test_genesis, seed_of
+from tests.ledger.world import TERMS, make_test_genesis
+from tests.support.seeds import seed_of
 
 
 class MemoryStore:

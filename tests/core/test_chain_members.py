@@ -24,7 +24,8 @@ from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.events import Submit
 from fednode.rounds.place import Ports
 from tests.ledger.sum_world import World
-from tests.ledger.world import SeededEntropy, make_card, seed_of
+from tests.support.cards import make_card
+from tests.support.seeds import Stream, seed_of
 
 
 class Node:
@@ -100,7 +101,7 @@ def test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time(lag: int, re
         raise AssertionError("a candidate has no rounds")
 
     ports = Ports(
-        SeededEntropy("fifth"), lambda name, study: None, lambda study: False, unused, unused, unused, unused,
+        Stream("fifth"), lambda name, study: None, lambda study: False, unused, unused, unused, unused,
     )
     site = Site(node.world.chain_id, MemberId(5), ports, unused, lambda: lag)
     report = due_report(node.chain.state, MemberId(5))
@@ -114,7 +115,7 @@ def test_what_an_old_key_signed_is_forgotten() -> None:
     record = get_members(node.chain.state)[1]
     card = make_identity_card(
         record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))),
-        Secret(seed_of("new", "seal")), SeededEntropy("new"),
+        Secret(seed_of("new", "seal")), Stream("new"),
     )
     message = rotation_message(node.world.chain_id, MemberId(2), card)
     node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
@@ -132,7 +133,7 @@ def test_pending_transactions_of_a_replaced_key_leave_the_pool() -> None:
     record = get_members(node.chain.state)[1]
     card = make_identity_card(
         record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))),
-        Secret(seed_of("new", "seal")), SeededEntropy("new"),
+        Secret(seed_of("new", "seal")), Stream("new"),
     )
     message = rotation_message(node.world.chain_id, MemberId(2), card)
     node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))

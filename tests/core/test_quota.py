@@ -25,8 +25,8 @@ from fednode.ids import Height, MemberId, View
 from fednode.ledger.transaction import MAX_PENDING_PER_MEMBER
 from fednode.p2p import network as net
 from fednode.p2p.wire_limits import MAX_BLOB_BYTES, MAX_FRAME_BYTES
-from tests.ledger.world import seed_of
 from tests.node.test_reactor import Stage, settled
+from tests.support.seeds import seed_of
 
 SECOND_NS = 1_000_000_000
 

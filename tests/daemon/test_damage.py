@@ -31,7 +31,7 @@ from fednode.ledger.genesis import Genesis
 from fednode.smpc.record import LongPart
 from tests.chain.test_store_damage import DAMAGES
 from tests.contract.test_store import ChainMaker, fill
-from tests.ledger.world import seed_of
+from tests.support.seeds import seed_of
 
 BLOCKS = 5
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10))]

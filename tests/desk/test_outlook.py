@@ -12,7 +12,7 @@ from fednode.ledger.members.reading import get_candidates, get_members
 from fednode.ledger.members.records import Change
 from tests.ledger.sum_world import World
 from tests.ledger.test_rules_members import approve, observed
-from tests.ledger.world import make_card
+from tests.support.cards import make_card
 
 
 def foresee(world: World, change: Change, member: int, signing: set[int], connected: set[int]) -> Outlook:

@@ -32,42 +32,11 @@ from fednode.learn.study import study_bytes
 from fednode.ledger.genesis import Genesis, GenesisStudy, genesis_to_toml, make_genesis
 from fednode.ledger.members.identity import parse_card
 from fednode.rounds.terms import terms_from_spec
+from tests.support.studies import points_study
 
 PASSPHRASE = "correct horse battery staple"
 READY_S = 60.0
 """Two cores shared with other work start eight processes in well under this."""
-
-STUDY = """
-format = 1
-name = "points"
-[model]
-kind = "logistic"
-[training]
-learning_rate = 0.1
-batch_size = 8
-local_epochs = 1
-rounds = {rounds}
-clip = 2
-[timeouts]
-start_after_s = {start_after_s}
-train_timeout_s = {train_timeout_s}
-phase_timeout_s = {phase_timeout_s}
-[data]
-[[data.columns]]
-name = "x"
-kind = "number"
-low = -4
-high = 4
-[[data.columns]]
-name = "y"
-kind = "number"
-low = -4
-high = 4
-[[data.columns]]
-name = "group"
-kind = "label"
-levels = ["left", "right"]
-"""
 
 Status = Mapping[str, Any]
 
@@ -76,9 +45,10 @@ def study_toml(
     rounds: int = 3, start_after_s: int = 30, train_timeout_s: int = 4, phase_timeout_s: int = 1
 ) -> str:
     """A study of points left and right of a line; the deadlines are short because the machines are one machine."""
-    return STUDY.format(
-        rounds=rounds, start_after_s=start_after_s, train_timeout_s=train_timeout_s, phase_timeout_s=phase_timeout_s
-    )
+    timeouts = {
+        "start_after_s": start_after_s, "train_timeout_s": train_timeout_s, "phase_timeout_s": phase_timeout_s
+    }
+    return points_study(rounds=rounds, timeouts=timeouts)
 
 
 def points_csv(seed: int, count: int = 40) -> str:

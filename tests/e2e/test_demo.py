@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.studies import choice, number, study_file
+
 FEDNODE = [sys.executable, "-m", "fednode.cli.main"]
 KEYS = {
     "members", "rounds", "accuracy", "auc", "local_only", "pooled", "seconds_total", "round_seconds_p50",
@@ -131,45 +133,8 @@ def test_four_real_hospitals_predict_heart_disease(shared_dir):
     assert result["killed_and_rejoined"]
 
 
-SCHEMA = """
-format = 1
-name = "made-up"
-description = "Ill above 48 years."
-
-[model]
-kind = "logistic"
-
-[training]
-optimiser = "sgd"
-learning_rate = 0.1
-momentum = 0.9
-weight_decay = 0
-batch_size = 16
-local_epochs = 2
-rounds = 2
-clip = 4.0
-weights = "equal"
-seed = 1
-
-[timeouts]
-start_after_s = 5
-train_timeout_s = 60
-phase_timeout_s = 5
-
-[[data.columns]]
-name = "age"
-kind = "number"
-low = 0
-high = 100
-
-[[data.columns]]
-name = "score"
-kind = "number"
-low = 0
-high = 10
-
-[[data.columns]]
-name = "ill"
-kind = "label"
-levels = ["no", "yes"]
-"""
+SCHEMA = study_file(
+    "made-up", number("age", 0, 100), number("score", 0, 10), choice("label", "ill", "no", "yes"),
+    momentum=0.9, batch_size=16, local_epochs=2, rounds=2, clip=4.0, weights="equal",
+    timeouts={"start_after_s": 5, "train_timeout_s": 60, "phase_timeout_s": 5},
+)

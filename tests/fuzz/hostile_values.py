@@ -24,8 +24,9 @@ from fednode.ledger.members.identity import IdentityCard, _clamp, _seal_context
 from fednode.ledger.studies.bodies import StudyCreate
 from fednode.rounds.terms import terms_from_spec
 from tests.core.hostile import Draw
-from tests.ledger.world import SeededEntropy, make_card, seed_of
 from tests.rounds.training import study_text
+from tests.support.cards import make_card
+from tests.support.seeds import Stream, seed_of
 
 TEXTS = (
     "1e1000001", "1e-1000001", "1e999999999", "1e-999999999", "1e-99999999999", "0e-999999999",
@@ -93,7 +94,7 @@ def hostile_card(drawn: random.Random) -> IdentityCard:
     return replace(
         card, sign_proof=sign.sign(Domain.IDENTITY_CARD, content),
         network_proof=network.sign(Domain.POSSESSION, content),
-        seal_proof=prove_knowledge(scalar, _seal_context(content), SeededEntropy(seed)),
+        seal_proof=prove_knowledge(scalar, _seal_context(content), Stream(seed)),
     )
 
 

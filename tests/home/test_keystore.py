@@ -19,7 +19,7 @@ from fednode.home.keystore import Keys, PublicKeys, create_keystore, find_passph
 PASSPHRASE = Secret(b"correct horse battery")
 
 
-class SeededEntropy:
+class Stream:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
@@ -30,7 +30,7 @@ class SeededEntropy:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keys]:
     path = tmp_path_factory.mktemp("keys") / "keystore.toml"
-    return path, create_keystore(path, PASSPHRASE, SeededEntropy(1))
+    return path, create_keystore(path, PASSPHRASE, Stream(1))
 
 
 def test_keys_come_back_with_the_passphrase(made: tuple[Path, Keys]) -> None:
@@ -89,7 +89,7 @@ def test_a_keystore_is_never_overwritten(made: tuple[Path, Keys]) -> None:
     path, _ = made
     before = path.read_bytes()
     with pytest.raises(KeystoreError, match="never overwritten"):
-        create_keystore(path, PASSPHRASE, SeededEntropy(2))
+        create_keystore(path, PASSPHRASE, Stream(2))
     assert path.read_bytes() == before
 
 
@@ -110,7 +110,7 @@ def test_missing_open_and_foreign_files(made: tuple[Path, Keys], tmp_path: Path)
 
 def test_a_new_passphrase_has_a_least_length(tmp_path: Path) -> None:
     with pytest.raises(KeystoreError, match="at least 8 characters"):
-        create_keystore(tmp_path / "k", Secret(b"short"), SeededEntropy(3))
+        create_keystore(tmp_path / "k", Secret(b"short"), Stream(3))
     assert not (tmp_path / "k").exists()
 
 

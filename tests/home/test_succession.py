@@ -26,8 +26,8 @@ from fednode.ids import MemberId
 from fednode.ledger.genesis import Genesis, make_successor, parse_genesis
 from fednode.ledger.succession import make_origin
 from tests.contract.test_store import MemoryStore
-from tests.ledger.world import seed_of
-from tests.sim.whole.parts import GENESIS_MS, Stream, keys_of, tiny_genesis
+from tests.sim.whole.parts import GENESIS_MS, keys_of, tiny_genesis
+from tests.support.seeds import Stream, seed_of
 
 OLD = tiny_genesis(4)
 STORE = MemoryStore(OLD)

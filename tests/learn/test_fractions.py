@@ -22,7 +22,7 @@ from fednode.learn.measures import RIGHT, Metrics, claim_quality
 from fednode.learn.rows import Rows
 from fednode.learn.tables.kind import Tables
 from fednode.learn.tables.statistics import MOMENTS, _claim_moments, claim_statistics
-from tests.rounds.world import Stream
+from tests.support.seeds import Stream
 
 HELD_OUT = (7, 9, 11)
 ROWS = (123, 200, 97)

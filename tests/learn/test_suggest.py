@@ -16,40 +16,12 @@ from fednode.learn.tables.schema import encode_table
 from fednode.learn.tables.site_map import PLAIN, OtherUnit, SiteMap
 from fednode.learn.tables.suggest import suggest
 from fednode.learn.tables.table import Table
+from tests.support.studies import choice, number, study_file
 
-STUDY = parse_study("""
-format = 1
-name = "liver"
-[model]
-kind = "logistic"
-[training]
-learning_rate = 0.1
-local_epochs = 1
-rounds = 1
-clip = 1
-[data]
-missing = "NA"
-[[data.columns]]
-name = "age"
-kind = "number"
-unit = "years"
-low = 0
-high = 2000
-[[data.columns]]
-name = "bilirubin"
-kind = "number"
-unit = "mg/dl"
-low = 0
-high = 4000
-[[data.columns]]
-name = "sex"
-kind = "category"
-levels = ["F", "M"]
-[[data.columns]]
-name = "outcome"
-kind = "label"
-levels = ["alive", "died"]
-""")
+STUDY = parse_study(study_file(
+    "liver", number("age", 0, 2000, unit="years"), number("bilirubin", 0, 4000, unit="mg/dl"),
+    choice("category", "sex", "F", "M"), choice("label", "outcome", "alive", "died"), missing="NA",
+))
 assert isinstance(STUDY.data, Tables)
 SPEC = STUDY.data
 NAMES = ("age", "bilirubin", "sex", "outcome")

@@ -30,7 +30,8 @@ from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.shares import sharing_degree
-from tests.ledger.world import WORDS, MaskedWorld, SeededEntropy, seed_of
+from tests.ledger.world import WORDS, MaskedWorld
+from tests.support.seeds import Stream, seed_of
 
 LINKS = 40
 OPENED = OUTPUTS + 1 + WORDS
@@ -218,7 +219,7 @@ class World(MaskedWorld):
 
     def expose(self, dealer: int, holder: int) -> bodies.Expose:
         base, place = base_times(self.scalar(dealer)), dispute_context(self.context, dealer, holder)
-        proof = prove_equal_logs(self.scalar(holder), base, place, SeededEntropy("expose"))
+        proof = prove_equal_logs(self.scalar(holder), base, place, Stream("expose"))
         return bodies.Expose(*self.place(), MemberId(dealer), self.shared_point(holder, dealer), proof)
 
     def _settling(self, member: int) -> Body | None:

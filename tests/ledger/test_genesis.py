@@ -21,7 +21,9 @@ from fednode.ledger.members.reading import get_chain, get_members
 from fednode.ledger.studies.bodies import Weights
 from fednode.ledger.studies.reading import get_spec, get_studies, get_study
 from fednode.ledger.studies.records import StudyStatus
-from tests.ledger.world import SPEC, TERMS, SeededEntropy, make_card, make_cards, make_test_genesis, seed_of
+from tests.ledger.world import SPEC, TERMS, make_test_genesis
+from tests.support.cards import make_card, make_cards
+from tests.support.seeds import Stream, seed_of
 
 
 def test_a_card_survives_its_file_and_proves_all_three_keys() -> None:
@@ -33,7 +35,7 @@ def test_a_card_survives_its_file_and_proves_all_three_keys() -> None:
 @given(st.binary(min_size=32, max_size=32))
 def test_the_seal_proof_holds_for_every_x25519_key(secret: bytes) -> None:
     sign, network = (Ed25519Signer(Secret(seed_of(secret, kind))) for kind in ("s", "n"))
-    check_card(make_identity_card("a", (), sign, network, Secret(secret), SeededEntropy(secret.hex())))
+    check_card(make_identity_card("a", (), sign, network, Secret(secret), Stream(secret.hex())))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_a_seal_key_cannot_be_claimed_with_a_proof_for_another_point() -> None:
     """Signed by its own sign and network keys, but the seal key and its point are somebody else's."""
     victim = make_card("victim")
     sign, network = (Ed25519Signer(Secret(seed_of("thief", kind))) for kind in ("s", "n"))
-    own = make_identity_card("thief", (), sign, network, Secret(seed_of("thief")), SeededEntropy("thief"))
+    own = make_identity_card("thief", (), sign, network, Secret(seed_of("thief")), Stream("thief"))
     for claim in ({"seal_key": victim.seal_key}, {"seal_key": victim.seal_key, "seal_point": victim.seal_point}):
         card = replace(own, **claim)
         card = replace(
@@ -144,11 +146,11 @@ def test_two_members_cannot_share_a_key() -> None:
     sign, network = (Ed25519Signer(Secret(seed_of(kind))) for kind in ("s", "n"))
     cards = [
         make_identity_card(name, (), Ed25519Signer(Secret(seed_of(name))), network, Secret(seed_of(name, 1)),
-                           SeededEntropy(name)) for name in ("a", "b")
+                           Stream(name)) for name in ("a", "b")
     ]
     with pytest.raises(GenesisError, match=r"key appears twice \("):
         make_genesis("x", cards, [], 1)
-    same = make_identity_card("c", (), sign, sign, Secret(seed_of("c")), SeededEntropy("c"))
+    same = make_identity_card("c", (), sign, sign, Secret(seed_of("c")), Stream("c"))
     with pytest.raises(GenesisError, match="key appears twice"):
         make_genesis("x", [same], [], 1)
 

@@ -12,7 +12,7 @@ from fednode.ledger.genesis import make_genesis
 from fednode.ledger.members.bodies import MemberPropose
 from fednode.ledger.members.names import name_fault, skeletons
 from tests.ledger.sum_world import World
-from tests.ledger.world import make_card, make_cards
+from tests.support.cards import make_card, make_cards
 
 ALIKE = [
     ("St. Anna", "ST ANNA"), ("St. Anna", "St.Anna"), ("Anna", "Αnna"), ("Anna", "Аnnа"), ("COPA", "СОРА"),

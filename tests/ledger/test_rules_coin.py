@@ -19,7 +19,8 @@ from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World, chain_of
-from tests.ledger.world import TERMS, seed_of
+from tests.ledger.world import TERMS
+from tests.support.seeds import seed_of
 
 
 def at_coin(size: int = 4, **scripts: object) -> World:

@@ -14,7 +14,7 @@ from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import SeededEntropy
+from tests.support.seeds import Stream
 
 IDENTITY = b"\x01" + bytes(31)
 SMALL_ORDER = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
@@ -69,7 +69,7 @@ def test_a_key_point_is_never_used_again_R() -> None:
         proofs = [
             prove_knowledge(
                 scalars[0], key_proof_context(SumContext(world.chain_id, world.study, number, attempt), 1, which),
-                SeededEntropy(which),
+                Stream(which),
             )
             for which, scalars in (("a", a), ("b", b))
         ]

@@ -42,7 +42,8 @@ from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.versions import VERSIONS
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import make_card, seed_of
+from tests.support.cards import make_card
+from tests.support.seeds import seed_of
 
 
 def numbers(world: World) -> list[int]:
@@ -430,11 +431,11 @@ def rotation(world: World, member: int, old: str, new: str) -> MemberRotate:
 def replace_name(seed: str, name: str) -> IdentityCard:
     """A card named `name` with the keys of `seed`."""
     from fednode.ledger.members.identity import make_identity_card
-    from tests.ledger.world import SeededEntropy
+    from tests.support.seeds import Stream
 
     return make_identity_card(
         name, ("/ip4/127.0.0.1/tcp/4001",), signer_of(seed), Ed25519Signer(Secret(seed_of(seed, "network"))),
-        Secret(seed_of(seed, "seal")), SeededEntropy(seed),
+        Secret(seed_of(seed, "seal")), Stream(seed),
     )
 
 

@@ -24,7 +24,8 @@ from fednode.sums.coin import draw_query_seed
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import OPENED, World
-from tests.ledger.world import TERMS, seed_of
+from tests.ledger.world import TERMS
+from tests.support.seeds import seed_of
 
 
 def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: object) -> World:

@@ -28,7 +28,8 @@ from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.test_rules_proofs import at, fail_with, stored
-from tests.ledger.world import TERMS, seed_of
+from tests.ledger.world import TERMS
+from tests.support.seeds import seed_of
 
 LONG = replace(TERMS, rounds=9)
 

@@ -42,7 +42,8 @@ from fednode.sums.shares import decode as decode_shares
 from fednode.sums.shares import evaluate, sharing_degree
 from tests.ledger.sum_world import World, shares_of
 from tests.ledger.test_rules_proofs import at, stored
-from tests.ledger.world import WORDS, SeededEntropy, seed_of
+from tests.ledger.world import WORDS
+from tests.support.seeds import Stream, seed_of
 
 Pairs = set[tuple[int, int]]
 PAIR = {(4, 3)}
@@ -103,7 +104,7 @@ def test_a_dispute_key_is_proven_for_its_place_and_new() -> None:
 
     def other(point: bytes, value: int = scalar, which: str = "c", member: int = 1) -> bodies.Keys:
         context = key_proof_context(SumContext(world.chain_id, study, number, attempt), member, which)
-        return replace(body, c_point=point, c_proof=prove_knowledge(value, context, SeededEntropy("other")))
+        return replace(body, c_point=point, c_proof=prove_knowledge(value, context, Stream("other")))
 
     assert body.c_point is not None
     for wrong in (other(body.c_point, which="a"), other(body.c_point, member=2), other(base_times(5), 6)):
@@ -456,7 +457,7 @@ def test_the_box_of_an_honest_dealer_cannot_be_opened_as_a_wrong_one() -> None:
 def _twisted(body: bodies.Expose, world: World) -> list[bodies.Expose]:
     """Other points than the shared one, with the best proofs there are for them."""
     mine, base = world.scalar(3), base_times(world.scalar(4))
-    place, entropy = dispute_context(world.context, 4, 3), SeededEntropy("twisted")
+    place, entropy = dispute_context(world.context, 4, 3), Stream("twisted")
     later = replace(world.context, attempt=1)
     other = world.shared_point(4, 2)
     return [

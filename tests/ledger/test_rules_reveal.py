@@ -15,7 +15,8 @@ from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import TERMS, Dealing, seed_of
+from tests.ledger.world import TERMS, Dealing
+from tests.support.seeds import seed_of
 
 
 def at_phase(phase: Phase, *absent: int, size: int = 4, **parts: object) -> World:

@@ -36,7 +36,8 @@ from fednode.ledger.sums.phases import expects
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import SPEC, TERMS, seed_of
+from tests.ledger.world import SPEC, TERMS
+from tests.support.seeds import seed_of
 
 RESUME, STOP = StudyAction.RESUME, StudyAction.STOP
 APPROVE, REJECT = StudyAction.APPROVE, StudyAction.REJECT

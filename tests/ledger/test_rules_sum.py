@@ -12,7 +12,8 @@ from fednode.sums import bodies
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import TERMS, seed_of
+from tests.ledger.world import TERMS
+from tests.support.seeds import seed_of
 
 
 def at_phase(phase: Phase, size: int = 4, **parts: object) -> World:

@@ -22,7 +22,7 @@ from fednode.ledger.rules import apply_block
 from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.sum_world import World
-from tests.ledger.world import make_card
+from tests.support.cards import make_card
 
 TWO = {**VERSIONS, 2: replace(VERSIONS[1], summary="candidates wait longer", proposal_lapse_blocks=2000)}
 

@@ -30,7 +30,7 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.sums.phase import Phase
 from tests.audit.chain import RoundWorld, play, play_changes
 from tests.ledger.sum_world import World
-from tests.ledger.world import SeededEntropy, seed_of
+from tests.support.seeds import Stream, seed_of
 
 NONCE = bytes(range(16))
 LATER_MS = 10**9
@@ -46,7 +46,7 @@ def consent_of(world: RoundWorld, member: int, height: int | None = None, nonce:
     signer = world.signers[MemberId(member)]
     seeds = "renewed" if signer.public_key == Ed25519Signer(Secret(seed_of("renewed", "sign"))).public_key else name
     network, seal = Ed25519Signer(Secret(seed_of(seeds, "network"))), Secret(seed_of(seeds, "seal"))
-    card = make_identity_card(name, (), signer, network, seal, SeededEntropy(name))
+    card = make_identity_card(name, (), signer, network, seal, Stream(name))
     return make_consent(tip, certificate, MemberId(member), card, signer, nonce)
 
 
@@ -269,7 +269,7 @@ def test_a_card_takes_nothing_of_who_stays_out(
     keys = {None: ("renewed", "network"), "of 5": (names[5], "network"), "revoked": (names[2], "network")}[network]
     mine, signer = consent_of(changed, 2), changed.signers[MemberId(2)]
     card = make_identity_card(
-        told, (), signer, Ed25519Signer(Secret(seed_of(*keys))), Secret(seed_of("renewed", "seal")), SeededEntropy("x")
+        told, (), signer, Ed25519Signer(Secret(seed_of(*keys))), Secret(seed_of("renewed", "seal")), Stream("x")
     )
     taken = make_consent(changed.maker.tip, mine.certificate, MemberId(2), card, signer, NONCE)
     consents = [taken, consent_of(changed, 1), consent_of(changed, 3)]

@@ -6,7 +6,6 @@ tells the others outside the ledger is scripted: wrong shares, chunks kept back,
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -17,7 +16,6 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transaction as tx
 from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
-from fednode.ledger.members.identity import IdentityCard, make_identity_card
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord
 from fednode.ledger.rules import Applied, apply_block
 from fednode.ledger.studies.bodies import Outcome, ProofTerms, Result, StudyBegin, StudyTerms, Weights, compute_study_id
@@ -30,6 +28,8 @@ from fednode.ledger.sums.posting import complainers, dropped_dealers, weight_of_
 from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
+from tests.support.cards import make_cards
+from tests.support.seeds import Stream, seed_of
 
 SPEC = b"specification, opaque to the ledger"
 WORDS = 3
@@ -40,36 +40,6 @@ TERMS = StudyTerms(
     proofs=ProofTerms(1000, WORDS, WORDS, WORDS),
 )
 METRICS = Metrics(4, 4 * SHARE_UNIT * 9 // 10, 4, 1 << 18, (Figure("auc", 950_000, 4),))
-
-
-class SeededEntropy:
-    def __init__(self, seed: str) -> None:
-        self._seed = seed.encode()
-        self._counter = count()
-
-    def random_bytes(self, count: int) -> bytes:
-        number = next(self._counter).to_bytes(8, "big")
-        return hashlib.shake_256(self._seed + number).digest(count)
-
-
-def seed_of(*parts: object) -> bytes:
-    return hashlib.sha256(repr(parts).encode()).digest()
-
-
-def make_card(name: str) -> IdentityCard:
-    sign, network = (Ed25519Signer(Secret(seed_of(name, kind))) for kind in ("sign", "network"))
-    return make_identity_card(
-        name, ("/ip4/127.0.0.1/tcp/4001",), sign, network, Secret(seed_of(name, "seal")), SeededEntropy(name)
-    )
-
-
-_cards: dict[str, IdentityCard] = {}
-
-
-def make_cards(count: int) -> list[IdentityCard]:
-    for i in range(count):
-        _cards.setdefault(f"hospital-{i}", make_card(f"hospital-{i}"))
-    return [_cards[f"hospital-{i}"] for i in range(count)]
 
 
 def make_test_genesis(count: int, *terms: StudyTerms) -> Genesis:
@@ -221,7 +191,7 @@ class MaskedWorld:
             prove_knowledge(
                 scalar,
                 key_proof_context(SumContext(self.chain_id, study, number, attempt), member, which),
-                SeededEntropy(f"{number}.{attempt}.{member}.{which}"),
+                Stream(f"{number}.{attempt}.{member}.{which}"),
             )
             for which, scalar in (("a", dealing.a[0]), ("b", dealing.b[0]), ("c", dispute))
         ]

@@ -21,8 +21,8 @@ from fednode.ledger.members.reading import get_followers
 from fednode.node.problems import EVENT_MS, MAX_PROBLEMS, Problems
 from fednode.node.upkeep import Upkeep
 from fednode.p2p import network as net
-from tests.ledger.world import make_cards
 from tests.node.test_reactor import Stage, settled
+from tests.support.cards import make_cards
 
 KEYS = st.sampled_from(["a", "b", ("refused", 2), ("refused", 3)])
 

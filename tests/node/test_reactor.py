@@ -35,7 +35,8 @@ from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.place import Ports
 from fednode.sums.coin import restore_chain
-from tests.ledger.world import make_cards, seed_of
+from tests.support.cards import make_cards
+from tests.support.seeds import seed_of
 
 
 class FakeNetwork:

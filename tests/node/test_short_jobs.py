@@ -13,7 +13,7 @@ from fednode.ledger.records import RoundKind
 from fednode.node.short_jobs import is_short_round
 from fednode.rounds.jobs import Conclude, MakeInput, vector_length
 from tests.rounds.training import study_text
-from tests.rounds.world import Stream
+from tests.support.seeds import Stream
 
 SMALL = parse_study(study_text())
 LARGE = with_model(SMALL, Mlp((1024, 512)))

@@ -14,28 +14,10 @@ from fednode.learn.form import parse_study
 from fednode.learn.scaling import Scaling
 from fednode.node.tables import WatchingTrainer
 from fednode.node.trainer import WorkerTrainer
+from tests.support.studies import choice, number, study_file
 
 STUDY = StudyId(bytes(range(32)))
-SPEC = parse_study("""
-format = 1
-name = "liver"
-[model]
-kind = "logistic"
-[training]
-learning_rate = 0.1
-local_epochs = 1
-rounds = 1
-clip = 1
-[[data.columns]]
-name = "age"
-kind = "number"
-low = 0
-high = 100
-[[data.columns]]
-name = "outcome"
-kind = "label"
-levels = ["alive", "died"]
-""")
+SPEC = parse_study(study_file("liver", number("age", 0, 100), choice("label", "outcome", "alive", "died")))
 DATA = work.DataAt("/t.csv")
 
 

@@ -6,7 +6,6 @@ nothing signed leaves a node before the record of it is on its disk.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -43,9 +42,10 @@ from fednode.rounds.terms import terms_from_spec
 from fednode.smpc import jobs as sum_jobs
 from fednode.sums.coin import restore_chain
 from tests.contract.test_store import MemoryStore
-from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
-from tests.rounds.world import Stream
+from tests.support.cards import make_cards
+from tests.support.clock import VirtualClock
+from tests.support.seeds import Stream, seed_of
 
 LINKS = 512
 """Length of a hash chain: what a test takes, not what a term may."""
@@ -129,13 +129,14 @@ def look_at_model(name: Hash, data: bytes) -> StoredModel | None:
     return model if model.hash == name else None
 
 
-class World:
+class World(VirtualClock):
     """N nodes of one federation, with one approved study or none."""
 
     def __init__(
         self, count: int = 4, *, rounds: int | None = None, seed: int = 0, loss: float = 0.0,
         spec: StudySpec | None = None,
     ) -> None:
+        super().__init__(START_MS)
         self.random, self.seed, self.loss = random.Random(seed), seed, loss
         studies = []
         self.study = StudyId(bytes(32))
@@ -145,7 +146,6 @@ class World:
             studies.append(GenesisStudy(terms, data))
             self.study = StudyId(compute_study_id(terms, data))
         self.genesis = make_genesis("test", make_cards(count), studies, START_MS - 1000)
-        self.now_ms = START_MS
         self.nodes: dict[int, Node] = {}
         for number, card in enumerate(self.genesis.members, 1):
             signer = Ed25519Signer(Secret(seed_of(card.name, "sign")))
@@ -153,24 +153,17 @@ class World:
             secret = Secret(seed_of(card.name, "seal"))
             self.nodes[number] = Node(MemberId(number), disk, signer, secret, FakeWorker(points(number), disk.models))
         self.links: set[frozenset[int]] = set()
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = 0
 
     def __getitem__(self, number: int) -> Node:
         return self.nodes[number]
 
     # --- time ---------------------------------------------------------------------------------------------------
 
-    def after(self, delay_ms: int, act: Callable[[], None]) -> None:
-        self._order += 1
-        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._order, act))
-
     def run(self, done: Callable[[], bool], limit_ms: int = 120_000) -> World:
         end = self.now_ms + limit_ms
         while not done():
-            assert self._queue and self.now_ms < end, f"not within {limit_ms} ms: {self.describe()}"
-            self.now_ms, _, act = heapq.heappop(self._queue)
-            act()
+            assert self.has_calls and self.now_ms < end, f"not within {limit_ms} ms: {self.describe()}"
+            self.step()
         return self
 
     def rest(self, ms: int = 1_000) -> World:

@@ -14,7 +14,7 @@ from fednode.sums import norm, shares
 from fednode.sums.bounds import OUTPUTS
 from fednode.sums.context import SumContext
 from fednode.sums.statement import statement_of
-from tests.smpc.sim.world import Stream
+from tests.support.seeds import Stream
 
 STATEMENT = statement_of(100, 7, members=4)
 CONTEXT = SumContext(b"c" * 32, b"s" * 32, 1, 0)

@@ -20,22 +20,12 @@ from fednode.crypto import GROUP_ORDER, base_times, is_share_valid, point_times,
 from fednode.smpc import chunks, jobs, masks, prg, quantise, ring
 from fednode.sums import feldman, shamir
 from tests.smpc.sim.streams import apply_streams
+from tests.support.seeds import Stream
 
 SCALARS = st.integers(1, GROUP_ORDER - 1)
 WORDS = st.integers(0, 2**32 - 1)
 KEYS = st.binary(min_size=16, max_size=16)
 CONTEXT = prg.SumContext(b"c" * 32, b"s" * 32, 3, 1)
-
-
-class Seeded:
-    """A stream of bytes from a seed; SHAKE is not used anywhere in the project."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed, self._count = seed.to_bytes(16, "big"), 0
-
-    def random_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
 
 
 # --- twins ------------------------------------------------------------------------------------------------------
@@ -239,7 +229,7 @@ def test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret(
     seed: int, threshold: int, data: st.DataObject
 ) -> None:
     holders = list(range(1, threshold + 3))
-    dealing = feldman.deal(threshold, holders, Seeded(seed))
+    dealing = feldman.deal(threshold, holders, Stream(seed))
     assert dealing.points == tuple(base_times(c) for c in dealing.coefficients) and len(dealing.points) == threshold
     shares = {holder: dealing.share_of(holder) for holder in holders}
     assert all(is_share_valid(dealing.points, holder, share) for holder, share in shares.items())
@@ -251,7 +241,7 @@ def test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret(
 
 
 def test_fewer_shares_than_the_threshold_give_nothing() -> None:
-    dealing = feldman.deal(3, [1, 2, 3, 4], Seeded(1))
+    dealing = feldman.deal(3, [1, 2, 3, 4], Stream(1))
     assert feldman.reconstruct(dealing.points, {1: dealing.share_of(1), 4: dealing.share_of(4)}) is None
 
 
@@ -282,7 +272,7 @@ def test_published_shares_of_rfc_9591(shared_dir: Path) -> None:
 def test_masked_sums_open_to_the_sum_over_any_set(count: int, seed: int, data: st.DataObject) -> None:
     members = sorted(data.draw(st.sets(st.integers(1, 400), min_size=count, max_size=count)))
     included = sorted(data.draw(st.sets(st.sampled_from(members), min_size=1)))
-    source, length = Seeded(seed), 21
+    source, length = Stream(seed), 21
     a, b = ({m: int.from_bytes(source.random_bytes(31), "little") + 1 for m in members} for _ in "ab")
     points = {m: base_times(a[m]) for m in members}
     vectors = {m: np.frombuffer(source.random_bytes(4 * length), np.uint32) for m in members}
@@ -338,8 +328,8 @@ FLOATS = st.floats(-4, 4, width=32, allow_subnormal=False)
 @given(st.lists(FLOATS, max_size=30), st.floats(0.01, 100), st.integers(1, 255), st.integers(0, 2**32))
 def test_rounding_is_to_a_neighbour_by_the_coin_drawn(x: list[float], clip: float, weight: int, seed: int) -> None:
     values = np.array(x, np.float32)
-    rounded = quantise.quantise(values, clip, weight, 255, Seeded(seed))
-    stream_key = Seeded(seed).random_bytes(16)
+    rounded = quantise.quantise(values, clip, weight, 255, Stream(seed))
+    stream_key = Stream(seed).random_bytes(16)
     norm2 = sum(Fraction(float(v)) ** 2 for v in values)
     longest = max(Fraction(clip), Fraction(float(np.sqrt(float(norm2)))))
     scale = Fraction(5 * quantise.SCALE * weight, 6 * 255) / longest
@@ -356,7 +346,7 @@ def test_rounding_is_to_a_neighbour_by_the_coin_drawn(x: list[float], clip: floa
 
 def test_rounding_has_the_right_mean() -> None:
     values = np.full(200_000, 1e-6, np.float32)
-    rounded = quantise.quantise(values, 1.0, 1, 1, Seeded(7))
+    rounded = quantise.quantise(values, 1.0, 1, 1, Stream(7))
     target = 5 * quantise.SCALE / 6 * float(values[0])
     assert abs(float(rounded.mean()) - target) < 5 * 0.5 / np.sqrt(values.size)
     assert set(np.unique(rounded)) == {int(np.floor(target)), int(np.floor(target)) + 1}
@@ -364,20 +354,20 @@ def test_rounding_has_the_right_mean() -> None:
 
 def test_rounding_uses_fresh_randomness_and_nothing_else() -> None:
     values = np.full(4096, 0.3e-6, np.float32)
-    first, again, other = (quantise.quantise(values, 1.0, 1, 1, Seeded(seed)) for seed in (1, 1, 2))
+    first, again, other = (quantise.quantise(values, 1.0, 1, 1, Stream(seed)) for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_a_long_update_is_shortened_to_the_clip() -> None:
     values = np.array([300.0, -400.0], np.float32)
-    rounded = quantise.quantise(values, 1.0, 1, 1, Seeded(0))
+    rounded = quantise.quantise(values, 1.0, 1, 1, Stream(0))
     assert np.allclose(rounded, 5 * quantise.SCALE / 6 * np.array([0.6, -0.8]), atol=1)
 
 
 def test_a_sum_of_the_largest_updates_does_not_wrap() -> None:
     top = np.array([1.0], np.float32)
-    rounded = quantise.quantise(top, 1.0, 1, 1, Seeded(0))
+    rounded = quantise.quantise(top, 1.0, 1, 1, Stream(0))
     total = ring.sum_buffers((ring.to_ring(rounded).tobytes(),) * quantise.MAX_MEMBERS)
     assert int(ring.lift(total)[0]) == quantise.MAX_MEMBERS * int(rounded[0])
 
@@ -388,7 +378,7 @@ def test_a_sum_of_the_largest_updates_does_not_wrap() -> None:
 def test_opened_sums_are_the_weighted_mean(x: list[float], weights: list[int], seed: int) -> None:
     values = np.array(x, np.float32)
     clip = float(quantise.compute_norm(values)) * 1.01 + 0.01
-    total = sum(quantise.quantise(values, clip, w, 7, Seeded(seed + k)) for k, w in enumerate(weights))
+    total = sum(quantise.quantise(values, clip, w, 7, Stream(seed + k)) for k, w in enumerate(weights))
     unit = 6 * clip * 7 / (5 * quantise.SCALE * sum(weights))
     mean = total.astype(np.int32).astype(np.float64) * unit
     assert np.allclose(mean, values, atol=unit * len(weights) + 1e-6 * clip)
@@ -408,16 +398,16 @@ def test_unsafe_parameters_are_refused(members: int, length: int, clip: float, w
 @pytest.mark.parametrize("weight", [0, 8])
 def test_a_weight_outside_its_range_is_refused(weight: int) -> None:
     with pytest.raises(ValueError, match="weight"):
-        quantise.quantise(np.zeros(3, np.float32), 1.0, weight, 7, Seeded(0))
+        quantise.quantise(np.zeros(3, np.float32), 1.0, weight, 7, Stream(0))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_an_update_that_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        quantise.quantise(np.array([0.0, bad], np.float32), 1.0, 1, 1, Seeded(0))
+        quantise.quantise(np.array([0.0, bad], np.float32), 1.0, 1, 1, Stream(0))
 
 
 def test_only_flat_float32_is_quantised() -> None:
     for values in (np.zeros(3), np.zeros((2, 2), np.float32)):
         with pytest.raises(ValueError, match="flat"):
-            quantise.quantise(values, 1.0, 1, 1, Seeded(0))
+            quantise.quantise(values, 1.0, 1, 1, Stream(0))

@@ -23,7 +23,7 @@ from fednode.smpc.record import Input
 from fednode.smpc.ring import load
 from fednode.sums.measures import CLAIM, Claims, encode_claims, words_of
 from tests.rounds.training import study_text
-from tests.rounds.world import Stream
+from tests.support.seeds import Stream
 
 SPEC = parse_study(study_text())
 STUDY = b"s" * 32

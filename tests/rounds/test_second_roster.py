@@ -38,7 +38,7 @@ def test_a_refused_data_set_sits_the_statistics_out_until_people_allow_it() -> N
         place = machine._place
         machine._place = replace(place, ports=replace(place.ports, statistics=Guard(number)))
 
-    world.run(lambda world: world.now > 0)
+    world.run(lambda world: world.now_ms > 0)
     for number in world.members:
         guard(number)
     world.run(lambda world: len(world.life.ready) == 3)
@@ -46,7 +46,7 @@ def test_a_refused_data_set_sits_the_statistics_out_until_people_allow_it() -> N
     assert machine is not None and machine.refusal == said[0] and 4 not in noted
     assert 4 not in {entry.member for entry in world.life.ready}
     said.clear()
-    world._perform(world.members[4], machine.handle(ev.DataChanged(machine.data)))
+    world.perform(world.members[4], machine.handle(ev.DataChanged(machine.data)))
     world.run()
     assert world.status == StudyStatus.FINISHED and machine.refusal is None
     assert set(noted) == {1, 2, 3, 4} and world.reports[0].counted == (1, 2, 3, 4)

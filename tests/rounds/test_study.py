@@ -179,9 +179,9 @@ def test_member_that_concludes_last_keeps_its_own_model_instead_of_fetching_it()
 
     def late(member: Member, effect: ev.Effect) -> list[ev.Effect]:
         if isinstance(effect, ev.NeedModel):
-            asked.append((world.now, effect.hash, effect.hash in member.disk.models))
+            asked.append((world.now_ms, effect.hash, effect.hash in member.disk.models))
         if isinstance(effect, ev.Compute) and isinstance(effect.job, round_jobs.Conclude):
-            world._deliver(member, ev.ComputeDone(effect.number, round_jobs.run(effect.job)), 400)
+            world.deliver(member, ev.ComputeDone(effect.number, round_jobs.run(effect.job)), 400)
             return []
         return [effect]
 
@@ -199,7 +199,7 @@ def test_model_that_is_not_what_the_others_have_is_fetched() -> None:
     def spoil(member: Member, effect: ev.Effect) -> list[ev.Effect]:
         if isinstance(effect, ev.Compute) and isinstance(effect.job, round_jobs.Conclude):
             job = replace(effect.job, study=b"x" * 32)
-            world._deliver(member, ev.ComputeDone(effect.number, round_jobs.run(job)), 400)
+            world.deliver(member, ev.ComputeDone(effect.number, round_jobs.run(job)), 400)
             return []
         return [effect]
 
@@ -389,7 +389,7 @@ def test_a_mended_table_is_checked_again_and_used() -> None:
     machine = member.machine
     assert machine is not None and machine.problem is not None and "the column is missing" in machine.problem
     is_mended = True
-    world._perform(member, machine.handle(DataChanged(machine.data)))
+    world.perform(member, machine.handle(DataChanged(machine.data)))
     world.run().settle()
     assert machine.problem is None
     assert any(3 in report.counted for report in world.reports)

@@ -21,52 +21,16 @@ from fednode.learn.tables.schema import standardise
 from fednode.learn.tables.statistics import claim_statistics
 from fednode.learn.tables.table import Table
 from fednode.learn.units import UNIT
-
-STUDY = """
-format = 1
-name = "points"
-[model]
-kind = "logistic"
-[training]
-learning_rate = 0.5
-batch_size = 8
-local_epochs = 1
-rounds = {rounds}
-clip = 2
-[stop]
-accuracy = {accuracy}
-no_improvement_rounds = {patience}
-[timeouts]
-start_after_s = 5
-train_timeout_s = 4
-phase_timeout_s = 1
-[data]
-[[data.columns]]
-name = "x"
-kind = "number"
-low = -4
-high = 4
-[[data.columns]]
-name = "y"
-kind = "number"
-low = -4
-high = 4
-[[data.columns]]
-name = "noise"
-kind = "number"
-repeat = 5
-low = -4
-high = 4
-[[data.columns]]
-name = "group"
-kind = "label"
-levels = ["left", "right"]
-"""
+from tests.support.studies import number, points_study
 
 
 def study_text(rounds: int = 1, accuracy: float = 0, patience: int = 0) -> str:
     """The study file."""
-    return STUDY.format(rounds=rounds, accuracy=accuracy, patience=patience)
+    return points_study(
+        number("noise", -4, 4, repeat=5), learning_rate=0.5, rounds=rounds,
+        stop={"accuracy": accuracy, "no_improvement_rounds": patience},
+        timeouts={"start_after_s": 5, "train_timeout_s": 4, "phase_timeout_s": 1},
+    )
 
 
 def points(seed: int, count: int = 20) -> Table:

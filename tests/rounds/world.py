@@ -7,8 +7,6 @@ submitted in the last moments with it; what it had sent may have arrived.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +43,10 @@ from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
 from fednode.sums.coin import restore_chain
 from fednode.sums.phase import Phase
-from tests.ledger.world import make_cards, seed_of
 from tests.rounds.training import FakeWorker, points, study_text
+from tests.support.cards import make_cards
+from tests.support.clock import VirtualClock
+from tests.support.seeds import Stream, seed_of
 
 BLOCK_MS = 10
 LINKS = 512
@@ -55,17 +55,6 @@ WORK_MS = 30
 END_MS = 600_000
 
 Tamper = Callable[["Member", ev.Effect], list[ev.Effect]]
-
-
-class Stream:
-    """Entropy from a seed."""
-
-    def __init__(self, *seed: object) -> None:
-        self._seed, self._count = repr(seed).encode(), 0
-
-    def random_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
 
 
 @dataclass(frozen=True)
@@ -110,7 +99,7 @@ class Member:
         return self.machine is not None
 
 
-class World:
+class World(VirtualClock):
     """N members and one study."""
 
     def __init__(
@@ -118,6 +107,7 @@ class World:
         absences: tuple[Absence, ...] = (), tables: dict[int, Table | None] | None = None,
         asleep: tuple[int, ...] = (), restart_ms: int = 50,
     ) -> None:
+        super().__init__()
         self.random, self.seed, self.restart_ms = random.Random(seed), seed, restart_ms
         self.spec = parse_study(study_text(rounds, accuracy, patience))
         terms, data = terms_from_spec(self.spec), study_bytes(self.spec)
@@ -137,12 +127,9 @@ class World:
         self.pool: list[tuple[int, tx.Body]] = []
         self.refused: list[tuple[int, tx.Body, str]] = []
         self.nonces = dict.fromkeys(self.members, 0)
-        self.now = 0
         self.blocks = 0
         self.opened: list[tuple[int, int, tuple[int, ...]]] = []
         """(round, attempt, U) of every unmasking, in order."""
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = 0
         self._seen: tuple[int, int] = (-1, -1)
         self._is_started = False
 
@@ -182,24 +169,19 @@ class World:
             for number in self.members:
                 if number not in self.asleep:
                     self.start(number)
-            self._at(BLOCK_MS, self._block)
+            self.after(BLOCK_MS, self._block)
         done = until or (lambda world: world.status in (StudyStatus.FINISHED, StudyStatus.STOPPED))
-        end = self.now + limit_ms
+        end = self.now_ms + limit_ms
         while not done(self):
-            assert self._queue and self.now < end, (self.status, self.life.reason, self.round)
-            self.now, _, act = heapq.heappop(self._queue)
-            act()
+            assert self.has_calls and self.now_ms < end, (self.status, self.life.reason, self.round)
+            self.step()
         return self
 
     def settle(self, ms: int = 2_000) -> World:
         """Let what is under way come to rest: models that are still fetched, records that are still deleted."""
-        end = self.now + ms
-        self._at(ms, lambda: None)
-        return self.run(lambda world: world.now >= end)
-
-    def _at(self, delay_ms: int, act: Callable[[], None]) -> None:
-        self._order += 1
-        heapq.heappush(self._queue, (self.now + delay_ms, self._order, act))
+        end = self.now_ms + ms
+        self.after(ms, lambda: None)
+        return self.run(lambda world: world.now_ms >= end)
 
     def start(self, number: int) -> None:
         """Begin a life from what is on the disk."""
@@ -236,7 +218,7 @@ class World:
         member.machine, member.epoch = None, member.epoch + 1
         self.pool = [entry for entry in self.pool if entry[0] != number or self.random.random() < 0.5]
         if down_ms:
-            self._at(down_ms, lambda: self.start(number))
+            self.after(down_ms, lambda: self.start(number))
 
     def post(self, member: int, body: tx.Body) -> None:
         """What a person says through this member."""
@@ -251,7 +233,7 @@ class World:
     def _connect(self, member: Member, peer: MemberId) -> None:
         number = None if member.machine is None else member.machine.current_round
         if number is not None:
-            self._deliver(member, ev.SumHappened(number, sm.PeerUp(peer)), 2)
+            self.deliver(member, ev.SumHappened(number, sm.PeerUp(peer)), 2)
 
     def _holds_message(self, study: StudyId) -> bool:
         pending = pending_phase(self.state, study)
@@ -269,10 +251,10 @@ class World:
     # --- blocks -------------------------------------------------------------------------------------------------
 
     def _block(self) -> None:
-        self._at(BLOCK_MS, self._block)
+        self.after(BLOCK_MS, self._block)
         if not self.pool or sum(member.is_up for member in self.members.values()) < 2 * len(self.members) // 3 + 1:
             return
-        at = BlockTime(self.at.height + 1, 1000 + self.now)
+        at = BlockTime(self.at.height + 1, 1000 + self.now_ms)
         signed = []
         for sender, body in self.pool:
             self.nonces[sender] += 1
@@ -319,13 +301,13 @@ class World:
             member.height = height
             snapshot = SnapshotReader(self.study).read(state)
             assert snapshot is not None
-            self._perform(member, member.machine.handle(ev.LedgerChanged(snapshot)))
+            self.perform(member, member.machine.handle(ev.LedgerChanged(snapshot)))
 
-        self._at(self.random.randrange(1, BLOCK_MS), act)
+        self.after(self.random.randrange(1, BLOCK_MS), act)
 
     # --- events and effects -------------------------------------------------------------------------------------
 
-    def _deliver(self, member: Member, event: ev.Event, delay_ms: int) -> None:
+    def deliver(self, member: Member, event: ev.Event, delay_ms: int) -> None:
         epoch = member.epoch
 
         def act() -> None:
@@ -335,11 +317,11 @@ class World:
                 chunk = event.event
                 if not member.machine.is_chunk_expected(event.round, chunk.ref, len(chunk.data), chunk.sender):
                     return
-            self._perform(member, member.machine.handle(event))
+            self.perform(member, member.machine.handle(event))
 
-        self._at(delay_ms, act)
+        self.after(delay_ms, act)
 
-    def _perform(self, member: Member, effects: list[ev.Effect]) -> None:
+    def perform(self, member: Member, effects: list[ev.Effect]) -> None:
         for effect in effects:
             for change in member.tamper(member, effect) if member.tamper else [effect]:
                 member.effects_done += 1
@@ -357,7 +339,7 @@ class World:
             case ev.StartWork(number, job):
                 assert member.worker is not None, "a member without data has no work"
                 answer = member.worker.answer(job)
-                self._deliver(member, ev.WorkDone(number, answer), WORK_MS + member.worker.delay_ms)
+                self.deliver(member, ev.WorkDone(number, answer), WORK_MS + member.worker.delay_ms)
             case ev.NeedModel(name):
                 member.wanted.add(name)
                 self._fetch(member, name)
@@ -367,7 +349,7 @@ class World:
             case ev.StartTimer(name, delay_ms):
                 self._start_timer(member, name, ev.TimerFired(name), delay_ms)
             case ev.Compute(number, job):
-                self._deliver(member, ev.ComputeDone(number, round_jobs.run(job)), 2)
+                self.deliver(member, ev.ComputeDone(number, round_jobs.run(job)), 2)
             case ev.SumAsked(round_number, inner):
                 self._perform_sum(member, round_number, inner)
             case ev.ForgetRound(number):
@@ -385,15 +367,15 @@ class World:
                 member.disk.records[number, part.value] = data.reveal()
             case sm.SendChunk(to, ref, proof, data):
                 event = ev.SumHappened(number, sm.ChunkArrived(member.number, ref, proof, bytes(data)))
-                self._deliver(self.members[to], event, delay_ms)
+                self.deliver(self.members[to], event, delay_ms)
             case sm.WantChunk(to, ref):
-                self._deliver(self.members[to], ev.SumHappened(number, sm.WantArrived(member.number, ref)), delay_ms)
+                self.deliver(self.members[to], ev.SumHappened(number, sm.WantArrived(member.number, ref)), delay_ms)
             case sm.StartTimer(name, timeout_ms):
                 event = ev.SumHappened(number, sm.TimerFired(name))
                 self._start_timer(member, f"{number}/{name}", event, timeout_ms)
             case sm.Compute(job_id, job):
                 event = ev.SumHappened(number, sm.ComputeDone(job_id, member.run_sum_job(job)))
-                self._deliver(member, event, 2)
+                self.deliver(member, event, 2)
 
     def _start_timer(self, member: Member, key: str, event: ev.Event, delay_ms: int) -> None:
         """Starting a timer again replaces it."""
@@ -402,9 +384,9 @@ class World:
 
         def act() -> None:
             if member.machine is not None and member.epoch == epoch and member.timers.get(key) == token:
-                self._perform(member, member.machine.handle(event))
+                self.perform(member, member.machine.handle(event))
 
-        self._at(delay_ms, act)
+        self.after(delay_ms, act)
 
     def _fetch(self, member: Member, name: Hash) -> None:
         """Look on the own disk, then ask somebody who is up and has it, until it is here."""
@@ -416,13 +398,13 @@ class World:
             holders = [m for m in self.members.values() if m.is_up and name in m.disk.models]
             data = member.disk.models.get(name) or next((m.disk.models[name] for m in holders), None)
             if data is None:
-                self._at(200, act)
+                self.after(200, act)
                 return
             member.disk.models[name] = data
             member.wanted.discard(name)
-            self._perform(member, member.machine.handle(ev.ModelLoaded(name, check_model(lambda: BytesIO(data)))))
+            self.perform(member, member.machine.handle(ev.ModelLoaded(name, check_model(lambda: BytesIO(data)))))
 
-        self._at(3, act)
+        self.after(3, act)
 
 
 def check_sums(world: World) -> None:

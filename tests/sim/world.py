@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -29,6 +27,7 @@ from tests.sim.faults import Crash, CrashAll, Deafen, Fault, Split, Storm, Timed
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import JOINING, found_with
 from tests.sim.node import Disk, SimNode, fresh_disk
+from tests.support.clock import VirtualClock
 
 FAULT_WINDOW_MS = 15_000
 HEIGHTS_AFTER_HEALING = 10
@@ -87,13 +86,13 @@ class Weather:
         return self.sides is None or self.sides[one] == self.sides[other]
 
 
-class World:
+class World(VirtualClock):
     """One run. `run` raises `Violation` if a promise is broken; the run is a function of the plan alone."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.random = random.Random(f"{plan.seed}/{plan.members}/{plan.faults}/{plan.has_twin}")
-        self.now_ms = GENESIS_MS
+        super().__init__(GENESIS_MS)
         self.everybody, self.signers, self.check = make_members(plan.members + plan.joins, plan.is_real)
         self.members = found_with(self.everybody, plan.joins)
         identities = [(member, False) for member in self.everybody.ids]
@@ -116,8 +115,6 @@ class World:
         self.evidence_found = 0
         self.events = 0
         self.faults: tuple[Timed, ...] = ()
-        self._queue: list[tuple[int, int, Callable[..., None], tuple[object, ...]]] = []
-        self._serial = 0
         self._is_healed = False
         self._submitted = 0
         self._has_clients = True
@@ -140,11 +137,6 @@ class World:
 
     # --- time -------------------------------------------------------------------------------------------------
 
-    def after(self, delay_ms: int, call: Callable[..., None], *args: object) -> None:
-        """Call later; calls of one moment happen in the order they were asked for."""
-        self._serial += 1
-        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._serial, call, args))
-
     def run(self) -> None:
         """Faults first, then health: every honest node must then decide ten heights within the bound."""
         self.begin()
@@ -157,14 +149,14 @@ class World:
             self.after(timed.at_ms, self._strike, timed.fault)
         self.after(FAULT_WINDOW_MS + 6_000, self._heal)
         while not self._is_healed:
-            self._step()
+            self.step()
         honest = [node for node in self.nodes if not node.is_twin]
         goal = max(node.height for node in honest) + HEIGHTS_AFTER_HEALING
         deadline_ms = self.now_ms + LIVENESS_BOUND_MS
         while min(node.height for node in honest) < goal:
-            if self.now_ms > deadline_ms or not self._queue:
+            if self.now_ms > deadline_ms or not self.has_calls:
                 raise Violation(f"no {HEIGHTS_AFTER_HEALING} heights in time: {[node.height for node in self.nodes]}")
-            self._step()
+            self.step()
 
     def begin(self, skip: SimNode | None = None) -> None:
         """Start everybody but one, and the clients."""
@@ -177,24 +169,22 @@ class World:
     def run_to(self, height: int) -> None:
         """Run until every machine that is up has this height."""
         while not any(node.is_up for node in self.nodes) or min(n.height for n in self.nodes if n.is_up) < height:
-            self._step()
+            self.step()
 
     def run_for(self, time_ms: int) -> None:
         """Run for some time."""
         self.after(time_ms, lambda: None)
         goal_ms = self.now_ms + time_ms
         while self.now_ms < goal_ms:
-            self._step()
+            self.step()
 
     def stop_submitting(self) -> None:
         """Let the clients go home."""
         self._has_clients = False
 
-    def _step(self) -> None:
-        at_ms, _, call, args = heapq.heappop(self._queue)
-        self.now_ms = at_ms
+    def step(self) -> None:
         self.events += 1
-        call(*args)
+        super().step()
 
     def _submit(self) -> None:
         """Give all nodes a transaction now and then; while faults rage only as much as makes a few heights."""

@@ -34,7 +34,7 @@ from fednode.sums.statement import ANSWER, PAIRS, REPETITIONS, Statement, statem
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
-from tests.smpc.sim.world import HELD, Absence, Stream, World
+from tests.smpc.sim.world import HELD, Absence, World
 from tests.smpc.test_disputes import chain, keep_back, noise_about, redeal
 from tests.smpc.test_liars import on_message
 from tests.smpc.test_privacy import (
@@ -50,6 +50,7 @@ from tests.smpc.test_privacy import (
     study,
     variable,
 )
+from tests.support.seeds import Stream
 
 GANGS = [(4, {1}), (4, {3}), (7, {1, 2})]
 pytestmark = pytest.mark.slow

@@ -29,7 +29,8 @@ from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
 from fednode.sums.statement import Statement
 from tests.smpc.sim.shown import key_of_sum
-from tests.smpc.sim.world import MOMENTS, OPENED, Node, Stream, World
+from tests.smpc.sim.world import MOMENTS, OPENED, Node, World
+from tests.support.seeds import Stream
 
 ME, OTHER = MemberId(2), MemberId(3)
 

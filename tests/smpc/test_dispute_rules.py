@@ -28,9 +28,10 @@ from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.shares import deal_vector, open_box
 from fednode.sums.statement import norm_statement
 from tests.smpc.sim.shown import key_of_sum
-from tests.smpc.sim.world import HELD, OPENED, Stream, World
+from tests.smpc.sim.world import HELD, OPENED, World
 from tests.smpc.test_bound_rules import give_sum, is_silent, restarted, restored, session_of, show, submitted
 from tests.smpc.test_disputes import WRONG_BOXES, chain, keep_back, noise_about, redeal
+from tests.support.seeds import Stream
 
 DEALER, LIAR, HOLDER = MemberId(1), MemberId(2), MemberId(3)
 pytestmark = pytest.mark.slow

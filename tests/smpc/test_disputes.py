@@ -33,8 +33,9 @@ from fednode.sums.redeal import dispute_context, hide_held, show_held
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
-from tests.smpc.sim.world import HELD, OPENED, Absence, Stream, World
+from tests.smpc.sim.world import HELD, OPENED, Absence, World
 from tests.smpc.test_liars import Change, on_chunk, on_message
+from tests.support.seeds import Stream
 
 LIAR = MemberId(2)
 LEDGERS = [ModelLedger, RealLedger]

@@ -35,7 +35,8 @@ from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.streams import apply_streams
-from tests.smpc.sim.world import CHAIN, STUDY, Absence, Stream, World
+from tests.smpc.sim.world import CHAIN, STUDY, Absence, World
+from tests.support.seeds import Stream
 
 pytestmark = pytest.mark.slow
 

@@ -417,7 +417,7 @@ def test_whatever_f_liars_do_at_length(case: tuple, seed: int, ledger: type) -> 
 def at_recheck(count: int = 4) -> World:
     world = World(count, seed=1, weights="hidden")
     world.nodes[LIAR].lie = wrong_sum
-    return world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK and w.now > w._opened_at + 12)
+    return world.run(lambda w: w.trace.views[-1].phase is Phase.RECHECK and w.now_ms > w.opened_at_ms + 12)
 
 
 def masked_ref(world: World, dealer: int, chunk: int) -> m.ChunkRef:
@@ -437,7 +437,7 @@ def test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other() -> No
     assert sent(session.handle(want))
     for phase in (Phase.ROSTER, Phase.SUMACK, Phase.COIN, Phase.SHARE, Phase.PROOF, Phase.REVEAL, Phase.RESULT):
         other = World(4, seed=1, weights="hidden")
-        other.run(lambda w, phase=phase: w.trace.views[-1].phase is phase and w.now > w._opened_at + 12)
+        other.run(lambda w, phase=phase: w.trace.views[-1].phase is phase and w.now_ms > w.opened_at_ms + 12)
         asked = other.nodes[MemberId(1)].session
         assert asked is not None and other.trace.views[-1].phase is phase
         assert not sent(asked.handle(m.WantArrived(MemberId(3), masked_ref(other, 1, 3)))), phase
@@ -520,7 +520,7 @@ def test_an_owner_that_asked_often_before_is_shown_a_chunk_again() -> None:
         return [bool(sent(session.handle(want))) for _ in range(20)]
 
     def until(w: World) -> bool:
-        phase, has_come = w.trace.views[-1].phase, w.now > w._opened_at + 12
+        phase, has_come = w.trace.views[-1].phase, w.now_ms > w.opened_at_ms + 12
         if phase is Phase.ROSTER and has_come and not asked:
             asked.extend(ask())
         return phase is Phase.RECHECK and has_come

@@ -25,7 +25,8 @@ from fednode.sums import bodies, feldman
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
-from tests.smpc.sim.world import Absence, Node, Stream, World
+from tests.smpc.sim.world import Absence, Node, World
+from tests.support.seeds import Stream
 
 LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")  # order 8
 ME = MemberId(2)

@@ -12,7 +12,8 @@ from fednode.smpc import sketch
 from fednode.sums import bounds, coin, equal_logs, field, measures, shares, statement
 from fednode.sums import norm as proofs
 from fednode.sums.statement import norm_statement
-from tests.sums.test_norm import Seeded, share
+from tests.sums.test_norm import share
+from tests.support.seeds import Stream
 
 MEMBERS = 4
 
@@ -62,7 +63,7 @@ def is_proven(made: statement.Statement, entry: int, weight: int, slack: int) ->
     bits += [weight >> k & 1 for k in range(made.weight_bits)] + [slack >> k & 1 for k in range(62)]
     dealt = np.array(bits, np.uint64)
     joint, drawn = proofs.draw_joint(b"j" * 32), proofs.draw_query(made, b"q" * 32)
-    proof = proofs.prove(made, dealt, joint, Seeded(3))
+    proof = proofs.prove(made, dealt, joint, Stream(3))
     bit_shares, proof_shares = share(dealt, MEMBERS, 1), share(proof, MEMBERS, 2)
     answers = {k: proofs.query(made, bit_shares[k], proof_shares[k], joint, drawn) for k in bit_shares}
     return proofs.decide(answers, MEMBERS) is not None

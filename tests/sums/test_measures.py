@@ -14,7 +14,8 @@ from fednode.sums.bounds import MAX_WORDS
 from fednode.sums.field import MODULUS, FieldVector
 from fednode.sums.measures import CLAIM, MEMBER_BITS, Plan, Split
 from fednode.sums.statement import Statement
-from tests.sums.test_norm import Seeded, answers_for, share
+from tests.sums.test_norm import answers_for, share
+from tests.support.seeds import Stream
 
 MOMENTS = Split(5, 3, True)
 PLAN = (MOMENTS, MOMENTS, Split(4, 2), Split(3, 4))
@@ -54,7 +55,7 @@ def bits_of(plan: Plan, claims: list[int]) -> FieldVector:
 def is_accepted(plan: Plan, bits: FieldVector) -> bool:
     """Whether holders of right shares of these bits would carry their proof; every repetition by itself."""
     statement, joint = statement_of(plan), norm.draw_joint(b"j" * 32)
-    proof = norm.prove(statement, bits, joint, Seeded(1))
+    proof = norm.prove(statement, bits, joint, Stream(1))
     answer = norm.query(statement, bits, proof, joint, norm.draw_query(statement, b"q" * 32))
     verdicts = {norm.is_valid(part) for part in answer.reshape(statement.repetitions, -1)}
     assert len(verdicts) == 1

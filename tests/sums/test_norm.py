@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -19,30 +18,22 @@ from fednode.sums.bounds import FEW, MAX_LENGTH, PART_BYTES, Strength, strength_
 from fednode.sums.field import MODULUS, FieldVector
 from fednode.sums.shares import decode, sharing_degree
 from fednode.sums.statement import ANSWER, ENTRY_BITS, PAIRS, SLACK_BITS, Statement, norm_statement, statement_of
+from tests.support.seeds import Stream
 
 SMALL = Statement(weight_bits=4, kappa2=1000, kappa0=50, entries=3)
 JOINT = proofs.draw_joint(b"j" * 32)
 QUERY = proofs.draw_query(SMALL, b"q" * 32)
 
 
-class Seeded:
-    def __init__(self, seed: int) -> None:
-        self._seed, self._count = seed, 0
-
-    def random_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_256(b"%d/%d" % (self._seed, self._count)).digest(count)
-
-
 def share(values: FieldVector, members: int, seed: int) -> dict[int, FieldVector]:
     holders, degree = range(1, members + 1), sharing_degree(members)
-    dealt = shares.deal_vector(values, degree, holders, Seeded(seed))
+    dealt = shares.deal_vector(values, degree, holders, Stream(seed))
     opened = {k: shares.open_box(b, values.size, shares.holds_key(k, holders, degree)) for k, b in dealt.boxes.items()}
     return {k: v for k, v in opened.items() if v is not None}
 
 
 def answers_for(bits: FieldVector, members: int, statement: Statement = SMALL) -> dict[int, FieldVector]:
-    proof = proofs.prove(statement, bits, JOINT, Seeded(3))
+    proof = proofs.prove(statement, bits, JOINT, Stream(3))
     bit_shares, proof_shares = share(bits, members, 1), share(proof, members, 2)
     drawn = proofs.draw_query(statement, b"q" * 32)
     return {k: proofs.query(statement, bit_shares[k], proof_shares[k], JOINT, drawn) for k in bit_shares}
@@ -136,7 +127,7 @@ def test_a_statement_of_many_members_passes_and_one_wrong_repetition_does_not(me
     assert joint[:2] == JOINT, "the challenges of few members are the first ones of many"
     bits = proofs.encode(statement, np.array([3, -4, 5]), 9)
     for at in (None, *range(strength.repetitions)):
-        proof = proofs.prove(statement, bits, joint, Seeded(3))
+        proof = proofs.prove(statement, bits, joint, Stream(3))
         if at is not None:
             proof[at * statement.part_length + 2 * PAIRS + 1] += np.uint64(1)
         bit_shares, proof_shares = share(bits, members, 1), share(proof, members, 2)
@@ -204,7 +195,7 @@ def test_a_vector_whose_squares_cancel_modulo_p_is_rejected_by_its_bits_alone() 
 @given(st.integers(0, SMALL.proof_length - 1), st.integers(1, MODULUS - 1))
 def test_another_proof_for_a_false_statement_is_rejected(at: int, change: int) -> None:
     bits = forge([500, 0, 0], 1, 7)
-    proof = proofs.prove(SMALL, bits, JOINT, Seeded(3))
+    proof = proofs.prove(SMALL, bits, JOINT, Stream(3))
     proof[at] = (int(proof[at]) + change) % MODULUS
     bit_shares, proof_shares = share(bits, 4, 1), share(proof, 4, 2)
     answers = {k: proofs.query(SMALL, bit_shares[k], proof_shares[k], JOINT, QUERY) for k in bit_shares}
@@ -214,7 +205,7 @@ def test_another_proof_for_a_false_statement_is_rejected(at: int, change: int) -
 def test_a_sum_kept_zero_by_a_wrong_gadget_polynomial_is_rejected() -> None:
     """The dealer moves p so that the calls add up to what the equation needs: p is then not the wires' product."""
     bits = forge([500, 0, 0], 1, 7)
-    proof = proofs.prove(SMALL, bits, JOINT, Seeded(3))
+    proof = proofs.prove(SMALL, bits, JOINT, Stream(3))
     wrong = proofs.query(SMALL, bits, proof, JOINT, QUERY).reshape(2, -1)[:, 2 * PAIRS + 1]
     for part, off in zip(proof.reshape(2, -1), wrong.tolist(), strict=True):
         constant = 2 * PAIRS
@@ -237,7 +228,7 @@ def test_opened_answers_do_not_depend_on_the_secret_without_the_seeds() -> None:
     """Same challenges, same secret, other randomness: every opened number but the equation is another."""
     bits = proofs.encode(SMALL, np.array([3, 4, 5]), 9)
     first, second = (
-        proofs.query(SMALL, bits, proofs.prove(SMALL, bits, JOINT, Seeded(k)), JOINT, QUERY).reshape(2, -1)
+        proofs.query(SMALL, bits, proofs.prove(SMALL, bits, JOINT, Stream(k)), JOINT, QUERY).reshape(2, -1)
         for k in (1, 2)
     )
     same = first == second

@@ -18,7 +18,8 @@ from fednode.sums.context import SumContext
 from fednode.sums.field import MODULUS, FieldVector
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.statement import ENTRY_BITS, Statement, norm_statement
-from tests.sums.test_norm import SMALL, Seeded, share
+from tests.sums.test_norm import SMALL, share
+from tests.support.seeds import Stream
 
 HERE = SumContext(b"c" * 32, b"s" * 32, 3, 1)
 PLACES = [
@@ -80,7 +81,7 @@ def test_sizes_are_those_of_the_ledger() -> None:
 def test_answers_of_holders_are_shares_of_the_dealers_answer(members: int, seed: int) -> None:
     draw = random.Random(seed)
     bits = norm.encode(SMALL, np.array([draw.randrange(-70, 71) for _ in range(3)]), 5)
-    proof = norm.prove(SMALL, bits, norm.draw_joint(b"j" * 32), Seeded(seed))
+    proof = norm.prove(SMALL, bits, norm.draw_joint(b"j" * 32), Stream(seed))
     bit_shares, proof_shares = share(bits, members, seed), share(proof, members, seed + 1)
     held = {j: norm.held_of(SMALL, bit_shares[j], proof_shares[j]) for j in bit_shares}
     own = norm.held_of(SMALL, bits, proof)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import combinations
 
 import numpy as np
@@ -14,18 +13,10 @@ from fednode.ids import fault_bound
 from fednode.sums import shares
 from fednode.sums.field import MODULUS, FieldVector, add
 from fednode.sums.shares import answers_needed, decode, sharing_degree
+from tests.support.seeds import Stream
 
 ELEMENTS = st.integers(0, MODULUS - 2)
 MEMBERS = st.integers(3, 13)
-
-
-class Seeded:
-    def __init__(self, seed: int) -> None:
-        self._seed, self._count = seed, 0
-
-    def random_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_256(b"%d/%d" % (self._seed, self._count)).digest(count)
 
 
 def vector(values: list[int]) -> FieldVector:
@@ -34,7 +25,7 @@ def vector(values: list[int]) -> FieldVector:
 
 def deal(secrets: list[int], members: int, seed: int, degree: int | None = None) -> dict[int, FieldVector]:
     degree = sharing_degree(members) if degree is None else degree
-    dealt = shares.deal_vector(vector(secrets), degree, range(1, members + 1), Seeded(seed))
+    dealt = shares.deal_vector(vector(secrets), degree, range(1, members + 1), Stream(seed))
     opened = {
         holder: shares.open_box(box, len(secrets), shares.holds_key(holder, list(dealt.boxes), degree))
         for holder, box in dealt.boxes.items()
@@ -76,7 +67,7 @@ def test_any_degree_plus_one_shares_give_the_secret(members: int, secrets: list[
 
 
 def test_the_first_holders_get_keys_and_shares_of_sums_are_sums_of_shares() -> None:
-    dealt = shares.deal_vector(vector([5] * 100), 3, range(1, 11), Seeded(1))
+    dealt = shares.deal_vector(vector([5] * 100), 3, range(1, 11), Stream(1))
     assert sorted(len(box) for box in dealt.boxes.values()) == [16] * 3 + [800] * 7
     assert "boxes" not in repr(dealt)
     left, right = deal([5, 6], 7, 1), deal([10, MODULUS - 1], 7, 2)
@@ -100,7 +91,7 @@ def test_g_shares_fit_every_secret() -> None:
 @pytest.mark.parametrize("holders", [[], [1], [0, 1, 2], [1, 1, 2]])
 def test_holders_must_be_distinct_and_more_than_the_degree(holders: list[int]) -> None:
     with pytest.raises(ValueError, match="distinct holders"):
-        shares.deal_vector(vector([1]), 1, holders, Seeded(1))
+        shares.deal_vector(vector([1]), 1, holders, Stream(1))
 
 
 @pytest.mark.parametrize("box", [b"", b"x" * 15, b"\xff" * 24, bytes(32)])

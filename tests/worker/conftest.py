@@ -11,39 +11,13 @@ import torch
 from fednode.learn.form import parse_study
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.kind import Tables
+from tests.support.studies import points_study
 
 torch.set_num_threads(1)  # as in the worker: with more, tiny steps wait for each other on a busy machine
 
-STUDY = """
-format = 1
-name = "points"
-[model]
-kind = "mlp"
-hidden = [8]
-[training]
-learning_rate = 0.1
-momentum = 0.5
-batch_size = 4
-local_epochs = 3
-rounds = 4
-clip = 2
-[data]
-missing = "?"
-[[data.columns]]
-name = "x"
-kind = "number"
-low = -4
-high = 4
-[[data.columns]]
-name = "y"
-kind = "number"
-low = -4
-high = 4
-[[data.columns]]
-name = "group"
-kind = "label"
-levels = ["left", "right"]
-"""
+STUDY = points_study(
+    model='kind = "mlp"\nhidden = [8]', missing="?", momentum=0.5, batch_size=4, local_epochs=3, rounds=4
+)
 
 
 def points(seed: int, count: int) -> list[tuple[str, str, str]]:

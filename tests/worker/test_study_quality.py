@@ -39,7 +39,7 @@ AWAY_ROUNDS = (4, 5)
 
 
 @dataclass
-class SeededEntropy:
+class Stream:
     """Unpredictable bytes that repeat from run to run."""
 
     random: np.random.Generator
@@ -59,7 +59,7 @@ def reading(model: NDArray[np.int64]) -> Reader:
 
 def federated_accuracy(spec: StudySpec, parts: list[Rows], test: Rows, away: int | None) -> float:
     """Train all rounds; member `away` misses AWAY_ROUNDS."""
-    study, layout, entropy = spec_hash(spec), Layout.of(spec), SeededEntropy(np.random.default_rng(0))
+    study, layout, entropy = spec_hash(spec), Layout.of(spec), Stream(np.random.default_rng(0))
     plan, reader = spec.data.statistics_plan(), reader_of(spec)
     claims = [reader.claim_statistics(spec.data, part, entropy) for part in parts]
     words = field.total(np.stack([words_of(plan, encode_claims(plan, each)) for each in claims]), 0)

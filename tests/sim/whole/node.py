@@ -31,7 +31,8 @@ from fednode.smpc import jobs as sum_jobs
 from fednode.sums.coin import restore_chain
 from tests.node.world import look_at_model
 from tests.sim.whole.disk import Disk
-from tests.sim.whole.parts import Stream, do_work
+from tests.sim.whole.parts import do_work
+from tests.support.seeds import Stream
 
 if TYPE_CHECKING:
     from tests.sim.whole.world import World

@@ -28,22 +28,12 @@ from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.rounds.terms import study_proposal
 from fednode.smpc import dealing as smpc_keys
-from tests.ledger.world import make_cards, seed_of
+from tests.support.cards import make_cards
+from tests.support.seeds import Stream, seed_of
 
 GENESIS_MS = 1_700_000_000_000
 TRAINING_ROUNDS = 2
 ROWS = 12
-
-
-class Stream:
-    """Entropy from a seed."""
-
-    def __init__(self, *seed: object) -> None:
-        self._seed, self._count = repr(seed).encode(), 0
-
-    def random_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
 
 
 def tiny_study() -> StudySpec:

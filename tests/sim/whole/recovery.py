@@ -18,11 +18,10 @@ from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis, make_successor
 from fednode.ledger.succession import Consent, check_against, make_origin
-from tests.ledger.world import seed_of
 from tests.sim.checker import Violation
-from tests.sim.whole.parts import Stream
 from tests.sim.whole.trouble import Trouble
 from tests.sim.whole.wrong import problems_of
+from tests.support.seeds import Stream, seed_of
 
 if TYPE_CHECKING:
     from tests.sim.whole.disk import Snapshot

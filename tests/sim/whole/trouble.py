@@ -23,9 +23,10 @@ from fednode.ledger.members.reading import get_members, get_membership
 from fednode.ledger.members.records import Change
 from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions
 from fednode.ledger.versions import VERSIONS, Versions
-from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk
+from tests.support.cards import make_card
+from tests.support.seeds import seed_of
 
 if TYPE_CHECKING:
     from tests.sim.whole.node import WholeNode

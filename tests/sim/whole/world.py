@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tests.sim.whole.disk import CHAIN, MODELS, RECORDS, SIGN_STATE, Disk, Snaps
 from tests.sim.whole.node import WholeNode
 from tests.sim.whole.parts import GENESIS_MS, keys_of, repeatable, tiny_genesis, tiny_study
 from tests.sim.whole.troubles import TROUBLES
+from tests.support.clock import VirtualClock
 
 FAULT_HEIGHTS = 42
 """Faults strike at heights up to this: an undisturbed run takes about 45 blocks."""
@@ -72,7 +72,7 @@ def draw_plan(
     return Plan(seed, members, faults, "sound" if TROUBLES[found].needs_sound_disks else chosen, trouble=found)
 
 
-class World:
+class World(VirtualClock):
     """One run; `run` raises `Violation` if a promise is broken. The run is a function of the plan alone."""
 
     def __init__(self, plan: Plan) -> None:
@@ -80,7 +80,7 @@ class World:
         self.key = f"{plan.seed}/{plan.members}/{plan.faults}/{plan.disk}"
         """What everything random comes from."""
         self.random = random.Random(self.key)
-        self.now_ms = GENESIS_MS
+        super().__init__(GENESIS_MS)
         self.genesis: Genesis = tiny_genesis(plan.members)
         self.spec = tiny_study()
         self.checker = WholeChecker(self)
@@ -99,8 +99,6 @@ class World:
         self.events = self.effects = 0
         self.is_healed = self._is_healing = False
         self._pending: list[tuple[int, Callable[[], None]]] = []
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._serial = 0
         self.faults: tuple[Timed, ...] = ()
         self.trouble = TROUBLES[plan.trouble](self)
         self.now_ms -= self.trouble.genesis_ahead_ms
@@ -115,11 +113,6 @@ class World:
         return self.nodes[slot]
 
     # --- time ---------------------------------------------------------------------------------------------------
-
-    def after(self, delay_ms: int, call: Callable[[], None]) -> None:
-        """Call later; calls of one moment happen in the order they were asked for."""
-        self._serial += 1
-        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._serial, call))
 
     def run(self) -> World:
         """Faults while the study runs, then health: the study must then finish everywhere."""
@@ -150,12 +143,10 @@ class World:
         self.on_height(0)
         self.after(LOOK_MS, self._look)
         while not self._is_finished():
-            if self.now_ms > self._began_ms + FAULTS_END_MS + LIVENESS_BOUND_MS or not self._queue:
+            if self.now_ms > self._began_ms + FAULTS_END_MS + LIVENESS_BOUND_MS or not self.has_calls:
                 raise Violation(f"the study does not finish: {self.describe()}")
-            at_ms, _, call = heapq.heappop(self._queue)
-            self.now_ms = at_ms
             self.events += 1
-            call()
+            self.step()
 
     def on_height(self, height: int) -> None:
         """A height was decided for the first time: faults that wait for it strike soon; after the last comes health."""

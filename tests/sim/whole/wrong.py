@@ -18,10 +18,11 @@ from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose
 from fednode.ledger.members.reading import get_members, get_membership
-from tests.ledger.world import make_card, seed_of
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk
 from tests.sim.whole.trouble import Trouble
+from tests.support.cards import make_card
+from tests.support.seeds import seed_of
 
 if TYPE_CHECKING:
     from tests.sim.whole.node import WholeNode

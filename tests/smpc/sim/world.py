@@ -6,8 +6,6 @@ persisted; what it persisted before is there when it comes back.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +27,8 @@ from fednode.sums.measures import CLAIM, Split, count_words, read_sums
 from fednode.sums.phase import Phase
 from fednode.sums.statement import Statement, statement_of
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
+from tests.support.clock import VirtualClock
+from tests.support.seeds import Stream
 
 CHAIN, STUDY = b"c" * 32, b"s" * 32
 TIMEOUT_MS = 1000
@@ -44,17 +44,6 @@ def with_long_input(disk: Mapping[m.RecordPart, bytes]) -> RecordParts:
     if whole is not None:
         parts[m.RecordPart.INPUT] = LongPart(whole[:INPUT_START], lambda size_bytes: whole[INPUT_START:][:size_bytes])
     return parts
-
-
-class Stream:
-    """Entropy from a seed."""
-
-    def __init__(self, *seed: object) -> None:
-        self._seed, self._count = repr(seed).encode(), 0
-
-    def random_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_256(self._seed + self._count.to_bytes(8, "big")).digest(count)
 
 
 class Ledger(Protocol):
@@ -119,7 +108,7 @@ class Trace:
     views: list[m.SumView] = field(default_factory=list)
 
 
-class World:
+class World(VirtualClock):
     """N members in one round."""
 
     def __init__(
@@ -129,6 +118,7 @@ class World:
         secrets: dict[MemberId, Secret[bytes]] | None = None, weights: str = "public",
         max_weight: int = 7, coins: int = 0,
     ) -> None:
+        super().__init__()
         self.weights, self.max_weight = weights, 1 if weights == "equal" else max_weight
         self.plan = PLAN
         self.random, self.loss, self.restart_ms = random.Random(seed), loss, restart_ms
@@ -147,10 +137,7 @@ class World:
         self.absences = list(absences)
         self.trace = Trace()
         self.pool: list[tuple[MemberId, int, object]] = []
-        self.now = 0
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._order = 0
-        self._opened_at, self._phase_no, self._timeout_ms = 0, -1, TIMEOUT_MS
+        self.opened_at_ms, self._phase_no, self._timeout_ms = 0, -1, TIMEOUT_MS
 
     def params(self, member: MemberId) -> m.SumParams:
         is_public = self.weights == "public"
@@ -171,22 +158,17 @@ class World:
         for member in self.members:
             self._start(member)
         self._publish()
-        self._at(BLOCK_MS, self._block)
-        while self._queue and self.now < END_MS:
+        self.after(BLOCK_MS, self._block)
+        while self.has_calls and self.now_ms < END_MS:
             if self.ledger.outcome is not None or (until is not None and until(self)):
                 break
-            self.now, _, act = heapq.heappop(self._queue)
-            act()
+            self.step()
         return self
 
-    def _at(self, delay_ms: int, act: Callable[[], None]) -> None:
-        self._order += 1
-        heapq.heappush(self._queue, (self.now + delay_ms, self._order, act))
-
     def _block(self) -> None:
-        self._at(BLOCK_MS, self._block)
+        self.after(BLOCK_MS, self._block)
         txs, self.pool = self.pool, []
-        timed_out = not txs and self.now - self._opened_at > self._timeout_ms
+        timed_out = not txs and self.now_ms - self.opened_at_ms > self._timeout_ms
         up = sum(node.session is not None for node in self.nodes.values())
         if not txs and not (timed_out and up >= 2 * len(self.members) // 3 + 1):
             return
@@ -201,7 +183,7 @@ class World:
         view = self.ledger.view()
         self.trace.views.append(view)
         if view.phase_no != self._phase_no:
-            self._phase_no, self._opened_at, self._timeout_ms = view.phase_no, self.now, view.phase_timeout_ms
+            self._phase_no, self.opened_at_ms, self._timeout_ms = view.phase_no, self.now_ms, view.phase_timeout_ms
         for absence in list(self.absences):
             if view.phase is absence.phase and view.attempt == absence.attempt:
                 if absence.after:
@@ -211,7 +193,7 @@ class World:
                     self.stop(MemberId(absence.member), absence.down_ms)
                 self.absences.remove(absence)
         for member, node in self.nodes.items():
-            self._at(self.random.randrange(1, BLOCK_MS), self._deliver(member, node.epoch, m.ViewChanged(view)))
+            self.after(self.random.randrange(1, BLOCK_MS), self._deliver(member, node.epoch, m.ViewChanged(view)))
 
     def _start(self, member: MemberId) -> None:
         node = self.nodes[member]
@@ -227,7 +209,7 @@ class World:
             node.session = Session(self.params(member), entropy, open_box, self.chains[member].link)
         if not node.session.has_input:
             event = m.InputReady(self._train(node).copy(), self.weight_of(member), claims=self._claim(node))
-            self._at(self.random.randrange(1, 60), self._deliver(member, node.epoch, event))
+            self.after(self.random.randrange(1, 60), self._deliver(member, node.epoch, event))
 
     def weight_of(self, member: MemberId) -> int:
         """The weight a member brings."""
@@ -260,16 +242,16 @@ class World:
             return
         node.session, node.epoch = None, node.epoch + 1
         if down_ms:
-            self._at(down_ms, lambda: self._return(member))
+            self.after(down_ms, lambda: self._return(member))
 
     def _return(self, member: MemberId) -> None:
         self._start(member)
         epoch = self.nodes[member].epoch
-        self._at(1, self._deliver(member, epoch, m.ViewChanged(self.ledger.view())))
+        self.after(1, self._deliver(member, epoch, m.ViewChanged(self.ledger.view())))
         for other in self.members:
             if other != member and self.nodes[other].session is not None:
-                self._at(2, self._deliver(member, epoch, m.PeerUp(other)))
-                self._at(2, self._deliver(other, self.nodes[other].epoch, m.PeerUp(member)))
+                self.after(2, self._deliver(member, epoch, m.PeerUp(other)))
+                self.after(2, self._deliver(other, self.nodes[other].epoch, m.PeerUp(member)))
 
     # --- events and effects -------------------------------------------------------------------------------------
 
@@ -307,20 +289,20 @@ class World:
             case m.Submit(message):
                 if self.random.random() >= self.loss:
                     post = (node.member, message.attempt, message)
-                    self._at(self.random.randrange(1, 8), lambda: self.pool.append(post))
+                    self.after(self.random.randrange(1, 8), lambda: self.pool.append(post))
             case m.SendChunk(to, ref, proof, data):
                 self.trace.wire.append((node.member, effect))
                 self._send(to, m.ChunkArrived(node.member, ref, proof, bytes(data)))
             case m.WantChunk(to, ref):
                 self._send(to, m.WantArrived(node.member, ref))
             case m.StartTimer(name, delay_ms):
-                self._at(delay_ms, self._deliver(node.member, node.epoch, m.TimerFired(name)))
+                self.after(delay_ms, self._deliver(node.member, node.epoch, m.TimerFired(name)))
             case m.Compute(job_id, job):
                 result = jobs.run(job) if node.work is None else node.work(job)
                 if node.lie is not None:
                     result = node.lie(result)  # type: ignore[assignment]
                 done = self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result))
-                self._at(self.random.randrange(1, 5), done)
+                self.after(self.random.randrange(1, 5), done)
             case m.SumOpened(values, weight, digest, words):
                 node.opened.append((digest, weight, values))
                 node.told.append(words)
@@ -333,7 +315,7 @@ class World:
 
     def _send(self, to: MemberId, event: m.Event) -> None:
         if self.nodes[to].session is not None and self.random.random() >= self.loss:
-            self._at(self.random.randrange(1, 30), self._deliver(to, self.nodes[to].epoch, event))
+            self.after(self.random.randrange(1, 30), self._deliver(to, self.nodes[to].epoch, event))
 
     # --- what came out ------------------------------------------------------------------------------------------
 
