@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fednode.cli import chain_files, chain_look, chain_members, chain_proof, chain_version
-from fednode.cli.ask import as_record, as_records, ask, ask_for
+from fednode.cli.ask import as_record, as_records, ask_for
 from fednode.cli.chain_source import export_option, open_stopped
 from fednode.cli.reading import read_genesis
 from fednode.cli.show import print_json, print_pairs, print_records, print_table, print_value, short
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.desk.control_client import NotRunning
-from fednode.desk.questions import CHAIN_STATUS
-from fednode.desk.read_models import ChainEndView
+from fednode.desk.questions import CHAIN_BLOCKS, CHAIN_SHOW, CHAIN_STATUS, CHAIN_TX
+from fednode.desk.read_models import BlockView, ChainEndView, TransactionView
 from fednode.desk.view_json import view_to_json
 from fednode.errors import VerificationFailed
 
@@ -65,24 +65,26 @@ def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
     from fednode.desk import chain_query
 
     try:
-        blocks: list[Mapping[str, Any]] = list(
-            as_records(ask(site, "chain_show", at=at)) if export is None else chain_look.exported_blocks(export, at)
+        blocks: tuple[BlockView, ...] = (
+            ask_for(site, CHAIN_SHOW, at=at) if export is None else chain_look.exported_blocks(export, at)
         )
     except NotRunning:
         with open_stopped(site) as (store, _):
-            blocks = list(chain_query.chain_show(store, at))
+            blocks = chain_query.chain_show(store, at)
     if ".." in at:
         if as_json:
             print_json(blocks)
         else:
-            print_records(blocks, ["height", "time", "hash", "proposer", "view", "signers", "tx_count"], "no blocks")
+            columns = ["height", "time", "hash", "proposer", "view", "signers", "tx_count"]
+            print_records(as_records(view_to_json(blocks)), columns, "no blocks")
         return
-    block = blocks[0] if blocks else {}
+    (block,) = blocks
     if as_json:
         print_json(block)
         return
-    print_value({key: value for key, value in block.items() if key != "transactions"})
-    print_records(block.get("transactions", []), ["id", "kind", "sender", "ok", "reason"], "no transactions")
+    values = as_record(view_to_json(block))
+    print_value({key: value for key, value in values.items() if key != "transactions"})
+    print_records(as_records(values["transactions"]), ["id", "kind", "sender", "ok", "reason"], "no transactions")
 
 
 @chain.command("tx", example="fednode chain tx 3f2a...64 digits... --format json")
@@ -96,9 +98,9 @@ def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
     from fednode.desk import chain_query
 
     try:
-        found: Mapping[str, Any]
+        found: TransactionView
         if export is None:
-            found = as_record(ask(site, "chain_tx", id=txid))
+            found = ask_for(site, CHAIN_TX, id=txid)
         else:
             found = chain_look.exported_transaction(export, txid)
     except NotRunning:
@@ -107,7 +109,7 @@ def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_value(found)
+        print_value(view_to_json(found))
 
 
 LEVELS = ("storage", "links", "certificates", "transactions", "execution")
@@ -133,7 +135,7 @@ def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
 
     try:
         genesis = read_genesis(site.load().values.genesis_path)
-        ask(site, "chain_status")
+        ask_for(site, CHAIN_STATUS)
         report = verify_chain(_progress(_asked(site), as_json), genesis, Level(level))
         source = "daemon"
     except NotRunning:
@@ -163,7 +165,7 @@ def _asked(site: Site) -> Iterator[ChainEntry]:
     from fednode.desk.chain_query import entries_from
 
     height = 1
-    while page := as_records(ask(site, "chain_blocks", first=height)):
+    while page := ask_for(site, CHAIN_BLOCKS, first=height):
         yield from entries_from(page)
         height += len(page)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fednode.chain.block import Block
     from fednode.chain.receipts import Receipt
     from fednode.chain.vote import Certificate, Vote
+    from fednode.desk.read_models import BlockView, TransactionView
 
 WAIT_MARGIN_S = 15.0
 """How much longer than the daemon the command line waits for its answer."""
@@ -57,9 +58,10 @@ def seen_blocks(source: Source, first: int, last: int) -> Iterator[Seen]:
             raise StorageError(f"{text}; run 'fednode chain verify'") from None
 
 
-def exported_blocks(path: Path, at: str) -> list[dict[str, Any]]:
+def exported_blocks(path: Path, at: str) -> tuple[BlockView, ...]:
     """Return the blocks of an export that `at` names."""
     from fednode.desk import chain_query
+    from fednode.desk.views import block_view
 
     source = ExportSource(path)
 
@@ -69,13 +71,13 @@ def exported_blocks(path: Path, at: str) -> list[dict[str, Any]]:
         return next(found, None)
 
     first, last = chain_query.range_of(at, source.first, source.last, find_block)
-    return [
-        chain_query.whole_block(seen.block, seen.certificate, seen.receipts, source.members_at(seen.block.height))
+    return tuple(
+        block_view(seen.block, seen.certificate, seen.receipts, source.members_at(seen.block.height))
         for seen in seen_blocks(source, first, last)
-    ]
+    )
 
 
-def exported_transaction(path: Path, txid: str) -> dict[str, Any]:
+def exported_transaction(path: Path, txid: str) -> TransactionView:
     """Return a transaction of an export with its place and receipt."""
     from fednode.desk.views import transaction_view
     from fednode.ledger.transaction import decode_transaction
@@ -84,7 +86,7 @@ def exported_transaction(path: Path, txid: str) -> dict[str, Any]:
     for seen in seen_blocks(source, source.first, source.last):
         for data, receipt in zip(seen.block.transactions, seen.receipts, strict=True):
             if receipt.txid.hex() == txid.lower():
-                return transaction_view(decode_transaction(data), seen.block.height, receipt.ok, receipt.reason)
+                return transaction_view(decode_transaction(data), seen.block.height, receipt)
     raise UsageError(f"transaction {txid} is not in {path}; 'fednode chain find --export {path}' lists those that are")
 
 

@@ -308,8 +308,7 @@ def describe(proven: Proven) -> dict[str, Any]:
     if found.log is not None:
         shown |= {"log_size": found.log.size, "log_root": found.log.root.hex()}
     if proven.transaction is not None and proven.receipt is not None:
-        receipt = proven.receipt
-        shown["transaction"] = transaction_view(proven.transaction, int(header.height), receipt.ok, receipt.reason)
+        shown["transaction"] = view_to_json(transaction_view(proven.transaction, int(header.height), proven.receipt))
     if found.state is not None:
         key, record = found.state.key, proven.record
         readable: object = None

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask, ask_for
+from fednode.cli.ask import as_record, ask, ask_for
 from fednode.cli.reading import read_genesis
 from fednode.cli.site import Site
 from fednode.desk.control_client import NotRunning, stream_daemon
-from fednode.desk.questions import CHAIN_STATUS, MEMBER_LIST
+from fednode.desk.questions import CHAIN_BLOCKS, CHAIN_STATUS, MEMBER_LIST
 from fednode.desk.view_json import ODD_ANSWER
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError, VerificationFailed
 from fednode.home.files import daemon_pid, environment
@@ -125,7 +125,7 @@ class DaemonSource:
         from fednode.desk.chain_query import entries_from
 
         height = first
-        while height <= last and (page := as_records(ask(self._site, "chain_blocks", first=height))):
+        while height <= last and (page := ask_for(self._site, CHAIN_BLOCKS, first=height)):
             yield from entries_from(page[: last - height + 1])
             height += len(page)
 
@@ -242,7 +242,7 @@ def open_source(site: Site, export: Path | None = None) -> Iterator[Source]:
         yield ExportSource(export)
         return
     try:
-        ask(site, "chain_status")
+        ask_for(site, CHAIN_STATUS)
         genesis = read_genesis(site.load().values.genesis_path)
         found: Source | None = DaemonSource(site, genesis)
     except NotRunning:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask, ask_record, optional_record
+from fednode.cli.ask import ask_for
 from fednode.cli.chain_source import ExportSource, export_option, open_stopped
 from fednode.cli.show import cell, print_json, print_pairs, print_records
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.desk.control_client import NotRunning
+from fednode.desk.questions import VERSION_SHOW, VERSION_VOTE
+from fednode.desk.read_models import VersionsView
 
 
 @group("version")
@@ -35,12 +35,12 @@ def show(site: Site, export: Path | None, as_json: bool) -> None:
         if export is not None:
             height, _, leaves = ExportSource(export).leaves()
             state = State.load(RECORD_TABLE, ((key, value) for _, key, value in leaves))
-            _print({**versions_view(state, height), "source": "export"}, as_json)
+            _print(versions_view(state, height, "export"), as_json)
             return
-        found: Mapping[str, Any] = {**as_record(ask(site, "version_show")), "source": "daemon"}
+        found = ask_for(site, VERSION_SHOW)
     except NotRunning:
         with open_stopped(site) as (store, _):
-            found = {**versions_view(store.load_state(), store.tip.height), "source": "store"}
+            found = versions_view(store.load_state(), store.tip.height, "store")
     _print(found, as_json)
 
 
@@ -59,7 +59,7 @@ def propose(site: Site, number: int, height: int, release: str, as_json: bool) -
     With q equal votes it is decided. A node whose program does not know the version stops before that block and says
     which release to install; it goes on from there once that runs.
     """
-    _print(ask_record(site, "version_vote", action="propose", version=number, height=height, release=release), as_json)
+    _print(ask_for(site, VERSION_VOTE, action="propose", version=number, height=height, release=release), as_json)
 
 
 @version.command("approve", example="fednode chain version approve 2")
@@ -69,7 +69,7 @@ def propose(site: Site, number: int, height: int, release: str, as_json: bool) -
 @pass_site
 def approve(site: Site, number: int, as_json: bool) -> None:
     """Vote for the version that another member has proposed, with its height and release."""
-    _print(ask_record(site, "version_vote", action="approve", version=number), as_json)
+    _print(ask_for(site, VERSION_VOTE, action="approve", version=number), as_json)
 
 
 @version.command("withdraw", example="fednode chain version withdraw --yes")
@@ -80,24 +80,23 @@ def approve(site: Site, number: int, as_json: bool) -> None:
 def withdraw(site: Site, yes: bool, as_json: bool) -> None:
     """Vote for taking back the planned version before its height comes; q votes carry it."""
     confirm("Vote for taking back the planned version?", yes)
-    _print(ask_record(site, "version_vote", action="withdraw"), as_json)
+    _print(ask_for(site, VERSION_VOTE, action="withdraw"), as_json)
 
 
-def _print(found: Mapping[str, Any], as_json: bool) -> None:
+def _print(found: VersionsView, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    planned = optional_record(found.get("planned"))
-    knows = "" if not planned or planned.get("is_known") else " (NOT KNOWN to this program: install that release)"
-    known = found.get("known")
-    print_pairs([
-        ("in force", str(found.get("in_force"))),
-        ("planned", f"version {planned['version']} from block {planned['from_height']} on, release "
-                    f"{planned['release']}{knows}" if planned else "nothing"),
-        ("this program knows", " ".join(map(str, known)) if isinstance(known, (list, tuple)) else "?"),
-    ])
-    rows: list[Mapping[str, Any]] = [
-        {**vote, "voters": f"{cell('', vote.get('voters'))} ({vote.get('needed')} needed)"}
-        for vote in as_records(found.get("votes"))
+    planned = found.planned
+    knows = "" if planned is None or planned.is_known else " (NOT KNOWN to this program: install that release)"
+    told = "nothing" if planned is None else (
+        f"version {planned.version} from block {planned.from_height} on, release {planned.release}{knows}"
+    )
+    known = " ".join(map(str, found.known))
+    print_pairs([("in force", str(found.in_force)), ("planned", told), ("this program knows", known)])
+    rows = [
+        {"version": vote.version, "from_height": vote.from_height, "release": vote.release,
+         "voters": f"{cell('', vote.voters)} ({vote.needed} needed)"}
+        for vote in found.votes
     ]
     print_records(rows, ["version", "from_height", "release", "voters"], "no votes on a version")

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from fednode.cli.ask import ask_for, ask_record, ask_records
+from fednode.cli.ask import ask_for, ask_record
 from fednode.cli.card import check_addresses
 from fednode.cli.daemon import print_members, warn_of_double_votes
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
+from fednode.desk import questions
 from fednode.desk.control_client import NotRunning
-from fednode.desk.questions import MEMBER_LIST
+from fednode.desk.read_models import OutlookView
 
 
 @group("member")
@@ -29,7 +30,7 @@ def member() -> None:
 def list_members(site: Site, as_json: bool) -> None:
     """Show who is a member and, while the daemon runs, who can be reached from here."""
     try:
-        found = ask_for(site, MEMBER_LIST)
+        found = ask_for(site, questions.MEMBER_LIST)
     except NotRunning:
         _list_stored(site, as_json)
         return
@@ -122,7 +123,7 @@ def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
 @pass_site
 def proposals(site: Site, as_json: bool) -> None:
     """Show the open votes: who would join or leave, who approves, and whether the candidate follows the chain."""
-    found = ask_records(site, "member_proposals")
+    found = ask_for(site, questions.MEMBER_PROPOSALS)
     if as_json:
         print_json(found)
         return
@@ -131,14 +132,12 @@ def proposals(site: Site, as_json: bool) -> None:
         return
     rows = []
     for open_ in found:
-        observing = ("yes" if open_["is_observing"] else "NOT YET") if open_["name"] else "-"
-        if open_["approved_height"] is not None:
-            observing = f"approved at block {open_['approved_height']}, HAS NOT COME YET"
-        votes = open_["approvals"]
-        count = len(votes) if isinstance(votes, (list, tuple)) else 0
+        observing = "-" if open_.name is None else "yes" if open_.is_observing else "NOT YET"
+        if open_.approved_height is not None:
+            observing = f"approved at block {open_.approved_height}, HAS NOT COME YET"
         rows.append((
-            str(open_["proposal"]), str(open_["change"]), f"{open_['member']} {open_['name'] or ''}".strip(),
-            str(observing), f"{count} of {open_['needed']}", str(open_["fingerprint"] or open_["reason"] or "-"),
+            str(open_.proposal), open_.change, f"{open_.member} {open_.name or ''}".strip(), observing,
+            f"{len(open_.approvals)} of {open_.needed}", open_.fingerprint or open_.reason or "-",
         ))
     print_table(["proposal", "change", "member", "follows", "votes", "fingerprint or reason"], rows)
 
@@ -155,7 +154,7 @@ def approve(site: Site, proposal: str, yes: bool, as_json: bool) -> None:
     Tells who signs now, and how many members there will be and must sign. Asks if those are too few. With q votes the
     candidate's daemon may come in, by itself, within 100 blocks and one day; else the votes are void.
     """
-    is_sure = _foretell(ask_record(site, "member_outlook", proposal=proposal), yes, as_json)
+    is_sure = _foretell(ask_for(site, questions.MEMBER_OUTLOOK, proposal=proposal), yes, as_json)
     _tell(ask_record(site, "member_approve", proposal=proposal, yes=is_sure), as_json)
 
 
@@ -172,16 +171,16 @@ def revoke(site: Site, who: str, reason: str, yes: bool, as_json: bool) -> None:
     With q votes the member is refused by ledger and transport from the next height on. Never below four members. Tells
     before who signs now, and how many must sign afterwards.
     """
-    is_sure = _foretell(ask_record(site, "member_outlook", member=who), yes, as_json)
+    is_sure = _foretell(ask_for(site, questions.MEMBER_OUTLOOK, member=who), yes, as_json)
     confirm(f"Vote for removing member {who}?", yes)
     _tell(ask_record(site, "member_revoke", member=who, reason=reason, yes=is_sure), as_json)
 
 
-def _foretell(outlook: Mapping[str, Any], yes: bool, as_json: bool) -> bool:
+def _foretell(outlook: OutlookView, yes: bool, as_json: bool) -> bool:
     """Say what the vote would lead to; return whether it is to be cast although too few would sign."""
-    if not as_json or not outlook["is_enough"]:
-        click.echo(outlook["says"], err=True)
-    if outlook["is_enough"]:
+    if not as_json or not outlook.is_enough:
+        click.echo(outlook.says, err=True)
+    if outlook.is_enough:
         return yes
     confirm("Vote for it although it stops the chain?", yes)
     return True

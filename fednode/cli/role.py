@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from fednode.cli.ask import ask_record, ask_records
+from fednode.cli.ask import as_record, ask_for
 from fednode.cli.show import cell, print_json, print_pairs, print_table, short, word
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.desk.questions import ROLE_LIST, ROLE_VOTE
+from fednode.desk.view_json import view_to_json
 
 ROLES = click.Choice(["hospital", "operator", "auditor", "clinician"])
 
@@ -22,7 +24,7 @@ def role() -> None:
 @pass_site
 def list_roles(site: Site, as_json: bool) -> None:
     """Show who has which role, and the votes under way."""
-    found = ask_records(site, "role_list")
+    found = ask_for(site, ROLE_LIST)
     if as_json:
         print_json(found)
         return
@@ -31,8 +33,8 @@ def list_roles(site: Site, as_json: bool) -> None:
         return
     rows = [
         (
-            str(r["role"]), short(r["holder"]), "granted" if r["is_granted"] else "not granted",
-            str(r["since_height"]), cell("", r["votes_to_change"]),
+            r.role, short(r.holder), "granted" if r.is_granted else "not granted", str(r.since_height),
+            cell("", r.votes_to_change),
         )
         for r in found
     ]
@@ -62,8 +64,8 @@ def revoke(site: Site, name: str, holder: str, as_json: bool) -> None:
 
 
 def _vote(site: Site, name: str, holder: str, action: str, as_json: bool) -> None:
-    done = ask_record(site, "role_vote", role=name, holder=holder, action=action)
+    done = ask_for(site, ROLE_VOTE, role=name, holder=holder, action=action)
     if as_json:
         print_json(done)
     else:
-        print_pairs((word(key), cell(key, value)) for key, value in done.items())
+        print_pairs((word(key), cell(key, value)) for key, value in as_record(view_to_json(done)).items())

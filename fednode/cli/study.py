@@ -11,7 +11,8 @@ from fednode.cli.daemon import print_studies
 from fednode.cli.show import print_json, print_pairs, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.desk import questions
-from fednode.desk.read_models import ShownStudy, StudyVoted
+from fednode.desk.outcomes import StudyVoted
+from fednode.desk.read_models import ShownStudy
 from fednode.desk.view_json import view_to_json
 from fednode.errors import Refused
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
 
 from fednode.audit.verify import ChainEntry
-from fednode.chain.block import Block, Tip
-from fednode.chain.members import MemberSet
-from fednode.chain.receipts import Receipt, receipts_data
+from fednode.chain.block import Tip
+from fednode.chain.receipts import receipts_data
 from fednode.chain.state import State
 from fednode.chain.store import LedgerStore
-from fednode.chain.vote import Certificate
 from fednode.codec import encode
-from fednode.desk.read_models import ChainEndView, PlannedVersion
-from fednode.desk.view_json import view_to_json
-from fednode.desk.views import block_view, kind_name, transaction_view, utc_text
+from fednode.desk.read_models import (
+    BlockView,
+    ChainEndView,
+    PlannedVersion,
+    TransactionView,
+    VersionSpan,
+    VersionsView,
+    VersionVotes,
+    WholeBlock,
+    extended,
+)
+from fednode.desk.views import block_view, numbers, transaction_view, utc_text
 from fednode.documents import Json
-from fednode.errors import Rejected, Unavailable, UsageError
+from fednode.errors import Unavailable, UsageError
 from fednode.home.keystore import PublicKeys
 from fednode.ids import quorum
 from fednode.ledger.genesis import Genesis
@@ -40,30 +46,29 @@ def stored_chain(store: LedgerStore, genesis: Genesis) -> ChainEndView:
     return describe_chain(store.tip, store.load_state(), genesis, "store")
 
 
-def versions_view(state: State, height: int) -> dict[str, Json]:
+def versions_view(state: State, height: int, source: str) -> VersionsView:
     """Return by which rules the chain goes on after `height`, what was decided for later, and the votes."""
     record, members = get_versions(state), [member.member for member in get_members(state)]
-    return {
-        "in_force": version_at(state, height + 1),
-        "known": [*sorted(VERSIONS)],
-        "planned": None if record.plan is None else view_to_json(_plan_view(record.plan)),
-        "history": [{"version": span.version, "from_height": span.from_height} for span in record.spans],
-        "votes": [
-            {**_planned(vote.plan), "voters": [int(voter) for voter in vote.voters if voter in members],
-             "needed": quorum(len(members))}
+    return VersionsView(
+        in_force=version_at(state, height + 1),
+        known=tuple(sorted(VERSIONS)),
+        planned=None if record.plan is None else _plan_view(record.plan),
+        history=tuple(VersionSpan(version=span.version, from_height=span.from_height) for span in record.spans),
+        votes=tuple(
+            extended(
+                VersionVotes, _plan_view(vote.plan), voters=numbers(v for v in vote.voters if v in members),
+                needed=quorum(len(members)),
+            )
             for vote in record.open
-        ],
-    }
+        ),
+        source=source,
+    )
 
 
 def _plan_view(plan: VersionPlan) -> PlannedVersion:
     return PlannedVersion(
         version=plan.version, from_height=plan.from_height, release=plan.release, is_known=plan.version in VERSIONS
     )
-
-
-def _planned(plan: VersionPlan) -> dict[str, Json]:
-    return dict(asdict(_plan_view(plan)))
 
 
 def version_warning(state: State) -> str | None:
@@ -112,10 +117,10 @@ def stored_members(state: State) -> list[dict[str, Json]]:
     return found
 
 
-def chain_show(store: LedgerStore, at: str) -> list[dict[str, Json]]:
+def chain_show(store: LedgerStore, at: str) -> tuple[BlockView, ...]:
     """Return the blocks that `at` names: a height, a block hash, `latest`, or A..B (at most 64 blocks)."""
     first, last = range_of(at, 1, store.tip.height, store.find_block)
-    return [_block(store, height) for height in range(first, last + 1)]
+    return tuple(_block(store, height) for height in range(first, last + 1))
 
 
 def range_of(at: str, begin: int, tip: int, find_block: Callable[[bytes], int | None]) -> tuple[int, int]:
@@ -142,29 +147,15 @@ def range_of(at: str, begin: int, tip: int, find_block: Callable[[bytes], int | 
     return first, last
 
 
-def _block(store: LedgerStore, height: int) -> dict[str, Json]:
+def _block(store: LedgerStore, height: int) -> BlockView:
     block, certificate = store.get_block(height), store.get_certificate(height)
     receipts = store.get_receipts(height)
     if block is None or certificate is None or receipts is None:
         raise Unavailable(f"block {height} is not in the store; it is being written, ask again")
-    return whole_block(block, certificate, receipts, store.get_members(height))
+    return block_view(block, certificate, receipts, store.get_members(height))
 
 
-def whole_block(
-    block: Block, certificate: Certificate, receipts: Sequence[Receipt], members: MemberSet
-) -> dict[str, Json]:
-    """Return a block with its proof of finality and a line for each transaction."""
-    view = block_view(block, certificate, certificate.signers(members))
-    transactions = [decode_transaction(data) for data in block.transactions]
-    view["transactions"] = [
-        {"id": tx.txid.hex(), "kind": kind_name(tx.body), "sender": int(tx.sender), "ok": receipt.ok,
-         "reason": receipt.reason}
-        for tx, receipt in zip(transactions, receipts, strict=True)
-    ]
-    return view
-
-
-def chain_transaction(store: LedgerStore, txid: str) -> dict[str, Json]:
+def chain_transaction(store: LedgerStore, txid: str) -> TransactionView:
     """Return a transaction of the chain with its place and receipt."""
     if not re.fullmatch("[0-9a-fA-F]{64}", txid):
         raise UsageError(f"'{txid}' is no transaction id; give all 64 hexadecimal digits")
@@ -173,16 +164,15 @@ def chain_transaction(store: LedgerStore, txid: str) -> dict[str, Json]:
     receipts = None if place is None else store.get_receipts(place.height)
     if place is None or block is None or receipts is None:
         raise UsageError(f"transaction {txid} is not on the chain; it may still be waiting, or was made elsewhere")
-    receipt = receipts[place.index]
     transaction = decode_transaction(block.transactions[place.index])
-    return transaction_view(transaction, place.height, receipt.ok, receipt.reason)
+    return transaction_view(transaction, place.height, receipts[place.index])
 
 
 # --- whole blocks, for verification ---------------------------------------------------------------------------
 
-def chain_blocks(store: LedgerStore, first: int) -> list[dict[str, Json]]:
+def chain_blocks(store: LedgerStore, first: int) -> list[WholeBlock]:
     """Return whole blocks from height `first` on, as many as fit one answer; none past the end."""
-    found: list[dict[str, Json]] = []
+    found: list[WholeBlock] = []
     size = 0
     for block, certificate in store.blocks(first, min(first + MAX_BLOCKS - 1, store.tip.height)):
         receipts = receipts_data(store.get_receipts(block.height) or ())
@@ -190,24 +180,19 @@ def chain_blocks(store: LedgerStore, first: int) -> list[dict[str, Json]]:
         if found and size > MAX_BYTES:
             break
         has_change = block.header.next_members_hash != block.header.members_hash
-        found.append({
-            "block": _text(block.encoded), "certificate": _text(encode(certificate)),
-            "receipts": [_text(data) for data in receipts],
-            "next_members": _text(encode(store.get_members(block.height + 1))) if has_change else None,
-        })
+        found.append(WholeBlock(
+            block=_text(block.encoded), certificate=_text(encode(certificate)), receipts=tuple(map(_text, receipts)),
+            next_members=_text(encode(store.get_members(block.height + 1))) if has_change else None,
+        ))
     return found
 
 
-def entries_from(answers: Iterable[Mapping[str, object]]) -> Iterator[ChainEntry]:
-    """Turn records of `chain_blocks` back into what `ledger.verify` reads."""
-    for answer in answers:
-        receipts = answer.get("receipts")
-        if not isinstance(receipts, list):
-            raise Unavailable("the daemon answered with something that is no block; use one version of fednode")
-        members = answer.get("next_members")
+def entries_from(blocks: Iterable[WholeBlock]) -> Iterator[ChainEntry]:
+    """Turn whole blocks back into what verification reads."""
+    for whole in blocks:
         yield ChainEntry(
-            _bytes(answer.get("block")), _bytes(answer.get("certificate")), tuple(map(_bytes, receipts)),
-            None if members is None else _bytes(members),
+            _bytes(whole.block), _bytes(whole.certificate), tuple(map(_bytes, whole.receipts)),
+            None if whole.next_members is None else _bytes(whole.next_members),
         )
 
 
@@ -215,10 +200,8 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _bytes(text: object) -> bytes:
+def _bytes(text: str) -> bytes:
     try:
-        if not isinstance(text, str):
-            raise Rejected("no text")
         return base64.b64decode(text, validate=True)
-    except (Rejected, binascii.Error):
+    except binascii.Error:
         raise Unavailable("the daemon answered with something that is no block; use one version of fednode") from None

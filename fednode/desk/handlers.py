@@ -27,19 +27,17 @@ from fednode.desk.calls import (
 )
 from fednode.desk.control_client import FINAL_TIMEOUT_S
 from fednode.desk.member_calls import find_member, member_offers
+from fednode.desk.outcomes import Final, MemoDone, StatisticsAllowed, StudyBegun, StudyCreated, StudyVoted
 from fednode.desk.read_models import (
+    BlockView,
     ChainView,
-    Final,
-    MemoDone,
     MemoryView,
     ReportView,
     ShownStudy,
-    StatisticsAllowed,
     StatusView,
-    StudyBegun,
-    StudyCreated,
     StudySummary,
-    StudyVoted,
+    TransactionView,
+    WholeBlock,
     extended,
 )
 from fednode.desk.status import Node
@@ -67,9 +65,9 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
         ask.MEMORY.name: once(calls.memory, STAFF),
         "stop": once(calls.stop, STAFF, acts=True),
         ask.CHAIN_STATUS.name: once(calls.chain_status, EVERYBODY),
-        "chain_show": once(calls.chain_show, AUDITORS),
-        "chain_blocks": once(calls.chain_blocks, AUDITORS),
-        "chain_tx": once(calls.chain_tx, AUDITORS),
+        ask.CHAIN_SHOW.name: once(calls.chain_show, AUDITORS),
+        ask.CHAIN_BLOCKS.name: once(calls.chain_blocks, AUDITORS),
+        ask.CHAIN_TX.name: once(calls.chain_tx, AUDITORS),
         **AuditCalls(node).offers(),
         ask.SUBMIT_MEMO.name: once(calls.submit_memo, HOSPITAL, acts=True),
         ask.SUBMIT_MEMOS.name: once(calls.submit_memos, HOSPITAL, acts=True),
@@ -119,13 +117,13 @@ class _Calls:
     async def chain_status(self, args: Arguments) -> ChainView:
         return status.chain_view(self._node)
 
-    async def chain_show(self, args: Arguments) -> Json:
-        return list(chain_query.chain_show(self._node.reactor.parts.store, args.text("at", "latest")))
+    async def chain_show(self, args: Arguments) -> tuple[BlockView, ...]:
+        return chain_query.chain_show(self._node.reactor.parts.store, args.text("at", "latest"))
 
-    async def chain_blocks(self, args: Arguments) -> Json:
-        return list(chain_query.chain_blocks(self._node.reactor.parts.store, args.number("first", 1)))
+    async def chain_blocks(self, args: Arguments) -> list[WholeBlock]:
+        return chain_query.chain_blocks(self._node.reactor.parts.store, args.number("first", 1))
 
-    async def chain_tx(self, args: Arguments) -> Json:
+    async def chain_tx(self, args: Arguments) -> TransactionView:
         return chain_query.chain_transaction(self._node.reactor.parts.store, args.text("id"))
 
     async def submit_memo(self, args: Arguments) -> MemoDone:

@@ -7,10 +7,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from fednode.desk import chain_query, questions, status
 from fednode.desk.calls import EVERYBODY, HOSPITAL, Arguments, Offer, build, once
 from fednode.desk.health import signing_members
+from fednode.desk.outcomes import (
+    AddressesAnnounced,
+    CandidateVoted,
+    Final,
+    MemberInvited,
+    RemovalVoted,
+    RoleVoted,
+    VersionVoted,
+)
 from fednode.desk.outlook import Outlook, compute_outlook
-from fednode.desk.read_models import Final, MemberView
+from fednode.desk.read_models import MemberView, OutlookView, ProposalView, RoleView, VersionsView, extended
 from fednode.desk.status import Node
-from fednode.documents import Json
+from fednode.desk.views import numbers
 from fednode.errors import Refused, Rejected, UsageError
 from fednode.home.keystore import PublicKeys
 from fednode.ids import MemberId
@@ -39,17 +48,17 @@ def member_offers(node: Node, final: Finalise) -> Mapping[str, Offer]:
     calls = _MemberCalls(node, final)
     return {
         questions.MEMBER_LIST.name: once(calls.member_list, EVERYBODY),
-        "member_proposals": once(calls.member_proposals, EVERYBODY),
-        "member_outlook": once(calls.member_outlook, EVERYBODY),
-        "member_invite": once(calls.member_invite, HOSPITAL, acts=True),
+        questions.MEMBER_PROPOSALS.name: once(calls.member_proposals, EVERYBODY),
+        questions.MEMBER_OUTLOOK.name: once(calls.member_outlook, EVERYBODY),
+        questions.MEMBER_INVITE.name: once(calls.member_invite, HOSPITAL, acts=True),
         "member_approve": once(calls.member_approve, HOSPITAL, acts=True),
         "member_revoke": once(calls.member_revoke, HOSPITAL, acts=True),
-        "member_address": once(calls.member_address, HOSPITAL, acts=True),
+        questions.MEMBER_ADDRESS.name: once(calls.member_address, HOSPITAL, acts=True),
         "keys_rotate": once(calls.keys_rotate, HOSPITAL, acts=True),
-        "role_list": once(calls.role_list, EVERYBODY),
-        "role_vote": once(calls.role_vote, HOSPITAL, acts=True),
-        "version_show": once(calls.version_show, EVERYBODY),
-        "version_vote": once(calls.version_vote, HOSPITAL, acts=True),
+        questions.ROLE_LIST.name: once(calls.role_list, EVERYBODY),
+        questions.ROLE_VOTE.name: once(calls.role_vote, HOSPITAL, acts=True),
+        questions.VERSION_SHOW.name: once(calls.version_show, EVERYBODY),
+        questions.VERSION_VOTE.name: once(calls.version_vote, HOSPITAL, acts=True),
     }
 
 
@@ -63,46 +72,46 @@ class _MemberCalls:
     async def member_list(self, args: Arguments) -> tuple[MemberView, ...]:
         return status.members_view(self._node)
 
-    async def member_proposals(self, args: Arguments) -> Json:
+    async def member_proposals(self, args: Arguments) -> list[ProposalView]:
         members = [record.member for record in get_members(self._node.state)]
         return [
             proposal_view(open_, members, self._node.reactor.core.replica.tip.members.quorum)
             for open_ in get_membership(self._node.state).proposals
         ]
 
-    async def member_invite(self, args: Arguments) -> Json:
+    async def member_invite(self, args: Arguments) -> MemberInvited:
         card = _card(args.text("card"))
         done = await self._final(build(MemberPropose, card))
         proposals = get_membership(self._node.state).proposals
         opened = next(p for p in proposals if p.card == card)
-        return {**_place(done), "proposal": opened.number, "member": int(opened.member), "name": card.name}
+        return extended(MemberInvited, done, proposal=opened.number, member=int(opened.member), name=card.name)
 
-    async def member_outlook(self, args: Arguments) -> Json:
+    async def member_outlook(self, args: Arguments) -> OutlookView:
         """Tell what a vote for a proposal, or else for removing a member, would lead to."""
         if proposal := args.text("proposal", ""):
             open_ = self._find(proposal)
             return self._outlook(Change(open_.change), open_.member).view()
         return self._outlook(Change.REMOVE, find_member(self._node, args.text("member"))).view()
 
-    async def member_approve(self, args: Arguments) -> Json:
+    async def member_approve(self, args: Arguments) -> RemovalVoted:
         open_ = self._find(args.text("proposal"))
         self._check_enough(Change(open_.change), open_.member, args)
         done = await self._final(MemberApprove(open_.number))
-        return {**_place(done), "proposal": open_.number, **self._outcome(open_)}
+        return self._outcome(done, open_)
 
-    async def member_revoke(self, args: Arguments) -> Json:
+    async def member_revoke(self, args: Arguments) -> RemovalVoted:
         member = find_member(self._node, args.text("member"))
         self._check_enough(Change.REMOVE, member, args)
         for open_ in get_membership(self._node.state).proposals:
             if (open_.change, open_.member) == (Change.REMOVE, member):
                 done = await self._final(MemberApprove(open_.number))
-                return {**_place(done), "proposal": open_.number, **self._outcome(open_)}
+                return self._outcome(done, open_)
         done = await self._final(build(MemberRemove, member, args.text("reason", "")))
         proposals = get_membership(self._node.state).proposals
         opened = next((p for p in proposals if (p.change, p.member) == (Change.REMOVE, member)), None)
         if opened is None:
-            return {**_place(done), "proposal": None, "member": int(member), "is_carried": True}
-        return {**_place(done), "proposal": opened.number, **self._outcome(opened)}
+            return extended(RemovalVoted, done, proposal=None, member=int(member), is_carried=True)
+        return self._outcome(done, opened)
 
     def _outlook(self, change: Change, member: MemberId) -> Outlook:
         core = self._node.reactor.core
@@ -115,19 +124,20 @@ class _MemberCalls:
         if not outlook.is_enough and not args.flag("yes"):
             raise Refused(f"{outlook.sentence()}. With --yes the vote is cast all the same")
 
-    async def member_address(self, args: Arguments) -> Json:
+    async def member_address(self, args: Arguments) -> AddressesAnnounced:
         addresses = tuple(args.text("addresses").split())
-        return {**_place(await self._final(build(MemberAddresses, addresses))), "addresses": list(addresses)}
+        done = await self._final(build(MemberAddresses, addresses))
+        return extended(AddressesAnnounced, done, addresses=addresses)
 
     async def keys_rotate(self, args: Arguments) -> Final:
         card = _card(args.text("card"))
         return await self._final(build(MemberRotate, card, build(bytes.fromhex, args.text("signature"))))
 
-    async def role_list(self, args: Arguments) -> Json:
+    async def role_list(self, args: Arguments) -> list[RoleView]:
         members = [record.member for record in get_members(self._node.state)]
         return [role_view(record, members) for record in get_roles(self._node.state)]
 
-    async def role_vote(self, args: Arguments) -> Json:
+    async def role_vote(self, args: Arguments) -> RoleVoted:
         roles = {role.name.lower(): role for role in Role}
         role = roles.get(args.text("role"))
         if role is None:
@@ -138,12 +148,13 @@ class _MemberCalls:
             raise UsageError("a role is held by a key of 64 or a wallet address of 40 hexadecimal digits") from None
         done = await self._final(vote)
         found = next(r for r in get_roles(self._node.state) if (r.role, r.holder) == (vote.role, vote.holder))
-        return {**_place(done), **role_view(found, [record.member for record in get_members(self._node.state)])}
+        members = [record.member for record in get_members(self._node.state)]
+        return extended(RoleVoted, role_view(found, members), id=done.id, height=done.height)
 
-    async def version_show(self, args: Arguments) -> Json:
-        return chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)
+    async def version_show(self, args: Arguments) -> VersionsView:
+        return self._versions()
 
-    async def version_vote(self, args: Arguments) -> Json:
+    async def version_vote(self, args: Arguments) -> VersionVoted:
         """Propose a version with height and release; approve or withdraw what is proposed or planned, without."""
         versions, action = get_versions(self._node.state), args.text("action")
         if action == "propose":
@@ -164,7 +175,10 @@ class _MemberCalls:
                 )
             plan = (wanted, *named[0])
         done = await self._final(build(VersionVote, *plan))
-        return {**_place(done), **chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height)}
+        return extended(VersionVoted, self._versions(), id=done.id, height=done.height)
+
+    def _versions(self) -> VersionsView:
+        return chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height, "daemon")
 
     def _find(self, text: str) -> ProposalRecord:
         """Return the open proposal of this number, or about a hospital of this name."""
@@ -173,14 +187,16 @@ class _MemberCalls:
                 return open_
         raise Refused(f"there is no open proposal '{text}'; 'fednode member proposals' shows them")
 
-    def _outcome(self, open_: ProposalRecord) -> dict[str, Json]:
+    def _outcome(self, done: Final, open_: ProposalRecord) -> RemovalVoted:
         """Tell whether a vote has carried: a removed member is gone then, a candidate may come in."""
         is_member = any(record.member == open_.member for record in get_members(self._node.state))
         now = get_membership(self._node.state).proposal(open_.number)
-        if open_.change == Change.REMOVE:
-            return {"member": int(open_.member), "is_carried": not is_member}
-        is_carried = is_member or (now is not None and now.approved is not None)
-        return {"member": int(open_.member), "is_carried": is_carried, "is_member": is_member}
+        is_removed = open_.change == Change.REMOVE and not is_member
+        is_approved = open_.change != Change.REMOVE and (is_member or (now is not None and now.approved is not None))
+        voted: RemovalVoted = extended(
+            RemovalVoted, done, proposal=open_.number, member=int(open_.member), is_carried=is_removed or is_approved
+        )
+        return voted if open_.change == Change.REMOVE else extended(CandidateVoted, voted, is_member=is_member)
 
 
 def find_member(node: Node, text: str) -> MemberId:
@@ -191,10 +207,6 @@ def find_member(node: Node, text: str) -> MemberId:
     raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
 
 
-def _place(done: Final) -> dict[str, Json]:
-    return {"id": done.id, "height": done.height}
-
-
 def _card(text: str) -> IdentityCard:
     try:
         return parse_card(text)
@@ -202,32 +214,32 @@ def _card(text: str) -> IdentityCard:
         raise UsageError(f"the identity card breaks a bound ({error.reason}); ask for a new one") from None
 
 
-def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> dict[str, Json]:
+def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> ProposalView:
     """Return an open proposal; the fingerprint is what people compare before they approve."""
     card = open_.card
     public = None if card is None else PublicKeys(card.sign_key, card.network_key, card.seal_key)
-    return {
-        "proposal": open_.number,
-        "change": Change(open_.change).name.lower(),
-        "member": int(open_.member),
-        "name": card.name if card is not None else None,
-        "proposer": int(open_.proposer),
-        "height": open_.height,
-        "reason": open_.reason,
-        "approvals": [int(vote) for vote in open_.approvals if vote in members],
-        "needed": quorum,
-        "is_observing": open_.report is not None if card is not None else None,
-        "reported_height": open_.report.height if open_.report is not None else None,
-        "approved_height": open_.approved.height if open_.approved is not None else None,
-        "fingerprint": public.fingerprint if public is not None else None,
-        "sign_key": card.sign_key.hex() if card is not None else None,
-        "addresses": list(card.addresses) if card is not None else [],
-    }
+    return ProposalView(
+        proposal=open_.number,
+        change=Change(open_.change).name.lower(),
+        member=int(open_.member),
+        name=card.name if card is not None else None,
+        proposer=int(open_.proposer),
+        height=open_.height,
+        reason=open_.reason,
+        approvals=numbers(vote for vote in open_.approvals if vote in members),
+        needed=quorum,
+        is_observing=open_.report is not None if card is not None else None,
+        reported_height=open_.report.height if open_.report is not None else None,
+        approved_height=open_.approved.height if open_.approved is not None else None,
+        fingerprint=public.fingerprint if public is not None else None,
+        sign_key=card.sign_key.hex() if card is not None else None,
+        addresses=tuple(card.addresses) if card is not None else (),
+    )
 
 
-def role_view(record: RoleRecord, members: list[MemberId]) -> dict[str, Json]:
+def role_view(record: RoleRecord, members: list[MemberId]) -> RoleView:
     """Return a role and the votes for changing it."""
-    return {
-        "role": Role(record.role).name.lower(), "holder": record.holder.hex(), "is_granted": record.is_granted,
-        "since_height": record.height, "votes_to_change": [int(vote) for vote in record.votes if vote in members],
-    }
+    return RoleView(
+        role=Role(record.role).name.lower(), holder=record.holder.hex(), is_granted=record.is_granted,
+        since_height=record.height, votes_to_change=numbers(vote for vote in record.votes if vote in members),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fednode.chain.state import State
-from fednode.documents import Json
+from fednode.desk.read_models import OutlookView
 from fednode.ids import MemberId, fault_bound, quorum
 from fednode.ledger.members.reading import get_candidates, get_members
 from fednode.ledger.members.records import Change
@@ -51,15 +51,14 @@ class Outlook:
             return told
         return f"{told}. That is too few: no block could be made, and no vote could undo it, until others come back"
 
-    def view(self) -> dict[str, Json]:
-        """Return it for programs."""
-        return {
-            "change": self.change.name.lower(), "member": int(self.member), "name": self.name,
-            "members_now": self.before, "quorum_now": quorum(self.before), "members_then": self.after,
-            "tolerated_then": fault_bound(self.after), "quorum_then": quorum(self.after),
-            "signing": list(self.signing), "not_signing": list(self.absent), "is_enough": self.is_enough,
-            "says": self.sentence(),
-        }
+    def view(self) -> OutlookView:
+        """Return it for people and programs."""
+        return OutlookView(
+            change=self.change.name.lower(), member=int(self.member), name=self.name, members_now=self.before,
+            quorum_now=quorum(self.before), members_then=self.after, tolerated_then=fault_bound(self.after),
+            quorum_then=quorum(self.after), signing=self.signing, not_signing=self.absent, is_enough=self.is_enough,
+            says=self.sentence(),
+        )
 
 
 def compute_outlook(

@@ -69,6 +69,97 @@ class ChainView(ChainEndView):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionLine:
+    """A transaction of a block in short: who sent it, and what the rules said."""
+
+    id: str
+    kind: str
+    sender: int
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockView:
+    """A block with its proof of finality and a line for each transaction."""
+
+    height: int
+    version: int
+    hash: str
+    time_ms: int
+    time: str
+    proposer: int
+    view: int
+    signers: Numbers
+    tx_count: int
+    evidence: tuple[object, ...]
+    parent_hash: str
+    tx_root: str
+    receipts_root: str
+    state_root: str
+    members_hash: str
+    next_members_hash: str
+    params_hash: str
+    transactions: tuple[TransactionLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionView:
+    """A transaction with its place on the chain and its receipt; `body` has the fields of its kind."""
+
+    id: str
+    kind: str
+    sender: int
+    nonce: int
+    valid_until: int
+    size_bytes: int
+    height: int
+    ok: bool
+    reason: str
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBlock:
+    """A block as it is stored, for verification: all in base64; the next members only where they change."""
+
+    block: str
+    certificate: str
+    receipts: tuple[str, ...]
+    next_members: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionVotes(PlannedVersion):
+    """An open vote on a version, and how many it needs."""
+
+    voters: Numbers
+    needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionSpan:
+    """From which block on a version has been in force."""
+
+    version: int
+    from_height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionsView:
+    """By which rules the chain goes on, what was decided for later, and the votes. `source` as for the chain."""
+
+    in_force: int
+    known: Numbers
+    planned: PlannedVersion | None
+    history: tuple[VersionSpan, ...]
+    votes: tuple[VersionVotes, ...]
+    source: str
+
+
+# --- members and roles -----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberView:
     """A hospital, and whether it can be reached from here."""
 
@@ -87,6 +178,59 @@ class MemberView:
     network_key: str
     seal_key: str
     double_votes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalView:
+    """An open proposal to add or remove a member; the fingerprint is what people compare before they approve.
+
+    What is about a candidate's card or report is None for a removal.
+    """
+
+    proposal: int
+    change: str
+    member: int
+    name: str | None
+    proposer: int
+    height: int
+    reason: str
+    approvals: Numbers
+    needed: int
+    is_observing: bool | None
+    reported_height: int | None
+    approved_height: int | None
+    fingerprint: str | None
+    sign_key: str | None
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlookView:
+    """What a change of the members would lead to; `says` is the sentence for whoever is about to vote."""
+
+    change: str
+    member: int
+    name: str
+    members_now: int
+    quorum_now: int
+    members_then: int
+    tolerated_then: int
+    quorum_then: int
+    signing: tuple[str, ...]
+    not_signing: tuple[str, ...]
+    is_enough: bool
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleView:
+    """Who holds a role, or held it, and the votes for changing that."""
+
+    role: str
+    holder: str
+    is_granted: bool
+    since_height: int
+    votes_to_change: Numbers
 
 
 # --- rounds ----------------------------------------------------------------------------------------------------
@@ -325,51 +469,3 @@ class MemoryView:
     rss_mb: float
     cpu_s: float
     pid: int
-
-
-# --- what calls that act answer ---------------------------------------------------------------------------------
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Final:
-    """A transaction that is final: its id, and the block it is in."""
-
-    id: str
-    height: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoDone(Final):
-    """A memo on the ledger, and how long that took."""
-
-    ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyCreated(Final):
-    """A study was proposed."""
-
-    study: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyVoted(StudyCreated):
-    """A vote about a study was cast; `status` is what it led to."""
-
-    status: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyBegun(StudyVoted):
-    """Votes to begin a study without some were cast."""
-
-    taking_part: str | None
-    beginning: BeginningView | None
-    quorum: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatisticsAllowed:
-    """A data set may enter the statistics of a study although it entered another's."""
-
-    study: str
-    allowed: bool

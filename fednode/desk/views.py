@@ -5,17 +5,20 @@ Hashes are whole here; whoever prints a table shortens them. Nothing in here is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 from fednode.chain.block import Block
+from fednode.chain.members import MemberSet
+from fednode.chain.receipts import Receipt
 from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.core.taking_part import Names, count_text, missing_members, part_text
 from fednode.desk.read_models import (
     AbsenceView,
     BeginningView,
+    BlockView,
     Measures,
     Numbers,
     PhaseView,
@@ -23,11 +26,12 @@ from fednode.desk.read_models import (
     RoundView,
     SpanView,
     StudyView,
+    TransactionLine,
+    TransactionView,
     VoidView,
     WithoutView,
 )
 from fednode.desk.view_json import view_to_json
-from fednode.documents import Json
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
@@ -39,7 +43,7 @@ from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_study
 from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.studies.round_life import pinned_members
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transaction import Transaction, decode_transaction
 from fednode.sums.bounds import MAX_ROW_LOSS, min_included
 from fednode.sums.phase import Phase
 
@@ -53,28 +57,37 @@ def utc_text(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def block_view(block: Block, certificate: Certificate | None, signers: Iterable[int]) -> dict[str, Json]:
-    """Return a block with its proof of finality."""
+def block_view(
+    block: Block, certificate: Certificate, receipts: Sequence[Receipt], members: MemberSet
+) -> BlockView:
+    """Return a block with its proof of finality and a line for each transaction."""
+    transactions = [decode_transaction(data) for data in block.transactions]
     header = block.header
-    return {
-        "height": header.height,
-        "version": header.version,
-        "hash": block.hash.hex(),
-        "time_ms": header.time_ms,
-        "time": utc_text(header.time_ms),
-        "proposer": header.proposer,
-        "view": certificate.view if certificate is not None else None,
-        "signers": list(signers),
-        "tx_count": header.tx_count,
-        "evidence": [view_to_json(piece) for piece in block.evidence],
-        "parent_hash": header.parent_hash.hex(),
-        "tx_root": header.tx_root.hex(),
-        "receipts_root": header.receipts_root.hex(),
-        "state_root": header.state_root.hex(),
-        "members_hash": header.members_hash.hex(),
-        "next_members_hash": header.next_members_hash.hex(),
-        "params_hash": header.params_hash.hex(),
-    }
+    return BlockView(
+        height=header.height,
+        version=header.version,
+        hash=block.hash.hex(),
+        time_ms=header.time_ms,
+        time=utc_text(header.time_ms),
+        proposer=header.proposer,
+        view=certificate.view,
+        signers=numbers(certificate.signers(members)),
+        tx_count=header.tx_count,
+        evidence=tuple(view_to_json(piece) for piece in block.evidence),
+        parent_hash=header.parent_hash.hex(),
+        tx_root=header.tx_root.hex(),
+        receipts_root=header.receipts_root.hex(),
+        state_root=header.state_root.hex(),
+        members_hash=header.members_hash.hex(),
+        next_members_hash=header.next_members_hash.hex(),
+        params_hash=header.params_hash.hex(),
+        transactions=tuple(
+            TransactionLine(
+                id=tx.txid.hex(), kind=kind_name(tx.body), sender=int(tx.sender), ok=receipt.ok, reason=receipt.reason
+            )
+            for tx, receipt in zip(transactions, receipts, strict=True)
+        ),
+    )
 
 
 def kind_name(body: Body) -> str:
@@ -83,22 +96,22 @@ def kind_name(body: Body) -> str:
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
 
 
-def transaction_view(
-    transaction: Transaction, height: int | None, ok: bool | None, reason: str | None
-) -> dict[str, Json]:
+def transaction_view(transaction: Transaction, height: int, receipt: Receipt) -> TransactionView:
     """Return a transaction with its place on the chain and its receipt."""
-    return {
-        "id": transaction.txid.hex(),
-        "kind": kind_name(transaction.body),
-        "sender": int(transaction.sender),
-        "nonce": transaction.nonce,
-        "valid_until": int(transaction.valid_until),
-        "size_bytes": len(transaction.data),
-        "height": height,
-        "ok": ok,
-        "reason": reason,
-        "body": view_to_json(transaction.body),
-    }
+    body = view_to_json(transaction.body)
+    assert isinstance(body, dict)
+    return TransactionView(
+        id=transaction.txid.hex(),
+        kind=kind_name(transaction.body),
+        sender=int(transaction.sender),
+        nonce=transaction.nonce,
+        valid_until=int(transaction.valid_until),
+        size_bytes=len(transaction.data),
+        height=int(height),
+        ok=receipt.ok,
+        reason=receipt.reason,
+        body=body,
+    )
 
 
 # --- studies ---------------------------------------------------------------------------------------------------

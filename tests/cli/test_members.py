@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fednode.desk import outcomes, read_models
 from fednode.documents import Json
 from fednode.home.keystore import read_public_keys
-from tests.cli.conftest import Fednode
+from tests.cli.conftest import Fednode, filled
 
 Serve = Callable[[Path, Mapping[str, Json]], None]
 
@@ -47,7 +48,7 @@ def test_invite_reads_the_card_and_asks(fednode: Fednode, homes: Path, daemon_an
 
 def outlook(is_enough: bool) -> dict[str, Any]:
     says = "with Emma in, the federation has 6 members (now 5) and every block needs 5 signatures"
-    return {"is_enough": is_enough, "says": says, "quorum_then": 5}
+    return filled(read_models.OutlookView, {"is_enough": is_enough, "says": says, "quorum_then": 5})
 
 
 def test_proposals_for_people_and_programs(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
@@ -85,7 +86,8 @@ def test_addresses_are_checked_before_they_are_announced(fednode: Fednode, homes
 
 def test_roles(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
     role = {"role": "auditor", "holder": "ab" * 32, "is_granted": False, "since_height": 4, "votes_to_change": [1]}
-    daemon_answers(homes / "anna", {"role_list": [role], "role_vote": {"height": 4, **role}})
+    done = filled(outcomes.RoleVoted, {"height": 4, **role})
+    daemon_answers(homes / "anna", {"role_list": [role], "role_vote": done})
     assert "not granted" in fednode("--home", homes / "anna", "role", "list").out
     assert json.loads(fednode("--home", homes / "anna", "role", "list", "--format", "json").out) == [role]
     voted = fednode("--home", homes / "anna", "role", "grant", "auditor", "ab" * 32, "--format", "json")

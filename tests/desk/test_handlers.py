@@ -160,7 +160,9 @@ def test_every_answer_reads_back_as_the_read_model_of_its_question(tmp_path: Pat
         found = make_handlers(node, lambda: None)
         for name, values in {
             "submit_memo": {"text": "a line"}, "submit_memos": {"texts": ["one", "two"]}, "status": {}, "memory": {},
-            "chain_status": {}, "member_list": {}, "study_list": {},
+            "chain_status": {}, "chain_show": {"at": "1..2"}, "chain_blocks": {}, "version_show": {}, "member_list": {},
+            "member_proposals": {}, "member_address": {"addresses": "/ip4/192.0.2.1/tcp/7700"}, "role_list": {},
+            "role_vote": {"role": "auditor", "holder": "ab" * 32, "action": "grant"}, "study_list": {},
         }.items():
             answer = await found.answer(name, Role.HOSPITAL, Arguments(values), emit)
             assert view_to_json(view_from_json(known[name].form, answer)) == answer, name

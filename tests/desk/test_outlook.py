@@ -44,7 +44,7 @@ def test_a_removal_counts_the_others_alone() -> None:
     assert (out.before, out.after, len(out.signing), out.is_enough) == (7, 6, 4, False)
     assert foresee(world, Change.REMOVE, 6, {1, 2, 3, 4, 5}, {2, 3, 4, 5}).is_enough
     view = foresee(world, Change.REMOVE, 6, {1, 2, 3, 4, 5}, set()).view()
-    assert (view["change"], view["quorum_now"], view["quorum_then"], view["tolerated_then"]) == ("remove", 5, 5, 1)
+    assert (view.change, view.quorum_now, view.quorum_then, view.tolerated_then) == ("remove", 5, 5, 1)
 
 
 @given(st.integers(4, 9), st.data())
