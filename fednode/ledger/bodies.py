@@ -13,21 +13,7 @@ from fednode.codec import Size, tagged
 from fednode.ledger.members.bodies import MembershipBody
 from fednode.ledger.studies.bodies import Expire, Ready, Result, StudyBegin, StudyCreate, StudyPause, StudyVote
 from fednode.sums.bodies import (
-    Acknowledge,
-    Answer,
-    Coin,
-    Commit,
-    Confirm,
-    Digest,
-    Expose,
-    Keys,
-    Proof,
-    Recheck,
-    Redeal,
-    Reveal,
-    Roster,
-    ShareRoot,
-    SumAck,
+    Message,
 )
 from fednode.texts import check_plain
 
@@ -44,7 +30,5 @@ class Memo:
 
 
 Body = (
-    StudyCreate | StudyVote | StudyPause | StudyBegin | Ready | Keys | Acknowledge | Answer | Commit | Roster | Digest
-    | SumAck | Reveal | Result | Expire | Coin | ShareRoot | Proof | Recheck | Redeal | Confirm | Expose
-    | Memo | MembershipBody
+    StudyCreate | StudyVote | StudyPause | StudyBegin | Ready | Message | Result | Expire | Memo | MembershipBody
 )

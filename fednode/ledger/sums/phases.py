@@ -2,7 +2,7 @@
 may last.
 
 The rules of messages (`accept`), the clock of studies (`is_complete`, `follow`, `limit_phase`) and what nodes ask of an
-open phase (`ledger.phase_view`) read this table and nothing else. What comes after what is decided by `follow`; the
+open phase (`phase_view`) read this table and nothing else. What comes after what is decided by `follow`; the
 order in which phases can come is `sums.phase`.
 
 Security assumption: signatures and nonces have been checked; `sender` is a member of the ledger. A message counts only

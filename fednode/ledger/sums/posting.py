@@ -29,18 +29,12 @@ from fednode.ledger.sums.verdicts import is_opening
 from fednode.sums.bodies import (
     Acknowledge,
     Answer,
-    Coin,
     Commit,
-    Confirm,
     Digest,
-    Expose,
     Keys,
-    Proof,
-    Recheck,
-    Redeal,
+    Message,
     Reveal,
     Roster,
-    ShareRoot,
     SumAck,
 )
 from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
@@ -48,10 +42,7 @@ from fednode.sums.context import SumContext, compute_list_digest, key_proof_cont
 if TYPE_CHECKING:
     from _typeshed import SupportsRichComparison
 
-RoundBody = (
-    Keys | Acknowledge | Answer | Commit | Roster | Digest | SumAck | Coin | ShareRoot | Proof | Recheck | Redeal
-    | Confirm | Expose | Reveal | Result | Expire
-)
+RoundBody = Message | Result | Expire
 V = TypeVar("V", bound="SupportsRichComparison")
 
 def with_item(items: tuple[V, ...], item: V) -> tuple[V, ...]:
