@@ -256,7 +256,7 @@ def round_view(current: RoundRecord) -> RoundView:
         barred=numbers(current.barred),
         faulty=numbers(current.faulty),
         is_unmasked=current.is_unmasked,
-        coin=None if current.attempt.checks is None else hex_or_none(current.attempt.checks.coin),
+        coin=hex_or_none(current.attempt.coin),
         opened_height=current.opened_height,
         opened_ms=current.opened_ms,
         start_model=current.start_model.hex() if any(current.start_model) else None,

@@ -13,12 +13,12 @@ from typing import Annotated
 from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.studies.bodies import Result
-from fednode.ledger.sums.records import NO_COINS, ChecksRecord, Coins
+from fednode.ledger.sums.records import NO_COINS, Coins
+from fednode.sums.attempt import Attempt
 from fednode.sums.bodies import Member, Members
 from fednode.sums.bounds import MAX_WORDS, min_included
 
 Text = Annotated[str, Size(0, 300)]
-Share = tuple[Member, Bytes32]
 
 
 class RoundKind(IntEnum):
@@ -93,69 +93,14 @@ class PhaseSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkRecord:
-    """One chunk of the sum: who owned it in turn (the last one does), who reported which dealer missing, its digest.
-
-    `reports` are pairs (dealer, reporter), ascending.
-    """
-
-    owners: tuple[Member, ...]
-    reports: tuple[tuple[Member, Member], ...] = ()
-    is_settled: bool = False
-    digest: Bytes32 | None = None
-
-    @property
-    def owner(self) -> MemberId:
-        """The member that owns the chunk now."""
-        return self.owners[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """Everything the members have posted in the current attempt, and the sets that follow from it.
-
-    holders      expected in KEYS: the members that shares are sealed to
-    dealers      posted keys (the bodies lie under their own keys of the state)
-    complaints   (holder, dealers it named) of every member that acknowledged
-    answers      (dealer, ((holder, a, b), ...))
-    present P, qualified Q, committed C ((member, root, weight) in Q order), left_out, included U
-    chunks       one per member of Q
-    acked        sent the digest of the whole list; sum_missing: (member, chunks) of those that could not
-    own_b        ((member, scalar), ...); a_shares, b_shares: ((dealer, ((holder, share), ...)), ...)
-    silent_b     members of U whose own b was missing when REVEAL2 opened
-    ballots      (member, result)
-    """
-
-    number: U16
-    holders: Members
-    dealers: Members = ()
-    complaints: tuple[tuple[Member, Members], ...] = ()
-    answers: tuple[tuple[Member, tuple[tuple[Member, Bytes32, Bytes32], ...]], ...] = ()
-    present: Members = ()
-    qualified: Members = ()
-    committed: tuple[tuple[Member, Bytes32, U16], ...] = ()
-    chunks: tuple[ChunkRecord, ...] = ()
-    left_out: Members = ()
-    included: Members = ()
-    list_digest: Bytes32 | None = None
-    acked: Members = ()
-    sum_missing: tuple[tuple[Member, tuple[U16, ...]], ...] = ()
-    own_b: tuple[Share, ...] = ()
-    a_shares: tuple[tuple[Member, tuple[Share, ...]], ...] = ()
-    b_shares: tuple[tuple[Member, tuple[Share, ...]], ...] = ()
-    silent_b: Members = ()
-    ballots: tuple[tuple[Member, Result], ...] = ()
-    checks: ChecksRecord | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RoundRecord:
     """The round a study is in.
 
     `members` are all members of the ledger when it opened (they fix N, f, T and q), `expected` those ready then,
     with the seal keys they had; `next_keys` are for the round to come; `barred` take no part in later attempts;
-    `pinned` is the only set that may be unmasked, if any; `is_unmasked` is the one Unmask of the round. `coins` are
-    those of the study when the round opened, with what has been revealed since. `words` of measures are opened.
+    `pinned` is the only set that may be unmasked, if any; `is_unmasked` is the one Unmask of the round; `ballots` are
+    pairs (member, result). `coins` are those of the study when the round opened, with what has been revealed since.
+    `words` of measures are opened.
     """
 
     study: Bytes32
@@ -169,7 +114,7 @@ class RoundRecord:
     opened_height: U64
     opened_ms: U64
     phase: OpenPhase
-    attempt: AttemptRecord
+    attempt: Attempt
     is_unmasked: bool = False
     absent: tuple[Absence, ...] = ()
     barred: Members = ()
@@ -177,6 +122,7 @@ class RoundRecord:
     voids: tuple[VoidAttempt, ...] = ()
     spans: tuple[PhaseSpan, ...] = ()
     next_keys: tuple[tuple[Member, Bytes32], ...] = ()
+    ballots: tuple[tuple[Member, Result], ...] = ()
     coins: Coins = NO_COINS
     words: Annotated[int, Range(0, MAX_WORDS)] = 0
 

@@ -6,7 +6,7 @@ The ledger and the secure sum do not know each other; this is the one place wher
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 from fednode.chain.state import State
@@ -15,7 +15,6 @@ from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord
 from fednode.ledger.studies.reading import get_report, get_round, get_study
 from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus
 from fednode.ledger.sums.reading import get_keys, get_redeal, get_share_root
-from fednode.ledger.sums.records import DisputesRecord
 from fednode.smpc import messages as sm
 from fednode.sums.bodies import Keys, ShareRoot
 from fednode.sums.phase import Phase
@@ -29,7 +28,7 @@ class Snapshot:
     round: RoundRecord | None
     keys: dict[MemberId, Keys] = field(repr=False)
     share_roots: dict[MemberId, ShareRoot] = field(default_factory=dict, repr=False)
-    redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict, repr=False)
+    boxes: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict, repr=False)
     find_report: Callable[[int], RoundReport | None] = field(default=lambda number: None, repr=False, compare=False)
 
     @property
@@ -56,7 +55,7 @@ class SnapshotReader:
     _attempt: tuple[int, int] = (-1, -1)
     _keys: dict[MemberId, Keys] = field(default_factory=dict)
     _share_roots: dict[MemberId, ShareRoot] = field(default_factory=dict)
-    _redealt: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
+    _boxes: dict[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
 
     def read(self, state: State) -> Snapshot | None:
         """Return the study's snapshot, or None while the ledger does not know it."""
@@ -76,80 +75,36 @@ class SnapshotReader:
                 if body is None:
                     raise AssertionError("the ledger lists a dealer whose keys it does not hold")
                 self._keys[dealer] = body
-        checks = current.attempt.checks
-        for dealer in checks.shared if checks is not None else ():
+        for dealer in current.attempt.shared:
             if dealer not in self._share_roots:
                 posted = get_share_root(state, self.study, current.number, current.attempt.number, dealer)
                 if posted is None:
                     raise AssertionError("the ledger lists a dealer whose roots it does not hold")
                 self._share_roots[dealer] = posted
-        disputes = checks.disputes if checks is not None else None
-        for pair in disputes.redealt if disputes is not None else ():
-            if pair not in self._redealt:
+        for pair in current.attempt.redealt:
+            if pair not in self._boxes:
                 redealt = get_redeal(state, self.study, current.number, current.attempt.number, *pair)
                 if redealt is None:
                     raise AssertionError("the ledger lists a share dealt again that it does not hold")
-                self._redealt[pair] = redealt.box
+                self._boxes[pair] = redealt.box
         return Snapshot(
-            record, current, dict(self._keys), dict(self._share_roots), dict(self._redealt),
+            record, current, dict(self._keys), dict(self._share_roots), dict(self._boxes),
             partial(get_report, state, self.study),
         )
 
     def _forget(self, attempt: tuple[int, int]) -> None:
         self._attempt = attempt
-        self._keys, self._share_roots, self._redealt = {}, {}, {}
+        self._keys, self._share_roots, self._boxes = {}, {}, {}
 
 
 def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
     """Return what the secure sum is told about the current attempt."""
     attempt, phase = current.attempt, current.phase
-    view = sm.SumView(
-        attempt=attempt.number,
-        phase=Phase(phase.kind),
-        phase_no=phase.number,
-        step=phase.step,
-        phase_timeout_ms=phase.timeout_ms,
-        holders=attempt.holders,
-        seal_keys=dict(current.seal_keys),
-        posted=phase.posted,
-        keys=snapshot.keys,
-        complaints=dict(attempt.complaints),
-        answers=dict(attempt.answers),
-        present=attempt.present,
-        qualified=attempt.qualified,
-        committed={member: sm.CommitPosted(root, weight) for member, root, weight in attempt.committed},
-        owners=tuple(chunk.owner for chunk in attempt.chunks),
-        settled=tuple(number for number, chunk in enumerate(attempt.chunks) if chunk.is_settled),
-        left_out=attempt.left_out,
-        included=attempt.included,
-        digests={n: chunk.digest for n, chunk in enumerate(attempt.chunks) if chunk.digest is not None},
-        acked=attempt.acked,
-        is_unmasked=current.is_unmasked,
-        own_b=dict(attempt.own_b),
-        a_shares={dealer: dict(shares) for dealer, shares in attempt.a_shares},
-        b_shares={dealer: dict(shares) for dealer, shares in attempt.b_shares},
-        awaited_b=attempt.silent_b,
-        pinned=current.pinned,
-    )
-    checks = attempt.checks
-    if checks is None:
-        return view
-    disputes = checks.disputes or DisputesRecord(())
-    return replace(
-        view,
-        coin_index=checks.number,
-        links=dict(checks.links),
-        coin=checks.coin,
-        share_roots=snapshot.share_roots,
-        query_seed=checks.query_seed,
-        proof_parts={member: parts for member, _, parts in checks.answered},
-        sum_opened=checks.sum_opened,
-        disputes=disputes.pairs,
-        redealt=snapshot.redealt,
-        confirm_seed=disputes.confirm_seed,
-        confirmed=disputes.confirmed,
-        unconfirmed=tuple((dealer, holder) for dealer, holder, _ in disputes.unconfirmed),
-        exposed=disputes.exposed,
+    return sm.SumView(
+        **{field.name: getattr(attempt, field.name) for field in fields(attempt)},
+        phase=Phase(phase.kind), phase_no=phase.number, step=phase.step, phase_timeout_ms=phase.timeout_ms,
+        seal_keys=dict(current.seal_keys), posted=phase.posted, is_unmasked=current.is_unmasked, pinned=current.pinned,
+        keys=snapshot.keys, share_roots=snapshot.share_roots, boxes=snapshot.boxes,
     )
 
 
@@ -173,7 +128,7 @@ def owes_result(current: RoundRecord, me: MemberId) -> bool:
     return (
         current.phase.kind == Phase.RESULT
         and me in current.attempt.present
-        and me not in (member for member, _ in current.attempt.ballots)
+        and me not in (member for member, _ in current.ballots)
     )
 
 

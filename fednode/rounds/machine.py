@@ -21,7 +21,6 @@ from fednode.learn.model_file import StoredModel
 from fednode.learn.study import weight_of
 from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.studies.bodies import Outcome, Ready, Result
-from fednode.ledger.sums.posting import weight_of_sum
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current
@@ -378,7 +377,7 @@ class StudyMachine:
             return self._vote(current, ledger_round)
         current.result = Result(
             self._place.study, current.number, ledger_round.attempt.number, Outcome.OK, "", opened.digest,
-            found.model_hash, weight_of_sum(ledger_round.attempt), found.metrics,
+            found.model_hash, ledger_round.attempt.weight, found.metrics,
             current.kind is RoundKind.TRAINING and self._wish.wants_stop,
         )
         return kept + self._vote(current, ledger_round)

@@ -97,9 +97,9 @@ class Checks:
         if self._params.me not in view.present or self._params.me in view.posted:
             return []
         refuse_unsafe(self._params, view)
-        if len(view.acked) < self._params.threshold or len(view.digests) < len(view.qualified):
+        if len(view.acked) < self._params.threshold or any(chunk.digest is None for chunk in view.chunks):
             raise Unsafe("a coin is asked for before the sum is frozen")
-        return self._pace.submit(view, bodies.Coin(*self._params.place(view.attempt), self._coin_link(view.coin_index)))
+        return self._pace.submit(view, bodies.Coin(*self._params.place(view.number), self._coin_link(view.coin_index)))
 
     # --- SHARE --------------------------------------------------------------------------------------------------
 
@@ -131,8 +131,8 @@ class Checks:
             raise Unsafe("this attempt's record holds no commitment")
         is_public = self._params.has_public_weights
         return ProveUpdate(
-            context=self._params.context(view.attempt), me=self._params.me, coin=coin,
-            statement=self._params.statement(view.committed[self._params.me].weight),
+            context=self._params.context(view.number), me=self._params.me, coin=coin,
+            statement=self._params.statement(view.weight_of(self._params.me)),
             degree=sharing_degree(len(self._params.members)), seed=mine.sharing.seed, root=mine.committed.root,
             holders=tuple((holder, view.seal_keys[holder]) for holder in view.present),
             values=own.values, weight=0 if is_public else own.weight, chunks=len(view.qualified),
@@ -174,7 +174,7 @@ class Checks:
         if (missing or lacks_sum or is_dealing) and not self._pace.is_report_due(view):
             return waiting
         job = AnswerProofs(
-            context=self._params.context(view.attempt), coin=view.coin, query_seed=view.query_seed,
+            context=self._params.context(view.number), coin=view.coin, query_seed=view.query_seed,
             is_key=self.boxes.is_key(view),
             shares=tuple(self.boxes.held_share(view, dealer) for dealer in view.included),
             sketches=tuple(view.share_roots[dealer].sketch for dealer in view.included),
@@ -189,7 +189,7 @@ class Checks:
             return []
         place = (RECORD_FORMAT, self._params.chain_id, self._params.study, self._params.round, self._params.me)
         self._answered = SharesRecord(
-            *place, view.attempt, view.query_seed, int(result.sum_ok), result.answers, view.included, result.covered,
+            *place, view.number, view.query_seed, int(result.sum_ok), result.answers, view.included, result.covered,
             result.held,
         )
         self.boxes.close()
@@ -197,12 +197,12 @@ class Checks:
 
     def _post_parts(self, view: SumView, answered: SharesRecord) -> list[Effect]:
         effects: list[Effect] = []
-        posted = view.proof_parts.get(self._params.me, ())
+        posted = view.parts_of(self._params.me)
         size = self._params.strength.dealers_a_part * self._params.strength.answer_bytes
         for part in range(-(-len(answered.answers) // size)):
             if part not in posted:
                 data = answered.answers[part * size : (part + 1) * size]
-                message = bodies.Proof(*self._params.place(view.attempt), part, answered.sum_ok, data)
+                message = bodies.Proof(*self._params.place(view.number), part, answered.sum_ok, data)
                 effects += self._pace.submit(view, message, str(part))
         return effects
 
@@ -225,7 +225,7 @@ class Checks:
         answered, seed, me = self._answered, view.confirm_seed, self._params.me
         if answered is None or seed is None or me in view.posted:
             return []
-        if len(view.proof_parts.get(me, ())) * self._params.strength.dealers_a_part < len(view.included):
+        if len(view.parts_of(me)) * self._params.strength.dealers_a_part < len(view.included):
             return []  # it was not heard in PROOF, or not to the end
         effects: list[Effect] = []
         if answered.confirmed is None:
@@ -233,7 +233,7 @@ class Checks:
             self._answered = answered
             effects.append(persist_shares(answered))
         assert answered.confirmed is not None
-        message = bodies.Confirm(*self._params.place(view.attempt), answered.confirmed.answers)
+        message = bodies.Confirm(*self._params.place(view.number), answered.confirmed.answers)
         return effects + self._pace.submit(view, message)
 
     # --- after the one unmasking --------------------------------------------------------------------------------
@@ -249,5 +249,5 @@ class Checks:
         share, chunks = self._disputes.opening(view, self._answered, included), exchange.get_sums(view)
         if share is None or chunks is None:
             return None if share is None or self._pace.is_report_due(view) else WAIT
-        key = SumKey(self._params.context(view.attempt), exchange.layout(view).salts(chunks))
+        key = SumKey(self._params.context(view.number), exchange.layout(view).salts(chunks))
         return key.hide(share)

@@ -180,4 +180,4 @@ class Boxes:
         return view.present.index(holder) if holder in view.present else None
 
     def _statement(self, view: SumView, dealer: MemberId) -> Statement:
-        return self._params.statement(view.committed[dealer].weight)
+        return self._params.statement(view.weight_of(dealer))

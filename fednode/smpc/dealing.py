@@ -69,18 +69,18 @@ def deal_keys(params: SumParams, view: SumView, entropy: Entropy) -> AttemptReco
     """Draw this member's scalars for one attempt and seal every holder's shares."""
     a, b = (deal(params.threshold, view.holders, entropy) for _ in "ab")
     sharing = Sharing(entropy.random_bytes(SEED_BYTES))
-    c = dispute_scalar(params, view.attempt, sharing.seed)
+    c = dispute_scalar(params, view.number, sharing.seed)
     proofs = [
-        prove_knowledge(secret, key_proof_context(params.context(view.attempt), params.me, which), entropy)
+        prove_knowledge(secret, key_proof_context(params.context(view.number), params.me, which), entropy)
         for which, secret in (("a", a.secret), ("b", b.secret), ("c", c))
     ]
     others = [holder for holder in view.holders if holder != params.me]
     sealed = tuple((holder, _seal_shares(params, view, holder, a, b, entropy)) for holder in others)
-    place = params.place(view.attempt)
+    place = params.place(view.number)
     keys = bodies.Keys(
         *place, a.points, b.points, proofs[0], proofs[1], sealed, params.next_key, base_times(c), proofs[2]
     )
-    return AttemptRecord(view.attempt, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing)
+    return AttemptRecord(view.number, _encoded(a.coefficients), _encoded(b.coefficients), keys, sharing)
 
 
 def dispute_scalar(params: SumParams, attempt: int, seed: bytes) -> int:
@@ -95,7 +95,7 @@ def _encoded(scalars: Iterable[int]) -> tuple[bytes, ...]:
 def _seal_shares(
     params: SumParams, view: SumView, holder: MemberId, a: Dealing, b: Dealing, entropy: Entropy
 ) -> bytes:
-    context = share_context(params, view.attempt, params.me, holder)
+    context = share_context(params, view.number, params.me, holder)
     pair = SharePair(context, scalar_bytes(a.share_of(holder)), scalar_bytes(b.share_of(holder)))
     try:  # libsodium refuses low-order keys: a holder that posts one gets noise and has to complain
         x25519(Secret(entropy.random_bytes(32)), view.seal_keys[holder])
@@ -124,7 +124,7 @@ def _open_pair(params: SumParams, view: SumView, dealer: MemberId, unseal: Unsea
         return None
     try:
         pair = decode(SharePair, unseal(box), SHARE_PAIR_BYTES)
-        if pair.context != share_context(params, view.attempt, dealer, params.me):
+        if pair.context != share_context(params, view.number, dealer, params.me):
             return None
         shares = scalar_from_bytes(pair.a_share), scalar_from_bytes(pair.b_share)
     except Rejected:
@@ -140,11 +140,6 @@ def acknowledge(dealt: Iterable[DealtPair], wrong: Iterable[MemberId]) -> Acknow
         for pair in dealt if pair.dealer not in named
     )
     return Acknowledged(received, named)
-
-
-def get_complainers(view: SumView, dealer: MemberId) -> tuple[MemberId, ...]:
-    """Return the present members that named `dealer`, ascending."""
-    return tuple(member for member in view.present if dealer in view.complaints.get(member, ()))
 
 
 def answer_shares(record: AttemptRecord, holders: Iterable[MemberId]) -> tuple[tuple[MemberId, bytes, bytes], ...]:
@@ -164,7 +159,7 @@ def get_share(params: SumParams, view: SumView, record: AttemptRecord, dealer: M
         if received.dealer == dealer:
             return received.a_share if which == "a" else received.b_share
     keys = view.keys[dealer]
-    for holder, a_share, b_share in view.answers.get(dealer, ()):
+    for holder, a_share, b_share in dict(view.answers).get(dealer, ()):
         if holder == params.me:
             share, points = (a_share, keys.a_points) if which == "a" else (b_share, keys.b_points)
             return share if is_share_valid(points, params.me, int.from_bytes(share, "little")) else None

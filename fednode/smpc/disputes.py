@@ -55,8 +55,8 @@ class Disputes:
         for holder in self.due_to(view):
             if holder not in self._boxes:
                 held, shared = proven.kept.held_by(holder), self._point_with(view, mine, holder)
-                self._boxes[holder] = hide_held(held, shared, self._params.context(view.attempt), me, holder)
-            message = bodies.Redeal(*self._params.place(view.attempt), holder, self._boxes[holder])
+                self._boxes[holder] = hide_held(held, shared, self._params.context(view.number), me, holder)
+            message = bodies.Redeal(*self._params.place(view.number), holder, self._boxes[holder])
             effects += self._pace.submit(view, message, str(holder))
         return effects
 
@@ -81,11 +81,11 @@ class Disputes:
     def _open(
         self, view: SumView, mine: AttemptRecord, dealer: MemberId, statement: Statement
     ) -> FieldVector | None:
-        box = view.redealt.get((dealer, self._params.me))
+        box = view.boxes.get((dealer, self._params.me))
         if box is None:
             return None
         shared = self._point_with(view, mine, dealer)
-        context = self._params.context(view.attempt)
+        context = self._params.context(view.number)
         return show_held(box, shared, context, dealer, self._params.me, statement.held_length)
 
     def expose(self, view: SumView, mine: AttemptRecord, answered: SharesRecord) -> list[Effect]:
@@ -95,15 +95,15 @@ class Disputes:
         if confirmed is None or confirmed.seed != view.confirm_seed:
             return effects
         self._refuse_opened(view)
-        context = self._params.context(view.attempt)
-        for dealer, holder in view.unconfirmed:
+        context = self._params.context(view.number)
+        for dealer, holder, _ in view.unconfirmed:
             pair = (dealer, holder)
             if holder == me and pair in view.disputes and pair in view.redealt and pair not in view.exposed:
                 base, seed = self._dispute_point(view, dealer), self._seed(mine)
                 entropy = DerivedEntropy(seed, context, "expose", me, dealer)
-                scalar = dispute_scalar(self._params, view.attempt, seed)
+                scalar = dispute_scalar(self._params, view.number, seed)
                 proof = prove_equal_logs(scalar, base, dispute_context(context, dealer, me), entropy)
-                place, shared = self._params.place(view.attempt), point_times(scalar, base)
+                place, shared = self._params.place(view.number), point_times(scalar, base)
                 message = bodies.Expose(*place, dealer, shared, proof)
                 effects += self._pace.submit(view, message, str(dealer))
         return effects
@@ -116,10 +116,11 @@ class Disputes:
         held = self._held(view, answered)
         confirmed = answered.confirmed
         redealt = {} if confirmed is None else {share.dealer: share.held for share in confirmed.redealt}
+        off = {dealer for dealer, holder, _ in view.unconfirmed if holder == me}
         for dealer in included:
             share = held.get(dealer)
             if (dealer, me) in view.disputes:
-                is_settled = me in view.confirmed and (dealer, me) not in view.unconfirmed
+                is_settled = me in view.confirmed and dealer not in off
                 share = self._row(view, dealer, redealt[dealer]) if is_settled and dealer in redealt else None
             if share is None:
                 return None
@@ -148,7 +149,7 @@ class Disputes:
 
     def _point_with(self, view: SumView, mine: AttemptRecord, other: MemberId) -> bytes:
         """Return the point this member and another have in common, and nobody else knows."""
-        scalar = dispute_scalar(self._params, view.attempt, self._seed(mine))
+        scalar = dispute_scalar(self._params, view.number, self._seed(mine))
         return point_times(scalar, self._dispute_point(view, other))
 
     def _dispute_point(self, view: SumView, member: MemberId) -> bytes:
@@ -167,4 +168,4 @@ class Disputes:
             raise Unsafe("shares are in dispute after the unmasking")
 
     def _statement(self, view: SumView, dealer: MemberId) -> Statement:
-        return self._params.statement(view.committed[dealer].weight)
+        return self._params.statement(view.weight_of(dealer))

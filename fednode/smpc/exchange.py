@@ -73,7 +73,7 @@ class Exchange:
             return ref.dealer == sender != self._params.me and self._is_masked_chunk_of_use(view, ref)
         if view.phase < Phase.ROSTER or ref.dealer != NO_DEALER:
             return False
-        return ref.chunk in view.digests or self._owner(view, ref.chunk) == sender
+        return view.digest_of(ref.chunk) is not None or self._owner(view, ref.chunk) == sender
 
     def _is_masked_chunk_of_use(self, view: SumView, ref: ChunkRef) -> bool:
         """A masked chunk is of use to its owner, and before owners are known to the member whose turn is first."""
@@ -88,7 +88,7 @@ class Exchange:
 
     @staticmethod
     def _owner(view: SumView, chunk: int) -> MemberId | None:
-        return view.owners[chunk] if chunk < len(view.owners) else None
+        return view.chunks[chunk].owner if chunk < len(view.chunks) else None
 
     def arriving(self, event: ChunkArrived) -> None:
         """Note that a chunk is being digested."""
@@ -115,11 +115,12 @@ class Exchange:
 
     def _verdict(self, view: SumView, ref: ChunkRef, held: Held) -> bool | None:
         if ref.lane == Lane.SUM:
-            return None if ref.chunk not in view.digests else view.digests[ref.chunk] == held.digest
-        posted = view.committed.get(MemberId(ref.dealer))
-        if posted is None:
+            posted = view.digest_of(ref.chunk)
+            return None if posted is None else posted == held.digest
+        root = view.root_of(MemberId(ref.dealer))
+        if root is None:
             return None if view.phase <= Phase.COMMIT else False
-        return is_leaf_of(posted.root, held.digest, ref.chunk, len(view.qualified), held.proof)
+        return is_leaf_of(root, held.digest, ref.chunk, len(view.qualified), held.proof)
 
     # --- what is at hand ----------------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class Exchange:
 
     def dealers(self, view: SumView) -> tuple[MemberId, ...]:
         """Return whose chunks an owner adds up: the committed not left out, U once it is known."""
-        return view.included or tuple(i for i in sorted(view.committed) if i not in view.left_out)
+        return view.included or tuple(i for i in sorted(view.committers) if i not in view.left_out)
 
     def owned(self, view: SumView) -> list[int]:
         """Return the chunks this member owns."""
@@ -141,7 +142,7 @@ class Exchange:
         Once the sum is frozen only what was lost in a crash and what nobody else gave back is summed again.
         """
         if view.phase is Phase.ROSTER:
-            return [chunk for chunk in self.owned(view) if chunk not in view.settled]
+            return [chunk for chunk in self.owned(view) if not view.chunks[chunk].is_settled]
         if view.phase < Phase.DIGEST or (_is_frozen(view) and self._asked < ASKED_BEFORE_SUMMING):
             return []
         return [c for c in self.owned(view) if c not in self._summed and self.get_sum(view, c) is None]
@@ -234,7 +235,7 @@ class Exchange:
             return wants
         self._asked += only is None
         for chunk in self.missing_sums(view):
-            owner = view.owners[chunk]
+            owner = view.chunks[chunk].owner
             sources = [m for m in dict.fromkeys((*view.acked, owner)) if m != self._params.me]
             if sources and self.sum_ref(chunk) not in self._hashing and (only is None or only in sources):
                 turn = owner if self._asked % 2 and owner in sources else sources[self._asked // 2 % len(sources)]
@@ -257,8 +258,9 @@ class Exchange:
         if self._masked is None or self._params.me in view.left_out:
             return []
         effects: list[Effect] = []
+        settled = {number for number, chunk in enumerate(view.chunks) if chunk.is_settled}
         for chunk, owner in enumerate(view.owners or view.qualified):
-            if owner != self._params.me and chunk not in view.settled:
+            if owner != self._params.me and chunk not in settled:
                 effects += self._send_once(view, owner, self.masked_ref(self._params.me, chunk))
         return effects
 

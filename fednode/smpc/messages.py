@@ -23,6 +23,7 @@ from fednode.codec import U16, Range
 from fednode.crypto import Secret
 from fednode.ids import Hash, MemberId, fault_bound
 from fednode.smpc.jobs import Job
+from fednode.sums.attempt import Attempt, Pair
 from fednode.sums.bodies import Keys, Message, ShareRoot
 from fednode.sums.bounds import Strength, min_included, strength_of
 from fednode.sums.context import SumContext
@@ -83,73 +84,26 @@ class SumParams:
 
 # --- the ledger's view -----------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True)
-class CommitPosted:
-    """A commitment as the ledger holds it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumView(Attempt):
+    """What the ledger says after a block: the current attempt, which phase of it is open, and the long bodies.
 
-    root: bytes
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class SumView:
-    """What the ledger says about the current attempt, after a block. Tuples of members are ascending.
-
-    Fields that are not decided yet are empty (`owners`, `included`, ...). `holders` are the members expected in
-    KEYS of this attempt; `complaints` maps each member that acknowledged to the dealers it named; `owners[c]` is the
-    current owner of chunk c; `acked` are members whose SumAck named the list digest; `awaited_b` are the members of U
-    whose own b was missing when REVEAL2 opened; `a_shares[j][h]` is the share of a_j that h opened (b likewise);
-    `pinned`, if set, is the only U that may be unmasked. `phase_timeout_ms` belongs to the current phase.
-
-    `coin_index` is the number of links that sums of this study have asked for, this one included; `links` are
-    those revealed, `coin` follows from them when COIN closes; `query_seed` is fixed when SHARE closes;
-    `proof_parts[m]` are the parts m has posted in PROOF; `sum_opened` is decoded from the openings when REVEAL closes:
-    elements of F, the summed sketch (256), weight and claims (packed), hidden by `pads.SumKey`.
-
-    Disputes, from the end of PROOF: `disputes` are pairs (dealer, holder), ascending, of shares that are to be dealt
-    again; `redealt` the boxes posted; `confirm_seed` is fixed when REDEAL closes; `confirmed` are those that posted in
-    CONFIRM; `unconfirmed` the disputes whose holder posted and is off; `exposed` those of which it showed the box.
+    `posted` are the members whose message of the phase is in; `phase_timeout_ms` belongs to the phase. `seal_keys` are
+    those of this round; `pinned`, if set, is the only U that may be unmasked; `is_unmasked` is the one Unmask of the
+    round. `boxes` holds what was dealt again, by (dealer, holder). What is not posted yet is empty.
     """
 
-    attempt: int
     phase: Phase
     phase_no: int
     step: int
     phase_timeout_ms: int
-    holders: tuple[MemberId, ...]
     seal_keys: Mapping[MemberId, bytes]
     posted: tuple[MemberId, ...] = ()
-    keys: Mapping[MemberId, Keys] = field(default_factory=dict)
-    complaints: Mapping[MemberId, tuple[MemberId, ...]] = field(default_factory=dict)
-    answers: Mapping[MemberId, tuple[tuple[MemberId, bytes, bytes], ...]] = field(default_factory=dict)
-    present: tuple[MemberId, ...] = ()
-    qualified: tuple[MemberId, ...] = ()
-    committed: Mapping[MemberId, CommitPosted] = field(default_factory=dict)
-    owners: tuple[MemberId, ...] = ()
-    settled: tuple[int, ...] = ()
-    left_out: tuple[MemberId, ...] = ()
-    included: tuple[MemberId, ...] = ()
-    digests: Mapping[int, bytes] = field(default_factory=dict)
-    acked: tuple[MemberId, ...] = ()
     is_unmasked: bool = False
-    own_b: Mapping[MemberId, bytes] = field(default_factory=dict)
-    a_shares: Mapping[MemberId, Mapping[MemberId, bytes]] = field(default_factory=dict)
-    b_shares: Mapping[MemberId, Mapping[MemberId, bytes]] = field(default_factory=dict)
-    awaited_b: tuple[MemberId, ...] = ()
     pinned: tuple[MemberId, ...] | None = None
-    coin_index: int = 0
-    links: Mapping[MemberId, bytes] = field(default_factory=dict)
-    coin: bytes | None = None
+    keys: Mapping[MemberId, Keys] = field(default_factory=dict)
     share_roots: Mapping[MemberId, ShareRoot] = field(default_factory=dict)
-    query_seed: bytes | None = None
-    proof_parts: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
-    sum_opened: bytes | None = None
-    disputes: tuple[tuple[MemberId, MemberId], ...] = ()
-    redealt: Mapping[tuple[MemberId, MemberId], bytes] = field(default_factory=dict)
-    confirm_seed: bytes | None = None
-    confirmed: tuple[MemberId, ...] = ()
-    unconfirmed: tuple[tuple[MemberId, MemberId], ...] = ()
-    exposed: tuple[tuple[MemberId, MemberId], ...] = ()
+    boxes: Mapping[Pair, bytes] = field(default_factory=dict)
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def find_unsafe(params: SumParams, view: SumView) -> str | None:
     included, qualified = set(view.included), set(view.qualified)
     if len(included) != len(view.included) or len(included) < params.min_included:
         return f"the sum would hold {len(included)} members, fewer than {params.min_included}"
-    if not included <= set(view.committed) or not set(view.committed) <= qualified:
+    if not included <= set(view.committers) or not set(view.committers) <= qualified:
         return "the sum would hold a member that is not committed"
     if view.pinned is not None and included != set(view.pinned):
         return "the sum would hold other members than an earlier one of the same vectors"
@@ -55,19 +55,19 @@ def first_reveal(
     a_shares = _shares_of(params, view, record, dropped_members(opening), "a")
     if a_shares is None:
         return None
-    return bodies.Reveal(*params.place(view.attempt), own_b, a_shares, (), share)
+    return bodies.Reveal(*params.place(view.number), own_b, a_shares, (), share)
 
 
 def second_reveal(
     params: SumParams, view: SumView, record: AttemptRecord, opening: Opening
 ) -> bodies.Reveal | None:
     """Return what this member opens in REVEAL2: shares of b of the silent members of U, late own b."""
-    awaited = tuple(member for member in view.awaited_b if member in opening.included)
+    awaited = tuple(member for member in view.silent_b if member in opening.included)
     own_b = scalar_bytes(record.b_scalar) if params.me in awaited else None
     b_shares = _shares_of(params, view, record, awaited, "b")
     if b_shares is None or (own_b is None and not b_shares):
         return None
-    return bodies.Reveal(*params.place(view.attempt), own_b, (), b_shares)
+    return bodies.Reveal(*params.place(view.number), own_b, (), b_shares)
 
 
 def _shares_of(
@@ -84,19 +84,9 @@ def _shares_of(
     return tuple(shares)
 
 
-def weight_on_ledger(view: SumView) -> int:
-    """Return the sum over U of the weights that members posted: 0 where weights are not public."""
-    return sum(view.committed[member].weight for member in view.included)
-
-
 def collect_openings(view: SumView) -> tuple[tuple[OpenedSecret, ...], tuple[OpenedSecret, ...]]:
     """Return what the ledger holds to remove the masks: b of every member of U, a of every dropped one."""
-    b = tuple(
-        OpenedSecret(i, view.keys[i].b_points, view.own_b.get(i), tuple(sorted(view.b_shares.get(i, {}).items())))
-        for i in view.included
-    )
-    a = tuple(
-        OpenedSecret(j, view.keys[j].a_points, None, tuple(sorted(view.a_shares.get(j, {}).items())))
-        for j in view.qualified if j not in view.included
-    )
+    own_b, a_shares, b_shares = dict(view.own_b), dict(view.a_shares), dict(view.b_shares)
+    b = tuple(OpenedSecret(i, view.keys[i].b_points, own_b.get(i), b_shares.get(i, ())) for i in view.included)
+    a = tuple(OpenedSecret(j, view.keys[j].a_points, None, a_shares.get(j, ())) for j in view.dropped)
     return b, a

@@ -75,7 +75,7 @@ class Pace:
 
 
 def _name(view: SumView, timer: Timer) -> str:
-    return f"{timer.value}/{view.attempt}/{view.phase_no}"
+    return f"{timer.value}/{view.number}/{view.phase_no}"
 
 
 class Work(Enum):

@@ -112,9 +112,8 @@ class Recheck:
             for chunk in chunks:
                 place = (dealer, chunk)
                 if self._is_missing(place) and (me, place) not in self._useless:
-                    found = self._exchange.get_with_path(view, dealer, chunk)
-                    if found is not None:
-                        root = view.committed[dealer].root
+                    found, root = self._exchange.get_with_path(view, dealer, chunk), view.root_of(dealer)
+                    if found is not None and root is not None:
                         self._waiting[place] = MaskedPart(me, dealer, chunk, root, found[1], found[0])
 
     def _adding(self, view: SumView, coin: bytes) -> AddParts:
@@ -152,7 +151,7 @@ class Recheck:
         return effects
 
     def _finding(self, view: SumView, found: Recounted) -> bodies.Recheck:
-        chunks = tuple((chunk, digest) for chunk, digest in found.digests if view.digests[chunk] != digest)
+        chunks = tuple((chunk, digest) for chunk, digest in found.digests if view.digest_of(chunk) != digest)
         sketches = tuple(
             (dealer, sketch) for dealer, sketch in found.sketches if sha256(view.share_roots[dealer].sketch) != sketch
         )
@@ -162,7 +161,7 @@ class Recheck:
         if len(accused - {self._params.me}) > self._params.faults:  # would not be heard; only owners forget in a crash
             havers = set(lacking)
         withheld = tuple(sorted(havers - {self._params.me}))
-        return bodies.Recheck(*self._params.place(view.attempt), chunks, sketches, withheld)
+        return bodies.Recheck(*self._params.place(view.number), chunks, sketches, withheld)
 
     def _forget(self) -> None:
         self._totals.clear()
@@ -194,8 +193,8 @@ class Recheck:
         if self._on_way.get(event.sender) == place:
             del self._on_way[event.sender]
             self._kept_waiting[event.sender] = 0
-        if len(event.proof) <= MAX_PATH_BYTES:
-            root = view.committed[place[0]].root
+        root = view.root_of(place[0])
+        if root is not None and len(event.proof) <= MAX_PATH_BYTES:
             self._waiting[place] = MaskedPart(event.sender, *place, root, event.proof, event.data)
         return []
 

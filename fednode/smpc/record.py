@@ -318,10 +318,10 @@ def find_contradiction(
 
     A member that goes on after losing its record could mask another vector under the same keys; it stays silent.
     """
-    if view.attempt > params.faults:
+    if view.number > params.faults:
         return "more attempts than a round has"
-    keys, commit = view.keys.get(params.me), view.committed.get(params.me)
-    if mine is not None and mine.attempt != view.attempt:
+    keys, commit = view.keys.get(params.me), view.root_of(params.me)
+    if mine is not None and mine.attempt != view.number:
         if mine.opening is not None:
             return "a second attempt after the round's unmasking"
         mine = None
@@ -331,7 +331,7 @@ def find_contradiction(
             return "the ledger holds keys of this member that are not on record"
     if commit is not None:
         promised = None if mine is None or not has_input else mine.committed
-        if promised is None or promised.root != commit.root:
+        if promised is None or promised.root != commit:
             return "the ledger holds a commitment of this member that is not on record"
     return _find_other_shares(params, view, mine, shares)
 
@@ -351,11 +351,11 @@ def _find_other_shares(
     dealt = _shared_of(mine)
     if dealt is not None and view.coin not in (None, dealt.coin):
         return "another coin than the one this member's shares were made for"
-    if view.proof_parts.get(params.me) and (shares is None or shares.attempt != view.attempt):
+    if view.parts_of(params.me) and (shares is None or shares.attempt != view.number):
         return "the ledger holds answers of this member that are not on record"
-    if shares is not None and shares.attempt == view.attempt and view.query_seed not in (None, shares.query_seed):
+    if shares is not None and shares.attempt == view.number and view.query_seed not in (None, shares.query_seed):
         return "another query than the one answered on record"
-    confirmed = None if shares is None or shares.attempt != view.attempt else shares.confirmed
+    confirmed = None if shares is None or shares.attempt != view.number else shares.confirmed
     if params.me in view.confirmed and confirmed is None:
         return "the ledger holds a second answer of this member that is not on record"
     if confirmed is not None and view.confirm_seed not in (None, confirmed.seed):

@@ -3,7 +3,7 @@
 Security assumption: views are final ledger state; `entropy` is unpredictable; a `Persist` is durable before any later
 effect is done. Then, whatever the network and f members do, this member never masks two vectors under the same keys,
 never lets a chunk leave before its root is final, answers at most f complaints, and opens only what the one
-unmasking of the round names (`opening`). If its record is lost or contradicts the ledger it stays silent.
+unmasking of the round names (`openings`). If its record is lost or contradicts the ledger it stays silent.
 
 The machine is level triggered: `_advance` looks at the view and the record and does what is owed and not done. The
 same code serves the first run, a restart and a retry. Nothing here reads a clock: deadlines are the ledger's.
@@ -19,7 +19,7 @@ from fednode.ids import MemberId
 from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
 from fednode.smpc.binding import Checks, CoinLink, Wait
 from fednode.smpc.boxes import Boxes
-from fednode.smpc.dealing import Unseal, acknowledge, answer_shares, deal_keys, get_complainers, open_shares
+from fednode.smpc.dealing import Unseal, acknowledge, answer_shares, deal_keys, open_shares
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.messages import (
     ChunkArrived,
@@ -39,7 +39,7 @@ from fednode.smpc.messages import (
     ViewChanged,
     WantArrived,
 )
-from fednode.smpc.opening import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal, weight_on_ledger
+from fednode.smpc.opening import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal
 from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
@@ -141,11 +141,11 @@ class Session:
     # --- events -------------------------------------------------------------------------------------------------
 
     def _on_view(self, view: SumView) -> list[Effect]:
-        known = max(self._view.attempt if self._view else 0, self._record.attempt if self._record else 0)
-        if view.attempt < known:
-            return [Note(f"attempt {view.attempt} is older than what is on record; waiting for the ledger")]
-        if self._view is None or view.attempt != self._view.attempt:
-            self._reset(view.attempt)
+        known = max(self._view.number if self._view else 0, self._record.attempt if self._record else 0)
+        if view.number < known:
+            return [Note(f"attempt {view.number} is older than what is on record; waiting for the ledger")]
+        if self._view is None or view.number != self._view.number:
+            self._reset(view.number)
         self._view = view
         has_input, answered = self._input is not None, self._checks.answered
         contradiction = record.find_contradiction(self._params, view, self._record, has_input, answered)
@@ -158,7 +158,7 @@ class Session:
         if view is None:
             return []
         effects = self._lane(view, event.ref).serve(view, event.sender, event.ref)
-        if self._exchange.is_asked_again(view, event.ref) and mine is not None and mine.attempt == view.attempt:
+        if self._exchange.is_asked_again(view, event.ref) and mine is not None and mine.attempt == view.number:
             effects += self._offer(view, mine)  # lost in a crash, and an owner sums again
         return effects
 
@@ -241,7 +241,7 @@ class Session:
         if view.phase is Phase.KEYS:
             return self._deal(view)
         mine = self._record
-        if mine is None or mine.attempt != view.attempt or self._params.me not in view.keys:
+        if mine is None or mine.attempt != view.number or self._params.me not in view.keys:
             return []
         match view.phase:
             case Phase.JOIN:
@@ -275,7 +275,7 @@ class Session:
         if self._params.me in view.posted:
             return []
         effects: list[Effect] = []
-        if self._record is None or self._record.attempt != view.attempt:
+        if self._record is None or self._record.attempt != view.number:
             effects.append(self._keep(deal_keys(self._params, view, self._entropy)))
         assert self._record is not None
         return effects + self._pace.submit(view, self._record.keys)
@@ -284,7 +284,7 @@ class Session:
         if self._params.me in view.posted:
             return []
         if mine.acknowledged is not None:
-            message = bodies.Acknowledge(*self._params.place(view.attempt), mine.acknowledged.wrong)
+            message = bodies.Acknowledge(*self._params.place(view.number), mine.acknowledged.wrong)
             return self._pace.submit(view, message)
         if self._jobs.is_running(Work.CHECK):
             return []
@@ -299,7 +299,7 @@ class Session:
         return [self._keep(replace(self._record, acknowledged=acknowledged)), *self._advance()]
 
     def _answer(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
-        complainers = get_complainers(view, self._params.me)
+        complainers = view.complainers(self._params.me)
         if self._params.me in view.posted or not complainers:
             return []
         if len(complainers) > self._params.faults:  # f published shares and f liars' own stay below T; more may not
@@ -310,7 +310,7 @@ class Session:
             effects.append(self._keep(mine))
         elif mine.answered != complainers:
             return self._fall_silent("other complaints than those answered on record")
-        message = bodies.Answer(*self._params.place(view.attempt), answer_shares(mine, complainers))
+        message = bodies.Answer(*self._params.place(view.number), answer_shares(mine, complainers))
         return effects + self._pace.submit(view, message)
 
     def _commit(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
@@ -322,18 +322,18 @@ class Session:
         if not all(is_point_valid(view.keys[member].a_points[0]) for member in view.qualified):
             return self._fall_silent("a key on the ledger is not a point of the group")
         effects = self._offer(view, mine)
-        if mine.committed is None or me in view.committed:
+        if mine.committed is None or me in view.committers:
             return effects
         if mine.committed.qualified != view.qualified:
             return self._fall_silent("other qualified members than those masked for on record")
         weight = mine.committed.weight if self._params.has_public_weights else 0
-        message = bodies.Commit(*self._params.place(view.attempt), mine.committed.root, weight)
+        message = bodies.Commit(*self._params.place(view.number), mine.committed.root, weight)
         return effects + self._pace.submit(view, message)
 
     def _offer(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         """Mask the vector if need be; let chunks leave once the ledger holds their root."""
         me = self._params.me
-        is_final = me in view.committed
+        is_final = me in view.committers
         if self._input is None or not (is_final or view.phase is Phase.COMMIT):
             return []
         if self._masked is None:
@@ -341,7 +341,7 @@ class Session:
                 return []
             points = tuple((member, view.keys[member].a_points[0]) for member in view.qualified)
             secrets = (mine.a_scalar, mine.b_scalar)
-            job = jobs.MaskInput(self._params.context(view.attempt), me, self._input.values, *secrets, points)
+            job = jobs.MaskInput(self._params.context(view.number), me, self._input.values, *secrets, points)
             return [self._jobs.start(Running(Work.MASK), job)]
         if not is_final:
             return []
@@ -389,8 +389,8 @@ class Session:
         points = tuple((member, view.keys[member].a_points[0]) for member in view.included)
         if view.coin is None or view.sum_opened is None:
             return self._fall_silent("a result is asked for before the sum is open")
-        room, context = None if self._input is None else self._input.spend(), self._params.context(view.attempt)
-        weight, rows = weight_on_ledger(view), self._params.strength.rows
+        room, context = None if self._input is None else self._input.spend(), self._params.context(view.number)
+        weight, rows = view.weight, self._params.strength.rows
         bound = (view.coin, view.sum_opened)
         job = jobs.Unmask(context, self._params.length, whole, b, a, points, weight, *bound, room, rows)
         return [self._jobs.start(Running(Work.UNMASK), job)]

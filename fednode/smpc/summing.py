@@ -34,7 +34,7 @@ class Summing:
             return waiting
         if not self._exchange.owned_open(view):
             return []
-        message = bodies.Roster(*self._params.place(view.attempt), view.step, tuple(missing))
+        message = bodies.Roster(*self._params.place(view.number), view.step, tuple(missing))
         return waiting + self._pace.submit(view, message)
 
     def sum(self, view: SumView) -> list[Effect]:
@@ -50,7 +50,7 @@ class Summing:
         digests = self._exchange.own_digests(view)
         if view.phase is not Phase.DIGEST or digests is None or self._params.me in view.posted:
             return effects
-        return self._pace.submit(view, bodies.Digest(*self._params.place(view.attempt), digests)) + effects
+        return self._pace.submit(view, bodies.Digest(*self._params.place(view.number), digests)) + effects
 
     def acknowledge(self, view: SumView) -> list[Effect]:
         """Acknowledge the whole list of digests, or after a while report what is withheld."""
@@ -59,15 +59,15 @@ class Summing:
         missing = self._exchange.missing_sums(view)
         if missing:
             waiting = self._pace.start(view, Timer.WANT, Timer.REPORT)
-            withheld = tuple(chunk for chunk in missing if view.owners[chunk] != self._params.me)
+            withheld = tuple(chunk for chunk in missing if view.chunks[chunk].owner != self._params.me)
             self._has_reported = self._has_reported or self._params.me in view.posted
             if self._has_reported or not withheld or not self._pace.is_report_due(view):
                 return waiting
-            message = bodies.SumAck(*self._params.place(view.attempt), None, withheld)
+            message = bodies.SumAck(*self._params.place(view.number), None, withheld)
             return waiting + self._pace.submit(view, message, "missing")
         if self._params.me in view.acked:
             return []
-        digests = tuple(view.digests[chunk] for chunk in range(len(view.qualified)))
-        place = self._params.place(view.attempt)
+        digests = [chunk.digest or b"" for chunk in view.chunks]
+        place = self._params.place(view.number)
         message = bodies.SumAck(*place, compute_list_digest(*place, digests), ())
         return self._pace.submit(view, message, "acknowledged")

@@ -72,7 +72,7 @@ class ProvenScript(Script):
         match Phase(world.phase.kind):
             case Phase.COIN:
                 chain = chain_of(draw.choice([member, draw.randint(1, self.size)]))
-                return bodies.Coin(*place, chain.link(max(1, world.checks.number + draw.randint(-1, 1))))
+                return bodies.Coin(*place, chain.link(max(1, world.attempt.coin_index + draw.randint(-1, 1))))
             case Phase.SHARE:
                 return bodies.ShareRoot(*place, draw.randbytes(1024), draw.randbytes(32), draw.randbytes(32))
             case Phase.PROOF:
@@ -96,9 +96,9 @@ class ProvenScript(Script):
     def dispute(self, world: World, member: int) -> Body:
         """Boxes, answers and openings of every kind, in their phase or another."""
         draw, place, other = self.random, world.place(), MemberId(self.random.randint(1, self.size))
-        pairs = [*world.disputes.pairs, (MemberId(member), other)]
+        pairs = [*world.attempt.disputes, (MemberId(member), other)]
         dealer, holder = draw.choice(pairs)
-        count = len({dealer for dealer, _ in world.disputes.pairs}) + draw.choice([0, 0, 0, 1])
+        count = len({dealer for dealer, _ in world.attempt.disputes}) + draw.choice([0, 0, 0, 1])
         match draw.choice([world.phase.kind, *(Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE)]):
             case Phase.REDEAL:
                 self.dealt_lies.add(member)
@@ -147,25 +147,25 @@ class ProvenScript(Script):
     def check_round(self, record: RoundRecord) -> None:
         super().check_round(record)
         assert not set(self.world.life.faulty_members).intersection(record.attempt.holders), "faulty, and still in"
-        world, checks = self.world, record.attempt.checks
+        world, attempt = self.world, record.attempt
         assert isinstance(world, World)
         if record.is_unmasked:
-            assert checks is not None and checks.coin is not None and checks.query_seed is not None
+            assert attempt.coin is not None and attempt.query_seed is not None
             if self.is_bounded:
                 assert not world.liars.intersection(record.attempt.included), "what was not proven was unmasked"
-                assert len(checks.openers) >= record.threshold
+                assert len(attempt.openers) >= record.threshold
             if self.is_bounded and not self.slow:
-                assert set(record.attempt.present) - self.liars <= set(checks.openers), "an honest member cannot open"
-        if checks is None:
+                assert set(record.attempt.present) - self.liars <= set(attempt.openers), "an honest member cannot open"
+        if not attempt.is_frozen:
             assert record.phase.kind in range(Phase.SUMACK + 1)
             return
-        assert record.is_unmasked or not checks.openings, "a sketch was opened before the Unmask"
-        assert (checks.coin is None) == (record.phase.kind == Phase.COIN)
-        assert record.coins is not None and checks.number == record.coins.opened
+        assert record.is_unmasked or not attempt.openings, "a sketch was opened before the Unmask"
+        assert (attempt.coin is None) == (record.phase.kind == Phase.COIN)
+        assert record.coins is not None and attempt.coin_index == record.coins.opened
         place = (record.number, record.attempt.number)
-        assert self.coin_of.setdefault(checks.number, place) == place, "a link served two coins"
-        if checks.sum_opened is not None and self.is_bounded:
-            assert checks.sum_opened == f.to_bytes(world.sums())
+        assert self.coin_of.setdefault(attempt.coin_index, place) == place, "a link served two coins"
+        if attempt.sum_opened is not None and self.is_bounded:
+            assert attempt.sum_opened == f.to_bytes(world.sums())
 
     def honest_out(self) -> set[int]:
         return {member for member in self.was_absent if member not in self.liars | self.slow}

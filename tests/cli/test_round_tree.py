@@ -23,7 +23,7 @@ def test_a_liar_a_coin_and_the_phases_are_shown(capsys: pytest.CaptureFixture[st
     world = make()
     world.go_to(Phase.SHARE)
     running = round_view(world.round)
-    coin = world.checks.coin
+    coin = world.attempt.coin
     assert coin is not None and running.coin == coin.hex() and running.faulty == ()
     report = report_view(world.finish_round())
     assert report.coin not in (None, coin.hex()), "the coin of the last attempt"

@@ -19,9 +19,9 @@ from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Ready, Weights
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.reading import get_redeal
-from fednode.ledger.sums.records import ChecksRecord, DisputesRecord
 from fednode.sums import bodies
 from fednode.sums import field as f
+from fednode.sums.attempt import Attempt
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain
 from fednode.sums.context import SumContext
@@ -83,17 +83,15 @@ class World(MaskedWorld):
         return BlockTime(height, self.at.time_ms + 100, Hash(seed_of("block", height - 1)))
 
     @property
-    def checks(self) -> ChecksRecord:
-        checks = self.round.attempt.checks
-        assert checks is not None
-        return checks
+    def attempt(self) -> Attempt:
+        return self.round.attempt
 
     def visible(self, state: State) -> RoundRecord | None:
         record = super().visible(state)
-        if record is None or record.attempt.checks is None:
+        if record is None:
             return record
-        checks = replace(record.attempt.checks, freeze_block=None)  # the next block notes it, whatever it holds
-        return replace(record, attempt=replace(record.attempt, checks=checks))
+        attempt = replace(record.attempt, freeze_block=None)  # the next block notes it, whatever it holds
+        return replace(record, attempt=attempt)
 
     # --- what an honest member owes ---------------------------------------------------------------------------------
 
@@ -108,7 +106,7 @@ class World(MaskedWorld):
 
     def link(self, member: int) -> bodies.Coin:
         chain = chain_of(member, self.terms_of_keys.get(member, 0))
-        return bodies.Coin(*self.place(), chain.link(self.checks.number))
+        return bodies.Coin(*self.place(), chain.link(self.attempt.coin_index))
 
     def share_root(self, member: int) -> bodies.ShareRoot:
         sketch = b"".join(seed_of("sketch", self.place(), member, i) for i in range(32))
@@ -160,10 +158,6 @@ class World(MaskedWorld):
         return strength_of(self.size)
 
     @property
-    def disputes(self) -> DisputesRecord:
-        return self.checks.disputes or DisputesRecord(())
-
-    @property
     def context(self) -> SumContext:
         return SumContext(self.chain_id, *self.place())
 
@@ -202,19 +196,19 @@ class World(MaskedWorld):
     def confirmation(self, dealer: int, holder: int) -> bytes:
         """What the holder answers to the second query about one dealer."""
         held: f.FieldVector | None = self.held(dealer, holder)
-        if (dealer, holder) in self.disputes.pairs:
+        if (dealer, holder) in self.attempt.disputes:
             body = get_redeal(self.state, *self.place(), MemberId(dealer), MemberId(holder))
             assert body is not None
             length = self.strength.held_bytes(WORDS) // f.ELEMENT_BYTES
             held = show_held(body.box, self.shared_point(holder, dealer), self.context, dealer, holder, length)
         elif (dealer, holder) in self.cut_off | self.garbled:
             held = None
-        if held is None or (dealer, holder) in self.unsure or self.disputes.confirm_seed is None:
+        if held is None or (dealer, holder) in self.unsure or self.attempt.confirm_seed is None:
             return b"\xff" * self.strength.confirm_bytes
-        return f.to_bytes(confirm(held, draw_confirm(self.disputes.confirm_seed, self.strength.repetitions)))
+        return f.to_bytes(confirm(held, draw_confirm(self.attempt.confirm_seed, self.strength.repetitions)))
 
     def confirm(self, member: int) -> bodies.Confirm:
-        dealers = sorted({dealer for dealer, _ in self.disputes.pairs})
+        dealers = sorted({dealer for dealer, _ in self.attempt.disputes})
         return bodies.Confirm(*self.place(), b"".join(self.confirmation(dealer, member) for dealer in dealers))
 
     def expose(self, dealer: int, holder: int) -> bodies.Expose:
@@ -223,18 +217,18 @@ class World(MaskedWorld):
         return bodies.Expose(*self.place(), MemberId(dealer), self.shared_point(holder, dealer), proof)
 
     def _settling(self, member: int) -> Body | None:
-        disputes, kind = self.disputes, self.round.phase.kind
+        attempt, kind = self.attempt, self.round.phase.kind
         if kind == Phase.REDEAL:
-            owed = [pair for pair in disputes.pairs if pair[0] == member and pair not in self.kept]
-            left = [holder for dealer, holder in owed if (dealer, holder) not in disputes.redealt]
+            owed = [pair for pair in attempt.disputes if pair[0] == member and pair not in self.kept]
+            left = [holder for dealer, holder in owed if (dealer, holder) not in attempt.redealt]
             return self.redeal(member, left[0]) if left else None
         if kind == Phase.CONFIRM:
             whole = -(-len(self.round.attempt.included) // self.strength.dealers_a_part)
-            has_answered = any(m == member and len(parts) == whole for m, _, parts in self.checks.answered)
+            has_answered = any(m == member and len(parts) == whole for m, _, parts in self.attempt.answered)
             return self.confirm(member) if has_answered else None
-        wrong = [dealer for dealer, holder, _ in disputes.unconfirmed if holder == member]
+        wrong = [dealer for dealer, holder, _ in attempt.unconfirmed if holder == member]
         wrong = [dealer for dealer in wrong if self.is_off(dealer, member)]
-        shown = [dealer for dealer in wrong if (dealer, member) not in disputes.exposed]
+        shown = [dealer for dealer in wrong if (dealer, member) not in attempt.exposed]
         return self.expose(shown[0], member) if shown and member not in self.silent_witness else None
 
     def sums(self) -> f.FieldVector:
@@ -269,7 +263,7 @@ class World(MaskedWorld):
         if phase.kind == Phase.SHARE:
             return self.share_root(member) if member in attempt.included else None
         if phase.kind == Phase.PROOF:
-            parts = next((parts for known, _, parts in self.checks.answered if known == member), ())
+            parts = next((parts for known, _, parts in self.attempt.answered if known == member), ())
             return self.proofs(member)[len(parts)] if member in attempt.present else None
         if phase.kind == Phase.RECHECK:
             return self.recheck(member) if member in attempt.present else None

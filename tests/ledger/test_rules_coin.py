@@ -52,8 +52,8 @@ def test_a_copied_head_does_not_keep_its_owner_out() -> None:
 def test_the_quorum_of_acks_freezes_and_does_not_unmask() -> None:
     world = at_coin()
     record = world.round
-    assert not record.is_unmasked and world.checks.freeze_height == world.at.height
-    assert world.checks.freeze_block is None and world.checks.number == 1
+    assert not record.is_unmasked and world.attempt.freeze_height == world.at.height
+    assert world.attempt.freeze_block is None and world.attempt.coin_index == 1
     assert record.phase.expected == (1, 2, 3, 4)
 
 
@@ -80,19 +80,19 @@ def test_the_coin_is_that_of_the_freeze_block_and_the_links() -> None:
     world = at_coin()
     freeze_block, place = Hash(seed_of("block", world.at.height)), world.place()
     world.go()
-    assert world.phase.kind == Phase.SHARE and world.checks.freeze_block == freeze_block
+    assert world.phase.kind == Phase.SHARE and world.attempt.freeze_block == freeze_block
     links = {member: chain_of(member).link(1) for member in (1, 2, 3, 4)}
     context = SumContext(world.chain_id, *place)
-    assert world.checks.coin == draw_coin(context, SKETCH_LABEL, freeze_block, links)
+    assert world.attempt.coin == draw_coin(context, SKETCH_LABEL, freeze_block, links)
 
 
 def test_the_hash_of_the_freeze_block_is_noted_by_the_next_block_whatever_it_holds() -> None:
     world = at_coin()
     freeze = seed_of("block", world.at.height)
     world.block()
-    assert world.checks.freeze_block == freeze
+    assert world.attempt.freeze_block == freeze
     world.block((1, StudyPause(world.study)))
-    assert world.checks.freeze_block == freeze
+    assert world.attempt.freeze_block == freeze
 
 
 def test_other_parent_other_coin() -> None:
@@ -101,7 +101,7 @@ def test_other_parent_other_coin() -> None:
         at = BlockTime(world.at.height + 1, 0, Hash(bytes([number]) * 32))
         signed = [world.sign(member, world.link(member)) for member in world.members]
         world.state = apply_block(world.state, at, signed).state
-    assert worlds[0].checks.coin != worlds[1].checks.coin
+    assert worlds[0].attempt.coin != worlds[1].attempt.coin
 
 
 def test_who_does_not_reveal_is_absent_and_the_coin_goes_on() -> None:
@@ -110,7 +110,7 @@ def test_who_does_not_reveal_is_absent_and_the_coin_goes_on() -> None:
     assert world.phase.kind == Phase.COIN
     world.expire()
     assert world.phase.kind == Phase.SHARE and world.round.absent_members == {4}
-    assert world.checks.coin is not None and len(world.checks.links) == 3
+    assert world.attempt.coin is not None and len(world.attempt.links) == 3
     assert world.phase.expected == (1, 2, 3)
 
 
@@ -128,7 +128,7 @@ def test_f_plus_one_links_are_a_coin() -> None:
     for member in (1, 2):
         assert world.post(member, world.link(member)).ok
     world.expire()
-    assert world.phase.kind == Phase.SHARE and len(world.checks.links) == 2
+    assert world.phase.kind == Phase.SHARE and len(world.attempt.links) == 2
 
 
 # --- numbers of links --------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_every_attempt_of_every_round_asks_for_a_new_link() -> None:
     world.expire()
     assert world.round.attempt.number == 1
     world.go_to(Phase.COIN, 4)
-    assert world.checks.number == 2 and world.refused(1, bodies.Coin(*world.place(), chain_of(1).link(1))) == (
+    assert world.attempt.coin_index == 2 and world.refused(1, bodies.Coin(*world.place(), chain_of(1).link(1))) == (
         Refusal.WRONG_LINK
     )
     assert world.finish_round(4).outcome == Outcome.OK
@@ -149,7 +149,7 @@ def test_every_attempt_of_every_round_asks_for_a_new_link() -> None:
     assert {head.member: head.index for head in coins.heads} == {1: 2, 2: 2, 3: 2, 4: 1}
     world.post(4, world.ready(4))
     world.go_to(Phase.COIN)
-    assert world.checks.number == 3
+    assert world.attempt.coin_index == 3
 
 
 def test_a_member_that_missed_links_is_followed_from_the_last_known() -> None:
@@ -161,7 +161,7 @@ def test_a_member_that_missed_links_is_followed_from_the_last_known() -> None:
     while not (world.is_round_open and 4 in world.round.expected):
         assert world.finish_round(4).outcome == Outcome.OK
     world.go_to(Phase.COIN)
-    assert world.checks.number > 2 and world.post(4, world.link(4)).ok
+    assert world.attempt.coin_index > 2 and world.post(4, world.link(4)).ok
 
 
 def test_a_chain_taken_up_in_a_round_counts_from_the_next() -> None:

@@ -85,7 +85,7 @@ def test_the_challenges_follow_from_everything_that_was_dealt() -> None:
     roots = {member: world.share_root(member) for member in world.members}
     world.go()
     posted = {int(member): (body.sketch, body.bits_root, body.proof_root) for member, body in roots.items()}
-    context, checks = SumContext(world.chain_id, *place), world.checks
+    context, checks = SumContext(world.chain_id, *place), world.attempt
     assert checks.coin is not None and checks.freeze_block is not None
     assert checks.query_seed == draw_query_seed(context, checks.coin, checks.freeze_block, posted)
 
@@ -267,7 +267,7 @@ def test_the_summed_sketch_and_weight_are_opened() -> None:
     expected = f.to_bytes(world.sums())
     world.go()
     assert world.phase.kind == Phase.RESULT
-    assert world.checks.sum_opened == expected
+    assert world.attempt.sum_opened == expected
     assert world.refused(1, world.result(1, weight=147)) == Refusal.WEIGHT_SUM, "hidden weights, and their sum"
     assert world.finish_round().weight == 0
 
@@ -276,13 +276,13 @@ def test_a_lying_holder_does_not_change_the_opening() -> None:
     world = at(Phase.REVEAL, bad_openings={3})
     expected = f.to_bytes(world.sums())
     world.go()
-    assert world.checks.sum_opened == expected
+    assert world.attempt.sum_opened == expected
 
 
 def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
     """Liar 4 gave 3 another share than it proved, twice; 2 is silent, and 4 opens the point that 1 and 3 lead to."""
     world = at(Phase.REVEAL, garbled={(4, 3)}, off={(4, 3)}, silent_witness={3})
-    assert world.checks.openers == (1, 2, 4)
+    assert world.attempt.openers == (1, 2, 4)
     offset = f.from_integers([12345] * OPENED)
     wrong = {1: f.from_bytes(world.opening(1), OPENED)}
     wrong[3] = f.add(f.from_bytes(world.opening(3), OPENED), offset)  # type: ignore[arg-type]
@@ -290,7 +290,7 @@ def test_shares_beside_the_proven_ones_do_not_move_the_opening() -> None:
     wrong[4] = f.add(wrong[3], slope)
     for member, share in wrong.items():
         assert world.post(member, replace(world.reveal(member), opening=f.to_bytes(share))).ok  # type: ignore[arg-type]
-    assert world.phase.kind == Phase.REVEAL and world.checks.sum_opened is None
+    assert world.phase.kind == Phase.REVEAL and world.attempt.sum_opened is None
     assert world.post(2, world.reveal(2)).ok
     assert world.report(1).reason == NOT_OPENED
 
@@ -299,7 +299,7 @@ def test_what_is_opened_is_what_was_proven_whoever_else_opens() -> None:
     world = at(Phase.REVEAL, garbled={(4, 3)}, off={(4, 3)}, silent_witness={3}, bad_openings={3})
     expected = f.to_bytes(world.sums())
     world.go()
-    assert world.checks.sum_opened == expected
+    assert world.attempt.sum_opened == expected
 
 
 @pytest.mark.parametrize("garbled", [{(6, 1), (6, 2), (7, 3)}, {(6, 1), (7, 3)}])
@@ -307,7 +307,7 @@ def test_too_few_that_could_open_are_found_before_anything_is_unmasked(garbled: 
     world = at(Phase.EXPOSE, size=7, garbled=garbled, off=garbled, silent_witness={1, 2, 3})
     world.expire()
     if len(garbled) == 2:
-        assert world.round.is_unmasked and world.checks.openers == (2, 4, 5, 6, 7)
+        assert world.round.is_unmasked and world.attempt.openers == (2, 4, 5, 6, 7)
     else:
         report = world.report(1)
         assert report.voids[0].reason == FEW_ANSWERS and report.barred == report.faulty == () and not report.is_unmasked
@@ -339,7 +339,7 @@ def test_a_silent_opener_is_replaced_by_t_shares() -> None:
     world = at(Phase.REVEAL)
     world.go(2)
     world.expire()
-    assert world.phase.kind == Phase.REVEAL2 and world.checks.sum_opened is not None
+    assert world.phase.kind == Phase.REVEAL2 and world.attempt.sum_opened is not None
     body = world.reveal(1)
     assert world.refused(1, replace(body, opening=world.opening(1))) == Refusal.WRONG_OPENINGS
     assert world.finish_round(2).counted == (1, 2, 3, 4)

@@ -27,7 +27,6 @@ from fednode.ledger.sums.disputes import (
     after_redeal,
 )
 from fednode.ledger.sums.reading import get_confirm, get_redeal
-from fednode.ledger.sums.records import DisputesRecord
 from fednode.ledger.sums.verdicts import confirm_shares, is_box_right
 from fednode.sums import bodies
 from fednode.sums import field as f
@@ -61,7 +60,7 @@ def assert_exact(world: World) -> None:
     """The round ends with the sum that was proven."""
     expected = f.to_bytes(world.sums())
     world.go_to(Phase.RESULT)
-    assert world.checks.sum_opened == expected
+    assert world.attempt.sum_opened == expected
     report = world.finish_round()
     assert report.outcome == Outcome.OK and report.faulty == () and stored(world) == 0
 
@@ -129,27 +128,27 @@ def test_a_dispute_key_is_proven_for_its_place_and_new() -> None:
 def test_without_disputes_nothing_is_asked() -> None:
     world = at(Phase.PROOF)
     world.go()
-    assert world.phase.kind == Phase.REVEAL and world.checks.disputes is None
-    assert world.checks.openers == (1, 2, 3, 4)
+    assert world.phase.kind == Phase.REVEAL and not world.attempt.disputes
+    assert world.attempt.openers == (1, 2, 3, 4)
 
 
 def test_a_dealer_disputes_nobody_for_its_own_share() -> None:
     world = at(Phase.PROOF, garbled={(3, 3)})
     world.go()
-    assert world.round.is_unmasked and world.checks.openers == (1, 2, 4)
+    assert world.round.is_unmasked and world.attempt.openers == (1, 2, 4)
 
 
 def test_a_holder_in_more_than_f_disputes_is_not_heard() -> None:
     world = at(Phase.PROOF, size=7, garbled={(1, 7), (2, 7), (3, 7), (4, 6), (5, 6)})
     world.go()
-    assert world.disputes.pairs == ((4, 6), (5, 6)) and world.phase.expected == (4, 5)
+    assert world.attempt.disputes == ((4, 6), (5, 6)) and world.phase.expected == (4, 5)
 
 
 def test_who_did_not_answer_disputes_nothing() -> None:
     world = at(Phase.PROOF)
     world.go(3)
     world.expire()
-    assert world.round.is_unmasked and world.checks.openers == (1, 2, 4)
+    assert world.round.is_unmasked and world.attempt.openers == (1, 2, 4)
 
 
 @pytest.mark.slow
@@ -158,19 +157,19 @@ def test_who_answered_in_part_disputes_nothing_and_confirms_nothing() -> None:
     assert world.post(9, world.proofs(9)[0]).ok
     world.go(9)
     world.expire()
-    assert world.disputes.pairs == ((4, 3),) and world.round.absent_members == {9}
+    assert world.attempt.disputes == ((4, 3),) and world.round.absent_members == {9}
     world.go()
     assert world.phase.kind == Phase.CONFIRM and 9 not in world.phase.expected
     assert world.refused(9, world.confirm(9)) == Refusal.NOT_IN_PHASE
     world.go()
-    assert world.round.is_unmasked and set(world.members) - set(world.checks.openers) == {9}
+    assert world.round.is_unmasked and set(world.members) - set(world.attempt.openers) == {9}
 
 
 def test_a_wrong_sum_is_looked_into_before_disputes_are() -> None:
     wrong = bodies.SumCheck.WRONG
     world = at(Phase.PROOF, garbled=PAIR, sum_check={1: wrong, 2: wrong})
     world.go()
-    assert world.phase.kind == Phase.RECHECK and world.checks.disputes is None
+    assert world.phase.kind == Phase.RECHECK and not world.attempt.disputes
     world = at(Phase.PROOF, garbled=PAIR, sum_check={1: bodies.SumCheck.UNKNOWN, 4: bodies.SumCheck.UNKNOWN})
     world.go()
     assert world.round.voids[0].reason == SUM_UNCHECKED
@@ -183,14 +182,14 @@ def test_dealt_again_the_holder_opens_and_a_withheld_opening_changes_nothing(how
     """4 gives 3 no share, or another one, and then keeps its own opening back: three honest members are enough."""
     world = at(Phase.REDEAL, **{how: PAIR})  # type: ignore[arg-type]
     world.go()
-    assert world.phase.kind == Phase.CONFIRM and world.disputes.redealt == ((4, 3),)
+    assert world.phase.kind == Phase.CONFIRM and world.attempt.redealt == ((4, 3),)
     world.go()
     assert world.round.is_unmasked and world.phase.kind == Phase.REVEAL
-    assert world.checks.openers == (1, 2, 3, 4)
+    assert world.attempt.openers == (1, 2, 3, 4)
     expected = f.to_bytes(world.sums())
     world.go(4)
     world.expire()
-    assert world.checks.sum_opened == expected
+    assert world.attempt.sum_opened == expected
     report = world.finish_round(4)
     assert (report.outcome, report.counted, report.faulty) == (Outcome.OK, (1, 2, 3, 4), ())
     assert stored(world) == 0
@@ -203,7 +202,7 @@ def test_with_f_liars_that_do_it_to_different_members_all_honest_open(size: int)
     world = disputed(size=size, garbled=garbled)
     world.go()
     world.go()
-    assert world.round.is_unmasked and world.checks.openers == tuple(world.members)
+    assert world.round.is_unmasked and world.attempt.openers == tuple(world.members)
     world.go(*(dealer for dealer, _ in garbled))
     world.expire()
     assert world.finish_round(*(dealer for dealer, _ in garbled)).outcome == Outcome.OK
@@ -211,13 +210,13 @@ def test_with_f_liars_that_do_it_to_different_members_all_honest_open(size: int)
 
 def test_a_dealer_disputed_by_f_holders_deals_to_each() -> None:
     world = disputed(size=7, garbled={(6, 1), (6, 2), (7, 2)})
-    assert world.disputes.pairs == ((6, 1), (6, 2), (7, 2)) and world.phase.expected == (6, 7)
+    assert world.attempt.disputes == ((6, 1), (6, 2), (7, 2)) and world.phase.expected == (6, 7)
     assert world.post(6, world.redeal(6, 2)).ok and world.phase.posted == ()
     assert world.post(6, world.redeal(6, 1)).ok and world.phase.posted == (6,)
     assert world.post(7, world.redeal(7, 2)).ok and world.phase.kind == Phase.CONFIRM
     assert len(world.confirm(3).data) == 2 * FEW.confirm_bytes
     world.go()
-    assert world.checks.openers == tuple(world.members)
+    assert world.attempt.openers == tuple(world.members)
     assert_exact(world)
 
 
@@ -225,8 +224,8 @@ def test_the_challenges_follow_from_all_that_was_dealt_again() -> None:
     world = disputed(size=7, garbled={(6, 1), (7, 2)})
     boxes = {(6, 1): world.redeal(6, 1).box, (7, 2): world.redeal(7, 2).box}
     world.go()
-    assert world.checks.query_seed is not None
-    assert world.disputes.confirm_seed == draw_confirm_seed(world.context, world.checks.query_seed, boxes)
+    assert world.attempt.query_seed is not None
+    assert world.attempt.confirm_seed == draw_confirm_seed(world.context, world.attempt.query_seed, boxes)
 
 
 # --- dealt again --------------------------------------------------------------------------------------------------
@@ -291,7 +290,7 @@ def test_a_dealer_that_was_absent_before_is_waited_for_and_out_if_silent() -> No
             world.go()
             assert world.phase.kind == Phase.CONFIRM and world.phase.expected == (1, 2, 3, 4)
             world.go()
-            assert world.checks.openers == (1, 2, 3, 4)
+            assert world.attempt.openers == (1, 2, 3, 4)
             assert_exact(world)
         else:
             world.expire()
@@ -326,7 +325,7 @@ def test_who_is_silent_is_absent_and_the_rest_suffice() -> None:
     world = disputed(Phase.CONFIRM, size=7, garbled={(7, 3)})
     world.go(7)
     world.expire()
-    assert world.round.is_unmasked and world.checks.openers == tuple(world.members)
+    assert world.round.is_unmasked and world.attempt.openers == tuple(world.members)
     assert world.round.absent_members == {7}
 
 
@@ -334,7 +333,7 @@ def test_a_disputing_holder_that_is_silent_has_no_part_in_the_opening() -> None:
     world = disputed(Phase.CONFIRM)
     world.go(3)
     world.expire()
-    assert world.round.is_unmasked and world.checks.openers == (1, 2, 4)
+    assert world.round.is_unmasked and world.attempt.openers == (1, 2, 4)
 
 
 @pytest.mark.parametrize("lost", [(1, 2, 3), (1, 2, 3, 4, 5, 6, 7)])
@@ -375,8 +374,8 @@ def test_only_answers_of_those_that_carried_the_proof_count() -> None:
     again = f.add(world.held(4, 3), offset)
     box = hide_held(again, world.shared_point(4, 3), world.context, 4, 3)
     assert world.post(4, bodies.Redeal(*world.place(), MemberId(3), box)).ok
-    assert world.disputes.confirm_seed is not None
-    challenges = draw_confirm(world.disputes.confirm_seed, FEW.repetitions)
+    assert world.attempt.confirm_seed is not None
+    challenges = draw_confirm(world.attempt.confirm_seed, FEW.repetitions)
     slope = f.scale(offset, f.inverse(2))  # nothing at 1, `offset` at 3
     on_line = {1: world.held(4, 1), 3: again, 4: f.add(world.held(4, 4), f.scale(slope, 3))}
     answers = {member: confirm(held, challenges) for member, held in on_line.items()}
@@ -400,8 +399,8 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
         for holder in (1, 2):
             box = hide_held(bent(holder), world.shared_point(6, holder), world.context, 6, holder)
             assert world.post(6, bodies.Redeal(*world.place(), MemberId(holder), box)).ok
-        assert world.disputes.confirm_seed is not None
-        challenges = draw_confirm(world.disputes.confirm_seed, FEW.repetitions)
+        assert world.attempt.confirm_seed is not None
+        challenges = draw_confirm(world.attempt.confirm_seed, FEW.repetitions)
         told = {m: confirm(bent(m) if m in (1, 2, 6, 7) else world.held(6, m), challenges) for m in range(1, 8)}
         decoded = decode_shares(told, 2, 5, 7)
         assert decoded is not None and decoded.members == (1, 2, 3, 4, 6, 7), "over all answers the bent one counts"
@@ -414,7 +413,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
             void(world, Phase.CONFIRM, NOT_CONFIRMED, 6)
         else:
             assert world.phase.kind == Phase.EXPOSE
-            assert [pair[:2] for pair in world.disputes.unconfirmed] == [(6, 1), (6, 2)]
+            assert [pair[:2] for pair in world.attempt.unconfirmed] == [(6, 1), (6, 2)]
 
 
 # --- exposed ------------------------------------------------------------------------------------------------------
@@ -422,7 +421,7 @@ def test_with_more_members_too_and_the_true_polynomial_is_found_if_liars_leave_i
 @pytest.mark.parametrize("how", ["off", "unreadable"])
 def test_a_wrong_share_that_is_dealt_again_names_its_dealer(how: str) -> None:
     world = disputed(Phase.EXPOSE, **{how: PAIR})
-    assert world.phase.expected == (3,) and world.checks.openers == (1, 2, 4)
+    assert world.phase.expected == (3,) and world.attempt.openers == (1, 2, 4)
     assert world.post(3, world.expose(4, 3)).ok
     record = void(world, Phase.EXPOSE, DEALT_WRONG, 4)
     assert record.faulty == (4,) and record.barred == (4,)
@@ -446,10 +445,10 @@ def test_one_element_beside_the_proven_share_is_enough(at_place: int) -> None:
 def test_the_box_of_an_honest_dealer_cannot_be_opened_as_a_wrong_one() -> None:
     """3 says that it has no share of 4 and, dealt it again, that it is off: a liar, and what it shows is right."""
     world = disputed(Phase.EXPOSE, unsure=PAIR)
-    assert world.disputes.unconfirmed[0][:2] == (4, 3)
+    assert world.attempt.unconfirmed[0][:2] == (4, 3)
     assert world.refused(3, world.expose(4, 3)) == Refusal.WRONG_ACCUSATION
     world.expire()
-    assert world.round.is_unmasked and world.round.faulty == () and world.checks.openers == (1, 2, 4)
+    assert world.round.is_unmasked and world.round.faulty == () and world.attempt.openers == (1, 2, 4)
     assert world.round.absent_members == {3}
     assert_exact(world)
 
@@ -513,7 +512,7 @@ def test_one_opened_box_is_enough_and_the_silent_are_not_blamed_for_it() -> None
 def test_nobody_exposes_and_enough_can_open() -> None:
     world = disputed(Phase.EXPOSE, off=PAIR, silent_witness={3})
     world.expire()
-    assert world.round.is_unmasked and world.checks.openers == (1, 2, 4) and world.round.faulty == ()
+    assert world.round.is_unmasked and world.attempt.openers == (1, 2, 4) and world.round.faulty == ()
     assert world.refused(3, world.expose(4, 3)) == Refusal.PHASE_CLOSED
     assert_exact(world)
 
@@ -534,12 +533,12 @@ def test_a_new_attempt_disputes_anew() -> None:
     world = disputed(Phase.EXPOSE, size=7, garbled={(6, 1), (7, 2)}, off={(6, 1)})
     world.go()
     record = void(world, Phase.EXPOSE, DEALT_WRONG, 6)
-    assert record.attempt.checks is None
+    assert not record.attempt.is_frozen
     world.go_to(Phase.REDEAL)
-    assert world.disputes == DisputesRecord(((7, 2),))
+    assert world.attempt.disputes == ((7, 2),) and not world.attempt.redealt
     world.go()
     world.go()
-    assert world.checks.openers == (1, 2, 3, 4, 5, 7)
+    assert world.attempt.openers == (1, 2, 3, 4, 5, 7)
 
 
 # --- everywhere ---------------------------------------------------------------------------------------------------
@@ -615,7 +614,7 @@ def test_the_polynomial_at_a_place_is_what_a_share_there_answers() -> None:
 
 def test_a_box_is_right_only_with_its_point_and_place() -> None:
     world = disputed(Phase.CONFIRM)
-    seed, box, shared = world.disputes.confirm_seed, world.redeal(4, 3).box, world.shared_point(4, 3)
+    seed, box, shared = world.attempt.confirm_seed, world.redeal(4, 3).box, world.shared_point(4, 3)
     assert seed is not None
     pair, challenges = (MemberId(4), MemberId(3)), draw_confirm(seed, FEW.repetitions)
     answer = f.to_bytes(confirm(world.held(4, 3), challenges))
@@ -627,12 +626,10 @@ def test_a_box_is_right_only_with_its_point_and_place() -> None:
     assert not is_box_right(box[:-8] + bytes(8), shared, world.context, pair, seed, answer)
 
 
-def test_records_without_disputes_keep_their_bytes() -> None:
-    world = at(Phase.REVEAL)
-    assert world.checks.disputes is None and encode(world.checks) == encode(replace(world.checks, disputes=None))
-    disputes = DisputesRecord(((4, 3),), unconfirmed=((4, 3, bytes(7)),))  # type: ignore[arg-type]
+def test_the_answer_of_a_proven_share_is_whole_elements_on_record() -> None:
+    attempt = at(Phase.REVEAL).attempt
     with pytest.raises(Rejected):
-        encode(disputes)
+        encode(replace(attempt, unconfirmed=((MemberId(4), MemberId(3), bytes(7)),)))
 
 
 @pytest.mark.parametrize("code", [Refusal.BOX_SIZE, Refusal.BAD_PROOF, Refusal.WRONG_ACCUSATION, Refusal.POINT_COUNT])

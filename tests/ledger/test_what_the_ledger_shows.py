@@ -69,15 +69,13 @@ public by rule: who, when, what phase, what people decide and write, keys and ad
     VoidAttempt attempt phase reason dropped
     PhaseSpan attempt phase step opened_height opened_ms closed_height closed_ms is_expired
     ChunkRecord owners reports is_settled
-    AttemptRecord number holders dealers complaints present qualified chunks left_out included acked sum_missing
-    AttemptRecord silent_b ballots checks
+    Attempt number holders dealers complaints present qualified chunks left_out included acked sum_missing
+    Attempt silent_b freeze_height freeze_block coin_index shared answered openers disputes redealt confirmed exposed
     RoundRecord study number kind members expected seal_keys pinned opened_height opened_ms phase attempt is_unmasked
-    RoundRecord absent barred faulty voids spans next_keys coins words
+    RoundRecord absent barred faulty voids spans next_keys coins ballots words
     RoundReport study number kind outcome reason expected counted absent barred faulty attempts voids phases
     RoundReport not_ready
     RoundReport is_unmasked fault_bound opened_height opened_ms closed_height closed_ms
-    ChecksRecord freeze_height number freeze_block shared answered openers disputes
-    DisputesRecord pairs redealt confirmed exposed
     Coins opened heads mask_failures
     CoinHead member index
     Report height state_root accepted_height
@@ -104,18 +102,17 @@ drawn at random and about nothing else: points, proofs of knowledge, links of ch
     Reveal own_b a_shares b_shares
     Coin preimage
     Expose shared proof
-    AttemptRecord answers own_b a_shares b_shares
-    ChecksRecord links coin query_seed
+    Attempt answers own_b a_shares b_shares
+    Attempt links coin query_seed confirm_seed
     RoundReport coin
     CoinHead head link
-    DisputesRecord confirm_seed
 """
 
 BLINDED = """
 answers to proofs, each hidden by a blind of its own that is shared and never opened
     Proof data
     Confirm data
-    DisputesRecord unconfirmed
+    Attempt unconfirmed
 """
 
 DIGEST = """
@@ -127,7 +124,7 @@ digests of what holds 256 bits that the reader lacks: masked or salted vectors, 
     Recheck chunks sketches
     Result sum_digest model_hash
     ChunkRecord digest
-    AttemptRecord list_digest
+    Attempt list_digest
     RoundRecord start_model
     StudyRecord model_hash
     RoundReport start_model model_hash sum_digest
@@ -137,7 +134,7 @@ HIDDEN = """
 hidden by numbers that follow from the tails of the masked sum, which only its members have
     Reveal opening
     ShareRoot sketch
-    ChecksRecord openings sum_opened
+    Attempt openings sum_opened
 """
 
 SEALED = """
@@ -149,7 +146,7 @@ encrypted for one member, by a key of the round that is deleted with it
 WEIGHT = """
 0 unless the study's weights are public, which the study says when it is approved
     Commit weight
-    AttemptRecord committed
+    Attempt committed
     Result weight
     RoundReport weight
 """

@@ -24,7 +24,6 @@ from fednode.ledger.studies.reading import get_report, get_round, get_study
 from fednode.ledger.studies.records import RoundReport, StudyRecord
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import pending_phase
-from fednode.ledger.sums.posting import complainers, dropped_dealers, weight_of_sum
 from fednode.sums import bodies
 from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.phase import Phase
@@ -209,7 +208,7 @@ class MaskedWorld:
 
     def answer(self, member: int) -> bodies.Answer:
         dealing = self.dealing(member)
-        holders = complainers(self.round.attempt, MemberId(member))
+        holders = self.round.attempt.complainers(MemberId(member))
         shares = tuple((h, dealing.share(dealing.a, h), dealing.share(dealing.b, h)) for h in holders)
         return bodies.Answer(*self.place(), shares)
 
@@ -245,7 +244,7 @@ class MaskedWorld:
             return bodies.Reveal(*self.place(), own, (), shares)
         own = scalar_bytes(self.dealing(member).b[0]) if member in attempt.included else None
         return bodies.Reveal(
-            *self.place(), own, self._shares("a", [d for d in dropped_dealers(attempt) if d != member], member)
+            *self.place(), own, self._shares("a", [d for d in attempt.dropped if d != member], member)
         )
 
     def _shares(self, which: str, dealers: list[MemberId], holder: int) -> tuple[tuple[MemberId, bytes], ...]:
@@ -257,7 +256,7 @@ class MaskedWorld:
         model = record.start_model if is_closing else seed_of("model", record.number)
         fields: dict[str, object] = {
             "outcome": Outcome.OK, "reason": "", "sum_digest": seed_of("sum", record.number), "model_hash": model,
-            "weight": weight_of_sum(record.attempt), "metrics": self.metrics, "wants_stop": member in self.wishes,
+            "weight": record.attempt.weight, "metrics": self.metrics, "wants_stop": member in self.wishes,
         }
         return Result(*self.place(), **(fields | changes))  # type: ignore[arg-type]
 

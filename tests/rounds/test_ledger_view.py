@@ -24,22 +24,22 @@ def test_a_dispute_is_seen_as_it_goes_on() -> None:
     world.go_to(Phase.REDEAL)
     view = view_of(world, reader)
     assert view.phase is Phase.REDEAL and view.disputes == tuple(sorted(pairs))
-    assert (view.redealt, view.confirm_seed, view.confirmed, view.unconfirmed, view.exposed) == ({}, None, (), (), ())
+    assert (view.boxes, view.confirm_seed, view.confirmed, view.unconfirmed, view.exposed) == ({}, None, (), (), ())
     assert world.post(6, world.redeal(6, 2)).ok
-    assert view_of(world, reader).redealt == {(6, 2): world.redeal(6, 2).box}
+    assert view_of(world, reader).boxes == {(6, 2): world.redeal(6, 2).box}
     world.go()
     view = view_of(world, reader)
-    assert view.phase is Phase.CONFIRM and view.confirm_seed == world.disputes.confirm_seed is not None
-    assert view.redealt == {pair: world.redeal(*pair).box for pair in pairs}
+    assert view.phase is Phase.CONFIRM and view.confirm_seed == world.attempt.confirm_seed is not None
+    assert view.boxes == {pair: world.redeal(*pair).box for pair in pairs}
     assert world.post(5, world.confirm(5)).ok and view_of(world, reader).confirmed == (5,)
     world.go()
     view = view_of(world, reader)
-    assert view.phase is Phase.EXPOSE and view.unconfirmed == ((6, 2),) and view.exposed == ()
+    assert view.phase is Phase.EXPOSE and [pair[:2] for pair in view.unconfirmed] == [(6, 2)] and view.exposed == ()
     fresh = SnapshotReader(world.study)
     assert view_of(world, fresh) == view, "a member that was started anew sees the same"
     world.go()
     view = view_of(world, reader)
-    assert view.attempt == 1 and view.disputes == () and view.redealt == {}
+    assert view.number == 1 and view.disputes == () and view.boxes == {}
 
 
 def test_keys_are_seen_as_they_were_posted() -> None:

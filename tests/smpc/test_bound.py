@@ -71,7 +71,7 @@ def test_everyone_present(weights: str, ledger: type) -> None:
     assert outcome(world) == "ok" and not world.ledger.voids and not refusals(world)
     assert view.included == world.members and sum(bool(node.opened) for node in world.nodes.values()) >= 3
     assert_bound(world)
-    posted = [commit.weight for commit in view.committed.values()]
+    posted = [weight for _, _, weight in view.committed]
     assert posted == ([2, 3, 1, 2] if weights == "public" else [0] * 4)
 
 
@@ -103,7 +103,7 @@ def test_more_than_thirty_dealers_are_answered_in_parts() -> None:
     world = run(32, length=5, seed=2)
     view = world.check()
     assert outcome(world) == "ok" and len(view.included) == 32
-    assert set(view.proof_parts.values()) == {(0, 1)} and not refusals(world)
+    assert {parts for _, _, parts in view.answered} == {(0, 1)} and not refusals(world)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_a_wrong_link_is_refused_and_its_owner_is_only_absent(ledger: type, chan
     world.nodes[LIAR].tamper = on_message(bodies.Coin, lambda message: change(message, world))
     world.run()
     view = succeeded(world)
-    assert LIAR not in view.links and len(view.links) == 3 and not world.ledger.faulty  # type: ignore[attr-defined]
+    assert LIAR not in dict(view.links) and len(view.links) == 3 and not world.ledger.faulty  # type: ignore[attr-defined]
 
 
 # --- SHARE -------------------------------------------------------------------------------------------------------
@@ -333,6 +333,6 @@ def test_two_liars_of_seven_with_different_lies(ledger: type) -> None:
     world.nodes[MemberId(5)].tamper = answers(lambda data: bytes(len(data)))
     world.run()
     view = succeeded(world, (1, 3, 4, 5, 6, 7), voids=1)
-    assert tuple(world.ledger.faulty) == (2,) and view.attempt == 1  # type: ignore[attr-defined]
+    assert tuple(world.ledger.faulty) == (2,) and view.number == 1  # type: ignore[attr-defined]
 
 

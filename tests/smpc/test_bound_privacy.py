@@ -65,7 +65,7 @@ def sketch_variable(world: World, view: m.SumView, member: MemberId) -> object:
 def coefficients(world: World, view: m.SumView, member: MemberId, at: int) -> Row:
     """The dealer's unknown polynomial of one attempt at a holder's point, degree g."""
     degree = max(1, (len(world.members) - 1) // 3)
-    return {f"{world.round_number}/{view.attempt}/{member}/{k}".encode(): pow(at, k, 2**61 - 1)
+    return {f"{world.round_number}/{view.number}/{member}/{k}".encode(): pow(at, k, 2**61 - 1)
             for k in range(1, degree + 1)}
 
 
@@ -124,7 +124,7 @@ def check_dealt_again(world: World, attempt: int, dealer: MemberId, message: bod
     assert point is not None
     shared = point_times(dispute_scalar(params, attempt, own.sharing.seed), point)
     held = show_held(message.box, shared, params.context(attempt), dealer, message.holder, HELD)
-    statement = params.statement(view.committed[dealer].weight)
+    statement = params.statement(view.weight_of(dealer))
     bits, proof = contents_of(world, next(
         e for sender, e in world.trace.wire if sender == dealer and e.to == message.holder
         and e.ref.lane == m.Lane.SHARES and e.ref.attempt == attempt
@@ -147,7 +147,7 @@ def opening_row(
 def check_opens(world: World, view: m.SumView, effect: m.SendChunk) -> None:
     """The colluder really has this share: its box opens with its key, under the roots on the ledger."""
     assert world.params(effect.to).statement is not None
-    statement = world.params(effect.to).statement(view.committed[MemberId(effect.ref.dealer)].weight)  # type: ignore[misc]
+    statement = world.params(effect.to).statement(view.weight_of(MemberId(effect.ref.dealer)))  # type: ignore[misc]
     is_key = view.present.index(effect.to) < max(1, (len(world.members) - 1) // 3)
     size = box_sizes(statement, is_key)[0]
     content = unseal(world.nodes[effect.to].secret, bytes(effect.data[:size]))[32:]
@@ -169,7 +169,7 @@ def contents_seen(worlds: list[World], gang: set[int]) -> list[bytes]:
 def contents_of(world: World, effect: m.SendChunk, dealer: MemberId) -> tuple[bytes, bytes]:
     """What both boxes hold that a dealer sent."""
     view = attempts_of(world)[effect.ref.attempt]
-    statement = world.params(effect.to).statement(view.committed[dealer].weight)  # type: ignore[misc]
+    statement = world.params(effect.to).statement(view.weight_of(dealer))  # type: ignore[misc]
     is_key = view.present.index(effect.to) < max(1, (len(world.members) - 1) // 3)
     size = box_sizes(statement, is_key)[0]
     boxes = (bytes(effect.data[:size]), bytes(effect.data[size:]))
@@ -288,7 +288,7 @@ def test_an_attempt_in_which_shares_are_dealt_again_and_shown(
     tell = keep_back(*dealt_nothing), noise_about(*disputed), zeros, *([noise] if how == "unconfirmed" else [])
     change = chain(*tell)
     for member in gang:
-        world.nodes[MemberId(member)].tamper = lambda e: change(e) if world.ledger.view().attempt == 0 else [e]
+        world.nodes[MemberId(member)].tamper = lambda e: change(e) if world.ledger.view().number == 0 else [e]
     world.run()
     views = attempts_of(world)
     first = views[0]

@@ -24,6 +24,7 @@ from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_si
 from fednode.smpc.session import Session
 from fednode.sums import bodies, shares
 from fednode.sums import field as f
+from fednode.sums.attempt import ChunkRecord
 from fednode.sums.bounds import FEW, MASKS_WRONG
 from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
@@ -131,7 +132,7 @@ def answered(world: World, view: m.SumView, keep: set[int] = frozenset()) -> lis
     sent = deal_everything(world, view)
     effects = give(world, sent, ME, keep) + give_sum(world, view, ME)
     for timer in ("report",):
-        fired = m.TimerFired(f"{timer}/{view.attempt}/{view.phase_no}")
+        fired = m.TimerFired(f"{timer}/{view.number}/{view.phase_no}")
         effects += settle(world, session_of(world).handle(fired))
     return effects
 
@@ -147,12 +148,13 @@ def test_no_link_leaves_before_the_freeze(phase: Phase) -> None:
 def test_the_link_of_this_sum_leaves_once_it_is_frozen() -> None:
     world, view = reach(Phase.COIN)
     assert submitted(show(world, view), bodies.Coin) == [
-        bodies.Coin(*world.params(ME).place(view.attempt), world.chains[ME].link(view.coin_index))
+        bodies.Coin(*world.params(ME).place(view.number), world.chains[ME].link(view.coin_index))
     ]
 
 
 @pytest.mark.parametrize("change", [
-    {"acked": (1, 2)}, {"acked": ()}, {"digests": {0: bytes(32)}}, {"included": (1, 2)}, {"pinned": (1, 2, 3)},
+    {"acked": (1, 2)}, {"acked": ()}, {"chunks": (ChunkRecord((ME,), digest=bytes(32)), *[ChunkRecord((ME,))] * 3)},
+    {"included": (1, 2)}, {"pinned": (1, 2, 3)},
 ])
 def test_a_coin_before_everyone_has_acknowledged_is_refused(change: dict[str, object]) -> None:
     world, view = reach(Phase.COIN)
@@ -387,7 +389,7 @@ def test_a_second_query_of_the_same_shares_is_not_answered() -> None:
 
 def test_answers_on_the_ledger_that_are_not_on_record_silence() -> None:
     world, view = reach(Phase.PROOF)
-    show(world, replace(view, proof_parts={ME: (0,)}))
+    show(world, replace(view, answered=((ME, 1, (0,)),)))
     assert is_silent(world)
 
 
@@ -397,7 +399,7 @@ def test_a_missing_dealer_is_answered_for_with_noise_only_and_its_late_shares_co
     sent = deal_everything(world, view)
     give(world, sent, ME, {3})
     give_sum(world, view, ME)
-    fired = m.TimerFired(f"report/{view.attempt}/{view.phase_no}")
+    fired = m.TimerFired(f"report/{view.number}/{view.phase_no}")
     proof = submitted(settle(world, session_of(world).handle(fired)), bodies.Proof)[0]
     assert isinstance(proof, bodies.Proof)
     at = view.included.index(OTHER) * 1072
@@ -460,7 +462,7 @@ def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> No
 def test_nothing_is_opened_bare_by_a_member_that_lost_the_sum_and_cannot_get_it() -> None:
     world, view = reach(Phase.REVEAL)
     assert not reveals(show(world, view)), "it asks for the sum first"
-    fired = session_of(world).handle(m.TimerFired(f"report/{view.attempt}/{view.phase_no}"))
+    fired = session_of(world).handle(m.TimerFired(f"report/{view.number}/{view.phase_no}"))
     said = reveals(settle(world, fired))
     assert [(message.opening, message.own_b is not None) for message in said] == [(None, True)]
 
@@ -472,8 +474,8 @@ def test_nothing_of_the_shares_is_opened_before_the_unmasking_or_in_a_void_attem
         world, _ = reach(Phase.REVEAL)
         assert not reveals(show_whole(world, replace(view, phase=phase, is_unmasked=False)))
     world, _ = reach(Phase.REVEAL)
-    void = replace(view, attempt=1, phase=Phase.KEYS, is_unmasked=False, keys={}, committed={}, included=(),
-                   share_roots={}, proof_parts={}, coin=None, query_seed=None)
+    void = replace(view, number=1, phase=Phase.KEYS, is_unmasked=False, keys={}, committed=(), included=(),
+                   share_roots={}, answered=(), coin=None, query_seed=None)
     assert not reveals(show_whole(world, void))
 
 
@@ -485,7 +487,7 @@ def test_the_summed_share_of_another_attempt_is_not_opened() -> None:
 
     world.nodes[ME].disk[m.RecordPart.SHARES] = persist_shares(replace(data, attempt=1)).data.reveal()
     world.nodes[ME].session = restored(world)
-    assert [message.opening for message in reveals(show_whole(world, replace(view, proof_parts={})))] == [None]
+    assert [message.opening for message in reveals(show_whole(world, replace(view, answered=())))] == [None]
 
 
 @pytest.mark.parametrize("included", [(1, 2, 3), (2, 3, 4)])

@@ -68,12 +68,12 @@ def shares_of(world: World, member: MemberId) -> SharesRecord:
 def common_point(world: World, view: m.SumView, member: MemberId, other: MemberId) -> bytes:
     state, point = state_of(world, member), view.keys[other].c_point
     assert state.sharing is not None and point is not None
-    return point_times(dispute_scalar(world.params(member), view.attempt, state.sharing.seed), point)
+    return point_times(dispute_scalar(world.params(member), view.number, state.sharing.seed), point)
 
 
 def share_on_wire(world: World, view: m.SumView, dealer: MemberId, holder: MemberId) -> f.FieldVector:
     """What a holder was dealt at first, from its boxes."""
-    statement = world.params(holder).statement(view.committed[dealer].weight)  # type: ignore[misc]
+    statement = world.params(holder).statement(view.weight_of(dealer))  # type: ignore[misc]
     chunk = next(e for sender, e in world.trace.wire
                  if sender == dealer and e.to == holder and e.ref.lane == m.Lane.SHARES)
     is_key = holder == view.present[0]
@@ -103,14 +103,14 @@ def test_a_dealer_deals_the_same_bytes_after_a_restart_and_nothing_that_is_there
     world.nodes[DEALER].session = restored(world, DEALER)
     assert submitted(show(world, view, DEALER), bodies.Redeal) == first
     world.nodes[DEALER].session = restored(world, DEALER)
-    effects = show(world, replace(view, redealt={(DEALER, LIAR): bytes(2072)}), DEALER)
+    effects = show(world, replace(view, redealt=((DEALER, LIAR),)), DEALER)
     assert not submitted(effects, bodies.Redeal) and not [e for e in effects if isinstance(e, m.StartTimer)]
 
 
 def test_a_message_that_was_lost_is_sent_again_with_the_same_bytes() -> None:
     world, view = reach(Phase.REDEAL)
     first = submitted(show(world, view, DEALER), bodies.Redeal)
-    fired = m.TimerFired(f"retry/{view.attempt}/{view.phase_no}")
+    fired = m.TimerFired(f"retry/{view.number}/{view.phase_no}")
     assert submitted(session_of(world, DEALER).handle(fired), bodies.Redeal) == first
 
 
@@ -208,7 +208,7 @@ def test_the_same_answer_after_a_restart_whatever_the_boxes_say_now() -> None:
     drop_confirmed(world)
     first = confirms(show(world, view, HOLDER))
     world.nodes[HOLDER].session = restored(world, HOLDER)
-    other = replace(view, redealt={**view.redealt, (LIAR, HOLDER): b"\x01" * 2072})
+    other = replace(view, boxes={**view.boxes, (LIAR, HOLDER): b"\x01" * 2072})
     assert confirms(show(world, other, HOLDER)) == first and len(first) == 1
 
 
@@ -230,7 +230,7 @@ def test_an_answer_on_the_ledger_that_is_not_on_record_silences() -> None:
 def test_who_did_not_answer_the_proofs_confirms_nothing() -> None:
     world, view = reach(Phase.CONFIRM)
     drop_confirmed(world)
-    assert not confirms(show(world, replace(view, proof_parts={}), HOLDER))
+    assert not confirms(show(world, replace(view, answered=()), HOLDER))
     del world.nodes[HOLDER].disk[m.RecordPart.SHARES]
     world.nodes[HOLDER].session = restored(world, HOLDER)
     assert not confirms(show(world, view, HOLDER))
@@ -243,7 +243,7 @@ def test_a_box_that_holds_no_elements_is_answered_for_with_noise(data: bytes) ->
     point = common_point(world, view, HOLDER, LIAR)
     stream = hide_held(np.zeros(HELD, f.FIELD), point, world.params(HOLDER).context(0), LIAR, HOLDER)
     box = bytes(a ^ b for a, b in zip(stream, data, strict=False)) if data else data
-    (answer,) = confirms(show(world, replace(view, redealt={**view.redealt, (LIAR, HOLDER): box}), HOLDER))
+    (answer,) = confirms(show(world, replace(view, boxes={**view.boxes, (LIAR, HOLDER): box}), HOLDER))
     record = shares_of(world, HOLDER)
     assert answer[16:] == b"\xff" * 16 != answer[:16] and record.confirmed is not None
     assert record.confirmed.redealt == ()
@@ -254,7 +254,7 @@ def test_what_was_held_before_does_not_count_where_a_share_was_dealt_again() -> 
     world, view = reach(Phase.CONFIRM)
     drop_confirmed(world, LIAR)
     assert DEALER in shares_of(world, LIAR).covered
-    (answer,) = confirms(show(world, replace(view, redealt={**view.redealt, (DEALER, LIAR): b""}), LIAR))
+    (answer,) = confirms(show(world, replace(view, boxes={**view.boxes, (DEALER, LIAR): b""}), LIAR))
     assert answer[:16] == b"\xff" * 16
 
 
@@ -278,15 +278,15 @@ def test_a_wrong_box_is_shown_with_a_proof_that_everybody_can_check() -> None:
 
 
 CHANGES: dict[str, Callable[[m.SumView], m.SumView]] = {
-    "of another holder": lambda view: replace(view, unconfirmed=((LIAR, MemberId(4)),)),
+    "of another holder": lambda view: replace(view, unconfirmed=((LIAR, MemberId(4), b""),)),
     "of nobody": lambda view: replace(view, unconfirmed=()),
-    "of a dealer nobody disputes": lambda view: replace(view, unconfirmed=((DEALER, HOLDER),)),
-    "that is not on the ledger": lambda view: replace(view, redealt={}),
+    "of a dealer nobody disputes": lambda view: replace(view, unconfirmed=((DEALER, HOLDER, b""),)),
+    "that is not on the ledger": lambda view: replace(view, redealt=()),
     "that was shown": lambda view: replace(view, exposed=((LIAR, HOLDER),)),
     "under other challenges": lambda view: replace(view, confirm_seed=b"\x07" * 32),
     "in another phase": lambda view: replace(view, phase=Phase.PROOF),
     "in CONFIRM": lambda view: replace(view, phase=Phase.CONFIRM),
-    "of the next attempt": lambda view: replace(view, attempt=1),
+    "of the next attempt": lambda view: replace(view, number=1),
 }
 
 
@@ -342,7 +342,7 @@ def test_a_disputed_share_that_was_not_dealt_again_is_in_no_opening() -> None:
 def test_the_opening_rests_on_the_record_not_on_what_the_ledger_holds_by_then() -> None:
     world, view = reach(Phase.REVEAL, is_right=True)
     other, _ = reach(Phase.REVEAL, is_right=True)
-    changed = replace(view, redealt={(LIAR, HOLDER): bytes(2072)})
+    changed = replace(view, boxes={(LIAR, HOLDER): bytes(2072)})
     assert opening(world, view) == opening(other, changed) is not None
 
 
@@ -370,7 +370,7 @@ def test_no_secret_is_printed() -> None:
     world, view = reach(Phase.CONFIRM, is_right=True)
     drop_confirmed(world)
     show(world, view, HOLDER)
-    show(world, replace(view, phase=Phase.REDEAL, redealt={}), DEALER)
+    show(world, replace(view, phase=Phase.REDEAL, redealt=()), DEALER)
     record = shares_of(world, HOLDER)
     proven = session_of(world, DEALER)._checks.boxes.proven
     assert proven is not None and record.confirmed is not None

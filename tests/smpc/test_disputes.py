@@ -98,7 +98,7 @@ def play(
     change = chain(tamper, None if opens else withhold)
     for liar in liars:
         node = world.nodes[MemberId(liar)]
-        node.tamper = lambda effect: change(effect) if attempt in (None, world.ledger.view().attempt) else [effect]
+        node.tamper = lambda effect: change(effect) if attempt in (None, world.ledger.view().number) else [effect]
     world.nodes[MemberId(liars[0])].work = work
     if setup is not None:
         setup(world)
@@ -110,7 +110,7 @@ def play(
 
 
 def phases_of(world: World, attempt: int = 0) -> list[Phase]:
-    seen = [view.phase for view in world.trace.views if view.attempt == attempt and view.phase in DISPUTE_PHASES]
+    seen = [view.phase for view in world.trace.views if view.number == attempt and view.phase in DISPUTE_PHASES]
     return list(dict.fromkeys(seen))
 
 
@@ -202,7 +202,7 @@ def test_a_wrong_share_dealt_again_is_shown_and_names_its_dealer(ledger: type, c
     world = play(ledger, tamper=chain(keep_back(3), redeal(change)))
     succeeded(world, out=(2,), voids=1, faulty=(2,))
     assert phases_of(world) == list(DISPUTE_PHASES)
-    assert not any(view.is_unmasked for view in world.trace.views if view.attempt == 0)
+    assert not any(view.is_unmasked for view in world.trace.views if view.number == 0)
 
 
 @both
@@ -289,7 +289,7 @@ def test_shares_dealt_again_on_another_polynomial_do_not_take_the_place_of_the_p
     def setup(world: World) -> None:
         for liar in (2, 3):
             world.nodes[MemberId(liar)].tamper = confirm_bent(world, liar, zeros)
-        world.nodes[LIAR].work = lambda job: work(job) if world.ledger.view().attempt == 0 else jobs.run(job)  # type: ignore[arg-type]
+        world.nodes[LIAR].work = lambda job: work(job) if world.ledger.view().number == 0 else jobs.run(job)  # type: ignore[arg-type]
 
     work = on_another_polynomial(zeros, (6, 7))
     world = play(ledger, count=7, liars=(2, 3), setup=setup)
@@ -302,7 +302,7 @@ def test_shares_dealt_again_on_another_polynomial_are_shown(ledger: type) -> Non
     """The same, but the liars answer right: then the holders are off, and show it."""
     world = play(ledger, count=7, liars=(2, 3), work=on_another_polynomial((1, 4), (6, 7)))
     succeeded(world, out=(2,), voids=1, faulty=(2,))
-    assert world.trace.views[-1].attempt == 1 and phases_of(world) == list(DISPUTE_PHASES)
+    assert world.trace.views[-1].number == 1 and phases_of(world) == list(DISPUTE_PHASES)
 
 
 @both
@@ -375,7 +375,7 @@ def test_a_false_dispute_that_is_not_confirmed_stops_nothing(ledger: type, chang
     )
     world = play(ledger, tamper=tamper)
     view = succeeded(world)
-    assert view.unconfirmed == ((1, 2),) and phases_of(world) == list(DISPUTE_PHASES)
+    assert [pair[:2] for pair in view.unconfirmed] == [(1, 2)] and phases_of(world) == list(DISPUTE_PHASES)
     shown = [reason for sender, reason in world.ledger.refused if "Expose" in reason]  # type: ignore[attr-defined]
     assert bool(shown) == (shows == "itself") and all("wrong accusation" in reason for reason in shown)
 
@@ -585,7 +585,7 @@ def test_liars_void_f_attempts_at_most(ledger: type) -> None:
         silent = chain(keep_back(5), redeal(lambda message: None))
         wrong = chain(keep_back(6), redeal(WRONG_BOXES["zeros"]))
         world.nodes[MemberId(2)].tamper = silent
-        world.nodes[MemberId(3)].tamper = lambda e: wrong(e) if world.ledger.view().attempt == 1 else [e]
+        world.nodes[MemberId(3)].tamper = lambda e: wrong(e) if world.ledger.view().number == 1 else [e]
 
     world = play(ledger, count=7, liars=(2, 3), setup=setup)
     succeeded(world, out=(2, 3), voids=2, faulty=(3,))

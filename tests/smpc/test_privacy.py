@@ -51,7 +51,7 @@ def context_of(world: World, attempt: int) -> SumContext:
 
 def attempts_of(world: World) -> dict[int, m.SumView]:
     """The last view of each attempt."""
-    return {view.attempt: view for view in world.trace.views}
+    return {view.number: view for view in world.trace.views}
 
 
 def own_records(world: World, member: MemberId) -> dict[int, AttemptRecord]:
@@ -124,26 +124,26 @@ class Equations:
 
     def add(self, world: World, colluders: set[MemberId], known: Scalars) -> None:
         for attempt, view in attempts_of(world).items():
-            honest = [i for i in view.committed if i not in colluders]
+            honest = [i for i in view.committers if i not in colluders]
             for member in honest:
                 self.rows.append(self._equation(world, view, member, known))
             if view.is_unmasked:
                 total: Counter[object] = Counter(variable(world, i) for i in view.included if i in honest)
                 self.allowed.append(dict(total))
-            assert attempt == view.attempt
+            assert attempt == view.number
 
     def _equation(self, world: World, view: m.SumView, member: MemberId, known: Scalars) -> Row:
-        record, context = own_records(world, member)[view.attempt], context_of(world, view.attempt)
+        record, context = own_records(world, member)[view.number], context_of(world, view.number)
         points = {int(i): view.keys[i].a_points[0] for i in view.qualified}
         check_is_what_was_sent(world, view, member, record)
         row: Row = {variable(world, member): 1}
         self_key = masks.self_key(context, record.b_scalar, member)
-        if (view.attempt, member, "b") not in known:
+        if (view.number, member, "b") not in known:
             row[self_key] = row.get(self_key, 0) + 1
         for other in view.qualified:
             if other != member:
                 key = masks.pair_key(context, record.a_scalar, points[other], member, other)
-                if not {(view.attempt, member, "a"), (view.attempt, other, "a")} & known.keys():
+                if not {(view.number, member, "a"), (view.number, other, "a")} & known.keys():
                     row[key] = row.get(key, 0) + (1 if other > member else -1)
         return row
 
@@ -152,11 +152,11 @@ def check_is_what_was_sent(world: World, view: m.SumView, member: MemberId, reco
     """The equation describes the bytes that left: their root is the committed one."""
     points = tuple((i, view.keys[i].a_points[0]) for i in view.qualified)
     values = world.input_of(member).view(np.uint32)
-    job = jobs.MaskInput(context_of(world, view.attempt), member, values, record.a_scalar, record.b_scalar, points)
+    job = jobs.MaskInput(context_of(world, view.number), member, values, record.a_scalar, record.b_scalar, points)
     masked = jobs.run(job)
-    assert isinstance(masked, jobs.MaskedInput) and merkle_root(masked.leaves) == view.committed[member].root
+    assert isinstance(masked, jobs.MaskedInput) and merkle_root(masked.leaves) == view.root_of(member)
     sent = {e.ref.chunk: bytes(e.data) for sender, e in world.trace.wire
-            if sender == e.ref.dealer == member and e.ref.lane == m.Lane.MASKED and e.ref.attempt == view.attempt}
+            if sender == e.ref.dealer == member and e.ref.lane == m.Lane.MASKED and e.ref.attempt == view.number}
     assert all(bytes(masked.data).find(data) >= 0 for data in sent.values())
 
 
@@ -243,7 +243,7 @@ def try_stripping(world: World, gang: set[MemberId], known: Scalars) -> None:
     seen = set()
     for attempt, view in attempts_of(world).items():
         points = {int(i): view.keys[i].a_points[0] for i in view.qualified}
-        for member in set(view.committed) - gang:
+        for member in set(view.committers) - gang:
             record, context = own_records(world, member)[attempt], context_of(world, attempt)
             job = jobs.MaskInput(context, member, world.input_of(member).view(np.uint32), record.a_scalar,
                                  record.b_scalar, tuple((MemberId(i), p) for i, p in points.items()))
@@ -297,7 +297,7 @@ def test_a_dropped_member_stays_hidden_although_its_pair_masks_are_opened(count:
     )
     world.run()
     view = world.check()
-    assert gone in view.committed and gone not in view.included
+    assert gone in view.committers and gone not in view.included
     known = known_scalars(world, {MemberId(i) for i in gang})
     assert (0, gone, "a") in known and (0, gone, "b") not in known
     equations = study([world], gang)

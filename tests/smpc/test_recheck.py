@@ -104,7 +104,7 @@ def succeeded(world: World, included: tuple[int, ...], voids: int = 1) -> m.SumV
     assert len(world.ledger.voids) == voids, world.ledger.voids  # type: ignore[attr-defined]
     assert view.included == included
     void = next(view for view in world.trace.views if view.phase is Phase.RECHECK)
-    assert not any(v.is_unmasked for v in world.trace.views if v.attempt == void.attempt), "a void attempt was opened"
+    assert not any(v.is_unmasked for v in world.trace.views if v.number == void.number), "a void attempt was opened"
     return view
 
 
@@ -421,7 +421,7 @@ def at_recheck(count: int = 4) -> World:
 
 
 def masked_ref(world: World, dealer: int, chunk: int) -> m.ChunkRef:
-    return m.ChunkRef(world.trace.views[-1].attempt, m.Lane.MASKED, dealer, chunk)
+    return m.ChunkRef(world.trace.views[-1].number, m.Lane.MASKED, dealer, chunk)
 
 
 def sent(effects: list[m.Effect]) -> list[m.SendChunk]:

@@ -22,6 +22,7 @@ from fednode.smpc.dealing import SharePair, open_shares, share_context
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from fednode.sums import bodies, feldman
+from fednode.sums.attempt import ChunkRecord
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
@@ -66,7 +67,7 @@ def settle(session: Session, effects: list[m.Effect]) -> list[m.Effect]:
 
 def late(view: m.SumView) -> m.TimerFired:
     """The member has waited for chunks as long as it will in this phase."""
-    return m.TimerFired(f"report/{view.attempt}/{view.phase_no}")
+    return m.TimerFired(f"report/{view.number}/{view.phase_no}")
 
 
 def show(world: World, view: m.SumView, member: MemberId = ME) -> list[m.Effect]:
@@ -123,7 +124,7 @@ def test_every_attempt_has_fresh_keys() -> None:
     world = World(4, seed=3, absences=(Absence(4, Phase.DIGEST),))
     world.run()
     points = [v.keys[ME].a_points[0] for v in world.trace.views if ME in v.keys and v.phase is Phase.ACK]
-    assert world.ledger.view().attempt == 1 and len(set(points)) == 2
+    assert world.ledger.view().number == 1 and len(set(points)) == 2
     assert not any("seen" in reason for _, reason in world.ledger.refused)
 
 
@@ -136,7 +137,7 @@ def test_a_box_moved_from_another_place_is_no_share(field: str) -> None:
     secret = world.nodes[ME].secret
     assert len(open_shares(params, view, lambda box: unseal(secret, box))[0]) == 3
     assert open_shares(moved, view, lambda box: unseal(secret, box)) == ([], [1, 3, 4])
-    later = replace(view, attempt=1)
+    later = replace(view, number=1)
     assert open_shares(params, later, lambda box: unseal(secret, box)) == ([], [1, 3, 4])
 
 
@@ -173,8 +174,14 @@ def test_a_low_order_seal_key_gets_noise_and_stops_nobody() -> None:
     assert isinstance(message, bodies.Keys) and len(dict(message.sealed)[MemberId(3)]) == 151
 
 
+def next_attempt(view: m.SumView, number: int, phase_no: int) -> m.SumView:
+    """A later attempt of the same members, nothing in it yet."""
+    opened = {"phase": Phase.KEYS, "phase_no": phase_no, "step": 0, "phase_timeout_ms": 1000}
+    return m.SumView(number, view.holders, seal_keys=view.seal_keys, **opened)
+
+
 def complaint_view(view: m.SumView, complainers: tuple[int, ...], f: int) -> m.SumView:
-    complaints = {i: ((ME,) if i in complainers else ()) for i in view.present}
+    complaints = tuple((i, (ME,) if i in complainers else ()) for i in view.present)
     return replace(view, phase=Phase.ANSWER, phase_no=view.phase_no + 1, complaints=complaints, posted=())
 
 
@@ -224,8 +231,9 @@ def test_no_chunk_leaves_before_its_root_is_final() -> None:
     session = world.nodes[ME].session
     assert session is not None
     assert not session.handle(m.WantArrived(MemberId(1), m.ChunkRef(0, m.Lane.MASKED, ME, 0)))
-    later = replace(view, phase=Phase.ROSTER, phase_no=9, owners=view.qualified,
-                    committed={i: m.CommitPosted(bytes(32), 1) for i in (1, 3, 4)})
+    chunks = tuple(ChunkRecord((owner,)) for owner in view.qualified)
+    later = replace(view, phase=Phase.ROSTER, phase_no=9, chunks=chunks,
+                    committed=tuple((MemberId(i), bytes(32), 1) for i in (1, 3, 4)))
     assert not sent(show(world, later))
 
 
@@ -233,7 +241,7 @@ def test_chunks_leave_once_their_root_is_final_and_match_it() -> None:
     world, view = reach(Phase.COMMIT)
     message = submitted(show(world, view))[0]
     assert isinstance(message, bodies.Commit)
-    effects = show(world, replace(view, committed={ME: m.CommitPosted(message.root, message.weight)}))
+    effects = show(world, replace(view, committed=((ME, message.root, message.weight),)))
     from fednode.smpc.chunks import digest_chunk, is_leaf_of
 
     assert [(effect.to, effect.ref.chunk) for effect in sent(effects)] == [(1, 0), (3, 2), (4, 3)]
@@ -244,7 +252,7 @@ def test_chunks_leave_once_their_root_is_final_and_match_it() -> None:
 def test_a_commitment_that_is_not_on_record_silences() -> None:
     world, view = reach(Phase.COMMIT)
     show(world, view)
-    effects = show(world, replace(view, committed={ME: m.CommitPosted(b"r" * 32, 1)}))
+    effects = show(world, replace(view, committed=((ME, b"r" * 32, 1),)))
     assert not sent(effects) and is_silent(world)
 
 
@@ -475,7 +483,7 @@ def test_never_both_secrets_of_one_member(phase: Phase) -> None:
     world, view = dropped_world()
     assert reveal_of(show(world, view)).a_shares
     other = replace(view, phase=phase, phase_no=view.phase_no + 1, posted=(), included=view.qualified,
-                    awaited_b=(MemberId(3),))
+                    silent_b=(MemberId(3),))
     assert not submitted(show(world, other)) and is_silent(world)
 
 
@@ -483,7 +491,7 @@ def test_shares_of_b_are_opened_for_members_of_u_only() -> None:
     world, view = dropped_world()
     show(world, view)
     second = replace(view, phase=Phase.REVEAL2, phase_no=view.phase_no + 1, posted=(),
-                     awaited_b=(MemberId(3), MemberId(5)))
+                     silent_b=(MemberId(3), MemberId(5)))
     message = reveal_of(show(world, second))
     assert message.own_b is None and message.a_shares == ()
     assert [dealer for dealer, _ in message.b_shares] == [5]
@@ -499,7 +507,7 @@ def test_nothing_is_opened_before_the_unmasking() -> None:
 def test_a_set_below_the_minimum_is_neither_summed_nor_opened(included: tuple[int, ...], phase: Phase) -> None:
     """N - f = 5 of 7: with fewer, one owner could pick a victim."""
     world, view = dropped_world()
-    small = replace(view, phase=phase, included=tuple(map(MemberId, included)), awaited_b=(MemberId(4),), posted=(),
+    small = replace(view, phase=phase, included=tuple(map(MemberId, included)), silent_b=(MemberId(4),), posted=(),
                     phase_no=view.phase_no + 1)
     assert not submitted(show(world, small)) and is_silent(world)
 
@@ -507,7 +515,7 @@ def test_a_set_below_the_minimum_is_neither_summed_nor_opened(included: tuple[in
 def test_a_second_unmasking_in_a_round_is_refused() -> None:
     world, view = dropped_world()
     assert reveal_of(show(world, view))
-    retry = m.SumView(1, Phase.KEYS, view.phase_no + 5, 0, 1000, view.holders, view.seal_keys)
+    retry = next_attempt(view, 1, view.phase_no + 5)
     assert not submitted(show(world, retry)) and is_silent(world)
     again = restored(world)
     assert not submitted(settle(again, again.handle(m.ViewChanged(retry)))) and again.silent_reason is not None
@@ -535,7 +543,7 @@ def test_wrong_openings_give_no_sum() -> None:
     """Cannot happen, because the ledger checks every share; if it did, there is no sum rather than a wrong one."""
     world = World(4).run(until=lambda w: w.ledger.view().phase is Phase.RESULT)
     view = world.ledger.view()
-    wrong = replace(view, own_b={**view.own_b, MemberId(3): scalar_bytes(5)})
+    wrong = replace(view, own_b=tuple({**dict(view.own_b), MemberId(3): scalar_bytes(5)}.items()))
     effects = show(world, wrong)
     assert [type(e) for e in effects if isinstance(e, m.SumOpened | m.SumFailed)] == [m.SumFailed]
 
@@ -556,7 +564,7 @@ def test_a_digest_of_a_sum_is_checked_before_it_is_acknowledged() -> None:
     effects = settle(fresh, fresh.handle(m.ChunkArrived(MemberId(1), good.ref, b"", bytes(good.data))))
     message = submitted(effects)[0]
     assert isinstance(message, bodies.SumAck) and message.list_digest == compute_list_digest(
-        world.params(ME).study, world.params(ME).round, 0, tuple(view.digests[c] for c in range(4))
+        world.params(ME).study, world.params(ME).round, 0, tuple(chunk.digest or b"" for chunk in view.chunks)
     )
 
 
@@ -570,7 +578,7 @@ def test_chunk_names_travel_as_records() -> None:
 def test_a_round_has_f_plus_one_attempts() -> None:
     world, view = reach(Phase.KEYS, 7)
     for attempt in (1, 2, 3):
-        fresh = m.SumView(attempt, Phase.KEYS, 10 + attempt, 0, 1000, view.holders, view.seal_keys)
+        fresh = next_attempt(view, attempt, 10 + attempt)
         assert bool(submitted(show(world, fresh))) == (attempt <= 2)
     assert is_silent(world)
 
@@ -581,7 +589,7 @@ def test_late_results_of_a_past_attempt_mean_nothing() -> None:
     assert session is not None
     effects = session.handle(m.ViewChanged(view))
     job = next(effect for effect in effects if isinstance(effect, m.Compute))
-    retry = m.SumView(1, Phase.KEYS, view.phase_no + 5, 0, 1000, view.holders, view.seal_keys)
+    retry = next_attempt(view, 1, view.phase_no + 5)
     assert submitted(settle(session, session.handle(m.ViewChanged(retry))))
     assert session.handle(m.ComputeDone(job.job_id, jobs.run(job.job))) == []
     assert session.handle(m.TimerFired("want/0/3")) == [] and session.handle(m.TimerFired("nonsense")) == []

@@ -31,10 +31,9 @@ def note_freeze_block(draft: Draft, at: BlockTime) -> None:
     """
     for study in get_studies(draft):
         record = get_round(draft, study)
-        checks = None if record is None else record.attempt.checks
-        if record is None or checks is None or checks.freeze_height + 1 != at.height:
+        if record is None or not record.attempt.is_frozen or record.attempt.freeze_height + 1 != at.height:
             continue
-        attempt = replace(record.attempt, checks=replace(checks, freeze_block=at.parent))
+        attempt = replace(record.attempt, freeze_block=at.parent)
         draft.write(round_key(study), replace(record, attempt=attempt))
 
 

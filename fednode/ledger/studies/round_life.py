@@ -14,7 +14,7 @@ from dataclasses import replace
 from fednode.chain.state import Draft
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord
+from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.studies.bodies import Outcome, Result
 from fednode.ledger.studies.measured import Metrics, TrainingEnd
 from fednode.ledger.studies.reading import get_report, report_key, round_key, study_key
@@ -23,6 +23,7 @@ from fednode.ledger.sums.course import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.sums.phases import limit_phase
 from fednode.ledger.sums.reading import get_keys, keys_key
 from fednode.ledger.sums.records import Coins, KeptOut
+from fednode.sums.attempt import Attempt
 from fednode.sums.bounds import MASKS_WRONG, min_included
 from fednode.sums.phase import Phase
 
@@ -107,7 +108,7 @@ def open_round(draft: Draft, at: BlockTime, study: StudyRecord) -> bool:
     seal_keys = tuple((entry.member, entry.seal_key) for entry in study.ready if entry.member in expected)
     record = RoundRecord(
         study.study, study.next_round, next_kind(study), members, expected, seal_keys, study.model_hash, pinned,
-        at.height, at.time_ms, keys_phase(at, study.next_phase, expected), AttemptRecord(0, expected),
+        at.height, at.time_ms, keys_phase(at, study.next_phase, expected), Attempt(0, expected),
         coins=study.coins, words=_words_of(study),
     )
     draft.write(round_key(study.study), limit_phase(record, study.terms))
@@ -205,7 +206,7 @@ def make_report(at: BlockTime, study: StudyRecord, end: RoundEnd) -> RoundReport
         is_unmasked=record.is_unmasked, fault_bound=record.fault_bound,
         opened_height=record.opened_height, opened_ms=record.opened_ms,
         closed_height=at.height, closed_ms=at.time_ms, not_ready=not_ready(study, record.members, record.expected),
-        coin=None if record.attempt.checks is None else record.attempt.checks.coin,
+        coin=record.attempt.coin,
     )
 
 
@@ -229,7 +230,7 @@ def _apply_stop_rule(study: StudyRecord, record: RoundRecord, metrics: Metrics |
     `metrics` measure the model the round started from. A member's wish stands until its next word on a result.
     """
     terms, wishes = study.terms, set(study.stop_wishes)
-    for member, ballot in record.attempt.ballots:
+    for member, ballot in record.ballots:
         if ballot.outcome == Outcome.OK:
             wishes.discard(member)
             wishes |= {member} if ballot.wants_stop else set()

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fednode.ids import NO_HASH, Hash, MemberId
-from fednode.ledger.records import Absence, AttemptRecord, OpenPhase, PhaseSpan, RoundRecord, VoidAttempt
+from fednode.ledger.records import Absence, OpenPhase, PhaseSpan, RoundRecord, VoidAttempt
 from fednode.ledger.studies.bodies import Result
+from fednode.sums.attempt import Attempt
 from fednode.sums.phase import Phase
 
 
@@ -130,7 +131,7 @@ def void_attempt(record: RoundRecord, at: BlockTime, reason: str) -> Next:
     if len(holders) < record.min_included:
         return RoundEnd(record, f"{reason}; {len(holders)} members are left, {record.min_included} are needed")
     phase = keys_phase(at, record.phase.number + 1, holders)
-    return replace(record, attempt=AttemptRecord(attempt.number + 1, holders), phase=phase)
+    return replace(record, attempt=Attempt(attempt.number + 1, holders), phase=phase)
 
 
 def are_all_posted(record: RoundRecord) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.records import ChunkRecord, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.sums.course import (
     PIN_LOST,
     BlockTime,
@@ -23,7 +23,7 @@ from fednode.ledger.sums.course import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.sums.posting import complainers
+from fednode.sums.attempt import ChunkRecord
 from fednode.sums.phase import Phase
 
 
@@ -43,7 +43,7 @@ def after_acknowledge(source: Source, record: RoundRecord, at: BlockTime) -> Nex
     record = mark_absent(record, silent_members(record))
     attempt = replace(record.attempt, present=tuple(holder for holder, _ in record.attempt.complaints))
     record = replace(record, attempt=attempt)
-    counts = {dealer: len(complainers(attempt, dealer)) for dealer in attempt.present}
+    counts = {dealer: len(attempt.complainers(dealer)) for dealer in attempt.present}
     rejected = tuple(dealer for dealer, count in counts.items() if count > record.fault_bound)
     accused = tuple(dealer for dealer, count in counts.items() if 0 < count <= record.fault_bound)
     record = bar(record, rejected)
@@ -64,7 +64,7 @@ def _open_commit(record: RoundRecord, at: BlockTime) -> Next:
     answered = {dealer for dealer, _ in attempt.answers}
     qualified = tuple(
         dealer for dealer in attempt.present
-        if dealer not in record.barred and (dealer in answered or not complainers(attempt, dealer))
+        if dealer not in record.barred and (dealer in answered or not attempt.complainers(dealer))
     )
     if len(qualified) < record.min_included:
         return void_attempt(record, at, "too few dealers answered their complaints")

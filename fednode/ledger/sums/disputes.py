@@ -25,7 +25,7 @@ from dataclasses import replace
 from fednode.chain.state import Source
 from fednode.ids import MemberId
 from fednode.ledger.records import RoundRecord
-from fednode.ledger.sums.binding_posts import checks_of, count_parts, dealers_of_part, strength_in, with_checks
+from fednode.ledger.sums.binding_posts import count_parts, dealers_of_part, strength_in
 from fednode.ledger.sums.course import (
     BlockTime,
     Next,
@@ -37,16 +37,10 @@ from fednode.ledger.sums.course import (
     silent_members,
     void_attempt,
 )
-from fednode.ledger.sums.dispute_posts import (
-    answered_members,
-    disputed_dealers,
-    disputes_of,
-    sum_context,
-    with_disputes,
-)
+from fednode.ledger.sums.dispute_posts import answered_members, sum_context
 from fednode.ledger.sums.reading import get_answers, get_confirm, get_redeal
-from fednode.ledger.sums.records import DisputesRecord, Pair
 from fednode.ledger.sums.verdicts import Judged, confirm_shares, judge_dealers
+from fednode.sums.attempt import Pair
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.phase import Phase
 
@@ -65,7 +59,7 @@ def judge_included(source: Source, record: RoundRecord) -> dict[MemberId, Judged
         dealers = dealers_of_part(record, part)
         bodies = [
             (member, get_answers(source, *place, member, part))
-            for member, _, parts in checks_of(attempt).answered if part in parts
+            for member, _, parts in attempt.answered if part in parts
         ]
         answers = [(member, body.data) for member, body in bodies if body is not None]
         judged |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
@@ -90,9 +84,8 @@ def settle_shares(record: RoundRecord, at: BlockTime, judged: Mapping[MemberId, 
     pairs = find_disputes(record, judged)
     if not pairs:
         return _unmask(_with_openers(record, judged, ()), at)
-    disputes = DisputesRecord(pairs)
-    record = replace(record, attempt=with_disputes(record.attempt, disputes))
-    return open_phase(record, at, Phase.REDEAL, disputed_dealers(disputes))
+    record = replace(record, attempt=replace(record.attempt, disputes=pairs))
+    return open_phase(record, at, Phase.REDEAL, record.attempt.disputed_dealers)
 
 
 def _with_openers(record: RoundRecord, judged: Mapping[MemberId, Judged], settled: Iterable[Pair]) -> RoundRecord:
@@ -101,12 +94,12 @@ def _with_openers(record: RoundRecord, judged: Mapping[MemberId, Judged], settle
     for dealer, holder in settled:
         holders[dealer].add(holder)
     openers = set(record.attempt.present).intersection(*holders.values())
-    return with_checks(record, replace(checks_of(record.attempt), openers=tuple(sorted(openers))))
+    return replace(record, attempt=replace(record.attempt, openers=tuple(sorted(openers))))
 
 
 def _unmask(record: RoundRecord, at: BlockTime) -> Next:
     """The one Unmask of the round, if enough can open: otherwise the sum could be unmasked and never checked."""
-    if len(checks_of(record.attempt).openers) < record.threshold:
+    if len(record.attempt.openers) < record.threshold:
         return void_attempt(record, at, FEW_ANSWERS)
     record = replace(record, is_unmasked=True)
     return open_phase(record, at, Phase.REVEAL, awaited(record, record.attempt.present))
@@ -120,21 +113,20 @@ def after_redeal(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     Dealers and holders that were absent before are waited for here: they answered the proofs, and without them it may
     be an honest one that is one too few.
     """
-    disputes = disputes_of(record.attempt)
-    place = (record.study, record.number, record.attempt.number)
-    if silent := {dealer for dealer, holder in disputes.pairs if (dealer, holder) not in disputes.redealt}:
+    attempt = record.attempt
+    place = (record.study, record.number, attempt.number)
+    if silent := {dealer for dealer, holder in attempt.disputes if (dealer, holder) not in attempt.redealt}:
         return void_attempt(mark_absent(record, silent), at, NOT_REDEALT)
     boxes = {}
-    for dealer, holder in disputes.pairs:
+    for dealer, holder in attempt.disputes:
         body = get_redeal(source, *place, dealer, holder)
         if body is None:
             raise AssertionError("what was dealt again is on the ledger")
         boxes[int(dealer), int(holder)] = body.box
-    query_seed = checks_of(record.attempt).query_seed
-    if query_seed is None:
+    if attempt.query_seed is None:
         raise AssertionError("REDEAL follows the proofs")
-    seed = draw_confirm_seed(sum_context(source, record), query_seed, boxes)
-    record = replace(record, attempt=with_disputes(record.attempt, replace(disputes, confirm_seed=seed)))
+    seed = draw_confirm_seed(sum_context(source, record), attempt.query_seed, boxes)
+    record = replace(record, attempt=replace(attempt, confirm_seed=seed))
     return open_phase(record, at, Phase.CONFIRM, answered_members(record))
 
 
@@ -147,16 +139,15 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     the dealer is out of the next attempt; where fewer did somebody is silent, and out for it.
     """
     record = mark_absent(record, silent_members(record))
-    disputes = disputes_of(record.attempt)
     judged = judge_included(source, record)
     told = _told(source, record)
     settled: list[Pair] = []
     unconfirmed: list[tuple[MemberId, MemberId, bytes]] = []
     undecided: dict[MemberId, bool] = {}
-    for dealer in disputed_dealers(disputes):
+    for dealer in record.attempt.disputed_dealers:
         proven = set(judged[dealer].holders)
         carried = tuple((member, data[dealer]) for member, data in told.items() if member in proven)
-        places = tuple(holder for who, holder in disputes.pairs if who == dealer)
+        places = tuple(holder for who, holder in record.attempt.disputes if who == dealer)
         answers = confirm_shares(carried, places, len(record.members))
         if answers is None:
             undecided[dealer] = len(carried) >= record.threshold
@@ -172,25 +163,23 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     record = _with_openers(record, judged, settled)
     if not unconfirmed:
         return _unmask(record, at)
-    record = replace(
-        record, attempt=with_disputes(record.attempt, replace(disputes, unconfirmed=tuple(unconfirmed)))
-    )
+    record = replace(record, attempt=replace(record.attempt, unconfirmed=tuple(unconfirmed)))
     holders = tuple(sorted({holder for _, holder, _ in unconfirmed}))
     return open_phase(record, at, Phase.EXPOSE, holders)
 
 
 def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, bytes]]:
     """Return what every member answered about every disputed dealer: member -> dealer -> bytes."""
-    disputes, size = disputes_of(record.attempt), strength_in(record).confirm_bytes
-    place = (record.study, record.number, record.attempt.number)
+    attempt, size = record.attempt, strength_in(record).confirm_bytes
+    place = (record.study, record.number, attempt.number)
     told = {}
-    for member in disputes.confirmed:
+    for member in attempt.confirmed:
         body = get_confirm(source, *place, member)
         if body is None:
             raise AssertionError("what a member confirmed is on the ledger")
         told[member] = {
             dealer: body.data[at * size : (at + 1) * size]
-            for at, dealer in enumerate(disputed_dealers(disputes))
+            for at, dealer in enumerate(attempt.disputed_dealers)
         }
     return told
 
@@ -199,7 +188,7 @@ def _told(source: Source, record: RoundRecord) -> dict[MemberId, dict[MemberId, 
 
 def after_expose(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on without who dealt a wrong share twice; or unmask, for nobody could show that anything is wrong."""
-    exposed = disputes_of(record.attempt).exposed
+    exposed = record.attempt.exposed
     if exposed:
         record = name_faulty(record, {dealer for dealer, _ in exposed})
         return void_attempt(record, at, DEALT_WRONG)

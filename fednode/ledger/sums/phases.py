@@ -25,14 +25,7 @@ from fednode.ledger.sums.binding import after_coin, after_proof, after_share
 from fednode.ledger.sums.binding_posts import accept_coin, accept_proof, accept_share_root
 from fednode.ledger.sums.course import BlockTime, Next, are_all_posted
 from fednode.ledger.sums.dealing import after_acknowledge, after_answer, after_commit, after_keys
-from fednode.ledger.sums.dispute_posts import (
-    accept_confirm,
-    accept_expose,
-    accept_redeal,
-    answered_members,
-    disputed_dealers,
-    disputes_of,
-)
+from fednode.ledger.sums.dispute_posts import accept_confirm, accept_expose, accept_redeal, answered_members
 from fednode.ledger.sums.disputes import after_confirm, after_expose, after_redeal
 from fednode.ledger.sums.posting import (
     RoundBody,
@@ -153,11 +146,11 @@ def _coin_holders(record: RoundRecord) -> Collection[MemberId]:
 
 
 def _disputed(record: RoundRecord) -> Collection[MemberId]:
-    return disputed_dealers(disputes_of(record.attempt))
+    return record.attempt.disputed_dealers
 
 
 def _off(record: RoundRecord) -> Collection[MemberId]:
-    return {holder for _, holder, _ in disputes_of(record.attempt).unconfirmed}
+    return {holder for _, holder, _ in record.attempt.unconfirmed}
 
 
 PHASES: dict[Phase, PhaseRow] = {

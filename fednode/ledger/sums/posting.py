@@ -14,7 +14,7 @@ from fednode.chain.state import Draft
 from fednode.codec import encode
 from fednode.ids import MemberId
 from fednode.ledger.members.reading import get_chain
-from fednode.ledger.records import AttemptRecord, RoundKind, RoundRecord, SeenRecord
+from fednode.ledger.records import RoundKind, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyTerms, Weights
 from fednode.ledger.sums.point_checks import (
@@ -26,6 +26,7 @@ from fednode.ledger.sums.point_checks import (
 )
 from fednode.ledger.sums.reading import get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.sums.verdicts import is_opening
+from fednode.sums.attempt import Attempt
 from fednode.sums.bodies import (
     Acknowledge,
     Answer,
@@ -50,7 +51,7 @@ def with_item(items: tuple[V, ...], item: V) -> tuple[V, ...]:
     return items if item in items else tuple(sorted((*items, item)))
 
 
-def post(record: RoundRecord, sender: MemberId, attempt: AttemptRecord) -> RoundRecord:
+def post(record: RoundRecord, sender: MemberId, attempt: Attempt) -> RoundRecord:
     """Return the round with the sender's message of the open phase in it."""
     phase = replace(record.phase, posted=with_item(record.phase.posted, sender))
     return replace(record, phase=phase, attempt=attempt)
@@ -110,16 +111,11 @@ def accept_acknowledge(
     return post(record, sender, replace(attempt, complaints=with_item(attempt.complaints, (sender, body.wrong))))
 
 
-def complainers(attempt: AttemptRecord, dealer: MemberId) -> tuple[MemberId, ...]:
-    """Return the holders that acknowledged and named `dealer`."""
-    return tuple(holder for holder, wrong in attempt.complaints if dealer in wrong)
-
-
 def accept_answer(
     draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Answer
 ) -> RoundRecord:
     """A dealer's published shares: exactly those complained about, at most f, each on its polynomial."""
-    if tuple(holder for holder, _, _ in body.shares) != complainers(record.attempt, sender):
+    if tuple(holder for holder, _, _ in body.shares) != record.attempt.complainers(sender):
         raise refuse(Refusal.WRONG_HOLDERS)
     keys = _keys_of(draft, record, sender)
     for holder, a_share, b_share in body.shares:
@@ -202,9 +198,6 @@ def accept_sum_ack(
 
 # --- the one Unmask ----------------------------------------------------------------------------------------------
 
-def dropped_dealers(attempt: AttemptRecord) -> tuple[MemberId, ...]:
-    """Return Q outside U: the members whose pair masks stand alone and whose a is opened, never their b."""
-    return tuple(member for member in attempt.qualified if member not in attempt.included)
 
 
 def _check_own_b(draft: Draft, record: RoundRecord, sender: MemberId, body: Reveal) -> None:
@@ -236,7 +229,7 @@ def accept_reveal(
     its own b would, with its a, give away its masked vector, so that is refused whatever it wants.
     """
     attempt = record.attempt
-    owed = tuple(dealer for dealer in dropped_dealers(attempt) if dealer != sender)
+    owed = tuple(dealer for dealer in attempt.dropped if dealer != sender)
     _check_own_b(draft, record, sender, body)
     if sender in attempt.included and body.own_b is None:
         raise refuse(Refusal.OWN_B_MISSING)
@@ -249,10 +242,8 @@ def accept_reveal(
             raise refuse(Refusal.WRONG_SHARE)
     own_b = attempt.own_b if body.own_b is None else with_item(attempt.own_b, (sender, body.own_b))
     a_shares = _add_shares(attempt.a_shares, sender, body.a_shares)
-    checks = attempt.checks
-    if checks is not None and body.opening is not None:
-        checks = replace(checks, openings=with_item(checks.openings, (sender, body.opening)))
-    return post(record, sender, replace(attempt, own_b=own_b, a_shares=a_shares, checks=checks))
+    openings = attempt.openings if body.opening is None else with_item(attempt.openings, (sender, body.opening))
+    return post(record, sender, replace(attempt, own_b=own_b, a_shares=a_shares, openings=openings))
 
 
 def accept_reveal2(
@@ -278,11 +269,6 @@ def accept_reveal2(
 
 # --- result and clock --------------------------------------------------------------------------------------------
 
-def weight_of_sum(attempt: AttemptRecord) -> int:
-    """Return the sum of the weights that members of U posted: 0 where they are not public."""
-    return sum(weight for member, _, weight in attempt.committed if member in attempt.included)
-
-
 def ballot_of(result: Result) -> bytes:
     """Return what q members must agree on: every field of a result but the sender's own wish."""
     return encode(replace(result, wants_stop=False))
@@ -294,12 +280,12 @@ def accept_result(
     """A vote on what the sum gave."""
     attempt = record.attempt
     if body.outcome == Outcome.OK:
-        if body.weight != weight_of_sum(attempt):
+        if body.weight != attempt.weight:
             raise refuse(Refusal.WEIGHT_SUM)
         if record.kind == RoundKind.CLOSING and body.model_hash != record.start_model:
             raise refuse(Refusal.WRONG_MODEL)
-    ballots = (*attempt.ballots, (sender, body))
-    return post(record, sender, replace(attempt, ballots=tuple(sorted(ballots, key=lambda ballot: ballot[0]))))
+    ballots = tuple(sorted((*record.ballots, (sender, body)), key=lambda ballot: ballot[0]))
+    return post(replace(record, ballots=ballots), sender, attempt)
 
 
 def accept_expire(record: RoundRecord, sender: MemberId, body: Expire) -> RoundRecord:

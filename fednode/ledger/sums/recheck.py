@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from fednode.chain.state import Draft, Source
 from fednode.crypto import sha256
 from fednode.ids import MemberId
-from fednode.ledger.records import AttemptRecord, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.studies.bodies import StudyTerms
 from fednode.ledger.sums.course import (
@@ -39,6 +39,7 @@ from fednode.ledger.sums.course import (
 )
 from fednode.ledger.sums.posting import post
 from fednode.ledger.sums.reading import get_recheck, get_share_root, recheck_key
+from fednode.sums.attempt import Attempt
 from fednode.sums.bodies import Recheck
 
 SPOILED = "a member spoiled the sum of the masked vectors"
@@ -74,7 +75,7 @@ class Spoilers:
     accused: frozenset[MemberId]
 
 
-def find_spoilers(attempt: AttemptRecord, told: Mapping[MemberId, Recheck], fault_bound: int) -> Spoilers:
+def find_spoilers(attempt: Attempt, told: Mapping[MemberId, Recheck], fault_bound: int) -> Spoilers:
     """Return what the members' findings come to.
 
     Whoever accuses more than f others is itself cut off, or lies: that keeps nobody out. What f + 1 found alike stands.

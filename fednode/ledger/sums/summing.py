@@ -3,7 +3,7 @@
 Security assumption: U holds at least max(N - f, 3) members at every step, or nothing is opened; a member that
 committed is left out only when f + 1 members, so at least one honest one, report its chunk missing. The q-th
 acknowledgement of the list of digests freezes Q, U and the masked sum. The one Unmask of the round comes later (see
-`binding`): from then on the attempt can no longer be void.
+`check_phases`): from then on the attempt can no longer be void.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from fednode.chain.state import Source
 from fednode.ids import MemberId
-from fednode.ledger.records import AttemptRecord, ChunkRecord, RoundRecord
+from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.sums.binding import NOT_OPENED, is_sketch_open, open_coin, open_sketch
 from fednode.ledger.sums.course import (
@@ -30,7 +30,8 @@ from fednode.ledger.sums.course import (
     void_attempt,
 )
 from fednode.ledger.sums.dealing import rotate
-from fednode.ledger.sums.posting import ballot_of, dropped_dealers, list_digest_of
+from fednode.ledger.sums.posting import ballot_of, list_digest_of
+from fednode.sums.attempt import Attempt, ChunkRecord
 from fednode.sums.phase import Phase
 
 # --- roster ------------------------------------------------------------------------------------------------------
@@ -182,14 +183,14 @@ def after_sum_ack(source: Source, record: RoundRecord, at: BlockTime) -> Next:
 
 # --- opening -----------------------------------------------------------------------------------------------------
 
-def _missing_b(attempt: AttemptRecord) -> tuple[MemberId, ...]:
+def _missing_b(attempt: Attempt) -> tuple[MemberId, ...]:
     opened = {member for member, _ in attempt.own_b}
     return tuple(member for member in attempt.included if member not in opened)
 
 
 def _are_a_open(record: RoundRecord) -> bool:
     counts = {dealer: len(shares) for dealer, shares in record.attempt.a_shares}
-    return all(counts.get(dealer, 0) >= record.threshold for dealer in dropped_dealers(record.attempt))
+    return all(counts.get(dealer, 0) >= record.threshold for dealer in record.attempt.dropped)
 
 
 def _are_b_open(record: RoundRecord) -> bool:
@@ -236,14 +237,14 @@ def after_reveal2(source: Source, record: RoundRecord, at: BlockTime) -> Next:
 
 def _best_ballot(record: RoundRecord) -> tuple[bytes, int]:
     """Return the ballot with most votes and their number; empty and 0 without any."""
-    counts = Counter(ballot_of(result) for _, result in record.attempt.ballots)
+    counts = Counter(ballot_of(result) for _, result in record.ballots)
     return max(counts.items(), key=lambda item: (item[1], item[0]), default=(b"", 0))
 
 
 def is_result_complete(source: Source, record: RoundRecord) -> bool:
     """Whether q members agree, or cannot any more whatever the rest of P posts."""
     _, votes = _best_ballot(record)
-    outstanding = len(record.attempt.present) - len(record.attempt.ballots)
+    outstanding = len(record.attempt.present) - len(record.ballots)
     return votes >= record.threshold or votes + outstanding < record.threshold
 
 
@@ -254,5 +255,5 @@ def after_result(source: Source, record: RoundRecord, at: BlockTime) -> Next:
         record = mark_absent(record, silent_members(record))
     if votes < record.threshold:
         return RoundEnd(record, "no agreement on the result")
-    result = next(result for _, result in record.attempt.ballots if ballot_of(result) == ballot)
+    result = next(result for _, result in record.ballots if ballot_of(result) == ballot)
     return RoundEnd(record, result.reason, result if result.outcome == Outcome.OK else None)

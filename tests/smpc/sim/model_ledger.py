@@ -6,16 +6,21 @@ It knows nothing of blocks, signatures or studies. The rules of the real ledger 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from fednode.crypto import are_commitments_valid, base_times, is_knowledge_proven, is_share_valid
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.sums import bodies
+from fednode.sums.attempt import ChunkRecord
 from fednode.sums.context import compute_list_digest, key_proof_context
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_checks import Checked, CheckPhases
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Attempt:
     answers: dict[MemberId, tuple[tuple[MemberId, bytes, bytes], ...]] = field(default_factory=dict)
     present: list[MemberId] = field(default_factory=list)
     qualified: list[MemberId] = field(default_factory=list)
-    committed: dict[MemberId, m.CommitPosted] = field(default_factory=dict)
+    committed: dict[MemberId, bodies.Commit] = field(default_factory=dict)
     owners: list[MemberId] = field(default_factory=list)
     tried: list[list[MemberId]] = field(default_factory=list)
     reports: dict[tuple[int, MemberId], set[MemberId]] = field(default_factory=dict)
@@ -180,7 +185,7 @@ class ModelLedger(CheckPhases):
     def _Commit(self, sender: MemberId, message: bodies.Commit) -> str | None:
         if sender not in self.a.qualified or (message.weight > 0) != self.params.has_public_weights:
             return "not qualified"
-        self.a.committed[sender] = m.CommitPosted(message.root, message.weight)
+        self.a.committed[sender] = message
         return None
 
     def _Roster(self, sender: MemberId, message: bodies.Roster) -> str | None:
@@ -396,22 +401,32 @@ class ModelLedger(CheckPhases):
 
     def view(self) -> m.SumView:
         """Return a copy of what the ledger says now."""
-        a = self.a
+        a, checked = self.a, self.a.checked
         vectors = len(a.included) if self.phase is Phase.RECHECK else 1
-        checked = a.checked
         return m.SumView(
-            attempt=a.number, phase=self.phase, phase_no=self.phase_no, step=self.step,
+            number=a.number, phase=self.phase, phase_no=self.phase_no, step=self.step,
             phase_timeout_ms=self.timeout_ms * vectors, holders=tuple(a.holders), seal_keys=dict(self.seal_keys),
-            posted=tuple(sorted(self.posted)), keys=dict(a.keys), complaints=dict(a.complaints),
-            answers=dict(a.answers), present=tuple(a.present), qualified=tuple(a.qualified),
-            committed=dict(a.committed), owners=tuple(a.owners), settled=tuple(sorted(a.settled)),
-            left_out=tuple(sorted(a.left_out)), included=tuple(a.included), digests=dict(a.digests),
-            acked=tuple(sorted(a.acked)), is_unmasked=self.is_unmasked, own_b=dict(a.own_b),
-            a_shares={j: dict(s) for j, s in a.a_shares.items()}, b_shares={i: dict(s) for i, s in a.b_shares.items()},
-            awaited_b=tuple(a.awaited), pinned=self.pinned,
-            coin_index=self.coins, links=dict(a.checked.links), coin=a.checked.coin, share_roots=dict(a.checked.roots),
-            query_seed=a.checked.query_seed, sum_opened=a.checked.opened,
-            proof_parts={i: tuple(sorted(parts)) for i, parts in a.checked.parts.items()},
-            disputes=tuple(checked.disputes), redealt=dict(checked.boxes), confirm_seed=checked.confirm_seed,
-            confirmed=tuple(sorted(checked.told)), unconfirmed=tuple(checked.off), exposed=tuple(sorted(checked.shown)),
+            posted=tuple(sorted(self.posted)), keys=dict(a.keys), complaints=pairs(a.complaints),
+            answers=pairs(a.answers), present=tuple(a.present), qualified=tuple(a.qualified),
+            committed=tuple((i, a.committed[i].root, a.committed[i].weight) for i in a.qualified if i in a.committed),
+            chunks=tuple(
+                ChunkRecord((owner,), is_settled=chunk in a.settled, digest=a.digests.get(chunk))
+                for chunk, owner in enumerate(a.owners)
+            ),
+            left_out=tuple(sorted(a.left_out)), included=tuple(a.included),
+            acked=tuple(sorted(a.acked)), is_unmasked=self.is_unmasked, own_b=pairs(a.own_b),
+            a_shares=pairs({j: pairs(shares) for j, shares in a.a_shares.items()}),
+            b_shares=pairs({i: pairs(shares) for i, shares in a.b_shares.items()}),
+            silent_b=tuple(a.awaited), pinned=self.pinned,
+            coin_index=self.coins, links=pairs(checked.links), coin=checked.coin, share_roots=dict(checked.roots),
+            query_seed=checked.query_seed, sum_opened=checked.opened,
+            answered=tuple((i, 0, tuple(sorted(parts))) for i, parts in sorted(checked.parts.items())),
+            disputes=tuple(checked.disputes), boxes=dict(checked.boxes), redealt=tuple(sorted(checked.boxes)),
+            confirm_seed=checked.confirm_seed, confirmed=tuple(sorted(checked.told)),
+            unconfirmed=tuple((i, j, b"") for i, j in checked.off), exposed=tuple(sorted(checked.shown)),
         )
+
+
+def pairs(found: Mapping[K, V]) -> tuple[tuple[K, V], ...]:
+    """As the records of the ledger keep it."""
+    return tuple(sorted(found.items(), key=lambda pair: pair[0]))  # type: ignore[arg-type, return-value]

@@ -20,7 +20,6 @@ from fednode.ledger.studies.reading import STUDIES_KEY, get_report, get_round, s
 from fednode.ledger.studies.records import ReadyEntry, StudyList, StudyRecord, StudyStatus
 from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.posting import weight_of_sum
 from fednode.ledger.sums.records import CoinHead, Coins
 from fednode.ledger.transaction import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
@@ -128,7 +127,7 @@ class RealLedger:
         place = (self.study, self.params.round, attempt)
         if message.digest is None:
             return Result(*place, Outcome.FAILED, "not opened", NO_HASH, NO_HASH, 0)
-        weight = weight_of_sum(self._round().attempt)
+        weight = self._round().attempt.weight
         return Result(*place, Outcome.OK, "", message.digest, sha256(message.digest), weight)
 
     def view(self) -> m.SumView:

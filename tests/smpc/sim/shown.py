@@ -12,7 +12,7 @@ def key_of_sum(world: World, view: m.SumView) -> SumKey:
     """The key that everybody has who holds the masked sum of the world's last attempt."""
     for node in world.nodes.values():
         if node.session is not None and (chunks := node.session._exchange.get_sums(view)) is not None:
-            context = world.params(node.member).context(view.attempt)
+            context = world.params(node.member).context(view.number)
             return SumKey(context, node.session._exchange.layout(view).salts(chunks))
     raise AssertionError("nobody holds the sum")
 

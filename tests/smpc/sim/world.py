@@ -185,7 +185,7 @@ class World(VirtualClock):
         if view.phase_no != self._phase_no:
             self._phase_no, self.opened_at_ms, self._timeout_ms = view.phase_no, self.now_ms, view.phase_timeout_ms
         for absence in list(self.absences):
-            if view.phase is absence.phase and view.attempt == absence.attempt:
+            if view.phase is absence.phase and view.number == absence.attempt:
                 if absence.after:
                     node = self.nodes[MemberId(absence.member)]
                     node.crash_at.add(node.effects_done + absence.after)
@@ -306,10 +306,10 @@ class World(VirtualClock):
             case m.SumOpened(values, weight, digest, words):
                 node.opened.append((digest, weight, values))
                 node.told.append(words)
-                self.pool.append((node.member, self.ledger.view().attempt, ResultVote(digest)))
+                self.pool.append((node.member, self.ledger.view().number, ResultVote(digest)))
             case m.SumFailed(reason):
                 node.failed.append(reason)
-                self.pool.append((node.member, self.ledger.view().attempt, ResultVote(None)))
+                self.pool.append((node.member, self.ledger.view().number, ResultVote(None)))
             case m.Note(text):
                 node.notes.append(text)
 
