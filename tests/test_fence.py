@@ -12,6 +12,8 @@ import trio
 from fednode.chain.state import Draft, State
 from fednode.codec import U8, decode, encode
 from fednode.core import studies as node_studies
+from fednode.core.effects import CoreTimer, Own
+from fednode.effects import Note
 from fednode.errors import Rejected, StorageError
 from fednode.fence import Stumbled, Unforeseen, foreign, judge, rule, take
 from fednode.ids import MemberId
@@ -22,7 +24,7 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.transaction import Transaction
 from fednode.node.parts import finish
 from fednode.p2p.network import Received
-from fednode.rounds.events import ForgetRound, Note
+from fednode.rounds.events import ForgetRound
 from tests.ledger.sum_world import World
 from tests.ledger.world import SPEC, TERMS
 from tests.node.test_reactor import Stage, settled
@@ -124,7 +126,7 @@ def test_a_study_that_breaks_is_set_aside_and_the_node_goes_on(tmp_path: Path, m
         monkeypatch.setattr(node_studies, "read_study", lambda *given: breaks(OverflowError())())
         effects = stage.core.studies.on_state(world.state)
         assert "OverflowError" in str(stage.core.studies.problem_of(world.study))
-        assert [type(effect) for _, effect in effects] == [ForgetRound, Note], "records deleted, people told"
+        assert [type(asked.effect) for asked in effects] == [ForgetRound, Note], "records deleted, people told"
         assert stage.core.studies.on_state(world.state) == []
 
     world = World(4)
@@ -158,10 +160,10 @@ def test_a_frame_that_breaks_the_node_costs_its_sender(
 
 def test_own_bugs_end_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(tmp_path, 4)
-    monkeypatch.setattr(stage.core, "timer", breaks(OverflowError()))
+    monkeypatch.setattr(stage.core, "tell", breaks(OverflowError()))
 
     async def body(stage: Stage) -> None:
-        stage.reactor._on_timer(("hold",))
+        stage.reactor._on_timer((Own.CORE, CoreTimer.HOLD))
 
     with pytest.raises(BaseExceptionGroup):
         stage.play(body)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fednode.cli.show import Say
 from fednode.codec import encode
 from fednode.crypto import Ed25519Signer, Secret, sha256, unseal, x25519_public
+from fednode.effects import Compute, ComputeDone, StartTimer, TimerFired
 from fednode.errors import Unavailable
 from fednode.home.keystore import SystemEntropy
 from fednode.ids import Height, MemberId, StudyId
@@ -156,8 +157,8 @@ class SumInProcess:
         self._nonce = 0
         self._pool: list[tuple[MemberId, tx.Body]] = []
         self._events: deque[tuple[MemberId, sm.Event]] = deque()
-        self._timers: list[tuple[int, int, MemberId, str]] = []
-        self._now_ms = 0
+        self._timers: list[tuple[int, int, MemberId, sm.SumTimer]] = []
+        self._now_ms = self._started = 0
         self._phase = "keys"
         self.rules_cpu_s: dict[str, float] = defaultdict(float)
 
@@ -192,8 +193,8 @@ class SumInProcess:
             elif self._pool:
                 self._apply()
             elif self._timers:
-                self._now_ms, _, number, name = heapq.heappop(self._timers)
-                self._events.append((number, sm.TimerFired(name)))
+                self._now_ms, _, number, key = heapq.heappop(self._timers)
+                self._events.append((number, TimerFired(key)))
             else:
                 raise Unavailable(f"the bench's round stands still in phase {self._phase}; run it again")
         return self._merge(mean)
@@ -278,16 +279,16 @@ class SumInProcess:
             begin = time.process_time()
             effects = member.session.handle(todo.pop())
             member.cpu_s[self._phase] += time.process_time() - begin
-            todo += [self._compute(member, effect) for effect in effects if isinstance(effect, sm.Compute)]
+            todo += [self._compute(member, effect) for effect in effects if isinstance(effect, Compute)]
             for effect in effects:
                 self._perform(member, effect)
 
-    def _compute(self, member: Member, effect: sm.Compute) -> sm.ComputeDone:
+    def _compute(self, member: Member, effect: Compute[jobs.Result]) -> ComputeDone[jobs.Result]:
         """Do the work of a job on the member's account."""
         begin = time.process_time()
-        result = jobs.run(effect.job)
+        result = effect.job.run()
         member.cpu_s[self._phase] += time.process_time() - begin
-        return sm.ComputeDone(effect.job_id, result)
+        return ComputeDone(effect.number, result)
 
     def _perform(self, member: Member, effect: sm.Effect) -> None:
         before = member.chunk_bytes + member.other_bytes
@@ -313,8 +314,9 @@ class SumInProcess:
             case sm.WantChunk(to, ref):
                 member.other_bytes += CHUNK_OVERHEAD_BYTES
                 self._events.append((to, sm.WantArrived(member.number, ref)))
-            case sm.StartTimer(name, delay_ms):
-                heapq.heappush(self._timers, (self._now_ms + delay_ms, len(self._timers), member.number, name))
+            case StartTimer(key, delay_ms):
+                self._started += 1
+                heapq.heappush(self._timers, (self._now_ms + delay_ms, self._started, member.number, key))
             case sm.SumOpened():
                 member.opened = effect
             case sm.SumFailed(reason):

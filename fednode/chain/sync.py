@@ -21,6 +21,7 @@ from fednode.chain.block import MAX_BLOCK_BYTES, Block, Tip, check_form, check_l
 from fednode.chain.consensus.messages import Decision, Status
 from fednode.chain.vote import Certificate, HeightField, SignatureCheck, verify_certificate
 from fednode.codec import Size, decode, encode, tagged
+from fednode.effects import DropPeer, Send, StartTimer, TimerFired
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId
 
@@ -133,25 +134,10 @@ class TipMoved:
     tip: Tip
 
 
-@dataclass(frozen=True, slots=True)
-class SyncTimerFired:
-    """A timer asked for by `StartSyncTimer` has run out."""
-
-    kind: SyncTimer
-
-
-SyncEvent = SyncStarted | PeerConnected | PeerLost | SyncReceived | PeerAhead | TipMoved | SyncTimerFired
+SyncEvent = SyncStarted | PeerConnected | PeerLost | SyncReceived | PeerAhead | TipMoved | TimerFired[SyncTimer]
 
 
 # --- effects --------------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True, slots=True)
-class SendSync:
-    """Send to one member."""
-
-    peer: MemberId
-    message: SyncMessage
-
 
 @dataclass(frozen=True, slots=True)
 class ServeRange:
@@ -163,14 +149,6 @@ class ServeRange:
 
 
 @dataclass(frozen=True, slots=True)
-class StartSyncTimer:
-    """Fire `SyncTimerFired` once after `delay_ms`; replaces the running timer of this kind, if any."""
-
-    kind: SyncTimer
-    delay_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class Adopt:
     """Give the block to the replica as `BlockSynced`: link and certificate hold. Then comes `TipMoved`."""
 
@@ -178,15 +156,7 @@ class Adopt:
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class BanPeer:
-    """`peer` sent a block that no honest member can have: cut it off for a while."""
-
-    peer: MemberId
-    reason: str
-
-
-SyncEffect = SendSync | ServeRange | StartSyncTimer | Adopt | BanPeer
+SyncEffect = Send[SyncMessage] | StartTimer[SyncTimer] | DropPeer | ServeRange | Adopt
 
 
 # --- the machine ----------------------------------------------------------------------------------------------
@@ -228,10 +198,10 @@ class CatchUp:
         self._effects = []
         match event:
             case SyncStarted():
-                self._effects.append(StartSyncTimer(SyncTimer.STATUS, STATUS_MS))
+                self._effects.append(StartTimer(SyncTimer.STATUS, STATUS_MS))
             case PeerConnected():
                 self._peers.add(event.peer)
-                self._effects.append(SendSync(event.peer, self._make_status()))
+                self._effects.append(Send(event.peer, self._make_status()))
             case PeerLost():
                 self._peers.discard(event.peer)
                 self._forget_claim(event.peer)
@@ -244,13 +214,13 @@ class CatchUp:
                 if self._asked is None and not self._is_in_grace and event.height - 1 > self._tip.height:
                     # begun once: where blocks come faster than this, each would put off the end of it
                     self._is_in_grace = True
-                    self._effects.append(StartSyncTimer(SyncTimer.GRACE, GRACE_MS))
+                    self._effects.append(StartTimer(SyncTimer.GRACE, GRACE_MS))
             case TipMoved():
                 self._tip = event.tip
                 self._adopt_next()
                 self._ask()
-            case SyncTimerFired():
-                self._on_timer(event.kind)
+            case TimerFired():
+                self._on_timer(event.key)
             case _:
                 assert_never(event)
         return self._effects
@@ -259,8 +229,8 @@ class CatchUp:
         match kind:
             case SyncTimer.STATUS:
                 status = self._make_status()
-                self._effects.extend(SendSync(peer, status) for peer in sorted(self._peers))
-                self._effects.append(StartSyncTimer(SyncTimer.STATUS, STATUS_MS))
+                self._effects.extend(Send(peer, status) for peer in sorted(self._peers))
+                self._effects.append(StartTimer(SyncTimer.STATUS, STATUS_MS))
             case SyncTimer.RESPONSE:
                 if self._asked is not None:
                     self._note_failure(self._asked[0])
@@ -287,7 +257,7 @@ class CatchUp:
                 if message.first <= last:
                     self._effects.append(ServeRange(peer, message.first, Height(last)))
                 else:
-                    self._effects.append(SendSync(peer, BlockRangeResponse(())))
+                    self._effects.append(Send(peer, BlockRangeResponse(())))
             case BlockRangeResponse():
                 self._take_response(peer, message)
             case _:
@@ -321,8 +291,8 @@ class CatchUp:
         first = Height(self._tip.height + 1)
         request = BlockRangeRequest(first, Height(min(self._claims[peer], first + MAX_RANGE - 1)))
         self._asked, self._source = (peer, request), peer
-        self._effects.append(SendSync(peer, request))
-        self._effects.append(StartSyncTimer(SyncTimer.RESPONSE, RESPONSE_MS))
+        self._effects.append(Send(peer, request))
+        self._effects.append(StartTimer(SyncTimer.RESPONSE, RESPONSE_MS))
 
     def _take_response(self, peer: MemberId, response: BlockRangeResponse) -> None:
         if self._asked is None or self._asked[0] != peer:
@@ -366,4 +336,4 @@ class CatchUp:
         self._peers.discard(peer)
         if peer == self._source:
             self._queue.clear()
-        self._effects.append(BanPeer(peer, reason))
+        self._effects.append(DropPeer(peer, reason))

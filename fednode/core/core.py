@@ -8,14 +8,14 @@ anything that depends on them leaves. Nothing here reads a clock, a file or a so
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import assert_never
+from typing import Any, TypeVar, assert_never
 
 from fednode.chain import sync
 from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus import events as happen
-from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.messages import ConsensusMessage
 from fednode.chain.consensus.replica import Replica, admit
 from fednode.core import effects as do
@@ -27,8 +27,20 @@ from fednode.core.presence import Presence, decode_presence
 from fednode.core.roll_call import RollCall
 from fednode.core.studies import Studies, StudyEffect
 from fednode.core.traffic import Traffic
+from fednode.effects import (
+    Asked,
+    Broadcast,
+    Compute,
+    ComputeDone,
+    DropPeer,
+    Note,
+    Persist,
+    Send,
+    StartTimer,
+    TimerFired,
+)
 from fednode.errors import Refused, Rejected
-from fednode.ids import Hash, Height, MemberId, StudyId, View
+from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import StoredModel
 from fednode.ledger.application import ExecutedBlock, LedgerApplication
@@ -38,15 +50,16 @@ from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.transaction import Transaction
 from fednode.p2p.peers import TokenBucket
 from fednode.rounds import events as rounds
+from fednode.rounds.events import OfStudy, OfSum, PhaseTimer, WorkDone
 from fednode.smpc import messages as sm
+from fednode.smpc.messages import SumTimer
 
-OBSERVER_FRAMES = (wire.SyncFrame, wire.Transactions)
-"""A candidate follows the chain and reports, nothing else."""
-HOLD_TIMER = ("hold",)
 RANGES_PER_S = 20
 """Ranges of blocks one member is served: more than it can check, and little of this node's time."""
 HOLD_MS = 30
 """How long a phase's first messages wait for the others': they are posted within a few milliseconds of each other."""
+
+Message = TypeVar("Message")
 
 
 class Core:
@@ -71,10 +84,15 @@ class Core:
             self.traffic.outbox.closed = replica.refusal
         self.up: set[MemberId] = set()
         self.now_ms, self._held = 0, -1
-        self._consensus_timers: dict[Timer, tuple[Height, View]] = {}
         self._has_new_state = self.is_halted = False
         self._ranges: dict[MemberId, TokenBucket] = {}
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
+        self._receivers: dict[int, Callable[[MemberId, Any], list[do.Effect]]] = {}
+        self.receive(wire.CONSENSUS, self._on_consensus)
+        self.receive(wire.SYNC, self._on_sync)
+        self.receive(wire.TRANSACTIONS, self._on_transactions)
+        self.receive(wire.WANT, self._on_want)
+        self.receive(wire.PRESENCE, self._on_presence)
 
     def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:
         """Add what follows from `effects`, and from that, until nothing does.
@@ -127,24 +145,32 @@ class Core:
         self.now_ms = now_ms
         return self._settle(self._on_frame(sender, wire.decode_frame(data)))
 
-    def _on_frame(self, sender: MemberId, message: wire.Frame) -> list[do.Effect]:
-        if sender not in self.replica.tip.members.positions and not isinstance(message, OBSERVER_FRAMES):
+    def receive(
+        self, kind: wire.FrameClass[Message], by: Callable[[MemberId, Message], list[do.Effect]]
+    ) -> None:
+        """Have messages of a class of frames taken by `by`, which raises `Rejected` for what no honest member sends."""
+        self._receivers[kind.code] = by
+
+    def _on_frame(self, sender: MemberId, frame: wire.Frame) -> list[do.Effect]:
+        """Hand a message to its receiver; a candidate follows the chain and reports, nothing else of it is taken."""
+        if sender not in self.replica.tip.members.positions and not frame.kind.is_for_candidates:
             return []
-        match message:
-            case wire.ConsensusFrame(inner):
-                return self._on_consensus(sender, inner)
-            case wire.SyncFrame(inner):
-                return self._sync(self.catch_up.handle(sync.SyncReceived(sender, inner)))
-            case wire.Transactions(items):
-                return self._on_transactions(items)
+        return self._receivers[frame.kind.code](sender, frame.message)
+
+    def _on_sync(self, sender: MemberId, message: sync.SyncMessage) -> list[do.Effect]:
+        return self._sync_event(sync.SyncReceived(sender, message))
+
+    def _on_want(self, sender: MemberId, want: wire.Want) -> list[do.Effect]:
+        match want:
             case wire.WantModel(name):
                 return [do.ServeModel(sender, Hash(name))]
-            case Presence():
-                return self.roll_call.hear(sender, message, self.now_ms)
             case wire.WantChunk(study, number, ref):
                 return self._sum_event(StudyId(study), number, sm.WantArrived(sender, ref))
             case _:
-                assert_never(message)
+                assert_never(want)
+
+    def _on_presence(self, sender: MemberId, presence: Presence) -> list[do.Effect]:
+        return self.roll_call.hear(sender, presence, self.now_ms)
 
     def announcement(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
         """Take what a member gossips of itself: among other things, where its chain ends."""
@@ -181,48 +207,45 @@ class Core:
                 assert_never(named)
         return self._settle(effects)
 
-    def timer(self, key: Hashable, now_ms: int) -> list[do.Effect]:
-        """A timer asked for with `StartTimer` has run out."""
+    def tell(self, by: do.Address, answer: do.Answer, now_ms: int) -> list[do.Effect]:
+        """Something that a machine asked for has come: a timer, a computed result, an answer of the worker."""
         self.now_ms = now_ms
-        return self._settle(self._on_timer(key))
+        return self._settle(self._on_answer(by, answer))
 
-    def _on_timer(self, key: Hashable) -> list[do.Effect]:
-        match key:
-            case ("consensus", Timer() as kind):
-                height, view = self._consensus_timers[kind]
-                return self._consensus(self.replica.handle(happen.TimerFired(kind, height, view, self.now_ms)))
-            case ("sync", sync.SyncTimer() as sync_kind):
-                return self._sync(self.catch_up.handle(sync.SyncTimerFired(sync_kind)))
-            case ("presence",):
+    def _on_answer(self, by: do.Address, answer: do.Answer) -> list[do.Effect]:
+        match by, answer:
+            case OfStudy(study), TimerFired(PhaseTimer() as phase):
+                return self._study_event(study, TimerFired(phase))
+            case OfStudy(study), (ComputeDone() | WorkDone()) as done:
+                return self._study_event(study, done)
+            case OfSum(study, number), TimerFired(SumTimer() as sum_timer):
+                return self._sum_event(study, number, TimerFired(sum_timer))
+            case OfSum(study, number), ComputeDone() as done:
+                return self._sum_event(study, number, done)
+            case do.Own(), TimerFired(ViewTimer(kind, height, view)):
+                return self._consensus_event(happen.TimerFired(kind, height, view, self.now_ms))
+            case do.Own(), TimerFired(sync.SyncTimer() as sync_timer):
+                return self._sync_event(TimerFired(sync_timer))
+            case do.Own(), TimerFired(do.ModelTimer(name)):
+                return self.models.fetch(name, self.up, self.now_ms)
+            case do.Own(), TimerFired(do.CoreTimer() as own):
+                return self._on_timer(own)
+            case _:
+                raise TypeError(f"{by} did not ask for {type(answer).__name__}")
+
+    def _on_timer(self, timer: do.CoreTimer) -> list[do.Effect]:
+        match timer:
+            case do.CoreTimer.PRESENCE:
                 return self.roll_call.beat(self.up, self.now_ms)
-            case ("traffic", _):
-                return self._sent(self.traffic.on_timer(key, self.now_ms))
-            case ("hold",):
+            case do.CoreTimer.GATHER:
+                return self._sent(self.traffic.flush())
+            case do.CoreTimer.RESEND:
+                return self._sent(self.traffic.send_again(self.now_ms))
+            case do.CoreTimer.HOLD:
                 self.chain.release()
                 return self._wake()
-            case ("model", bytes(name)):
-                return self.models.fetch(Hash(name), self.up, self.now_ms)
-            case ("study", bytes(study), str(name)):
-                return self._study_event(StudyId(study), rounds.TimerFired(name))
-            case ("sum", bytes(study), int(number), str(name)):
-                return self._sum_event(StudyId(study), number, sm.TimerFired(name))
             case _:
-                raise TypeError(f"unknown timer {key!r}")
-
-    def worked(self, study: StudyId, number: int, answer: work.Answer, now_ms: int) -> list[do.Effect]:
-        """The worker process has answered."""
-        self.now_ms = now_ms
-        return self._settle(self._study_event(study, rounds.WorkDone(number, answer)))
-
-    def computed_sum(self, study: StudyId, round_: int, number: int, result: object, now_ms: int) -> list[do.Effect]:
-        """A job of a secure sum is done."""
-        self.now_ms = now_ms
-        return self._settle(self._sum_event(study, round_, sm.ComputeDone(number, result)))
-
-    def computed_round(self, study: StudyId, number: int, result: object, now_ms: int) -> list[do.Effect]:
-        """A job of a round is done."""
-        self.now_ms = now_ms
-        return self._settle(self._study_event(study, rounds.ComputeDone(number, result)))
+                assert_never(timer)
 
     def model_found(self, name: Hash, model: StoredModel | None, now_ms: int) -> list[do.Effect]:
         """The local store was searched for a model."""
@@ -270,8 +293,8 @@ class Core:
         event = admit(message, sender, self.replica, self.identity.chain_id, self.now_ms, self.chain.check)
         return [] if event is None else self._consensus(self.replica.handle(event))
 
-    def _on_transactions(self, items: Iterable[bytes]) -> list[do.Effect]:
-        is_new, effects = self.traffic.receive(items)
+    def _on_transactions(self, sender: MemberId, message: wire.Transactions) -> list[do.Effect]:
+        is_new, effects = self.traffic.receive(message.items)
         if is_new:
             self._later.append(self._wake)
         return effects
@@ -289,7 +312,7 @@ class Core:
         if self._held == self.chain.height:
             return []
         self._held = self.chain.height
-        return [do.StartTimer(HOLD_TIMER, HOLD_MS)]
+        return [do.start_timer(do.CoreTimer.HOLD, HOLD_MS)]
 
     def _have_model(self, name: Hash, model: StoredModel) -> list[do.Effect]:
         """A model is at hand: tell every study, whichever waits for it."""
@@ -305,15 +328,24 @@ class Core:
         out: list[do.Effect] = []
         for effect in effects:
             match effect:
-                case ask.StartTimer(kind, height, view, delay_ms):
-                    self._consensus_timers[kind] = (height, view)
-                    out.append(do.StartTimer(("consensus", kind), delay_ms))
+                case Persist() | StartTimer():
+                    out.append(Asked(do.Own.CONSENSUS, effect))
+                case Broadcast(message):
+                    out.append(do.SendToAll(wire.CONSENSUS.frame(message)))
+                case Send(peer, message):
+                    out.append(do.SendFrame(peer, wire.CONSENSUS.frame(message)))
+                case DropPeer():
+                    out.append(effect)
                 case ask.Decide():
                     out += self._decided(effect)
                 case ask.Behind(peer, height):
                     self._later.append(partial(self._sync_event, sync.PeerAhead(peer, height)))
+                case ask.FoundEvidence(member, height):
+                    out.append(log("evidence", member=member, height=height))
+                case ask.StoppedSigning(reason):
+                    out.append(log("stopped-signing", reason=reason))
                 case _:
-                    out.append(do.for_consensus(effect))
+                    assert_never(effect)
         return out
 
     def _decided(self, decided: ask.Decide) -> list[do.Effect]:
@@ -344,19 +376,19 @@ class Core:
         out: list[do.Effect] = []
         for effect in effects:
             match effect:
-                case sync.SendSync(peer, message):
-                    out.append(do.SendFrame(peer, wire.encode_sync_frame(message)))
+                case Send(peer, message):
+                    out.append(do.SendFrame(peer, wire.SYNC.frame(message)))
+                case StartTimer():
+                    out.append(Asked(do.Own.SYNC, effect))
+                case DropPeer():
+                    out.append(effect)
                 case sync.ServeRange(peer, first, last):
                     quota = self._ranges.setdefault(peer, TokenBucket(RANGES_PER_S, 2 * RANGES_PER_S))
                     if quota.take(1, self.now_ms * 1_000_000):
                         out.append(do.ServeBlocks(peer, first, last))
-                case sync.StartSyncTimer(kind, delay_ms):
-                    out.append(do.StartTimer(("sync", kind), delay_ms))
                 case sync.Adopt(block, certificate):
                     synced = happen.BlockSynced(block, certificate, self.now_ms)
                     self._later.append(partial(self._consensus_event, synced))
-                case sync.BanPeer(peer, reason):
-                    out.append(do.DropPeer(peer, reason))
                 case _:
                     assert_never(effect)
         return out
@@ -373,27 +405,25 @@ class Core:
 
     def _studies(self, effects: Iterable[StudyEffect]) -> list[do.Effect]:
         out: list[do.Effect] = []
-        for study, effect in effects:
-            match effect:
-                case rounds.Submit(body):
+        for asked in effects:
+            match asked.by, asked.effect:
+                case _, rounds.Submit(body):
                     out += self._sent(self.traffic.submit(body, self.now_ms))
-                case rounds.StartWork(number, job):
-                    out.append(do.StartWork(study, number, job))
-                case rounds.NeedModel(name):
+                case _, rounds.NeedModel(name):
                     self.models.want(name)
                     out.append(do.LoadModel(name))
-                case rounds.StoreModel(name, draft):
-                    out.append(do.SaveModel(name, draft))
-                case rounds.StartTimer(name, delay_ms):
-                    out.append(do.StartTimer(("study", study, name), delay_ms))
-                case rounds.Compute(number, round_job):
-                    out.append(do.ComputeRound(study, number, round_job))
-                case rounds.SumAsked(round_, inner):
-                    out.append(do.for_sum(study, round_, inner))
-                case rounds.ForgetRound(round_):
-                    out.append(do.ForgetRecords(study, round_))
-                case rounds.Note(text, is_problem):
+                case OfStudy(study), Note(text, is_problem):
                     out.append(log("problem" if is_problem else "note", study=study, text=text))
+                case OfSum(study, number), sm.SendChunk(to, ref, proof, chunk):
+                    header = wire.encode_header(wire.ChunkHeader(study, number, ref, proof))
+                    out.append(do.SendBlob(to, header, chunk))
+                case OfSum(study, number), sm.WantChunk(to, ref):
+                    out.append(do.SendFrame(to, wire.WANT.frame(wire.WantChunk(study, number, ref))))
+                case by, (
+                    Persist() | StartTimer() | Compute() | rounds.StartWork() | rounds.StoreModel()
+                    | rounds.ForgetRound()
+                ) as handed_on:
+                    out.append(Asked(by, handed_on))
                 case _:
-                    assert_never(effect)
+                    raise TypeError(f"nobody does {asked}")
         return out

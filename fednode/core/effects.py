@@ -1,38 +1,55 @@
 """What the node's machine asks of the outside. Performed in order; each one finished before the next begins.
 
-Security assumption: `SaveSignState`, `SaveRecord`, `StoreBlock` and `SaveModel` are durable when they return: what
-follows them in a list, a vote or a message, could otherwise be contradicted after a crash. Secrets and vectors are
-left out of `repr`.
+Security assumption: `Persist`, `StoreBlock` and `StoreModel` are durable when they are done: what follows them in a
+list, a vote or a message, could otherwise be contradicted after a crash. Secrets and vectors are left out of `repr`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from enum import Enum
+from typing import Any
 
 from fednode.chain.block import Block, Tip
-from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.receipts import Receipt
+from fednode.chain.sync import SyncTimer
 from fednode.chain.vote import Certificate
-from fednode.core import wire
-from fednode.crypto import Secret
-from fednode.ids import Hash, MemberId, StudyId
-from fednode.learn import jobs as work
-from fednode.learn.model_file import Draft
+from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
+from fednode.ids import Hash, MemberId
 from fednode.ledger.application import ExecutedBlock
 from fednode.ledger.refusals import Refusal
-from fednode.rounds import jobs as round_jobs
-from fednode.smpc import jobs as sum_jobs
-from fednode.smpc import messages as sm
+from fednode.rounds.events import ForgetRound, OfStudy, OfSum, PhaseTimer, StartWork, StoreModel, WorkDone
+from fednode.smpc.messages import KeptPart, SumTimer
+
+
+class Own(Enum):
+    """Addresses of the machines of which a node has one."""
+
+    CONSENSUS = "consensus"
+    SYNC = "sync"
+    CORE = "core"
+
+
+class CoreTimer(Enum):
+    """Timers of the core's own."""
+
+    PRESENCE = "presence"
+    GATHER = "gather"
+    RESEND = "resend"
+    HOLD = "hold"
 
 
 @dataclass(frozen=True, slots=True)
-class SaveSignState:
-    """Replace the sign-state record, durably."""
+class ModelTimer:
+    """Asks the next member for a model."""
 
-    record: SignRecord
+    hash: Hash
+
+
+Address = Own | OfStudy | OfSum
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +67,6 @@ class Halt:
     """Stop for good: the next block needs another program. Nothing that follows in the list is done."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SaveRecord:
-    """Replace one part of a round's record, encrypted, durably."""
-
-    study: StudyId
-    round: int
-    part: str
-    data: Secret[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetRecords:
-    """Delete the records of a study's rounds up to and including `round`."""
-
-    study: StudyId
-    round: int
-
-
-@dataclass(frozen=True, slots=True)
-class SaveModel:
-    """Keep a finished model file under its hash, durably."""
-
-    hash: Hash
-    draft: Draft = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,50 +135,6 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Report `key` after `delay_ms`; a running timer of the same key is replaced."""
-
-    key: Hashable
-    delay_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartWork:
-    """Give a job to the worker process."""
-
-    study: StudyId
-    number: int
-    job: work.Job = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeSum:
-    """Run a job of a secure sum off the loop."""
-
-    study: StudyId
-    round: int
-    number: int
-    job: sum_jobs.Job = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeRound:
-    """Run a job of a round off the loop."""
-
-    study: StudyId
-    number: int
-    job: round_jobs.Job = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class DropPeer:
-    """Cut a member off for a while: it sent what no honest member sends."""
-
-    member: MemberId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Log:
     """Write one line to the journal. `fields` hold no secrets."""
 
@@ -195,57 +142,37 @@ class Log:
     fields: tuple[tuple[str, bool | int | str | bytes | None], ...] = ()
 
 
-Effect = (
-    SaveSignState | StoreBlock | Halt | SaveRecord | ForgetRecords | SaveModel | KeepModel | LoadModel | SendFrame
-    | SendToAll | SendBlob | ServeBlocks | ServeModel | Announce | StartTimer | StartWork | ComputeSum | ComputeRound
-    | DropPeer | Log
+TimerKey = ViewTimer | SyncTimer | CoreTimer | ModelTimer | PhaseTimer | SumTimer
+HandedOn = (
+    Persist[SignRecord] | Persist[KeptPart] | StartTimer[TimerKey] | Compute[object] | StartWork | StoreModel
+    | ForgetRound
 )
+"""What machines ask for and the core hands on as it is. The address tells whose record, timer or job it is."""
+
+Answer = TimerFired[TimerKey] | ComputeDone[Any] | WorkDone
+"""What comes of it. Which result belongs to which job only the machine knows that asked: by its number."""
+
+Effect = (
+    Asked[Address, HandedOn] | StoreBlock | Halt | KeepModel | LoadModel | SendFrame | SendToAll
+    | SendBlob | ServeBlocks | ServeModel | Announce | DropPeer | Log
+)
+
+
+def start_timer(key: CoreTimer | ModelTimer, delay_ms: int) -> Effect:
+    """Return the effect that starts a timer of the core's own."""
+    return Asked(Own.CORE, StartTimer(key, delay_ms))
+
+
+def name_of(effect: Effect) -> str:
+    """Return an effect's name for the journal: that of what was asked for, and of a record that is to be kept."""
+    asked = effect.effect if isinstance(effect, Asked) else effect
+    name = type(asked).__name__
+    return f"{name}[{type(asked.record).__name__}]" if isinstance(asked, Persist) else name
 
 
 def log(kind: str, **fields: bool | int | str | bytes | None) -> Log:
     """Return a journal line."""
     return Log(kind, tuple(fields.items()))
-
-
-def for_consensus(
-    effect: ask.Persist | ask.Broadcast | ask.Send | ask.ReportPeer | ask.FoundEvidence | ask.StoppedSigning,
-) -> Effect:
-    """Return what the outside must do for an effect of consensus that concerns nobody else."""
-    match effect:
-        case ask.Persist(record):
-            return SaveSignState(record)
-        case ask.Broadcast(message):
-            return SendToAll(wire.encode_consensus(message))
-        case ask.Send(peer, message):
-            return SendFrame(peer, wire.encode_consensus(message))
-        case ask.ReportPeer(peer, reason):
-            return DropPeer(peer, reason)
-        case ask.FoundEvidence(member, height):
-            return log("evidence", member=member, height=height)
-        case ask.StoppedSigning(reason):
-            return log("stopped-signing", reason=reason)
-        case _:
-            assert_never(effect)
-
-
-def for_sum(
-    study: StudyId, round_: int,
-    effect: sm.Persist | sm.SendChunk | sm.WantChunk | sm.StartTimer | sm.Compute,
-) -> Effect:
-    """Return what the outside must do for an effect of a study's secure sum."""
-    match effect:
-        case sm.Persist(part, data):
-            return SaveRecord(study, round_, part.value, data)
-        case sm.SendChunk(to, ref, proof, chunk):
-            return SendBlob(to, wire.encode_header(wire.ChunkHeader(study, round_, ref, proof)), chunk)
-        case sm.WantChunk(to, ref):
-            return SendFrame(to, wire.encode_want(wire.WantChunk(study, round_, ref)))
-        case sm.StartTimer(name, delay_ms):
-            return StartTimer(("sum", study, round_, name), delay_ms)
-        case sm.Compute(number, job):
-            return ComputeSum(study, round_, number, job)
-        case _:
-            assert_never(effect)
 
 
 def tell_receipts(me: MemberId, senders: Sequence[MemberId], receipts: Sequence[Receipt]) -> list[Effect]:

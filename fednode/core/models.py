@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from fednode.core import effects as do
 from fednode.core import wire
+from fednode.effects import DropPeer
 from fednode.ids import Hash, MemberId
 from fednode.learn.model_file import MAX_FILE_BYTES
 
@@ -60,20 +61,20 @@ class Models:
         """Ask the next connected member unless it is on its way, and another one after a while."""
         if name not in self._wanted:
             return []
-        effects: list[do.Effect] = [do.StartTimer(("model", bytes(name)), RETRY_MS)]
+        effects: list[do.Effect] = [do.start_timer(do.ModelTimer(name), RETRY_MS)]
         if self._is_coming(name, now_ms):
             return effects
         last = self._wanted[name]
         peer = min((m for m in members if m > last), default=min(members, default=None))
         if peer is not None:
             self._wanted[name] = peer
-            effects.append(do.SendFrame(peer, wire.encode_want(wire.WantModel(name))))
+            effects.append(do.SendFrame(peer, wire.WANT.frame(wire.WantModel(name))))
         return effects
 
     def peer_up(self, member: MemberId, now_ms: int) -> list[do.Effect]:
         """Ask a member that has just come for whatever is still wanted."""
         wanted = [name for name in self._wanted if not self._is_coming(name, now_ms)]
-        return [do.SendFrame(member, wire.encode_want(wire.WantModel(name))) for name in wanted]
+        return [do.SendFrame(member, wire.WANT.frame(wire.WantModel(name))) for name in wanted]
 
     def peer_down(self, member: MemberId) -> None:
         """What was on its way from a member is not any more."""
@@ -90,4 +91,4 @@ class Models:
         """What came was another thing."""
         self._coming.pop(name, None)
         self._arriving.discard(name)
-        return [do.DropPeer(sender, "a model file that is not what it is called")]
+        return [DropPeer(sender, "a model file that is not what it is called")]

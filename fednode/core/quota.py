@@ -10,6 +10,8 @@ node that fetches the chain are exempt from the bound on bytes while it does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fednode.p2p.peers import TokenBucket
 
 FRAMES_PER_S, FRAMES_BURST = 500.0, 2_000.0
@@ -27,6 +29,23 @@ CLAIMS_PER_S, CLAIMS_BURST = 5.0, 200.0
 """Announcements: an honest member makes one every ten seconds, and offers what was missed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a member may send of the classes of frames that have these bounds, together: a rate and a reserve, in
+    frames and in bytes. `name` is for people, and two bounds of one name are the same.
+    """
+
+    name: str
+    frames_per_s: float
+    frames_burst: float
+    bytes_per_s: float
+    bytes_burst: float
+
+
+ORDINARY = Bounds("messages", FRAMES_PER_S, FRAMES_BURST, BYTES_PER_S, BYTES_BURST)
+"""Of every class that has no bounds of its own."""
+
+
 PENALTY = 4
 PENALTY_NS = 3600 * 10**9
 """Who was cut off has a fourth of the reserves for an hour: it is cut off sooner if it goes on where it ended."""
@@ -35,15 +54,15 @@ PENALTY_NS = 3600 * 10**9
 class Quota:
     """What one member may still send."""
 
-    __slots__ = ("_blob_bytes", "_bytes", "_claims", "_forgiven_ns", "_frames", "_signatures")
+    __slots__ = ("_blob_bytes", "_claims", "_forgiven_ns", "_frames", "_share", "_signatures")
 
     def __init__(self) -> None:
         self._forgiven_ns = 0
         self._fill(1)
 
     def _fill(self, share: int) -> None:
-        self._frames = TokenBucket(FRAMES_PER_S, FRAMES_BURST / share)
-        self._bytes = TokenBucket(BYTES_PER_S, BYTES_BURST / share)
+        self._share = share
+        self._frames: dict[str, tuple[TokenBucket, TokenBucket]] = {}
         self._blob_bytes = TokenBucket(BLOB_BYTES_PER_S, BLOB_BYTES_BURST / share)
         self._claims = TokenBucket(CLAIMS_PER_S, CLAIMS_BURST / share)
         self._signatures = TokenBucket(SIGNATURES_PER_S, SIGNATURES_BURST / share)
@@ -59,13 +78,24 @@ class Quota:
             self._forgiven_ns = 0
             self._fill(1)
 
-    def take_frame(self, size_bytes: int, is_asked_for: bool, now_ns: int) -> str | None:
+    def take_frame(
+        self, size_bytes: int, is_asked_for: bool, now_ns: int, bounds: Bounds = ORDINARY
+    ) -> str | None:
         """Count a frame; return why its sender is to be cut off, None while it keeps to its bounds."""
-        if not self._frames.take(1, now_ns):
-            return f"it sends more than {FRAMES_PER_S:g} messages a second"
-        if is_asked_for or self._bytes.take(size_bytes, now_ns):
+        frames, volume = self._frames.get(bounds.name) or self._open(bounds)
+        if not frames.take(1, now_ns):
+            return f"it sends more than {bounds.frames_per_s:g} {bounds.name} a second"
+        if is_asked_for or volume.take(size_bytes, now_ns):
             return None
-        return f"it sends more than {BYTES_PER_S / 1e6:g} MB a second that nobody asked for"
+        return f"it sends more than {bounds.bytes_per_s / 1e6:g} MB of {bounds.name} a second that nobody asked for"
+
+    def _open(self, bounds: Bounds) -> tuple[TokenBucket, TokenBucket]:
+        """Begin to count what has these bounds, with a full reserve."""
+        self._frames[bounds.name] = found = (
+            TokenBucket(bounds.frames_per_s, bounds.frames_burst / self._share),
+            TokenBucket(bounds.bytes_per_s, bounds.bytes_burst / self._share),
+        )
+        return found
 
     def take_refused_blob(self, size_bytes: int, now_ns: int) -> str | None:
         """Count a blob that nobody asked for; a single one, however large, is no flood."""

@@ -14,8 +14,6 @@ from fednode.core.presence import Presence, encode_presence
 from fednode.ids import MemberId
 from fednode.ledger.application import LedgerApplication
 
-PRESENCE_TIMER = ("presence",)
-
 
 class RollCall:
     """Ties `Attendance` to the replica whose end of the chain it tells, and whose signing it holds back."""
@@ -30,19 +28,20 @@ class RollCall:
     def start(self, now_ms: int) -> list[do.Effect]:
         """The node begins; nobody is connected yet."""
         self.attendance.start(now_ms)
-        return [do.StartTimer(PRESENCE_TIMER, BEAT_MS)]
+        return [do.start_timer(do.CoreTimer.PRESENCE, BEAT_MS)]
 
     def beat(self, up: Iterable[MemberId], now_ms: int) -> list[do.Effect]:
         """Say that this process lives; look whether blocks come."""
         self.attendance.beat(self._replica.tip, self._chain.pool.has_work(), now_ms)
         self._hold(now_ms)
         presence = self._speak(now_ms)
+        again = do.start_timer(do.CoreTimer.PRESENCE, BEAT_MS)
         if presence is None:
-            return [do.StartTimer(PRESENCE_TIMER, BEAT_MS)]
+            return [again]
         gossip: list[do.Effect] = (
             [do.Announce(encode_presence(presence))] if self.attendance.is_announcing() else []
         )
-        return [*gossip, *(_send(member, presence) for member in sorted(up)), do.StartTimer(PRESENCE_TIMER, BEAT_MS)]
+        return [*gossip, *(_send(member, presence) for member in sorted(up)), again]
 
     def greet(self, member: MemberId, now_ms: int) -> list[do.Effect]:
         """A member can be reached: tell it who is here."""
@@ -74,4 +73,4 @@ class RollCall:
 
 
 def _send(to: MemberId, presence: Presence) -> do.Effect:
-    return do.SendFrame(to, wire.encode_presence_frame(presence), everywhere=True)
+    return do.SendFrame(to, wire.PRESENCE.frame(presence), everywhere=True)

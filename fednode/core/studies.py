@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from fednode.chain.state import State
 from fednode.core.membership import MAX_REPORT_LAG, due_report
 from fednode.core.taking_part import MissedRounds
+from fednode.effects import Asked, Note
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, judge
 from fednode.ids import MemberId, StudyId
@@ -17,7 +18,17 @@ from fednode.ledger.members.reading import get_members, is_voted_out
 from fednode.ledger.studies.bodies import StudyAction, StudyVote
 from fednode.ledger.studies.reading import get_spec, get_studies, get_study
 from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus
-from fednode.rounds.events import Effect, Event, ForgetRound, LedgerChanged, Note, Submit, SumHappened
+from fednode.rounds.events import (
+    Effect,
+    Event,
+    ForgetRound,
+    LedgerChanged,
+    OfStudy,
+    OfSum,
+    Submit,
+    SumEffect,
+    SumHappened,
+)
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine
 from fednode.rounds.place import Place, Ports
@@ -30,7 +41,7 @@ NO_STUDY = StudyId(bytes(32))
 LAST_ROUND = (1 << 32) - 1
 """No round has a higher number."""
 
-StudyEffect = tuple[StudyId, Effect]
+StudyEffect = Asked[OfStudy, Effect] | Asked[OfSum, SumEffect]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,7 @@ class Studies:
         is_member = any(record.member == self._site.me for record in get_members(state))
         if not is_member and self._site.lag() <= MAX_REPORT_LAG:
             report = due_report(state, self._site.me)
-            effects += [] if report is None else [(NO_STUDY, Submit(report))]
+            effects += [] if report is None else [Asked(OfStudy(NO_STUDY), Submit(report))]
         is_gone = not is_member and is_voted_out(state, self._site.me)
         for study in get_studies(state):
             if study not in self._known and study not in self._unreadable:
@@ -123,7 +134,7 @@ class Studies:
                 effects += self._shelve(study, error.reason)
                 continue
             if snapshot is not None and is_member:
-                effects += [(study, effect) for effect in self._approve(state, study)]
+                effects += _addressed(study, self._approve(state, study))
                 effects += self.tell(study, LedgerChanged(snapshot))
         return effects
 
@@ -137,9 +148,9 @@ class Studies:
             return []
         ask = partial(known.machine.handle, event)
         if isinstance(event, SumHappened) and isinstance(event.event, ChunkArrived | WantArrived):
-            return [(study, effect) for effect in ask()]
+            return _addressed(study, ask())
         try:
-            return [(study, effect) for effect in judge("a study", ask)]
+            return _addressed(study, judge("a study", ask))
         except Unforeseen as error:
             return self._shelve(study, error.reason)
 
@@ -148,14 +159,14 @@ class Studies:
         self._known.pop(study, None)
         self._unreadable[study] = reason
         note = Note(f"study {study.hex()[:16]} cannot be read: {reason}", True)
-        return [(study, ForgetRound(LAST_ROUND)), (study, note)]
+        return _addressed(study, [ForgetRound(LAST_ROUND), note])
 
     def _leave(self, state: State, study: StudyId) -> list[StudyEffect]:
         """Delete what is kept of a study's rounds and begin anew with nothing: the others go on alone."""
         self._left.add(study)
         if self._known.pop(study, None) is None:
             return []
-        return [(study, ForgetRound(LAST_ROUND)), *self._meet(state, study)]
+        return [*_addressed(study, [ForgetRound(LAST_ROUND)]), *self._meet(state, study)]
 
     def _meet(self, state: State, study: StudyId) -> list[StudyEffect]:
         record, spec_bytes = get_study(state, study), get_spec(state, study)
@@ -180,3 +191,8 @@ class Studies:
         if self._site.me in (*record.approvals, *record.rejects) or not self._site.ports.is_auto_approved(study):
             return []
         return [Submit(StudyVote(study, StudyAction.APPROVE))]
+
+
+def _addressed(study: StudyId, effects: Iterable[Effect]) -> list[StudyEffect]:
+    """Put the study's address on what its machine asks for; what it asks on behalf of a sum has one."""
+    return [effect if isinstance(effect, Asked) else Asked(OfStudy(study), effect) for effect in effects]

@@ -7,7 +7,7 @@ waited here for a while is passed on to all, once.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES
 from fednode.core import effects as do
@@ -21,9 +21,6 @@ from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.sums.posting import RoundBody
 from fednode.ledger.transaction import Transaction
-
-TRAFFIC_TIMER = ("traffic", "again")
-GATHER_TIMER = ("traffic", "gather")
 
 GATHER_MS = 5
 """Own transactions leave in at most so many frames: a frame costs everybody more to read than a transaction in it."""
@@ -89,15 +86,16 @@ class Traffic:
         if not transactions:
             return []
         self._gathered += [transaction.data for transaction in transactions]
-        return [] if self._is_gathering else self._flush()
+        return [] if self._is_gathering else self.flush()
 
-    def _flush(self) -> list[do.Effect]:
+    def flush(self) -> list[do.Effect]:
+        """Send what was gathered."""
         self._is_gathering = bool(self._gathered)
         if not self._gathered:
             return []
         frames = [do.SendToAll(frame) for frame in _frames(self._gathered)]
         self._gathered = []
-        return [*frames, do.StartTimer(GATHER_TIMER, GATHER_MS)]
+        return [*frames, do.start_timer(do.CoreTimer.GATHER, GATHER_MS)]
 
     def on_block(self, committed: Iterable[Transaction], own_nonce: int, now_ms: int) -> list[do.Effect]:
         """Forget what the block carries; send again what its nonces made worthless.
@@ -113,11 +111,7 @@ class Traffic:
                 again.append(transaction)
         return self.send(again)
 
-    def on_timer(self, key: Hashable, now_ms: int) -> list[do.Effect]:
-        """One of the two timers has run out."""
-        return self._flush() if key == GATHER_TIMER else self._send_again(now_ms)
-
-    def _send_again(self, now_ms: int) -> list[do.Effect]:
+    def send_again(self, now_ms: int) -> list[do.Effect]:
         """Send own transactions again, and pass on what was already here the last time."""
         self._is_timed = False
         own = self.outbox.due(self._chain.height, now_ms)
@@ -139,7 +133,7 @@ class Traffic:
         if self._is_timed:
             return []
         self._is_timed = True
-        return [do.StartTimer(TRAFFIC_TIMER, RESEND_MS)]
+        return [do.start_timer(do.CoreTimer.RESEND, RESEND_MS)]
 
 
 def _is_of_a_phase(body: Body) -> bool:
@@ -153,9 +147,9 @@ def _frames(items: Iterable[bytes]) -> Iterator[bytes]:
     size_bytes = 0
     for data in items:
         if len(part) == wire.MAX_TRANSACTIONS_IN_FRAME or size_bytes + len(data) > MAX_TRANSACTIONS_BYTES:
-            yield wire.encode_transactions(tuple(part))
+            yield wire.TRANSACTIONS.frame(wire.Transactions(tuple(part)))
             part, size_bytes = [], 0
         part.append(data)
         size_bytes += len(data)
     if part:
-        yield wire.encode_transactions(tuple(part))
+        yield wire.TRANSACTIONS.frame(wire.Transactions(tuple(part)))

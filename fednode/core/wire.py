@@ -6,36 +6,24 @@ frame that does not decode is `Rejected`, scored against its sender and dropped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Annotated, assert_never
+from typing import Annotated, Any, Generic, TypeVar
 
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES
 from fednode.chain.consensus.messages import ConsensusMessage, decode_message, encode_message
 from fednode.chain.sync import SyncMessage, decode_sync, encode_sync
 from fednode.codec import U32, Bytes32, Size, decode, encode, tagged
 from fednode.core.presence import Presence, decode_presence, encode_presence
+from fednode.core.quota import ORDINARY, Bounds
 from fednode.errors import Rejected
-from fednode.ledger.transaction import MAX_TRANSACTION_BYTES
+from fednode.ledger.bodies import Body
+from fednode.ledger.transaction import MAX_TRANSACTION_BYTES, Transaction
 from fednode.smpc.messages import ChunkRef
 
 MAX_TRANSACTIONS_IN_FRAME = 1024
 MAX_HEADER_BYTES = 16 * 1024
 """A chunk's header carries its Merkle path: 32 bytes per level, at most 8 levels."""
-
-
-class Kind(IntEnum):
-    """First byte of a consensus frame."""
-
-    CONSENSUS = 1
-    SYNC = 2
-    TRANSACTIONS = 3
-    WANT = 4
-    PRESENCE = 5
-
-
-_KINDS = frozenset(Kind)
-_SYNC = bytes([Kind.SYNC])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,72 +78,87 @@ class ModelHeader:
 BlobHeader = ChunkHeader | ModelHeader
 
 
+Message = TypeVar("Message")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameClass(Generic[Message]):
+    """A class of frames: all that tells one from another. A row in `CLASSES` and a receiver are all a class takes.
+
+    `code` is the first byte of its frames. `encode` and `read` turn a message into the bytes after it and back; `read`
+    raises `Rejected` for all others, and checks no signature. `bounds` are how much a member may send of all classes
+    with these bounds together. `is_fetched`: its bytes are asked for while this node catches up, and do not count then.
+    `is_for_candidates`: a candidate, who follows the chain and reports, sends them too. For people: `form` is the
+    record or union of records in it, `inside` the union of what such a record carries, `source` where that comes from.
+    """
+
+    code: int
+    name: str
+    form: object
+    source: str
+    encode: Callable[[Message], bytes]
+    read: Callable[[memoryview], Message]
+    inside: object = None
+    bounds: Bounds = ORDINARY
+    is_fetched: bool = False
+    is_for_candidates: bool = False
+
+    def frame(self, message: Message) -> bytes:
+        """Return the frame of a message."""
+        return bytes([self.code]) + self.encode(message)
+
+
 @dataclass(frozen=True, slots=True)
-class ConsensusFrame:
-    """A consensus message; its signatures are not checked yet."""
+class Frame:
+    """A decoded frame; no signature in its message has been checked, and nothing in it is proven."""
 
-    message: ConsensusMessage
-
-
-@dataclass(frozen=True, slots=True)
-class SyncFrame:
-    """A catch-up message; nothing in it is proven yet."""
-
-    message: SyncMessage
+    kind: FrameClass[Any]
+    message: Any
 
 
-Frame = ConsensusFrame | SyncFrame | Transactions | WantChunk | WantModel | Presence
+def _read_transactions(body: memoryview) -> Transactions:
+    return decode(Transactions, body, MAX_TRANSACTIONS_BYTES + 64 * 1024)
 
 
-def encode_consensus(message: ConsensusMessage) -> bytes:
-    """Return the frame of a consensus message."""
-    return bytes([Kind.CONSENSUS]) + encode_message(message)
+def _encode_want(want: Want) -> bytes:
+    return encode(want, Want)
 
 
-def encode_sync_frame(message: SyncMessage) -> bytes:
-    """Return the frame of a catch-up message."""
-    return bytes([Kind.SYNC]) + encode_sync(message)
+def _read_want(body: memoryview) -> Want:
+    return decode(Want, body, 1024)  # type: ignore[arg-type]  # a union is a form too
 
 
-def encode_presence_frame(presence: Presence) -> bytes:
-    """Return the frame of what a member says of itself."""
-    return bytes([Kind.PRESENCE]) + encode_presence(presence)
+CHAIN = "var/chain (the ledger, the same at every member), signed with keys/keystore.toml"
+
+CONSENSUS: FrameClass[ConsensusMessage] = FrameClass(
+    1, "CONSENSUS", ConsensusMessage, CHAIN, encode_message, decode_message
+)
+SYNC: FrameClass[SyncMessage] = FrameClass(
+    2, "SYNC", SyncMessage, CHAIN, encode_sync, decode_sync, is_fetched=True, is_for_candidates=True
+)
+TRANSACTIONS: FrameClass[Transactions] = FrameClass(
+    3, "TRANSACTIONS", Transaction, CHAIN, encode, _read_transactions, inside=Body, is_for_candidates=True
+)
+WANT: FrameClass[Want] = FrameClass(
+    4, "WANT", Want, "nothing but the name of what is asked for", _encode_want, _read_want
+)
+PRESENCE: FrameClass[Presence] = FrameClass(5, "PRESENCE", Presence, CHAIN, encode_presence, decode_presence)
+
+CLASSES: dict[int, FrameClass[Any]] = {row.code: row for row in (CONSENSUS, SYNC, TRANSACTIONS, WANT, PRESENCE)}
+"""Every class of frames by its code. Decoder, quota and the list of what leaves this site are read off it."""
 
 
-def encode_transactions(items: tuple[bytes, ...]) -> bytes:
-    """Return the frame of some transactions."""
-    return bytes([Kind.TRANSACTIONS]) + encode(Transactions(items))
-
-
-def encode_want(want: Want) -> bytes:
-    """Return the frame of a request."""
-    return bytes([Kind.WANT]) + encode(want, Want)
-
-
-def is_sync(data: bytes) -> bool:
-    """Whether a frame is for catch-up."""
-    return data[:1] == _SYNC
+def class_of(data: bytes) -> FrameClass[Any] | None:
+    """Return the class of a frame, None if there is none."""
+    return CLASSES.get(data[0]) if data else None
 
 
 def decode_frame(data: bytes) -> Frame:
     """Decode a frame; raise `Rejected` unless it is one. Signatures are not checked here."""
-    if not data or data[0] not in _KINDS:
-        raise Rejected("frame of unknown kind")
-    body = memoryview(data)[1:]
-    match Kind(data[0]):
-        case Kind.CONSENSUS:
-            return ConsensusFrame(decode_message(body))
-        case Kind.SYNC:
-            return SyncFrame(decode_sync(body))
-        case Kind.TRANSACTIONS:
-            return decode(Transactions, body, MAX_TRANSACTIONS_BYTES + 64 * 1024)
-        case Kind.WANT:
-            want: Want = decode(Want, body, 1024)  # type: ignore[arg-type]  # a union is a form too
-            return want
-        case Kind.PRESENCE:
-            return decode_presence(body)
-        case kind:
-            assert_never(kind)
+    kind = class_of(data)
+    if kind is None:
+        raise Rejected("frame of unknown class")
+    return Frame(kind, kind.read(memoryview(data)[1:]))
 
 
 def encode_header(header: BlobHeader) -> bytes:

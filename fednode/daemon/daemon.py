@@ -39,10 +39,10 @@ from fednode.home.round_store import RoundStore
 from fednode.ids import PROTOCOL_VERSION, PeerId, StudyId
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import find_member
+from fednode.node.lanes import Lanes
 from fednode.node.parts import Parts
 from fednode.node.reactor import Reactor, now_ms
 from fednode.node.tables import WatchingTrainer
-from fednode.node.trainer import WorkerTrainer
 from fednode.node.upkeep import Upkeep
 from fednode.p2p.reach import make_reach
 from fednode.rounds.place import Ports
@@ -192,7 +192,7 @@ async def _serve(
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
-    async with WorkerTrainer(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
+    async with Lanes(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
         watching = WatchingTrainer(trainer, home.tables, journal)
         parts = Parts(store, sign_state, records, models, watching, journal, own_peer, keys.public.sign)
         agreed = [address for card in genesis.members for address in card.addresses]

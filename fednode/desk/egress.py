@@ -13,21 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Union
 
-from fednode.chain.consensus.messages import ConsensusMessage
-from fednode.chain.sync import SyncMessage
 from fednode.codec import Range, Size
 from fednode.core import wire
-from fednode.core.presence import Presence, Statement
+from fednode.core.presence import Statement
 from fednode.documents import Json
 from fednode.home.config import HospitalConfig
 from fednode.ledger import bodies
 from fednode.ledger.studies.bodies import Ready, Result, StudyCreate
-from fednode.ledger.transaction import Transaction
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.network import Channel
 from fednode.sums.bodies import Commit, Confirm, Digest, Expose, Keys, Recheck, Redeal, SumAck
 
-CHAIN = "var/chain (the ledger, the same at every member), signed with keys/keystore.toml"
 MASKED = "the study's table, through the training process; masked before it leaves, see var/rounds"
 SUMS = "what other members sent and signed; masked vectors and their sums"
 MODELS = "var/blobs (models, the same at every member)"
@@ -84,28 +80,18 @@ def message_kinds() -> Iterator[MessageKind]:
         "keys/keystore.toml (the public network key), the genesis file",
     )
     small, large = Channel.CONSENSUS.value, Channel.BULK.value
-    for frame in wire.Kind:
-        match frame:
-            case wire.Kind.CONSENSUS:
-                yield from _kinds(small, frame.name, ConsensusMessage, CHAIN)
-            case wire.Kind.SYNC:
-                yield from _kinds(small, frame.name, SyncMessage, CHAIN)
-            case wire.Kind.TRANSACTIONS:
-                yield _kind(small, frame.name, Transaction, CHAIN)
-                yield from _kinds(small, f"{frame.name}: body", bodies.Body, CHAIN)
-            case wire.Kind.WANT:
-                yield from _kinds(small, frame.name, wire.Want, "nothing but the name of what is asked for")
-            case wire.Kind.PRESENCE:
-                yield _kind(small, frame.name, Presence, CHAIN)
-            case _:
-                typing.assert_never(frame)
+    for row in wire.CLASSES.values():
+        yield from _kinds(small, row.name, row.form, row.source)
+        if row.inside is not None:
+            yield from _kinds(small, f"{row.name}: body", row.inside, row.source)
     yield _kind(large, "blob", wire.ChunkHeader, MASKED, "A piece of a masked vector, or of a sum of them, behind this")
     yield _kind(large, "blob", wire.ModelHeader, MODELS, "A model file (safetensors), behind this")
-    yield _kind("gossip", "announcement", Statement, CHAIN)
+    yield _kind("gossip", "announcement", Statement, wire.CHAIN)
 
 
-def _kinds(channel: str, frame: str, union: object, source: str) -> Iterator[MessageKind]:
-    for form in typing.get_args(union):
+def _kinds(channel: str, frame: str, record: object, source: str) -> Iterator[MessageKind]:
+    """Yield a record, or each of a union of records."""
+    for form in typing.get_args(record) or (record,):
         yield _kind(channel, frame, form, _SOURCES.get(form, source))
 
 

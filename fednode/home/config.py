@@ -98,7 +98,9 @@ class LimitsSection(_Section):
     """[limits]: what the daemon and its worker may use of this machine."""
 
     worker_memory_mb: int = Field(
-        default=8192, ge=1024, le=10**7, description="address space of the training process; torch itself takes 1 GB"
+        default=8192, ge=1024, le=10**7,
+        description="address space of the training process, and of a second one that checks tables during a training; "
+        "torch itself takes 1 GB",
     )
     min_free_disk_mb: int = Field(default=500, ge=0, le=10**9, description="free disk below which 'doctor' complains")
 

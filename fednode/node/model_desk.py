@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 from fednode.core import effects as do
 from fednode.core import wire
@@ -11,15 +11,19 @@ from fednode.core.core import Core
 from fednode.home.blobs import FileDraft, ModelStore
 from fednode.ids import Hash
 from fednode.learn.model_file import StoredModel
+from fednode.rounds.events import StoreModel
 
-ModelEffect = do.SaveModel | do.KeepModel | do.LoadModel | do.ServeModel
+ModelEffect = StoreModel | do.KeepModel | do.LoadModel | do.ServeModel
+
+
+Result = TypeVar("Result")
 
 
 class Compute(Protocol):
     """Does a job at once or in a thread, and dispatches what `tell` makes of its result."""
 
     def __call__(
-        self, is_short: bool, job: Callable[[], object], name: str, tell: Callable[[object], list[do.Effect]], /
+        self, is_short: bool, job: Callable[[], Result], name: str, tell: Callable[[Result], list[do.Effect]], /
     ) -> None: ...
 
 
@@ -41,18 +45,18 @@ class ModelDesk:
         """Do what an effect asks; a model that is saved is durable on return."""
         core, models = self._core, self._models
         match effect:
-            case do.SaveModel(name, draft):
+            case StoreModel(name, draft):
                 assert isinstance(draft, FileDraft), "drafts come from the store"
                 models.adopt(name, draft)
             case do.KeepModel(sender, name, data):
                 self._compute(
                     False, lambda: models.receive(name, data), "model-arrived",
-                    lambda found: core.model_arrived(sender, name, _model(found), self._now_ms()),
+                    lambda found: core.model_arrived(sender, name, found, self._now_ms()),
                 )
             case do.LoadModel(name):
                 self._compute(
                     models.is_checked(name), lambda: models.load(name), "model-found",
-                    lambda found: core.model_found(name, _model(found), self._now_ms()),
+                    lambda found: core.model_found(name, found, self._now_ms()),
                 )
             case do.ServeModel(to, name):
                 if not models.has(name):
@@ -70,13 +74,8 @@ class ModelDesk:
             return
         self._checking.add(name)
 
-        def tell(found: object) -> list[do.Effect]:
+        def tell(found: StoredModel | None) -> list[do.Effect]:
             self._checking.discard(name)
             return [] if found is None else [effect]
 
         self._compute(False, lambda: self._models.load(name), "model-checked", tell)
-
-
-def _model(found: object) -> StoredModel | None:
-    assert found is None or isinstance(found, StoredModel)
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fednode.chain.store import LedgerStore
 from fednode.errors import Rejected
@@ -14,6 +15,8 @@ from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SignStateFile
 from fednode.ids import PeerId
 from fednode.node.tables import WatchingTrainer
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Parts:
     sign_key: bytes
 
 
-def finish(name: str, job: Callable[[], object]) -> object:
+def finish(name: str, job: Callable[[], Result]) -> Result | Rejected:
     """Return a job's result, in whichever thread; the `Rejected` it ended with if the values in it were of no use.
 
     What waits for such a result goes on without it when the ledger's time is over, as if this member had been away.

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import trio
 
 from fednode.chain import sync
 from fednode.chain.consensus.messages import Decision
+from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.receipts import Receipt
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
@@ -25,7 +26,8 @@ from fednode.core import membership as followers
 from fednode.core import wire
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
-from fednode.core.quota import Quota
+from fednode.core.quota import ORDINARY, Quota
+from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
 from fednode.errors import Rejected, TrainingError, UpgradeNeeded
 from fednode.fence import Unforeseen, take
 from fednode.ids import MemberId, PeerId, StudyId
@@ -36,12 +38,11 @@ from fednode.ledger.transaction import Transaction
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish
 from fednode.node.problems import Problems
-from fednode.node.short_jobs import is_short_round, is_short_sum
 from fednode.node.submissions import Final, Submissions
 from fednode.node.timers import Timers
 from fednode.p2p import network as net
-from fednode.rounds import jobs as round_jobs
-from fednode.smpc import jobs as sum_jobs
+from fednode.rounds.events import ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
+from fednode.smpc.messages import KeptPart
 
 MAX_REJECTED = 20
 """Frames no honest member sends, after which a member is cut off for a while; a version in between may send one."""
@@ -51,6 +52,8 @@ BLOB_REPEAT_S = 1.0
 
 WORK_TIMEOUT_S = 3600.0
 """A bound for jobs without one of their own; the ledger's deadlines are what ends a round."""
+
+Result = TypeVar("Result")
 
 
 class Reactor:
@@ -117,7 +120,7 @@ class Reactor:
                 for effect in effects:
                     self._perform(effect)
                 if self.parts.journal is not None:
-                    made = tuple(type(effect).__name__ for effect in effects)
+                    made = tuple(do.name_of(effect) for effect in effects)
                     self.parts.journal.write(name, effects=made, held_us=(monotonic_ns() - began_ns) // 1000)
         finally:
             self._is_busy = False
@@ -171,7 +174,7 @@ class Reactor:
             self.network.set_members(others | parting)
             for peer in parting:  # it cannot ask any more for the block that replaced its key
                 assert block is not None and self._nursery is not None
-                self.network.send(peer, wire.encode_consensus(Decision(block.block, block.certificate)))
+                self.network.send(peer, wire.CONSENSUS.frame(Decision(block.block, block.certificate)))
                 self._nursery.start_soon(self._part)
         found = find_member(state, self.parts.sign_key) or FOLLOWER
         if found == FOLLOWER and me in self.peer_of:
@@ -209,8 +212,7 @@ class Reactor:
                 self.refused[member] = reason
                 self.problems.begin(("refused", member), f"member {member} refused: {reason}")
             case net.Received(_, frame):
-                is_asked_for = wire.is_sync(frame) and self.core.catch_up.target is not None
-                if self._keeps_to(member, self._quota(member).take_frame(len(frame), is_asked_for, monotonic_ns())):
+                if self._keeps_to(member, self._count(member, frame)):
                     self._guard(member, "frame", lambda: self.core.frame(member, frame, now_ms()))
             case net.BlobReceived(_, header, blob):
                 self._guard(member, "blob", lambda: self.core.blob(member, header, blob, now_ms()))
@@ -220,6 +222,13 @@ class Reactor:
             case _:
                 assert_never(event)
 
+    def _count(self, member: MemberId, frame: bytes) -> str | None:
+        """Count a frame within the bounds of its class; return why its sender is to be cut off, if it is."""
+        kind = wire.class_of(frame)
+        is_asked_for = kind is not None and kind.is_fetched and self.core.catch_up.target is not None
+        bounds = ORDINARY if kind is None else kind.bounds
+        return self._quota(member).take_frame(len(frame), is_asked_for, monotonic_ns(), bounds)
+
     def _quota(self, member: MemberId) -> Quota:
         return self._quotas.setdefault(member, Quota())
 
@@ -228,7 +237,7 @@ class Reactor:
         if excess is None:
             return True
         self.dropped[member] += 1
-        self._dispatch("quota", lambda: [do.DropPeer(member, excess)])
+        self._dispatch("quota", lambda: [DropPeer(member, excess)])
         return False
 
     def _guard(self, member: MemberId, name: str, ask: Callable[[], list[do.Effect]]) -> None:
@@ -243,19 +252,22 @@ class Reactor:
                 effects = [do.log("rejected", member=member, what=name, reason=error.reason)]
                 if self._rejected[member] > MAX_REJECTED or isinstance(error, Unforeseen):
                     self._rejected[member] = 0
-                    effects = [do.DropPeer(member, error.reason)]
+                    effects = [DropPeer(member, error.reason)]
             excess = self._quota(member).take_signatures(self.core.chain.check.take(), monotonic_ns())
-            return effects if excess is None else [*effects, do.DropPeer(member, excess)]
+            return effects if excess is None else [*effects, DropPeer(member, excess)]
 
         self._dispatch(name, ask_guarded)
 
-    def _on_timer(self, key: Hashable) -> None:
-        self._dispatch("timer", lambda: self.core.timer(key, now_ms()))
+    def _on_timer(self, timer: tuple[do.Address, do.TimerKey]) -> None:
+        by, key = timer
+        self._dispatch("timer", lambda: self.core.tell(by, TimerFired(key), now_ms()))
 
     # --- effects ------------------------------------------------------------------------------------------------
 
     def _perform(self, effect: do.Effect) -> None:
         match effect:
+            case Asked(by, inner):
+                self._perform_asked(by, inner)
             case do.SendToAll(data):
                 for member in tuple(self.core.up):
                     self._send(member, data)
@@ -266,48 +278,56 @@ class Reactor:
             case do.Announce(data):
                 if self.network is not None:
                     self.network.announce(data)
-            case do.StartTimer(key, delay_ms):
-                self.timers.start(key, delay_ms)
-            case do.DropPeer(member, reason):
-                if member in self._cut_off:
-                    return
-                self._cut_off.add(member)
-                self._quota(member).cut_off(monotonic_ns())
-                self.problems.begin(("cut off", member), f"member {member} was cut off for a while: {reason}")
-                self._log("cut-off", {"member": member, "reason": reason})
-                if self.network is not None and member in self.peer_of:  # a block in between may have removed it
-                    self.network.drop(self.peer_of[member], reason)
+            case do.ServeBlocks(to, first, last):
+                response = sync.make_response(self.parts.store.blocks(first, last))
+                self._send(to, wire.SYNC.frame(response))
+            case do.StoreBlock():
+                self._store_block(effect)
+            case do.KeepModel() | do.LoadModel() | do.ServeModel():
+                self._model_desk.perform(effect)
+            case DropPeer(member, reason):
+                self._drop(member, reason)
             case do.Log(kind, fields):
                 self._log(kind, dict(fields))
             case do.Halt(reason):
                 raise UpgradeNeeded(reason)
             case _:
-                self._perform_stored(effect)
-
-    def _perform_stored(
-        self,
-        effect: do.SaveSignState | do.StoreBlock | do.SaveRecord | do.ForgetRecords | do.SaveModel | do.KeepModel
-        | do.LoadModel | do.ServeBlocks | do.ServeModel | do.StartWork | do.ComputeSum | do.ComputeRound,
-    ) -> None:
-        parts = self.parts
-        match effect:
-            case do.SaveSignState(record):
-                parts.sign_state.save(record)
-            case do.StoreBlock():
-                self._store_block(effect)
-            case do.SaveRecord(study, round_, part, secret):
-                parts.records.put(study, round_, part, secret)
-            case do.ForgetRecords(study, round_):
-                parts.records.forget(study, round_)
-            case do.SaveModel() | do.KeepModel() | do.LoadModel() | do.ServeModel():
-                self._model_desk.perform(effect)
-            case do.ServeBlocks(to, first, last):
-                response = sync.make_response(parts.store.blocks(first, last))
-                self._send(to, wire.encode_sync_frame(response))
-            case do.StartWork() | do.ComputeSum() | do.ComputeRound():
-                self._start_long(effect)
-            case _:
                 assert_never(effect)
+
+    def _perform_asked(self, by: do.Address, effect: do.HandedOn) -> None:
+        """Do what a machine asked for; what comes of it finds its way back by `by`."""
+        match by, effect:
+            case _, StartTimer(key, delay_ms):
+                self.timers.start((by, key), delay_ms)
+            case _, Compute(number, job):
+                self._compute(
+                    job.is_short, job.run, f"computed-{type(job).__name__}",
+                    lambda result: self.core.tell(by, ComputeDone(number, result), now_ms()),
+                )
+            case do.Own(), Persist(SignRecord() as record):
+                self.parts.sign_state.save(record)
+            case OfSum(study, round_), Persist(KeptPart(part, secret)):
+                self.parts.records.put(study, round_, part.value, secret)
+            case OfStudy(study), ForgetRound(round_):
+                self.parts.records.forget(study, round_)
+            case OfStudy(), StoreModel() as store:
+                self._model_desk.perform(store)
+            case OfStudy() as study, StartWork(number, job):
+                assert self._nursery is not None, "effects are performed while the reactor runs"
+                self._nursery.start_soon(self._work, study, number, job)
+            case _:
+                raise TypeError(f"nobody does {type(effect).__name__} for {by}")
+
+    def _drop(self, member: MemberId, reason: str) -> None:
+        """Cut a member off for a while."""
+        if member in self._cut_off:
+            return
+        self._cut_off.add(member)
+        self._quota(member).cut_off(monotonic_ns())
+        self.problems.begin(("cut off", member), f"member {member} was cut off for a while: {reason}")
+        self._log("cut-off", {"member": member, "reason": reason})
+        if self.network is not None and member in self.peer_of:  # a block in between may have removed it
+            self.network.drop(self.peer_of[member], reason)
 
     def _send(self, to: MemberId, data: bytes, everywhere: bool = False) -> None:
         if self.network is not None and to in self.peer_of:
@@ -336,28 +356,10 @@ class Reactor:
         self._block_stored = trio.Event()
         self._log("block", {"height": effect.block.height, "hash": effect.block.hash, "txs": len(applied.receipts)})
 
-    def _start_long(self, effect: do.StartWork | do.ComputeSum | do.ComputeRound) -> None:
-        assert self._nursery is not None, "effects are performed while the reactor runs"
-        match effect:
-            case do.StartWork(study, number, job):
-                self._nursery.start_soon(self._work, study, number, job)
-            case do.ComputeSum(study, round_, number, sum_job):
-                self._compute(
-                    is_short_sum(sum_job), lambda: sum_jobs.run(sum_job), f"computed-{type(sum_job).__name__}",
-                    lambda result: self.core.computed_sum(study, round_, number, result, now_ms()),
-                )
-            case do.ComputeRound(study, number, inner):
-                self._compute(
-                    is_short_round(inner), lambda: round_jobs.run(inner), f"computed-{type(inner).__name__}",
-                    lambda result: self.core.computed_round(study, number, result, now_ms()),
-                )
-            case _:
-                assert_never(effect)
-
     def _compute(
-        self, is_short: bool, job: Callable[[], object], name: str, tell: Callable[[object], list[do.Effect]]
+        self, is_short: bool, job: Callable[[], Result], name: str, tell: Callable[[Result], list[do.Effect]]
     ) -> None:
-        def told(result: object) -> list[do.Effect]:
+        def told(result: Result | Rejected) -> list[do.Effect]:
             return [do.log("problem", text=result.reason)] if isinstance(result, Rejected) else tell(result)
 
         if is_short:
@@ -372,14 +374,14 @@ class Reactor:
         assert self._nursery is not None
         self._nursery.start_soon(run)
 
-    async def _work(self, study: StudyId, number: int, job: work.Job) -> None:
+    async def _work(self, by: OfStudy, number: int, job: work.Job) -> None:
         try:
-            answer = await self.parts.trainer.run(study, job, WORK_TIMEOUT_S)
+            answer = await self.parts.trainer.run(by.study, job, WORK_TIMEOUT_S)
         except TrainingError as error:
             answer = work.Failed("memory", str(error)[:2000])
         else:
             self.problems.end("worker")
-        self._dispatch("worked", lambda: self.core.worked(study, number, answer, now_ms()))
+        self._dispatch("worked", lambda: self.core.tell(by, WorkDone(number, answer), now_ms()))
 
     def _log(self, kind: str, fields: Mapping[str, bool | int | str | bytes | None]) -> None:
         if kind == "problem" and "study" not in fields:  # a study's own is asked for while it lasts

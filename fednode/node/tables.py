@@ -17,7 +17,7 @@ from fednode.home.journal import Journal
 from fednode.ids import StudyId
 from fednode.learn import jobs as work
 from fednode.learn.study import StudySpec
-from fednode.node.trainer import WorkerTrainer
+from fednode.node.lanes import Lanes
 
 MAX_CHANGES = 20
 SHRUNK = 2
@@ -41,7 +41,7 @@ class Watched:
 class WatchingTrainer:
     """Gives jobs to the worker and remembers what they say about the table."""
 
-    def __init__(self, trainer: WorkerTrainer, path: Path, journal: Journal | None) -> None:
+    def __init__(self, trainer: Lanes, path: Path, journal: Journal | None) -> None:
         self._trainer = trainer
         self._path = path
         self._journal = journal
@@ -50,7 +50,7 @@ class WatchingTrainer:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the worker, or None while there is none."""
+        """Process id of the worker that is kept warm, or None while there is none."""
         return self._trainer.pid
 
     async def start(self) -> None:
@@ -58,7 +58,7 @@ class WatchingTrainer:
         await self._trainer.start()
 
     async def run(self, study: StudyId, job: work.Job, timeout_s: float) -> work.Answer:
-        """Return the worker's answer to a job of a study, as `WorkerTrainer.run` does.
+        """Return the worker's answer to a job of a study, as `Lanes.run` does.
 
         A job whose answer holds cells is none of the daemon's: it raises `TypeError`.
         """

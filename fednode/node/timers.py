@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Hashable
 from itertools import count
+from typing import Generic, TypeVar
 
 import trio
 
@@ -14,17 +15,20 @@ MAX_TIMERS = 100_000
 MIN_HEAP = 64
 
 
-class Timers:
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Timers(Generic[Key]):
     """Calls `fire(key)` once, a while after `start(key, delay)`. Starting a key again replaces its timer."""
 
-    def __init__(self, fire: Callable[[Hashable], None]) -> None:
+    def __init__(self, fire: Callable[[Key], None]) -> None:
         self._fire = fire
-        self._heap: list[tuple[float, int, Hashable]] = []
-        self._due: dict[Hashable, int] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._due: dict[Key, int] = {}
         self._serial = count()
         self._changed = trio.Event()
 
-    def start(self, key: Hashable, delay_ms: int) -> None:
+    def start(self, key: Key, delay_ms: int) -> None:
         """Fire `key` after `delay_ms`; an earlier timer of the same key will not fire."""
         serial = next(self._serial)
         self._due[key] = serial

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fednode.effects import StartTimer
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.records import OpenPhase
 from fednode.ledger.studies.bodies import Expire
-from fednode.rounds.events import Effect, StartTimer, Submit
+from fednode.rounds.events import Effect, PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
 
 RETRY_MS = 250
 """How soon to look at the pool again while it holds a message of the phase."""
-
-PREFIX = "phase/"
 
 
 class RoundClock:
@@ -41,12 +40,12 @@ class RoundClock:
         if phase.number == self._phase:
             return self._vote(snapshot, phase) if self._is_over else []
         self._phase, self._is_over = phase.number, False
-        return [StartTimer(f"{PREFIX}{phase.number}", phase.timeout_ms)]
+        return [StartTimer(PhaseTimer(phase.number), phase.timeout_ms)]
 
-    def on_timer(self, name: str) -> list[Effect]:
+    def on_timer(self, key: PhaseTimer) -> list[Effect]:
         """Vote, if the timer belongs to the open phase, this member has not voted and nothing is on its way."""
         phase = self._snapshot.open_phase if self._snapshot is not None else None
-        if self._snapshot is None or phase is None or name != f"{PREFIX}{phase.number}":
+        if self._snapshot is None or phase is None or key.phase_no != phase.number:
             return []
         self._is_over = True
         return self._vote(self._snapshot, phase)
@@ -55,7 +54,7 @@ class RoundClock:
         if self._me in phase.expire_votes:
             return []
         if self._holds_message(self._study):
-            return [StartTimer(f"{PREFIX}{phase.number}", RETRY_MS)]
+            return [StartTimer(PhaseTimer(phase.number), RETRY_MS)]
         current = snapshot.round
         number, attempt = (current.number, current.attempt.number) if current is not None else (0, 0)
         if current is None:

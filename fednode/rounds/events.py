@@ -9,14 +9,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fednode.ids import Hash
+from fednode.effects import Asked, Compute, ComputeDone, Note, Persist, StartTimer, TimerFired
+from fednode.ids import Hash, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft, StoredModel
 from fednode.ledger.bodies import Body
-from fednode.rounds.jobs import Job
+from fednode.rounds.jobs import Result
 from fednode.rounds.ledger_view import Snapshot
+from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
+
+# --- addresses and timers ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OfStudy:
+    """Address of a study's machine."""
+
+    study: StudyId
+
+
+@dataclass(frozen=True, slots=True)
+class OfSum:
+    """Address of the secure sum of one round of a study; its record is kept under it."""
+
+    study: StudyId
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTimer:
+    """Runs out with the phase of this number of a study."""
+
+    phase_no: int
+
 
 # --- events ----------------------------------------------------------------------------------------------------
 
@@ -45,25 +72,10 @@ class ModelLoaded:
 
 
 @dataclass(frozen=True, slots=True)
-class TimerFired:
-    """A timer asked for with `StartTimer` has run out."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class DataChanged:
     """The table of this hospital is another file from now on, or its file has changed; None: it has none."""
 
     data: DataAt | None
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeDone:
-    """The result of `jobs.run(job)`."""
-
-    number: int
-    result: object = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +86,14 @@ class SumHappened:
     event: sm.Event
 
 
-Event = LedgerChanged | DataChanged | WorkDone | ModelLoaded | TimerFired | ComputeDone | SumHappened
+Event = (
+    LedgerChanged | DataChanged | WorkDone | ModelLoaded | TimerFired[PhaseTimer] | ComputeDone[Result] | SumHappened
+)
 
 # --- effects ---------------------------------------------------------------------------------------------------
+
+SumEffect = Persist[sm.KeptPart] | StartTimer[sm.SumTimer] | Compute[sum_jobs.Result] | sm.SendChunk | sm.WantChunk
+"""What a secure sum asks for that the study's machine passes on as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,42 +127,13 @@ class StoreModel:
 
 
 @dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Deliver `TimerFired(name)` after `delay_ms`."""
-
-    name: str
-    delay_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Run `jobs.run(job)` off the loop and deliver `ComputeDone`."""
-
-    number: int
-    job: Job = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SumAsked:
-    """An effect of the secure sum of `round`, passed through: Persist, SendChunk, WantChunk, StartTimer, Compute."""
-
-    round: int
-    effect: sm.Persist | sm.SendChunk | sm.WantChunk | sm.StartTimer | sm.Compute
-
-
-@dataclass(frozen=True, slots=True)
 class ForgetRound:
     """Delete the encrypted records of this study's rounds up to and including `round`."""
 
     round: int
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One line for the journal and the status, without secrets."""
-
-    text: str
-    is_problem: bool = False
-
-
-Effect = Submit | StartWork | NeedModel | StoreModel | StartTimer | Compute | SumAsked | ForgetRound | Note
+Effect = (
+    StartTimer[PhaseTimer] | Compute[Result] | Note | Submit | StartWork | NeedModel | StoreModel | ForgetRound
+    | Asked[OfSum, SumEffect]
+)

@@ -15,21 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
-from fednode.errors import Rejected, StorageError
+from fednode.effects import SHORT_VECTOR_BYTES
+from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
 from fednode.learn.algorithms.step import Round
 from fednode.learn.claims import tally
 from fednode.learn.layout import Layout
 from fednode.learn.metrics import METRICS
-from fednode.learn.model_file import Draft, StoredModel, write_parts
+from fednode.learn.model_file import VALUE_BYTES, Draft, StoredModel, write_parts
 from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.units import UNIT
 from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.measured import Figure, Metrics
-from fednode.rounds.own_state import LoadOwn, OwnLoaded, load_own
+from fednode.rounds.own_state import NoOwn, OwnLoaded
 from fednode.smpc.messages import SumParams
 from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
@@ -84,7 +85,7 @@ def sum_params(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MakeInput:
-    """Quantise a clipped update and put it on record with its claims. Result: `MadeInput`, `NoInput`.
+    """Quantise a clipped update and put it on record with its claims.
 
     `delta`: float32 little-endian (d,), or None in rounds without an update; `claim_bytes`: uint32 little-endian.
     `keep(input)` returns when both are on the disk, and `keep_own(own)`, before it, when the hospital's own state is.
@@ -100,6 +101,15 @@ class MakeInput:
     own: bytes | None = field(repr=False, default=None)
     keep_own: Callable[[bytes], None] | None = field(repr=False, default=None)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether the update is small, and no state of this hospital's own is kept with it."""
+        return self.own is None and memoryview(self.delta or b"").nbytes <= SHORT_VECTOR_BYTES
+
+    def run(self) -> MadeInput | NoInput:
+        """Quantise and keep; an update or claims that are of no use are not kept."""
+        return _make_input(self)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MadeInput:
@@ -111,7 +121,7 @@ class MadeInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conclude:
-    """Draw the conclusion from an opened sum. Result: `Conclusion`.
+    """Draw the conclusion from an opened sum.
 
     `total` is int32 (vector_length,), `words` are the packed sums of claims, `start` is the model the round began with
     (None in the round of statistics); `included` of `members` hospitals are in the sum; `salt` goes into the new
@@ -132,6 +142,18 @@ class Conclude:
     salt: bytes = field(repr=False)
     new_draft: Callable[[], Draft] = field(repr=False)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether no model is made, or a small one."""
+        return self.kind is RoundKind.CLOSING or VALUE_BYTES * Layout.of(self.spec).size <= SHORT_VECTOR_BYTES
+
+    def run(self) -> Conclusion:
+        """Measure and merge; a sum that nothing follows from is a failed round."""
+        try:
+            return _conclude(self)
+        except Rejected as error:
+            return Conclusion(NO_HASH, None, None, error.reason[:100])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conclusion:
@@ -145,9 +167,18 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeriveChain:
-    """Derive this member's hash chain of a study: 65536 hashes. Result: `Chain`."""
+    """Derive this member's hash chain of a study: 65536 hashes."""
 
     derive: Callable[[], Chain] = field(repr=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Never."""
+        return False
+
+    def run(self) -> Chain:
+        """Return the chain."""
+        return self.derive()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +188,7 @@ class NoInput:
     reason: str
 
 
-Job = MakeInput | Conclude | DeriveChain | LoadOwn
-Result = MadeInput | NoInput | Conclusion | Chain | OwnLoaded
-
-
-def run(job: Job) -> Result:
-    """Do the work of a job; safe in a thread."""
-    match job:
-        case MakeInput():
-            return _make_input(job)
-        case LoadOwn():
-            try:
-                return load_own(job)
-            except StorageError as error:
-                return NoInput(str(error))
-        case DeriveChain(derive):
-            return derive()
-        case Conclude():
-            try:
-                return _conclude(job)
-            except Rejected as error:
-                return Conclusion(NO_HASH, None, None, error.reason[:100])
-        case _:
-            assert_never(job)
+Result = MadeInput | NoInput | Conclusion | Chain | OwnLoaded | NoOwn
 
 
 def _make_input(job: MakeInput) -> MadeInput | NoInput:

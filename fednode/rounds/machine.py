@@ -10,10 +10,12 @@ missing, so the first run, a restart in the middle of a round and a late return 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
+from fednode.effects import Asked, Compute, ComputeDone, Note, TimerFired
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import jobs as work
@@ -25,8 +27,9 @@ from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
+from fednode.rounds.jobs import Result as JobResult
 from fednode.rounds.ledger_view import Snapshot, has_ended, is_active, kind_of, may_join, owes_result, sum_view
-from fednode.rounds.own_state import LoadOwn, OwnLoaded
+from fednode.rounds.own_state import LoadOwn, NoOwn, OwnLoaded
 from fednode.rounds.place import Place
 from fednode.rounds.round_keys import RoundKeys, read_key
 from fednode.rounds.wish import Wish
@@ -70,8 +73,8 @@ class StudyMachine:
                 self._snapshot = snapshot
                 clock = self._clock.on_ledger(snapshot)
                 return self._advance() + clock  # what has closed is deleted before anything else
-            case ev.TimerFired(name):
-                return self._clock.on_timer(name)
+            case TimerFired(key):
+                return self._clock.on_timer(key)
             case ev.DataChanged(data):
                 self._place = replace(self._place, data=data)
                 self.data_check, self._work_failures, self.problem = None, 0, None
@@ -82,7 +85,7 @@ class StudyMachine:
                 if hash_ == self._wanted_model:
                     self._model, self._wanted_model = model, None
                 return self._advance()
-            case ev.ComputeDone(number, result):
+            case ComputeDone(number, result):
                 return self._on_computed(number, result)
             case ev.SumHappened(round_number, inner):
                 if self._current is None or self._current.session is None or self._current.number != round_number:
@@ -171,14 +174,14 @@ class StudyMachine:
             key = read_key(parts)
             if key is None or (place.me, key.public) not in ledger_round.seal_keys:
                 text = f"round {number} was opened for a key that this hospital does not have; it sits the round out"
-                return current, [ev.Note(text, False)]
+                return current, [Note(text, False)]
             coming, kept = self._keys.prepare(number + 1)
-            effects += [ev.SumAsked(number + 1, effect) for effect in kept]
+            effects += self._of_sum(number + 1, kept)
             params = current.params = sum_params(spec, kind, where, ledger_round.members, coming.public)
             current.session = Session.restore(params, parts, place.entropy, key.unseal, self._coin_link)
         except StorageError as error:
             self.problem = str(error)
-            effects.append(ev.Note(f"round {number}: {error}; silent in this round", True))
+            effects.append(Note(f"round {number}: {error}; silent in this round", True))
         return current, effects
 
     def _fetch_model(self, snapshot: Snapshot) -> list[ev.Effect]:
@@ -210,11 +213,11 @@ class StudyMachine:
         if self._chain is not None:
             key, kept = self._keys.prepare(coming)
             ready = Ready(place.study, key.public, self._chain.head)
-            return [*(ev.SumAsked(coming, effect) for effect in kept), ev.Submit(ready)]
+            return [*self._of_sum(coming, kept), ev.Submit(ready)]
         if self._chain_number is not None:
             return []  # under way
         self._chain_number = self._number()
-        return [ev.Compute(self._chain_number, DeriveChain(place.load_chain))]
+        return [Compute(self._chain_number, DeriveChain(place.load_chain))]
 
     def _coin_link(self, index: int) -> bytes:
         """Return a link of this member's chain; who was started anew in the middle of a round derives it here."""
@@ -261,7 +264,7 @@ class StudyMachine:
         assert states is not None, "whoever runs an algorithm that keeps something says where"
         current.own_number = self._number()
         find_report = self._snapshot.find_report
-        return [ev.Compute(current.own_number, LoadOwn(states, current.number, self._place.me, find_report))]
+        return [Compute(current.own_number, LoadOwn(states, current.number, self._place.me, find_report))]
 
     def _keep_own(self, number: int, own: bytes) -> None:
         """Keep what a round has made of this hospital's own state; called from a thread."""
@@ -282,7 +285,7 @@ class StudyMachine:
             opened.weight, len(ledger_round.attempt.included), len(ledger_round.members),
             opened.salt, self._place.new_draft,
         )
-        return [ev.Compute(current.concluding, job)]
+        return [Compute(current.concluding, job)]
 
     def _vote(self, current: Current, ledger_round: RoundRecord) -> list[ev.Effect]:
         if current.result is None or not owes_result(ledger_round, self._place.me):
@@ -318,7 +321,7 @@ class StudyMachine:
                 text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"
                 return self._on_failed_work(f"round {current.number}: the worker failed: {text}")
         current.input_number = self._number()
-        return [ev.Compute(current.input_number, job)]
+        return [Compute(current.input_number, job)]
 
     def _keep_input(self, params: sm.SumParams, own: Input) -> None:
         """Put this round's vector and claims on record; called from a thread."""
@@ -331,16 +334,16 @@ class StudyMachine:
         self.data_check, self._work_failures, self.problem = answer, 0, None
         if not answer.is_ok:
             self.problem = f"the data do not fit the study: {answer.complaint}; a changed file is looked at again"
-            return [ev.Note(self.problem, True)]
+            return [Note(self.problem, True)]
         return self._advance()
 
     def _on_failed_work(self, text: str) -> list[ev.Effect]:
         self._work_failures += 1
         is_last = self._work_failures >= MAX_WORK_FAILURES
         self.problem = f"{text}; mend it: a changed table is seen, else start the daemon again" if is_last else text
-        return [ev.Note(self.problem, True)]
+        return [Note(self.problem, True)]
 
-    def _on_computed(self, number: int, result: object) -> list[ev.Effect]:
+    def _on_computed(self, number: int, result: JobResult) -> list[ev.Effect]:
         if number == self._chain_number and isinstance(result, Chain):
             self._chain = result
             return self._advance()
@@ -352,7 +355,7 @@ class StudyMachine:
         if number == current.own_number and isinstance(result, OwnLoaded):
             current.own = result.state
             return self._advance()
-        if number in (current.input_number, current.own_number) and isinstance(result, NoInput):
+        if number in (current.input_number, current.own_number) and isinstance(result, NoInput | NoOwn):
             return self._on_failed_work(f"round {current.number}: {result.reason}")
         if number == current.input_number and isinstance(result, MadeInput):
             self._work_failures, self.problem = 0, None
@@ -402,11 +405,15 @@ class StudyMachine:
                     if self._snapshot is not None and self._snapshot.round is not None:
                         current.result = self._failed(current, self._snapshot.round, reason, NO_HASH)
                         out += self._vote(current, self._snapshot.round)
-                case sm.Note(text):
-                    out.append(ev.Note(f"round {current.number}: {text}"))
+                case Note(text):
+                    out.append(Note(f"round {current.number}: {text}"))
                 case _:
-                    out.append(ev.SumAsked(current.number, effect))
+                    out += self._of_sum(current.number, [effect])
         return out
+
+    def _of_sum(self, round_number: int, effects: Sequence[ev.SumEffect]) -> list[ev.Effect]:
+        """Put the address of a round's sum on what is asked for on its behalf."""
+        return [Asked(ev.OfSum(self._place.study, round_number), effect) for effect in effects]
 
     def _number(self) -> int:
         self._next_number += 1

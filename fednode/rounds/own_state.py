@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.studies.records import RoundReport
@@ -33,33 +34,50 @@ class OwnStates(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoadOwn:
-    """Find the state that round `number` starts from, and delete those that no round will start from. Result:
-    `OwnLoaded`; `find_report` reads the ledger."""
-
-    states: OwnStates = field(repr=False)
-    number: int
-    me: MemberId
-    find_report: Callable[[int], RoundReport | None] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class OwnLoaded:
     """The state, b"" if there is none."""
 
     state: bytes = field(repr=False)
 
 
-def load_own(job: LoadOwn) -> OwnLoaded:
-    """Do the work of `LoadOwn`; raise `StorageError` if the state cannot be read."""
-    chosen: int | None = None
-    for made in reversed(job.states.rounds()):
-        if made >= job.number:
-            continue  # of an attempt at this round before a restart; it will be made again, the same
-        report = job.find_report(made)
-        has_counted = report is not None and report.outcome == Outcome.OK and job.me in report.counted
-        if chosen is None and has_counted:
-            chosen = made
-        else:
-            job.states.forget(made)
-    return OwnLoaded(b"" if chosen is None else job.states.load(chosen))
+@dataclass(frozen=True, slots=True)
+class NoOwn:
+    """The state cannot be read."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadOwn:
+    """Find the state that round `number` starts from, and delete those that no round will start from; `find_report`
+    reads the ledger."""
+
+    states: OwnStates = field(repr=False)
+    number: int
+    me: MemberId
+    find_report: Callable[[int], RoundReport | None] = field(repr=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Never: a state may be as long as a model."""
+        return False
+
+    def run(self) -> OwnLoaded | NoOwn:
+        """Look at the states from the newest on."""
+        try:
+            return self._load()
+        except StorageError as error:
+            return NoOwn(str(error))
+
+    def _load(self) -> OwnLoaded:
+        chosen: int | None = None
+        for made in reversed(self.states.rounds()):
+            if made >= self.number:
+                continue  # of an attempt at this round before a restart; it will be made again, the same
+            report = self.find_report(made)
+            has_counted = report is not None and report.outcome == Outcome.OK and self.me in report.counted
+            if chosen is None and has_counted:
+                chosen = made
+            else:
+                self.states.forget(made)
+        return OwnLoaded(b"" if chosen is None else self.states.load(chosen))

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fednode.crypto import Entropy, Secret, unseal, x25519_public
+from fednode.effects import Persist
 from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.rounds.ledger_view import Snapshot
-from fednode.smpc.messages import Persist, RecordPart
+from fednode.smpc.messages import KeptPart, RecordPart
 from fednode.smpc.record import RecordParts
 
 KEY_BYTES = 32
@@ -60,7 +61,7 @@ class RoundKeys:
                 self._keys[number] = found
         return self._keys.get(number)
 
-    def prepare(self, number: int) -> tuple[RoundKey, list[Persist]]:
+    def prepare(self, number: int) -> tuple[RoundKey, list[Persist[KeptPart]]]:
         """Return the key of a round to come, and what must be on the disk before its public half is posted.
 
         A key that cannot be read is replaced: where the ledger has it already, its owner announces the new one.
@@ -70,7 +71,7 @@ class RoundKeys:
             return known, []
         secret = Secret(self._entropy.random_bytes(KEY_BYTES))
         self._keys[number] = RoundKey(secret, x25519_public(secret))
-        return self._keys[number], [Persist(RecordPart.KEY, secret)]
+        return self._keys[number], [Persist(KeptPart(RecordPart.KEY, secret))]
 
     def is_announced(self, snapshot: Snapshot, me: MemberId) -> bool:
         """Whether the ledger has this member's key for the round that opens next, or it comes with the keys of this."""

@@ -20,9 +20,9 @@ from fednode.smpc.dealing import Unseal
 from fednode.smpc.disputes import Disputes
 from fednode.smpc.exchange import Exchange
 from fednode.smpc.jobs import MaskedInput
-from fednode.smpc.messages import Effect, SumParams, SumView
+from fednode.smpc.messages import Effect, SumParams, SumView, Timer
 from fednode.smpc.opening import Unsafe, refuse_unsafe
-from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.smpc.pads import SumKey
 from fednode.smpc.proof_jobs import (
     Answered,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fednode.effects import Note
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.dealing import Unseal
 from fednode.smpc.exchange import MAX_SERVED
-from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SendChunk, SumParams, SumView, WantChunk
+from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, SendChunk, SumParams, SumView, WantChunk
 from fednode.smpc.proof_jobs import HeldShare, ProvenUpdate
 from fednode.smpc.sealed import BITS, PROOF, Roots, box_context, box_sizes, paths_of
 from fednode.sums.phase import Phase

@@ -9,9 +9,10 @@ box that is off: an honest dealer's share is never shown. It opens no redealt sh
 from __future__ import annotations
 
 from fednode.crypto import point_times
+from fednode.effects import Note
 from fednode.ids import MemberId
 from fednode.smpc.dealing import dispute_scalar
-from fednode.smpc.messages import Effect, Note, SumParams, SumView
+from fednode.smpc.messages import Effect, SumParams, SumView
 from fednode.smpc.opening import Unsafe
 from fednode.smpc.pacing import Pace
 from fednode.smpc.proof_jobs import NO_ANSWER, ProvenUpdate

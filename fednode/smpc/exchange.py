@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from fednode.effects import Note
 from fednode.ids import MemberId
 from fednode.smpc.chunks import Layout, is_leaf_of, merkle_path
 from fednode.smpc.jobs import MaskedInput, SummedChunk
-from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SendChunk, SumParams, SumView, WantChunk
+from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, SendChunk, SumParams, SumView, WantChunk
 from fednode.smpc.ring import Buffer
 from fednode.sums.phase import Phase
 

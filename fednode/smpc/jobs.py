@@ -1,4 +1,4 @@
-"""Long computations of a secure sum as values: a frozen job and the pure `run(job)` that may run in a thread.
+"""Long computations of a secure sum as values (`effects.Job`).
 
 Security assumption: jobs carry scalars and unmasked vectors; they never leave the process and are not printed.
 """
@@ -6,12 +6,12 @@ Security assumption: jobs carry scalars and unmasked vectors; they never leave t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Domain, Sha256, begin_tagged_hash, is_point_valid, is_share_valid
+from fednode.effects import SHORT_VECTOR_BYTES
 from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
 from fednode.keystream import AesCtr
@@ -20,17 +20,9 @@ from fednode.smpc.chunks import ChunkDigests, Layout, digest_chunk
 from fednode.smpc.masks import own_streams, removal_streams, tail_key
 from fednode.smpc.pads import SumKey, name_sum
 from fednode.smpc.prg import STEP_ELEMENTS, Masks
-from fednode.smpc.proof_jobs import (
-    Answered,
-    AnswerProofs,
-    NotProvable,
-    ProvenUpdate,
-    ProveUpdate,
-    answer_proofs,
-    prove_update,
-)
-from fednode.smpc.recheck_jobs import AddedParts, AddParts, NameFindings, Recounted, add_parts, name_findings
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.proof_jobs import Answered, NotProvable, ProvenUpdate
+from fednode.smpc.recheck_jobs import AddedParts, Recounted
+from fednode.smpc.ring import Buffer, RingVector, Unreadable
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
 from fednode.sums.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
 from fednode.sums.context import SumContext
@@ -53,15 +45,31 @@ class DealtPair:
 
 @dataclass(frozen=True, slots=True)
 class CheckShares:
-    """Check the shares `holder` received. Result: the dealers whose shares do not fit, ascending."""
+    """Check the shares `holder` received."""
 
     holder: MemberId
     dealt: tuple[DealtPair, ...]
 
+    @property
+    def is_short(self) -> bool:
+        """Whether there are few shares."""
+        return len(self.dealt) <= 8
+
+    def run(self) -> CheckedShares:
+        """Hold each pair of shares against its dealer's points."""
+        return CheckedShares(tuple(pair.dealer for pair in self.dealt if not _is_good(pair, self.holder)))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedShares:
+    """The dealers whose shares do not fit, ascending."""
+
+    wrong: tuple[MemberId, ...]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskInput:
-    """Mask a vector with fresh tails, digest its chunks. Result: `MaskedInput`. `points`: A of all of Q, `me` too."""
+    """Mask a vector with fresh tails, digest its chunks. `points`: A of all of Q, `me` too."""
 
     context: SumContext
     me: MemberId
@@ -69,6 +77,18 @@ class MaskInput:
     a_scalar: int = field(repr=False)
     b_scalar: int = field(repr=False)
     points: PointOf
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the vector is at hand, and small for so many masks."""
+        return not callable(self.values) and self.values.nbytes * len(self.points) <= SHORT_VECTOR_BYTES
+
+    def run(self) -> MaskedInput | Unreadable:
+        """Mask and digest, step by step while each is in cache."""
+        try:
+            return _mask_input(self)
+        except StorageError as error:
+            return Unreadable(str(error))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,16 +101,34 @@ class MaskedInput:
 
 @dataclass(frozen=True, slots=True)
 class HashChunk:
-    """Digest a chunk that arrived. Result: 32 bytes."""
+    """Digest a chunk that arrived."""
 
     data: Buffer = field(repr=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the chunk is small; a digest is quicker than a sum."""
+        return len(self.data) <= 4 * SHORT_VECTOR_BYTES
+
+    def run(self) -> bytes:
+        """Return the digest, 32 bytes."""
+        return digest_chunk(self.data)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SumChunks:
-    """Sum chunks over U: (chunk, the data of every member of U). Result: a tuple of `SummedChunk`."""
+    """Sum chunks over U: (chunk, the data of every member of U)."""
 
     chunks: tuple[tuple[int, tuple[Buffer, ...]], ...] = field(repr=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether all of it together is small."""
+        return sum(len(part) for _, parts in self.chunks for part in parts) <= SHORT_VECTOR_BYTES
+
+    def run(self) -> tuple[SummedChunk, ...]:
+        """Sum and digest each chunk."""
+        return tuple(_sum_chunk(chunk, buffers) for chunk, buffers in self.chunks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +152,7 @@ class OpenedSecret:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unmask:
-    """Remove all masks from the masked sum over U, of `length`. Result: `Unmasked`, `NotOpened`, or `NotBound`.
+    """Remove all masks from the masked sum over U, of `length`.
 
     `chunks` in order; `b` of exactly U, `a` of exactly Q outside U, `points`: A of U. `weight`: the sum of
     those on the ledger. The sum must have the sketch (of `rows` folds) that was `opened` for the `coin`, as integers,
@@ -133,6 +171,15 @@ class Unmask:
     opened: bytes = field(repr=False)
     room: RingVector | None = field(default=None, repr=False)
     rows: int = FOLD_ROWS
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the vector is small for so many masks."""
+        return sum(map(len, self.chunks)) * len(self.points) <= SHORT_VECTOR_BYTES
+
+    def run(self) -> Unmasked | NotOpened | NotBound:
+        """Open the secrets, then the sum."""
+        return _unmask(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,59 +217,17 @@ class NotBound:
     reason: str = MASKS_WRONG
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """The vector on record cannot be read any more."""
-
-    reason: str
-
-
-Job = CheckShares | MaskInput | HashChunk | SumChunks | Unmask | ProveUpdate | AnswerProofs | AddParts | NameFindings
 Result = (
-    tuple[MemberId, ...] | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened | NotBound
+    CheckedShares | MaskedInput | bytes | tuple[SummedChunk, ...] | Unmasked | NotOpened | NotBound
     | ProvenUpdate | NotProvable | Answered | Unreadable | AddedParts | Recounted
 )
 
 
-def run(job: Job) -> Result:
-    """Do the work of a job; deterministic, safe in a thread."""
-    try:
-        return _run(job)
-    except StorageError as error:
-        return Unreadable(str(error))
-
-
-def _run(job: Job) -> Result:
-    match job:
-        case CheckShares():
-            return _check_shares(job)
-        case MaskInput():
-            return _mask_input(job)
-        case HashChunk():
-            return digest_chunk(job.data)
-        case SumChunks():
-            return _sum_chunks(job)
-        case Unmask():
-            return _unmask(job)
-        case ProveUpdate():
-            return prove_update(job)
-        case AnswerProofs():
-            return answer_proofs(job)
-        case AddParts():
-            return add_parts(job)
-        case NameFindings():
-            return name_findings(job)
-        case _:
-            assert_never(job)
-
-
-def _check_shares(job: CheckShares) -> tuple[MemberId, ...]:
-    return tuple(
-        pair.dealer
-        for pair in job.dealt
-        if not (is_point_valid(pair.a_points[0]) and is_point_valid(pair.b_points[0]))
-        or not is_share_valid(pair.a_points, job.holder, pair.a_share)
-        or not is_share_valid(pair.b_points, job.holder, pair.b_share)
+def _is_good(pair: DealtPair, holder: MemberId) -> bool:
+    return (
+        is_point_valid(pair.a_points[0]) and is_point_valid(pair.b_points[0])
+        and is_share_valid(pair.a_points, holder, pair.a_share)
+        and is_share_valid(pair.b_points, holder, pair.b_share)
     )
 
 
@@ -249,12 +254,9 @@ def _mask_input(job: MaskInput) -> MaskedInput:
     return MaskedInput(ring.view_bytes(masked), digests.finish())
 
 
-def _sum_chunks(job: SumChunks) -> tuple[SummedChunk, ...]:
-    summed = []
-    for chunk, buffers in job.chunks:
-        data = ring.view_bytes(ring.sum_buffers(buffers))
-        summed.append(SummedChunk(chunk, data, digest_chunk(data)))
-    return tuple(summed)
+def _sum_chunk(chunk: int, buffers: tuple[Buffer, ...]) -> SummedChunk:
+    data = ring.view_bytes(ring.sum_buffers(buffers))
+    return SummedChunk(chunk, data, digest_chunk(data))
 
 
 def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:

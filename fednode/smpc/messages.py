@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from fednode.codec import U16, Range
 from fednode.crypto import Secret
+from fednode.effects import Compute, ComputeDone, Note, Persist, StartTimer, TimerFired
 from fednode.ids import Hash, MemberId, fault_bound
-from fednode.smpc.jobs import Job
+from fednode.smpc.jobs import Result
 from fednode.sums.attempt import Attempt, Pair
 from fednode.sums.bodies import Keys, Message, ShareRoot
 from fednode.sums.bounds import Strength, min_included, strength_of
@@ -130,6 +131,25 @@ class ChunkRef:
     chunk: U16
 
 
+# --- timers ----------------------------------------------------------------------------------------------------
+
+class Timer(Enum):
+    """What a timer is for."""
+
+    WANT = "want"
+    RETRY = "retry"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class SumTimer:
+    """A timer of one phase of one attempt: one that fires after its phase means nothing."""
+
+    kind: Timer
+    attempt: int
+    phase_no: int
+
+
 # --- events ----------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True)
@@ -173,28 +193,15 @@ class WantArrived:
 
 
 @dataclass(frozen=True, slots=True)
-class TimerFired:
-    """A timer of this session ran out; names of past phases are ignored."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeDone:
-    """The result of `run(job)`."""
-
-    job_id: int
-    result: object = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A connection to `member` was (re)established."""
 
     member: MemberId
 
 
-Event = ViewChanged | InputReady | ChunkArrived | WantArrived | TimerFired | ComputeDone | PeerUp
+Event = (
+    ViewChanged | InputReady | ChunkArrived | WantArrived | TimerFired[SumTimer] | ComputeDone[Result] | PeerUp
+)
 
 
 # --- effects ---------------------------------------------------------------------------------------------------
@@ -210,8 +217,8 @@ class RecordPart(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Persist:
-    """Replace one part of the round's record. It must be encrypted and durable before any later effect is done."""
+class KeptPart:
+    """One part of a round's record, to be encrypted where it is kept."""
 
     part: RecordPart
     data: Secret[bytes]
@@ -242,22 +249,6 @@ class WantChunk:
     ref: ChunkRef
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Deliver `TimerFired(name)` after `delay_ms`."""
-
-    name: str
-    delay_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Run `jobs.run(job)`, in a thread if that helps, and deliver `ComputeDone`."""
-
-    job_id: int
-    job: Job = field(repr=False)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class SumOpened:
     """The sum over U: int32, shape (length,), centred; the sums of weights and of claims (packed); its salted digest; a
@@ -280,13 +271,7 @@ class SumFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One line for the journal, without secrets."""
-
-    text: str
-
-
 Effect = (
-    Persist | Submit | SendChunk | WantChunk | StartTimer | Compute | SumOpened | SumFailed | Note
+    Persist[KeptPart] | StartTimer[SumTimer] | Compute[Result] | Note | Submit | SendChunk | WantChunk | SumOpened
+    | SumFailed
 )

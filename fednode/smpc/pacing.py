@@ -9,19 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from fednode.effects import Compute, Job, StartTimer
 from fednode.ids import MemberId
-from fednode.smpc.jobs import DealtPair, Job
-from fednode.smpc.messages import ChunkArrived, Compute, Effect, StartTimer, Submit, SumView
+from fednode.smpc.jobs import DealtPair, Result
+from fednode.smpc.messages import ChunkArrived, Effect, Submit, SumTimer, SumView, Timer
 from fednode.sums.bodies import Message
-
-
-class Timer(Enum):
-    """What a timer is for; the value is in its name."""
-
-    WANT = "want"
-    RETRY = "retry"
-    REPORT = "report"
-
 
 PERCENT_OF_PHASE = {
     Timer.WANT: 10,  # chunks that did not come are asked for, again and again
@@ -34,36 +26,35 @@ class Pace:
     """Timers and submissions of one attempt."""
 
     def __init__(self) -> None:
-        self._started: set[str] = set()
-        self._fired: set[str] = set()
+        self._started: set[SumTimer] = set()
+        self._fired: set[SumTimer] = set()
         self._submitted: set[tuple[int, str]] = set()
 
     def start(self, view: SumView, *timers: Timer) -> list[Effect]:
         """Start timers of the current phase that do not run yet and have not fired for good."""
         effects: list[Effect] = []
         for timer in timers:
-            name = _name(view, timer)
-            if name not in self._started:
-                self._started.add(name)
-                effects.append(StartTimer(name, max(1, view.phase_timeout_ms * PERCENT_OF_PHASE[timer] // 100)))
+            key = _key(view, timer)
+            if key not in self._started:
+                self._started.add(key)
+                effects.append(StartTimer(key, max(1, view.phase_timeout_ms * PERCENT_OF_PHASE[timer] // 100)))
         return effects
 
-    def fire(self, view: SumView, name: str) -> Timer | None:
+    def fire(self, view: SumView, key: SumTimer) -> Timer | None:
         """Take in a timer; return which it was, or None if it belongs to a past phase or was never started."""
-        for timer in Timer:
-            if name == _name(view, timer) and name in self._started:
-                if timer is Timer.REPORT:
-                    self._fired.add(name)
-                else:
-                    self._started.discard(name)
-                if timer is Timer.RETRY:
-                    self._submitted = {key for key in self._submitted if key[0] != view.phase_no}
-                return timer
-        return None
+        if key != _key(view, key.kind) or key not in self._started:
+            return None
+        if key.kind is Timer.REPORT:
+            self._fired.add(key)
+        else:
+            self._started.discard(key)
+        if key.kind is Timer.RETRY:
+            self._submitted = {said for said in self._submitted if said[0] != view.phase_no}
+        return key.kind
 
     def is_report_due(self, view: SumView) -> bool:
         """Whether the time to wait for missing chunks in this phase is over."""
-        return _name(view, Timer.REPORT) in self._fired
+        return _key(view, Timer.REPORT) in self._fired
 
     def submit(self, view: SumView, message: Message, kind: str = "") -> list[Effect]:
         """Submit a message once per phase and kind, and again whenever RETRY fires."""
@@ -74,8 +65,8 @@ class Pace:
         return [Submit(message), *self.start(view, Timer.RETRY)]
 
 
-def _name(view: SumView, timer: Timer) -> str:
-    return f"{timer.value}/{view.number}/{view.phase_no}"
+def _key(view: SumView, timer: Timer) -> SumTimer:
+    return SumTimer(timer, view.number, view.phase_no)
 
 
 class Work(Enum):
@@ -108,15 +99,15 @@ class Jobs:
         self._last = 0
         self._running: dict[int, Running] = {}
 
-    def start(self, running: Running, job: Job) -> Effect:
+    def start(self, running: Running, job: Job[Result]) -> Effect:
         """Return the effect that runs a job."""
         self._last += 1
         self._running[self._last] = running
         return Compute(self._last, job)
 
-    def finish(self, job_id: int) -> Running | None:
+    def finish(self, number: int) -> Running | None:
         """Take a job off the list; None if it belongs to a past attempt."""
-        return self._running.pop(job_id, None)
+        return self._running.pop(number, None)
 
     def is_running(self, work: Work) -> bool:
         """Whether a job of this kind is under way."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.smpc import ring
 from fednode.smpc.chunks import Layout, merkle_root
-from fednode.smpc.ring import Buffer
+from fednode.smpc.ring import Buffer, Unreadable
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
 from fednode.sums import bodies, norm
@@ -33,8 +34,7 @@ NO_ANSWER = b"\xff"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProveUpdate:
-    """Sketch a vector and its masked form, prove the sketch short and the claims possible, share both. Result:
-    `ProvenUpdate`, `NotProvable`.
+    """Sketch a vector and its masked form, prove the sketch short and the claims possible, share both.
 
     `root` is the committed root of the masked vector; `holders` are pairs (holder, seal key) in member order;
     `masked` is that vector with its tails, in `chunks` chunks.
@@ -53,6 +53,18 @@ class ProveUpdate:
     chunks: int
     masked: memoryview = field(repr=False)
     claims: ring.Vector = field(default_factory=no_claims, repr=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Never: proofs take long whatever the vector."""
+        return False
+
+    def run(self) -> ProvenUpdate | NotProvable | Unreadable:
+        """Do the dealer's part."""
+        try:
+            return _prove_update(self)
+        except StorageError as error:
+            return Unreadable(str(error))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +130,7 @@ class HeldShare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerProofs:
-    """Answer the proofs of U, keep what is held of each, hold the masked sum against the posted sketches. Result:
-    `Answered`.
+    """Answer the proofs of U, keep what is held of each, hold the masked sum against the posted sketches.
 
     `shares` in the order of U; `chunks` of the masked sum of vectors of `length`, None if it is not at hand; `sketches`
     as posted.
@@ -135,6 +146,15 @@ class AnswerProofs:
     length: int
     chunks: tuple[Buffer, ...] | None = field(repr=False)
 
+    @property
+    def is_short(self) -> bool:
+        """Never: there is a proof of every member."""
+        return False
+
+    def run(self) -> Answered:
+        """Do the holder's part."""
+        return _answer_proofs(self)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
@@ -146,8 +166,7 @@ class Answered:
     sum_ok: bodies.SumCheck
 
 
-def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
-    """Do the dealer's part."""
+def _prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     def entropy(label: str) -> DerivedEntropy:
         return DerivedEntropy(job.seed, job.context, label, job.me, job.coin, job.root)
 
@@ -181,8 +200,7 @@ def prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     return ProvenUpdate(posted, bits_boxes, proof_boxes, bits_leaves, proof_leaves, own, kept)
 
 
-def answer_proofs(job: AnswerProofs) -> Answered:
-    """Do the holder's part."""
+def _answer_proofs(job: AnswerProofs) -> Answered:
     answers, covered, held = [], [], []
     for share in job.shares:
         opened = open_shares(share, job.is_key)

@@ -16,12 +16,13 @@ from collections import Counter
 from dataclasses import replace
 
 from fednode.crypto import sha256
+from fednode.effects import Note
 from fednode.ids import MemberId
 from fednode.smpc.chunks import HASH_BYTES
 from fednode.smpc.exchange import Exchange
-from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, Note, SumParams, SumView, WantChunk
+from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, SumParams, SumView, Timer, WantChunk
 from fednode.smpc.opening import Unsafe, refuse_unsafe
-from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, MaskedPart, NameFindings, Recounted
 from fednode.smpc.ring import RingVector
 from fednode.sums import bodies

@@ -33,7 +33,7 @@ class MaskedPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AddParts:
-    """Add chunks to the sums of their chunk and to the buckets of their dealer's sketch. Result: `AddedParts`.
+    """Add chunks to the sums of their chunk and to the buckets of their dealer's sketch.
 
     `totals` and `folds` are what was added up before, of the chunks and dealers among `parts`, where there is anything.
     """
@@ -44,6 +44,15 @@ class AddParts:
     totals: tuple[tuple[int, RingVector], ...] = field(repr=False)
     folds: tuple[tuple[MemberId, RingVector], ...] = field(repr=False)
     rows: int = FOLD_ROWS
+
+    @property
+    def is_short(self) -> bool:
+        """Never: parts come in large numbers."""
+        return False
+
+    def run(self) -> AddedParts:
+        """Take in the chunks that are what their dealers committed."""
+        return _add_parts(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +66,20 @@ class AddedParts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NameFindings:
-    """Digest sums over all of U and finish the sketches of whole vectors. Result: `Recounted`."""
+    """Digest sums over all of U and finish the sketches of whole vectors."""
 
     coin: bytes
     totals: tuple[tuple[int, RingVector], ...] = field(repr=False)
     folds: tuple[tuple[MemberId, RingVector], ...] = field(repr=False)
+
+    @property
+    def is_short(self) -> bool:
+        """Never: these are sums of whole vectors."""
+        return False
+
+    def run(self) -> Recounted:
+        """Digest what came out."""
+        return _name_findings(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +90,7 @@ class Recounted:
     sketches: tuple[tuple[MemberId, bytes], ...]
 
 
-def add_parts(job: AddParts) -> AddedParts:
-    """Take in the chunks that are what their dealers committed."""
+def _add_parts(job: AddParts) -> AddedParts:
     totals: dict[int, RingVector] = {}
     folds: dict[MemberId, RingVector] = {}
     before, folded_before = dict(job.totals), dict(job.folds)
@@ -102,8 +119,7 @@ def _fold(job: AddParts, chunk: int, data: Buffer) -> RingVector:
     return np.concatenate([folded, job.layout.pads([(chunk, data)])])
 
 
-def name_findings(job: NameFindings) -> Recounted:
-    """Digest what came out."""
+def _name_findings(job: NameFindings) -> Recounted:
     digests = tuple((chunk, digest_chunk(ring.view_bytes(total))) for chunk, total in job.totals)
     sketches = mix_folds(job.coin, [fold[:-OUTPUTS] for _, fold in job.folds])
     named = (

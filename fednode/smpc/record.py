@@ -17,11 +17,12 @@ from typing import Annotated, Final
 
 from fednode.codec import U8, U16, U32, Bytes32, Size, decode, encode
 from fednode.crypto import Secret, scalar_from_bytes
+from fednode.effects import Persist
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
 from fednode.smpc import ring
 from fednode.smpc.chunks import merkle_root
-from fednode.smpc.messages import Persist, RecordPart, SumParams, SumView
+from fednode.smpc.messages import KeptPart, RecordPart, SumParams, SumView
 from fednode.sums import bodies
 from fednode.sums.measures import count_parts
 
@@ -213,15 +214,15 @@ RecordParts = Mapping[RecordPart, bytes | LongPart]
 """What is on disk of a round's record, in clear."""
 
 
-def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist:
+def persist_state(params: SumParams, attempt: AttemptRecord) -> Persist[KeptPart]:
     """Return the effect that replaces STATE."""
     record = StateRecord(RECORD_FORMAT, params.chain_id, params.study, params.round, params.me, attempt)
-    return Persist(RecordPart.STATE, Secret(encode(record)))
+    return Persist(KeptPart(RecordPart.STATE, Secret(encode(record))))
 
 
-def persist_input(params: SumParams, own: Input) -> Persist:
+def persist_input(params: SumParams, own: Input) -> Persist[KeptPart]:
     """Return the effect that writes INPUT."""
-    return Persist(RecordPart.INPUT, Secret(b"".join(input_parts(params, own))))
+    return Persist(KeptPart(RecordPart.INPUT, Secret(b"".join(input_parts(params, own)))))
 
 
 def input_parts(params: SumParams, own: Input) -> tuple[bytes, memoryview, memoryview]:
@@ -233,9 +234,9 @@ def input_parts(params: SumParams, own: Input) -> tuple[bytes, memoryview, memor
     return bytes([len(head)]) + head.ljust(INPUT_HEADER_BYTES), vector, claimed
 
 
-def persist_shares(shares: SharesRecord) -> Persist:
+def persist_shares(shares: SharesRecord) -> Persist[KeptPart]:
     """Return the effect that replaces SHARES."""
-    return Persist(RecordPart.SHARES, Secret(encode(shares)))
+    return Persist(KeptPart(RecordPart.SHARES, Secret(encode(shares))))
 
 
 def restore_state(params: SumParams, parts: RecordParts) -> AttemptRecord | None:

@@ -6,6 +6,7 @@ Elements are little endian wherever they become bytes, so every machine masks, h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,8 +23,18 @@ Vector = RingVector | Callable[[], RingVector]
 
 
 def load(vector: Vector) -> RingVector:
-    """Return a vector that may have to be read first; nobody changes what this returns."""
+    """Return a vector that may have to be read first; nobody changes what this returns.
+
+    Raises `StorageError` if it cannot be read.
+    """
     return vector() if callable(vector) else vector
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The vector on record cannot be read any more: what a job says that needed it."""
+
+    reason: str
 
 
 def to_ring(values: NDArray[np.int32] | NDArray[np.int64]) -> RingVector:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from fednode.crypto import Entropy, is_point_valid
+from fednode.effects import ComputeDone, Note, TimerFired
 from fednode.ids import MemberId
 from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
 from fednode.smpc.binding import Checks, CoinLink, Wait
@@ -24,23 +25,22 @@ from fednode.smpc.exchange import Exchange
 from fednode.smpc.messages import (
     ChunkArrived,
     ChunkRef,
-    ComputeDone,
     Effect,
     Event,
     InputReady,
     Lane,
-    Note,
     PeerUp,
     SumFailed,
     SumOpened,
     SumParams,
+    SumTimer,
     SumView,
-    TimerFired,
+    Timer,
     ViewChanged,
     WantArrived,
 )
 from fednode.smpc.opening import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal
-from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
 from fednode.smpc.summing import Summing
@@ -130,7 +130,7 @@ class Session:
             case WantArrived():
                 return self._on_want(event)
             case TimerFired():
-                return self._on_timer(event.name)
+                return self._on_timer(event.key)
             case ComputeDone():
                 return self._on_result(event)
             case PeerUp():
@@ -186,20 +186,20 @@ class Session:
         lane.arriving(event)
         return [self._jobs.start(Running(Work.HASH, event), jobs.HashChunk(event.data))]
 
-    def _on_timer(self, name: str) -> list[Effect]:
+    def _on_timer(self, key: SumTimer) -> list[Effect]:
         if self._view is None:
             return []
-        timer = self._pace.fire(self._view, name)
+        timer = self._pace.fire(self._view, key)
         return [] if timer is None else (self._wants(None) if timer is Timer.WANT else []) + self._advance()
 
-    def _on_result(self, event: ComputeDone) -> list[Effect]:
-        running, view = self._jobs.finish(event.job_id), self._view
+    def _on_result(self, event: ComputeDone[jobs.Result]) -> list[Effect]:
+        running, view = self._jobs.finish(event.number), self._view
         if running is None or view is None:
             return []  # of an attempt that is over
         match running.work, event.result:
             case Work.HASH, bytes(digest) if running.chunk is not None:
                 return self._exchange.digested(view, running.chunk, digest) + self._advance()
-            case Work.CHECK, tuple(wrong):
+            case Work.CHECK, jobs.CheckedShares(wrong):
                 return self._on_shares_checked(view, running, wrong)
             case Work.MASK, jobs.MaskedInput() as masked:
                 return self._on_masked(view, masked)
@@ -219,7 +219,7 @@ class Session:
             case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
                 return [SumFailed(failed.reason)]
-            case _, jobs.Unreadable(reason):
+            case _, ring.Unreadable(reason):
                 return self._fall_silent(reason)
             case _:
                 raise TypeError(f"job {running.work.value} returned {type(event.result).__name__}")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from fednode.smpc import jobs
 from fednode.smpc.exchange import Exchange
-from fednode.smpc.messages import Effect, SumParams, SumView
+from fednode.smpc.messages import Effect, SumParams, SumView, Timer
 from fednode.smpc.opening import refuse_unsafe
-from fednode.smpc.pacing import Jobs, Pace, Running, Timer, Work
+from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.sums import bodies
 from fednode.sums.context import compute_list_digest
 from fednode.sums.phase import Phase

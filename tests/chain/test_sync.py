@@ -11,24 +11,21 @@ from fednode.chain.block import Tip, advance
 from fednode.chain.consensus.messages import Decision, Status
 from fednode.chain.sync import (
     Adopt,
-    BanPeer,
     BlockRangeRequest,
     BlockRangeResponse,
     CatchUp,
     PeerAhead,
     PeerConnected,
     PeerLost,
-    SendSync,
     ServeRange,
-    StartSyncTimer,
     SyncEffect,
     SyncReceived,
     SyncStarted,
     SyncTimer,
-    SyncTimerFired,
     TipMoved,
 )
 from fednode.codec import encode
+from fednode.effects import DropPeer, Send, StartTimer, TimerFired
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId
 from tests.chain.test_block import CHECK, MEMBERS, TIP, certify, make_block
@@ -56,7 +53,7 @@ def status(height: int, chain_id: bytes = CHAIN_ID, version: int = PROTOCOL_VERS
 
 
 def sends(effects: list[SyncEffect]) -> list[tuple[int, sync.SyncMessage]]:
-    return [(effect.peer, effect.message) for effect in effects if isinstance(effect, SendSync)]
+    return [(effect.peer, effect.message) for effect in effects if isinstance(effect, Send)]
 
 
 def answer(machine: CatchUp, peer: MemberId, blocks: list[Decision]) -> list[SyncEffect]:
@@ -74,11 +71,11 @@ def start(claims: dict[MemberId, int], tip: Tip = TIP) -> tuple[CatchUp, list[Sy
 
 def test_status_goes_out_on_connect_and_every_ten_seconds() -> None:
     machine = CatchUp(TIP, CHECK)
-    assert machine.handle(SyncStarted()) == [StartSyncTimer(SyncTimer.STATUS, 10_000)]
+    assert machine.handle(SyncStarted()) == [StartTimer(SyncTimer.STATUS, 10_000)]
     own = Status(PROTOCOL_VERSION, CHAIN_ID, Height(0), bytes(32))
-    assert machine.handle(PeerConnected(A)) == [SendSync(A, own)]
-    assert machine.handle(SyncTimerFired(SyncTimer.STATUS)) == [
-        SendSync(A, own), StartSyncTimer(SyncTimer.STATUS, 10_000)
+    assert machine.handle(PeerConnected(A)) == [Send(A, own)]
+    assert machine.handle(TimerFired(SyncTimer.STATUS)) == [
+        Send(A, own), StartTimer(SyncTimer.STATUS, 10_000)
     ]
 
 
@@ -121,14 +118,14 @@ def test_one_bad_block_bans_the_peer_and_asks_another(bad: str) -> None:
         "signature": [Decision(first.block, dataclasses.replace(first.certificate, signatures=(bytes(64),) * 3))],
     }[bad]
     effects = answer(machine, A, wrong)
-    assert [effect.peer for effect in effects if isinstance(effect, BanPeer)] == [A]
+    assert [effect.peer for effect in effects if isinstance(effect, DropPeer)] == [A]
     assert not any(isinstance(effect, Adopt) for effect in effects)
     assert sends(effects) == [(B, BlockRangeRequest(Height(1), Height(5)))]
 
 
 def test_an_unproven_claim_holds_nobody_up() -> None:
     machine, _ = start({A: 9, B: 5})
-    effects = machine.handle(SyncTimerFired(SyncTimer.RESPONSE))
+    effects = machine.handle(TimerFired(SyncTimer.RESPONSE))
     assert sends(effects) == [(B, BlockRangeRequest(Height(1), Height(5)))]
     effects = answer(machine, B, [])
     assert sends(effects) == []
@@ -137,7 +134,7 @@ def test_an_unproven_claim_holds_nobody_up() -> None:
 
 def test_who_boasts_and_never_delivers_is_asked_last() -> None:
     machine, _ = start({A: 9, B: 5})
-    machine.handle(SyncTimerFired(SyncTimer.RESPONSE))  # A owes an answer now
+    machine.handle(TimerFired(SyncTimer.RESPONSE))  # A owes an answer now
     machine.handle(SyncReceived(A, status(10**6)))
     assert machine.target == 5, "a claim that was not proven when asked says nothing any more"
     effects = answer(machine, B, CHAIN[:2])
@@ -163,11 +160,11 @@ def test_unasked_blocks_are_ignored() -> None:
 
 def test_a_vote_ahead_is_given_time_first() -> None:
     machine, _ = start({A: 0})
-    assert machine.handle(PeerAhead(A, Height(2))) == [StartSyncTimer(SyncTimer.GRACE, 300)]
+    assert machine.handle(PeerAhead(A, Height(2))) == [StartTimer(SyncTimer.GRACE, 300)]
     machine.handle(TipMoved(TIPS[1]))
-    assert machine.handle(SyncTimerFired(SyncTimer.GRACE)) == []
-    assert machine.handle(PeerAhead(A, Height(3))) == [StartSyncTimer(SyncTimer.GRACE, 300)]
-    effects = machine.handle(SyncTimerFired(SyncTimer.GRACE))
+    assert machine.handle(TimerFired(SyncTimer.GRACE)) == []
+    assert machine.handle(PeerAhead(A, Height(3))) == [StartTimer(SyncTimer.GRACE, 300)]
+    effects = machine.handle(TimerFired(SyncTimer.GRACE))
     assert sends(effects) == [(A, BlockRangeRequest(Height(2), Height(2)))]
 
 
@@ -175,8 +172,8 @@ def test_votes_that_keep_coming_do_not_put_off_the_end_of_that_time() -> None:
     """A study that trains makes a block every 50 ms: whoever lags must not wait until the others pause."""
     machine, _ = start({A: 0})
     started = [machine.handle(PeerAhead(peer, Height(height))) for height in range(2, 9) for peer in (A, B)]
-    assert started == [[StartSyncTimer(SyncTimer.GRACE, 300)], *[[]] * 13]
-    assert sends(machine.handle(SyncTimerFired(SyncTimer.GRACE))) == [(A, BlockRangeRequest(Height(1), Height(7)))]
+    assert started == [[StartTimer(SyncTimer.GRACE, 300)], *[[]] * 13]
+    assert sends(machine.handle(TimerFired(SyncTimer.GRACE))) == [(A, BlockRangeRequest(Height(1), Height(7)))]
     assert machine.lag == 7
 
 
@@ -190,13 +187,13 @@ def test_requests_are_served_up_to_the_tip() -> None:
     ask = BlockRangeRequest(Height(2), Height(9))
     assert machine.handle(SyncReceived(A, ask)) == [ServeRange(A, Height(2), Height(3))]
     ask = BlockRangeRequest(Height(4), Height(9))
-    assert machine.handle(SyncReceived(A, ask)) == [SendSync(A, BlockRangeResponse(()))]
+    assert machine.handle(SyncReceived(A, ask)) == [Send(A, BlockRangeResponse(()))]
 
 
 def test_strangers_are_cut_off() -> None:
     for foreign in (status(3, chain_id=b"x" * 32), status(3, version=PROTOCOL_VERSION + 1)):
         machine, _ = start({A: 0})
-        assert isinstance(machine.handle(SyncReceived(A, foreign))[0], BanPeer)
+        assert isinstance(machine.handle(SyncReceived(A, foreign))[0], DropPeer)
 
 
 def test_messages_survive_the_wire() -> None:

@@ -11,6 +11,7 @@ from fednode.chain.vote import Certificate
 from fednode.core.membership import MAX_REPORT_LAG, dial_map, due_report, peer_map
 from fednode.core.studies import NO_STUDY, Site, Studies
 from fednode.crypto import Domain, Ed25519Signer, Secret
+from fednode.effects import Asked
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, MemberId, View
 from fednode.ledger.application import LedgerApplication
@@ -21,7 +22,7 @@ from fednode.ledger.members.reading import get_members
 from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.transaction import sign_transaction
 from fednode.p2p.addresses import peer_id_of
-from fednode.rounds.events import Submit
+from fednode.rounds.events import OfStudy, Submit
 from fednode.rounds.place import Ports
 from tests.ledger.sum_world import World
 from tests.support.cards import make_card
@@ -106,7 +107,7 @@ def test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time(lag: int, re
     site = Site(node.world.chain_id, MemberId(5), ports, unused, lambda: lag)
     report = due_report(node.chain.state, MemberId(5))
     assert report is not None
-    assert ((NO_STUDY, Submit(report)) in Studies(site).on_state(node.chain.state)) == reports
+    assert (Asked(OfStudy(NO_STUDY), Submit(report)) in Studies(site).on_state(node.chain.state)) == reports
 
 
 def test_what_an_old_key_signed_is_forgotten() -> None:

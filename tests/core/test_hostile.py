@@ -99,7 +99,7 @@ def test_well_signed_nonsense_in_transactions(seed: int) -> None:
             return
         told[0] += 1
         for to in HONEST:
-            world.send_raw(LIAR, to, wire.encode_transactions((signed.data,)))
+            world.send_raw(LIAR, to, wire.TRANSACTIONS.frame(wire.Transactions((signed.data,))))
 
     run_with_liar(world, act)
     assert told[0] > 50
@@ -120,7 +120,7 @@ def test_well_signed_nonsense_in_consensus(seed: int) -> None:
         draw.numbers += [int(core.replica.state.view), int(core.replica.state.view) + 1]
         try:
             message = _sign(world, liar, draw.value(ConsensusMessage))
-            data = wire.encode_consensus(message)
+            data = wire.CONSENSUS.frame(message)
         except Rejected:
             return
         for to in draw.random.sample(HONEST, draw.random.randint(1, 3)):
@@ -179,7 +179,7 @@ def test_blocks_with_nonsense_in_them_are_voted_down(seed: int) -> None:
                                        bytes(64)))
         sent[0] += 1
         for to in HONEST:
-            world.send_raw(LIAR, to, wire.encode_consensus(Proposal(vote, block)))
+            world.send_raw(LIAR, to, wire.CONSENSUS.frame(Proposal(vote, block)))
 
     run_with_liar(world, act)
     assert sent[0] > 3
@@ -247,7 +247,7 @@ def test_catching_up_from_a_liar(seed: int) -> None:
                 block = decisions[0].block
         if decisions and place < len(decisions) and block.header.height == certificate.height:
             decisions[place] = Decision(block, certificate)
-        return [do.SendFrame(effect.to, wire.encode_sync_frame(sync.BlockRangeResponse(tuple(decisions))))]
+        return [do.SendFrame(effect.to, wire.SYNC.frame(sync.BlockRangeResponse(tuple(decisions))))]
 
     world[LIAR].tamper = forge
     world.start(3)
@@ -267,8 +267,8 @@ def test_double_votes_are_written_down_once_and_stop_nothing() -> None:
     piece = Evidence(*votes)
     for to in HONEST:
         for vote in votes:
-            world.send_raw(LIAR, to, wire.encode_consensus(vote))
-        world.send_raw(LIAR, to, wire.encode_consensus(piece))
+            world.send_raw(LIAR, to, wire.CONSENSUS.frame(vote))
+        world.send_raw(LIAR, to, wire.CONSENSUS.frame(piece))
     world.run(lambda: world.life().status == StudyStatus.FINISHED).rest(20_000)
     written = [
         e for h in range(1, world[1].height + 1) for e in world[1].disk.store.get_block(h).evidence
@@ -279,7 +279,7 @@ def test_double_votes_are_written_down_once_and_stop_nothing() -> None:
     world.start(2).rest()
     for to in HONEST:  # told again, to one that has just come back as well
         for vote in votes:
-            world.send_raw(LIAR, to, wire.encode_consensus(vote))
+            world.send_raw(LIAR, to, wire.CONSENSUS.frame(vote))
     world.rest(30_000)
     assert world[1].height == height_then, "old evidence makes new blocks"
 
@@ -297,17 +297,13 @@ def test_any_bytes_are_a_frame_or_rejected(data: bytes) -> None:
 def test_frames_of_any_content_survive_the_way(seed: int, kind: int) -> None:
     draw = Draw(seed)
     forms = {1: ConsensusMessage, 2: sync.SyncMessage, 3: wire.Transactions, 4: wire.Want}
-    encoders = {
-        1: wire.encode_consensus, 2: wire.encode_sync_frame, 4: wire.encode_want,
-        3: lambda frame: wire.encode_transactions(frame.items),
-    }
     try:
         value = draw.value(forms[kind])
-        data = encoders[kind](value)
+        data = wire.CLASSES[kind].frame(value)
     except Rejected:
         return
     frame = wire.decode_frame(data)
-    assert (getattr(frame, "message", frame)) == value
+    assert frame == wire.Frame(wire.CLASSES[kind], value)
     with contextlib.suppress(Rejected):
         wire.decode_frame(mutate(draw.random, data))
 

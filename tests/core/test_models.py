@@ -13,6 +13,7 @@ from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.models import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
 from fednode.crypto import Secret
+from fednode.effects import DropPeer
 from fednode.errors import StorageError
 from fednode.home.blobs import ModelStore
 from fednode.home.round_store import LONG_MARK, RoundStore
@@ -229,7 +230,7 @@ def asked(effects: list[do.Effect]) -> list[int]:
     found = []
     for effect in effects:
         if isinstance(effect, do.SendFrame):
-            assert wire.decode_frame(effect.data) == wire.WantModel(MODEL.hash)
+            assert wire.decode_frame(effect.data).message == wire.WantModel(MODEL.hash)
             found.append(int(effect.to))
     return found
 
@@ -239,7 +240,7 @@ def test_members_are_asked_in_turn_until_it_is_here() -> None:
     assert models.fetch(MODEL.hash, members, 0) == [], "nobody wants it"
     models.want(MODEL.hash)
     first = models.fetch(MODEL.hash, members, 0)
-    assert do.StartTimer(("model", bytes(MODEL.hash)), RETRY_MS) in first
+    assert do.start_timer(do.ModelTimer(MODEL.hash), RETRY_MS) in first
     order = asked(first)
     for _ in range(4):
         order += asked(models.fetch(MODEL.hash, members, 0))
@@ -265,7 +266,7 @@ def test_only_wanted_models_of_possible_size_are_read() -> None:
     [keep] = models.arrived(MemberId(2), MODEL.hash, memoryview(DATA))
     assert keep == do.KeepModel(MemberId(2), MODEL.hash, memoryview(DATA))
     assert not models.accepts(MemberId(2), MODEL.hash, 100, 0), "one is looked at"
-    assert [type(effect) for effect in models.spoilt(MemberId(2), MODEL.hash)] == [do.DropPeer]
+    assert [type(effect) for effect in models.spoilt(MemberId(2), MODEL.hash)] == [DropPeer]
     assert models.accepts(MemberId(3), MODEL.hash, 100, 0)
     models.settled(MODEL.hash)
     assert not models.accepts(MemberId(3), MODEL.hash, 100, 0)
@@ -277,7 +278,7 @@ def test_large_model_comes_from_one_member_at_a_time() -> None:
     assert asked(models.fetch(MODEL.hash, members, 0)) == [1]
     assert models.accepts(MemberId(1), MODEL.hash, size, 100)
     waiting = models.fetch(MODEL.hash, members, RETRY_MS)
-    assert waiting == [do.StartTimer(("model", bytes(MODEL.hash)), RETRY_MS)], "it is on its way"
+    assert waiting == [do.start_timer(do.ModelTimer(MODEL.hash), RETRY_MS)], "it is on its way"
     assert asked(models.peer_up(MemberId(4), RETRY_MS)) == []
     assert not models.accepts(MemberId(3), MODEL.hash, size, RETRY_MS), "a second copy would only take memory"
     assert models.accepts(MemberId(1), MODEL.hash, size, RETRY_MS), "the same one may begin again"

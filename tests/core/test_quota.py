@@ -99,7 +99,7 @@ def test_announcements_have_a_bound_of_their_own() -> None:
 # --- the reactor ------------------------------------------------------------------------------------------------
 
 def flood(stage: Stage, member: int, count: int) -> None:
-    frame = wire.encode_consensus(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
+    frame = wire.CONSENSUS.frame(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
     peer = stage.peer(member)
     for _ in range(count):
         stage.reactor._on_network(net.Received(peer, frame))
@@ -178,7 +178,7 @@ def own_votes(stage: Stage, member: int, first_view: int) -> bytes:
         signature = signer.sign(domain_of(PREVOTE), text)
         return Vote(PREVOTE, Height(height), View(view), NO_VIEW, NIL, MemberId(member), signature)
 
-    return wire.encode_consensus(ViewCertificate(tuple(vote(first_view + at) for at in range(bundle_bound(4)))))
+    return wire.CONSENSUS.frame(ViewCertificate(tuple(vote(first_view + at) for at in range(bundle_bound(4)))))
 
 
 def test_whoever_has_too_many_signatures_checked_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_votes_sent_again_for_ever_are_no_flood_of_signatures(tmp_path: Path, mo
         vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]
         for sender in (2, 3, 4):
             for _ in range(200):
-                stage.reactor._on_network(net.Received(stage.peer(sender), wire.encode_consensus(vote)))
+                stage.reactor._on_network(net.Received(stage.peer(sender), wire.CONSENSUS.frame(vote)))
         await settled()
         assert not stage.network.dropped
 

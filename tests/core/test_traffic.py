@@ -6,7 +6,7 @@ from fednode.chain.receipts import Receipt
 from fednode.chain.state import State
 from fednode.core import effects as do
 from fednode.core.outbox import MAX_PENDING
-from fednode.core.traffic import GATHER_MS, GATHER_TIMER, Traffic
+from fednode.core.traffic import GATHER_MS, Traffic
 from fednode.core.wire import decode_frame
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
@@ -58,12 +58,12 @@ def sends(effects):
 
 
 def items(effects):
-    return [item for effect in sends(effects) for item in decode_frame(effect.data).items]
+    return [item for effect in sends(effects) for item in decode_frame(effect.data).message.items]
 
 
 def pause(traffic):
     """Let the gathering of transactions come to its end."""
-    while traffic.on_timer(GATHER_TIMER, NOW_MS):
+    while traffic.flush():
         pass
 
 
@@ -104,11 +104,11 @@ def test_what_comes_close_behind_another_is_gathered_into_one_frame():
     traffic = traffic_of(FakeChain())
     first = traffic.submit(ack(1), NOW_MS)
     assert len(items(first)) == 1  # nothing waits for company
-    assert do.StartTimer(GATHER_TIMER, GATHER_MS) in first
+    assert do.start_timer(do.CoreTimer.GATHER, GATHER_MS) in first
     for number in range(2, 12):
         assert sends(traffic.submit(ack(number), NOW_MS)) == []
-    rest = traffic.on_timer(GATHER_TIMER, NOW_MS + GATHER_MS)
+    rest = traffic.flush()
     assert (len(sends(rest)), len(items(rest))) == (1, 10)
-    assert do.StartTimer(GATHER_TIMER, GATHER_MS) in rest
-    assert traffic.on_timer(GATHER_TIMER, NOW_MS + 2 * GATHER_MS) == []
+    assert do.start_timer(do.CoreTimer.GATHER, GATHER_MS) in rest
+    assert traffic.flush() == []
     assert len(items(traffic.submit(ack(12), NOW_MS + 100))) == 1

@@ -77,11 +77,11 @@ class Besieger(Flooder):
             "bundles": (lambda: self._bundle(votes), min(FRAMES_PER_S, SIGNATURES_PER_S / votes)),
             "transactions again": (self._repeated, min(FRAMES_PER_S, BYTES_PER_S / size)),
             "stale votes": (lambda: self._vote(max(1, self.height - 20)), FRAMES_PER_S),
-            "claims": (lambda: wire.encode_sync_frame(self._claim()), FRAMES_PER_S),
-            "ranges": (lambda: wire.encode_sync_frame(BlockRangeRequest(Height(1), Height(16))), FRAMES_PER_S),
+            "claims": (lambda: wire.SYNC.frame(self._claim()), FRAMES_PER_S),
+            "ranges": (lambda: wire.SYNC.frame(BlockRangeRequest(Height(1), Height(16))), FRAMES_PER_S),
             "summaries": (self._summary, FRAMES_PER_S),
-            "blocks": (lambda: wire.encode_consensus(BlockRequest(Height(self.height), bytes(32))), FRAMES_PER_S),
-            "models": (lambda: wire.encode_want(wire.WantModel(bytes(32))), FRAMES_PER_S),
+            "blocks": (lambda: wire.CONSENSUS.frame(BlockRequest(Height(self.height), bytes(32))), FRAMES_PER_S),
+            "models": (lambda: wire.WANT.frame(wire.WantModel(bytes(32))), FRAMES_PER_S),
             "spam": (self._transaction, FRAMES_PER_S),
         }
 
@@ -95,15 +95,15 @@ class Besieger(Flooder):
             return Vote(PREVOTE, height, View(view), NO_VIEW, NIL, self.member, signature)
 
         self.view += count
-        return wire.encode_consensus(ViewCertificate(tuple(vote(self.view + at) for at in range(count))))
+        return wire.CONSENSUS.frame(ViewCertificate(tuple(vote(self.view + at) for at in range(count))))
 
     def _repeated(self) -> bytes:
         until, body = Height(self.height + 50), Memo(memo_text("again"))
         made = sign_transaction(self.keys.sign, self.genesis.chain_id, self.member, 1, until, body)
-        return wire.encode_transactions((made.data,) * wire.MAX_TRANSACTIONS_IN_FRAME)
+        return wire.TRANSACTIONS.frame(wire.Transactions((made.data,) * wire.MAX_TRANSACTIONS_IN_FRAME))
 
     def _summary(self) -> bytes:
-        return wire.encode_consensus(VoteSummary(Height(self.height), View(0), False, b"\0", b"\0"))
+        return wire.CONSENSUS.frame(VoteSummary(Height(self.height), View(0), False, b"\0", b"\0"))
 
     # --- everything else
 

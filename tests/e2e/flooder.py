@@ -64,8 +64,8 @@ class Flooder:
             "double": lambda: self._vote(self.height + 1),
             "forged": lambda: self._vote(self.height + 1, is_forged=True),
             "spam": self._transaction,
-            "large": lambda: bytes([wire.Kind.TRANSACTIONS]) + self.large,
-            "claims": lambda: wire.encode_sync_frame(self._claim()),
+            "large": lambda: bytes([wire.TRANSACTIONS.code]) + self.large,
+            "claims": lambda: wire.SYNC.frame(self._claim()),
         }
 
     def _vote(self, height: int, is_forged: bool = False) -> bytes:
@@ -73,14 +73,14 @@ class Flooder:
         message = sign_bytes(chain_id, PREVOTE, height, 0, NO_VIEW, value)
         signature = self.random.randbytes(64) if is_forged else self.keys.sign.sign(domain_of(PREVOTE), message)
         vote: ConsensusMessage = Vote(PREVOTE, Height(height), View(0), NO_VIEW, value, self.member, signature)
-        return wire.encode_consensus(vote)
+        return wire.CONSENSUS.frame(vote)
 
     def _transaction(self) -> bytes:
         self.nonce += 1
         body = Memo(memo_text(f"spam {self.nonce}"))
         until = Height(self.height + 50)
         made = sign_transaction(self.keys.sign, self.genesis.chain_id, self.member, self.nonce, until, body)
-        return wire.encode_transactions((made.data,))
+        return wire.TRANSACTIONS.frame(wire.Transactions((made.data,)))
 
     def _claim(self) -> Status:
         far = Height(self.height + self.random.randrange(10_000))
@@ -125,7 +125,7 @@ class Flooder:
                     frame = wire.decode_frame(event.data)
                 except Rejected:
                     continue
-                if isinstance(frame, wire.ConsensusFrame) and isinstance(frame.message, Vote):
+                if isinstance(frame.message, Vote):
                     self.height = max(self.height, frame.message.height - 1)
 
 

@@ -21,10 +21,10 @@ KINDS = {"proposal": 1, "prevote": 2, "precommit": 3}
 TWO_FACED = """
 import sys
 from dataclasses import replace
-from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.messages import Proposal
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.vote import Vote, domain_of, sign_bytes
+from fednode.effects import Broadcast
 
 handle = Replica.handle
 
@@ -37,13 +37,13 @@ def handle_twice(replica, event):
     effects = []
     for effect in handle(replica, event):
         effects.append(effect)
-        message = effect.message if isinstance(effect, ask.Broadcast) else None
+        message = effect.message if isinstance(effect, Broadcast) else None
         if isinstance(message, Vote) and message.sender == replica._driver.signer.member:
-            effects.append(ask.Broadcast(other(replica, message, bytes(31) + b"\\x07")))
+            effects.append(Broadcast(other(replica, message, bytes(31) + b"\\x07")))
         elif isinstance(message, Proposal):
             header = message.block.header
             block = replace(message.block, header=replace(header, time_ms=header.time_ms + 1))
-            effects.append(ask.Broadcast(Proposal(other(replica, message.vote, block.hash), block)))
+            effects.append(Broadcast(Proposal(other(replica, message.vote, block.hash), block)))
     return effects
 
 Replica.handle = handle_twice

@@ -115,15 +115,18 @@ def test_damaged_round_record_means_one_round_without(training: Federation, vict
     trains_again(training)
 
 
-EFFECTS = ("SaveSignState", "StoreBlock", "SaveRecord", "ForgetRecords", "SaveModel", "SendToAll", "SendBlob")
+EFFECTS = (
+    "Persist[SignRecord]", "StoreBlock", "Persist[KeptPart]", "ForgetRound", "StoreModel", "SendToAll", "SendBlob",
+)
 
 DEATH = """
 import os, signal, sys
 import fednode.node.reactor as reactor
+from fednode.core.effects import name_of
 kind, side, count = sys.argv.pop(1).split(":")
 left, perform = [int(count)], reactor.Reactor._perform
 def dying(self, effect):
-    counts = type(effect).__name__ == kind
+    counts = name_of(effect) == kind
     left[0] -= counts
     dies = counts and left[0] < 0
     if dies and side == "before":

@@ -31,7 +31,6 @@ from fednode.chain.store import BlockHead
 from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack
 from fednode.core import wire
-from fednode.core.presence import Presence
 from fednode.desk.calls import Arguments
 from fednode.desk.control_client import pack_frame, unpack_body
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError
@@ -84,18 +83,8 @@ def records(data: bytes) -> None:
 def frames(data: bytes) -> None:
     """Frames between members."""
     with contextlib.suppress(Rejected):
-        match frame := wire.decode_frame(data):
-            case wire.ConsensusFrame(message):
-                again = wire.encode_consensus(message)
-            case wire.SyncFrame(message):
-                again = wire.encode_sync_frame(message)
-            case wire.Transactions(items):
-                again = wire.encode_transactions(items)
-            case Presence():
-                again = wire.encode_presence_frame(frame)
-            case _:
-                again = wire.encode_want(frame)
-        assert again == data
+        frame = wire.decode_frame(data)
+        assert frame.kind.frame(frame.message) == data
     with contextlib.suppress(Rejected):
         assert wire.encode_header(wire.decode_header(data)) == data
 

@@ -350,7 +350,7 @@ RULE_MUTANTS = [
         "chain/consensus/driver.py",
         (
             "        if valid is not None:\n"
-            "            self.effects.append(ask.Broadcast(valid.polka))\n"
+            "            self.effects.append(Broadcast(valid.polka))\n"
             "        proposal"
         ),
         "        proposal",
@@ -433,7 +433,7 @@ RULE_MUTANTS = [
     Mutant(
         "found evidence is kept to oneself",
         "chain/consensus/driver.py",
-        "        if is_own:\n            self.effects.append(ask.Broadcast(piece))\n",
+        "        if is_own:\n            self.effects.append(Broadcast(piece))\n",
         "",
         REPLICA + "test_double_votes_are_told_and_written_on_the_chain",
     ),
@@ -879,7 +879,7 @@ RULE_MUTANTS = [
     Mutant(
         "one block ahead is fetched at once",
         "chain/sync.py",
-        "self._effects.append(StartSyncTimer(SyncTimer.GRACE, GRACE_MS))",
+        "self._effects.append(StartTimer(SyncTimer.GRACE, GRACE_MS))",
         "self._ask()",
         SYNC + "test_a_vote_ahead_is_given_time_first",
     ),

@@ -13,6 +13,7 @@ from fednode.home.blobs import ModelStore
 from fednode.ids import Hash, MemberId
 from fednode.learn.model_file import StoredModel
 from fednode.node.model_desk import ModelDesk
+from fednode.rounds.events import StoreModel
 from tests.core.test_models import DATA, MODEL, OTHER, put
 
 NOW_MS = 7
@@ -103,7 +104,7 @@ def test_finished_draft_is_kept_under_its_name(tmp_path: Path) -> None:
     draft = stage.models.new_draft()
     draft.append(bytes(10) + DATA[10:])
     draft.finish(DATA[:10])
-    stage.desk.perform(do.SaveModel(MODEL.hash, draft))
+    stage.desk.perform(StoreModel(MODEL.hash, draft))
     assert stage.waiting == [] and stage.models.is_checked(MODEL.hash)
     assert stage.models.path(MODEL.hash).read_bytes() == DATA and len(list(tmp_path.iterdir())) == 1
     put(stage.models, MODEL.hash, DATA)

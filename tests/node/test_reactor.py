@@ -18,6 +18,7 @@ from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.documents import read_json
+from fednode.effects import Asked, DropPeer
 from fednode.errors import TrainingError, Unavailable
 from fednode.home.blobs import ModelStore
 from fednode.home.journal import Journal
@@ -33,6 +34,7 @@ from fednode.node.reactor import MAX_REJECTED, Reactor
 from fednode.node.tables import WatchingTrainer
 from fednode.p2p import network as net
 from fednode.p2p.addresses import peer_id_of
+from fednode.rounds.events import OfStudy, StartWork
 from fednode.rounds.place import Ports
 from fednode.sums.coin import restore_chain
 from tests.support.cards import make_cards
@@ -225,7 +227,7 @@ def test_refused_peer_is_named_until_it_is_up(tmp_path: Path) -> None:
 
 def test_drop_of_a_member_that_is_none_any_more_is_no_mistake(tmp_path: Path) -> None:
     async def body(stage: Stage) -> None:
-        stage.reactor._dispatch("test", lambda: [do.DropPeer(MemberId(9), "a block before removed it")])
+        stage.reactor._dispatch("test", lambda: [DropPeer(MemberId(9), "a block before removed it")])
         stage.reactor._dispatch("test", lambda: [do.SendFrame(MemberId(9), b"x")])
         assert stage.network.dropped == [] and stage.network.sent == []
 
@@ -242,8 +244,8 @@ def test_model_that_is_asked_for_again_and_again_is_sent_once_in_a_while(tmp_pat
         peer = stage.peer(2)
         stage.network.tell(net.PeerUp(peer, "address"))
         for _ in range(50):
-            stage.network.tell(net.Received(peer, wire.encode_want(wire.WantModel(name))))
-            stage.network.tell(net.Received(peer, wire.encode_want(wire.WantModel(b"n" * 32))))
+            stage.network.tell(net.Received(peer, wire.WANT.frame(wire.WantModel(name))))
+            stage.network.tell(net.Received(peer, wire.WANT.frame(wire.WantModel(b"n" * 32))))
         await settled()
         assert stage.network.blobs == [(peer, wire.encode_header(wire.ModelHeader(name)), 31)]
 
@@ -273,9 +275,9 @@ def test_effects_that_arise_while_effects_are_performed_wait_their_turn(tmp_path
 def test_worker_that_cannot_work_is_a_failed_job_not_the_end(tmp_path: Path) -> None:
     async def body(stage: Stage) -> None:
         told: list[work.Answer] = []
-        stage.core.worked = lambda study, number, answer, now: told.append(answer) or []  # type: ignore[method-assign]
+        stage.core.tell = lambda by, done, now: told.append(done.answer) or []  # type: ignore[method-assign]
         job = work.CheckData.__new__(work.CheckData)
-        stage.reactor._dispatch("test", lambda: [do.StartWork(StudyId(bytes(32)), 1, job)])
+        stage.reactor._dispatch("test", lambda: [Asked(OfStudy(StudyId(bytes(32))), StartWork(1, job))])
         await settled()
         [answer] = told
         assert isinstance(answer, work.Failed) and "ended by signal 9" in answer.text

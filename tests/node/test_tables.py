@@ -12,8 +12,8 @@ from fednode.ids import MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.form import parse_study
 from fednode.learn.scaling import Scaling
+from fednode.node.lanes import Lanes
 from fednode.node.tables import WatchingTrainer
-from fednode.node.trainer import WorkerTrainer
 from tests.support.studies import choice, number, study_file
 
 STUDY = StudyId(bytes(range(32)))
@@ -47,7 +47,7 @@ def play(folder: Path, *pairs: tuple[work.Job, work.TableSeen]) -> tuple[Watchin
         for job, table in pairs
     ]
     journal = Journal(folder / "journal.jsonl", MemberId(1), lambda: 1)
-    watch = WatchingTrainer(cast(WorkerTrainer, Answers(*made)), folder / "tables.json", journal)
+    watch = WatchingTrainer(cast(Lanes, Answers(*made)), folder / "tables.json", journal)
     for job, _ in pairs:
         trio.run(watch.run, STUDY, job, 1.0)
     journal.close()

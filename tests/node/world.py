@@ -24,6 +24,7 @@ from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.core import Core
 from fednode.crypto import Ed25519Signer, Secret, sha256
+from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
@@ -36,10 +37,10 @@ from fednode.ledger.studies.bodies import StudyBegin, compute_study_id
 from fednode.ledger.studies.reading import get_study
 from fednode.ledger.studies.records import StudyRecord
 from fednode.ledger.transaction import Transaction, decode_transaction
-from fednode.rounds import jobs as round_jobs
+from fednode.rounds.events import ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
 from fednode.rounds.place import Ports
 from fednode.rounds.terms import terms_from_spec
-from fednode.smpc import jobs as sum_jobs
+from fednode.smpc.messages import KeptPart
 from fednode.sums.coin import restore_chain
 from tests.contract.test_store import MemoryStore
 from tests.rounds.training import FakeWorker, points, study_text
@@ -298,9 +299,8 @@ class World(VirtualClock):
 
     def _perform(self, node: Node, effect: do.Effect) -> None:
         match effect:
-            case do.SaveSignState(record):
-                assert node.disk.record is None or record.place >= node.disk.record.place, "the record went back"
-                node.disk.record = record
+            case Asked(by, inner):
+                self._perform_asked(node, by, inner)
             case do.StoreBlock(block, certificate, tip, outcome):
                 node.disk.store.append(
                     DecidedBlock(block, certificate, tip, outcome.applied.receipts, outcome.applied.changes)
@@ -318,25 +318,41 @@ class World(VirtualClock):
             case do.Announce(data):
                 for peer in tuple(node.live().up):
                     self._announcement(node, peer, data)
-            case do.StartTimer(key, delay_ms):
-                self._timer(node, key, delay_ms)
-            case do.DropPeer(member, reason):
+            case DropPeer(member, reason):
                 node.dropped.append((member, reason))
             case do.Log():
                 node.logs.append(effect)
             case _:
                 self._perform_stored(node, effect)
 
+    def _perform_asked(self, node: Node, by: do.Address, effect: do.HandedOn) -> None:
+        disk = node.disk
+        match by, effect:
+            case _, Persist(SignRecord() as record):
+                assert disk.record is None or record.place >= disk.record.place, "the record went back"
+                disk.record = record
+            case OfSum(study, round_), Persist(KeptPart(part, data)):
+                disk.records[study, round_, part.value] = data.reveal()
+            case OfStudy(study), ForgetRound(round_):
+                disk.records = {k: v for k, v in disk.records.items() if k[0] != study or k[1] > round_}
+            case _, StoreModel(name, draft):
+                assert isinstance(draft, MemoryDraft)
+                disk.models[name] = bytes(draft.data)
+            case _, StartTimer(key, delay_ms):
+                self._timer(node, (by, key), delay_ms)
+            case _, StartWork(number, job):
+                assert node.worker is not None
+                answer = WorkDone(number, node.worker.answer(job))
+                self.tell_later(node, WORK_MS, lambda core: core.tell(by, answer, self.now_ms))
+            case _, Compute(number, job):
+                done = ComputeDone(number, job.run())
+                self.tell_later(node, 1, lambda core: core.tell(by, done, self.now_ms))
+            case _:
+                raise AssertionError(f"nobody performs {effect}")
+
     def _perform_stored(self, node: Node, effect: do.Effect) -> None:
         disk = node.disk
         match effect:
-            case do.SaveRecord(study, round_, part, data):
-                disk.records[study, round_, part] = data.reveal()
-            case do.ForgetRecords(study, round_):
-                disk.records = {k: v for k, v in disk.records.items() if k[0] != study or k[1] > round_}
-            case do.SaveModel(name, draft):
-                assert isinstance(draft, MemoryDraft)
-                disk.models[name] = bytes(draft.data)
             case do.KeepModel(sender, name, data):
                 sent = look_at_model(name, bytes(data))
                 if sent is not None:
@@ -346,30 +362,21 @@ class World(VirtualClock):
                 found = look_at_model(name, disk.models[name]) if name in disk.models else None
                 self.tell_later(node, 1, lambda core: core.model_found(name, found, self.now_ms))
             case do.ServeBlocks(to, first, last):
-                self._frame(node, to, wire.encode_sync_frame(sync.make_response(disk.store.blocks(first, last))))
+                self._frame(node, to, wire.SYNC.frame(sync.make_response(disk.store.blocks(first, last))))
             case do.ServeModel(to, name):
                 if name in disk.models:
                     self._blob(node, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
-            case do.StartWork(study, number, job):
-                assert node.worker is not None
-                answer = node.worker.answer(job)
-                self.tell_later(node, WORK_MS, lambda core: core.worked(study, number, answer, self.now_ms))
-            case do.ComputeSum(study, round_, number, sum_job):
-                result = sum_jobs.run(sum_job)
-                self.tell_later(node, 1, lambda core: core.computed_sum(study, round_, number, result, self.now_ms))
-            case do.ComputeRound(study, number, round_job):
-                done = round_jobs.run(round_job)
-                self.tell_later(node, 1, lambda core: core.computed_round(study, number, done, self.now_ms))
             case _:
                 raise AssertionError(f"nobody performs {effect}")
 
-    def _timer(self, node: Node, key: Hashable, delay_ms: int) -> None:
-        token = node.timers[key] = node.timers.get(key, 0) + 1
+    def _timer(self, node: Node, timer: tuple[do.Address, do.TimerKey], delay_ms: int) -> None:
+        token = node.timers[timer] = node.timers.get(timer, 0) + 1
+        by, key = timer
         epoch = node.epoch
 
         def act() -> None:
-            if node.core is not None and node.epoch == epoch and node.timers.get(key) == token:
-                self.tell(node, lambda core: core.timer(key, self.now_ms))
+            if node.core is not None and node.epoch == epoch and node.timers.get(timer) == token:
+                self.tell(node, lambda core: core.tell(by, TimerFired(key), self.now_ms))
 
         self.after(delay_ms, act)
 
@@ -419,7 +426,7 @@ class World(VirtualClock):
     def _check_signed(node: Node, data: bytes) -> None:
         """Nothing this member signed leaves before its record is on the disk."""
         frame = wire.decode_frame(data)
-        if not isinstance(frame, wire.ConsensusFrame):
+        if frame.kind is not wire.CONSENSUS:
             return
         message = frame.message
         vote = message.vote if isinstance(message, Proposal) else message
@@ -431,6 +438,6 @@ class World(VirtualClock):
 def transactions_in(data: bytes) -> list[Transaction]:
     """The transactions of a frame, if it is one of transactions."""
     frame = wire.decode_frame(data)
-    return [decode_transaction(item) for item in frame.items] if isinstance(frame, wire.Transactions) else []
+    return [decode_transaction(item) for item in frame.message.items] if frame.kind is wire.TRANSACTIONS else []
 
 

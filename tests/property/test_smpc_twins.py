@@ -278,7 +278,7 @@ def test_masked_sums_open_to_the_sum_over_any_set(count: int, seed: int, data: s
     vectors = {m: np.frombuffer(source.random_bytes(4 * length), np.uint32) for m in members}
     masked = {}
     for m in members:
-        result = jobs.run(jobs.MaskInput(CONTEXT, m, vectors[m], a[m], b[m], tuple(points.items())))
+        result = jobs.MaskInput(CONTEXT, m, vectors[m], a[m], b[m], tuple(points.items())).run()
         assert isinstance(result, jobs.MaskedInput)
         masked[m] = np.frombuffer(result.data, np.uint32)
         layout = chunks.Layout(length, count)

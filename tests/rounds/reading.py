@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.effects import Job
 from fednode.ids import Hash
 from fednode.keystream import AesCtr
 from fednode.learn.merge import model_hash
@@ -53,8 +54,8 @@ def watch(world: World) -> dict[int, Truth]:
     """Note what every round opens, from now on."""
     opened: dict[int, Truth] = {}
 
-    def run(job: sum_jobs.Job) -> sum_jobs.Result:
-        result = sum_jobs.run(job)
+    def run(job: Job[sum_jobs.Result]) -> sum_jobs.Result:
+        result = job.run()
         if isinstance(job, sum_jobs.Unmask) and isinstance(result, sum_jobs.Unmasked):
             opened[job.context.round] = Truth(job, result)
         return result

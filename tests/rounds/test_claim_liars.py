@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fednode.effects import Compute, Job
 from fednode.ids import Hash
 from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.model_file import read_model
@@ -27,20 +28,20 @@ from tests.smpc.sim import dealers
 LIAR, HONEST = 3, (1, 2, 4)
 
 
-def deal_the_impossible(job: sum_jobs.Job) -> sum_jobs.Result:
+def deal_the_impossible(job: Job[sum_jobs.Result]) -> sum_jobs.Result:
     """Two voices in one column, or in the share of rows right."""
     if isinstance(job, ProveUpdate) and job.statement.plan:
         return dealers.deal_as(job, bits=dealers.claim(1, {0: 0, 1: 1, 2: 0}, 0) if job.statement.plan[0].has_moments
                                else dealers.set_bit(job.statement.norm_length, 0))
-    return sum_jobs.run(job)
+    return job.run()
 
 
 def claim(kind: RoundKind, claims: Claims) -> Tamper:
     """Claims of its own choice in rounds of a kind."""
 
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        job = effect.job if isinstance(effect, ev.Compute) else None
-        if isinstance(effect, ev.Compute) and isinstance(job, MakeInput) and job.kind is kind:
+        job = effect.job if isinstance(effect, Compute) else None
+        if isinstance(effect, Compute) and isinstance(job, MakeInput) and job.kind is kind:
             return [replace(effect, job=replace(job, claim_bytes=claims.tobytes()))]
         return [effect]
 
@@ -96,8 +97,8 @@ def test_training_ends_when_a_quorum_sees_no_progress_whatever_a_liar_claims() -
     lower = iter(range(LOSS.unit, 0, -1000))
 
     def idle(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        job = effect.job if isinstance(effect, ev.Compute) else None
-        if not isinstance(effect, ev.Compute) or not isinstance(job, MakeInput) or job.delta is None:
+        job = effect.job if isinstance(effect, Compute) else None
+        if not isinstance(effect, Compute) or not isinstance(job, MakeInput) or job.delta is None:
             return [effect]
         job = replace(job, delta=bytes(memoryview(job.delta).nbytes))
         if member.number == LIAR:

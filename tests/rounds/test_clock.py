@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fednode.effects import StartTimer
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.records import OpenPhase
 from fednode.ledger.studies.bodies import Expire, ProofTerms, StudyTerms, Weights
 from fednode.ledger.studies.records import StudyRecord, StudyStatus
 from fednode.rounds.clock import RoundClock
-from fednode.rounds.events import StartTimer, Submit
+from fednode.rounds.events import PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
 from fednode.sums.phase import Phase
 
@@ -36,15 +37,15 @@ class Pool:
 
 def test_starts_one_timer_and_votes_when_it_has_run_out() -> None:
     clock = RoundClock(STUDY, ME, Pool())
-    assert clock.on_ledger(waiting(1)) == [StartTimer("phase/1", 5000)]
+    assert clock.on_ledger(waiting(1)) == [StartTimer(PhaseTimer(1), 5000)]
     assert clock.on_ledger(waiting(1)) == []
-    assert clock.on_timer("phase/1") == [Submit(Expire(STUDY, 0, 0, 1))]
+    assert clock.on_timer(PhaseTimer(1)) == [Submit(Expire(STUDY, 0, 0, 1))]
 
 
 def test_says_it_again_until_the_ledger_has_the_vote() -> None:
     clock = RoundClock(STUDY, ME, Pool())
     clock.on_ledger(waiting(1))
-    clock.on_timer("phase/1")
+    clock.on_timer(PhaseTimer(1))
     assert clock.on_ledger(waiting(1)) == [Submit(Expire(STUDY, 0, 0, 1))]
     assert clock.on_ledger(waiting(1, (ME,))) == []
 
@@ -52,8 +53,8 @@ def test_says_it_again_until_the_ledger_has_the_vote() -> None:
 def test_timers_of_past_phases_mean_nothing() -> None:
     clock = RoundClock(STUDY, ME, Pool())
     clock.on_ledger(waiting(1))
-    assert clock.on_ledger(waiting(2)) == [StartTimer("phase/2", 5000)]
-    assert clock.on_timer("phase/1") == []
+    assert clock.on_ledger(waiting(2)) == [StartTimer(PhaseTimer(2), 5000)]
+    assert clock.on_timer(PhaseTimer(1)) == []
     assert clock.on_ledger(waiting(2)) == [], "a timer of the phase before does not make this one due"
 
 
@@ -62,14 +63,14 @@ def test_waits_while_a_message_of_the_phase_is_in_the_pool() -> None:
     clock = RoundClock(STUDY, ME, pool)
     clock.on_ledger(waiting(1))
     pool.holds = True
-    assert clock.on_timer("phase/1") == [StartTimer("phase/1", 250)]
-    assert clock.on_ledger(waiting(1)) == [StartTimer("phase/1", 250)]
+    assert clock.on_timer(PhaseTimer(1)) == [StartTimer(PhaseTimer(1), 250)]
+    assert clock.on_ledger(waiting(1)) == [StartTimer(PhaseTimer(1), 250)]
     pool.holds = False
-    assert clock.on_timer("phase/1") == [Submit(Expire(STUDY, 0, 0, 1))]
+    assert clock.on_timer(PhaseTimer(1)) == [Submit(Expire(STUDY, 0, 0, 1))]
 
 
 def test_no_phase_no_timer() -> None:
     clock = RoundClock(STUDY, ME, Pool())
     quiet = Snapshot(replace(waiting(1).record, join=None), None, {})
     assert clock.on_ledger(quiet) == []
-    assert clock.on_timer("phase/1") == []
+    assert clock.on_timer(PhaseTimer(1)) == []

@@ -18,7 +18,7 @@ from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_m
 from fednode.learn.scaling import Scaling
 from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.measured import Figure, Metrics
-from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, run, vector_length
+from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, vector_length
 from fednode.smpc.record import Input
 from fednode.smpc.ring import load
 from fednode.sums.measures import CLAIM, Claims, encode_claims, words_of
@@ -37,7 +37,7 @@ def conclude(
     kind: RoundKind, total: NDArray[np.int32], words: tuple[int, ...], weight: int = 4, members: int = 4
 ) -> Conclusion:
     start = None if kind is RoundKind.STATISTICS else START
-    found = run(Conclude(SPEC, STUDY, 4, kind, start, total, words, weight, members, members, b"s" * 32, MemoryDraft))
+    found = Conclude(SPEC, STUDY, 4, kind, start, total, words, weight, members, members, b"s" * 32, MemoryDraft).run()
     assert isinstance(found, Conclusion)
     return found
 
@@ -114,7 +114,7 @@ def test_a_worker_is_not_believed_what_no_rows_give() -> None:
     kept: list[Input] = []
 
     def make(claims: Claims) -> object:
-        return run(MakeInput(SPEC, RoundKind.CLOSING, 1, None, claims.tobytes(), Stream(1), kept.append))
+        return MakeInput(SPEC, RoundKind.CLOSING, 1, None, claims.tobytes(), Stream(1), kept.append).run()
 
     right = claim_model(RIGHT.unit, 0, 3, 2)
     made = make(right)

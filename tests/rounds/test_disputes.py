@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from fednode.effects import Asked, Job
 from fednode.ledger import bodies as tx
 from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.studies.records import RoundReport, StudyStatus
@@ -35,7 +36,7 @@ Change = Callable[[tx.Body], tx.Body | None]
 
 def keep_box(member: Member, effect: ev.Effect) -> list[ev.Effect]:
     """The victim's box is never sent."""
-    inner = effect.effect if isinstance(effect, ev.SumAsked) and effect.round == ROUND else None
+    inner = effect.effect if isinstance(effect, Asked) and effect.by.round == ROUND else None
     is_box = isinstance(inner, sm.SendChunk) and inner.ref.lane == sm.Lane.SHARES and inner.to == VICTIM
     return [] if is_box else [effect]
 
@@ -67,11 +68,11 @@ def withhold(*forms: type) -> Tamper:
     return post_other(change)
 
 
-def deal_off(job: sum_jobs.Job) -> sum_jobs.Result:
+def deal_off(job: Job[sum_jobs.Result]) -> sum_jobs.Result:
     """The victim's box holds elements, but others than its share; what is dealt again is right."""
     if isinstance(job, ProveUpdate):
         return dealers.deal_as(job, boxes=dealers.spoil_boxes({VICTIM}, is_opening=True))
-    return sum_jobs.run(job)
+    return job.run()
 
 
 def play(tamper: Tamper, how: str = "kept", rounds: int = 2) -> World:
@@ -115,7 +116,7 @@ def test_two_liars_of_seven_deal_different_members_wrong_and_keep_their_openings
     """Before, this alone voided every attempt."""
 
     def keep_two(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        inner = effect.effect if isinstance(effect, ev.SumAsked) and effect.round == ROUND else None
+        inner = effect.effect if isinstance(effect, Asked) and effect.by.round == ROUND else None
         victims = {6: (1, 2), 7: (3, 4)}[int(member.number)]
         is_box = isinstance(inner, sm.SendChunk) and inner.ref.lane == sm.Lane.SHARES and inner.to in victims
         return [] if is_box else [effect]

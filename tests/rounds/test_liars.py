@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fednode.effects import Asked, Compute
 from fednode.ids import MemberId
 from fednode.ledger.studies.bodies import Outcome, Result, StudyAction, StudyVote
 from fednode.ledger.studies.records import StudyStatus
@@ -27,17 +28,17 @@ def spoil_sums(rounds: range) -> Callable[[Member, ev.Effect], list[ev.Effect]]:
     """An owner that adds 2^31 to one element of its chunk, and stands by it: digest and data agree."""
 
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if not isinstance(effect, ev.SumAsked) or effect.round not in rounds:
+        if not isinstance(effect, Asked) or effect.by.round not in rounds:
             return [effect]
         inner = effect.effect
-        if not isinstance(inner, sm.Compute) or not isinstance(inner.job, sum_jobs.SumChunks):
+        if not isinstance(inner, Compute) or not isinstance(inner.job, sum_jobs.SumChunks):
             return [effect]
         chunks = []
         for number, parts in inner.job.chunks:
             first = np.frombuffer(parts[0], "<u4").copy()
             first += np.uint32(1 << 31)
             chunks.append((number, (first.tobytes(), *parts[1:])))
-        return [ev.SumAsked(effect.round, sm.Compute(inner.job_id, sum_jobs.SumChunks(tuple(chunks))))]
+        return [Asked(effect.by, Compute(inner.number, sum_jobs.SumChunks(tuple(chunks))))]
 
     return tamper
 
@@ -137,7 +138,7 @@ def test_liar_that_votes_failure_is_outvoted() -> None:
 @pytest.mark.parametrize("victim", HONEST)
 def test_chunks_kept_from_one_member_do_not_stop_the_round(victim: int) -> None:
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if isinstance(effect, ev.SumAsked) and isinstance(effect.effect, sm.SendChunk) and effect.effect.to == victim:
+        if isinstance(effect, Asked) and isinstance(effect.effect, sm.SendChunk) and effect.effect.to == victim:
             return []
         return [effect]
 
@@ -153,9 +154,9 @@ def test_chunks_kept_from_one_member_do_not_stop_the_round(victim: int) -> None:
 
 def test_forged_chunks_are_dropped() -> None:
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if isinstance(effect, ev.SumAsked) and isinstance(effect.effect, sm.SendChunk):
+        if isinstance(effect, Asked) and isinstance(effect.effect, sm.SendChunk):
             forged = memoryview(bytes(len(effect.effect.data)))
-            return [ev.SumAsked(effect.round, replace(effect.effect, data=forged))]
+            return [Asked(effect.by, replace(effect.effect, data=forged))]
         return [effect]
 
     world = World(rounds=2)
@@ -190,11 +191,11 @@ def test_liar_with_a_vector_out_of_all_bounds_fails_its_rounds_and_nothing_else(
     """
 
     def tamper(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if isinstance(effect, ev.SumAsked) and isinstance(effect.effect, sm.Compute):
+        if isinstance(effect, Asked) and isinstance(effect.effect, Compute):
             job = effect.effect.job
             if isinstance(job, sum_jobs.MaskInput):
                 huge = np.full_like(job.values, 0x7FFFFFFF)
-                return [ev.SumAsked(effect.round, replace(effect.effect, job=replace(job, values=huge)))]
+                return [Asked(effect.by, replace(effect.effect, job=replace(job, values=huge)))]
         return [effect]
 
     world = World(rounds=2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fednode.effects import Compute, ComputeDone
 from fednode.ids import Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.tables.verdicts import Verdict
@@ -180,8 +181,8 @@ def test_member_that_concludes_last_keeps_its_own_model_instead_of_fetching_it()
     def late(member: Member, effect: ev.Effect) -> list[ev.Effect]:
         if isinstance(effect, ev.NeedModel):
             asked.append((world.now_ms, effect.hash, effect.hash in member.disk.models))
-        if isinstance(effect, ev.Compute) and isinstance(effect.job, round_jobs.Conclude):
-            world.deliver(member, ev.ComputeDone(effect.number, round_jobs.run(effect.job)), 400)
+        if isinstance(effect, Compute) and isinstance(effect.job, round_jobs.Conclude):
+            world.deliver(member, ComputeDone(effect.number, effect.job.run()), 400)
             return []
         return [effect]
 
@@ -197,9 +198,9 @@ def test_model_that_is_not_what_the_others_have_is_fetched() -> None:
     odd = world.members[4]
 
     def spoil(member: Member, effect: ev.Effect) -> list[ev.Effect]:
-        if isinstance(effect, ev.Compute) and isinstance(effect.job, round_jobs.Conclude):
+        if isinstance(effect, Compute) and isinstance(effect.job, round_jobs.Conclude):
             job = replace(effect.job, study=b"x" * 32)
-            world.deliver(member, ev.ComputeDone(effect.number, round_jobs.run(job)), 400)
+            world.deliver(member, ComputeDone(effect.number, job.run()), 400)
             return []
         return [effect]
 

@@ -8,7 +8,7 @@ submitted in the last moments with it; what it had sent may have arrived.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from fednode.chain.state import State
 from fednode.crypto import Secret, sha256
+from fednode.effects import Asked, Compute, ComputeDone, Job, Note, Persist, StartTimer, TimerFired
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height, MemberId, StudyId
 from fednode.learn import jobs as work
@@ -34,7 +35,6 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.transaction import Transaction
 from fednode.rounds import events as ev
-from fednode.rounds import jobs as round_jobs
 from fednode.rounds.ledger_view import SnapshotReader
 from fednode.rounds.machine import StudyMachine
 from fednode.rounds.place import Place, Ports
@@ -87,11 +87,11 @@ class Member:
     effects_done: int = 0
     crash_at: set[int] = field(default_factory=set)
     tamper: Tamper | None = None
-    run_sum_job: Callable[[sum_jobs.Job], sum_jobs.Result] = sum_jobs.run
+    run_sum_job: Callable[[Job[sum_jobs.Result]], sum_jobs.Result] = lambda job: job.run()
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     wanted: set[Hash] = field(default_factory=set)
-    timers: dict[str, int] = field(default_factory=dict)
+    timers: dict[Hashable, int] = field(default_factory=dict)
     submitted: list[tx.Body] = field(default_factory=list)
 
     @property
@@ -346,38 +346,37 @@ class World(VirtualClock):
             case ev.StoreModel(name, draft):
                 assert isinstance(draft, MemoryDraft) and read_model(draft.data).hash == name
                 member.disk.models[name] = bytes(draft.data)
-            case ev.StartTimer(name, delay_ms):
-                self._start_timer(member, name, ev.TimerFired(name), delay_ms)
-            case ev.Compute(number, job):
-                self.deliver(member, ev.ComputeDone(number, round_jobs.run(job)), 2)
-            case ev.SumAsked(round_number, inner):
+            case StartTimer(key, delay_ms):
+                self._start_timer(member, key, TimerFired(key), delay_ms)
+            case Compute(number, job):
+                self.deliver(member, ComputeDone(number, job.run()), 2)
+            case Asked(ev.OfSum(_, round_number), inner):
                 self._perform_sum(member, round_number, inner)
             case ev.ForgetRound(number):
                 member.disk.records = {key: data for key, data in member.disk.records.items() if key[0] > number}
-            case ev.Note(text, is_problem):
+            case Note(text, is_problem):
                 (member.problems if is_problem else member.notes).append(text)
 
     def _perform_sum(
         self, member: Member, number: int,
-        effect: sm.Persist | sm.SendChunk | sm.WantChunk | sm.StartTimer | sm.Compute,
+        effect: ev.SumEffect,
     ) -> None:
         delay_ms = self.random.randrange(1, 8)
         match effect:
-            case sm.Persist(part, data):
+            case Persist(sm.KeptPart(part, data)):
                 member.disk.records[number, part.value] = data.reveal()
             case sm.SendChunk(to, ref, proof, data):
                 event = ev.SumHappened(number, sm.ChunkArrived(member.number, ref, proof, bytes(data)))
                 self.deliver(self.members[to], event, delay_ms)
             case sm.WantChunk(to, ref):
                 self.deliver(self.members[to], ev.SumHappened(number, sm.WantArrived(member.number, ref)), delay_ms)
-            case sm.StartTimer(name, timeout_ms):
-                event = ev.SumHappened(number, sm.TimerFired(name))
-                self._start_timer(member, f"{number}/{name}", event, timeout_ms)
-            case sm.Compute(job_id, job):
-                event = ev.SumHappened(number, sm.ComputeDone(job_id, member.run_sum_job(job)))
+            case StartTimer(key, timeout_ms):
+                self._start_timer(member, (number, key), ev.SumHappened(number, TimerFired(key)), timeout_ms)
+            case Compute(job_id, job):
+                event = ev.SumHappened(number, ComputeDone(job_id, member.run_sum_job(job)))
                 self.deliver(member, event, 2)
 
-    def _start_timer(self, member: Member, key: str, event: ev.Event, delay_ms: int) -> None:
+    def _start_timer(self, member: Member, key: Hashable, event: ev.Event, delay_ms: int) -> None:
         """Starting a timer again replaces it."""
         epoch = member.epoch
         token = member.timers[key] = member.timers.get(key, 0) + 1

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from fednode.chain import sync
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, assemble
-from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.messages import (
     BlockRequest,
@@ -39,6 +38,7 @@ from fednode.chain.vote import (
     make_evidence,
     sign_bytes,
 )
+from fednode.effects import Broadcast
 from fednode.errors import Rejected
 from fednode.ids import Hash, Height, MemberId, View
 from tests.sim.keys import CHAIN_ID
@@ -84,7 +84,7 @@ class Adversary(SimNode):
 
     def _perform(self, effect: Effect) -> None:
         """What the replica inside wants to say reaches only some, and others may hear the opposite."""
-        if not isinstance(effect, ask.Broadcast) or self.world.random.random() < 0.6:
+        if not isinstance(effect, Broadcast) or self.world.random.random() < 0.6:
             super()._perform(effect)
             return
         chosen = self._some_members()

@@ -23,6 +23,7 @@ from fednode.chain.consensus.view import Action, HeightState
 from fednode.chain.consensus.votes import Added, Ballot, HeightFacts
 from fednode.chain.members import MemberSet
 from fednode.chain.vote import Certificate, Vote
+from fednode.effects import Persist
 from fednode.errors import FednodeError
 from fednode.ids import MemberId
 from tests.limits import Limits, TimeIsUp, limited
@@ -71,12 +72,12 @@ def _persist_late(driver: Driver) -> None:
     """The record goes to the end of the effects: after what it should precede."""
     record = driver.signer.record
     assert record is not None
-    driver.effects = _Reordering([effect for effect in driver.effects if not isinstance(effect, ask.Persist)])
-    driver.effects.late = ask.Persist(record)
+    driver.effects = _Reordering([effect for effect in driver.effects if not isinstance(effect, Persist)])
+    driver.effects.late = Persist(record)
 
 
 class _Reordering(list[ask.Effect]):
-    late: ask.Persist | None = None
+    late: Persist | None = None
 
     def __iter__(self) -> Iterator[ask.Effect]:
         yield from super().__iter__()

@@ -15,8 +15,8 @@ from fednode.chain.consensus.events import (
     PeerUp,
     Received,
     Started,
-    Timer,
     TimerFired,
+    ViewTimer,
     WorkArrived,
 )
 from fednode.chain.consensus.messages import ConsensusMessage, Status
@@ -24,6 +24,8 @@ from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import SignRecord, VoteSigner
 from fednode.chain.vote import Certificate
 from fednode.crypto import Verified
+from fednode.effects import Broadcast, DropPeer, Persist, Send, StartTimer
+from fednode.effects import TimerFired as SyncTimerFired
 from fednode.ids import Hash, Height, MemberId
 from tests.sim.ledger import SimLedger, ToyLedger
 
@@ -148,29 +150,29 @@ class SimNode:
         self.feed_sync(sync.PeerConnected(peer))
         self.feed(PeerUp(peer, self.now_ms()))
 
-    def on_timer(self, life: int, key: object, token: int, payload: object) -> None:
+    def on_timer(self, life: int, key: ViewTimer | sync.SyncTimer, token: int) -> None:
         """A timer ran out; it counts unless it was replaced or the machine restarted."""
         if not self.is_up or life != self.life or self.timers.get(key) != token:
             return
-        if isinstance(payload, sync.SyncTimer):
-            self.feed_sync(sync.SyncTimerFired(payload))
-        elif isinstance(payload, ask.StartTimer):
-            self.feed(TimerFired(payload.kind, payload.height, payload.view, self.now_ms()))
+        if isinstance(key, sync.SyncTimer):
+            self.feed_sync(SyncTimerFired(key))
+        else:
+            self.feed(TimerFired(key.kind, key.height, key.view, self.now_ms()))
 
     # --- effects ----------------------------------------------------------------------------------------------
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case ask.Persist():
+            case Persist():
                 self.disk.record = effect.record
-            case ask.Broadcast():
+            case Broadcast():
                 self.world.checker.on_sent(self.member, effect.message)
                 self.world.send_all(self, effect.message)
-            case ask.Send():
+            case Send():
                 self.world.checker.on_sent(self.member, effect.message)
                 self.world.send(self, effect.peer, effect.message)
-            case ask.StartTimer():
-                self._start_timer(effect.kind, effect.delay_ms, effect)
+            case StartTimer():
+                self._start_timer(effect)
             case ask.Decide():
                 self.store(effect)
                 self.pool = [item for item in self.pool if self.ledger.is_new(item)]
@@ -179,7 +181,7 @@ class SimNode:
                 self.feed_sync(sync.TipMoved(effect.tip))
             case ask.Behind():
                 self.feed_sync(sync.PeerAhead(effect.peer, effect.height))
-            case ask.ReportPeer():
+            case DropPeer():
                 self.world.checker.on_reported(effect.peer, effect.reason)
             case ask.FoundEvidence():
                 self.world.evidence_found += 1
@@ -189,26 +191,26 @@ class SimNode:
     def _perform_sync(self, effects: list[sync.SyncEffect]) -> None:
         for effect in effects:
             match effect:
-                case sync.SendSync():
+                case Send():
                     self.world.send(self, effect.peer, effect.message)
                 case sync.ServeRange():
                     blocks = self.disk.blocks[effect.first - 1 : effect.last]
                     self.world.send(self, effect.peer, sync.make_response(blocks))
-                case sync.StartSyncTimer():
-                    self._start_timer(effect.kind, effect.delay_ms, effect.kind)
+                case StartTimer():
+                    self._start_timer(effect)
                 case sync.Adopt():
                     self.world.after(0, self._adopt, self.life, effect)
-                case sync.BanPeer():
+                case DropPeer():
                     self.world.checker.on_reported(effect.peer, effect.reason)
 
     def _adopt(self, life: int, effect: sync.Adopt) -> None:
         if life == self.life:
             self.feed(BlockSynced(effect.block, effect.certificate, self.now_ms()))
 
-    def _start_timer(self, key: Timer | sync.SyncTimer, delay_ms: int, payload: object) -> None:
-        named = (type(key), key)
-        token = self.timers[named] = self.timers.get(named, 0) + 1
-        self.world.after(delay_ms, self.on_timer, self.life, named, token, payload)
+    def _start_timer(self, timer: StartTimer[ViewTimer | sync.SyncTimer]) -> None:
+        key = timer.key
+        token = self.timers[key] = self.timers.get(key, 0) + 1
+        self.world.after(timer.delay_ms, self.on_timer, self.life, key, token)
 
 
 def fresh_disk(tip: Tip, record: SignRecord | None) -> Disk:

@@ -28,6 +28,7 @@ from fednode.chain.vote import (
     sign_bytes,
 )
 from fednode.crypto import Verified
+from fednode.effects import Broadcast, Persist, Send
 from fednode.ids import Height, MemberId, View
 from tests.sim.checker import Checker
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
@@ -95,9 +96,9 @@ class Stage:
         actor.effects += effects
         for effect in effects:
             match effect:
-                case ask.Persist():
+                case Persist():
                     actor.record = effect.record
-                case ask.Broadcast() | ask.Send():
+                case Broadcast() | Send():
                     self.checker.on_sent(actor.member, effect.message)
                     actor.sent.append(effect.message)
                 case ask.Decide():

@@ -88,8 +88,8 @@ MUTANTS = [
            "if pair.context != share_context(params, view.number, dealer, params.me):", "if False:",
            RULES + "test_a_box_moved_from_another_place_is_no_share[round]"),
     Mutant("shares are not checked", "smpc/jobs.py",
-           "        or not is_share_valid(pair.a_points, job.holder, pair.a_share)\n"
-           "        or not is_share_valid(pair.b_points, job.holder, pair.b_share)\n", "",
+           "        and is_share_valid(pair.a_points, holder, pair.a_share)\n"
+           "        and is_share_valid(pair.b_points, holder, pair.b_share)\n", "",
            LIARS + "test_a_share_off_the_polynomial_is_complained_about"),
     Mutant("shares are checked without the factor 8", "crypto.py",
            "    return curve.evaluate_commitments(b\"\".join(commitments), index) == base_times(COFACTOR * share)",

@@ -123,7 +123,7 @@ MEASURE_MUTANTS = [
            "tests/core/test_core.py::"
            "test_who_is_voted_out_in_the_middle_of_a_round_deletes_its_keys_and_its_update[False]"),
     Mutant("secrets of a study that cannot be read stay", "core/studies.py",
-           "return [(study, ForgetRound(LAST_ROUND)), (study, note)]", "return [(study, note)]",
+           "return _addressed(study, [ForgetRound(LAST_ROUND), note])", "return _addressed(study, [note])",
            "tests/core/test_core.py::test_what_is_kept_of_a_study_that_can_be_read_no_more_goes"),
     Mutant("who consents to a successor keeps the secrets of its rounds", "home/succession.py",
            "    _delete_rounds(home)\n    write_atomic(consent_path", "    write_atomic(consent_path",

@@ -69,7 +69,7 @@ def deal(**lies: object) -> Callable[[object], object]:
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
             return dealers.deal_as(job, **lies)  # type: ignore[arg-type]
-        return jobs.run(job)  # type: ignore[arg-type]
+        return job.run()  # type: ignore[arg-type]
 
     return work
 
@@ -196,7 +196,7 @@ def test_boxes_made_for_another_round_do_not_open_as_shares(ledger: type) -> Non
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
             return dealers.deal_as(job, box_context=replace(job.context, round=job.context.round + 1))
-        return jobs.run(job)  # type: ignore[arg-type]
+        return job.run()  # type: ignore[arg-type]
 
     succeeded(run(ledger, work=work), (1, 3, 4), voids=1)
 
@@ -232,7 +232,7 @@ def test_a_proof_for_another_attempt_is_false(ledger: type) -> None:
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
             return dealers.deal_as(job, joint_context=replace(job.context, attempt=7))
-        return jobs.run(job)  # type: ignore[arg-type]
+        return job.run()  # type: ignore[arg-type]
 
     world = run(ledger, work=work)
     succeeded(world, (1, 3, 4), voids=1)
@@ -243,8 +243,8 @@ def test_a_short_sketch_of_another_vector_opens_no_sum(ledger: type) -> None:
     """The statement is true, of something that was not masked: the opened sum has another sketch."""
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
-            return jobs.run(replace(job, values=np.zeros_like(job.values)))
-        return jobs.run(job)  # type: ignore[arg-type]
+            return replace(job, values=np.zeros_like(job.values)).run()
+        return job.run()  # type: ignore[arg-type]
 
     world = run(ledger, work=work)
     failed(world)
@@ -254,7 +254,7 @@ def test_a_short_sketch_of_another_vector_opens_no_sum(ledger: type) -> None:
 def test_a_weight_that_is_proven_counts_whatever_was_meant(ledger: type) -> None:
     """A member may prove a larger weight than it has: the sum is of what was dealt."""
     def work(job: object) -> object:
-        return jobs.run(replace(job, weight=7) if isinstance(job, ProveUpdate) else job)  # type: ignore[arg-type]
+        return (replace(job, weight=7) if isinstance(job, ProveUpdate) else job).run()  # type: ignore[arg-type]
 
     world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[LIAR].work = work

@@ -244,7 +244,7 @@ def test_an_attempt_void_after_all_proofs_were_answered_shows_nothing(count: int
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
             return dealers.deal_as(job, bits=bits)  # type: ignore[arg-type]
-        return jobs.run(job)  # type: ignore[arg-type]
+        return job.run()  # type: ignore[arg-type]
 
     world.nodes[MemberId(min(gang))].work = work
     world.run()
@@ -505,7 +505,7 @@ def void_world() -> tuple[World, m.SumView]:
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
             return dealers.deal_as(job, bits=dealers.longer(40))
-        return jobs.run(job)  # type: ignore[arg-type]
+        return job.run()  # type: ignore[arg-type]
 
     world.nodes[MemberId(1)].work = work
     world.run()

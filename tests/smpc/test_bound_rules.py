@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from fednode.crypto import unseal
+from fednode.effects import Compute, ComputeDone, Persist, TimerFired
 from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.boxes import Boxes
-from fednode.smpc.jobs import run
 from fednode.smpc.proof_jobs import AnswerProofs, NotProvable, ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_shares, restore_state
 from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
@@ -78,9 +78,9 @@ def settle(world: World, effects: list[m.Effect], member: MemberId = ME) -> list
     """Do the jobs among effects until nothing is left to compute; keep what is persisted."""
     seen = list(effects)
     for effect in seen:
-        if isinstance(effect, m.Compute):
-            seen += session_of(world, member).handle(m.ComputeDone(effect.job_id, run(effect.job)))
-    world.nodes[member].disk |= {e.part: e.data.reveal() for e in seen if isinstance(e, m.Persist)}
+        if isinstance(effect, Compute):
+            seen += session_of(world, member).handle(ComputeDone(effect.number, effect.job.run()))
+    world.nodes[member].disk |= {e.record.part: e.record.data.reveal() for e in seen if isinstance(e, Persist)}
     return seen
 
 
@@ -131,8 +131,8 @@ def answered(world: World, view: m.SumView, keep: set[int] = frozenset()) -> lis
     """Bring one member to its answers: all boxes, the sum, and the end of its patience."""
     sent = deal_everything(world, view)
     effects = give(world, sent, ME, keep) + give_sum(world, view, ME)
-    for timer in ("report",):
-        fired = m.TimerFired(f"{timer}/{view.number}/{view.phase_no}")
+    for timer in (m.Timer.REPORT,):
+        fired = TimerFired(m.SumTimer(timer, view.number, view.phase_no))
         effects += settle(world, session_of(world).handle(fired))
     return effects
 
@@ -166,7 +166,7 @@ def test_a_coin_before_everyone_has_acknowledged_is_refused(change: dict[str, ob
 
 def test_nothing_is_sketched_before_the_coin() -> None:
     world, view = reach(Phase.COIN)
-    jobs = [effect.job for effect in show(world, view) if isinstance(effect, m.Compute)]
+    jobs = [effect.job for effect in show(world, view) if isinstance(effect, Compute)]
     assert not any(isinstance(job, ProveUpdate) for job in jobs)
     world, view = reach(Phase.SHARE)
     assert not submitted(show(world, replace(view, coin=None)), bodies.ShareRoot)
@@ -177,8 +177,8 @@ def test_roots_are_persisted_before_they_are_posted_and_boxes_leave_when_they_ar
     effects = show(world, view)
     posted = submitted(effects, bodies.ShareRoot)[0]
     assert isinstance(posted, bodies.ShareRoot) and not boxes_in(effects)
-    order = [type(e) for e in effects if isinstance(e, m.Persist | m.Submit)]
-    assert order == [m.Persist, m.Submit]
+    order = [type(e) for e in effects if isinstance(e, Persist | m.Submit)]
+    assert order == [Persist, m.Submit]
     record = restore_state(world.params(ME), world.nodes[ME].disk)
     assert record is not None and record.sharing is not None and record.sharing.shared is not None
     assert record.sharing.shared.bits_root == posted.bits_root
@@ -217,10 +217,10 @@ def job_of(world: World, view: m.SumView, member: MemberId = ME) -> ProveUpdate:
     session = session_of(world, member)
     queue = session.handle(m.ViewChanged(view))
     for effect in queue:
-        if isinstance(effect, m.Compute):
+        if isinstance(effect, Compute):
             if isinstance(effect.job, ProveUpdate):
                 return effect.job
-            queue += session.handle(m.ComputeDone(effect.job_id, run(effect.job)))
+            queue += session.handle(ComputeDone(effect.number, effect.job.run()))
     raise AssertionError("no dealing")
 
 
@@ -232,14 +232,14 @@ def test_randomness_of_shares_depends_on_coin_vector_round_and_attempt(change: d
     """Two vectors shared under one seed would show their difference to the holders of the seed's keys."""
     world, view = reach(Phase.SHARE)
     job = job_of(world, view)
-    same, other = run(job), run(replace(job, **change))  # type: ignore[arg-type]
+    same, other = job.run(), replace(job, **change).run()  # type: ignore[arg-type]
     assert isinstance(same, ProvenUpdate) and isinstance(other, ProvenUpdate)
     opened = [
         [unseal(world.nodes[MemberId(1)].secret, boxes[0])[32:] for boxes in (dealt.bits_boxes, dealt.proof_boxes)]
         for dealt in (same, other)
     ]
     assert not set(opened[0]) & set(opened[1]) and opened[0][0] != opened[0][1]
-    again = run(job)
+    again = job.run()
     assert isinstance(again, ProvenUpdate)
     assert (again.bits_boxes, again.proof_boxes, again.posted) == (same.bits_boxes, same.proof_boxes, same.posted)
 
@@ -253,7 +253,7 @@ def test_every_purpose_has_its_own_randomness() -> None:
 def test_f_holders_learn_nothing_from_their_boxes() -> None:
     """The boxes of any g holders are as good as random: with them any other secret is possible."""
     world, view = reach(Phase.SHARE)
-    dealt = run(job_of(world, view))
+    dealt = job_of(world, view).run()
     assert isinstance(dealt, ProvenUpdate)
     for holder in (1, 3, 4):  # g = 1
         message = unseal(world.nodes[MemberId(holder)].secret, dealt.bits_boxes[holder - 1])[32:]
@@ -265,7 +265,7 @@ def test_f_holders_learn_nothing_from_their_boxes() -> None:
 @pytest.mark.parametrize("count", [4, 7])
 def test_g_holders_together_cannot_read_a_sketch_and_g_plus_one_can(count: int) -> None:
     world, view = reach(Phase.SHARE, count)
-    dealt = run(job_of(world, view))
+    dealt = job_of(world, view).run()
     assert isinstance(dealt, ProvenUpdate)
     holders = list(range(count, count - (count - 1) // 3 - 1, -1))  # g + 1 of those that hold elements
     rows = []
@@ -290,13 +290,13 @@ def test_a_vector_that_cannot_be_proven_silences_its_member_and_does_not_crash()
     world, view = reach(Phase.SHARE)
     job = job_of(world, view)
     for values in (np.full(37, 2**27, np.uint32), np.full(37, 2**31, np.uint32)):
-        assert isinstance(run(replace(job, values=values)), NotProvable)
+        assert isinstance(replace(job, values=values).run(), NotProvable)
     world.nodes[ME].session = restored(world)
     queue = session_of(world).handle(m.ViewChanged(view))
     for effect in queue:
-        if isinstance(effect, m.Compute):
-            result = NotProvable("too long") if isinstance(effect.job, ProveUpdate) else run(effect.job)
-            queue += session_of(world).handle(m.ComputeDone(effect.job_id, result))
+        if isinstance(effect, Compute):
+            result = NotProvable("too long") if isinstance(effect.job, ProveUpdate) else effect.job.run()
+            queue += session_of(world).handle(ComputeDone(effect.number, result))
     assert is_silent(world) and not submitted(queue, bodies.ShareRoot)
 
 
@@ -371,8 +371,8 @@ def test_answers_are_persisted_before_they_are_posted_and_the_same_after_a_resta
     effects = answered(world, view)
     proofs = submitted(effects, bodies.Proof)
     assert len(proofs) == 1 and isinstance(proofs[0], bodies.Proof) and proofs[0].sum_ok == bodies.SumCheck.RIGHT
-    order = [e for e in effects if isinstance(e, m.Persist | m.Submit)]
-    assert isinstance(order[0], m.Persist) and order[0].part is m.RecordPart.SHARES
+    order = [e for e in effects if isinstance(e, Persist | m.Submit)]
+    assert isinstance(order[0], Persist) and order[0].record.part is m.RecordPart.SHARES
     world.nodes[ME].session = restored(world)
     assert submitted(show(world, view), bodies.Proof) == proofs, "from the record alone: nothing is fetched again"
     size = sum(box_sizes(world_statement(world), False))
@@ -399,7 +399,7 @@ def test_a_missing_dealer_is_answered_for_with_noise_only_and_its_late_shares_co
     sent = deal_everything(world, view)
     give(world, sent, ME, {3})
     give_sum(world, view, ME)
-    fired = m.TimerFired(f"report/{view.number}/{view.phase_no}")
+    fired = TimerFired(m.SumTimer(m.Timer.REPORT, view.number, view.phase_no))
     proof = submitted(settle(world, session_of(world).handle(fired)), bodies.Proof)[0]
     assert isinstance(proof, bodies.Proof)
     at = view.included.index(OTHER) * 1072
@@ -452,7 +452,7 @@ def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> No
     opening = reveals(effects)[0].opening
     record = restore_shares(world.params(ME), world.nodes[ME].disk)
     assert record is not None and opening is not None and record.covered == view.included
-    assert isinstance(next(e for e in effects if isinstance(e, m.Persist | m.Submit)), m.Persist)
+    assert isinstance(next(e for e in effects if isinstance(e, Persist | m.Submit)), Persist)
     held = f.from_bytes(record.held, 4 * world_statement(world).held_length)
     assert held is not None
     bare = f.to_bytes(f.total(held.reshape(4, -1)[:, :OPENED], axis=0))
@@ -462,7 +462,7 @@ def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> No
 def test_nothing_is_opened_bare_by_a_member_that_lost_the_sum_and_cannot_get_it() -> None:
     world, view = reach(Phase.REVEAL)
     assert not reveals(show(world, view)), "it asks for the sum first"
-    fired = session_of(world).handle(m.TimerFired(f"report/{view.number}/{view.phase_no}"))
+    fired = session_of(world).handle(TimerFired(m.SumTimer(m.Timer.REPORT, view.number, view.phase_no)))
     said = reveals(settle(world, fired))
     assert [(message.opening, message.own_b is not None) for message in said] == [(None, True)]
 
@@ -485,7 +485,7 @@ def test_the_summed_share_of_another_attempt_is_not_opened() -> None:
     assert data is not None
     from fednode.smpc.record import persist_shares
 
-    world.nodes[ME].disk[m.RecordPart.SHARES] = persist_shares(replace(data, attempt=1)).data.reveal()
+    world.nodes[ME].disk[m.RecordPart.SHARES] = persist_shares(replace(data, attempt=1)).record.data.reveal()
     world.nodes[ME].session = restored(world)
     assert [message.opening for message in reveals(show_whole(world, replace(view, answered=())))] == [None]
 
@@ -528,7 +528,7 @@ def test_the_sum_must_have_the_opened_sketch() -> None:
 def test_no_secret_is_printed() -> None:
     world, view = reach(Phase.PROOF)
     job = job_of(world, view, OTHER)
-    dealt = run(job)
+    dealt = job.run()
     assert isinstance(dealt, ProvenUpdate)
     answered(world, view)
     record = restore_shares(world.params(ME), world.nodes[ME].disk)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fednode.crypto import point_times, unseal
+from fednode.effects import Note, Persist, StartTimer, TimerFired
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import dispute_scalar
@@ -104,13 +105,13 @@ def test_a_dealer_deals_the_same_bytes_after_a_restart_and_nothing_that_is_there
     assert submitted(show(world, view, DEALER), bodies.Redeal) == first
     world.nodes[DEALER].session = restored(world, DEALER)
     effects = show(world, replace(view, redealt=((DEALER, LIAR),)), DEALER)
-    assert not submitted(effects, bodies.Redeal) and not [e for e in effects if isinstance(e, m.StartTimer)]
+    assert not submitted(effects, bodies.Redeal) and not [e for e in effects if isinstance(e, StartTimer)]
 
 
 def test_a_message_that_was_lost_is_sent_again_with_the_same_bytes() -> None:
     world, view = reach(Phase.REDEAL)
     first = submitted(show(world, view, DEALER), bodies.Redeal)
-    fired = m.TimerFired(f"retry/{view.number}/{view.phase_no}")
+    fired = TimerFired(m.SumTimer(m.Timer.RETRY, view.number, view.phase_no))
     assert submitted(session_of(world, DEALER).handle(fired), bodies.Redeal) == first
 
 
@@ -126,7 +127,7 @@ def test_more_than_f_holders_are_dealt_nothing_again() -> None:
     world, view = reach(Phase.REDEAL)
     effects = show(world, replace(view, disputes=((DEALER, LIAR), (DEALER, HOLDER))), DEALER)
     assert not submitted(effects, bodies.Redeal)
-    assert any("more than may be dealt again" in e.text for e in effects if isinstance(e, m.Note))
+    assert any("more than may be dealt again" in e.text for e in effects if isinstance(e, Note))
 
 
 @pytest.mark.parametrize("phase", [Phase.REDEAL, Phase.CONFIRM, Phase.EXPOSE])
@@ -176,7 +177,7 @@ def test_what_is_kept_gives_every_holders_share(count: int) -> None:
 def drop_confirmed(world: World, member: MemberId = HOLDER) -> None:
     """The disk as it was before the member answered."""
     record = replace(shares_of(world, member), confirmed=None)
-    world.nodes[member].disk[m.RecordPart.SHARES] = persist_shares(record).data.reveal()
+    world.nodes[member].disk[m.RecordPart.SHARES] = persist_shares(record).record.data.reveal()
     world.nodes[member].session = restored(world, member)
 
 
@@ -188,7 +189,7 @@ def test_an_answer_is_on_the_disk_with_what_it_rests_on_before_it_is_posted() ->
     world, view = reach(Phase.CONFIRM, is_right=True)
     drop_confirmed(world)
     effects = show(world, view, HOLDER)
-    assert [type(e) for e in effects if isinstance(e, m.Persist | m.Submit)] == [m.Persist, m.Submit]
+    assert [type(e) for e in effects if isinstance(e, Persist | m.Submit)] == [Persist, m.Submit]
     record = shares_of(world, HOLDER)
     assert record.confirmed is not None and view.confirm_seed is not None
     assert record.confirmed.seed == view.confirm_seed and confirms(effects) == [record.confirmed.answers]

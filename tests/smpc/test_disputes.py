@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from fednode.crypto import base_times, point_times, prove_knowledge
 from fednode.ids import MemberId
-from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import dispute_scalar
 from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
@@ -70,7 +69,7 @@ def deal(**lies: object) -> Work:
     def work(job: object) -> object:
         if isinstance(job, ProveUpdate):
             return dealers.deal_as(job, **lies)  # type: ignore[arg-type]
-        return jobs.run(job)  # type: ignore[arg-type]
+        return job.run()  # type: ignore[arg-type]
 
     return work
 
@@ -289,7 +288,7 @@ def test_shares_dealt_again_on_another_polynomial_do_not_take_the_place_of_the_p
     def setup(world: World) -> None:
         for liar in (2, 3):
             world.nodes[MemberId(liar)].tamper = confirm_bent(world, liar, zeros)
-        world.nodes[LIAR].work = lambda job: work(job) if world.ledger.view().number == 0 else jobs.run(job)  # type: ignore[arg-type]
+        world.nodes[LIAR].work = lambda job: work(job) if world.ledger.view().number == 0 else job.run()  # type: ignore[arg-type]
 
     work = on_another_polynomial(zeros, (6, 7))
     world = play(ledger, count=7, liars=(2, 3), setup=setup)

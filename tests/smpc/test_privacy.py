@@ -153,7 +153,7 @@ def check_is_what_was_sent(world: World, view: m.SumView, member: MemberId, reco
     points = tuple((i, view.keys[i].a_points[0]) for i in view.qualified)
     values = world.input_of(member).view(np.uint32)
     job = jobs.MaskInput(context_of(world, view.number), member, values, record.a_scalar, record.b_scalar, points)
-    masked = jobs.run(job)
+    masked = job.run()
     assert isinstance(masked, jobs.MaskedInput) and merkle_root(masked.leaves) == view.root_of(member)
     sent = {e.ref.chunk: bytes(e.data) for sender, e in world.trace.wire
             if sender == e.ref.dealer == member and e.ref.lane == m.Lane.MASKED and e.ref.attempt == view.number}
@@ -247,7 +247,7 @@ def try_stripping(world: World, gang: set[MemberId], known: Scalars) -> None:
             record, context = own_records(world, member)[attempt], context_of(world, attempt)
             job = jobs.MaskInput(context, member, world.input_of(member).view(np.uint32), record.a_scalar,
                                  record.b_scalar, tuple((MemberId(i), p) for i, p in points.items()))
-            masked = jobs.run(job)
+            masked = job.run()
             assert isinstance(masked, jobs.MaskedInput)
             layout = Layout(world.length, len(view.qualified))
             left = np.frombuffer(b"".join(layout.bodies(layout.all_of(masked.data))), np.uint32).copy()
@@ -340,7 +340,7 @@ def repeated(
     liar = MemberId(min(gang))
 
     def work(job: object) -> object:
-        return jobs.run(replace(job, b_scalar=job.b_scalar + 1) if isinstance(job, jobs.MaskInput) else job)  # type: ignore[arg-type]
+        return (replace(job, b_scalar=job.b_scalar + 1) if isinstance(job, jobs.MaskInput) else job).run()  # type: ignore[arg-type]
 
     first.nodes[liar].work = work
     first.run()

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.crypto import sha256
+from fednode.effects import ComputeDone
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
@@ -613,4 +614,4 @@ def test_results_of_the_wrong_attempt_are_nothing() -> None:
     world = at_recheck()
     session = world.nodes[MemberId(1)].session
     assert session is not None
-    assert session.handle(m.ComputeDone(10_000, AddedParts((), (), ()))) == []
+    assert session.handle(ComputeDone(10_000, AddedParts((), (), ()))) == []

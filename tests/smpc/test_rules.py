@@ -14,9 +14,9 @@ import pytest
 
 from fednode.codec import decode, encode
 from fednode.crypto import base_times, is_point_valid, is_share_valid, point_add, scalar_bytes, seal, unseal
+from fednode.effects import Compute, ComputeDone, Note, Persist, TimerFired
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
-from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import SharePair, open_shares, share_context
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
@@ -60,14 +60,14 @@ def settle(session: Session, effects: list[m.Effect]) -> list[m.Effect]:
     """Do the jobs among effects until nothing is left to compute; return everything that happened."""
     seen = list(effects)
     for effect in seen:
-        if isinstance(effect, m.Compute):
-            seen += session.handle(m.ComputeDone(effect.job_id, jobs.run(effect.job)))
+        if isinstance(effect, Compute):
+            seen += session.handle(ComputeDone(effect.number, effect.job.run()))
     return seen
 
 
-def late(view: m.SumView) -> m.TimerFired:
+def late(view: m.SumView) -> TimerFired[m.SumTimer]:
     """The member has waited for chunks as long as it will in this phase."""
-    return m.TimerFired(f"report/{view.number}/{view.phase_no}")
+    return TimerFired(m.SumTimer(m.Timer.REPORT, view.number, view.phase_no))
 
 
 def show(world: World, view: m.SumView, member: MemberId = ME) -> list[m.Effect]:
@@ -76,7 +76,7 @@ def show(world: World, view: m.SumView, member: MemberId = ME) -> list[m.Effect]
     effects = settle(session, session.handle(m.ViewChanged(view)))
     if view.phase is Phase.REVEAL:  # a session out of the disk has no sum: it opens without once it has waited
         effects += settle(session, session.handle(late(view)))
-    world.nodes[member].disk |= {e.part: e.data.reveal() for e in effects if isinstance(e, m.Persist)}
+    world.nodes[member].disk |= {e.record.part: e.record.data.reveal() for e in effects if isinstance(e, Persist)}
     return effects
 
 
@@ -163,7 +163,7 @@ def test_nothing_is_masked_towards_a_point_outside_the_group(point: bytes) -> No
     keys = view.keys[MemberId(3)]
     bad = replace(view, keys={**view.keys, MemberId(3): replace(keys, a_points=(point, *keys.a_points[1:]))})
     effects = show(world, bad)
-    assert not submitted(effects) and not any(isinstance(effect, m.Compute) for effect in effects)
+    assert not submitted(effects) and not any(isinstance(effect, Compute) for effect in effects)
 
 
 def test_a_low_order_seal_key_gets_noise_and_stops_nobody() -> None:
@@ -291,7 +291,7 @@ def test_only_chunks_of_use_are_taken() -> None:
     fresh.handle(m.ChunkArrived(MemberId(3), good, data.proof, bytes(data.data)))
     assert not fresh.is_chunk_expected(good, size, MemberId(3)), "the same chunk is not taken twice"
     assert fresh.handle(m.ChunkArrived(MemberId(3), good, b"", bytes(size))) == [
-        m.Note("dropped an unexpected chunk from member 3")
+        Note("dropped an unexpected chunk from member 3")
     ]
 
 
@@ -301,7 +301,7 @@ def test_a_second_vector_is_not_used() -> None:
     session = world.nodes[ME].session
     assert session is not None and session.has_input
     effects = session.handle(m.InputReady(np.zeros(world.length, np.uint32), 1))
-    assert [type(effect) for effect in effects] == [m.Note]
+    assert [type(effect) for effect in effects] == [Note]
     again = restored(world)
     again.handle(m.InputReady(np.zeros(world.length, np.uint32), 1))
     assert submitted(settle(again, again.handle(m.ViewChanged(view)))) == [first]
@@ -391,8 +391,8 @@ def test_every_promise_is_persisted_before_it_is_made() -> None:
     world.run()
     stored = b""
     for effect in log:
-        if isinstance(effect, m.Persist) and effect.part is m.RecordPart.STATE:
-            stored = effect.data.reveal()
+        if isinstance(effect, Persist) and effect.record.part is m.RecordPart.STATE:
+            stored = effect.record.data.reveal()
         if isinstance(effect, m.Submit):
             match effect.message:
                 case bodies.Keys(a_points=points):
@@ -402,7 +402,8 @@ def test_every_promise_is_persisted_before_it_is_made() -> None:
                 case bodies.Commit(root=root):
                     committed = _attempt(world, stored).committed
                     assert committed is not None and committed.root == root
-                    assert m.RecordPart.INPUT in {e.part for e in log[: log.index(effect)] if isinstance(e, m.Persist)}
+                    kept = {e.record.part for e in log[: log.index(effect)] if isinstance(e, Persist)}
+                    assert m.RecordPart.INPUT in kept
                 case bodies.Reveal():
                     opening = _attempt(world, stored).opening
                     assert opening is not None and opening.included == (1, 2, 4)
@@ -439,7 +440,7 @@ def test_no_secret_is_printed() -> None:
     for secret in (*attempt.a_coefficients, *attempt.b_coefficients):
         assert repr(secret)[2:-1] not in text and secret.hex() not in text
         assert str(int.from_bytes(secret, "little")) not in text
-    persist = m.Persist(m.RecordPart.STATE, m.Secret(b"deep secret"))
+    persist = Persist(m.KeptPart(m.RecordPart.STATE, m.Secret(b"deep secret")))
     assert "deep" not in repr(persist)
 
 
@@ -588,13 +589,14 @@ def test_late_results_of_a_past_attempt_mean_nothing() -> None:
     session = world.nodes[ME].session
     assert session is not None
     effects = session.handle(m.ViewChanged(view))
-    job = next(effect for effect in effects if isinstance(effect, m.Compute))
+    job = next(effect for effect in effects if isinstance(effect, Compute))
     retry = next_attempt(view, 1, view.phase_no + 5)
     assert submitted(settle(session, session.handle(m.ViewChanged(retry))))
-    assert session.handle(m.ComputeDone(job.job_id, jobs.run(job.job))) == []
-    assert session.handle(m.TimerFired("want/0/3")) == [] and session.handle(m.TimerFired("nonsense")) == []
+    assert session.handle(ComputeDone(job.number, job.job.run())) == []
+    for timer in (m.SumTimer(m.Timer.WANT, 0, 3), m.SumTimer(m.Timer.RETRY, 7, 99)):
+        assert session.handle(TimerFired(timer)) == [], "never started"
     older = session.handle(m.ViewChanged(view))
-    assert [type(effect) for effect in older] == [m.Note]
+    assert [type(effect) for effect in older] == [Note]
 
 
 def test_a_sealed_pair_fits_the_ledger() -> None:

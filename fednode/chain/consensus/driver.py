@@ -13,7 +13,7 @@ from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus import view as table
 from fednode.chain.consensus.application import Application
 from fednode.chain.consensus.effects import Effect
-from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.events import Timer, ViewTimer
 from fednode.chain.consensus.messages import Proposal
 from fednode.chain.consensus.recovery import Recovery, read_vote
 from fednode.chain.consensus.signing import Valid, VoteSigner
@@ -30,6 +30,7 @@ from fednode.chain.vote import (
     make_certificate,
     sign_bytes,
 )
+from fednode.effects import Broadcast, Persist, StartTimer
 from fednode.errors import Rejected, VerificationFailed
 from fednode.ids import Height, MemberId, View
 
@@ -115,7 +116,7 @@ class Driver:
                 vote = self._sign(action.kind, action.valid_view, action.value)
                 if vote is not None:
                     self.facts.book.add(vote)
-                    self.effects.append(ask.Broadcast(vote))
+                    self.effects.append(Broadcast(vote))
             case table.StartTimeout():
                 table.apply(self.state, action)
                 self._start_timer(action.timer, self._timeouts.get_vote_ms(self.state.view))
@@ -164,7 +165,7 @@ class Driver:
         self._start_timer(Timer.RESEND, self._timeouts.get_resend_ms(self.state.view))
 
     def _start_timer(self, timer: Timer, delay_ms: int) -> None:
-        self.effects.append(ask.StartTimer(timer, self.facts.height, self.state.view, delay_ms))
+        self.effects.append(StartTimer(ViewTimer(timer, self.facts.height, self.state.view), delay_ms))
 
     def _enter_view(self, action: table.EnterView) -> None:
         """L11-L21: the leader proposes, everybody gives it time; who jumped over views asks for what it missed."""
@@ -177,7 +178,7 @@ class Driver:
         if self._is_leader():
             self._propose()
         elif has_jumped:
-            self.effects.append(ask.Broadcast(self.recovery.summarise(self.facts, action.view)))
+            self.effects.append(Broadcast(self.recovery.summarise(self.facts, action.view)))
 
     # --- proposing and voting ---------------------------------------------------------------------------------
 
@@ -196,10 +197,10 @@ class Driver:
         if vote is None:
             return
         if valid is not None:
-            self.effects.append(ask.Broadcast(valid.polka))
+            self.effects.append(Broadcast(valid.polka))
         proposal = Proposal(vote, block)
         self.facts.add_proposal(proposal, self.now_ms)
-        self.effects.append(ask.Broadcast(proposal))
+        self.effects.append(Broadcast(proposal))
 
     def _build(self) -> Block | None:
         """Return a new block; None if there is nothing to put in one.
@@ -240,9 +241,9 @@ class Driver:
         assert record is not None, "a vote was signed"
         if self._persist_at is None:
             self._persist_at = len(self.effects)
-            self.effects.append(ask.Persist(record))
+            self.effects.append(Persist(record))
         else:
-            self.effects[self._persist_at] = ask.Persist(record)
+            self.effects[self._persist_at] = Persist(record)
 
     # --- deciding ---------------------------------------------------------------------------------------------
 
@@ -308,7 +309,7 @@ class Driver:
         self.evidence[piece.offence] = piece
         self.effects.append(ask.FoundEvidence(piece.sender, piece.height))
         if is_own:
-            self.effects.append(ask.Broadcast(piece))
+            self.effects.append(Broadcast(piece))
         self.begin_height()
 
     def wants(self, piece: Evidence) -> bool:

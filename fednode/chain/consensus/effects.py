@@ -1,6 +1,6 @@
-"""What a replica asks of the node. Effects are performed in order, each one finished before the next begins.
+"""What a replica alone asks of the node. The rest is what every machine asks for (`fednode.effects`).
 
-Security assumption: `Persist` is durable (fsync) when it returns. A vote that leaves before its record is on disk can
+Security assumption: `Persist` is durable (fsync) when it is done. A vote that leaves before its record is on disk can
 be contradicted after a crash.
 """
 
@@ -9,43 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fednode.chain.block import Block, Tip
-from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.messages import ConsensusMessage
 from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.vote import Certificate
-from fednode.ids import Height, MemberId, View
-
-
-@dataclass(frozen=True, slots=True)
-class Persist:
-    """Write the sign-state record and make it durable."""
-
-    record: SignRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Broadcast:
-    """Send to every other member: encode once."""
-
-    message: ConsensusMessage
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send to one member."""
-
-    peer: MemberId
-    message: ConsensusMessage
-
-
-@dataclass(frozen=True, slots=True)
-class StartTimer:
-    """Fire `TimerFired` once after `delay_ms`; replaces the running timer of this kind, if any."""
-
-    kind: Timer
-    height: Height
-    view: View
-    delay_ms: int
+from fednode.effects import Broadcast, DropPeer, Persist, Send, StartTimer
+from fednode.ids import Height, MemberId
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +35,6 @@ class Behind:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportPeer:
-    """`peer` sent what no honest member sends; the node keeps the score."""
-
-    peer: MemberId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class FoundEvidence:
     """A member signed two contradicting votes; the next blocks will carry the proof."""
 
@@ -89,5 +50,6 @@ class StoppedSigning:
 
 
 Effect = (
-    Persist | Broadcast | Send | StartTimer | Decide | Behind | ReportPeer | FoundEvidence | StoppedSigning
+    Persist[SignRecord] | Broadcast[ConsensusMessage] | Send[ConsensusMessage] | StartTimer[ViewTimer] | DropPeer
+    | Decide | Behind | FoundEvidence | StoppedSigning
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from fednode.chain.block import Block
@@ -20,6 +20,16 @@ class Timer(IntEnum):
     PRECOMMIT = 3
     RESEND = 4
     NEXT_HEIGHT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTimer:
+    """A timer of one kind, and the view it was started in, which tells one that fires late. Timers of a kind are equal:
+    a new one replaces the one before."""
+
+    kind: Timer
+    height: Height = field(compare=False)
+    view: View = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

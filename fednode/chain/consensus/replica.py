@@ -46,6 +46,7 @@ from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.consensus.view import HeightState, Step, Timeouts
 from fednode.chain.vote import PROPOSAL, Certificate, Evidence, SignatureCheck, Vote
 from fednode.crypto import Verified
+from fednode.effects import Broadcast, DropPeer, Send
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId
 
@@ -180,7 +181,7 @@ class Replica:
 
     def _send(self, peer: MemberId, message: ConsensusMessage | None) -> None:
         if message is not None:
-            self._driver.effects.append(ask.Send(peer, message))
+            self._driver.effects.append(Send(peer, message))
 
     # --- messages ---------------------------------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class Replica:
         try:
             evidence = driver.facts.add_proposal(proposal, driver.now_ms)
         except Rejected as error:
-            driver.effects.append(ask.ReportPeer(peer, error.reason))
+            driver.effects.append(DropPeer(peer, error.reason))
             return
         if evidence is not None:
             driver.note_evidence(evidence, is_own=True)
@@ -325,7 +326,7 @@ class Replica:
         messages.extend(vote for kind, vote in sorted(driver.own.items()) if kind != PROPOSAL)
         messages.append(self._recovery.summarise(driver.facts, view))
         for message in messages:
-            driver.effects.append(ask.Broadcast(message) if peer is None else ask.Send(peer, message))
+            driver.effects.append(Broadcast(message) if peer is None else Send(peer, message))
 
 
 # --- what is worth checking signatures for

@@ -11,7 +11,7 @@ from fednode.chain.block import Block, BlockContext, assemble
 from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.driver import MAX_PENDING_PER_MEMBER
 from fednode.chain.consensus.effects import Effect
-from fednode.chain.consensus.events import BlockSynced, PeerUp, Started, Timer, TimerFired, WorkArrived
+from fednode.chain.consensus.events import BlockSynced, PeerUp, Started, Timer, TimerFired, ViewTimer, WorkArrived
 from fednode.chain.consensus.messages import (
     BlockRequest,
     BlockResponse,
@@ -37,6 +37,7 @@ from fednode.chain.vote import (
     make_certificate,
     make_evidence,
 )
+from fednode.effects import Broadcast, DropPeer, Persist, Send, StartTimer
 from fednode.errors import VerificationFailed
 from fednode.ids import Height, MemberId, View
 from tests.sim.keys import CHAIN_ID, GENESIS_MS
@@ -65,7 +66,7 @@ def kinds(effects: list[Effect]) -> list[str]:
 
 
 def sends(effects: list[Effect]) -> list[ConsensusMessage]:
-    return [effect.message for effect in effects if isinstance(effect, ask.Send)]
+    return [effect.message for effect in effects if isinstance(effect, Send)]
 
 
 def certified(stage: Stage, block: Block, signers: str = "ABC") -> Decision:
@@ -89,16 +90,16 @@ def test_one_transaction_costs_one_proposal_and_two_votes_each() -> None:
 def test_record_comes_before_every_signature_and_once_per_event() -> None:
     stage = Stage("ABCD")
     stage.give_work("A", b"tx")
-    first = [effect for effect in stage.actors["A"].effects if not isinstance(effect, ask.StartTimer)]
+    first = [effect for effect in stage.actors["A"].effects if not isinstance(effect, StartTimer)]
     assert kinds(first) == ["Persist", "Broadcast", "Broadcast"]
     exchange(stage)
     for actor in stage.actors.values():
         place = (0, 0, 0)
         for effect in actor.effects:
-            if isinstance(effect, ask.Persist):
+            if isinstance(effect, Persist):
                 assert effect.record.place > place
                 place = effect.record.place
-            elif isinstance(effect, ask.Broadcast):
+            elif isinstance(effect, Broadcast):
                 vote = effect.message.vote if isinstance(effect.message, Proposal) else effect.message
                 assert isinstance(vote, Vote)
                 assert (vote.height, vote.view, vote.kind) <= place
@@ -107,7 +108,7 @@ def test_record_comes_before_every_signature_and_once_per_event() -> None:
 def test_alone_a_member_decides_within_one_event() -> None:
     stage = Stage("A", count=1)
     stage.give_work("A", b"tx")
-    effects = [effect for effect in stage.actors["A"].effects if not isinstance(effect, ask.StartTimer)]
+    effects = [effect for effect in stage.actors["A"].effects if not isinstance(effect, StartTimer)]
     assert kinds(effects) == ["Persist", "Broadcast", "Broadcast", "Broadcast", "Decide"]
 
 
@@ -130,7 +131,8 @@ def test_more_work_begins_the_next_height_after_other_events_had_a_chance() -> N
     for number in range(20):
         actor.ledger.add(b"tx %d" % number)
     effects = stage.feed(actor, WorkArrived(stage.now_ms))
-    assert effects[-1] == ask.StartTimer(Timer.NEXT_HEIGHT, Height(2), View(0), 0)
+    timer = ViewTimer(Timer.NEXT_HEIGHT, Height(2), View(0))
+    assert effects[-1] == StartTimer(timer, 0) and (effects[-1].key.height, effects[-1].key.view) == (2, 0)
     stage.feed(actor, TimerFired(Timer.NEXT_HEIGHT, Height(2), View(0), stage.now_ms))
     assert [len(block.transactions) for block in actor.decided] == [8, 8]
 
@@ -168,10 +170,10 @@ def test_proposal_out_of_turn_is_reported() -> None:
     stage = Stage("A")
     block = stage.forge_block("C", (b"tx",))
     effects = stage.deliver("C", Proposal(stage.forge_vote("C", PROPOSAL, 0, block.hash), block), "A")
-    assert effects == [ask.ReportPeer(stage.names["C"], "proposal out of turn")]
+    assert effects == [DropPeer(stage.names["C"], "proposal out of turn")]
     block = stage.forge_block("C", (b"tx",))
     effects = stage.deliver("B", Proposal(stage.forge_vote("B", PROPOSAL, 1, block.hash), block), "A")
-    assert effects == [ask.ReportPeer(stage.names["B"], "new block built by another member")]
+    assert effects == [DropPeer(stage.names["B"], "new block built by another member")]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +337,7 @@ def test_a_missing_body_is_asked_for_and_decides() -> None:
     for name in "AB":
         stage.deliver(name, stage.forge_vote(name, PRECOMMIT, 0, block.hash), "D")
     effects = stage.deliver("C", stage.forge_vote("C", PRECOMMIT, 0, block.hash), "D")
-    requests = [effect for effect in effects if isinstance(effect, ask.Send)]
+    requests = [effect for effect in effects if isinstance(effect, Send)]
     assert [request.message for request in requests] == [BlockRequest(HEIGHT, block.hash)]
     other = stage.forge_block("A", (b"unasked",))
     stage.deliver("A", BlockResponse(other), "D")
@@ -349,10 +351,10 @@ def test_another_holder_is_asked_when_nothing_came() -> None:
     block = stage.forge_block("A", (b"tx",))
     for name in "ABC":
         stage.deliver(name, stage.forge_vote(name, PRECOMMIT, 0, block.hash), "D")
-    asked = [e.peer for e in stage.actors["D"].effects if isinstance(e, ask.Send)]
+    asked = [e.peer for e in stage.actors["D"].effects if isinstance(e, Send)]
     for _ in range(3):
         effects = stage.fire("D", Timer.RESEND, 0)
-        asked += [e.peer for e in effects if isinstance(e, ask.Send) and isinstance(e.message, BlockRequest)]
+        asked += [e.peer for e in effects if isinstance(e, Send) and isinstance(e.message, BlockRequest)]
     assert len(asked) == 4
     assert set(asked) == {stage.names[name] for name in "ABC"}
 
@@ -363,7 +365,7 @@ def test_bodies_are_given_to_who_asks() -> None:
     proposal = stage.actors["A"].find_proposal(0)
     assert proposal is not None
     effects = stage.deliver("B", BlockRequest(HEIGHT, proposal.vote.value), "A")
-    assert effects == [ask.Send(stage.names["B"], BlockResponse(proposal.block))]
+    assert effects == [Send(stage.names["B"], BlockResponse(proposal.block))]
     assert stage.deliver("B", BlockRequest(HEIGHT, b"x" * 32), "A") == []
 
 

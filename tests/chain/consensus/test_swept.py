@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 
 from fednode.chain.block import Block, BlockContext, Execution, Tip, advance, assemble
-from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus import view as table
 from fednode.chain.consensus.events import Timer, TimerFired
 from fednode.chain.consensus.messages import BlockResponse, Decision, Polka, Proposal, ViewCertificate, VoteSummary
@@ -22,15 +21,12 @@ from fednode.chain.members import Member, MemberSet
 from fednode.chain.sync import (
     MAX_RANGE_BYTES,
     Adopt,
-    BanPeer,
     BlockRangeResponse,
     CatchUp,
     PeerAhead,
     PeerConnected,
-    SendSync,
     SyncReceived,
     SyncTimer,
-    SyncTimerFired,
     make_response,
 )
 from fednode.chain.vote import (
@@ -46,6 +42,8 @@ from fednode.chain.vote import (
     sign_bytes,
     verify_evidence,
 )
+from fednode.effects import Broadcast, DropPeer, Send, StartTimer
+from fednode.effects import TimerFired as SyncTimerFired
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View
 from tests.sim.keys import CHAIN_ID, make_members
@@ -227,7 +225,7 @@ def test_who_jumps_over_views_asks_for_what_it_missed() -> None:
     stage = Stage("A")
     for name in "BC":
         effects = stage.deliver(name, stage.forge_vote(name, PREVOTE, 2, NIL), "A")
-    said = [effect.message for effect in effects if isinstance(effect, ask.Broadcast)]
+    said = [effect.message for effect in effects if isinstance(effect, Broadcast)]
     assert any(isinstance(message, VoteSummary) and message.view == 2 for message in said)
 
 
@@ -466,7 +464,7 @@ def test_votes_are_sent_again_again_and_again_and_timers_of_other_heights_are_no
     stage.give_work("A", b"tx")
     for _ in range(3):
         effects = stage.fire("A", Timer.RESEND, 0)
-        assert any(isinstance(effect, ask.StartTimer) and effect.kind is Timer.RESEND for effect in effects)
+        assert any(isinstance(effect, StartTimer) and effect.key.kind is Timer.RESEND for effect in effects)
     for height in (0, 2):
         for timer in (Timer.RESEND, Timer.NEXT_HEIGHT, Timer.PRECOMMIT):
             assert stage.feed(stage.actors["A"], TimerFired(timer, Height(height), View(0), stage.now_ms)) == []
@@ -518,7 +516,7 @@ def test_a_claim_never_shrinks_and_another_peer_is_asked_each_time() -> None:
     for _ in range(3):
         catch_up._asked, catch_up._effects = None, []
         catch_up._ask()
-        asked += [effect.peer for effect in catch_up._effects if isinstance(effect, SendSync)]
+        asked += [effect.peer for effect in catch_up._effects if isinstance(effect, Send)]
     assert asked == [2, 3, 2]
 
 
@@ -545,7 +543,7 @@ def test_a_fetched_block_is_proven_before_it_is_adopted(change: dict[str, Any], 
     catch_up.handle(SyncTimerFired(SyncTimer.GRACE))
     response = BlockRangeResponse((Decision(block, replace(certificate, **parts)),))
     effects = catch_up.handle(SyncReceived(MemberId(2), response))
-    (ban,) = [effect for effect in effects if isinstance(effect, BanPeer)]
+    (ban,) = [effect for effect in effects if isinstance(effect, DropPeer)]
     assert re.search(says, ban.reason) and not any(isinstance(effect, Adopt) for effect in effects)
 
 

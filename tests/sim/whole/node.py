@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fednode.chain import sync
-from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.consensus.signing import SignRecord, VoteSigner
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import wire
@@ -18,6 +18,7 @@ from fednode.core.attendance import Identity
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, has_changed
 from fednode.crypto import Ed25519Signer, Secret, sha256
+from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
 from fednode.errors import FednodeError, Rejected, UpgradeNeeded
 from fednode.home.succession import has_consented
 from fednode.ids import Hash, Height, MemberId, StudyId
@@ -25,9 +26,10 @@ from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import MemoryDraft
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import find_member
-from fednode.rounds import jobs as round_jobs
+from fednode.rounds.events import ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
+from fednode.rounds.jobs import Conclude
 from fednode.rounds.place import Ports
-from fednode.smpc import jobs as sum_jobs
+from fednode.smpc.messages import KeptPart
 from fednode.sums.coin import restore_chain
 from tests.node.world import look_at_model
 from tests.sim.whole.disk import Disk
@@ -72,7 +74,7 @@ class WholeNode:
         self.core: Core
         self._queue: deque[Callable[[], list[do.Effect]]] = deque()
         self._is_busy = False
-        self._timers: dict[Hashable, int] = {}
+        self._timers: dict[tuple[do.Address, do.TimerKey], int] = {}
         self._serial = 0
 
     def now_ms(self) -> int:
@@ -163,7 +165,7 @@ class WholeNode:
             if self.effects_until_crash is not None:
                 self.effects_until_crash -= 1
                 if self.effects_until_crash < 0:
-                    if isinstance(effect, do.SaveSignState) and self.world.may_tear(self):
+                    if is_sign_state(effect) and self.world.may_tear(self):
                         self.disk.tear_sign_state()
                     self.crash()
                     return
@@ -219,18 +221,10 @@ class WholeNode:
     def _perform(self, effect: do.Effect) -> None:
         world, disk = self.world, self.disk
         match effect:
-            case do.SaveSignState(record):
-                disk.save_sign_state(record)
+            case Asked(by, inner):
+                self._perform_asked(by, inner)
             case do.StoreBlock():
                 self._store(effect)
-            case do.SaveRecord(study, round_, part, secret):
-                disk.save_record((study, round_, part), secret.reveal())
-                world.checker.on_record(self, study, round_, part, secret.reveal())
-            case do.ForgetRecords(study, round_):
-                disk.forget_records(study, round_)
-            case do.SaveModel(name, draft):
-                assert isinstance(draft, MemoryDraft)
-                disk.save_model(name, bytes(draft.data))
             case do.KeepModel(sender, name, data):
                 if look_at_model(name, bytes(data)) is not None:
                     disk.save_model(name, bytes(data))
@@ -251,43 +245,44 @@ class WholeNode:
             case do.Halt():
                 self.halted_at = disk.height
                 self.stop()
-            case do.StartTimer(key, delay_ms):
-                self._start_timer(key, delay_ms)
-            case do.DropPeer(member, reason):
+            case DropPeer(member, reason):
                 world.checker.on_rejected(self.member, member, f"cut off: {reason}")
             case do.Log(kind, fields):
                 self._log(kind, dict(fields))
-            case _:
-                self._perform_served(effect)
-
-    def _perform_served(
-        self, effect: do.ServeBlocks | do.ServeModel | do.StartWork | do.ComputeSum | do.ComputeRound
-    ) -> None:
-        world, disk, draw = self.world, self.disk, self.world.random
-        match effect:
             case do.ServeBlocks(to, first, last):
-                world.send(self, to, wire.encode_sync_frame(sync.make_response(disk.range(first, last))))
+                world.send(self, to, wire.SYNC.frame(sync.make_response(disk.range(first, last))))
             case do.ServeModel(to, name):
                 if name in disk.models:
                     world.send_blob(self, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
-            case do.StartWork(study, number, job):
+
+    def _perform_asked(self, by: do.Address, effect: do.HandedOn) -> None:
+        world, disk, draw = self.world, self.disk, self.world.random
+        match by, effect:
+            case _, Persist(SignRecord() as record):
+                disk.save_sign_state(record)
+            case OfSum(study, round_), Persist(KeptPart(part, secret)):
+                disk.save_record((study, round_, part.value), secret.reveal())
+                world.checker.on_record(self, study, round_, part.value, secret.reveal())
+            case OfStudy(study), ForgetRound(round_):
+                disk.forget_records(study, round_)
+            case _, StoreModel(name, draft):
+                assert isinstance(draft, MemoryDraft)
+                disk.save_model(name, bytes(draft.data))
+            case _, StartTimer(key, delay_ms):
+                self._start_timer(by, key, delay_ms)
+            case _, StartWork(number, job):
                 answer, more_ms = world.trouble.spoil(self, do_work(job, self.member))
-                delay_ms = draw.randrange(5, SLOW_MS) + more_ms
-                self._later(delay_ms, lambda: self.core.worked(study, number, answer, self.now_ms()))
-            case do.ComputeSum(study, round_, number, sum_job):
-                done = sum_jobs.run(sum_job)
-                self._later(
-                    draw.randrange(4), lambda: self.core.computed_sum(study, round_, number, done, self.now_ms())
-                )
-            case do.ComputeRound(study, number, round_job):
-                if isinstance(round_job, round_jobs.Conclude):
-                    world.checker.on_sum(
-                        self, StudyId(study), round_job.round_number, np.asarray(round_job.total), round_job.words
-                    )
-                made = round_jobs.run(round_job)
-                self._later(
-                    draw.randrange(4), lambda: self.core.computed_round(study, number, made, self.now_ms())
-                )
+                self._tell_later(draw.randrange(5, SLOW_MS) + more_ms, by, WorkDone(number, answer))
+            case _, Compute(number, job):
+                if isinstance(job, Conclude):
+                    assert isinstance(by, OfStudy)
+                    world.checker.on_sum(self, by.study, job.round_number, np.asarray(job.total), job.words)
+                self._tell_later(draw.randrange(4), by, ComputeDone(number, job.run()))
+            case _:
+                raise AssertionError(f"nobody performs {effect}")
+
+    def _tell_later(self, delay_ms: int, by: do.Address, answer: do.Answer) -> None:
+        self._later(delay_ms, lambda: self.core.tell(by, answer, self.now_ms()))
 
     def _keep_part(self, study: StudyId, number: int, part: str, pieces: Sequence[bytes | memoryview]) -> None:
         data = b"".join(pieces)
@@ -303,15 +298,15 @@ class WholeNode:
         if has_changed(applied.changes):
             self.world.on_members_changed(self)
 
-    def _start_timer(self, key: Hashable, delay_ms: int) -> None:
+    def _start_timer(self, by: do.Address, key: do.TimerKey, delay_ms: int) -> None:
         self._serial += 1
-        serial = self._timers[key] = self._serial
+        serial = self._timers[by, key] = self._serial
 
         def fire() -> list[do.Effect]:
-            if self._timers.get(key) != serial:
+            if self._timers.get((by, key)) != serial:
                 return []
-            del self._timers[key]
-            return self.core.timer(key, self.now_ms())
+            del self._timers[by, key]
+            return self.core.tell(by, TimerFired(key), self.now_ms())
 
         self._later(delay_ms, fire)
 
@@ -325,3 +320,8 @@ class WholeNode:
     def has_model(self, name: bytes) -> bool:
         """Whether a model is here."""
         return Hash(name) in self.disk.models
+
+
+def is_sign_state(effect: do.Effect) -> bool:
+    """Whether an effect replaces the sign-state record."""
+    return isinstance(effect, Asked) and effect.by is do.Own.CONSENSUS and isinstance(effect.effect, Persist)

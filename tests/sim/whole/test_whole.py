@@ -14,6 +14,7 @@ from fednode.ledger.studies.bodies import Outcome
 from fednode.smpc import jobs as sum_jobs
 from tests.sim.checker import Violation
 from tests.sim.whole.mutants import MUTANTS, WholeMutant, find_killer
+from tests.sim.whole.node import is_sign_state
 from tests.sim.whole.recovery import LostSignStates
 from tests.sim.whole.trouble import NEW_MEMBER, MembersChange, VersionChange
 from tests.sim.whole.world import DISKS, Plan, World, draw_plan
@@ -70,7 +71,7 @@ def test_votes_sent_before_their_record_are_noticed(monkeypatch: pytest.MonkeyPa
 
     def records_last(core: Core, effects: list[do.Effect]) -> list[do.Effect]:
         done = settle(core, effects)
-        return sorted(done, key=lambda effect: isinstance(effect, do.SaveSignState))
+        return sorted(done, key=is_sign_state)
 
     monkeypatch.setattr(Core, "_settle", records_last)
     with pytest.raises(Violation, match="signed twice|stopped signing"):
@@ -79,15 +80,13 @@ def test_votes_sent_before_their_record_are_noticed(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_wrong_sum_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = sum_jobs.run
+    run = sum_jobs.Unmask.run
 
-    def one_too_much(job: sum_jobs.Job) -> sum_jobs.Result:
+    def one_too_much(job: sum_jobs.Unmask) -> object:
         done = run(job)
-        if isinstance(done, sum_jobs.Unmasked):
-            return replace(done, values=done.values + 1)
-        return done
+        return replace(done, values=done.values + 1) if isinstance(done, sum_jobs.Unmasked) else done
 
-    monkeypatch.setattr(sum_jobs, "run", one_too_much)
+    monkeypatch.setattr(sum_jobs.Unmask, "run", one_too_much)
     with pytest.raises(Violation, match="the sum of member"):
         World(Plan(0, faults=0)).run()
 

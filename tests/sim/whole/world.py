@@ -232,10 +232,8 @@ class World(VirtualClock):
 
     def send(self, sender: WholeNode, to: MemberId, data: bytes) -> None:
         """Send a frame, if there is a connection."""
-        if data[0] == wire.Kind.CONSENSUS:
-            frame = wire.decode_frame(data)
-            assert isinstance(frame, wire.ConsensusFrame)
-            self.checker.on_sent(sender, frame.message)
+        if data[0] == wire.CONSENSUS.code:
+            self.checker.on_sent(sender, wire.decode_frame(data).message)
         for node in self.machines_of(to):
             self._carry(sender, node, lambda node: node.frame(sender.member, data))
 

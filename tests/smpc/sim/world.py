@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Secret, unseal, x25519_public
+from fednode.effects import Compute, ComputeDone, Note, Persist, StartTimer, TimerFired
 from fednode.ids import MemberId
-from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.record import INPUT_START, LongPart, RecordParts, restore_input
 from fednode.smpc.ring import load
@@ -87,7 +87,7 @@ class Node:
     tamper: Callable[[m.Effect], list[m.Effect]] | None = None
     lie: Callable[[object], object] | None = None
     work: Callable[[object], object] | None = None
-    """Does this member's jobs instead of `jobs.run`: a liar that deals or answers as it likes."""
+    """Does this member's jobs instead of `job.run`: a liar that deals or answers as it likes."""
 
 
 MOMENTS, SHARE = Split(23, 3, True), Split(16, 2)
@@ -283,7 +283,7 @@ class World(VirtualClock):
 
     def _perform_one(self, node: Node, effect: m.Effect) -> None:
         match effect:
-            case m.Persist(part, data):
+            case Persist(m.KeptPart(part, data)):
                 node.disk[part] = data.reveal()
                 self.trace.disks.append((node.member, part, data.reveal()))
             case m.Submit(message):
@@ -295,13 +295,13 @@ class World(VirtualClock):
                 self._send(to, m.ChunkArrived(node.member, ref, proof, bytes(data)))
             case m.WantChunk(to, ref):
                 self._send(to, m.WantArrived(node.member, ref))
-            case m.StartTimer(name, delay_ms):
-                self.after(delay_ms, self._deliver(node.member, node.epoch, m.TimerFired(name)))
-            case m.Compute(job_id, job):
-                result = jobs.run(job) if node.work is None else node.work(job)
+            case StartTimer(name, delay_ms):
+                self.after(delay_ms, self._deliver(node.member, node.epoch, TimerFired(name)))
+            case Compute(job_id, job):
+                result = job.run() if node.work is None else node.work(job)
                 if node.lie is not None:
                     result = node.lie(result)  # type: ignore[assignment]
-                done = self._deliver(node.member, node.epoch, m.ComputeDone(job_id, result))
+                done = self._deliver(node.member, node.epoch, ComputeDone(job_id, result))
                 self.after(self.random.randrange(1, 5), done)
             case m.SumOpened(values, weight, digest, words):
                 node.opened.append((digest, weight, values))
@@ -310,7 +310,7 @@ class World(VirtualClock):
             case m.SumFailed(reason):
                 node.failed.append(reason)
                 self.pool.append((node.member, self.ledger.view().number, ResultVote(None)))
-            case m.Note(text):
+            case Note(text):
                 node.notes.append(text)
 
     def _send(self, to: MemberId, event: m.Event) -> None:

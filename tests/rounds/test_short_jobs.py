@@ -10,7 +10,6 @@ from fednode.learn.model_file import MemoryDraft
 from fednode.learn.models.mlp import Mlp
 from fednode.learn.study import with_model
 from fednode.ledger.records import RoundKind
-from fednode.node.short_jobs import is_short_round
 from fednode.rounds.jobs import Conclude, MakeInput, vector_length
 from tests.rounds.training import study_text
 from tests.support.seeds import Stream
@@ -25,10 +24,10 @@ def test_whoever_makes_a_large_model_does_not_do_it_at_once(kind: RoundKind) -> 
     for spec, is_short in ((SMALL, True), (LARGE, kind is RoundKind.CLOSING)):
         total = np.zeros(vector_length(spec, kind), np.int32)
         job = Conclude(spec, b"s" * 32, 1, kind, None, total, (), 4, 4, 4, bytes(32), MemoryDraft)
-        assert is_short_round(job) == is_short
+        assert job.is_short == is_short
 
 
 def test_long_update_is_not_rounded_at_once() -> None:
     for size, is_short in ((100, True), (1 << 20, False)):
         job = MakeInput(SMALL, RoundKind.TRAINING, 1, bytes(4 * size), b"", Stream(1), lambda own: None)
-        assert is_short_round(job) == is_short
+        assert job.is_short == is_short

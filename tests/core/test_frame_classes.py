@@ -1,0 +1,136 @@
+"""A class of frames is one row: it is decoded, counted, handed on and listed. Here a committee's questions are one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from fednode.chain.consensus.messages import BlockRequest
+from fednode.codec import Bytes32, Size, decode, encode
+from fednode.core import effects as do
+from fednode.core import wire
+from fednode.core.quota import FRAMES_BURST, Bounds, Quota
+from fednode.desk.egress import message_kinds
+from fednode.errors import Rejected
+from fednode.ids import MemberId
+from fednode.p2p import network as net
+from tests.node.test_reactor import Stage, settled
+
+SECOND_NS = 1_000_000_000
+BURST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Asks a member of a committee about a model."""
+
+    model: Bytes32
+    input: Annotated[bytes, Size(0, 1000)]
+
+
+def read_question(body: memoryview) -> Question:
+    return decode(Question, body, 2_000)
+
+
+QUESTIONS = Bounds("questions", 10.0, float(BURST), 1e5, 1e6)
+COMMITTEE: wire.FrameClass[Question] = wire.FrameClass(
+    77, "COMMITTEE", Question, "what a committee was asked", encode, read_question, bounds=QUESTIONS
+)
+QUESTION = Question(bytes(32), b"x")
+
+
+@pytest.fixture(autouse=True)
+def row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(wire.CLASSES, COMMITTEE.code, COMMITTEE)
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+
+
+def send(stage: Stage, frame: bytes, count: int) -> None:
+    for _ in range(count):
+        stage.reactor._on_network(net.Received(stage.peer(2), frame))
+
+
+def listen(stage: Stage) -> list[tuple[MemberId, Question]]:
+    heard: list[tuple[MemberId, Question]] = []
+
+    def take(sender: MemberId, question: Question) -> list[do.Effect]:
+        heard.append((sender, question))
+        return []
+
+    stage.reactor.core.receive(COMMITTEE, take)
+    return heard
+
+
+def test_a_row_is_decoded_and_handed_to_its_receiver(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        heard = listen(stage)
+        send(stage, COMMITTEE.frame(QUESTION), 1)
+        await settled()
+        assert heard == [(MemberId(2), QUESTION)]
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_bytes_that_are_no_message_of_the_row_are_refused(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        heard = listen(stage)
+        send(stage, COMMITTEE.frame(QUESTION) + b"x", 1)
+        await settled()
+        assert heard == [] and stage.reactor.dropped[MemberId(2)] == 1
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_a_code_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(wire.CLASSES, COMMITTEE.code)
+    with pytest.raises(Rejected, match="unknown class"):
+        wire.decode_frame(COMMITTEE.frame(QUESTION))
+
+
+def test_a_row_has_bounds_of_its_own(tmp_path: Path) -> None:
+    """A flood of questions is cut off by their bounds; as many other messages are no flood."""
+    async def body(stage: Stage) -> None:
+        heard = listen(stage)
+        send(stage, COMMITTEE.frame(QUESTION), BURST + 1)
+        await settled()
+        ((_, reason),) = stage.network.dropped
+        assert reason == "it sends more than 10 questions a second" and len(heard) == BURST
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_what_has_other_bounds_takes_nothing_from_them(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        heard = listen(stage)
+        send(stage, wire.CONSENSUS.frame(BlockRequest(1, bytes(32))), int(FRAMES_BURST))  # type: ignore[arg-type]
+        send(stage, COMMITTEE.frame(QUESTION), BURST)
+        await settled()
+        assert len(heard) == BURST and not stage.network.dropped
+
+    Stage(tmp_path, count=4).play(body)
+
+
+def test_bounds_of_bytes_are_the_rows_own() -> None:
+    quota = Quota()
+    assert quota.take_frame(1_000_001, False, SECOND_NS) is None, "no flood within the ordinary bounds"
+    assert "MB of questions" in str(quota.take_frame(1_000_001, False, SECOND_NS, QUESTIONS))
+
+
+def test_a_row_is_listed_among_what_leaves_this_site() -> None:
+    (listed,) = [kind for kind in message_kinds() if kind.frame == "COMMITTEE"]
+    assert (listed.kind, listed.source) == ("Question", COMMITTEE.source)
+    assert [name for name, _ in listed.fields] == ["model", "input"]
+
+
+def test_every_row_of_the_table_has_a_code_of_its_own_and_a_receiver(tmp_path: Path) -> None:
+    async def body(stage: Stage) -> None:
+        listen(stage)
+        assert set(stage.reactor.core._receivers) == set(wire.CLASSES)
+
+    assert all(code == kind.code for code, kind in wire.CLASSES.items())
+    bounds = {kind.bounds for kind in wire.CLASSES.values()}
+    assert len({each.name for each in bounds}) == len(bounds) == 2, "bounds are told apart by their names"
+    Stage(tmp_path, count=4).play(body)
