@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fednode.cli.ask import as_record
+from fednode.cli.ask import as_record, as_records
 from fednode.cli.chain_source import ExportSource, Source, counted, export_option, open_source, open_stopped
 from fednode.cli.show import print_json, print_pairs, print_records, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.desk.control_client import NotRunning, stream_daemon
+from fednode.desk.view_json import view_to_json
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from fednode.chain.block import Block
-    from fednode.chain.receipts import Receipt
-    from fednode.chain.vote import Certificate, Vote
+    from fednode.desk.look import Seen
     from fednode.desk.read_models import BlockView, TransactionView
 
 WAIT_MARGIN_S = 15.0
 """How much longer than the daemon the command line waits for its answer."""
 
-VOTE_KINDS = {1: "proposal", 2: "prevote", 3: "precommit"}
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A block as read, with its certificate and receipts."""
-
-    block: Block
-    certificate: Certificate
-    receipts: tuple[Receipt, ...]
-
-
 def seen_blocks(source: Source, first: int, last: int) -> Iterator[Seen]:
     """Yield decoded blocks of a source; raise `StorageError` where one cannot be read."""
-    from fednode.audit.verify import MAX_CERTIFICATE_BYTES
-    from fednode.chain.block import decode_block
-    from fednode.chain.receipts import Receipt
-    from fednode.chain.vote import Certificate
-    from fednode.codec import decode
+    from fednode.desk.look import read_entry
 
     for entry in source.entries(first, last):
         try:
-            receipts = tuple(decode(Receipt, data, 1024) for data in entry.receipts or ())
-            yield Seen(
-                decode_block(entry.block), decode(Certificate, entry.certificate, MAX_CERTIFICATE_BYTES), receipts
-            )
+            yield read_entry(entry)
         except Rejected as error:
             text = f"a block of the {source.name} cannot be read ({error.reason})"
             raise StorageError(f"{text}; run 'fednode chain verify'") from None
@@ -139,51 +117,26 @@ def _time_ms(ctx: click.Context, param: click.Parameter, value: str | None) -> i
 def find(site: Site, /, export: Path | None, first: int | None, last: int | None, as_json: bool, limit: int,
          **wanted: Any) -> None:
     """List transactions by kind, sender, study, height and time."""
+    from fednode.desk.look import FoundTransaction, Wanted, find_transactions
+
     with open_source(site, export) as source:
         begin, end = range_of(source, first, last)
-        wanted["sender"] = _member(source, wanted["sender"])
-        wanted["study"] = _study(source, wanted["study"])
-        found: list[dict[str, Any]] = []
+        sought = Wanted(
+            kind=wanted["kind"], sender=_member(source, wanted["sender"]), study=_study(source, wanted["study"]),
+            refused=wanted["refused"], since_ms=wanted["since"], until_ms=wanted["until"],
+        )
+        found: list[FoundTransaction] = []
         for seen in counted(seen_blocks(source, begin, end), "searching", as_json):
-            found += (row for row in _rows(seen) if _is_wanted(row, wanted))
+            found += find_transactions(seen, sought)
             if len(found) >= limit:
                 break
     if as_json:
         print_json({"source": source.name, "first": begin, "last": end, "transactions": found[:limit]})
         return
-    print_records(found[:limit], ["height", "time", "id", "kind", "sender", "ok", "reason"], "no such transaction")
+    rows = as_records(view_to_json(found[:limit]))
+    print_records(rows, ["height", "time", "id", "kind", "sender", "ok", "reason"], "no such transaction")
     tail = " (there may be more: --limit)" if len(found) >= limit else ""
     print_pairs([("found", f"{len(found[:limit])}{tail}"), ("blocks", f"{begin} to {end}"), ("source", source.name)])
-
-
-def _rows(seen: Seen) -> Iterator[dict[str, Any]]:
-    from fednode.desk.views import kind_name, utc_text
-    from fednode.ledger.studies.bodies import StudyCreate, compute_study_id
-    from fednode.ledger.transaction import decode_transaction
-
-    header = seen.block.header
-    for index, (data, receipt) in enumerate(zip(seen.block.transactions, seen.receipts, strict=True)):
-        transaction = decode_transaction(data)
-        body = transaction.body
-        study = getattr(body, "study", None)
-        if isinstance(body, StudyCreate):
-            study = compute_study_id(body.terms, body.spec)
-        yield {
-            "height": int(header.height), "index": index, "time": utc_text(header.time_ms), "time_ms": header.time_ms,
-            "id": transaction.txid.hex(), "kind": kind_name(body), "sender": int(transaction.sender),
-            "study": None if study is None else study.hex(), "ok": receipt.ok, "reason": receipt.reason,
-        }
-
-
-def _is_wanted(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return (
-        (wanted["kind"] is None or row["kind"] == wanted["kind"])
-        and (wanted["sender"] is None or row["sender"] == wanted["sender"])
-        and (wanted["study"] is None or str(row["study"] or "").startswith(wanted["study"]))
-        and (not wanted["refused"] or not row["ok"])
-        and (wanted["since"] is None or row["time_ms"] >= wanted["since"])
-        and (wanted["until"] is None or row["time_ms"] < wanted["until"])
-    )
 
 
 def _member(source: Source, text: str | None) -> int | None:
@@ -218,17 +171,18 @@ def _study(source: Source, text: str | None) -> str | None:
 @pass_site
 def votes(site: Site, height: int | None, export: Path | None, as_json: bool) -> None:
     """Show who signed a block, in which view, and who proposed it; the latest block if none is named."""
+    from fednode.desk.look import split_signers
     from fednode.desk.views import utc_text
 
     with open_source(site, export) as source:
         at, _ = range_of(source, source.last if height is None else height, height)
         seen = next(seen_blocks(source, at, at))
         members, names = source.members_at(at), source.names()
-    header, signers = seen.block.header, set(seen.certificate.signers(members))
+    header, (signers, missing) = seen.block.header, split_signers(seen, members)
     shown: dict[str, Any] = {
         "height": at, "hash": seen.block.hash.hex(), "time": utc_text(header.time_ms), "proposer": int(header.proposer),
-        "view": int(seen.certificate.view), "quorum": members.quorum, "signers": sorted(map(int, signers)),
-        "missing": [int(member) for member in members.ids if member not in signers], "source": source.name,
+        "view": int(seen.certificate.view), "quorum": members.quorum, "signers": list(signers),
+        "missing": list(missing), "source": source.name,
     }
     rows = [
         {"id": int(member), "name": names.get(member, "?"), "signed": member in signers,
@@ -255,42 +209,22 @@ def participation(site: Site, count: int, export: Path | None, as_json: bool) ->
 
     A share is that of the blocks the member could have signed: those decided while it was one.
     """
+    from fednode.desk.look import count_participation
+
     with open_source(site, export) as source:
         begin, end = range_of(source, max(1, source.last - count + 1), None)
-        signed: Counter[int] = Counter()
-        proposed: Counter[int] = Counter()
-        views: Counter[int] = Counter()
-        could: Counter[int] = Counter()
-        latest: dict[int, int] = {}
-        members, names, cards = source.members_at(begin), source.names(), dict[bytes, str]()
-        for seen in counted(seen_blocks(source, begin, end), "reading", as_json):
-            header = seen.block.header
-            if header.members_hash != members.hash:
-                members = source.members_at(header.height)
-                names = {int(m.id): cards[m.sign_key] for m in members.members if m.sign_key in cards} | names
-            cards |= card_names(seen)
-            could.update(members.ids)
-            signers = seen.certificate.signers(members)
-            signed.update(signers)
-            latest |= dict.fromkeys(signers, int(header.height))
-            proposed[header.proposer] += 1
-            views[int(seen.certificate.view)] += 1
-    blocks = end - begin + 1
-    rows = [
-        {"id": int(member), "name": names.get(member, "?"), "signed": signed[member],
-         "of": could[member], "share": round(signed[member] / could[member], 4), "proposed": proposed[member],
-         "last_signed": latest.get(member)}
-        for member in sorted(could)
-    ]
+        blocks = counted(seen_blocks(source, begin, end), "reading", as_json)
+        found = count_participation(blocks, source.members_at(begin), source.members_at, source.names())
+    total = end - begin + 1
     if as_json:
-        by_view = {str(view): views[view] for view in sorted(views)}
-        print_json({"source": source.name, "first": begin, "last": end, "blocks": blocks, "members": rows,
-                    "views": by_view})
+        print_json({"source": source.name, "first": begin, "last": end, "blocks": total, "members": found.members,
+                    "views": found.views})
         return
+    rows = as_records(view_to_json(found.members))
     print_records(rows, ["id", "name", "signed", "of", "share", "proposed", "last_signed"], "no members")
-    late = sum(number for view, number in views.items() if view)
+    late = sum(number for view, number in found.views.items() if view)
     print_pairs([
-        ("blocks", f"{blocks} ({begin} to {end}), {late} of them not by the first leader"), ("source", source.name)
+        ("blocks", f"{total} ({begin} to {end}), {late} of them not by the first leader"), ("source", source.name)
     ])
 
 
@@ -301,39 +235,25 @@ def participation(site: Site, count: int, export: Path | None, as_json: bool) ->
 @pass_site
 def evidence(site: Site, first: int | None, last: int | None, export: Path | None, as_json: bool) -> None:
     """List proven double votes: which member signed which two contradicting statements."""
+    from fednode.desk.look import double_votes
+
     with open_source(site, export) as source:
         begin, end = range_of(source, first, last) if source.last else (0, 0)
         names = source.names()
-        found: list[dict[str, Any]] = [
-            {"block": int(seen.block.height), "member": int(piece.sender), "name": names.get(piece.sender, "?"),
-             "height": int(piece.height), "view": int(piece.first.view), "kind": VOTE_KINDS[piece.first.kind],
-             "first": _vote(piece.first), "second": _vote(piece.second)}
-            for seen in counted(seen_blocks(source, begin, end), "reading", as_json) for piece in seen.block.evidence
-        ]
+        blocks = counted(seen_blocks(source, begin, end), "reading", as_json)
+        found = [vote for seen in blocks for vote in double_votes(seen, names)]
     if as_json:
         print_json({"source": source.name, "first": begin, "last": end, "evidence": found})
         return
-    rows = [{**row, **{key: row[key]["value"] or "nil" for key in ("first", "second")}} for row in found]
+    rows = [
+        {**as_record(view_to_json(vote)), "first": vote.first.value or "nil", "second": vote.second.value or "nil"}
+        for vote in found
+    ]
     print_records(rows, ["block", "member", "name", "height", "view", "kind", "first", "second"], "no double votes")
     print_pairs([("blocks", f"{begin} to {end}"), ("source", source.name)])
 
 
-def _vote(vote: Vote) -> dict[str, Any]:
-    value = vote.value.hex() if any(vote.value) else None
-    return {"value": value, "valid_view": int(vote.valid_view), "signature": vote.signature.hex()}
-
-
 # --- waiting ---------------------------------------------------------------------------------------
-
-def card_names(seen: Seen) -> dict[bytes, str]:
-    """Return the names on identity cards that came onto the ledger in a block, by sign key."""
-    from fednode.ledger.members.bodies import MemberPropose, MemberRotate
-    from fednode.ledger.transaction import decode_transaction
-
-    accepted = (data for data, receipt in zip(seen.block.transactions, seen.receipts, strict=True) if receipt.ok)
-    bodies = (decode_transaction(data).body for data in accepted)
-    return {body.card.sign_key: body.card.name for body in bodies if isinstance(body, MemberPropose | MemberRotate)}
-
 
 @command(
     "wait",

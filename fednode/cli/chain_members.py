@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fednode.cli.chain_look import card_names, range_of, seen_blocks
+from fednode.cli.chain_look import range_of, seen_blocks
 from fednode.cli.chain_source import Source, counted, export_option, open_source
 from fednode.cli.show import print_json, print_pairs, print_records, short
 from fednode.cli.site import Site, command, format_option, pass_site
@@ -16,6 +16,8 @@ from fednode.errors import UsageError
 
 def _changes(source: Source, as_json: bool) -> list[dict[str, Any]]:
     """Return every change of the members in a source: from which height on, what, and whom it is about."""
+    from fednode.desk.look import card_names
+
     begin, end = range_of(source, None, None) if source.last else (1, 0)
     names = {card.sign_key: card.name for card in source.genesis.members}
     before, rows = source.members_at(begin), list[dict[str, Any]]()
