@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from fednode import codec
-from fednode.learn import study as spec
+from fednode.learn.tables import columns
 from tests.core.hostile import Draw
 from tests.fuzz import hostile_values
 from tests.fuzz.whole import run
@@ -44,8 +44,8 @@ def careless_token(cell: str) -> str:
 def test_a_level_that_is_computed_with_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostile_values, "TEXTS", ("1e1000001", "1e-99999999999"))
     monkeypatch.setattr(hostile_values, "hostile_body", only_studies)
-    monkeypatch.setattr(spec, "normal_token", careless_token)
-    assert any("Overflow" in found or "MemoryError" in found for found in run(1, 40, tmp_path))
+    monkeypatch.setattr(columns, "normal_token", careless_token)
+    assert any("Overflow" in found or "MemoryError" in found for found in run(2, 40, tmp_path))
 
 
 def only_studies(draw: Draw) -> object:
@@ -69,7 +69,7 @@ def reserving(data: memoryview, **bounds: object) -> object:
 def test_a_message_that_is_built_before_it_is_measured_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codec.headers, "scan", lambda data, depth: 0)
+    monkeypatch.setattr(codec, "scan", lambda data, depth: 0)
     monkeypatch.setattr(codec.msgpack, "unpackb", reserving)
     found = run(3, 40, tmp_path)
     assert any("MB more" in text for text in found)
