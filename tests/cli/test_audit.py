@@ -339,7 +339,7 @@ def test_forks_and_other_chains_are_told(fednode: Fednode, world: RoundWorld, tm
 def test_a_damaged_or_foreign_export_is_refused(fednode: Fednode, world: RoundWorld, tmp_path: Path) -> None:
     data = write(world)
     bad = tmp_path / "bad.fnx"
-    bad.write_bytes(data[:-200] + b"\x00" + data[-199:])
+    bad.write_bytes(data[:-200] + bytes([data[-200] ^ 1]) + data[-199:])
     result = fednode("chain", "import", "--verify-only", bad)
     assert result.code == 12 and "bad.fnx" in result.err
     bad.write_bytes(b"PK something else")
