@@ -139,8 +139,9 @@ def _absences(draw: st.DrawFn) -> tuple[int, tuple[Absence, ...]]:
 
 
 @pytest.mark.slow
-@given(_absences(), st.integers(0, 2**16), st.sampled_from(LEDGERS))
-@settings(max_examples=25)
+@pytest.mark.parametrize("ledger", LEDGERS)
+@given(case=_absences(), seed=st.integers(0, 2**16))
+@settings(max_examples=80)
 def test_any_f_absences_at_any_phase_give_the_exact_sum(
     case: tuple[int, tuple[Absence, ...]], seed: int, ledger: type
 ) -> None:
@@ -198,6 +199,7 @@ def test_everybody_restarts_in_the_middle_of_a_phase(phase: Phase, ledger: type)
 
 
 def restart_everywhere(seed: int, count: int, crashes: int, data: st.DataObject) -> World:
+    """Every member crashes after up to `crashes` of its effects and comes back: nobody is lost for good."""
     world = World(count, seed=seed, weights="hidden", ledger=data.draw(st.sampled_from(LEDGERS)))
     for node in world.nodes.values():
         node.crash_at |= data.draw(st.sets(st.integers(1, 90), max_size=crashes))
@@ -209,16 +211,26 @@ def restart_everywhere(seed: int, count: int, crashes: int, data: st.DataObject)
 
 
 @pytest.mark.slow
-@given(st.integers(0, 2**16), st.sampled_from([4, 5]), st.data())
-@settings(max_examples=15)
+@given(st.integers(0, 2**16), st.sampled_from([4, 5, 7]), st.data())
+@settings(max_examples=40)
 def test_restarts_everywhere(seed: int, count: int, data: st.DataObject) -> None:
     assert outcome(restart_everywhere(seed, count, 1, data)) == "ok"
 
 
 @pytest.mark.slow
-@given(st.integers(0, 2**16), st.data())
-@settings(max_examples=20)
-def test_loss_absence_and_restarts_together_are_exact_or_nothing(seed: int, data: st.DataObject) -> None:
+@given(st.integers(0, 2**16), st.sampled_from([4, 5, 7]), st.data())
+@settings(max_examples=150)
+def test_many_restarts_everywhere(seed: int, count: int, data: st.DataObject) -> None:
+    assert outcome(restart_everywhere(seed, count, 3, data)) == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ledger", LEDGERS)
+@given(seed=st.integers(0, 2**16), data=st.data())
+@settings(max_examples=75)
+def test_loss_absence_and_restarts_together_are_exact_or_nothing(
+    seed: int, data: st.DataObject, ledger: type
+) -> None:
     count = data.draw(st.sampled_from([4, 5, 7]))
     absences = tuple(
         Absence(data.draw(st.integers(1, count)), data.draw(st.sampled_from(PHASES)), down_ms=data.draw(
@@ -226,11 +238,12 @@ def test_loss_absence_and_restarts_together_are_exact_or_nothing(seed: int, data
         )) for _ in range(data.draw(st.integers(0, 3)))
     )
     world = World(count, seed=seed, loss=data.draw(st.sampled_from([0.0, 0.1])), absences=absences,
-                  weights="hidden", ledger=data.draw(st.sampled_from(LEDGERS)))
+                  weights="hidden", ledger=ledger)
     for node in world.nodes.values():
         node.crash_at |= data.draw(st.sets(st.integers(1, 100), max_size=2))
     world.run()
     world.check()
+    assert_consistent(world)
     assert not is_blamed(world)
     assert_bound(world)
 

@@ -11,6 +11,7 @@ from fednode.learn.jobs import DataAt
 from fednode.learn.layout import Layout
 from fednode.learn.measures import Metrics
 from fednode.learn.merge import initial_model
+from fednode.learn.metrics.auc import area_ppm, count_bins
 from fednode.learn.models.logistic import Logistic
 from fednode.learn.models.mlp import Mlp
 from fednode.learn.rows import Rows
@@ -89,6 +90,8 @@ def test_training_learns(spec: StudySpec, rows: Rows, scaling: Scaling) -> None:
     assert isinstance(after, Metrics)
     assert after.loss_q16 < before.loss_q16
     assert after.correct > 0.95 * after.rows
+    bins = count_bins(compute_logits(spec, model, scaling, rows), rows.labels)
+    assert (area_ppm(*(counts.tolist() for counts in bins)) or 0) > 950_000
 
 
 @pytest.mark.slow
