@@ -232,15 +232,22 @@ def _entries(field: _Field, table: FormTable) -> Iterator[Any]:
             repeat = inner.take_int("repeat", 1, size.high) if inner.has("repeat") else 1
             inner.know("repeat")
             made = _of_kind(named, inner, None)
+            if made is None:
+                continue
+            made = _changed(made, **{shared: tuple(dict.fromkeys((*everywhere, *getattr(made, shared))))})
+            many = [_changed(made, name=f"{made.name}_{index}") for index in range(repeat)] if repeat > 1 else [made]
         except Wrong as error:
             table.faults.append(error.fault)
             continue
-        if made is None:
-            continue
-        own = getattr(made, shared)
-        made = dataclasses.replace(made, **{shared: tuple(dict.fromkeys((*everywhere, *own)))})
-        many = (dataclasses.replace(made, name=f"{made.name}_{index}") for index in range(repeat))
-        yield from many if repeat > 1 else [made]
+        yield from many
+
+
+def _changed(record: Any, **values: object) -> Any:
+    """Return a record with other values; raise `Wrong` if it cannot be made of them."""
+    try:
+        return dataclasses.replace(record, **values)
+    except ValueError as error:
+        raise Wrong(Fault(f"{error}; correct the study file")) from None
 
 
 # --- and back -------------------------------------------------------------------------------------------------

@@ -124,11 +124,15 @@ class StudySpec:
         check_tensors(self.layout)
         trained = sum(tensor.size for tensor in self.layout if tensor.role == TRAINED)
         others = sum(tensor.size for tensor in self.layout) - trained
-        vectors = 1 + len(self.algorithm.state()), len(self.algorithm.segments(self.clip_q24))
+        segments = self.algorithm.segments(self.clip_q24)
+        vectors = 1 + len(self.algorithm.state()), len(segments)
         if (size := max(vectors) * trained + others) > MAX_PARAMETERS:
             raise ValueError(f"the model has {size} parameters, at most {MAX_PARAMETERS} are possible")
         if not 1 <= vectors[1] < MAX_SEGMENTS:
             raise ValueError(f"an algorithm sums between 1 and {MAX_SEGMENTS - 1} segments")
+        for name, clip in segments.items():
+            if not 1 <= clip <= MAX_CLIP_Q24:  # what keeps the products of the merge in 64 bits
+                raise ValueError(f"the clip of segment '{name}' is {clip / UNIT:g}, at most {MAX_CLIP_Q24 // UNIT}")
 
 
 MAX_SEGMENTS = 16

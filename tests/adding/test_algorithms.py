@@ -21,7 +21,7 @@ from fednode.learn.algorithms.step import Round, Summed
 from fednode.learn.form import parse_study, to_toml
 from fednode.learn.layout import Layout
 from fednode.learn.study import StudySpec, decode_study, study_bytes
-from fednode.learn.units import MICRO, UNIT
+from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT
 from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.studies.bodies import Outcome
 from fednode.sums.bounds import SCALE
@@ -162,6 +162,12 @@ def test_what_a_hospital_keeps_survives_a_crash_at_any_moment(study: StudySpec, 
             assert job.own == (made if job.round_number - 1 in counted and made else b"")
             seen.add(bool(job.own))
     assert seen == {False, True}
+
+
+def test_no_segment_is_clipped_beyond_what_the_merge_can_multiply(study: StudySpec) -> None:
+    replace(study, algorithm=Scaffold(), clip_q24=MAX_CLIP_Q24 // 4)
+    with pytest.raises(ValueError, match="the clip of segment 'control' is 4096, at most 1024"):
+        replace(study, algorithm=Scaffold(), clip_q24=MAX_CLIP_Q24)
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones(study: StudySpec, monkeypatch: pytest.MonkeyPatch) -> None:

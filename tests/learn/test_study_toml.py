@@ -99,6 +99,21 @@ def test_each_mistake_is_named_with_place_and_fix(study_text: str, old: str, new
     assert "\n" not in str(caught.value)
 
 
+def test_whatever_stands_for_a_value_is_a_study_or_a_fault_of_the_file(study_text: str) -> None:
+    lines = study_text.splitlines()
+    refused = 0
+    for number, line in enumerate(lines):
+        if "=" not in line or line.lstrip().startswith("#"):
+            continue
+        for value in ('""', "'a\tb'", '"a\\nb"', '["a\\u0007"]', '["a", "a"]', "0", "-1.5", "nan", "[]", "{}", "1e400"):
+            changed = [*lines[:number], f"{line.split('=')[0]}= {value}", *lines[number + 1 :]]
+            try:
+                parse_study("\n".join(changed))
+            except ConfigError:
+                refused += 1
+    assert refused > len(lines)
+
+
 def test_all_mistakes_are_told_at_once_each_with_its_place(study_text: str) -> None:
     changes = (
         ("rounds = 3", "rounds = 0"), ("batch_size = 4", "batchsize = 4"), ('unit = "years"', "unit = 3"),

@@ -9,8 +9,7 @@ import pytest
 from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.ledger.studies.bodies import Outcome
-from fednode.rounds.jobs import NoInput, run
-from fednode.rounds.own_state import LoadOwn, OwnLoaded
+from fednode.rounds.own_state import LoadOwn, NoOwn, OwnLoaded
 from tests.node.world import OwnStatesInMemory
 
 OK, FAILED = int(Outcome.OK), int(Outcome.FAILED)
@@ -39,7 +38,7 @@ def test_a_state_counts_if_its_round_did(
         found = reports.get(number)
         return None if found is None else SimpleNamespace(outcome=found[0], counted=found[1])
 
-    found = run(LoadOwn(states, 5, MemberId(2), find))  # type: ignore[arg-type]
+    found = LoadOwn(states, 5, MemberId(2), find).run()  # type: ignore[arg-type]
     assert isinstance(found, OwnLoaded) and found.state == begins
     assert set(states.states) == left
 
@@ -52,5 +51,5 @@ def test_a_state_that_cannot_be_read_is_said() -> None:
     states = Damaged()
     states.states = {1: b""}
     report = SimpleNamespace(outcome=OK, counted=(2,))
-    found = run(LoadOwn(states, 2, MemberId(2), lambda number: report))  # type: ignore[arg-type, return-value]
-    assert isinstance(found, NoInput) and found.reason == "the state is damaged"
+    found = LoadOwn(states, 2, MemberId(2), lambda number: report).run()  # type: ignore[arg-type, return-value]
+    assert isinstance(found, NoOwn) and found.reason == "the state is damaged"
