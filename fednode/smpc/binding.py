@@ -97,9 +97,14 @@ class Checks:
         if self._params.me not in view.present or self._params.me in view.posted:
             return []
         refuse_unsafe(self._params, view)
-        if len(view.acked) < self._params.threshold or any(chunk.digest is None for chunk in view.chunks):
+        if len(view.acked) < self._params.threshold or not self._is_sum_fixed(view):
             raise Unsafe("a coin is asked for before the sum is frozen")
         return self._pace.submit(view, bodies.Coin(*self._params.place(view.number), self._coin_link(view.coin_index)))
+
+    @staticmethod
+    def _is_sum_fixed(view: SumView) -> bool:
+        """Whether the ledger holds the digest of every chunk: one for each member of Q."""
+        return all(view.digest_of(chunk) is not None for chunk in range(len(view.qualified)))
 
     # --- SHARE --------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -192,6 +192,29 @@ def test_the_open_phase_knows_its_messages() -> None:
     assert not is_phase_message(pending, bodies.ShareRoot(*world.place(), bytes(1024), bytes(32), bytes(32)))
     assert world.post(1, world.link(1)).ok
     assert not expects(world.round, 1) and expects(world.round, 2)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A body of a kind from outside the package that is about nothing here."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class AboutStudy:
+    """One that names a study, and no round."""
+
+    study: bytes
+
+
+def test_bodies_of_kinds_from_outside_are_no_messages_of_a_phase() -> None:
+    world = at_coin()
+    pending = pending_phase(world.state, world.study)
+    assert pending is not None
+    for body in (Plain("nothing"), AboutStudy(world.study)):
+        assert not is_phase_message(pending, body)  # type: ignore[arg-type]
+        assert not is_phase_message(replace(pending, record=None), body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", [{"weights": 3}, {"weight_bound": 100}])

@@ -154,7 +154,7 @@ def test_the_link_of_this_sum_leaves_once_it_is_frozen() -> None:
 
 @pytest.mark.parametrize("change", [
     {"acked": (1, 2)}, {"acked": ()}, {"chunks": (ChunkRecord((ME,), digest=bytes(32)), *[ChunkRecord((ME,))] * 3)},
-    {"included": (1, 2)}, {"pinned": (1, 2, 3)},
+    {"chunks": ()}, {"chunks": (ChunkRecord((ME,), digest=bytes(32)),)}, {"included": (1, 2)}, {"pinned": (1, 2, 3)},
 ])
 def test_a_coin_before_everyone_has_acknowledged_is_refused(change: dict[str, object]) -> None:
     world, view = reach(Phase.COIN)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from fednode.chain.state import Source
 from fednode.ids import StudyId
-from fednode.ledger.bodies import Body, Memo
-from fednode.ledger.members.bodies import MembershipBody
+from fednode.ledger.bodies import Body
 from fednode.ledger.records import OpenPhase, RoundRecord
-from fednode.ledger.studies.bodies import Expire, Ready, StudyBegin, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.studies.bodies import Expire, Ready, Result
 from fednode.ledger.studies.reading import get_round, get_study
 from fednode.ledger.sums.phases import is_of_open_phase
+from fednode.sums.bodies import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ def pending_phase(source: Source, study: bytes) -> PendingPhase | None:
 
 
 def is_phase_message(pending: PendingPhase, body: Body) -> bool:
-    """Whether `body` is a message of exactly this phase; votes on it are not. Says nothing about acceptance."""
-    if isinstance(body, StudyCreate | StudyVote | StudyPause | StudyBegin | Expire | Memo | MembershipBody):
-        return False
-    if body.study != pending.study:
+    """Whether `body` is a message of exactly this phase; votes on it are not. Says nothing about acceptance.
+
+    Any body may be asked about, also of a kind from outside (`rules.add_kind`), which need not name a study.
+    """
+    if not isinstance(body, Ready | Message | Result) or body.study != pending.study:
         return False
     if pending.record is None or isinstance(body, Ready):
         return pending.record is None and isinstance(body, Ready)
