@@ -37,10 +37,10 @@ def lane_of(job: Job) -> Lane:
 
 
 class Lanes:
-    """One worker that is kept warm, and a second for short jobs that find it busy.
+    """One worker that is kept warm, and a second for short jobs that find it with a long one.
 
-    A short job takes the first worker where that is free: the table it reads is then at hand for the training that
-    follows. `log_path` takes the first worker's stderr; the second one's goes beside it.
+    Short jobs wait for each other, and for the first worker to start: that takes seconds, as a second worker would.
+    `log_path` takes the first worker's stderr; the second one's goes beside it.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class Lanes:
     ) -> None:
         self._first = WorkerTrainer(log_path, memory_limit_bytes, module)
         self._second = WorkerTrainer(log_path.with_stem(log_path.stem + BESIDE), memory_limit_bytes, module)
+        self._long = 0
+        """Long jobs that the first worker does or is to do."""
         self._beside = 0
         """Short jobs that the second worker does or is to do."""
 
@@ -79,7 +81,13 @@ class Lanes:
 
     async def run(self, job: Job, timeout_s: float) -> Answer:
         """Return the worker's answer, as `WorkerTrainer.run` does, with the errors it raises."""
-        if lane_of(job) is Lane.TRAIN or not self._first.is_busy:
+        if lane_of(job) is Lane.TRAIN:
+            self._long += 1
+            try:
+                return await self._first.run(job, timeout_s)
+            finally:
+                self._long -= 1
+        if not self._long:
             return await self._first.run(job, timeout_s)
         self._beside += 1
         try:

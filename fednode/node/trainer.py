@@ -77,11 +77,6 @@ class WorkerTrainer:
         """Process id of the worker, or None while there is none."""
         return None if self._process is None else self._process.pid
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a job is under way, or the worker is being started."""
-        return self._turn.locked()
-
     async def start(self) -> None:
         """Start the worker if it does not run, so that torch is imported before the first job needs it."""
         async with self._turn:

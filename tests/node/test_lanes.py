@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from fednode.learn import jobs
 from fednode.learn.form import parse_study
@@ -92,6 +93,23 @@ def test_a_short_job_does_not_wait_for_a_training(stage: Stage) -> None:
             assert stage.lanes.pid not in beside
             await stage.let_go()
         assert stage.trained == [stage.lanes.pid]
+
+    stage.play(body)
+
+
+def test_short_jobs_at_the_start_share_the_worker_that_is_being_started(stage: Stage) -> None:
+    async def body() -> None:
+        found: list[int] = []
+
+        async def one() -> None:
+            found.append(await stage.ask(CHECK))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.lanes.start)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(3):
+                nursery.start_soon(one)
+        assert len(found) == 3 and set(found) == {stage.lanes.pid}
 
     stage.play(body)
 
