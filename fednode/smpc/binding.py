@@ -1,4 +1,4 @@
-"""Between the frozen sum and its opening the coin's link, the shares of the own sketch, answers to proofs.
+"""Between the frozen sum and its opening: the coin's link, the shares of the own sketch, answers to proofs.
 
 Security assumption: views are final. A link leaves only when q members hold the whole list of digests; the own sketch
 is computed for the coin of this attempt and shared once, under roots that are on record; holders answer one query per

@@ -278,7 +278,9 @@ class Session:
         if self._record is None or self._record.attempt != view.number:
             effects.append(self._keep(deal_keys(self._params, view, self._entropy)))
         assert self._record is not None
-        return effects + self._pace.submit(view, self._record.keys)
+        # the key for the round to come may have been lost and drawn anew since: what nobody can open is not posted
+        keys = replace(self._record.keys, next_key=self._params.next_key)
+        return effects + self._pace.submit(view, keys)
 
     def _acknowledge(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         if self._params.me in view.posted:

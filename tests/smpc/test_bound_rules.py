@@ -137,6 +137,19 @@ def answered(world: World, view: m.SumView, keep: set[int] = frozenset()) -> lis
     return effects
 
 
+# --- keys --------------------------------------------------------------------------------------------------------
+
+def test_keys_on_record_go_out_with_the_key_of_the_coming_round_that_is_at_hand() -> None:
+    world, view = reach(Phase.KEYS)
+    before = submitted(show(world, view), bodies.Keys)
+    params, node = replace(world.params(ME), next_key=bytes(31) + bytes([9])), world.nodes[ME]
+    node.session = Session.restore(
+        params, node.disk, Stream("again"), lambda box: unseal(node.secret, box), world.chains[ME].link
+    )
+    after = submitted(show(world, view), bodies.Keys)
+    assert after == [replace(body, next_key=params.next_key) for body in before] != before  # type: ignore[call-arg]
+
+
 # --- the coin ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("phase", [Phase.COMMIT, Phase.ROSTER, Phase.DIGEST, Phase.SUMACK])

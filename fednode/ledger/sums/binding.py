@@ -3,9 +3,9 @@
 Security assumption: everything the sum depends on (Q, U, the roots, the digests of the masked sum, q acks) is on the
 ledger before the first link of the coin is revealed, and nothing recorded after the links enters the coin. Nothing of
 a sketch in the clear is opened before every dealer of U has proven its own: the one Unmask of the round is at the end
-of PROOF, or of what settles disputes about shares after it (`redeal_phases`). A member is `faulty` only if N - f
+of PROOF, or of what settles disputes about shares after it (`disputes`). A member is `faulty` only if N - f
 holders' answers carry a false statement of its: of these at least N - 2 f are honest, so it did deal it (what else
-names a member: `recheck_phase`, `redeal_phases`). Whoever is only late, silent or cut off is left out of the next
+names a member: `recheck`, `disputes`). Whoever is only late, silent or cut off is left out of the next
 attempt, without blame.
 """
 

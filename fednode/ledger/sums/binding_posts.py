@@ -1,7 +1,7 @@
 """What a member may post between the freeze block and the one Unmask: its link of the coin, its sketch and the roots
 of its shares, its answers to the proofs.
 
-Security assumption: as in `round_rules`. Nothing here says whether a sketch or an answer is right; that is decided
+Security assumption: as in `posting`. Nothing here says whether a sketch or an answer is right; that is decided
 when the phase ends, from what N - f members agree on.
 """
 

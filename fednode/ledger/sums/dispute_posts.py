@@ -1,7 +1,7 @@
 """What a member may post while disputes about shares are settled: shares dealt again, answers to one more query of
 them, and boxes opened to everybody because they are wrong.
 
-Security assumption: as in `round_rules`. A box is opened only by its holder, with a proof that it opens like this, and
+Security assumption: as in `posting`. A box is opened only by its holder, with a proof that it opens like this, and
 only one whose share is not on the polynomial of the dealer's proven shares is accepted: an honest dealer's never is.
 """
 

@@ -3,7 +3,7 @@
 Security assumption: U holds at least max(N - f, 3) members at every step, or nothing is opened; a member that
 committed is left out only when f + 1 members, so at least one honest one, report its chunk missing. The q-th
 acknowledgement of the list of digests freezes Q, U and the masked sum. The one Unmask of the round comes later (see
-`check_phases`): from then on the attempt can no longer be void.
+`binding`): from then on the attempt can no longer be void.
 """
 
 from __future__ import annotations
