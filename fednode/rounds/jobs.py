@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fednode.crypto import Entropy
 from fednode.effects import SHORT_VECTOR_BYTES
 from fednode.errors import Rejected
+from fednode.fence import rule
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
 from fednode.learn.algorithms.step import Round
@@ -148,9 +149,12 @@ class Conclude:
         return self.kind is RoundKind.CLOSING or VALUE_BYTES * Layout.of(self.spec).size <= SHORT_VECTOR_BYTES
 
     def run(self) -> Conclusion:
-        """Measure and merge; a sum that nothing follows from is a failed round."""
+        """Measure and merge; a sum that nothing follows from is a failed round.
+
+        So is one that an algorithm's step breaks on, at every member alike: whoever said nothing would wait for ever.
+        """
         try:
-            return _conclude(self)
+            return rule(partial(_conclude, self))
         except Rejected as error:
             return Conclusion(NO_HASH, None, None, error.reason[:100])
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from io import BytesIO
+from math import isqrt
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fednode.learn.algorithms.fedavg import FedAvg
 from fednode.learn.form import parse_study
 from fednode.learn.layout import Layout
 from fednode.learn.measures import LOSS, RIGHT
@@ -100,6 +103,16 @@ def test_a_hospital_without_held_out_rows_has_no_voice_and_of_fewer_than_three_n
         found = conclude(RoundKind.CLOSING, np.empty(0, np.int32), told)
         wanted = None if count < 3 else Metrics(3, 3 * RIGHT.unit, 3, 0, (Figure("auc", 1_000_000, 3),))
         assert found.metrics == wanted and not found.failure
+
+
+def test_a_step_that_breaks_on_a_sum_fails_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: FedAvg, state: object, sums: object, at: object) -> None:
+        isqrt(-1)
+
+    monkeypatch.setattr(FedAvg, "step", broken)
+    words = words_from(RoundKind.TRAINING, *[np.zeros(4, CLAIM)] * 3)
+    found = conclude(RoundKind.TRAINING, np.zeros(vector_length(SPEC, RoundKind.TRAINING), np.int32), words)
+    assert found.failure == "unforeseen" and found.draft is None
 
 
 def test_statistics_of_nobody_and_of_liars_still_give_a_model() -> None:
