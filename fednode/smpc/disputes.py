@@ -100,7 +100,7 @@ class Disputes:
         for dealer, holder, _ in view.unconfirmed:
             pair = (dealer, holder)
             if holder == me and pair in view.disputes and pair in view.redealt and pair not in view.exposed:
-                base, seed = self._dispute_point(view, dealer), self._seed(mine)
+                base, seed = view.keys[dealer].c_point, mine.sharing.seed
                 entropy = DerivedEntropy(seed, context, "expose", me, dealer)
                 scalar = dispute_scalar(self._params, view.number, seed)
                 proof = prove_equal_logs(scalar, base, dispute_context(context, dealer, me), entropy)
@@ -150,19 +150,8 @@ class Disputes:
 
     def _point_with(self, view: SumView, mine: AttemptRecord, other: MemberId) -> bytes:
         """Return the point this member and another have in common, and nobody else knows."""
-        scalar = dispute_scalar(self._params, view.number, self._seed(mine))
-        return point_times(scalar, self._dispute_point(view, other))
-
-    def _dispute_point(self, view: SumView, member: MemberId) -> bytes:
-        point = view.keys[member].c_point
-        if point is None:
-            raise Unsafe("a member without a dispute key is in a dispute")
-        return point
-
-    def _seed(self, mine: AttemptRecord) -> bytes:
-        if mine.sharing is None:
-            raise Unsafe("this attempt's record holds no seed for shares")
-        return mine.sharing.seed
+        scalar = dispute_scalar(self._params, view.number, mine.sharing.seed)
+        return point_times(scalar, view.keys[other].c_point)
 
     def _refuse_opened(self, view: SumView) -> None:
         if view.is_unmasked:
