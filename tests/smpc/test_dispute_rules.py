@@ -328,7 +328,7 @@ def test_a_settled_share_is_in_the_opening() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"unconfirmed": ((LIAR, HOLDER),)}, {"confirmed": (1, 2, 4)},
+    {"unconfirmed": ((LIAR, HOLDER, b""),)}, {"confirmed": (1, 2, 4)},
 ], ids=["off", "not posted"])
 def test_a_share_that_is_not_settled_is_in_no_opening(change: dict[str, object]) -> None:
     world, view = reach(Phase.REVEAL, is_right=True)
