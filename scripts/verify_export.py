@@ -240,10 +240,10 @@ class Check:
         self.problems: dict[str, list[str]] = {level: [] for level in LEVELS}
         if form != 1 or tagged("genesis", genesis) != self.chain_id:
             raise Wrong("the file has another format, or the genesis in it is not that of the chain it names")
-        _, self.name, version, self.time_ms, cards, studies, *origin = decode(genesis, "the genesis")
+        _, self.name, version, self.time_ms, cards, studies, origin = decode(genesis, "the genesis")
         # a successor's members keep the numbers under which they signed it, and it holds records of the old chain
-        numbers = [consent[1] for consent in origin[0][4]] if origin else range(1, len(cards) + 1)
-        self.carried: dict[bytes, bytes] = dict(origin[0][5]) if origin else {}
+        numbers = [consent[1] for consent in origin[4]] if origin else range(1, len(cards) + 1)
+        self.carried: dict[bytes, bytes] = dict(origin[5]) if origin else {}
         self.versions: tuple[Any, ...] = (((version, 1),), None, ())
         self.params = PARAMS[version]
         self.founded = {tagged("study", encode(terms), spec) for terms, spec in studies}

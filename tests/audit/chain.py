@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -82,7 +83,7 @@ class RoundWorld(World):
         self.signers[MemberId(member)] = self.maker.signers[member] = signer
 
 
-def play(rounds: int = 2, make: type[RoundWorld] = RoundWorld) -> RoundWorld:
+def play(rounds: int = 2, make: Callable[[], RoundWorld] = RoundWorld) -> RoundWorld:
     """Return a world in which everybody joined and played so many rounds honestly."""
     world = make()
     assert all(receipt.ok for receipt in world.block(*((member, world.ready(member)) for member in world.members)))

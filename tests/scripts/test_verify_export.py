@@ -47,6 +47,7 @@ from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.bodies import MemberReport, VersionVote
 from fednode.ledger.record_table import RECORD_TABLE
+from fednode.ledger.studies.bodies import Weights
 from fednode.ledger.studies.reading import report_key
 from fednode.ledger.studies.records import RoundReport
 from fednode.ledger.transaction import decode_transaction, sign_transaction
@@ -133,7 +134,7 @@ def test_a_good_export_passes_and_tells_how_the_model_came_about(world: RoundWor
 
 def test_a_study_with_proofs_is_checked_too(tmp_path: Path) -> None:
     """Hidden weights are committed to as 0, and so is their sum."""
-    world = play(2, RoundWorld)
+    world = play(2, lambda: RoundWorld(terms=replace(RoundWorld().terms, weights=Weights.HIDDEN)))
     path = tmp_path / "chain.fnx"
     path.write_bytes(write(world))
     done = run("--chain-id", world.chain_id.hex(), "--json", path)
@@ -326,9 +327,14 @@ def test_members_smuggled_in(world: RoundWorld, records: list[Any], found) -> No
 def test_a_change_of_members_that_the_old_ones_signed(world: RoundWorld, found, first: int) -> None:
     """Nobody proposed the fifth member: whoever sees the chain from its first block on notices."""
     height = len(world.blocks)
-    unvoted = [f"block {height}: nobody voted for the members it names for the next height"]
-    unvoted.append(f"block {height + 1}: member 5 had no turn to propose it")
-    assert found(assemble(with_new_member(world, first))) == ({} if first > 1 else {"certificates": unvoted})
+    problems = found(assemble(with_new_member(world, first)))
+    if first > 1:
+        assert problems == {}
+        return
+    unvoted = f"block {height}: nobody voted for the members it names for the next height"
+    no_turn = f"block {height + 1}: member 5 had no turn to propose it"  # unless the order of that height begins with 5
+    assert set(problems) == {"certificates"}
+    assert problems["certificates"] in ([unvoted], [unvoted, no_turn])
     problems = found(assemble(with_new_member(world, first, signers=3)))
     assert any("3 signatures, 4 are needed" in text for text in problems["certificates"])
     records = with_new_member(world, first)
