@@ -12,6 +12,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # No deadline: two cores shared with other work make single examples slow now and then, which proves nothing.
 # The examples are the same in every run: a verdict on a change must not depend on what else was drawn.
 settings.register_profile("fednode", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("fednode"), max_examples=20)  # scripts/test --fast asks for it
 settings.load_profile("fednode")
 
 

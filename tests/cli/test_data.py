@@ -6,6 +6,8 @@ import json
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Fednode, cards
 from tests.cli.test_predict import STUDY
 
@@ -21,6 +23,7 @@ def rows(count: int = 40, factor: float = 1.0) -> str:
     return "age,bilirubin,outcome\n" + "\n".join(lines) + "\n"
 
 
+@pytest.mark.slow
 def test_doctor_shows_the_verdicts_of_data_check(fednode: Fednode, homes: Path, tmp_path: Path) -> None:
     home, study, table = homes / "anna", tmp_path / "study.toml", tmp_path / "t.csv"
     study.write_text(STUDY)
@@ -48,6 +51,7 @@ def test_doctor_shows_the_verdicts_of_data_check(fednode: Fednode, homes: Path, 
     assert found["ok"] is False and "names it 2 times" in str(found["detail"])
 
 
+@pytest.mark.slow
 def test_a_map_for_another_study_is_told(fednode: Fednode, homes: Path, tmp_path: Path) -> None:
     study, table, config = tmp_path / "study.toml", tmp_path / "t.csv", homes / "anna" / "etc" / "hospital.toml"
     study.write_text(STUDY)

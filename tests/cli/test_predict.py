@@ -69,6 +69,7 @@ def test_every_row_of_the_table_gives_one_row_in_its_place(fednode, tmp_path, mo
     assert output.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_rows_that_have_label_and_prediction(fednode, tmp_path, model):
     table = tmp_path / "t.csv"
     table.write_text(TABLE)
@@ -86,6 +87,7 @@ def test_scores_are_of_the_rows_that_have_label_and_prediction(fednode, tmp_path
     assert refused.code == 7 and "needs the column of the label" in refused.err
 
 
+@pytest.mark.slow
 def test_a_table_that_is_no_file_or_empty_is_refused(fednode, tmp_path, model):
     pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)

@@ -529,7 +529,7 @@ def is_member(world: World, member: int, witness: int) -> bool:
     return any(record.member == member for record in get_members(world[witness].live().chain.state))
 
 
-@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("is_away", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_who_is_voted_out_in_the_middle_of_a_round_deletes_its_keys_and_its_update(is_away: bool) -> None:
     world = World(5, rounds=3).start()
     world.run(lambda: any(part == "input" for _, number, part in world[5].disk.records if number == 1))

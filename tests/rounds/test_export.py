@@ -30,7 +30,7 @@ def readers(seed: int = 0) -> list[Reader]:
     return [Reader(world, number, truth) for number, truth in sorted(opened.items())]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_reader_of_the_chain_finds_and_confirms_nothing(seed: int) -> None:
     found = readers(seed)
     assert len(found) >= 4 and {0 < reader.truth.job.length < OUTPUTS for reader in found} == {True, False}

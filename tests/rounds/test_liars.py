@@ -67,6 +67,7 @@ def test_spoilt_sum_fails_the_round() -> None:
     check_models(world)
 
 
+@pytest.mark.slow
 def test_a_member_named_faulty_waits_until_people_readmit_it() -> None:
     world = World(rounds=5)
     world.members[LIAR].tamper = spoil_sums(range(1, 2))

@@ -272,6 +272,7 @@ def test_data_check_that_failed_is_tried_again() -> None:
     assert any(3 in report.counted for report in world.reports)
 
 
+@pytest.mark.slow
 def test_worker_that_hangs_costs_one_deadline_not_one_in_every_round() -> None:
     world = World(rounds=8)
     worker = world.members[1].worker
