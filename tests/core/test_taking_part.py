@@ -105,7 +105,8 @@ def test_who_is_back_is_not_told_any_more_and_still_finds_what_it_missed() -> No
     world.finish_round(4)
     assert own(world, 4) == "this hospital took no part in round 1: its rows are not in it"
     world.finish_round()
-    assert world.post(4, world.ready(4, term=7)).ok
+    world.terms_of_keys[4] = 7
+    assert world.post(4, world.ready(4)).ok
     while 4 not in world.round.expected:
         world.finish_round()
     world.finish_round()
