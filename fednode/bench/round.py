@@ -149,7 +149,7 @@ def _rounds(federation: LocalFederation, study: str, rounds: int, say: Say) -> d
         "secure_round_seconds_p50": round(statistics.median(seconds), 3),
         "secure_round_seconds_p95": round(percentile(seconds, 95), 3),
         "secure_sum_seconds_p50": round(statistics.median(map(sum_seconds, reports)), 3),
-        "phase_seconds_p50": _phases(reports),
+        "phase_seconds_p50": phase_seconds(reports),
         "blocks_per_round": statistics.median(r["closed_height"] - r["opened_height"] for r in reports),
         "cpu_seconds_per_round": round(cpu / (rounds + 1), 3),  # the closing round is a round too
         "round_seconds": seconds,
@@ -160,8 +160,8 @@ def _used(federation: LocalFederation) -> float:
     return sum(cpu_seconds(hospital) for hospital in federation.hospitals)
 
 
-def _phases(reports: Sequence[Record]) -> dict[str, float]:
-    """Return the median seconds of each phase."""
+def phase_seconds(reports: Sequence[Record]) -> dict[str, float]:
+    """Return the median seconds of each phase, by the times of blocks; commit lasts until the last one has trained."""
     found: dict[str, list[float]] = {}
     for report in reports:
         for phase in report["phases"]:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fednode.bench.round import phase_seconds
 from fednode.bench.sum_plain import measure_plain
 from fednode.cli.reading import read_study
 from fednode.cli.show import Say
@@ -287,7 +288,7 @@ def round_times(reports: Sequence[Record], steps: Sequence[Sequence[Step]]) -> d
         begun_ms = max(lines[index].begun_ms for lines in trained)
         for found, last in ((inputs, ready), (walls, known), (ends, concluded)):
             found.append((max(lines[index].begun_ms for lines in last) - begun_ms) / 1000)
-    phases = _phases([reports[index] for index in chosen])
+    phases = phase_seconds([reports[index] for index in chosen])
     return {
         "wall_s": round(statistics.median(walls), 3),
         "input_s": round(statistics.median(inputs), 3),
@@ -306,14 +307,6 @@ def _before(steps: Sequence[Step], kind: str, marks: Sequence[Step]) -> list[Ste
         for mark in marks
     ]
 
-
-def _phases(reports: Sequence[Record]) -> dict[str, float]:
-    """Return the median seconds of each phase, by the times of blocks; commit lasts until the last one has trained."""
-    found: dict[str, list[float]] = {}
-    for report in reports:
-        for phase in report["phases"]:
-            found.setdefault(phase["phase"], []).append(float(phase["seconds"]))
-    return {name: round(statistics.median(values), 3) for name, values in found.items()}
 
 
 def _held_by_kind(steps: Sequence[Sequence[Step]]) -> dict[str, float]:

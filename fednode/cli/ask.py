@@ -51,11 +51,6 @@ def as_records(value: Json) -> list[Mapping[str, Json]]:
     return [as_record(item) for item in value]
 
 
-def optional_record(value: Json) -> Mapping[str, Json]:
-    """Return a JSON object as it is and an empty one for None; raise `Unavailable` for anything else."""
-    return {} if value is None else as_record(value)
-
-
 def find(records: Sequence[Mapping[str, Json]], key: str, wanted: str, what: str) -> Mapping[str, Json]:
     """Return the record whose `name` is `wanted` or whose hash under `key` starts with it.
 

@@ -112,9 +112,6 @@ def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
         print_value(view_to_json(found))
 
 
-LEVELS = ("storage", "links", "certificates", "transactions", "execution")
-
-
 @chain.command(
     "verify",
     example="fednode chain verify\nfednode chain verify --level 2 --format json\n"
@@ -144,7 +141,7 @@ def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
             gc.freeze()  # collections need not look at the state again and again
             report = verify_chain(_progress(stored_entries(store), as_json), genesis, Level(level))
         source = "store"
-    verdicts = {LEVELS[step]: held for step, held in report.verdicts}
+    verdicts = {chain_files.LEVELS[step]: held for step, held in report.verdicts}
     if as_json:
         print_json({
             "ok": report.is_whole, "source": source, "level": level, "height": report.height,

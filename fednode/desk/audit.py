@@ -29,7 +29,7 @@ from fednode.chain.state import State
 from fednode.chain.store import LedgerStore
 from fednode.codec import decode
 from fednode.desk.view_json import view_to_json
-from fednode.desk.views import report_view, spec_bytes
+from fednode.desk.views import choose_study, report_view, spec_bytes
 from fednode.documents import Json
 from fednode.errors import Rejected, StorageError, UsageError
 from fednode.ids import Height, MemberId, StudyId
@@ -167,13 +167,7 @@ def study_name(state: State, study: StudyId) -> str:
 
 def find_study(state: State, text: str) -> StudyId:
     """Return the study with this name, or the only one whose id begins so."""
-    studies = get_studies(state)
-    found = [study for study in studies if study_name(state, study) == text]
-    found = found or [study for study in studies if len(text) >= 4 and study.hex().startswith(text.lower())]
-    if len(found) != 1:
-        problem = "no study is" if not found else f"{len(found)} studies are"
-        raise UsageError(f"{problem} called '{text}'; 'fednode study list' shows all with their ids")
-    return found[0]
+    return choose_study({study: study_name(state, study) for study in get_studies(state)}, text, UsageError)
 
 
 STATE_KEYS = "chain | members | studies | study S | spec S | round S | report S ROUND | nonce MEMBER | hex HEX"

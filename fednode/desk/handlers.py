@@ -55,7 +55,6 @@ from fednode.rounds.terms import proposal_id, study_proposal
 ACTIONS = {action.name.lower(): action for action in StudyAction}
 
 
-
 def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
     """Return everything that can be asked of `node`, and who may; `stop` ends the daemon."""
     calls = _Calls(node, stop)

@@ -27,7 +27,7 @@ from fednode.desk.read_models import (
     extended,
 )
 from fednode.desk.view_json import view_from_json, view_to_json
-from fednode.desk.views import numbers, report_view, reports_of, study_view
+from fednode.desk.views import choose_study, numbers, report_view, reports_of, study_view
 from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
@@ -195,13 +195,7 @@ def find_study(node: Node, text: str | None) -> StudyId:
         if len(studies) == 1:
             return studies[0]
         raise UsageError(f"there are {len(studies)} studies; name one, 'fednode study list' shows them")
-    by_name = [study for study in studies if study_name(node, study) == text]
-    by_id = [study for study in studies if len(text) >= 4 and study.hex().startswith(text.lower())]
-    found = by_name or by_id
-    if len(found) != 1:
-        problem = "no study is" if not found else f"{len(found)} studies are"
-        raise Refused(f"{problem} called '{text}'; 'fednode study list' shows all with their ids")
-    return found[0]
+    return choose_study({study: study_name(node, study) for study in studies}, text, Refused)
 
 
 def study_name(node: Node, study: StudyId) -> str:

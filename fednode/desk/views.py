@@ -5,7 +5,7 @@ Hashes are whole here; whoever prints a table shortens them. Nothing in here is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -32,6 +32,7 @@ from fednode.desk.read_models import (
     WithoutView,
 )
 from fednode.desk.view_json import view_to_json
+from fednode.errors import FednodeError
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
 from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
@@ -55,6 +56,16 @@ def utc_text(time_ms: int) -> str:
     if not 0 <= time_ms <= MAX_TIME_MS:
         return f"{time_ms} ms"
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def choose_study(names: Mapping[StudyId, str], text: str, refusal: type[FednodeError]) -> StudyId:
+    """Return the study with this name, or the only one whose id begins so; raise `refusal` if that is not one study."""
+    found = [study for study, name in names.items() if name == text]
+    found = found or [study for study in names if len(text) >= 4 and study.hex().startswith(text.lower())]
+    if len(found) != 1:
+        problem = "no study is" if not found else f"{len(found)} studies are"
+        raise refusal(f"{problem} called '{text}'; 'fednode study list' shows all with their ids")
+    return found[0]
 
 
 def block_view(

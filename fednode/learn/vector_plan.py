@@ -27,8 +27,6 @@ CARRIED_SEGMENT = "carried"
 STEP, ADD = "step", "add"
 """How a segment merges: the algorithm's step takes it, or its mean is added to the carried values."""
 
-MIN_SCALE = SCALE // 4
-
 Numbers = TypeVar("Numbers", bound=np.generic)
 
 

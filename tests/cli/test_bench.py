@@ -12,7 +12,7 @@ from fednode.bench import replay as bench_replay
 from fednode.bench.chain import TX_BYTES, memo_text, transaction_bytes
 from fednode.bench.command import CONSENSUS_LINES, LINES, _print, _print_columns
 from fednode.bench.relay import Relay
-from fednode.bench.round import _phases
+from fednode.bench.round import phase_seconds
 from fednode.cli.main import run
 from fednode.demo.federation import free_ports, percentile
 
@@ -30,7 +30,7 @@ def test_phases_are_told_by_their_medians():
     def report(keys, ack):
         return {"phases": [{"phase": "keys", "seconds": keys}, {"phase": "ack", "seconds": ack}]}
 
-    assert _phases([report(0.1, 0.2), report(0.3, 0.2), report(0.2, 0.5)]) == {"keys": 0.2, "ack": 0.2}
+    assert phase_seconds([report(0.1, 0.2), report(0.3, 0.2), report(0.2, 0.5)]) == {"keys": 0.2, "ack": 0.2}
 
 
 def test_people_get_a_table_of_everything(capsys):
