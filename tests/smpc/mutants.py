@@ -171,7 +171,7 @@ MUTANTS = [
            TWINS + "test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret"),
     Mutant("an opened b is not held against its key point", "smpc/jobs.py",
            "return scalar if is_key_of(scalar, opened.points[0]) else None", "return scalar",
-           RULES + "test_wrong_openings_give_no_sum"),
+           RULES + "test_an_opened_b_is_held_against_its_key_point"),
     Mutant("lift without centring", "smpc/ring.py",
            'return values.view(np.dtype("<i4"))', 'return values.astype(np.int64) & 0x7FFFFFFF',
            TWINS + "test_lift_is_centred_at_the_edges"),

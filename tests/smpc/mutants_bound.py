@@ -19,12 +19,12 @@ PINS = "tests/ledger/test_rules_pin.py::"
 
 BOUND_MUTANTS = [
     Mutant("coin before everyone has acknowledged", "smpc/binding.py",
-           "if len(view.acked) < self._params.threshold or any(chunk.digest is None for chunk in view.chunks):",
+           "if len(view.acked) < self._params.threshold or not self._is_sum_fixed(view):",
            "if False:",
            RULES + "test_a_coin_before_everyone_has_acknowledged_is_refused[change0]"),
     Mutant("a link for a set that must not be opened", "smpc/binding.py",
            "        refuse_unsafe(self._params, view)\n        if len(view.acked)", "        if len(view.acked)",
-           RULES + "test_a_coin_before_everyone_has_acknowledged_is_refused[change4]"),
+           RULES + "test_a_coin_before_everyone_has_acknowledged_is_refused[change5]"),
     Mutant("coin over later facts: the sketches enter the coin", "ledger/sums/binding.py",
            "    seed = draw_query_seed(sum_context(source, record), attempt.coin, attempt.freeze_block, posted)\n",
            "    seed = draw_query_seed(sum_context(source, record), attempt.coin, attempt.freeze_block, posted)\n"

@@ -404,7 +404,7 @@ def test_a_repeated_round_of_statistics_shows_the_same_sum_and_two_sketches_of_i
 
 def test_the_links_of_two_rounds_differ_and_neither_is_used_twice() -> None:
     worlds = repeated(4, {1}, same_vectors=False)
-    links = [link for world in worlds for link in world.trace.views[-1].links.values()]
+    links = [link for world in worlds for _, link in world.trace.views[-1].links]
     assert len(set(links)) == len(links) == 8
 
 

@@ -19,6 +19,7 @@ from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import SharePair, open_shares, share_context
+from fednode.smpc.jobs import OpenedSecret, open_secret
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from fednode.sums import bodies, feldman
@@ -547,6 +548,14 @@ def test_wrong_openings_give_no_sum() -> None:
     wrong = replace(view, own_b=tuple({**dict(view.own_b), MemberId(3): scalar_bytes(5)}.items()))
     effects = show(world, wrong)
     assert [type(e) for e in effects if isinstance(e, m.SumOpened | m.SumFailed)] == [m.SumFailed]
+
+
+def test_an_opened_b_is_held_against_its_key_point() -> None:
+    """On its own: the sketch of the sum would show a wrong b as well, but not whose it is."""
+    view = World(4).run(until=lambda w: w.ledger.view().phase is Phase.RESULT).ledger.view()
+    points, own_b = view.keys[MemberId(3)].b_points, dict(view.own_b)
+    assert open_secret(OpenedSecret(MemberId(3), points, own_b[MemberId(3)], ())) is not None
+    assert open_secret(OpenedSecret(MemberId(3), points, own_b[MemberId(2)], ())) is None
 
 
 def test_a_digest_of_a_sum_is_checked_before_it_is_acknowledged() -> None:

@@ -24,7 +24,8 @@ class FileTrace:
 
     def start(self) -> None:
         """Begin, or go on. Caches of the package are emptied first, or what they know would look like no work."""
-        for cache in [found for found in gc.get_objects() if isinstance(found, functools._lru_cache_wrapper)]:
+        # By type, not by isinstance: that asks foreign objects for their class, and some of them warn.
+        for cache in [found for found in gc.get_objects() if type(found) is functools._lru_cache_wrapper]:
             if getattr(cache, "__module__", "").startswith(f"{fednode.__name__}."):
                 cache.cache_clear()
         sys.setprofile(self._note)
