@@ -22,8 +22,8 @@ from fednode.desk.read_models import (
     VersionsView,
     VersionVotes,
     WholeBlock,
-    extended,
 )
+from fednode.desk.record import extended
 from fednode.desk.views import block_view, numbers, transaction_view, utc_text
 from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError

@@ -38,8 +38,8 @@ from fednode.desk.read_models import (
     StudySummary,
     TransactionView,
     WholeBlock,
-    extended,
 )
+from fednode.desk.record import extended
 from fednode.desk.status import Node
 from fednode.desk.views import report_view, reports_of
 from fednode.documents import Json

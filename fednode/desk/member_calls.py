@@ -17,7 +17,8 @@ from fednode.desk.outcomes import (
     VersionVoted,
 )
 from fednode.desk.outlook import Outlook, compute_outlook
-from fednode.desk.read_models import MemberView, OutlookView, ProposalView, RoleView, VersionsView, extended
+from fednode.desk.read_models import MemberView, OutlookView, ProposalView, RoleView, VersionsView
+from fednode.desk.record import extended
 from fednode.desk.status import Node
 from fednode.desk.views import numbers
 from fednode.errors import Refused, Rejected, UsageError

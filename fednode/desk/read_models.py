@@ -8,25 +8,17 @@ Loads nothing heavy: the command line reads answers back into these records.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
 
-T = TypeVar("T")
+from fednode.desk.record import Record
 
 Numbers = tuple[int, ...]
 Measures = Mapping[str, int | float | None]
 """Means over hospitals by name, `hospitals` that were counted, and `..._within`: how far liars can have moved each."""
 
 
-def extended(form: type[T], base: Any, **more: object) -> T:
-    """Return a record of `form` with the fields of `base`, whose class it extends, and `more`."""
-    return form(**{field.name: getattr(base, field.name) for field in fields(base)}, **more)
-
-
 # --- chain -----------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedVersion:
+class PlannedVersion(Record):
     """A version of the protocol that was decided for later, or is voted on."""
 
     version: int
@@ -35,8 +27,7 @@ class PlannedVersion:
     is_known: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainEndView:
+class ChainEndView(Record):
     """Name, members, rules and end of a chain. `source`: the daemon, or the store of a stopped one."""
 
     name: str
@@ -54,7 +45,6 @@ class ChainEndView:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainView(ChainEndView):
     """The chain as a running daemon sees it: who can be reached, who signs, and whether that suffices."""
 
@@ -68,8 +58,7 @@ class ChainView(ChainEndView):
     catching_up_to: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionLine:
+class TransactionLine(Record):
     """A transaction of a block in short: who sent it, and what the rules said."""
 
     id: str
@@ -79,8 +68,7 @@ class TransactionLine:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockView:
+class BlockView(Record):
     """A block with its proof of finality and a line for each transaction."""
 
     height: int
@@ -103,8 +91,7 @@ class BlockView:
     transactions: tuple[TransactionLine, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionView:
+class TransactionView(Record):
     """A transaction with its place on the chain and its receipt; `body` has the fields of its kind."""
 
     id: str
@@ -119,8 +106,7 @@ class TransactionView:
     body: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeBlock:
+class WholeBlock(Record):
     """A block as it is stored, for verification: all in base64; the next members only where they change."""
 
     block: str
@@ -129,7 +115,6 @@ class WholeBlock:
     next_members: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionVotes(PlannedVersion):
     """An open vote on a version, and how many it needs."""
 
@@ -137,16 +122,14 @@ class VersionVotes(PlannedVersion):
     needed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionSpan:
+class VersionSpan(Record):
     """From which block on a version has been in force."""
 
     version: int
     from_height: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionsView:
+class VersionsView(Record):
     """By which rules the chain goes on, what was decided for later, and the votes. `source` as for the chain."""
 
     in_force: int
@@ -159,8 +142,7 @@ class VersionsView:
 
 # --- members and roles -----------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberView:
+class MemberView(Record):
     """A hospital, and whether it can be reached from here."""
 
     id: int
@@ -180,8 +162,7 @@ class MemberView:
     double_votes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalView:
+class ProposalView(Record):
     """An open proposal to add or remove a member; the fingerprint is what people compare before they approve.
 
     What is about a candidate's card or report is None for a removal.
@@ -204,8 +185,7 @@ class ProposalView:
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutlookView:
+class OutlookView(Record):
     """What a change of the members would lead to; `says` is the sentence for whoever is about to vote."""
 
     change: str
@@ -222,8 +202,7 @@ class OutlookView:
     says: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleView:
+class RoleView(Record):
     """Who holds a role, or held it, and the votes for changing that."""
 
     role: str
@@ -235,8 +214,7 @@ class RoleView:
 
 # --- rounds ----------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseView:
+class PhaseView(Record):
     """An open phase of a round."""
 
     name: str
@@ -250,8 +228,7 @@ class PhaseView:
     expire_votes: Numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AbsenceView:
+class AbsenceView(Record):
     """A member that missed a phase of an attempt."""
 
     member: int
@@ -259,8 +236,7 @@ class AbsenceView:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundView:
+class RoundView(Record):
     """The running round."""
 
     number: int
@@ -279,8 +255,7 @@ class RoundView:
     start_model: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanView:
+class SpanView(Record):
     """When a phase was open, and whether it ended by votes."""
 
     attempt: int
@@ -294,8 +269,7 @@ class SpanView:
     expired: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoidView:
+class VoidView(Record):
     """An attempt that led to no sum, and who is left out of the next one."""
 
     attempt: int
@@ -304,8 +278,7 @@ class VoidView:
     dropped: Numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportView:
+class ReportView(Record):
     """The report of a closed round."""
 
     study: str
@@ -338,16 +311,14 @@ class ReportView:
 
 # --- studies ---------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WithoutView:
+class WithoutView(Record):
     """Votes that a study begins without a member."""
 
     member: int
     voters: Numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginningView:
+class BeginningView(Record):
     """A study that waits for its hospitals."""
 
     since_height: int
@@ -355,8 +326,7 @@ class BeginningView:
     without: tuple[WithoutView, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyView:
+class StudyView(Record):
     """Where a study stands on the ledger."""
 
     id: str
@@ -388,8 +358,7 @@ class StudyView:
     beginning: BeginningView | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableView:
+class TableView(Record):
     """What the training process found in this hospital's table."""
 
     rows: int
@@ -399,7 +368,6 @@ class TableView:
     changes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary(StudyView):
     """Where a study stands, seen from this hospital."""
 
@@ -411,7 +379,6 @@ class StudySummary(StudyView):
     has_model: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownStudy(StudySummary):
     """A study with its terms and its file (None if this version cannot read it), and what the chain will show of it."""
 
@@ -422,8 +389,7 @@ class ShownStudy(StudySummary):
 
 # --- the daemon ------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnView:
+class OwnView(Record):
     """Who this hospital is on the chain; it has no number before it is proposed."""
 
     id: int | None
@@ -432,8 +398,7 @@ class OwnView:
     is_member: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolView:
+class PoolView(Record):
     """Transactions that wait for a block; `own` are this hospital's."""
 
     transactions: int
@@ -441,8 +406,7 @@ class PoolView:
     own: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusView:
+class StatusView(Record):
     """Everything at a glance; the most urgent of the problems first."""
 
     version: str
@@ -462,8 +426,7 @@ class StatusView:
     network: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryView:
+class MemoryView(Record):
     """Memory and processor time of the daemon's process."""
 
     rss_mb: float

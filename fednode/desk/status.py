@@ -24,8 +24,8 @@ from fednode.desk.read_models import (
     StatusView,
     StudySummary,
     TableView,
-    extended,
 )
+from fednode.desk.record import extended
 from fednode.desk.view_json import view_from_json, view_to_json
 from fednode.desk.views import choose_study, numbers, report_view, reports_of, study_view
 from fednode.documents import Json

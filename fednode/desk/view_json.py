@@ -7,12 +7,12 @@ lists, records objects; what is None is written as null. Loads nothing heavy: th
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, cast
 
+from fednode.desk.record import Record, fields_of
 from fednode.documents import Json
 from fednode.errors import Unavailable
 
@@ -33,6 +33,8 @@ def view_to_json(value: object) -> Json:
         return [view_to_json(item) for item in value]
     if isinstance(value, Mapping):
         return {str(name): view_to_json(item) for name, item in value.items()}
+    if isinstance(value, Record):
+        return {name: view_to_json(item) for name, item in vars(value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: view_to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} is not shown")
@@ -60,8 +62,8 @@ def _read(form: Any, value: object) -> object:
         if not isinstance(value, Mapping):
             raise Unavailable(ODD_ANSWER)
         return {name: _read(arguments[1], item) for name, item in value.items()}
-    if dataclasses.is_dataclass(form):
-        return _read_record(cast(type, form), value)
+    if isinstance(form, type) and issubclass(form, Record):
+        return _read_record(form, value)
     if form is float and isinstance(value, int) and not isinstance(value, bool):
         return value
     if type(value) is not (types.NoneType if form is None else form):
@@ -79,14 +81,8 @@ def _read_any(forms: tuple[Any, ...], value: object) -> object:
     raise Unavailable(ODD_ANSWER)
 
 
-@functools.cache
-def _fields(form: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(form)
-    return {field.name: hints[field.name] for field in dataclasses.fields(form)}
-
-
-def _read_record(form: type, value: object) -> object:
-    fields = _fields(form)
+def _read_record(form: type[Record], value: object) -> Record:
+    fields = fields_of(form)
     if not isinstance(value, Mapping) or set(value) != set(fields):
         raise Unavailable(ODD_ANSWER)
     return form(**{name: _read(inner, value[name]) for name, inner in fields.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -17,6 +17,7 @@ import trio
 from fednode.cli.main import run
 from fednode.desk.calls import EVERYBODY, Arguments, Handlers, once
 from fednode.desk.control import serve_control
+from fednode.desk.record import Record
 from fednode.documents import Json
 from fednode.home.files import Home, HomeLock
 
@@ -89,9 +90,13 @@ def filled(form: Any, values: Mapping[str, Any]) -> dict[str, Any]:
             for name, inner in get_type_hints(form).items()}
 
 
+def _is_record(form: object) -> bool:
+    return isinstance(form, type) and issubclass(form, Record)
+
+
 def _filled(form: Any, value: Any) -> Any:
-    inner = [part for part in get_args(form) if is_dataclass(part)]
-    if isinstance(value, Mapping) and is_dataclass(form):
+    inner = [part for part in get_args(form) if _is_record(part)]
+    if isinstance(value, Mapping) and _is_record(form):
         return filled(form, value)
     if isinstance(value, Mapping) and inner:
         return filled(inner[0], value)
@@ -101,7 +106,7 @@ def _filled(form: Any, value: Any) -> Any:
 
 
 def _empty(form: Any) -> Any:
-    if is_dataclass(form):
+    if _is_record(form):
         return filled(form, {})
     if NoneType in get_args(form):
         return None

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,7 +78,7 @@ class Daemon:
 
     async def _status(self, args: Arguments) -> Any:
         end = chain_query.describe_chain(self.store.tip, self.world.state, self.world.genesis, "daemon")
-        return filled(ChainView, asdict(end))
+        return filled(ChainView, vars(end))
 
     async def _blocks(self, args: Arguments) -> Any:
         return chain_query.chain_blocks(self.store, args.number("first", 1))

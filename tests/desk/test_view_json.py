@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pytest
 
 from fednode.desk import questions
-from fednode.desk.read_models import StatusView, StudySummary, extended
+from fednode.desk.read_models import StudySummary
+from fednode.desk.record import Record, extended
 from fednode.desk.view_json import view_from_json, view_to_json
 from fednode.desk.views import report_view, round_view, study_view
 from fednode.documents import Json
@@ -19,13 +19,11 @@ from tests.cli.conftest import filled
 from tests.ledger.sum_world import World
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inner:
+class Inner(Record):
     number: int
     text: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outer(Inner):
     inner: Inner
     several: tuple[Inner, ...]
@@ -45,6 +43,19 @@ WHOLE = Outer(
 def test_a_record_is_read_back_as_itself() -> None:
     assert view_from_json(Outer, view_to_json(WHOLE)) == WHOLE
     assert view_from_json(tuple[Outer, ...], view_to_json((WHOLE, WHOLE))) == (WHOLE, WHOLE)
+
+
+def test_a_record_has_every_field_and_no_other_and_never_changes() -> None:
+    inner = Inner(number=1, text="a")
+    assert inner == Inner(text="a", number=1) != Inner(number=2, text="a")
+    assert inner != WHOLE
+    assert repr(inner) == "Inner(number=1, text='a')"
+    assert extended(Outer, inner, **{k: v for k, v in vars(WHOLE).items() if k not in vars(inner)}).number == 1
+    for values in ({"number": 1}, {"number": 1, "text": "a", "more": 2}):
+        with pytest.raises(TypeError, match="lacks or does not know: (text|more)"):
+            Inner(**values)  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        inner.number = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -86,4 +97,3 @@ def test_a_study_with_a_round_and_its_report_are_read_back() -> None:
     report = report_view(world.finish_round())
     for view in (study, summary, report):
         assert view_from_json(type(view), view_to_json(view)) == view
-    assert "studies" in StatusView.__slots__
