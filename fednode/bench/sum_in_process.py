@@ -50,8 +50,8 @@ from fednode.smpc.ring import ELEMENT_BYTES
 from fednode.smpc.session import Session
 from fednode.sums.coin import restore_chain
 from fednode.sums.measures import count_words
+from fednode.sums.norm import statement_of
 from fednode.sums.phase import Phase
-from fednode.sums.statement import statement_of
 
 COIN_LINKS = 16
 """Links of a member's chain: one round is used in each attempt."""

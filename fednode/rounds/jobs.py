@@ -39,7 +39,7 @@ from fednode.smpc.ring import Buffer, RingVector
 from fednode.sums.bounds import MIN_INCLUDED
 from fednode.sums.coin import Chain
 from fednode.sums.measures import CLAIM, Claims, Plan, Tally, find_impossible
-from fednode.sums.statement import Statement, statement_of
+from fednode.sums.norm import Statement, statement_of
 
 
 def vector_length(spec: StudySpec, kind: RoundKind) -> int:

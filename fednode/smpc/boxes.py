@@ -18,9 +18,9 @@ from fednode.smpc.exchange import MAX_SERVED
 from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, SendChunk, SumParams, SumView, WantChunk
 from fednode.smpc.proof_jobs import HeldShare, ProvenUpdate
 from fednode.smpc.sealed import BITS, PROOF, Roots, box_context, box_sizes, paths_of
+from fednode.sums.norm import Statement
 from fednode.sums.phase import Phase
 from fednode.sums.shares import holds_key, sharing_degree
-from fednode.sums.statement import Statement
 
 _OPEN = (Phase.SHARE, Phase.PROOF)
 

@@ -32,9 +32,8 @@ from fednode.smpc.messages import SumParams, SumView
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.smpc.sealed import DerivedEntropy
 from fednode.sums import bodies
-from fednode.sums.context import key_proof_context
-from fednode.sums.feldman import Dealing, deal
-from fednode.sums.shamir import evaluate
+from fednode.sums.attempt import key_proof_context
+from fednode.sums.feldman import Dealing, deal, evaluate
 
 SHARE_PAIR_BYTES = 103
 """Encoded size of a `SharePair`; sealed 151, within the ledger's 160."""

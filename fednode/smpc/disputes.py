@@ -22,8 +22,8 @@ from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.field import FieldVector
+from fednode.sums.norm import Statement
 from fednode.sums.redeal import dispute_context, hide_held, show_held
-from fednode.sums.statement import Statement
 
 
 class Disputes:

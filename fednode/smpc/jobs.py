@@ -24,8 +24,8 @@ from fednode.smpc.proof_jobs import Answered, NotProvable, ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts, Recounted
 from fednode.smpc.ring import Buffer, RingVector, Unreadable
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
+from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
-from fednode.sums.context import SumContext
 from fednode.sums.feldman import is_key_of, reconstruct
 from fednode.sums.field import centre
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from fednode.crypto import point_times, scalar_bytes
 from fednode.smpc.prg import Stream, derive_key
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 
 PHASE = "mask"
 

@@ -24,13 +24,12 @@ from fednode.crypto import Secret
 from fednode.effects import Compute, ComputeDone, Note, Persist, StartTimer, TimerFired
 from fednode.ids import Hash, MemberId, fault_bound
 from fednode.smpc.jobs import Result
-from fednode.sums.attempt import Attempt, Pair
+from fednode.sums.attempt import Attempt, Pair, SumContext
 from fednode.sums.bodies import Keys, Message, ShareRoot
 from fednode.sums.bounds import Strength, min_included, strength_of
-from fednode.sums.context import SumContext
 from fednode.sums.measures import Plan, no_claims
+from fednode.sums.norm import Statement
 from fednode.sums.phase import Phase
-from fednode.sums.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from fednode.codec import pack
 from fednode.crypto import Domain, Secret, hkdf_sha256, tagged_hash
 from fednode.ids import Hash
 from fednode.sums import field as f
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 from fednode.sums.field import ELEMENT_BYTES, FieldVector
 from fednode.sums.shares import KEY_BYTES
 

@@ -20,7 +20,7 @@ from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.vectors import StreamRoom
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.smpc.ring import ELEMENT_BYTES, RingVector
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 
 KEY_BYTES: Final = 16
 ELEMENTS_PER_AES_BLOCK: Final = AES_BLOCK_BYTES // ELEMENT_BYTES

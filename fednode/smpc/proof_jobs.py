@@ -20,13 +20,13 @@ from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_box
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
+from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import Strength
 from fednode.sums.coin import draw_joint_seed
-from fednode.sums.context import SumContext
 from fednode.sums.field import FieldVector
 from fednode.sums.measures import CLAIM, no_claims
+from fednode.sums.norm import Statement
 from fednode.sums.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
-from fednode.sums.statement import Statement
 
 NO_ANSWER = b"\xff"
 """Every byte of an answer that no rule counts, for it is not canonical: the holder has no share of this dealer."""

@@ -26,10 +26,10 @@ from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash
 from fednode.keystream import AesCtr
 from fednode.smpc.chunks import HASH_BYTES, is_leaf_of, merkle_path
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 from fednode.sums.field import ELEMENT_BYTES
+from fednode.sums.norm import Statement
 from fednode.sums.shares import KEY_BYTES, DealtVector
-from fednode.sums.statement import Statement
 
 BITS: Final = "bits"
 PROOF: Final = "proof"

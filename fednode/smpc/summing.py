@@ -12,7 +12,7 @@ from fednode.smpc.messages import Effect, SumParams, SumView, Timer
 from fednode.smpc.opening import refuse_unsafe
 from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.sums import bodies
-from fednode.sums.context import compute_list_digest
+from fednode.sums.attempt import compute_list_digest
 from fednode.sums.phase import Phase
 
 

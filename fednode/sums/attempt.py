@@ -1,4 +1,5 @@
-"""One attempt of a secure sum: what members have posted, and what follows from it.
+"""One attempt of a secure sum: the place that everything derived in it is bound to, what members have posted, and what
+follows from it.
 
 The ledger keeps it and takes messages by it; the session is shown the same. Members in tuples are ascending. The long
 bodies (keys, sketches and roots, answers, boxes) are kept apart, each under a key of its own.
@@ -6,13 +7,42 @@ bodies (keys, sketches and roots, answers, boxes) are kept apart, each under a k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fednode.codec import U8, U16, U32, U64, Bytes32, Size
-from fednode.ids import MemberId
+from fednode.codec import U8, U16, U32, U64, Bytes32, Size, pack
+from fednode.crypto import Domain, tagged_hash
+from fednode.ids import Hash, MemberId
 from fednode.sums.bodies import Member, Members
 from fednode.sums.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class SumContext:
+    """One attempt of one round: nothing derived for it fits another."""
+
+    chain_id: bytes
+    study: bytes
+    round: int
+    attempt: int
+
+    @property
+    def place(self) -> tuple[bytes, bytes, int, int]:
+        """All of it, as it enters whatever is hashed or derived."""
+        return (self.chain_id, self.study, self.round, self.attempt)
+
+
+def key_proof_context(context: SumContext, member: int, which: str) -> bytes:
+    """Return what the proof that `member` knows its scalar `which` ("a", "b" or "c") is bound to."""
+    return pack(("fednode-keys", *context.place, member, which))
+
+
+def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequence[bytes]) -> Hash:
+    """Return what an acknowledgement of the masked sum names: the hash over all chunk digests in chunk order."""
+    place = (round_.to_bytes(4, "big"), attempt.to_bytes(2, "big"))
+    return tagged_hash(Domain.ROUND, b"sum-list", study, *place, *digests)
+
 
 Share = tuple[Member, Bytes32]
 Pair = tuple[Member, Member]

@@ -15,7 +15,7 @@ from typing import Final
 from fednode.codec import pack
 from fednode.crypto import Domain, Entropy, tagged_hash
 from fednode.ids import PROTOCOL_VERSION, Hash
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 
 LINK_BYTES: Final = 32
 MAX_LINKS: Final = 1 << 16

@@ -4,6 +4,9 @@ Security assumption: discrete logarithms in the prime-order subgroup of edwards2
 uniform, so its commitment C_0 = secret * G tells nothing useful about it. A wrong share does not fit the commitments.
 Foreign commitments have passed `crypto.are_commitments_valid`; why a part of small order in some of them splits nobody
 is told at `crypto.is_share_valid`.
+
+A polynomial is its coefficients, constant term first, modulo the group order; member k's share is its value at k. Any
+T = len(coefficients) shares give the constant term, fewer say nothing about it (Shamir 1979).
 """
 
 from __future__ import annotations
@@ -12,7 +15,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fednode.crypto import GROUP_ORDER, Entropy, base_times, is_share_valid, random_scalar
-from fednode.sums.shamir import evaluate, interpolate_at_zero
+
+
+def evaluate(coefficients: Sequence[int], point: int) -> int:
+    """Return the polynomial's value at `point` modulo the group order (Horner)."""
+    value = 0
+    for coefficient in reversed(coefficients):
+        value = (value * point + coefficient) % GROUP_ORDER
+    return value
+
+
+def lagrange_at_zero(points: Sequence[int]) -> list[int]:
+    """Return the weights l_k with p(0) = sum l_k p(points[k]) for every polynomial of degree < len(points)."""
+    if len(set(points)) != len(points) or any(not 0 < point < GROUP_ORDER for point in points):
+        raise ValueError("evaluation points must be distinct and not zero")
+    weights = []
+    for point in points:
+        above, below = 1, 1
+        for other in points:
+            if other != point:
+                above = above * other % GROUP_ORDER
+                below = below * (other - point) % GROUP_ORDER
+        weights.append(above * pow(below, -1, GROUP_ORDER) % GROUP_ORDER)
+    return weights
+
+
+def interpolate_at_zero(shares: Mapping[int, int]) -> int:
+    """Return the constant term of the polynomial through all `shares` (member -> share)."""
+    points = sorted(shares)
+    weights = lagrange_at_zero(points)
+    return sum(weight * shares[point] for weight, point in zip(weights, points, strict=True)) % GROUP_ORDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import PROTOCOL_VERSION
 from fednode.keystream import AesCtr
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 from fednode.sums.field import FieldVector, from_bytes, to_bytes
 from fednode.sums.shares import KEY_BYTES
 

@@ -52,7 +52,7 @@ from fednode.p2p.framing import FrameSplitter, Hello, blob_prefix, parse_blob_pr
 from fednode.p2p.wire_limits import MAX_GOSSIP_IDS
 from fednode.smpc.messages import RecordPart, SumParams
 from fednode.smpc.record import restore_input, restore_state
-from fednode.sums.statement import norm_statement
+from fednode.sums.norm import norm_statement
 from tests.audit.chain import play, write
 from tests.fuzz.machines import consensus
 

@@ -21,10 +21,9 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.reading import get_redeal
 from fednode.sums import bodies
 from fednode.sums import field as f
-from fednode.sums.attempt import Attempt
+from fednode.sums.attempt import Attempt, SumContext
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain
-from fednode.sums.context import SumContext
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase

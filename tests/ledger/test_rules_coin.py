@@ -15,8 +15,8 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects
 from fednode.sums import bodies
+from fednode.sums.attempt import SumContext
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
-from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World, chain_of
 from tests.ledger.world import TERMS

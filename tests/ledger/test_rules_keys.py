@@ -11,7 +11,7 @@ from fednode.ledger.refusals import Refusal
 from fednode.ledger.studies.bodies import Expire, Outcome
 from fednode.ledger.sums.reading import get_keys, is_point_seen
 from fednode.sums import bodies
-from fednode.sums.context import SumContext, key_proof_context
+from fednode.sums.attempt import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.support.seeds import Stream

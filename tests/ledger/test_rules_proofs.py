@@ -19,9 +19,9 @@ from fednode.ledger.sums.recheck import WRONG_SUM
 from fednode.ledger.sums.verdicts import Judged, Verdict, judge_dealers
 from fednode.sums import bodies
 from fednode.sums import field as f
+from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of
 from fednode.sums.coin import draw_query_seed
-from fednode.sums.context import SumContext
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import OPENED, World
 from tests.ledger.world import TERMS

@@ -30,9 +30,9 @@ from fednode.ledger.sums.reading import get_confirm, get_redeal
 from fednode.ledger.sums.verdicts import confirm_shares, is_box_right
 from fednode.sums import bodies
 from fednode.sums import field as f
+from fednode.sums.attempt import SumContext, key_proof_context
 from fednode.sums.bounds import FEW, OUTPUTS
 from fednode.sums.coin import draw_confirm_seed
-from fednode.sums.context import SumContext, key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase

@@ -9,7 +9,7 @@ import pytest
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.studies.bodies import Outcome
 from fednode.sums import bodies
-from fednode.sums.context import compute_list_digest
+from fednode.sums.attempt import compute_list_digest
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 from tests.ledger.world import TERMS

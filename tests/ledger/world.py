@@ -25,7 +25,7 @@ from fednode.ledger.studies.records import RoundReport, StudyRecord
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies
-from fednode.sums.context import SumContext, key_proof_context
+from fednode.sums.attempt import SumContext, key_proof_context
 from fednode.sums.phase import Phase
 from tests.support.cards import make_cards
 from tests.support.seeds import Stream, seed_of

@@ -11,9 +11,9 @@ from fednode.smpc.chunks import merkle_root
 from fednode.smpc.sealed import BITS, DerivedEntropy, Roots, box_sizes, leaves_of, paths_of, seal_boxes
 from fednode.sums import field as f
 from fednode.sums import norm, shares
+from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import OUTPUTS
-from fednode.sums.context import SumContext
-from fednode.sums.statement import statement_of
+from fednode.sums.norm import statement_of
 from tests.support.seeds import Stream
 
 STATEMENT = statement_of(100, 7, members=4)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fednode.crypto import GROUP_ORDER, base_times, is_share_valid, point_times, scalar_bytes
 from fednode.smpc import chunks, jobs, masks, prg, quantise, ring
-from fednode.sums import feldman, shamir
+from fednode.sums import feldman
 from tests.smpc.sim.streams import apply_streams
 from tests.support.seeds import Stream
 
@@ -209,10 +209,10 @@ def test_published_inclusion_proofs(shared_dir: Path) -> None:
 def test_any_threshold_of_shares_gives_the_secret(coefficients: list[int], data: st.DataObject) -> None:
     count = len(coefficients)
     holders = data.draw(st.lists(st.integers(1, 300), min_size=count, max_size=count, unique=True))
-    shares = {holder: shamir.evaluate(coefficients, holder) for holder in holders}
+    shares = {holder: feldman.evaluate(coefficients, holder) for holder in holders}
     assert shares == {holder: slow_poly(coefficients, holder) for holder in holders}
-    assert shamir.interpolate_at_zero(shares) == coefficients[0]
-    weights = shamir.lagrange_at_zero(holders)
+    assert feldman.interpolate_at_zero(shares) == coefficients[0]
+    weights = feldman.lagrange_at_zero(holders)
     for power in range(len(holders)):
         assert sum(w * h**power for w, h in zip(weights, holders, strict=True)) % GROUP_ORDER == (power == 0)
 
@@ -220,7 +220,7 @@ def test_any_threshold_of_shares_gives_the_secret(coefficients: list[int], data:
 def test_evaluation_points_are_distinct_and_not_zero() -> None:
     for points in ([0, 1], [2, 2], [GROUP_ORDER]):
         with pytest.raises(ValueError, match="distinct"):
-            shamir.lagrange_at_zero(points)
+            feldman.lagrange_at_zero(points)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.data())
@@ -259,7 +259,7 @@ def test_published_shares_of_rfc_9591(shared_dir: Path) -> None:
     shares = {}
     for participant in inputs["participant_shares"]:
         holder, share = participant["identifier"], scalar(participant["participant_share"])
-        assert shamir.evaluate(coefficients, holder) == share and is_share_valid(points, holder, share)
+        assert feldman.evaluate(coefficients, holder) == share and is_share_valid(points, holder, share)
         shares[holder] = share
     assert feldman.reconstruct(points, shares) == secret
 

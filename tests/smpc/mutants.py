@@ -211,7 +211,7 @@ MUTANTS = [
     Mutant("two repetitions for 100 members", "sums/bounds.py",
            "(127, Strength(8, 29, 3))", "(127, Strength(8, 29, 2))",
            PROOFS + "test_every_strength_stays_in_its_ranges[100]"),
-    Mutant("29 plain bits: squares reach p", "sums/statement.py",
+    Mutant("29 plain bits: squares reach p", "sums/norm.py",
            "return plain + plain[-1:] * (self", "return plain + (1 << ENTRY_BITS,) * (self",
            PROOFS + "test_every_strength_stays_in_its_ranges[32]"),
     Mutant("the fold wraps", "smpc/sketch.py",

@@ -13,45 +13,45 @@ TOO_LONG = CONSTANTS + "test_a_vector_ten_percent_too_long_has_no_proof_and_one_
 CONSTANT_MUTANTS = [
     Mutant(
         "the norm bound is 1.6 instead of 1.44",
-        "sums/statement.py",
+        "sums/norm.py",
         "gain = 36 * OUTPUTS",
         "gain = 40 * OUTPUTS",
         BOUND,
     ),
     Mutant(
         "a vector 10 % longer than the bound is proven",
-        "sums/statement.py",
+        "sums/norm.py",
         "kappa2 = -(-gain * scale**2 // (25 * max_weight**2))",
         "kappa2 = -(-gain * scale**2 // (20 * max_weight**2))",
         TOO_LONG,
     ),
     Mutant(
         "rounding adds twice as much to the bound",
-        "sums/statement.py",
+        "sums/norm.py",
         "-(-gain * length // 100)",
         "-(-gain * length // 50)",
         BOUND,
     ),
     Mutant(
         "the bound is rounded down",
-        "sums/statement.py",
+        "sums/norm.py",
         "kappa2 = -(-gain * scale**2 // (25 * max_weight**2))",
         "kappa2 = gain * scale**2 // (25 * max_weight**2)",
         BOUND,
     ),
     Mutant(
         "the bound does not know how many folds there are",
-        "sums/statement.py",
+        "sums/norm.py",
         "OUTPUTS * strength.rows",
         "OUTPUTS * 12",
         BOUND,
     ),
     Mutant(
-        "the slack has a bit more", "sums/statement.py", "SLACK_BITS: Final = 62", "SLACK_BITS: Final = 63", LITERALS
+        "the slack has a bit more", "sums/norm.py", "SLACK_BITS: Final = 62", "SLACK_BITS: Final = 63", LITERALS
     ),
     Mutant(
         "a call of the gadget has fewer products",
-        "sums/statement.py",
+        "sums/norm.py",
         "PAIRS: Final = 32",
         "PAIRS: Final = 16",
         LITERALS,

@@ -27,10 +27,10 @@ from fednode.smpc.proof_jobs import ProveUpdate
 from fednode.smpc.sealed import box_sizes
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
+from fednode.sums.norm import ANSWER, PAIRS, REPETITIONS, Statement, statement_of
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import show_held
 from fednode.sums.shares import open_box
-from fednode.sums.statement import ANSWER, PAIRS, REPETITIONS, Statement, statement_of
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

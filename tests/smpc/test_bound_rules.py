@@ -24,11 +24,10 @@ from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_si
 from fednode.smpc.session import Session
 from fednode.sums import bodies, shares
 from fednode.sums import field as f
-from fednode.sums.attempt import ChunkRecord
+from fednode.sums.attempt import ChunkRecord, SumContext
 from fednode.sums.bounds import FEW, MASKS_WRONG
-from fednode.sums.context import SumContext
+from fednode.sums.norm import Statement
 from fednode.sums.phase import Phase
-from fednode.sums.statement import Statement
 from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import MOMENTS, OPENED, Node, World
 from tests.support.seeds import Stream

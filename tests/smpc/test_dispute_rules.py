@@ -24,10 +24,10 @@ from fednode.smpc.sealed import box_sizes
 from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
 from fednode.sums.equal_logs import are_logs_equal
+from fednode.sums.norm import norm_statement
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held
 from fednode.sums.shares import deal_vector, open_box
-from fednode.sums.statement import norm_statement
 from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import HELD, OPENED, World
 from tests.smpc.test_bound_rules import give_sum, is_silent, restarted, restored, session_of, show, submitted

@@ -23,9 +23,9 @@ from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_state
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
+from fednode.sums.attempt import key_proof_context
 from fednode.sums.bounds import FEW
 from fednode.sums.coin import draw_confirm_seed
-from fednode.sums.context import key_proof_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held, show_held

@@ -29,7 +29,7 @@ from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.dealing import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.record import AttemptRecord, restore_state
 from fednode.sums import bodies
-from fednode.sums.context import SumContext
+from fednode.sums.attempt import SumContext
 from fednode.sums.feldman import reconstruct
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger

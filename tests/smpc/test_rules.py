@@ -23,8 +23,7 @@ from fednode.smpc.jobs import OpenedSecret, open_secret
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
 from fednode.sums import bodies, feldman
-from fednode.sums.attempt import ChunkRecord
-from fednode.sums.context import compute_list_digest
+from fednode.sums.attempt import ChunkRecord, compute_list_digest
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.world import Absence, Node, World

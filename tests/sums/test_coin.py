@@ -9,8 +9,8 @@ import pytest
 
 from fednode.codec import pack
 from fednode.ids import Hash
+from fednode.sums.attempt import SumContext
 from fednode.sums.coin import Chain, draw_chain, draw_coin, is_link, restore_chain
-from fednode.sums.context import SumContext
 
 CONTEXT = SumContext(b"c" * 32, b"s" * 32, 3, 1)
 BLOCK = Hash(b"b" * 32)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fednode.smpc import sketch
-from fednode.sums import bounds, coin, equal_logs, field, measures, shares, statement
+from fednode.sums import bounds, coin, equal_logs, field, measures, shares
 from fednode.sums import norm as proofs
-from fednode.sums.statement import norm_statement
+from fednode.sums.norm import norm_statement
 from tests.sums.test_norm import share
 from tests.support.seeds import Stream
 
@@ -23,8 +23,8 @@ def test_every_constant_is_what_the_documents_say() -> None:
     assert (bounds.PART_BYTES, bounds.SKETCH_BYTES, bounds.MAX_WORDS) == (32_160, 1024, 7168)
     assert (bounds.SHARE_BITS, bounds.LOSS_BITS, bounds.MAX_ROW_LOSS) == (16, 20, 8)
     assert (bounds.MIN_OPENING_BYTES, bounds.MAX_OPENING_BYTES, bounds.MAX_LENGTH) == (2056, 59_400, 1_073_741_823)
-    assert (statement.ENTRY_BITS, statement.SLACK_BITS, statement.REPETITIONS) == (28, 62, 2)
-    assert (statement.PAIRS, statement.ANSWER) == (32, 67)
+    assert (proofs.ENTRY_BITS, proofs.SLACK_BITS, proofs.REPETITIONS) == (28, 62, 2)
+    assert (proofs.PAIRS, proofs.ANSWER) == (32, 67)
     assert (measures.MAX_BITS, measures.MAX_PARTS, measures.MEMBER_BITS) == (23, 256, 8)
     assert (field.MODULUS, field.ELEMENT_BYTES, field.ROOT_ORDER_BITS) == (18_446_744_069_414_584_321, 8, 32)
     assert field.GENERATOR == 1_753_635_133_440_165_772 and pow(field.GENERATOR, 2**31, field.MODULUS) != 1
@@ -57,7 +57,7 @@ def test_the_bound_is_the_documented_one(members: int, max_weight: int, length: 
     assert made.kappa0 == math.ceil(bound_of(strength.rows, length, 1, 0))
 
 
-def is_proven(made: statement.Statement, entry: int, weight: int, slack: int) -> bool:
+def is_proven(made: proofs.Statement, entry: int, weight: int, slack: int) -> bool:
     """Whether four holders accept 256 equal entries with this weight and slack, whoever made the bits."""
     bits = [(entry + 2**27) >> k & 1 for _ in range(256) for k in range(28)]
     bits += [weight >> k & 1 for k in range(made.weight_bits)] + [slack >> k & 1 for k in range(62)]

@@ -13,7 +13,7 @@ from fednode.sums import field, measures, norm, shares
 from fednode.sums.bounds import MAX_WORDS
 from fednode.sums.field import MODULUS, FieldVector
 from fednode.sums.measures import CLAIM, MEMBER_BITS, Plan, Split
-from fednode.sums.statement import Statement
+from fednode.sums.norm import Statement
 from tests.sums.test_norm import answers_for, share
 from tests.support.seeds import Stream
 

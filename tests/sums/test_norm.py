@@ -16,8 +16,8 @@ from fednode.sums import field, shares
 from fednode.sums import norm as proofs
 from fednode.sums.bounds import FEW, MAX_LENGTH, PART_BYTES, Strength, strength_of
 from fednode.sums.field import MODULUS, FieldVector
+from fednode.sums.norm import ANSWER, ENTRY_BITS, PAIRS, SLACK_BITS, Statement, norm_statement, statement_of
 from fednode.sums.shares import decode, sharing_degree
-from fednode.sums.statement import ANSWER, ENTRY_BITS, PAIRS, SLACK_BITS, Statement, norm_statement, statement_of
 from tests.support.seeds import Stream
 
 SMALL = Statement(weight_bits=4, kappa2=1000, kappa0=50, entries=3)

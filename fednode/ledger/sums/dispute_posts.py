@@ -21,9 +21,8 @@ from fednode.ledger.sums.point_checks import is_shared_point
 from fednode.ledger.sums.posting import post, with_item
 from fednode.ledger.sums.reading import confirm_key, get_keys, get_redeal, redeal_key
 from fednode.ledger.sums.verdicts import dispute_context, is_box_right
-from fednode.sums.attempt import Attempt
+from fednode.sums.attempt import Attempt, SumContext
 from fednode.sums.bodies import Confirm, Expose, Redeal
-from fednode.sums.context import SumContext
 
 
 def answered_members(record: RoundRecord) -> tuple[MemberId, ...]:

@@ -26,7 +26,7 @@ from fednode.ledger.sums.point_checks import (
 )
 from fednode.ledger.sums.reading import get_keys, is_point_seen, keys_key, seen_key
 from fednode.ledger.sums.verdicts import is_opening
-from fednode.sums.attempt import Attempt
+from fednode.sums.attempt import Attempt, SumContext, compute_list_digest, key_proof_context
 from fednode.sums.bodies import (
     Acknowledge,
     Answer,
@@ -38,7 +38,6 @@ from fednode.sums.bodies import (
     Roster,
     SumAck,
 )
-from fednode.sums.context import SumContext, compute_list_digest, key_proof_context
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRichComparison

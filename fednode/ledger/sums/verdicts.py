@@ -16,8 +16,8 @@ from enum import Enum
 from functools import lru_cache
 
 from fednode.ids import MemberId
+from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import OUTPUTS, strength_of
-from fednode.sums.context import SumContext
 
 Told = tuple[tuple[MemberId, bytes], ...]
 """(member, the bytes it posted), ascending."""

@@ -14,10 +14,10 @@ from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_box
 from fednode.smpc.sketch import sketch_integers, sketch_ring
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
+from fednode.sums.attempt import SumContext
 from fednode.sums.coin import draw_joint_seed
-from fednode.sums.context import SumContext
+from fednode.sums.norm import Statement
 from fednode.sums.shares import DealtVector, deal_vector
-from fednode.sums.statement import Statement
 
 Bits = Callable[[ProveUpdate, f.FieldVector], f.FieldVector]
 Boxes = Callable[[dict[int, bytes]], dict[int, bytes]]

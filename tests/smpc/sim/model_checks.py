@@ -12,11 +12,11 @@ from fednode.crypto import sha256
 from fednode.ids import Hash, MemberId
 from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
+from fednode.sums.attempt import SumContext
 from fednode.sums.coin import SKETCH_LABEL, draw_coin, draw_query_seed, is_link
-from fednode.sums.context import SumContext
 from fednode.sums.measures import count_words
+from fednode.sums.norm import Statement
 from fednode.sums.phase import Phase
-from fednode.sums.statement import Statement
 from tests.smpc.sim.model_disputes import DisputePhases, sizes
 
 if TYPE_CHECKING:

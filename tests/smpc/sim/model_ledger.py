@@ -14,8 +14,7 @@ from fednode.crypto import are_commitments_valid, base_times, is_knowledge_prove
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.sums import bodies
-from fednode.sums.attempt import ChunkRecord
-from fednode.sums.context import compute_list_digest, key_proof_context
+from fednode.sums.attempt import ChunkRecord, compute_list_digest, key_proof_context
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_checks import Checked, CheckPhases
 

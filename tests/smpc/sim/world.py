@@ -24,8 +24,8 @@ from fednode.smpc.session import Session
 from fednode.sums.bounds import SCALE
 from fednode.sums.coin import restore_chain
 from fednode.sums.measures import CLAIM, Split, count_words, read_sums
+from fednode.sums.norm import Statement, statement_of
 from fednode.sums.phase import Phase
-from fednode.sums.statement import Statement, statement_of
 from tests.smpc.sim.model_ledger import ModelLedger, ResultVote
 from tests.support.clock import VirtualClock
 from tests.support.seeds import Stream
