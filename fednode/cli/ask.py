@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from fednode.cli.site import Site
-from fednode.desk.control_client import call_daemon
+from fednode.desk.control_client import ODD_ANSWER, call_daemon, read_answer
 from fednode.desk.questions import Question
-from fednode.desk.view_json import ODD_ANSWER, view_from_json
 from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError
 
@@ -19,7 +18,7 @@ T = TypeVar("T")
 
 def ask_for(site: Site, question: Question[T], **args: Json) -> T:
     """Ask the daemon of the site's home and read its answer; raise what it answers with, or say that none runs."""
-    return view_from_json(question.form, call_daemon(site.home, question.name, args))
+    return read_answer(question.form, call_daemon(site.home, question.name, args))
 
 
 def ask(site: Site, name: str, **args: Json) -> Json:

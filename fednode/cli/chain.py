@@ -19,8 +19,8 @@ from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.desk.control_client import NotRunning
 from fednode.desk.questions import CHAIN_BLOCKS, CHAIN_SHOW, CHAIN_STATUS, CHAIN_TX
 from fednode.desk.read_models import BlockView, ChainEndView, TransactionView
-from fednode.desk.view_json import view_to_json
 from fednode.errors import VerificationFailed
+from fednode.json_form import to_json
 
 if TYPE_CHECKING:
     from fednode.audit.verify import ChainEntry
@@ -49,7 +49,7 @@ def status(site: Site, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_value(view_to_json(found))
+        print_value(to_json(found))
 
 
 @chain.command(
@@ -76,13 +76,13 @@ def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
             print_json(blocks)
         else:
             columns = ["height", "time", "hash", "proposer", "view", "signers", "tx_count"]
-            print_records(as_records(view_to_json(blocks)), columns, "no blocks")
+            print_records(as_records(to_json(blocks)), columns, "no blocks")
         return
     (block,) = blocks
     if as_json:
         print_json(block)
         return
-    values = as_record(view_to_json(block))
+    values = as_record(to_json(block))
     print_value({key: value for key, value in values.items() if key != "transactions"})
     print_records(as_records(values["transactions"]), ["id", "kind", "sender", "ok", "reason"], "no transactions")
 
@@ -109,7 +109,7 @@ def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_value(view_to_json(found))
+        print_value(to_json(found))
 
 
 @chain.command(

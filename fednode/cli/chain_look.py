@@ -14,8 +14,8 @@ from fednode.cli.chain_source import ExportSource, Source, counted, export_optio
 from fednode.cli.show import print_json, print_pairs, print_records, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.desk.control_client import NotRunning, stream_daemon
-from fednode.desk.view_json import view_to_json
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError
+from fednode.json_form import to_json
 
 if TYPE_CHECKING:
     from fednode.desk.look import Seen
@@ -133,7 +133,7 @@ def find(site: Site, /, export: Path | None, first: int | None, last: int | None
     if as_json:
         print_json({"source": source.name, "first": begin, "last": end, "transactions": found[:limit]})
         return
-    rows = as_records(view_to_json(found[:limit]))
+    rows = as_records(to_json(found[:limit]))
     print_records(rows, ["height", "time", "id", "kind", "sender", "ok", "reason"], "no such transaction")
     tail = " (there may be more: --limit)" if len(found) >= limit else ""
     print_pairs([("found", f"{len(found[:limit])}{tail}"), ("blocks", f"{begin} to {end}"), ("source", source.name)])
@@ -220,7 +220,7 @@ def participation(site: Site, count: int, export: Path | None, as_json: bool) ->
         print_json({"source": source.name, "first": begin, "last": end, "blocks": total, "members": found.members,
                     "views": found.views})
         return
-    rows = as_records(view_to_json(found.members))
+    rows = as_records(to_json(found.members))
     print_records(rows, ["id", "name", "signed", "of", "share", "proposed", "last_signed"], "no members")
     late = sum(number for view, number in found.views.items() if view)
     print_pairs([
@@ -246,7 +246,7 @@ def evidence(site: Site, first: int | None, last: int | None, export: Path | Non
         print_json({"source": source.name, "first": begin, "last": end, "evidence": found})
         return
     rows = [
-        {**as_record(view_to_json(vote)), "first": vote.first.value or "nil", "second": vote.second.value or "nil"}
+        {**as_record(to_json(vote)), "first": vote.first.value or "nil", "second": vote.second.value or "nil"}
         for vote in found
     ]
     print_records(rows, ["block", "member", "name", "height", "view", "kind", "first", "second"], "no double votes")

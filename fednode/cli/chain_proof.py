@@ -168,8 +168,8 @@ def _make(site: Site, call: str, args: dict[str, Any]) -> tuple[object, str]:
     except NotRunning as error:
         if call == "chain_sign_checkpoint":
             raise Unavailable(f"a checkpoint is signed by the daemon, which holds the key, and {error}") from None
-    from fednode.audit.json_form import to_json
     from fednode.desk.audit import Prover, parse_txid, state_key
+    from fednode.json_form import to_json
 
     with open_stopped(site) as (store, genesis):
         prover, now, since = Prover(store, genesis), now_ms(), args.get("since")
@@ -294,8 +294,8 @@ def _own_keys(site: Site, found: Proof | Checkpoint | Consistency) -> Mapping[Me
 def describe(proven: Proven) -> dict[str, Any]:
     """Return what a proof has shown, for people and programs."""
     from fednode.desk.audit import key_words
-    from fednode.desk.view_json import view_to_json
     from fednode.desk.views import report_view, transaction_view, utc_text
+    from fednode.json_form import to_json
     from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.studies.records import RoundReport
 
@@ -308,7 +308,7 @@ def describe(proven: Proven) -> dict[str, Any]:
     if found.log is not None:
         shown |= {"log_size": found.log.size, "log_root": found.log.root.hex()}
     if proven.transaction is not None and proven.receipt is not None:
-        shown["transaction"] = view_to_json(transaction_view(proven.transaction, int(header.height), proven.receipt))
+        shown["transaction"] = to_json(transaction_view(proven.transaction, int(header.height), proven.receipt))
     if found.state is not None:
         key, record = found.state.key, proven.record
         readable: object = None
@@ -316,7 +316,7 @@ def describe(proven: Proven) -> dict[str, Any]:
             try:
                 found_record = RECORD_TABLE.decode(key, record)
                 shown_record = report_view(found_record) if isinstance(found_record, RoundReport) else found_record
-                readable = view_to_json(shown_record)
+                readable = to_json(shown_record)
             except Rejected:
                 readable = record.hex()  # of a kind that a later version knows
         shown |= {"key": key_words(key), "is_there": record is not None, "record": readable}
@@ -341,8 +341,8 @@ def checkpoint(
     site: Site, height: int | None, sign: bool, add: Path | None, output: Path | None, as_json: bool
 ) -> None:
     """Put on record where the chain is: height, block hash, and the root of the log over all block hashes."""
-    from fednode.audit.json_form import from_json, to_json
     from fednode.chain.checkpoint import Checkpoint, add_signatures, check_signatures
+    from fednode.json_form import from_json, to_json
 
     other = None if add is None else read_checkpoint(add)
     at = height if other is None else int(other.height)

@@ -17,9 +17,8 @@ import click
 from fednode.cli.ask import as_record, ask, ask_for
 from fednode.cli.reading import read_genesis
 from fednode.cli.site import Site
-from fednode.desk.control_client import NotRunning, stream_daemon
+from fednode.desk.control_client import ODD_ANSWER, NotRunning, stream_daemon
 from fednode.desk.questions import CHAIN_BLOCKS, CHAIN_STATUS, MEMBER_LIST
-from fednode.desk.view_json import ODD_ANSWER
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError, VerificationFailed
 from fednode.home.files import daemon_pid, environment
 

@@ -18,10 +18,9 @@ import click
 from fednode.cli.ask import ask_for
 from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
 from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
-from fednode.desk.control_client import NotRunning, stream_daemon
+from fednode.desk.control_client import NotRunning, read_answer, stream_daemon
 from fednode.desk.questions import FOLLOW, STATUS
 from fednode.desk.read_models import MemberView, StatusView, StudySummary
-from fednode.desk.view_json import view_from_json
 from fednode.errors import GenesisError, HomeInUse, Unavailable
 from fednode.home.files import PRIVATE_FILE, STOP_TIMEOUT_S, daemon_pid, end_daemon, environment
 
@@ -190,7 +189,7 @@ def status(site: Site, follow: bool, as_json: bool) -> None:
         print_json(found) if as_json else _print_status(found)
         return
     for answer in stream_daemon(site.home, FOLLOW.name):
-        found = view_from_json(FOLLOW.form, answer)
+        found = read_answer(FOLLOW.form, answer)
         if as_json:
             click.echo(json.dumps(answer, ensure_ascii=not can_show_everything()))
         else:

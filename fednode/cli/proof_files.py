@@ -32,8 +32,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_json(path: Path, max_bytes: int | None = None) -> object:
     """Return the JSON value of a file of bounded size; raise `VerificationFailed` if it is none."""
-    from fednode.audit.json_form import parse_json
     from fednode.audit.proofs import MAX_PROOF_BYTES
+    from fednode.json_form import parse_json
 
     data = read_bounded(path, max_bytes or MAX_PROOF_BYTES, "proof", UsageError)
     try:
@@ -44,9 +44,9 @@ def read_json(path: Path, max_bytes: int | None = None) -> object:
 
 def parse_claim(value: object, where: str) -> Proof | Checkpoint | Consistency:
     """Return what a file says it is; raise `VerificationFailed` if it is of no known format."""
-    from fednode.audit.json_form import from_json
     from fednode.audit.proofs import PROOF_FORMAT, Proof
     from fednode.chain.checkpoint import CHECKPOINT_FORMAT, CONSISTENCY_FORMAT, Checkpoint, Consistency
+    from fednode.json_form import from_json
 
     forms: dict[object, type[Proof | Checkpoint | Consistency]] = {
         PROOF_FORMAT: Proof, CHECKPOINT_FORMAT: Checkpoint, CONSISTENCY_FORMAT: Consistency

@@ -8,7 +8,7 @@ from fednode.cli.ask import as_record, ask_for
 from fednode.cli.show import cell, print_json, print_pairs, print_table, short, word
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.desk.questions import ROLE_LIST, ROLE_VOTE
-from fednode.desk.view_json import view_to_json
+from fednode.json_form import to_json
 
 ROLES = click.Choice(["hospital", "operator", "auditor", "clinician"])
 
@@ -68,4 +68,4 @@ def _vote(site: Site, name: str, holder: str, action: str, as_json: bool) -> Non
     if as_json:
         print_json(done)
     else:
-        print_pairs((word(key), cell(key, value)) for key, value in as_record(view_to_json(done)).items())
+        print_pairs((word(key), cell(key, value)) for key, value in as_record(to_json(done)).items())

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 import click
 
-from fednode.desk.view_json import view_to_json
 from fednode.ids import MAX_TIME_MS
+from fednode.json_form import to_json
 
 Say = Callable[[str], None]
 """How a command that takes long says what it is doing."""
@@ -40,7 +40,7 @@ def replace_unknown() -> None:
 
 def print_json(value: object) -> None:
     """Print a read model, or any JSON value, as JSON."""
-    click.echo(json.dumps(view_to_json(value), indent=2, ensure_ascii=not can_show_everything()))
+    click.echo(json.dumps(to_json(value), indent=2, ensure_ascii=not can_show_everything()))
 
 
 def warn(sentence: str) -> None:

@@ -13,8 +13,8 @@ from fednode.cli.site import Site, confirm, format_option, group, pass_site, sit
 from fednode.desk import questions
 from fednode.desk.outcomes import StudyVoted
 from fednode.desk.read_models import ShownStudy
-from fednode.desk.view_json import view_to_json
 from fednode.errors import Refused
+from fednode.json_form import to_json
 
 
 @group("study")
@@ -68,7 +68,7 @@ def show(site: Site, study: str | None, toml: bool, as_json: bool) -> None:
     elif as_json:
         print_json(found)
     else:
-        values = as_record(view_to_json(found))
+        values = as_record(to_json(found))
         print_value({name: value for name, value in values.items() if name != "toml"})
         if found.toml is not None:
             click.echo(f"\n{click.style('study file', bold=True)}\n{found.toml}")

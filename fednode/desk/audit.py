@@ -28,11 +28,11 @@ from fednode.chain.receipts import receipts_data
 from fednode.chain.state import State
 from fednode.chain.store import LedgerStore
 from fednode.codec import decode
-from fednode.desk.view_json import view_to_json
 from fednode.desk.views import choose_study, report_view, spec_bytes
 from fednode.documents import Json
 from fednode.errors import Rejected, StorageError, UsageError
 from fednode.ids import Height, MemberId, StudyId
+from fednode.json_form import to_json
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import nonce_key
 from fednode.ledger.studies.reading import get_report, get_studies, report_key
@@ -222,4 +222,4 @@ def look_for(
     if study is None or number is None:
         raise UsageError("wait for one thing: a height, a transaction, or a round of a study")
     report = get_report(state, find_study(state, study), number)
-    return None if report is None else {"height": report.closed_height, "report": view_to_json(report_view(report))}
+    return None if report is None else {"height": report.closed_height, "report": to_json(report_view(report))}

@@ -6,11 +6,10 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from fednode.audit.json_form import to_json
 from fednode.audit.proofs import Proof
 from fednode.chain.checkpoint import Checkpoint, sign_checkpoint
 from fednode.codec import encode
@@ -18,6 +17,7 @@ from fednode.desk.audit import Prover, look_for, parse_txid, state_key, steps_be
 from fednode.desk.calls import AUDITORS, HOSPITAL, Arguments, Emit, Offer, once
 from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError
+from fednode.json_form import to_json
 
 if TYPE_CHECKING:
     from fednode.desk.status import Node
@@ -73,16 +73,16 @@ class AuditCalls:
             work = partial(self._prover.state, key, state, height, since, now)
         else:
             raise UsageError(f"there are no proofs of '{kind}'; use the same version of fednode for both sides")
-        return _json(await self._in_thread(work))
+        return to_json(await self._in_thread(work))
 
     async def checkpoint(self, args: Arguments) -> Json:
         """Make the checkpoint of a height."""
-        return _json(await self._checkpoint(args))
+        return to_json(await self._checkpoint(args))
 
     async def signed_checkpoint(self, args: Arguments) -> Json:
         """Make the checkpoint of a height, and sign it with this hospital's key."""
         identity = self._node.reactor.core.identity
-        return _json(sign_checkpoint(await self._checkpoint(args), identity.member, identity.signer))
+        return to_json(sign_checkpoint(await self._checkpoint(args), identity.member, identity.signer))
 
     async def _checkpoint(self, args: Arguments) -> Checkpoint:
         height = args.optional_number("height")
@@ -91,7 +91,7 @@ class AuditCalls:
     async def consistency(self, args: Arguments) -> Json:
         """Prove that the log at one height continues the log at another."""
         old, new = args.number("old"), args.optional_number("new")
-        return _json(await self._in_thread(lambda: self._prover.consistency(old, new)))
+        return to_json(await self._in_thread(lambda: self._prover.consistency(old, new)))
 
     async def steps(self, args: Arguments) -> Json:
         """Return the light blocks that lead from the genesis to the block before `first`."""
@@ -147,5 +147,3 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _json(record: object) -> Json:
-    return cast(Json, to_json(record))

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import trio
 
-from fednode.desk.view_json import view_to_json
 from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.fence import foreign
+from fednode.json_form import to_json
 from fednode.ledger.members.bodies import Role
 
 T = TypeVar("T")
@@ -140,9 +140,9 @@ class Handlers:
             raise Refused(f"the role {role.name.lower()} may not ask for '{name}'; these may: {allowed}")
 
         async def say(value: object) -> None:
-            await emit(view_to_json(value))
+            await emit(to_json(value))
 
         if offer.acts:
-            return view_to_json(await offer.run(args, say))
+            return to_json(await offer.run(args, say))
         with foreign("a value", trio.BrokenResourceError, trio.ClosedResourceError):
-            return view_to_json(await offer.run(args, say))
+            return to_json(await offer.run(args, say))

@@ -18,10 +18,12 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from fednode.documents import Json, Unreadable, read_json
-from fednode.errors import FednodeError, StorageError, Unavailable
+from fednode.errors import FednodeError, Rejected, StorageError, Unavailable
 from fednode.home.files import Home, daemon_pid
+from fednode.json_form import from_json
 
 FORMAT = 1
 LENGTH_BYTES = 4
@@ -33,6 +35,11 @@ FINAL_TIMEOUT_S = 30.0
 
 ANSWER_TIMEOUT_S = FINAL_TIMEOUT_S + 10.0
 """How long a command waits for the daemon: longer, or it could miss what the daemon says of its transaction."""
+
+
+ODD_ANSWER = "the daemon answered with something unexpected; use one version of fednode for both"
+
+T = TypeVar("T")
 
 
 class NotRunning(Unavailable):
@@ -75,6 +82,14 @@ def call_daemon(
     """Ask the daemon of `home` and return its answer; raise the error it names, or `NotRunning`, or `Unavailable`."""
     answers = list(stream_daemon(home, name, args, timeout_s))
     return answers[-1]
+
+
+def read_answer(form: type[T], answer: Json) -> T:
+    """Return a daemon's answer in its form; raise `Unavailable` if it is anything else."""
+    try:
+        return from_json(form, answer)
+    except Rejected:
+        raise Unavailable(ODD_ANSWER) from None
 
 
 def stream_daemon(

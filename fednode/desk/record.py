@@ -7,8 +7,9 @@ every question there is. Here nothing is made before a record is.
 
 from __future__ import annotations
 
-import typing
-from typing import Any, TypeVar, dataclass_transform
+from typing import TypeVar, dataclass_transform
+
+from fednode.json_form import fields_of
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -36,16 +37,6 @@ class Record:
 
 
 T = TypeVar("T", bound=Record)
-
-
-def fields_of(form: type[Record]) -> dict[str, Any]:
-    """Return the fields of a record by name, with their types; those of the class that it extends come first."""
-    if form not in _fields:
-        _fields[form] = typing.get_type_hints(form)
-    return _fields[form]
-
-
-_fields: dict[type[Record], dict[str, Any]] = {}
 
 
 def extended(form: type[T], base: Record, **more: object) -> T:

@@ -26,12 +26,12 @@ from fednode.desk.read_models import (
     TableView,
 )
 from fednode.desk.record import extended
-from fednode.desk.view_json import view_from_json, view_to_json
 from fednode.desk.views import choose_study, numbers, report_view, reports_of, study_view
 from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
+from fednode.json_form import from_json, to_json
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_followers, get_members
 from fednode.ledger.studies.bodies import StudyTerms, Weights
@@ -218,7 +218,7 @@ def study_summary(node: Node, study: StudyId) -> StudySummary:
     models = node.reactor.parts.models
     return extended(
         StudySummary, view,
-        table=None if table is None else view_from_json(TableView, table),
+        table=None if table is None else from_json(TableView, table),
         has_data=machine is not None and machine.data is not None,
         problem=NAMED_FAULTY if node.me in view.faulty else studies.problem_of(study),
         took_no_part_in=tuple(studies.missed.of(node.state, study)),
@@ -234,7 +234,7 @@ def shown_study(node: Node, study: StudyId) -> ShownStudy:
     record = get_study(node.state, study)
     spec = node.reactor.core.studies.spec_of(study)
     assert record is not None, "found among the ledger's studies"
-    terms = view_to_json(record.terms)
+    terms = to_json(record.terms)
     assert isinstance(terms, dict)
     return extended(
         ShownStudy, study_summary(node, study), terms=terms, toml=to_toml(spec) if spec is not None else None,

@@ -31,9 +31,9 @@ from fednode.desk.read_models import (
     VoidView,
     WithoutView,
 )
-from fednode.desk.view_json import view_to_json
 from fednode.errors import FednodeError
 from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
+from fednode.json_form import to_json
 from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import get_members
@@ -84,7 +84,7 @@ def block_view(
         view=certificate.view,
         signers=numbers(certificate.signers(members)),
         tx_count=header.tx_count,
-        evidence=tuple(view_to_json(piece) for piece in block.evidence),
+        evidence=tuple(to_json(piece) for piece in block.evidence),
         parent_hash=header.parent_hash.hex(),
         tx_root=header.tx_root.hex(),
         receipts_root=header.receipts_root.hex(),
@@ -109,7 +109,7 @@ def kind_name(body: Body) -> str:
 
 def transaction_view(transaction: Transaction, height: int, receipt: Receipt) -> TransactionView:
     """Return a transaction with its place on the chain and its receipt."""
-    body = view_to_json(transaction.body)
+    body = to_json(transaction.body)
     assert isinstance(body, dict)
     return TransactionView(
         id=transaction.txid.hex(),

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.audit.json_form import from_json, parse_json, to_json
 from fednode.audit.proofs import (
     PROOF_FORMAT,
     Base,
@@ -46,6 +45,7 @@ from fednode.codec import encode
 from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import Height
+from fednode.json_form import from_json, parse_json, to_json
 from fednode.ledger.members.reading import MEMBERS_KEY
 from fednode.ledger.studies.reading import report_key
 from fednode.ledger.studies.records import RoundReport
@@ -285,7 +285,7 @@ def test_checkpoints_that_cannot_be(world: RoundWorld) -> None:
     assert isinstance(good, dict)
     for change, says in (
         ({"format": "x"}, "not known"), ({"height": 4}, "one leaf per block"), ({"extra": 1}, "unknown field"),
-        ({"log_root": "AB" * 32}, "lower-case"), ({"log_root": "ab"}, "length"), ({"height": "3"}, "expected int"),
+        ({"log_root": "AB" * 32}, "lower-case"), ({"log_root": "ab"}, "length"), ({"height": "3"}, "of type int"),
         ({"signatures": good["signatures"] * 2}, "one per member"), ({"signatures": {}}, "must be a list"),
     ):
         with pytest.raises(Rejected, match=says):

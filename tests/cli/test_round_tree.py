@@ -7,8 +7,8 @@ import pytest
 
 from fednode.cli.round import report_tree
 from fednode.cli.show import print_tree
-from fednode.desk.view_json import view_to_json
 from fednode.desk.views import kind_name, report_view, round_view
+from fednode.json_form import to_json
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
 
@@ -44,7 +44,7 @@ def test_new_messages_are_shown_as_json() -> None:
     world.go_to(Phase.PROOF)
     shown += world.proofs(1)  # type: ignore[arg-type]
     assert [kind_name(body) for body in shown] == ["coin", "share-root", "proof"]
-    views = [view_to_json(body) for body in shown]
+    views = [to_json(body) for body in shown]
     assert all(isinstance(view, dict) and view["study"] == world.study.hex() for view in views)
     assert views[2]["sum_ok"] == 1 and len(views[1]["sketch"]) == 2048  # type: ignore[index,call-overload,arg-type]
 
@@ -53,7 +53,7 @@ def test_disputes_about_shares_are_shown(capsys: pytest.CaptureFixture[str]) -> 
     world = World(garbled={(4, 3)}, off={(4, 3)})
     world.ready_all()
     world.go_to(Phase.REDEAL)
-    assert view_to_json(world.round.phase)["expected"] == [4]  # type: ignore[index,call-overload]
+    assert to_json(world.round.phase)["expected"] == [4]  # type: ignore[index,call-overload]
     shown = [world.redeal(4, 3)]
     world.go()
     shown.append(world.confirm(1))  # type: ignore[arg-type]

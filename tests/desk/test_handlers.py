@@ -16,10 +16,10 @@ from fednode.desk import audit_calls, handlers, member_calls, questions
 from fednode.desk.calls import EVERYBODY, STAFF, Arguments, Handlers
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node
-from fednode.desk.view_json import view_from_json, view_to_json
 from fednode.documents import Json
 from fednode.errors import FednodeError, Refused, Rejected
 from fednode.home.config import config_template, load_config
+from fednode.json_form import from_json, to_json
 from fednode.ledger.members.bodies import Role
 from tests.node.test_reactor import Stage
 from tests.rounds.training import study_text
@@ -165,6 +165,6 @@ def test_every_answer_reads_back_as_the_read_model_of_its_question(tmp_path: Pat
             "role_vote": {"role": "auditor", "holder": "ab" * 32, "action": "grant"}, "study_list": {},
         }.items():
             answer = await found.answer(name, Role.HOSPITAL, Arguments(values), emit)
-            assert view_to_json(view_from_json(known[name].form, answer)) == answer, name
+            assert to_json(from_json(known[name].form, answer)) == answer, name
 
     stage.play(body)

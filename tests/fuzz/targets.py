@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fednode.audit.export import open_export
-from fednode.audit.json_form import from_json, parse_json, to_json
 from fednode.audit.proofs import PROOF_FORMAT, Finality, Proof
 from fednode.audit.verify import Level
 from fednode.audit.verify_export import verify_export
@@ -38,6 +37,7 @@ from fednode.home.config import load_config
 from fednode.home.journal import is_line_whole
 from fednode.home.keystore import read_public_keys
 from fednode.ids import MemberId
+from fednode.json_form import from_json, parse_json, to_json
 from fednode.learn.form import parse_study, to_toml
 from fednode.learn.jobs import decode_answer, decode_job
 from fednode.learn.model_file import read_model, write_model

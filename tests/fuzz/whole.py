@@ -29,11 +29,11 @@ from fednode.desk.calls import Arguments
 from fednode.desk.control_client import pack_frame
 from fednode.desk.handlers import make_handlers
 from fednode.desk.status import Node as Desk
-from fednode.desk.view_json import view_to_json
 from fednode.documents import Json
 from fednode.errors import FednodeError, Rejected
 from fednode.home.config import config_template, load_config
 from fednode.ids import Height
+from fednode.json_form import to_json
 from fednode.learn.model_file import read_model
 from fednode.ledger.genesis import parse_genesis
 from fednode.ledger.members.identity import card_to_toml, parse_card
@@ -211,7 +211,7 @@ def _ask_everything(world: World, root: Path, findings: list[str]) -> None:
     questions["round_list"] = questions["round_show"] = questions["study_show"]
 
     async def ask(name: str, values: dict[str, Json]) -> None:
-        pack_frame({"result": view_to_json(await desk.offers[name].run(Arguments(values), _say_nothing))})
+        pack_frame({"result": to_json(await desk.offers[name].run(Arguments(values), _say_nothing))})
 
     for name in ASKED:
         for values in [{}, *questions.get(name, [])]:
