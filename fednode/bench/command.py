@@ -24,7 +24,7 @@ MAX_PROCESSES = 16
 
 @click.group("bench", cls=Group)
 def bench() -> None:
-    """Measure rounds, the ledger and the transport on this machine."""
+    """Measure rounds, ledger and transport here."""
 
 
 bench.add_command(bench_transport)
@@ -39,7 +39,9 @@ bench.add_command(bench_transport)
               help="How long the daemons are watched doing nothing.")
 @format_option
 def bench_round(members: int, rounds: int, samples: int, idle_s: int, as_json: bool) -> None:
-    """Time secure rounds, transactions, start-up, memory and idleness of daemons on loopback.
+    """Time secure rounds of daemons on loopback.
+
+    Time secure rounds, transactions, start-up, memory and idleness of daemons on loopback.
 
     Every daemon is a process of its own; the model is that of the demo (4161 parameters). A round counts from the
     block that opens it to the block that closes it. One pass over the local rows trains while keys are exchanged, so
@@ -77,7 +79,9 @@ def bench_consensus(
     members: tuple[int, ...], is_all: bool, seconds: int, samples: int, in_flight: int, delay_ms: int, keys: int,
     kills: int, as_json: bool,
 ) -> None:
-    """Time transactions of 256 bytes through whole daemons: one at a time, under load, with the leader killed.
+    """Time transactions through whole daemons.
+
+    Time transactions of 256 bytes through whole daemons: one at a time, under load, with the leader killed.
 
     Every daemon is a process with keys and a synced store of its own. Latency counts from the call on the control
     socket to its answer, after the block is stored; one transaction at a time, from members drawn at random. A
@@ -102,7 +106,9 @@ def bench_consensus(
 @click.option("--level", type=click.IntRange(0, 4), default=2, show_default=True, help="As for 'chain verify'.")
 @format_option
 def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool) -> None:
-    """Check a chain in its store, as 'chain verify' does, in one process: blocks of one 256-byte transaction each.
+    """Time the checking of a stored chain.
+
+    Check a chain in its store, as 'chain verify' does, in one process: blocks of one 256-byte transaction each.
 
     The chain is made first, which takes longer; every member's signature is in every certificate.
     """
@@ -134,7 +140,9 @@ def bench_replay(members: int, blocks: int, keys: int, level: int, as_json: bool
 def bench_secure_sum(
     members: int, params: int, loss: float, seed: int, processes: bool, rounds: int, as_json: bool
 ) -> None:
-    """Take one secure sum apart: processor time, bytes and memory of its phases.
+    """Time the phases of one secure sum.
+
+    Take one secure sum apart: processor time, bytes and memory of its phases.
 
     All members run in this process, one after another, over the real ledger rules and without a network; figures are
     those of one member. The same vectors are then summed in the plain by the same reduce-scatter and all-gather.

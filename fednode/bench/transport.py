@@ -114,7 +114,9 @@ def measure(size_bytes: int, repeats: int, progress: Say) -> dict[str, float | i
               help="Transfers of each kind; the medians count.")
 @format_option
 def bench_transport(size_mib: int, repeats: int, as_json: bool) -> None:
-    """Time one large transfer between two processes on loopback.
+    """Time a large transfer between two processes.
+
+    Time one large transfer between two processes on loopback.
 
     In turn: this network as the daemons use it (one blob, checksums at both ends included), py-libp2p as it is shipped
     (Noise and yamux, one stream), and a raw TCP connection. The seconds count until the receiver's confirmation, the

@@ -30,7 +30,9 @@ T = TypeVar("T")
 
 @group("chain")
 def chain() -> None:
-    """The ledger: status, blocks, transactions, verification. Works with and without a running daemon."""
+    """The ledger: blocks, transactions, proofs.
+
+    The ledger: status, blocks, transactions, verification. Works with and without a running daemon."""
 
 
 @chain.command("status", example="fednode chain status")
@@ -61,7 +63,10 @@ def status(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
-    """Show a block with its transactions, or a line for each block of a range."""
+    """Show a block, or a line for each of a range.
+
+    Show a block with its transactions, or a line for each block of a range.
+    """
     from fednode.desk import chain_query
 
     try:
@@ -94,7 +99,10 @@ def show(site: Site, at: str, export: Path | None, as_json: bool) -> None:
 @site_options
 @pass_site
 def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
-    """Show a transaction: what it said, who signed it, in which block, and whether the rules took it."""
+    """Show a transaction and what became of it.
+
+    Show a transaction: what it said, who signed it, in which block, and whether the rules took it.
+    """
     from fednode.desk import chain_query
 
     try:
@@ -124,7 +132,10 @@ def tx(site: Site, txid: str, export: Path | None, as_json: bool) -> None:
 @site_options
 @pass_site
 def verify(site: Site, level: int, export: Path | None, as_json: bool) -> None:
-    """Check the whole chain from the genesis on, in this process, trusting neither daemon nor store."""
+    """Check the whole chain from the genesis on.
+
+    Check the whole chain from the genesis on, in this process, trusting neither daemon nor store.
+    """
     if export is not None:
         chain_files.verify_file(site, export, level, None, as_json)
         return

@@ -34,7 +34,10 @@ LONGEST_LEVEL = click.IntRange(0, 4)
 @format_option
 @pass_site
 def export(site: Site, output: Path, first: int | None, last: int | None, as_json: bool) -> None:
-    """Write blocks, certificates, receipts and the state after the last block to one file that proves itself."""
+    """Write the chain to one file that proves itself.
+
+    Write blocks, certificates, receipts and the state after the last block to one file that proves itself.
+    """
     from fednode.audit.export import make_head, write_export
 
     with open_source(site) as source:
@@ -115,7 +118,10 @@ def _write(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
 @format_option
 @pass_site
 def import_(site: Site, file: Path, verify_only: bool, level: int, chain_id: str | None, as_json: bool) -> None:
-    """Check an export completely: signatures, roots, and every block run again."""
+    """Check an export completely.
+
+    Check an export completely: signatures, roots, and every block run again.
+    """
     if not verify_only:
         raise UsageError("a node takes its chain from the members, never from a file; add --verify-only to check it")
     verify_file(site, file, level, chain_id, as_json)
@@ -192,7 +198,10 @@ def own_chain_id(site: Site, text: str | None) -> bytes | None:
 @format_option
 @pass_site
 def compare(site: Site, a: Path, b: Path, as_json: bool) -> None:
-    """Compare two chains, each an export or the home of a node: same, one the beginning of the other, or a fork."""
+    """Compare two chains: same, shorter, or a fork.
+
+    Compare two chains, each an export or the home of a node: same, one the beginning of the other, or a fork.
+    """
     places = [place_of(path) for path in (a, b)]
     with open_source(*places[0]) as left, open_source(*places[1]) as right:
         shown = _compared(left, right, as_json)

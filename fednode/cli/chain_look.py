@@ -116,7 +116,10 @@ def _time_ms(ctx: click.Context, param: click.Parameter, value: str | None) -> i
 @pass_site
 def find(site: Site, /, export: Path | None, first: int | None, last: int | None, as_json: bool, limit: int,
          **wanted: Any) -> None:
-    """List transactions by kind, sender, study, height and time."""
+    """List transactions by kind, sender, study, time.
+
+    List transactions by kind, sender, study, height and time.
+    """
     from fednode.desk.look import FoundTransaction, Wanted, find_transactions
 
     with open_source(site, export) as source:
@@ -170,7 +173,10 @@ def _study(source: Source, text: str | None) -> str | None:
 @format_option
 @pass_site
 def votes(site: Site, height: int | None, export: Path | None, as_json: bool) -> None:
-    """Show who signed a block, in which view, and who proposed it; the latest block if none is named."""
+    """Show who signed and who proposed a block.
+
+    Show who signed a block, in which view, and who proposed it; the latest block if none is named.
+    """
     from fednode.desk.look import split_signers
     from fednode.desk.views import utc_text
 
@@ -205,7 +211,9 @@ def votes(site: Site, height: int | None, export: Path | None, as_json: bool) ->
 @format_option
 @pass_site
 def participation(site: Site, count: int, export: Path | None, as_json: bool) -> None:
-    """Show how many of the latest blocks each member signed and proposed.
+    """Show how many blocks each member signed.
+
+    Show how many of the latest blocks each member signed and proposed.
 
     A share is that of the blocks the member could have signed: those decided while it was one.
     """
@@ -234,7 +242,10 @@ def participation(site: Site, count: int, export: Path | None, as_json: bool) ->
 @format_option
 @pass_site
 def evidence(site: Site, first: int | None, last: int | None, export: Path | None, as_json: bool) -> None:
-    """List proven double votes: which member signed which two contradicting statements."""
+    """List proven double votes.
+
+    List proven double votes: which member signed which two contradicting statements.
+    """
     from fednode.desk.look import double_votes
 
     with open_source(site, export) as source:
@@ -270,7 +281,10 @@ def evidence(site: Site, first: int | None, last: int | None, export: Path | Non
 @pass_site
 def wait(site: Site, height: int | None, tx: str | None, study: str | None, number: int | None, timeout_s: int,
          as_json: bool) -> None:
-    """Wait until a block, a transaction or the report of a round is on the chain."""
+    """Wait for a block, a transaction or a round.
+
+    Wait until a block, a transaction or the report of a round is on the chain.
+    """
     asked = [height is not None, tx is not None, study is not None or number is not None]
     if sum(asked) != 1 or (study is None) != (number is None):
         raise UsageError("wait for one thing: --height H, --tx ID, or --study S with --round R")

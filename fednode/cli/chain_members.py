@@ -50,7 +50,10 @@ def _changes(source: Source, as_json: bool) -> list[dict[str, Any]]:
 @format_option
 @pass_site
 def members(site: Site, height: int | None, changes: bool, export: Path | None, as_json: bool) -> None:
-    """Show who decides a height, as headers and certificates know them."""
+    """Show which members decide a height.
+
+    Show who decides a height, as headers and certificates know them.
+    """
     if changes and height is not None:
         raise UsageError("--changes shows all heights; leave --at out")
     if changes:

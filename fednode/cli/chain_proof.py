@@ -41,7 +41,10 @@ checkpoint_option = click.option(
 
 @group("proof")
 def proof() -> None:
-    """Prove a transaction, a record of the state or a header to somebody who runs no node."""
+    """Prove single facts of the chain to others.
+
+    Prove a transaction, a record of the state or a header to somebody who runs no node.
+    """
 
 
 @proof.command(
@@ -54,7 +57,10 @@ def proof() -> None:
 @site_options
 @pass_site
 def proof_tx(site: Site, txid: str, checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
-    """Prove that a transaction is in a block, and what the rules said to it."""
+    """Prove that a transaction is in a block.
+
+    Prove that a transaction is in a block, and what the rules said to it.
+    """
     _give(site, {"kind": "tx", "id": txid}, checkpoint, output, as_json)
 
 
@@ -72,7 +78,9 @@ def proof_tx(site: Site, txid: str, checkpoint: Path | None, output: Path | None
 def proof_state(
     site: Site, key: tuple[str, ...], checkpoint: Path | None, output: Path | None, as_json: bool
 ) -> None:
-    """Prove a record of the state after the latest block, or that there is none.
+    """Prove a record of the state, or its absence.
+
+    Prove a record of the state after the latest block, or that there is none.
 
     KEY is one of: chain, members, studies, study S, spec S, round S, report S ROUND, nonce MEMBER, hex HEX.
     """
@@ -87,7 +95,10 @@ def proof_state(
 @site_options
 @pass_site
 def proof_header(site: Site, height: int, checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
-    """Prove a block's header: by certificates from the genesis on, and by its place in the log of all blocks."""
+    """Prove a block's header.
+
+    Prove a block's header: by certificates from the genesis on, and by its place in the log of all blocks.
+    """
     _give(site, {"kind": "header", "height": height}, checkpoint, output, as_json)
 
 
@@ -102,7 +113,10 @@ def proof_header(site: Site, height: int, checkpoint: Path | None, output: Path 
 @site_options
 @pass_site
 def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | None, as_json: bool) -> None:
-    """Prove that the chain at checkpoint NEW, or at its end, continues the one at checkpoint OLD."""
+    """Prove that one checkpoint continues another.
+
+    Prove that the chain at checkpoint NEW, or at its end, continues the one at checkpoint OLD.
+    """
     from fednode.chain.checkpoint import check_consistency
 
     ends = read_checkpoint(old), None if new is None else read_checkpoint(new)
@@ -210,7 +224,10 @@ def verify_proof_command(
     site: Site, file: Path, chain_id: str | None, genesis: Path | None, checkpoint: Path | None,
     trusting_days: int | None, as_json: bool,
 ) -> None:
-    """Check a proof, a checkpoint or a consistency proof, with no node, against a chain id or a checkpoint."""
+    """Check a proof or a checkpoint, with no node.
+
+    Check a proof, a checkpoint or a consistency proof, with no node, against a chain id or a checkpoint.
+    """
     known = None if checkpoint is None else read_checkpoint(checkpoint)
     wanted = None if known is not None and chain_id is None else own_chain_id(site, chain_id)
     founded = None if genesis is None else read_genesis(genesis)
@@ -340,7 +357,10 @@ def describe(proven: Proven) -> dict[str, Any]:
 def checkpoint(
     site: Site, height: int | None, sign: bool, add: Path | None, output: Path | None, as_json: bool
 ) -> None:
-    """Put on record where the chain is: height, block hash, and the root of the log over all block hashes."""
+    """Put on record where the chain is.
+
+    Put on record where the chain is: height, block hash, and the root of the log over all block hashes.
+    """
     from fednode.chain.checkpoint import Checkpoint, add_signatures, check_signatures
     from fednode.json_form import from_json, to_json
 

@@ -17,7 +17,10 @@ from fednode.desk.read_models import VersionsView
 
 @group("version")
 def version() -> None:
-    """The protocol version: which rules are in force from which block on, decided by q votes of the members."""
+    """The protocol version, and the votes on it.
+
+    The protocol version: which rules are in force from which block on, decided by q votes of the members.
+    """
 
 
 @version.command("show", example="fednode chain version show\nfednode chain version show --format json")
@@ -26,7 +29,10 @@ def version() -> None:
 @site_options
 @pass_site
 def show(site: Site, export: Path | None, as_json: bool) -> None:
-    """Show the version in force, the planned one, what this program knows, and the votes under way."""
+    """Show the versions in force and planned.
+
+    Show the version in force, the planned one, what this program knows, and the votes under way.
+    """
     from fednode.chain.state import State
     from fednode.desk.chain_query import versions_view
     from fednode.ledger.record_table import RECORD_TABLE
@@ -54,7 +60,9 @@ def show(site: Site, export: Path | None, as_json: bool) -> None:
 @site_options
 @pass_site
 def propose(site: Site, number: int, height: int, release: str, as_json: bool) -> None:
-    """Vote for a version from a height on; the first such vote proposes it to the others.
+    """Vote for a version from a height on.
+
+    Vote for a version from a height on; the first such vote proposes it to the others.
 
     With q equal votes it is decided. A node whose program does not know the version stops before that block and says
     which release to install; it goes on from there once that runs.
@@ -68,7 +76,10 @@ def propose(site: Site, number: int, height: int, release: str, as_json: bool) -
 @site_options
 @pass_site
 def approve(site: Site, number: int, as_json: bool) -> None:
-    """Vote for the version that another member has proposed, with its height and release."""
+    """Vote for a version another member proposed.
+
+    Vote for the version that another member has proposed, with its height and release.
+    """
     _print(ask_for(site, VERSION_VOTE, action="approve", version=number), as_json)
 
 
@@ -78,7 +89,10 @@ def approve(site: Site, number: int, as_json: bool) -> None:
 @site_options
 @pass_site
 def withdraw(site: Site, yes: bool, as_json: bool) -> None:
-    """Vote for taking back the planned version before its height comes; q votes carry it."""
+    """Vote to cancel the planned version.
+
+    Vote for taking back the planned version before its height comes; q votes carry it.
+    """
     confirm("Vote for taking back the planned version?", yes)
     _print(ask_for(site, VERSION_VOTE, action="withdraw"), as_json)
 

@@ -19,7 +19,10 @@ def config() -> None:
 @site_options
 @pass_site
 def show(site: Site, as_json: bool) -> None:
-    """Show every key, its value in force, and whether the file, the environment or a default set it."""
+    """Show every key, its value and its origin.
+
+    Show every key, its value in force, and whether the file, the environment or a default set it.
+    """
     loaded = site.load()
     if as_json:
         rows = [{"key": s.key, "value": s.value, "source": s.source} for s in loaded.settings]
@@ -33,7 +36,10 @@ def show(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def check(site: Site, as_json: bool) -> None:
-    """Check the file and that everything it names exists; the first mistake is named with its fix."""
+    """Check the file and that what it names exists.
+
+    Check the file and that everything it names exists; the first mistake is named with its fix.
+    """
     loaded = site.load()
     values = loaded.values
     tables = {"data.default": values.data.default} if values.data.default else {}

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 import click
 
 from fednode.cli.ask import ask_for
-from fednode.cli.show import can_show_everything, members, print_json, print_pairs, print_table, ratio, short
+from fednode.cli.show import (
+    can_show_everything,
+    members,
+    print_json,
+    print_pairs,
+    print_table,
+    print_text,
+    ratio,
+    short,
+)
 from fednode.cli.site import Figure, Site, command, format_option, pass_site, passphrase_option
 from fednode.desk.control_client import NotRunning, read_answer, stream_daemon
 from fednode.desk.questions import FOLLOW, STATUS
@@ -51,7 +60,7 @@ START_TIMEOUT_S = 120.0
 def start(
     site: Site, background: bool, join: bool, resync: bool, ready_fd: int | None, passphrase_file: Path | None
 ) -> None:
-    """Run the daemon: join the federation, vote, train, keep the chain.
+    """Run the daemon: vote, train, keep the chain.
 
     Runs in the foreground until 'fednode stop' or Ctrl-C, as service managers like it.
     """
@@ -170,7 +179,9 @@ def _relay(home: Home, begin: int) -> None:
               help="Seconds to wait.")
 @pass_site
 def stop(site: Site, kill: bool, timeout_s: float) -> None:
-    """Stop the daemon of this home and wait until it has ended. The others go on without it."""
+    """Stop the daemon of this home.
+
+    Stop the daemon of this home and wait until it has ended. The others go on without it."""
     home = site.home
     if not daemon_pid(home):
         raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")
@@ -212,12 +223,12 @@ def _print_status(found: StatusView) -> None:
         ("daemon", f"process {found.pid}, up {found.uptime_s} s, {found.rss_mb} MB"),
     ])
     if not chain.is_signing:
-        click.echo(click.style(f"NOT SIGNING: {chain.not_signing_reason}", fg="red", bold=True))
+        print_text(click.style(f"NOT SIGNING: {chain.not_signing_reason}", fg="red", bold=True))
     if chain.fault_bound == 0:
         alone = f"with {chain.members} members nobody may fail: the chain stops when one is away"
-        click.echo(click.style(alone, fg="yellow"))
+        print_text(click.style(alone, fg="yellow"))
     for problem in found.problems:
-        click.echo(click.style(f"problem: {problem}", fg="yellow"))
+        print_text(click.style(f"problem: {problem}", fg="yellow"))
     print_members(found.members)
     print_studies(found.studies)
     print_tables(found.studies)
@@ -235,7 +246,7 @@ def warn_of_double_votes(found: Iterable[tuple[int, int]]) -> None:
     for member, heights in found:
         if heights:
             text = f"member {member} signed twice at {heights} heights; 'fednode chain evidence' shows "
-            click.echo(f"WARNING: {text}both signatures: a double vote, mostly one key in use on two machines")
+            print_text(f"WARNING: {text}both signatures: a double vote, mostly one key in use on two machines")
 
 
 def _reach(member: MemberView) -> str:
@@ -259,10 +270,10 @@ def print_tables(studies: Sequence[StudySummary]) -> None:
         if table is None:
             continue
         counts = ", ".join(f"{rows} {name}" for name, rows in table.class_rows.items())
-        click.echo(f"table of '{study.name}': {table.rows} rows ({counts}), used by {table.used_by}")
+        print_text(f"table of '{study.name}': {table.rows} rows ({counts}), used by {table.used_by}")
         for texts, word in ((table.warnings, "warning"), (table.changes, "changed")):
             for text in texts:
-                click.echo(click.style(f"  {word}: {text}", fg="yellow"))
+                print_text(click.style(f"{word}: {text}", fg="yellow"), prefix="  ")
 
 
 def print_studies(studies: Sequence[StudySummary]) -> None:

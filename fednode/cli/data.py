@@ -40,7 +40,7 @@ def data() -> None:
 @site_options
 @pass_site
 def check(site: Site, study: str | None, source: Path | None, as_json: bool) -> None:
-    """Compare a table with a study's schema, column by column. Nothing leaves this machine.
+    """Compare a table with a study, column by column. Nothing leaves this machine.
 
     Cells are shown here, on your own terminal, and nowhere else. What is offered for [data.map] in hospital.toml says
     how this hospital writes its columns; it stays here and never becomes part of the study.

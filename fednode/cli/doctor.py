@@ -71,7 +71,7 @@ class _Warn(Exception):
 @format_option
 @pass_site
 def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
-    """Check everything that usually goes wrong, with the fix. Changes nothing."""
+    """Check what usually goes wrong, with the fix. Changes nothing."""
     if egress:
         from fednode.cli.egress import show_egress
 

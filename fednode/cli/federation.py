@@ -29,7 +29,9 @@ def federation() -> None:
 
 @group("succeed")
 def succeed() -> None:
-    """Found the successor of a chain on which too many members can no longer sign.
+    """Found the successor of a chain that has stopped.
+
+    Found the successor of a chain on which too many members can no longer sign.
 
     Stop the daemon first. Every hospital that still has its keys and wants to go on signs ('sign', once, for good) and
     hands its file to one of them, which makes the new genesis from those it got ('assemble'); each of them then joins
@@ -48,7 +50,10 @@ federation.add_command(succeed)
 @site_options
 @pass_site
 def sign(site: Site, output: Path, passphrase_file: Path | None, yes: bool, as_json: bool) -> None:
-    """Sign that this hospital goes on in a successor of its chain, and nothing more on the chain from then on."""
+    """Sign that this hospital joins a successor.
+
+    Sign that this hospital goes on in a successor of its chain, and nothing more on the chain from then on.
+    """
     from fednode.cli.card import make_card
     from fednode.cli.passphrase import unlock
     from fednode.home.files import PUBLIC_FILE, write_atomic
@@ -87,7 +92,9 @@ def sign(site: Site, output: Path, passphrase_file: Path | None, yes: bool, as_j
 @site_options
 @pass_site
 def assemble(site: Site, consents: tuple[Path, ...], name: str | None, output: Path, as_json: bool) -> None:
-    """Make the successor's genesis from the files of all that signed. This home must hold the highest of their ends."""
+    """Make the successor's genesis file.
+
+    Make the successor's genesis from the files of all that signed. This home must hold the highest of their ends."""
     from fednode.home.files import PUBLIC_FILE, write_atomic
     from fednode.ledger.genesis import genesis_to_toml, make_successor
     from fednode.ledger.succession import make_origin
@@ -106,7 +113,7 @@ def assemble(site: Site, consents: tuple[Path, ...], name: str | None, output: P
 @format_option
 @site_options
 def show(file: Path, as_json: bool) -> None:
-    """Show a successor's genesis, or what one hospital signed."""
+    """Show a successor's genesis or a signed consent."""
     from fednode.cli.reading import read_genesis
 
     try:
@@ -130,7 +137,9 @@ def show(file: Path, as_json: bool) -> None:
 def join(
     site: Site, file: Path, unchecked: bool, passphrase_file: Path | None, yes: bool, as_json: bool
 ) -> None:
-    """Go on with the successor: check it against the old chain, keep that aside, and put the new genesis in place.
+    """Go on with the successor.
+
+    Go on with the successor: check it against the old chain, keep that aside, and put the new genesis in place.
 
     A hospital joins one successor. All of them must join the same: compare the chain id by voice.
     """

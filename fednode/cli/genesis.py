@@ -44,7 +44,7 @@ def create(
     cards: tuple[Path, ...], studies: tuple[Path, ...], network_path: Path | None, name: str | None, output: Path,
     yes: bool, as_json: bool,
 ) -> None:
-    """Make the genesis file from the identity cards of all hospitals.
+    """Make the genesis file from all identity cards.
 
     Every hospital must start with the same file: compare the chain id, or the fingerprints it shows, by voice.
     With a network definition the cards must be exactly those of the hospitals it names.
@@ -79,7 +79,9 @@ def create(
 @site_options
 @pass_site
 def show(site: Site, file: Path | None, as_json: bool) -> None:
-    """Show chain id, members, fault bound and quorum, and what they mean. Without FILE: that of this home."""
+    """Show a genesis file and what it means.
+
+    Show chain id, members, fault bound and quorum, and what they mean. Without FILE: that of this home."""
     _print_genesis(read_genesis(file if file is not None else site.load().values.genesis_path), as_json)
 
 

@@ -39,7 +39,7 @@ def init(
     site: Site, name: str | None, listen: str, advertise: tuple[str, ...], data: Path | None,
     passphrase_file: Path | None,
 ) -> None:
-    """Make keys, configuration and identity card of this hospital.
+    """Make this hospital's keys, settings and card.
 
     The keys never leave this machine. Give the identity card to whoever makes the genesis file, and read the
     fingerprint to them over the phone.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @group("keys")
 def keys() -> None:
-    """This hospital's public keys and identity card, and their replacement."""
+    """This hospital's keys: show, replace, back up."""
 
 
 @keys.command("show", example="fednode keys show")
@@ -38,7 +38,9 @@ def keys() -> None:
 @site_options
 @pass_site
 def show(site: Site, as_json: bool) -> None:
-    """Show the three public keys, the peer id and the fingerprint to read over the phone. Needs no passphrase."""
+    """Show public keys and the fingerprint.
+
+    Show the three public keys, the peer id and the fingerprint to read over the phone. Needs no passphrase."""
     from fednode.home.keystore import read_public_keys
 
     public = read_public_keys(site.home.keystore)
@@ -63,7 +65,10 @@ def show(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def card(site: Site, output: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
-    """Write the identity card anew, after name or addresses have changed in the configuration."""
+    """Write the identity card anew.
+
+    Write the identity card anew, after name or addresses have changed in the configuration.
+    """
     values = site.load().values
     unlocked = unlock(site, passphrase_file)
     path = output or values.home.card
@@ -90,7 +95,9 @@ def card(site: Site, output: Path | None, passphrase_file: Path | None, as_json:
 def rotate(
     site: Site, sign: bool, network: bool, seal: bool, yes: bool, passphrase_file: Path | None, as_json: bool
 ) -> None:
-    """Replace keys: announced on the ledger, signed by the old and by the new sign key.
+    """Replace keys.
+
+    Replace keys: announced on the ledger, signed by the old and by the new sign key.
 
     Without --sign, --network or --seal the first two are replaced. The daemon must run; it is stopped once the ledger
     holds the new keys, and is started again with them. The old keystore, and with a new sign key the old sign-state,
@@ -129,7 +136,9 @@ backup_passphrase_option = click.option(
 def backup(
     site: Site, target: Path, backup_passphrase_file: Path | None, passphrase_file: Path | None, as_json: bool
 ) -> None:
-    """Write a copy of the keys to a new file, mode 0600, encrypted under a passphrase of its own.
+    """Write a copy of the keys, encrypted.
+
+    Write a copy of the keys to a new file, mode 0600, encrypted under a passphrase of its own.
 
     Keep file and passphrase apart, and away from this machine. 'fednode keys restore' brings the keys back; what was
     signed since is not in the backup, so restored keys sign nothing until the sign key is replaced.
@@ -159,7 +168,9 @@ def backup(
 def restore(
     site: Site, source: Path, backup_passphrase_file: Path | None, passphrase_file: Path | None, as_json: bool
 ) -> None:
-    """Bring keys back from a backup into a home that has none; the passphrase of the keystore is chosen anew.
+    """Bring keys back from a backup.
+
+    Bring keys back from a backup into a home that has none; the passphrase of the keystore is chosen anew.
 
     The keys may have signed anything since the backup was made. So the daemon follows the chain with them and signs
     nothing, until 'fednode keys rotate --sign' has replaced the sign key; with the newest var/sign-state of the old

@@ -7,42 +7,48 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import click
 
 from fednode import __version__
-from fednode.cli.show import replace_unknown
+from fednode.cli.show import JSON_VERSION, replace_unknown
 from fednode.cli.site import Site, site_options
 from fednode.errors import FednodeError, Refused, Rejected, Unavailable
 from fednode.ids import PROTOCOL_VERSION
 
 DAILY: Mapping[str, tuple[str, str]] = {
-    "init": ("fednode.cli.init:init", "Make keys, configuration and identity card of this hospital."),
-    "start": ("fednode.cli.daemon:start", "Run the daemon: join the federation, vote, train, keep the chain."),
-    "stop": ("fednode.cli.daemon:stop", "Stop the daemon of this home and wait until it has ended."),
+    "init": ("fednode.cli.init:init", "Make this hospital's keys, settings and card."),
+    "start": ("fednode.cli.daemon:start", "Run the daemon: vote, train, keep the chain."),
+    "stop": ("fednode.cli.daemon:stop", "Stop the daemon of this home."),
     "status": ("fednode.cli.daemon:status", "Show chain, members and studies at a glance."),
-    "doctor": ("fednode.cli.doctor:doctor", "Check everything that usually goes wrong, with the fix."),
+    "doctor": ("fednode.cli.doctor:doctor", "Check what usually goes wrong, with the fix."),
     "logs": ("fednode.cli.logs:logs", "Show what the daemon did."),
     "predict": ("fednode.cli.predict:predict", "Apply a model to a table."),
     "demo": ("fednode.demo.command:demo", "Train four local hospitals together and watch."),
     "plan": ("fednode.bench.plan:plan", "Tell what a secure round will cost."),
-    "bench": ("fednode.bench.command:bench", "Measure rounds, the ledger and the transport on this machine."),
+    "bench": ("fednode.bench.command:bench", "Measure rounds, ledger and transport here."),
 }
 TOPICS: Mapping[str, tuple[str, str]] = {
     "federation": ("fednode.cli.federation:federation", "Let a new chain succeed one that cannot go on."),
     "genesis": ("fednode.cli.genesis:genesis", "Found a federation: create, show."),
-    "study": ("fednode.cli.study:study", "What is trained: create, approve, watch, pause, stop."),
+    "study": ("fednode.cli.study:study", "What is trained: propose, vote, pause, stop."),
     "round": ("fednode.cli.round:round_group", "What each round did, as the ledger has it."),
     "model": ("fednode.cli.model:model", "Trained models: list, show, export."),
     "data": ("fednode.cli.data:data", "Check this hospital's table against a study."),
-    "chain": ("fednode.cli.chain:chain", "The ledger: status, blocks, transactions, verification."),
-    "member": ("fednode.cli.member:member", "The hospitals of the federation, and the votes on who belongs to it."),
-    "role": ("fednode.cli.role:role", "Roles of keys and wallet addresses, decided by q votes of the members."),
-    "keys": ("fednode.cli.keys:keys", "This hospital's public keys and identity card, and their replacement."),
+    "chain": ("fednode.cli.chain:chain", "The ledger: blocks, transactions, proofs."),
+    "member": ("fednode.cli.member:member", "The hospitals, and votes on who belongs."),
+    "role": ("fednode.cli.role:role", "Roles of keys, decided by votes of members."),
+    "keys": ("fednode.cli.keys:keys", "This hospital's keys: show, replace, back up."),
     "config": ("fednode.cli.config:config", "The configuration and where each value comes from."),
+    "help": ("fednode.cli.shell:show_help", "Show the help of a command."),
+    "version": ("fednode.cli.shell:version", "Show the versions of program, protocol and JSON."),
+    "completion": ("fednode.cli.shell:completion", "Print the completion of commands and names."),
 }
 COMMANDS = {**DAILY, **TOPICS}
 
@@ -106,9 +112,10 @@ def run(arguments: list[str]) -> int:
     Any other exception is a bug of this program and keeps its traceback.
     """
     replace_unknown()
+    tell = partial(_tell, as_json=wants_json(arguments))
     for place, argument in enumerate(arguments, 1):
         if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
-            return _tell(f"argument {place} is not UTF-8 text; rename the file, or type it anew", 2)
+            return tell(f"argument {place} is not UTF-8 text; rename the file, or type it anew", 2)
     try:
         code = cli.main(arguments, prog_name="fednode", standalone_mode=False, obj=Site())
         return code if isinstance(code, int) else 0
@@ -118,33 +125,42 @@ def run(arguments: list[str]) -> int:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "fednode"
         message = error.format_message()
-        return _tell(f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{path} --help'", error.exit_code)
+        return tell(f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{path} --help'", error.exit_code)
     except click.ClickException as error:
-        return _tell(error.format_message(), error.exit_code)
+        return tell(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _tell("interrupted", INTERRUPTED_EXIT_CODE)
+        return tell("interrupted", INTERRUPTED_EXIT_CODE)
     except FednodeError as error:
-        return _tell(str(error), error.exit_code)
+        return tell(str(error), error.exit_code)
     except Rejected as error:
-        return _tell(error.reason, Refused.exit_code)
+        return tell(error.reason, Refused.exit_code)
     except OSError as error:
         if error.filename is None:
             # Output was not taken: its reader (head, less) has gone, or the disk is full. What is still in the buffer
             # would make the interpreter complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if isinstance(error, BrokenPipeError) else _tell_environment(error)
+        return 0 if isinstance(error, BrokenPipeError) else tell(_describe(error), UNAVAILABLE_EXIT_CODE)
 
 
-def _tell_environment(error: OSError) -> int:
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, however wrong it is otherwise."""
+    return "--format=json" in arguments or ("--format", "json") in itertools.pairwise(arguments)
+
+
+def _describe(error: OSError) -> str:
     """Tell what the system refused, where no command has said it better: files of another account, a broken disk."""
     from fednode.home.files import describe
 
     what = f"cannot use {error.filename}" if error.filename is not None else "cannot go on"
-    return _tell(f"{what}: {describe(error)}", UNAVAILABLE_EXIT_CODE)
+    return f"{what}: {describe(error)}"
 
 
-def _tell(text: str, code: int) -> int:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text} (exit code {code})", err=True)
+def _tell(text: str, code: int, as_json: bool) -> int:
+    """Tell an error on stderr: one sentence, or one JSON object for a program that asked for JSON."""
+    if as_json:
+        click.echo(json.dumps({"error": text, "exit_code": code, "json": JSON_VERSION}), err=True)
+    else:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {text} (exit code {code})", err=True)
     return code
 
 

@@ -20,7 +20,10 @@ from fednode.desk.read_models import OutlookView
 
 @group("member")
 def member() -> None:
-    """The hospitals of the federation, and the votes on who belongs to it."""
+    """The hospitals, and votes on who belongs.
+
+    The hospitals of the federation, and the votes on who belongs to it.
+    """
 
 
 @member.command("list", example="fednode member list")
@@ -28,7 +31,10 @@ def member() -> None:
 @site_options
 @pass_site
 def list_members(site: Site, as_json: bool) -> None:
-    """Show who is a member and, while the daemon runs, who can be reached from here."""
+    """Show who is a member and who can be reached.
+
+    Show who is a member and, while the daemon runs, who can be reached from here.
+    """
     try:
         found = ask_for(site, questions.MEMBER_LIST)
     except NotRunning:
@@ -70,7 +76,9 @@ def _list_stored(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def request(site: Site, output: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
-    """Write the card with which this hospital asks to join a running federation.
+    """Write the card with which a hospital joins.
+
+    Write the card with which this hospital asks to join a running federation.
 
     Send it to any member, who hands it in with 'fednode member invite'. Then get the federation's genesis file and run
     'fednode start --join': the daemon follows the chain, reports what it computed, and becomes a member once enough
@@ -99,7 +107,9 @@ def request(site: Site, output: Path | None, passphrase_file: Path | None, as_js
 @site_options
 @pass_site
 def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
-    """Propose the hospital of an identity card as a new member.
+    """Propose a hospital as a new member.
+
+    Propose the hospital of an identity card as a new member.
 
     It may follow the chain from then on; it votes and trains only after q members have approved.
     """
@@ -122,7 +132,10 @@ def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
 @site_options
 @pass_site
 def proposals(site: Site, as_json: bool) -> None:
-    """Show the open votes: who would join or leave, who approves, and whether the candidate follows the chain."""
+    """Show the open votes on members.
+
+    Show the open votes: who would join or leave, who approves, and whether the candidate follows the chain.
+    """
     found = ask_for(site, questions.MEMBER_PROPOSALS)
     if as_json:
         print_json(found)
@@ -149,7 +162,9 @@ def proposals(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def approve(site: Site, proposal: str, yes: bool, as_json: bool) -> None:
-    """Vote for an open proposal, given by its number or the candidate's name. Compare the fingerprint before.
+    """Vote for an open proposal.
+
+    Vote for an open proposal, given by its number or the candidate's name. Compare the fingerprint before.
 
     Tells who signs now, and how many members there will be and must sign. Asks if those are too few. With q votes the
     candidate's daemon may come in, by itself, within 100 blocks and one day; else the votes are void.
@@ -166,7 +181,9 @@ def approve(site: Site, proposal: str, yes: bool, as_json: bool) -> None:
 @site_options
 @pass_site
 def revoke(site: Site, who: str, reason: str, yes: bool, as_json: bool) -> None:
-    """Vote for removing a member; the first such vote opens the proposal.
+    """Vote to remove a member.
+
+    Vote for removing a member; the first such vote opens the proposal.
 
     With q votes the member is refused by ledger and transport from the next height on. Never below four members. Tells
     before who signs now, and how many must sign afterwards.
@@ -192,7 +209,10 @@ def _foretell(outlook: OutlookView, yes: bool, as_json: bool) -> bool:
 @site_options
 @pass_site
 def address(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
-    """Announce on the ledger where the others reach this hospital from now on."""
+    """Announce where this hospital is reached.
+
+    Announce on the ledger where the others reach this hospital from now on.
+    """
     check_addresses(addresses, "give the address the others reach this daemon by")
     _tell(ask_record(site, "member_address", addresses=" ".join(addresses)), as_json)
 

@@ -29,7 +29,7 @@ def model() -> None:
 @site_options
 @pass_site
 def list_models(site: Site, as_json: bool) -> None:
-    """Show every model on the ledger, and whether its file is here. Without a daemon: the files here."""
+    """Show every model, and whether its file is here. Without a daemon: the files here."""
     try:
         found: list[Mapping[str, Any]] = as_records(ask(site, "model_list"))
     except NotRunning:
@@ -56,7 +56,9 @@ def list_models(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def show(site: Site, hash: str, as_json: bool) -> None:
-    """Show what a model is: its study, round, shape and input scaling. HASH may be the first digits, or latest."""
+    """Show what a model is, and its hash.
+
+    Show what a model is: its study, round, shape and input scaling. HASH may be the first digits, or latest."""
     try:
         found: Mapping[str, Any] = as_record(ask(site, "model_show", hash=hash))
     except NotRunning:
@@ -77,7 +79,10 @@ def show(site: Site, hash: str, as_json: bool) -> None:
 @site_options
 @pass_site
 def export(site: Site, hash: str, output: Path, yes: bool, as_json: bool) -> None:
-    """Write a model as a safetensors file; 'fednode predict' needs nothing but this file."""
+    """Write a model as a safetensors file.
+
+    Write a model as a safetensors file; 'fednode predict' needs nothing but this file.
+    """
     path = output.expanduser().absolute()
     if path.exists():
         confirm(f"{path} exists; replace it?", yes)

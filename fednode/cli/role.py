@@ -15,7 +15,10 @@ ROLES = click.Choice(["hospital", "operator", "auditor", "clinician"])
 
 @group("role")
 def role() -> None:
-    """Roles of keys and wallet addresses, decided by q votes of the members."""
+    """Roles of keys, decided by votes of members.
+
+    Roles of keys and wallet addresses, decided by q votes of the members.
+    """
 
 
 @role.command("list", example="fednode role list --format json")
@@ -48,7 +51,10 @@ def list_roles(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def grant(site: Site, name: str, holder: str, as_json: bool) -> None:
-    """Vote for giving a role to an Ed25519 key (64 hexadecimal digits) or a wallet address (40)."""
+    """Vote to give a role to a key.
+
+    Vote for giving a role to an Ed25519 key (64 hexadecimal digits) or a wallet address (40).
+    """
     _vote(site, name, holder, "grant", as_json)
 
 

@@ -24,7 +24,10 @@ def round_group() -> None:
 @site_options
 @pass_site
 def list_rounds(site: Site, study: str | None, as_json: bool) -> None:
-    """Show a line for each round: outcome, who counted, who was absent, time, metrics, model."""
+    """Show a line for each round.
+
+    Show a line for each round: outcome, who counted, who was absent, time, metrics, model.
+    """
     reports = ask_for(site, questions.ROUND_LIST, study=study)
     if as_json:
         print_json(reports)
@@ -68,7 +71,9 @@ def _absent(absent: Sequence[AbsenceView]) -> str:
 @site_options
 @pass_site
 def show(site: Site, number: int | None, study: str | None, as_json: bool) -> None:
-    """Show a round's report as a tree: who counted, who did not and why, each phase's time. Default: the last."""
+    """Show a round's report as a tree.
+
+    Show a round's report as a tree: who counted, who did not and why, each phase's time. Default: the last."""
     report = ask_for(site, questions.ROUND_SHOW, study=study, round=number)
     if as_json:
         print_json(report)

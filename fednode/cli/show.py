@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +22,21 @@ from fednode.json_form import to_json
 Say = Callable[[str], None]
 """How a command that takes long says what it is doing."""
 
+JSON_VERSION = 1
+"""Of the names and forms that --format json prints; counted up when one is removed or means something else."""
+
 SHORT_HASH = 12
+UNBOUNDED = 1000
+"""Columns of a line that no terminal bounds."""
+
+LEAST_WIDTH = 40
+COLUMN_GAP = 2
+MOST_LINES = 6
+"""Of one cell: a table with longer ones is hard to read."""
+
+FOLDED = 16
+"""Columns that a word of wide letters gets at least; it may be wrapped between any two of them."""
+
 _HASH = re.compile(r"[0-9a-f]{40,}")
 _LATEST_DURATION_MS = 10**11
 """Milliseconds below this are a duration, from here on a time since 1970."""
@@ -99,29 +115,135 @@ def word(key: str) -> str:
     return key.removesuffix("_ms").replace("_", " ")
 
 
-def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+def print_pairs(pairs: Iterable[tuple[str, str]], indent: int = 0) -> None:
     """Print names and values below each other, values aligned."""
     rows = list(pairs)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        click.echo(f"{click.style(f'{name:<{width}}', dim=True)}  {value}")
+        print_text(value, prefix=f"{'':{indent}}{click.style(f'{name:<{width}}', dim=True)}  ")
+
+
+def line_width() -> int:
+    """Return how many columns a line has: those of the terminal, or of COLUMNS; a file or pipe has room for all."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) > 0:
+        return max(LEAST_WIDTH, int(columns))
+    return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else UNBOUNDED
+
+
+def print_text(text: str, *, prefix: str = "", below: str | None = None, err: bool = False) -> None:
+    """Print a text behind `prefix`, wrapped between words where the line ends; later lines stand behind `below`, or
+    below the text.
+
+    A word that is longer than a line, an address or a key, stays whole, for copying. Scripts that write no spaces are
+    wrapped anywhere.
+    """
+    from rich.cells import cell_len
+
+    room = line_width() - len(click.unstyle(prefix))
+    if "\n" not in text and cell_len(click.unstyle(text)) <= room:
+        click.echo(f"{prefix}{text}".rstrip(" "), err=err)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console, found, before = Console(stderr=err, highlight=False, width=UNBOUNDED), Text.from_ansi(text), prefix
+    for line in found.divide(_line_starts(found.plain, room)):
+        line.rstrip()
+        console.print(Text.from_ansi(before).append_text(line), soft_wrap=True)
+        before = below if below is not None else " " * len(click.unstyle(prefix))
+
+
+def _line_starts(text: str, room: int) -> Iterable[int]:
+    """Yield where lines after the first begin, so that no line is wider than `room`."""
+    from rich.cells import cell_len
+
+    used = 0
+    for found in re.finditer(r"\n|[^\S\n]*\S+[^\S\n]*", text):
+        if found[0] == "\n":
+            used = 0
+            yield found.end()
+            continue
+        size = cell_len(found[0].rstrip())
+        if used and used + size > room:
+            used = 0
+            yield found.start()
+        if size > room and not found[0].isascii():
+            for at, letter in enumerate(found[0], found.start()):
+                if used + cell_len(letter) > room:
+                    used = 0
+                    yield at
+                used += cell_len(letter)
+        else:
+            used += cell_len(found[0])
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table; a column is as wide as its content, and wraps only on a terminal too narrow for it."""
+    """Print a table that fits the line, words whole. Where columns have no room for their longest words, or cells would
+    become towers, each row is a block of names and values instead.
+    """
+    cells = [[_printable(text) for text in row] for row in rows]
+    widths = fit_columns([columns, *cells], line_width())
+    if widths is None:
+        _print_blocks(columns, cells, title)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    is_terminal = sys.stdout.isatty()
-    console = Console(width=None if is_terminal else 250, highlight=False, soft_wrap=False)
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    console = Console(width=UNBOUNDED, highlight=False)
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, pad_edge=False,
+        padding=(0, COLUMN_GAP - 1, 0, 0),
+    )
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print("", table, "")
+
+
+def fit_columns(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Return the width of each column of a table of `width`, or None where it would not be readable.
+
+    Columns have the width of their content. If that is too much the widest give way first, never below their longest
+    word; no cell gets more than `MOST_LINES` lines.
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(*rows, strict=True))
+    wished = [max(cell_len(line) for text in column for line in text.split("\n")) for column in columns]
+    least = [max(map(_longest_word, column)) for column in columns]
+    room = width - (COLUMN_GAP * (len(columns) - 1))
+    if sum(least) > room:
+        return None
+    found = list(wished)
+    while sum(found) > room:
+        at = max((at for at in range(len(found)) if found[at] > least[at]), key=found.__getitem__)
+        found[at] -= 1
+    towers = any(
+        cell_len(text) > MOST_LINES * size for column, size in zip(columns, found, strict=True) for text in column
+    )
+    return None if towers else found
+
+
+def _longest_word(text: str) -> int:
+    """Return the columns that the longest word takes; letters of scripts without spaces stand for themselves."""
+    from rich.cells import cell_len
+
+    words = text.split()
+    return max((FOLDED if cell_len(word) > max(len(word), FOLDED) else cell_len(word) for word in words), default=1)
+
+
+def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """Print each row as names and values below each other, a line between rows."""
+    click.echo()
+    if title:
+        print_text(click.style(title, italic=True))
     for row in rows:
-        table.add_row(*(Text(_printable(text)) for text in row))
-    console.print(table)
+        print_pairs((name, text) for name, text in zip(columns, row, strict=True))
+        click.echo()
 
 
 def _printable(text: str) -> str:
@@ -146,9 +268,7 @@ def print_value(value: object, indent: int = 0) -> None:
         return
     # A time is given as text and as milliseconds; people need one of them.
     plain = {k: v for k, v in value.items() if not _is_nested(v) and k.removesuffix("_ms") not in value.keys() - {k}}
-    width = max((len(word(key)) for key in plain), default=0)
-    for key, item in plain.items():
-        click.echo(f"{'':{indent}}{click.style(f'{word(key):<{width}}', dim=True)}  {cell(key, item)}")
+    print_pairs(((word(key), cell(key, item)) for key, item in plain.items()), indent)
     for key, item in value.items():
         if not _is_nested(item):
             continue
@@ -171,13 +291,15 @@ Node = tuple[str, Sequence["Node"]]
 
 def print_tree(title: str, children: Sequence[Node]) -> None:
     """Print a title and, below it, nested lines with branches."""
-    click.echo(title)
-    for line in _branches(children):
-        click.echo(line)
+    print_text(title)
+    for branch, below, text in _branches(children):
+        print_text(text, prefix=branch, below=below)
 
 
-def _branches(children: Sequence[Node]) -> Iterable[str]:
-    for index, (text, below) in enumerate(children):
+def _branches(children: Sequence[Node]) -> Iterable[tuple[str, str, str]]:
+    """Yield what stands before a line, before those it wraps to, and its text."""
+    for index, (text, inner) in enumerate(children):
         is_last = index == len(children) - 1
-        yield f"{'└─ ' if is_last else '├─ '}{text}"
-        yield from (f"{'   ' if is_last else '│  '}{line}" for line in _branches(below))
+        branch, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+        yield branch, below, text
+        yield from ((below + first, below + later, line) for first, later, line in _branches(inner))

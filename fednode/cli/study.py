@@ -19,7 +19,7 @@ from fednode.json_form import to_json
 
 @group("study")
 def study() -> None:
-    """What is trained: create, approve, watch, pause, stop."""
+    """What is trained: propose, vote, pause, stop."""
 
 
 @study.command("create", example="fednode study create genesis/heart.toml")
@@ -61,7 +61,10 @@ def list_studies(site: Site, as_json: bool) -> None:
 @site_options
 @pass_site
 def show(site: Site, study: str | None, toml: bool, as_json: bool) -> None:
-    """Show a study: its terms, its file, who has approved it, who is ready, what a sum of so few gives away."""
+    """Show the page a person votes on.
+
+    Show a study: its terms, its file, who has approved it, who is ready, what a sum of so few gives away.
+    """
     found = ask_for(site, questions.STUDY_SHOW, study=study)
     if toml:
         click.echo(found.toml if found.toml is not None else "# this version cannot read the study's file")
@@ -91,7 +94,9 @@ def _told(done: StudyVoted, as_json: bool, says: str) -> None:
 @site_options
 @pass_site
 def approve(site: Site, study: str | None, as_json: bool) -> None:
-    """Agree to a study; it waits for its hospitals once a quorum agrees. Says what the chain will show of it."""
+    """Vote for a study.
+
+    Agree to a study; it waits for its hospitals once a quorum agrees. Says what the chain will show of it."""
     for limit in ask_for(site, questions.STUDY_SHOW, study=study).limits:
         click.echo(f"note: {limit}", err=True)
     _vote(site, study, "approve", as_json, "approved")
@@ -104,7 +109,10 @@ def approve(site: Site, study: str | None, as_json: bool) -> None:
 @site_options
 @pass_site
 def reject(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
-    """Refuse a study; it is off for good once a quorum is out of reach."""
+    """Vote against a study.
+
+    Refuse a study; it is off for good once a quorum is out of reach.
+    """
     confirm(f"Reject {study or 'the study'} for good?", yes)
     _vote(site, study, "reject", as_json, "rejected")
 
@@ -122,7 +130,9 @@ def reject(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
 @site_options
 @pass_site
 def start(site: Site, study: str | None, without: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Do what this hospital can for a study to run: approve it, or vote to resume it.
+    """Do what this hospital can for a study to run.
+
+    Do what this hospital can for a study to run: approve it, or vote to resume it.
 
     An approved study begins by itself once every hospital that it is for is ready: all founders for a study of the
     genesis, else all that approved. Until then this shows who is not. It never begins without one of them by itself,
@@ -179,7 +189,9 @@ def _begin_without(site: Site, study: str | None, without: tuple[str, ...], yes:
 @site_options
 @pass_site
 def allow_statistics(site: Site, study: str, yes: bool, as_json: bool) -> None:
-    """Let this hospital's data set enter a study's statistics although it entered those of another study.
+    """Let this hospital's data enter a second study.
+
+    Let this hospital's data set enter a study's statistics although it entered those of another study.
 
     Without this the hospital sits such a study out, and 'fednode status' says so. Two sums of statistics over different
     hospitals show the difference: if one has a hospital more, its means, spreads and shares of levels. It is kept in
@@ -221,7 +233,9 @@ def resume(site: Site, study: str | None, as_json: bool) -> None:
 @site_options
 @pass_site
 def readmit(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
-    """Vote to let members named faulty take part in a study's rounds again, all that are kept out now.
+    """Vote to let members named faulty back in.
+
+    Vote to let members named faulty take part in a study's rounds again, all that are kept out now.
 
     A quorum decides; 'fednode study show' names them under "faulty", and who has voted. Find out what happened first:
     a member is named only on evidence, so its program or its machine is broken, or somebody there lies.
@@ -237,6 +251,6 @@ def readmit(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
 @site_options
 @pass_site
 def stop(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
-    """Vote to end a study for good; the models it made stay."""
+    """Vote to end a study for good; its models stay."""
     confirm(f"Vote to stop {study or 'the study'} for good?", yes)
     _vote(site, study, "stop", as_json, "voted to stop")

@@ -45,8 +45,8 @@ def write_private(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def fednode(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fednode:
-    """Run a command line; the environment names no home, no passphrase and no colour."""
-    for name in ("FEDNODE_HOME", "FEDNODE_PASSPHRASE", "FEDNODE_PASSPHRASE_FILE"):
+    """Run a command line; the environment names no home, no passphrase, no width and no colour."""
+    for name in ("FEDNODE_HOME", "FEDNODE_PASSPHRASE", "FEDNODE_PASSPHRASE_FILE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "person"))
     capsys.readouterr()

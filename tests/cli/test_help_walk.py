@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +102,7 @@ SAMPLES = {
 def test_without_a_home_it_fails_as_documented(
     fednode: Fednode, path: tuple[str, ...], command: Command, tmp_path: Path
 ) -> None:
-    """One sentence on stderr, nothing on stdout, an exit code of the list; never a traceback."""
+    """One object on stderr, nothing on stdout, an exit code of the list; never a traceback."""
     arguments: list[str] = []
     for param in command.params:
         name = (param.metavar or param.name or "").strip("[].").upper() if isinstance(param, click.Argument) else ""
@@ -119,7 +120,8 @@ def test_without_a_home_it_fails_as_documented(
             arguments.append("--verify-only")
     result = fednode("--home", tmp_path / "nowhere", *path, *arguments, "--format", "json")
     assert result.code in FAILURES, (result.code, result.out, result.err)
-    assert result.err.startswith("error: ") and result.err.endswith(f"(exit code {result.code})\n")
+    told = json.loads(result.err)
+    assert set(told) == {"error", "exit_code", "json"} and told["exit_code"] == result.code
     assert result.out == "" and "Traceback" not in result.err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from fednode import __version__
 from fednode.cli import main
+from fednode.cli.show import JSON_VERSION
 from fednode.cli.site import Command
 from fednode.errors import FednodeError
 from tests.cli.conftest import Fednode
@@ -60,6 +62,54 @@ def test_the_table_says_what_the_commands_say() -> None:
     for name, command in _walk():
         if name in main.COMMANDS:
             assert command.get_short_help_str(limit=200) == main.COMMANDS[name][1]
+
+
+def test_a_line_of_help_has_at_most_50_letters() -> None:
+    long = {name: text for name, command in every_command()
+            if len(text := command.get_short_help_str(limit=1000)) > 50}
+    assert long == {}
+
+
+def every_command() -> list[tuple[str, click.Command]]:
+    """Return all commands and topics at every depth, with the words that name them."""
+    waiting, found = _walk(), list[tuple[str, click.Command]]()
+    seen = {id(command) for _, command in waiting}
+    while waiting:
+        name, command = waiting.pop()
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            inner = [(f"{name} {sub}", below) for sub, below in command.commands.items() if id(below) not in seen]
+            waiting += inner
+    return found
+
+
+def test_help_is_a_command_too(fednode: Fednode) -> None:
+    assert fednode("help").out == fednode("--help").out
+    assert fednode("help", "study", "show").out == fednode("study", "show", "--help").out
+    wrong = fednode("help", "study", "shew")
+    assert wrong.code == 2
+    assert "there is no command 'study shew'" in wrong.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: str, fednode: Fednode) -> None:
+    source = fednode("completion", shell)
+    assert source.code == 0
+    assert "_FEDNODE_COMPLETE" in source.out
+    asked = {"COMP_WORDS": "fednode st", "COMP_CWORD": "st" if shell == "fish" else "1"}
+    environment = {**os.environ, "_FEDNODE_COMPLETE": f"{shell}_complete", **asked}
+    arguments = [sys.executable, "-c", "from fednode.cli.main import main; main([])"]
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=True)
+    assert {"start", "stop", "status", "study"} <= set(re.findall(r"\bst\w+", done.stdout))
+
+
+def test_an_error_is_json_where_json_was_asked_for(fednode: Fednode, tmp_path: Path) -> None:
+    for arguments in (("status", "--format", "json"), ("status", "--format=json", "--nonsense")):
+        result = fednode("--home", tmp_path / "none", *arguments)
+        told = json.loads(result.err)
+        assert told == {"error": told["error"], "exit_code": result.code, "json": JSON_VERSION}
+        assert result.out == ""
+    assert json.loads(fednode("version", "--format", "json").out)["json"] == JSON_VERSION
 
 
 def test_reads_offer_json() -> None:
