@@ -142,4 +142,4 @@ def joined_mark(home: Home, chain_id: bytes) -> Path:
 
 def write_mark(mark: Path) -> None:
     """Remember that a key has begun to sign on a chain."""
-    write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in the README.\n")
+    write_atomic(mark, b"This key has begun to sign on the chain named here; see sign-state in docs/operations.md.\n")
