@@ -33,7 +33,7 @@ StudyId = NewType("StudyId", bytes)
 
 PROTOCOL_VERSION = 1
 """Version of the wire and the secure sum, and of the rules a chain begins with; peers of another one are refused by
-name. Which rules are in force at a height is decided on the chain (`chain/versions.py`).
+name. Which rules are in force at a height is decided on the chain (`chain/block.py`).
 """
 
 NO_HASH = Hash(bytes(32))

@@ -23,10 +23,8 @@ from typing import Annotated, cast
 from fednode.audit.verify import MAX_CERTIFICATE_BYTES, ChainEntry
 from fednode.chain.block import MAX_BLOCK_BYTES, MAX_TRANSACTIONS, Block
 from fednode.chain.light import LightBlock
-from fednode.chain.members import MemberSet
-from fednode.chain.merkle import compute_root_of_hashes
-from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, Leaf, bucket_of, hash_bucket
-from fednode.chain.vote import Certificate
+from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, Leaf, bucket_of, compute_root_of_hashes, hash_bucket
+from fednode.chain.vote import Certificate, MemberSet
 from fednode.codec import U8, U16, U64, Bytes32, Size, decode, encode, tagged
 from fednode.errors import Rejected
 from fednode.ids import Hash

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fednode.chain.block import MAX_TRANSACTION_BYTES, Header, compute_block_hash
+from fednode.chain.block import MAX_TRANSACTION_BYTES, Header, Receipt, check_version, compute_block_hash
 from fednode.chain.checkpoint import Checkpoint, Format, LogPath, Path, verify_in_log
 from fednode.chain.light import (
     MAX_STEPS,
@@ -29,11 +29,17 @@ from fednode.chain.light import (
     trust_genesis,
     trust_header,
 )
-from fednode.chain.members import MemberSet
-from fednode.chain.merkle import hash_leaf, prove_inclusion, verify_inclusion
-from fednode.chain.receipts import Receipt
-from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, State, bucket_of, hash_bucket
-from fednode.chain.versions import check_version
+from fednode.chain.state import (
+    BUCKETS,
+    MAX_RECORD_BYTES,
+    State,
+    bucket_of,
+    hash_bucket,
+    hash_leaf,
+    prove_inclusion,
+    verify_inclusion,
+)
+from fednode.chain.vote import MemberSet
 from fednode.codec import U8, U32, Bytes32, Size, decode
 from fednode.errors import Rejected
 from fednode.ids import MemberId, quorum

@@ -16,14 +16,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from fednode.chain.block import Block, Tip, advance, check_form, check_link, decode_block, genesis_tip
-from fednode.chain.members import MemberSet
-from fednode.chain.merkle import compute_root
-from fednode.chain.receipts import receipts_data
-from fednode.chain.state import State
+from fednode.chain.block import (
+    Block,
+    Tip,
+    advance,
+    check_form,
+    check_link,
+    check_version,
+    compute_params_hash,
+    decode_block,
+    genesis_tip,
+    receipts_data,
+)
+from fednode.chain.state import State, compute_root
 from fednode.chain.store import LedgerStore
-from fednode.chain.versions import check_version, compute_params_hash
-from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
+from fednode.chain.vote import Certificate, MemberSet, verify_certificate, verify_evidence
 from fednode.codec import decode, encode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height

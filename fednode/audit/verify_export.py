@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 
 from fednode.audit.export import ExportBlock, ExportHead, ExportItem, ExportStep, Opened, StateReader, entry_of
 from fednode.audit.verify import MAX_CERTIFICATE_BYTES, ChainEntry, ChainReport, Level, verify_chain
-from fednode.chain.block import MAX_EVIDENCE_AGE, Block, Header, decode_block
+from fednode.chain.block import MAX_EVIDENCE_AGE, Block, Header, check_version, decode_block
 from fednode.chain.light import LightBlock, LightRules, TrustedBlock, Verdict, judge, trust_genesis, trust_header
-from fednode.chain.members import MemberSet
-from fednode.chain.merkle import compute_root
-from fednode.chain.versions import check_version
-from fednode.chain.vote import Certificate, verify_certificate, verify_evidence
+from fednode.chain.state import compute_root
+from fednode.chain.vote import Certificate, MemberSet, verify_certificate, verify_evidence
 from fednode.codec import decode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height, MemberId

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fednode.chain.block import BlockContext, Execution, advance, assemble, genesis_tip
-from fednode.chain.merkle import compute_root
-from fednode.chain.receipts import receipts_data
-from fednode.chain.state import Changes, Draft, State
+from fednode.chain.block import (
+    BlockContext,
+    Execution,
+    advance,
+    assemble,
+    compute_params_hash,
+    genesis_tip,
+    receipts_data,
+)
+from fednode.chain.state import Changes, Draft, State, compute_root
 from fednode.chain.store import DecidedBlock
-from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, sha256
 from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId, View

@@ -1,4 +1,4 @@
-"""Header and block: what the members agree on, and the value that remembers the end of the chain.
+"""Header, block, receipts and version: what the members agree on, and the value that remembers the end of the chain.
 
 Security assumption: SHA-256 is collision resistant. A block's hash covers its header only; transactions, evidence
 and the parent's certificate are bound to it through their roots, which `check_form` recomputes.
@@ -9,14 +9,14 @@ The view in which a block was decided is not in it: a block proposed again in a 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from fednode.chain.members import Id, Ids, MemberSet, Rota
-from fednode.chain.merkle import compute_root
-from fednode.chain.vote import Certificate, Evidence, HeightField
-from fednode.codec import U8, U32, U64, Bytes32, Range, Size, decode, encode
+from fednode.chain.state import compute_root
+from fednode.chain.vote import Certificate, Evidence, HeightField, Id, Ids, MemberSet, Rota
+from fednode.codec import U8, U32, U64, Bytes32, Range, Size, decode, encode, pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId
@@ -270,3 +270,53 @@ def check_outcome(block: Block, done: Execution) -> None:
         raise Rejected(f"block of protocol version {header.version}, {done.version} is in force at its height")
     if header.params_hash != done.params_hash or header.next_members_hash != done.next_members.hash:
         raise Rejected("parameters or members after execution differ from the header")
+
+
+# --- receipts -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a transaction. `reason` is a code of the application, empty if it was accepted."""
+
+    txid: Bytes32
+    ok: bool
+    reason: Annotated[str, Size(0, 100)]
+
+
+def receipts_data(receipts: Sequence[Receipt]) -> tuple[bytes, ...]:
+    """Return the canonical bytes of receipts: leaves of the receipts root, and what the store keeps."""
+    return tuple(encode(receipt) for receipt in receipts)
+
+
+# --- the version of the rules -------------------------------------------------------------------------------------
+# Security assumption: every member runs a program that applies the same rules to a height. Which version is in force
+# at a height is the application's to decide, and every header names it; a node that does not know a version stops
+# before the first block of it, so that it neither forks nor stands in the others' way. This is not the version two
+# programs agree on when they connect (`ids.PROTOCOL_VERSION`): releases on both sides of an activation talk to each
+# other, or nobody could be upgraded while the others run.
+
+
+def compute_params_hash(version: int) -> Hash:
+    """Return what a header names the version of the *next* height by, as `next_members_hash` names its members."""
+    return tagged_hash(Domain.BLOCK, b"params", pack((version,)))
+
+
+def describe_unknown(version: int, height: int, release: str, versions: Collection[int]) -> str:
+    """Return, in one sentence, why a program that knows `versions` cannot go on at `height`, and what to install."""
+    known = ", ".join(map(str, sorted(versions)))
+    return (
+        f"the members decided that protocol version {version} is in force from block {height} on, this program knows "
+        f"{known}: install fednode {release or 'of the other members'} or later and start it again; nothing is lost"
+    )
+
+
+def check_version(version: int, height: int, versions: Collection[int], params_hash: bytes | None = None) -> None:
+    """Raise `Rejected` unless the version of the block at `height` is among those known here.
+
+    `params_hash`: what the header before it names the version by, None where that header is not known.
+    """
+    if params_hash is not None and compute_params_hash(version) != params_hash:
+        raise Rejected(f"version {version} is not the protocol version that the block before names for it")
+    if version not in versions:
+        raise Rejected(describe_unknown(version, height, "", versions))

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fednode.chain.block import Header, TimeMs, compute_block_hash
-from fednode.chain.members import MAX_MEMBERS, Id
-from fednode.chain.merkle import (
+from fednode.chain.state import (
     MAX_PROOF_NODES,
     compute_root_of_hashes,
     hash_leaf,
@@ -22,6 +21,7 @@ from fednode.chain.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from fednode.chain.vote import MAX_MEMBERS, Id
 from fednode.codec import U64, Bytes32, Bytes64, Range, Size, pack
 from fednode.crypto import Domain, Signer, is_signature_valid
 from fednode.errors import Rejected

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fednode.chain.members import MemberSet
 from fednode.chain.state import RecordTable, State
+from fednode.chain.vote import MemberSet
 from fednode.ids import Hash
 
 

@@ -18,11 +18,9 @@ from typing import TypeVar, cast
 
 import plyvel
 
-from fednode.chain.block import Block, Header, Tip, genesis_tip
+from fednode.chain.block import Block, Header, Receipt, Tip, genesis_tip
 from fednode.chain.founding import Founding
 from fednode.chain.leveldb_files import Damage, check_files
-from fednode.chain.members import MemberSet
-from fednode.chain.receipts import Receipt
 from fednode.chain.state import State
 from fednode.chain.store import (
     CHAIN_KEY,
@@ -44,7 +42,7 @@ from fednode.chain.store import (
     genesis_batch,
     height_key,
 )
-from fednode.chain.vote import Certificate
+from fednode.chain.vote import Certificate, MemberSet
 from fednode.errors import HomeInUse, StorageError, Unavailable
 from fednode.ids import Height
 

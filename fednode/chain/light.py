@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fednode import crypto
-from fednode.chain.block import Header, TimeMs, compute_block_hash
+from fednode.chain.block import Header, TimeMs, check_version, compute_block_hash, compute_params_hash
 from fednode.chain.founding import Founding
-from fednode.chain.members import MemberSet
-from fednode.chain.versions import check_version, compute_params_hash
-from fednode.chain.vote import Certificate, HeightField, SignatureCheck, verify_certificate
+from fednode.chain.vote import Certificate, HeightField, MemberSet, SignatureCheck, verify_certificate
 from fednode.codec import Bytes32
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Height, quorum

@@ -15,12 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from fednode.chain.block import Block, Header, Tip, compute_block_hash
+from fednode.chain.block import Block, Header, Receipt, Tip, compute_block_hash
 from fednode.chain.founding import Founding
-from fednode.chain.members import MemberSet
-from fednode.chain.receipts import Receipt
 from fednode.chain.state import Changes, State
-from fednode.chain.vote import Certificate, Evidence, verify_certificate
+from fednode.chain.vote import Certificate, Evidence, MemberSet, verify_certificate
 from fednode.codec import Size, decode, encode
 from fednode.crypto import sha256
 from fednode.errors import Rejected, StorageError

@@ -81,7 +81,7 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
 
 def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBlock]:
     from fednode.audit.export import export_block
-    from fednode.chain.receipts import receipts_data
+    from fednode.chain.block import receipts_data
 
     members = source.members_at(first)
     for seen in seen_blocks(source, first, last):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from fednode.audit.verify import ChainEntry
     from fednode.chain.leveldb import LevelDbStore
     from fednode.chain.light import LightBlock
-    from fednode.chain.members import MemberSet
     from fednode.chain.state import Leaf
+    from fednode.chain.vote import MemberSet
     from fednode.ledger.genesis import Genesis
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class DaemonSource:
 
     def members_at(self, height: int) -> MemberSet:
         """Return the set that decides a height."""
-        from fednode.chain.members import MemberSet
+        from fednode.chain.vote import MemberSet
 
         found = as_record(ask(self._site, "chain_members", height=height))
         if found.get("height") != height:

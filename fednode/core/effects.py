@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from fednode.chain.block import Block, Tip
+from fednode.chain.block import Block, Receipt, Tip
 from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.signing import SignRecord
-from fednode.chain.receipts import Receipt
 from fednode.chain.sync import SyncTimer
 from fednode.chain.vote import Certificate
 from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired

@@ -11,8 +11,7 @@ from typing import Annotated
 
 from fednode import crypto
 from fednode.chain.consensus.messages import Status
-from fednode.chain.members import Id
-from fednode.chain.vote import HeightField, SignatureCheck
+from fednode.chain.vote import HeightField, Id, SignatureCheck
 from fednode.codec import U64, Bytes32, Bytes64, Size, decode, encode
 from fednode.crypto import Domain, Signer
 from fednode.errors import Rejected

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fednode.chain.consensus.effects import Decide
 from fednode.chain.consensus.replica import Replica
-from fednode.chain.members import MemberSet
+from fednode.chain.vote import MemberSet
 from fednode.core import effects as do
 from fednode.core import wire
 from fednode.core.attendance import BEAT_MS, FRESH_MS, Attendance, Identity

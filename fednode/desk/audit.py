@@ -20,12 +20,10 @@ from fednode.audit.proofs import (
     claim_state,
     claim_transaction,
 )
-from fednode.chain.block import Header, compute_block_hash
+from fednode.chain.block import Header, compute_block_hash, receipts_data
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, make_consistency, prove_in_log
 from fednode.chain.light import LightBlock, LightRules, TrustedBlock, follow, trust_genesis, trust_header
-from fednode.chain.merkle import hash_leaf
-from fednode.chain.receipts import receipts_data
-from fednode.chain.state import State
+from fednode.chain.state import State, hash_leaf
 from fednode.chain.store import LedgerStore
 from fednode.codec import decode
 from fednode.desk.views import choose_study, report_view, spec_bytes

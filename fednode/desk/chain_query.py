@@ -8,8 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from fednode.audit.verify import ChainEntry
-from fednode.chain.block import Tip
-from fednode.chain.receipts import receipts_data
+from fednode.chain.block import Tip, receipts_data
 from fednode.chain.state import State
 from fednode.chain.store import LedgerStore
 from fednode.codec import encode

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fednode.audit.verify import MAX_CERTIFICATE_BYTES, ChainEntry
-from fednode.chain.block import Block, decode_block
-from fednode.chain.members import MemberSet
-from fednode.chain.receipts import Receipt
-from fednode.chain.vote import Certificate, Vote
+from fednode.chain.block import Block, Receipt, decode_block
+from fednode.chain.vote import Certificate, MemberSet, Vote
 from fednode.codec import decode
 from fednode.desk.read_models import Numbers
 from fednode.desk.views import kind_name, numbers, utc_text

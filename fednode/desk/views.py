@@ -9,11 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from fednode.chain.block import Block
-from fednode.chain.members import MemberSet
-from fednode.chain.receipts import Receipt
+from fednode.chain.block import Block, Receipt
 from fednode.chain.state import State
-from fednode.chain.vote import Certificate
+from fednode.chain.vote import Certificate, MemberSet
 from fednode.core.taking_part import Names, count_text, missing_members, part_text
 from fednode.desk.read_models import (
     AbsenceView,

@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, Execution
-from fednode.chain.merkle import compute_root
-from fednode.chain.receipts import Receipt, receipts_data
-from fednode.chain.state import State
-from fednode.chain.versions import compute_params_hash, describe_unknown
+from fednode.chain.block import (
+    MAX_TRANSACTIONS_BYTES,
+    Block,
+    BlockContext,
+    Execution,
+    Receipt,
+    compute_params_hash,
+    describe_unknown,
+    receipts_data,
+)
+from fednode.chain.state import State, compute_root
 from fednode.chain.vote import CountedCheck
 from fednode.errors import Rejected
 from fednode.fence import rule

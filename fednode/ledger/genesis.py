@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
 
-from fednode.chain.members import Member, MemberSet
 from fednode.chain.state import Draft, RecordTable, State
-from fednode.chain.vote import Certificate
+from fednode.chain.vote import Certificate, Member, MemberSet
 from fednode.codec import U16, U64, Name, Size, decode, encode
 from fednode.crypto import Domain, tagged_hash
 from fednode.errors import GenesisError, Rejected

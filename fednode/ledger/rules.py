@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from fednode.chain.receipts import Receipt
+from fednode.chain.block import Receipt
 from fednode.chain.state import Changes, Draft, Source, State
 from fednode.chain.vote import Evidence
 from fednode.codec import extend_union

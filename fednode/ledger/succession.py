@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fednode.chain.block import Tip
-from fednode.chain.members import Id, MemberSet
 from fednode.chain.state import MAX_RECORD_BYTES, State, prefix_of
-from fednode.chain.vote import Certificate, HeightField, verify_certificate
+from fednode.chain.vote import Certificate, HeightField, Id, MemberSet, verify_certificate
 from fednode.codec import Bytes32, Bytes64, Size, encode
 from fednode.crypto import Domain, Signer, is_signature_valid
 from fednode.errors import GenesisError, Rejected

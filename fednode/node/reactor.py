@@ -17,9 +17,9 @@ from typing import TypeVar, assert_never
 import trio
 
 from fednode.chain import sync
+from fednode.chain.block import Receipt
 from fednode.chain.consensus.messages import Decision
 from fednode.chain.consensus.signing import SignRecord
-from fednode.chain.receipts import Receipt
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import membership as followers

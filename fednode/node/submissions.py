@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import trio
 
-from fednode.chain.receipts import Receipt
+from fednode.chain.block import Receipt
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
 from fednode.ledger.transaction import Transaction

@@ -19,14 +19,11 @@ from fednode.audit.export import (
     make_head,
     write_export,
 )
-from fednode.chain.block import Block
+from fednode.chain.block import Block, receipts_data
 from fednode.chain.light import LightBlock, LightRules, follow, trust_genesis
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.merkle import EMPTY_ROOT
-from fednode.chain.receipts import receipts_data
-from fednode.chain.state import State
+from fednode.chain.state import EMPTY_ROOT, State
 from fednode.chain.store import DecidedBlock
-from fednode.chain.vote import NO_VIEW, PRECOMMIT, Vote, make_certificate, sign_bytes
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Member, MemberSet, Vote, make_certificate, sign_bytes
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.ids import MemberId

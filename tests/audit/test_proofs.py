@@ -22,7 +22,7 @@ from fednode.audit.proofs import (
     claim_transaction,
     verify_proof,
 )
-from fednode.chain.block import compute_block_hash
+from fednode.chain.block import compute_block_hash, receipts_data
 from fednode.chain.checkpoint import (
     CHECKPOINT_FORMAT,
     CONSISTENCY_FORMAT,
@@ -39,8 +39,7 @@ from fednode.chain.checkpoint import (
     sign_checkpoint,
 )
 from fednode.chain.light import LightRules
-from fednode.chain.merkle import hash_leaf, verify_inclusion
-from fednode.chain.receipts import receipts_data
+from fednode.chain.state import hash_leaf, verify_inclusion
 from fednode.codec import encode
 from fednode.crypto import sha256
 from fednode.errors import Rejected

@@ -10,7 +10,7 @@ import pytest
 from fednode.audit.verify import ChainEntry, Level, entries_of, verify_chain
 from fednode.chain.block import Block, check_form
 from fednode.chain.leveldb import open_store
-from fednode.chain.merkle import compute_root
+from fednode.chain.state import compute_root
 from fednode.chain.store import DecidedBlock
 from fednode.codec import encode
 from fednode.crypto import Domain, Ed25519Signer, Secret, sha256

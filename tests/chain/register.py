@@ -9,16 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fednode.chain.block import Block, BlockContext, Execution
+from fednode.chain.block import Block, BlockContext, Execution, Receipt, compute_params_hash, receipts_data
 from fednode.chain.consensus import effects as ask
 from fednode.chain.leveldb import LevelDbStore, open_store
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.merkle import compute_root
-from fednode.chain.receipts import Receipt, receipts_data
-from fednode.chain.state import Changes, Draft, RecordTable, State
+from fednode.chain.state import Changes, Draft, RecordTable, State, compute_root
 from fednode.chain.store import DecidedBlock, LedgerStore
-from fednode.chain.versions import compute_params_hash
-from fednode.chain.vote import Certificate
+from fednode.chain.vote import Certificate, Member, MemberSet
 from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId

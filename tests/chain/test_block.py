@@ -23,8 +23,7 @@ from fednode.chain.block import (
     decode_block,
     genesis_tip,
 )
-from fednode.chain.members import Member, MemberSet, Rota
-from fednode.chain.merkle import EMPTY_ROOT
+from fednode.chain.state import EMPTY_ROOT
 from fednode.chain.vote import (
     NIL,
     NO_VIEW,
@@ -32,6 +31,9 @@ from fednode.chain.vote import (
     PREVOTE,
     Certificate,
     Evidence,
+    Member,
+    MemberSet,
+    Rota,
     Vote,
     domain_of,
     make_certificate,

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.chain.block import Header, compute_block_hash
+from fednode.chain.block import Header, compute_block_hash, compute_params_hash
 from fednode.chain.light import (
     Judgement,
     LightBlock,
@@ -31,10 +31,8 @@ from fednode.chain.light import (
     one_third,
     trust_header,
 )
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.merkle import compute_root
-from fednode.chain.versions import compute_params_hash
-from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, sign_bytes
+from fednode.chain.state import compute_root
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Member, MemberSet, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, fault_bound, quorum

@@ -13,13 +13,11 @@ from itertools import product
 import pytest
 
 from fednode.audit.proofs import PROOF_FORMAT, Base, Finality, Proof, Trust, verify_proof
-from fednode.chain.block import Header, compute_block_hash
+from fednode.chain.block import Header, compute_block_hash, compute_params_hash
 from fednode.chain.checkpoint import Checkpoint, make_checkpoint, prove_in_log
 from fednode.chain.light import LightBlock, LightRules, one_third
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.merkle import hash_leaf
-from fednode.chain.versions import compute_params_hash
-from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, sign_bytes
+from fednode.chain.state import hash_leaf
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Member, MemberSet, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.chain.merkle import (
+from fednode.chain.state import (
     EMPTY_ROOT,
     Log,
     compute_root,

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from fednode.chain.light import LightBlock, LightRules, follow, trust_genesis
-from fednode.chain.merkle import verify_inclusion
-from fednode.chain.state import BUCKETS, bucket_of, hash_bucket
+from fednode.chain.state import BUCKETS, bucket_of, hash_bucket, verify_inclusion
 from fednode.chain.store import LedgerStore
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH

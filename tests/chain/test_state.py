@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.chain.merkle import compute_root_of_hashes
-from fednode.chain.state import BUCKETS, Draft, State
+from fednode.chain.state import BUCKETS, Draft, State, compute_root_of_hashes
 from fednode.errors import StorageError
 from fednode.ledger.members.reading import get_chain, get_nonce, nonce_key
 from fednode.ledger.members.records import NonceRecord

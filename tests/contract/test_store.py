@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from fednode.chain.block import Block, BlockContext, Execution, Header, Tip, advance, assemble, genesis_tip
+from fednode.chain.block import (
+    Block,
+    BlockContext,
+    Execution,
+    Header,
+    Receipt,
+    Tip,
+    advance,
+    assemble,
+    compute_params_hash,
+    genesis_tip,
+    receipts_data,
+)
 from fednode.chain.leveldb import open_store
-from fednode.chain.merkle import compute_root
-from fednode.chain.receipts import Receipt, receipts_data
-from fednode.chain.state import State
+from fednode.chain.state import State, compute_root
 from fednode.chain.store import DecidedBlock, LedgerStore, TransactionPlace, block_batch, check_store
-from fednode.chain.versions import compute_params_hash
 from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certificate, sign_bytes
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError

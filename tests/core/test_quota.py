@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from fednode.chain.consensus.messages import MAX_BUNDLE, BlockRequest, ViewCertificate, bundle_bound, decode_message
-from fednode.chain.members import MAX_MEMBERS
-from fednode.chain.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
+from fednode.chain.vote import MAX_MEMBERS, NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.codec import encode
 from fednode.core import wire
 from fednode.core.quota import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fednode.chain.receipts import Receipt
+from fednode.chain.block import Receipt
 from fednode.chain.state import State
 from fednode.core import effects as do
 from fednode.core.outbox import MAX_PENDING

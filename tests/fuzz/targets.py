@@ -19,13 +19,12 @@ from fednode.audit.export import open_export
 from fednode.audit.proofs import PROOF_FORMAT, Finality, Proof
 from fednode.audit.verify import Level
 from fednode.audit.verify_export import verify_export
-from fednode.chain.block import Tip, decode_block
+from fednode.chain.block import Receipt, Tip, decode_block
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, prove_in_log
 from fednode.chain.consensus.signing import decode_record, encode_record
 from fednode.chain.leveldb_files import Damage, check_files
 from fednode.chain.light import LightBlock
-from fednode.chain.merkle import hash_leaf
-from fednode.chain.receipts import Receipt
+from fednode.chain.state import hash_leaf
 from fednode.chain.store import BlockHead
 from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.audit.verify import Level, entries_of, verify_chain
-from fednode.chain.block import BlockContext, Execution, advance, assemble
-from fednode.chain.versions import compute_params_hash
+from fednode.chain.block import BlockContext, Execution, advance, assemble, compute_params_hash
 from fednode.codec import decode, encode, pack
 from fednode.errors import Rejected
 from fednode.ledger.bodies import Memo

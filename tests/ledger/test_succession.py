@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fednode.chain.members import Member, MemberSet
+from fednode.chain.vote import Member, MemberSet
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.errors import GenesisError
 from fednode.ids import Height, MemberId, quorum

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import count
 
-from fednode.chain.receipts import Receipt
+from fednode.chain.block import Receipt
 from fednode.chain.state import State
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId

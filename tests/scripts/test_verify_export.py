@@ -34,12 +34,19 @@ from fednode.audit.export import (
 )
 from fednode.audit.verify import ChainEntry, Level, verify_chain
 from fednode.audit.verify_export import verify_export
-from fednode.chain.block import Block, compute_evidence_root
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.merkle import compute_root
-from fednode.chain.receipts import Receipt, receipts_data
-from fednode.chain.state import State
-from fednode.chain.vote import NO_VIEW, PREVOTE, Certificate, Evidence, Vote, make_evidence, sign_bytes
+from fednode.chain.block import Block, Receipt, compute_evidence_root, receipts_data
+from fednode.chain.state import State, compute_root
+from fednode.chain.vote import (
+    NO_VIEW,
+    PREVOTE,
+    Certificate,
+    Evidence,
+    Member,
+    MemberSet,
+    Vote,
+    make_evidence,
+    sign_bytes,
+)
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret, sha256
 from fednode.errors import Rejected

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fednode.chain.block import Block
 from fednode.chain.consensus.messages import ConsensusMessage, Proposal
-from fednode.chain.members import MemberSet
-from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, SignatureCheck, Vote, sign_bytes
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, MemberSet, SignatureCheck, Vote, sign_bytes
 from fednode.crypto import Domain
 from fednode.ids import NO_HASH, MemberId
 from tests.sim.keys import CHAIN_ID, GENESIS_MS

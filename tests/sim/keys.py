@@ -5,8 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from fednode import crypto
-from fednode.chain.members import Member, MemberSet
-from fednode.chain.vote import SignatureCheck
+from fednode.chain.vote import Member, MemberSet, SignatureCheck
 from fednode.crypto import Domain, Ed25519Signer, Secret, Signer
 from fednode.ids import Hash, MemberId
 

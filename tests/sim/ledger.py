@@ -6,8 +6,8 @@ from typing import Protocol
 
 from fednode.chain.block import Block, BlockContext, Execution
 from fednode.chain.consensus.application import Application
-from fednode.chain.members import MemberSet
-from fednode.chain.merkle import EMPTY_ROOT
+from fednode.chain.state import EMPTY_ROOT
+from fednode.chain.vote import MemberSet
 from fednode.crypto import sha256
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, MemberId

@@ -21,8 +21,7 @@ from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.consensus.view import Action, HeightState
 from fednode.chain.consensus.votes import Added, Ballot, HeightFacts
-from fednode.chain.members import MemberSet
-from fednode.chain.vote import Certificate, Vote
+from fednode.chain.vote import Certificate, MemberSet, Vote
 from fednode.effects import Persist
 from fednode.errors import FednodeError
 from fednode.ids import MemberId

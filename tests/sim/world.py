@@ -17,8 +17,7 @@ from fednode.chain.consensus.messages import (
     verify_message,
 )
 from fednode.chain.consensus.signing import initial_record
-from fednode.chain.members import MemberSet
-from fednode.chain.vote import PRECOMMIT, PREVOTE, PROPOSAL, Vote
+from fednode.chain.vote import PRECOMMIT, PREVOTE, PROPOSAL, MemberSet, Vote
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from tests.sim.adversary import Adversary

@@ -14,13 +14,14 @@ from typing import Annotated, assert_never
 
 from fednode import crypto
 from fednode.chain.block import MAX_BLOCK_BYTES, Block, check_form
-from fednode.chain.members import MAX_MEMBERS, MemberSet
 from fednode.chain.vote import (
+    MAX_MEMBERS,
     PREVOTE,
     PROPOSAL,
     Certificate,
     Evidence,
     HeightField,
+    MemberSet,
     SignatureCheck,
     ViewField,
     Vote,

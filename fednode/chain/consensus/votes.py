@@ -19,13 +19,13 @@ from typing import Final
 from fednode.chain.block import Block, Execution, Tip, check_link, check_outcome, context_of
 from fednode.chain.consensus.application import Application
 from fednode.chain.consensus.messages import MAX_VALUES, Polka, Proposal
-from fednode.chain.members import MemberSet
 from fednode.chain.vote import (
     NIL,
     NO_VIEW,
     PRECOMMIT,
     PREVOTE,
     Evidence,
+    MemberSet,
     SignatureCheck,
     Vote,
     make_evidence,

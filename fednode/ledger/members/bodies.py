@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.chain.members import Id
+from fednode.chain.vote import Id
 from fednode.codec import U8, U32, U64, Bytes32, Bytes64, Range, Size, tagged
 from fednode.ledger.members.identity import Addresses, IdentityCard
 from fednode.texts import check_plain

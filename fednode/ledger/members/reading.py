@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fednode.chain.members import Member, MemberSet
 from fednode.chain.state import Source
+from fednode.chain.vote import Member, MemberSet
 from fednode.errors import StorageError
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import Role

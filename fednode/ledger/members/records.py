@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.chain.members import MAX_MEMBERS, Id, Ids
+from fednode.chain.vote import MAX_MEMBERS, Id, Ids
 from fednode.codec import U8, U16, U32, U64, Bytes32, Name, Size
 from fednode.ledger.members.bodies import MAX_HOLDER_BYTES
 from fednode.ledger.members.identity import IdentityCard

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fednode.chain.members import Ids
 from fednode.chain.state import Draft, Source
+from fednode.chain.vote import Ids
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import VersionVote
 from fednode.ledger.members.reading import VERSIONS_KEY, get_chain, get_members

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fednode.chain.members import MAX_MEMBERS, Id, Ids
+from fednode.chain.vote import MAX_MEMBERS, Id, Ids
 from fednode.codec import U64, Size
 from fednode.ids import MemberId, quorum
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.chain.members import Id
+from fednode.chain.vote import Id
 from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import StudyId

@@ -17,7 +17,6 @@ from fednode.chain.consensus.replica import Replica, Worth, sift
 from fednode.chain.consensus.signing import SignRecord, Valid, VoteSigner, initial_record
 from fednode.chain.consensus.view import Cast, EnterView, HeightState, SetValid, Step
 from fednode.chain.consensus.votes import MAX_PAST_MS, PAST_PER_VIEW_MS, HeightFacts, VoteBook
-from fednode.chain.members import Member, MemberSet
 from fednode.chain.sync import (
     MAX_RANGE_BYTES,
     Adopt,
@@ -36,6 +35,8 @@ from fednode.chain.vote import (
     PREVOTE,
     PROPOSAL,
     Certificate,
+    Member,
+    MemberSet,
     Vote,
     make_certificate,
     make_evidence,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fednode.chain.receipts import receipts_data
+from fednode.chain.block import receipts_data
 from fednode.codec import encode
 from fednode.ledger.genesis import genesis_to_toml
 from tests.ledger.golden.replay import FOLDER, Entry, describe, write_entries

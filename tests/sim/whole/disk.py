@@ -13,10 +13,9 @@ from pathlib import Path
 
 from fednode.chain.block import Block, Tip, genesis_tip
 from fednode.chain.consensus.signing import SignRecord
-from fednode.chain.members import MemberSet
 from fednode.chain.state import State
 from fednode.chain.store import DecidedBlock, block_batch
-from fednode.chain.vote import Certificate
+from fednode.chain.vote import Certificate, MemberSet
 from fednode.errors import StorageError
 from fednode.home.files import Home
 from fednode.home.keystore import Keys
