@@ -143,13 +143,16 @@ def find(site: Site, /, export: Path | None, first: int | None, last: int | None
 
 
 def _member(source: Source, text: str | None) -> int | None:
-    """Return the number of a member named by number or name."""
+    """Return the number of a member, given by number, name or beginning of a name."""
     if text is None or text.isdigit():
         return None if text is None else int(text)
+    from fednode.desk.naming import candidates, named
+
     names = source.names()
-    found = [number for number, name in names.items() if name == text]
+    found = named(names, text)
     if len(found) != 1:
-        raise UsageError(f"no member is called '{text}'; known: {', '.join(names.values())}")
+        problem = "no member is" if not found else f"{len(found)} members are"
+        raise UsageError(f"{problem} called '{text}': {candidates(names, found)}")
     return found[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from fednode.desk.control_client import NotRunning
 from fednode.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from fednode.ids import StudyId
     from fednode.learn.jobs import DataAt, DataChecked
     from fednode.learn.study import StudySpec
     from fednode.learn.tables.site_map import SiteMap
@@ -153,18 +154,24 @@ def find_study(site: Site, wanted: str | None) -> tuple[StudySpec, bytes]:
         spec = read_study(Path(wanted).expanduser())
         return spec, proposal_id(study_proposal(spec))
     founded = [(decode_study(s.spec), s.study) for s in read_genesis(site.load().values.genesis_path).studies]
-    found = [(spec, name) for spec, name in founded if wanted is None or _is_meant(wanted, spec.name, name.hex())]
+    found = [(spec, name) for spec, name in founded if wanted is None or wanted in (spec.name, name.hex())]
     if len(found) == 1:
         return found[0]
     try:
         answer = as_record(ask(site, "study_show", study=wanted))
     except NotRunning:
-        names = ", ".join(f"'{spec.name}'" for spec, _ in founded) or "none"
-        text = f"the genesis holds {len(found)} studies that fit" + (f" '{wanted}'" if wanted else "")
-        raise UsageError(f"{text} (all: {names}); name one with --study, or give its file") from None
+        return _founded(founded, wanted)
     spec = parse_study(str(answer.get("toml")), f"study {answer.get('name')}")
     return spec, bytes.fromhex(str(answer.get("id")))
 
 
-def _is_meant(wanted: str, name: str, study_id: str) -> bool:
-    return wanted == name or (bool(re.fullmatch("[0-9a-f]{4,64}", wanted)) and study_id.startswith(wanted))
+def _founded(founded: Sequence[tuple[StudySpec, StudyId]], wanted: str | None) -> tuple[StudySpec, bytes]:
+    """Return what the genesis alone can say, where no daemon runs: the study whose name or id begins so."""
+    from fednode.desk.views import choose_study
+
+    names = {name: spec.name for spec, name in founded}
+    if wanted is None:
+        every = ", ".join(f"'{name}'" for name in names.values()) or "none"
+        raise UsageError(f"the genesis holds {len(names)} studies ({every}); name one with --study, or give its file")
+    chosen = choose_study(names, wanted, UsageError)
+    return next((spec, bytes(name)) for spec, name in founded if name == chosen)

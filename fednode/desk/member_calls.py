@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fednode.desk import chain_query, questions, status
 from fednode.desk.calls import EVERYBODY, HOSPITAL, Arguments, Offer, build, once
 from fednode.desk.health import signing_members
+from fednode.desk.naming import candidates, named
 from fednode.desk.outcomes import (
     AddressesAnnounced,
     CandidateVoted,
@@ -182,11 +183,14 @@ class _MemberCalls:
         return chain_query.versions_view(self._node.state, self._node.reactor.core.chain.height, "daemon")
 
     def _find(self, text: str) -> ProposalRecord:
-        """Return the open proposal of this number, or about a hospital of this name."""
-        for open_ in get_membership(self._node.state).proposals:
-            if text in (str(open_.number), open_.card.name if open_.card is not None else None):
-                return open_
-        raise Refused(f"there is no open proposal '{text}'; 'fednode member proposals' shows them")
+        """Return the open proposal of this number, or about the hospital of this name or beginning of one."""
+        proposals = get_membership(self._node.state).proposals
+        names = {open_.number: open_.card.name for open_ in proposals if open_.card is not None}
+        found = [open_.number for open_ in proposals if str(open_.number) == text] or named(names, text)
+        if len(found) != 1:
+            problem = "there is no open proposal" if not found else f"{len(found)} open proposals are called"
+            raise Refused(f"{problem} '{text}'; 'fednode member proposals' shows them")
+        return next(open_ for open_ in proposals if open_.number == found[0])
 
     def _outcome(self, done: Final, open_: ProposalRecord) -> RemovalVoted:
         """Tell whether a vote has carried: a removed member is gone then, a candidate may come in."""
@@ -201,11 +205,13 @@ class _MemberCalls:
 
 
 def find_member(node: Node, text: str) -> MemberId:
-    """Return the member of this number or name."""
-    for record in get_members(node.state):
-        if text in (str(record.member), record.name):
-            return record.member
-    raise Refused(f"there is no member '{text}'; 'fednode member list' shows them")
+    """Return the member of this number, or of this name or beginning of one."""
+    names = {record.member: record.name for record in get_members(node.state)}
+    found = [member for member in names if str(member) == text] or named(names, text)
+    if len(found) != 1:
+        problem = f"there is no member '{text}'" if not found else f"several members are called '{text}'"
+        raise Refused(f"{problem}: {candidates(names, found)}; 'fednode member list' shows them")
+    return found[0]
 
 
 def _card(text: str) -> IdentityCard:

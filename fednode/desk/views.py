@@ -13,6 +13,7 @@ from fednode.chain.block import Block, Receipt
 from fednode.chain.state import State
 from fednode.chain.vote import Certificate, MemberSet
 from fednode.core.taking_part import Names, count_text, missing_members, part_text
+from fednode.desk.naming import named
 from fednode.desk.read_models import (
     AbsenceView,
     BeginningView,
@@ -57,9 +58,10 @@ def utc_text(time_ms: int) -> str:
 
 
 def choose_study(names: Mapping[StudyId, str], text: str, refusal: type[FednodeError]) -> StudyId:
-    """Return the study with this name, or the only one whose id begins so; raise `refusal` if that is not one study."""
-    found = [study for study, name in names.items() if name == text]
-    found = found or [study for study in names if len(text) >= 4 and study.hex().startswith(text.lower())]
+    """Return the study of this name, or the only one whose name or id begins so; else raise `refusal`."""
+    found = named(names, text)
+    if not any(names[study] == text for study in found) and len(text) >= 4:
+        found += [study for study in names if study not in found and study.hex().startswith(text.lower())]
     if len(found) != 1:
         problem = "no study is" if not found else f"{len(found)} studies are"
         raise refusal(f"{problem} called '{text}'; 'fednode study list' shows all with their ids")
