@@ -21,7 +21,7 @@ from fednode.ledger import application as chain
 from fednode.ledger import rules
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 from fednode.node.parts import finish
 from fednode.p2p.network import Received
 from fednode.rounds.events import ForgetRound

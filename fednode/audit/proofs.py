@@ -44,7 +44,7 @@ from fednode.codec import U8, U32, Bytes32, Size, decode
 from fednode.errors import Rejected
 from fednode.ids import MemberId, quorum
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.transaction import Transaction, decode_transaction
+from fednode.ledger.transactions import Transaction, decode_transaction
 from fednode.ledger.versions import VERSIONS
 
 PROOF_FORMAT = "fednode-proof-1"

@@ -35,11 +35,10 @@ from fednode.codec import decode, encode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members.reading import get_member_set
-from fednode.ledger.members.version_rules import version_at
+from fednode.ledger.members.reading import get_member_set, version_at
 from fednode.ledger.rules import apply_block
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.transaction import (
+from fednode.ledger.transactions import (
     MAX_VALIDITY_BLOCKS,
     Transaction,
     decode_transaction,

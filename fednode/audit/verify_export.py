@@ -18,7 +18,7 @@ from fednode.chain.vote import Certificate, MemberSet, verify_certificate, verif
 from fednode.codec import decode
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash, Height, MemberId
-from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, decode_transaction, find_sign_key, verify_transaction
+from fednode.ledger.transactions import MAX_VALIDITY_BLOCKS, decode_transaction, find_sign_key, verify_transaction
 from fednode.ledger.versions import VERSIONS
 
 FORWARD_RULES = LightRules(VERSIONS)

@@ -29,7 +29,7 @@ from fednode.ledger.records import SeenRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.reading import seen_key
-from fednode.ledger.transaction import Transaction, sign_transaction
+from fednode.ledger.transactions import Transaction, sign_transaction
 
 if TYPE_CHECKING:
     from fednode.crypto import Signer

@@ -38,9 +38,9 @@ from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import ProofTerms, Ready, StudyTerms, Weights
-from fednode.ledger.studies.reading import get_round
+from fednode.ledger.studies.records import get_round
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import jobs
 from fednode.smpc import messages as sm

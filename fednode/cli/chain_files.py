@@ -66,7 +66,7 @@ def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterato
     from fednode.ids import Hash
     from fednode.ledger.rules import apply_block
     from fednode.ledger.sums.course import BlockTime
-    from fednode.ledger.transaction import decode_transaction
+    from fednode.ledger.transactions import decode_transaction
 
     state, block = source.genesis.first_state(), None
     for seen in counted(seen_blocks(source, 1, last), "running again", as_json):

@@ -58,7 +58,7 @@ def exported_blocks(path: Path, at: str) -> tuple[BlockView, ...]:
 def exported_transaction(path: Path, txid: str) -> TransactionView:
     """Return a transaction of an export with its place and receipt."""
     from fednode.desk.views import transaction_view
-    from fednode.ledger.transaction import decode_transaction
+    from fednode.ledger.transactions import decode_transaction
 
     source = ExportSource(path)
     for seen in seen_blocks(source, source.first, source.last):

@@ -47,7 +47,7 @@ from fednode.ledger.application import ExecutedBlock, LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import get_nonce
 from fednode.ledger.refusals import describe_refusal
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 from fednode.p2p.peers import TokenBucket
 from fednode.rounds import events as rounds
 from fednode.rounds.events import OfStudy, OfSum, PhaseTimer, WorkDone

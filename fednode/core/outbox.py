@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fednode.crypto import Signer
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.transaction import Transaction, sign_transaction
+from fednode.ledger.transactions import Transaction, sign_transaction
 
 VALIDITY_BLOCKS = 100
 """Heights for which a transaction of ours stays good; phase messages are refused long before."""

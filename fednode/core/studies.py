@@ -16,8 +16,7 @@ from fednode.ids import MemberId, StudyId
 from fednode.learn.study import StudySpec
 from fednode.ledger.members.reading import get_members, is_voted_out
 from fednode.ledger.studies.bodies import StudyAction, StudyVote
-from fednode.ledger.studies.reading import get_spec, get_studies, get_study
-from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus
+from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus, get_spec, get_studies, get_study
 from fednode.rounds.events import (
     Effect,
     Event,

@@ -13,8 +13,7 @@ from fednode.ids import MemberId, StudyId, quorum
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Outcome
-from fednode.ledger.studies.reading import get_report, get_study
-from fednode.ledger.studies.records import StudyRecord, StudyStatus
+from fednode.ledger.studies.records import StudyRecord, StudyStatus, get_report, get_study
 from fednode.ledger.studies.round_life import not_ready
 
 _MOST_ROUNDS = 12

@@ -20,7 +20,7 @@ from fednode.ids import Hash, MemberId
 from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.sums.posting import RoundBody
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 
 GATHER_MS = 5
 """Own transactions leave in at most so many frames: a frame costs everybody more to read than a transaction in it."""

@@ -18,7 +18,7 @@ from fednode.core.presence import Presence, decode_presence, encode_presence
 from fednode.core.quota import ORDINARY, Bounds
 from fednode.errors import Rejected
 from fednode.ledger.bodies import Body
-from fednode.ledger.transaction import MAX_TRANSACTION_BYTES, Transaction
+from fednode.ledger.transactions import MAX_TRANSACTION_BYTES, Transaction
 from fednode.smpc.messages import ChunkRef
 
 MAX_TRANSACTIONS_IN_FRAME = 1024

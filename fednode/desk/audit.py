@@ -33,7 +33,7 @@ from fednode.ids import Height, MemberId, StudyId
 from fednode.json_form import to_json
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import nonce_key
-from fednode.ledger.studies.reading import get_report, get_studies, report_key
+from fednode.ledger.studies.records import get_report, get_studies, report_key
 from fednode.ledger.versions import VERSIONS
 
 RULES = LightRules(VERSIONS)

@@ -29,10 +29,9 @@ from fednode.errors import Unavailable, UsageError
 from fednode.home.keystore import PublicKeys
 from fednode.ids import quorum
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members.reading import get_flag, get_members
+from fednode.ledger.members.reading import get_flag, get_members, get_versions, version_at
 from fednode.ledger.members.records import VersionPlan
-from fednode.ledger.members.version_rules import get_versions, version_at
-from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.transactions import decode_transaction
 from fednode.ledger.versions import VERSIONS
 
 MAX_BLOCKS = 64

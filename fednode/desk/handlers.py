@@ -49,7 +49,7 @@ from fednode.learn.form import parse_study
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.refusals import describe_refusal
 from fednode.ledger.studies.bodies import StudyAction, StudyBegin, StudyPause, StudyVote
-from fednode.ledger.studies.reading import get_studies
+from fednode.ledger.studies.records import get_studies
 from fednode.rounds.terms import proposal_id, study_proposal
 
 ACTIONS = {action.name.lower(): action for action in StudyAction}

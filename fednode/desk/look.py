@@ -18,7 +18,7 @@ from fednode.desk.read_models import Numbers
 from fednode.desk.views import kind_name, numbers, utc_text
 from fednode.ledger.members.bodies import MemberPropose, MemberRotate
 from fednode.ledger.studies.bodies import StudyCreate, compute_study_id
-from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.transactions import decode_transaction
 
 MAX_RECEIPT_BYTES = 1024
 VOTE_KINDS = {1: "proposal", 2: "prevote", 3: "precommit"}

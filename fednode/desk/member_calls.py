@@ -37,9 +37,8 @@ from fednode.ledger.members.bodies import (
     VersionVote,
 )
 from fednode.ledger.members.identity import IdentityCard, parse_card
-from fednode.ledger.members.reading import get_members, get_membership, get_roles
+from fednode.ledger.members.reading import get_members, get_membership, get_roles, get_versions
 from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
-from fednode.ledger.members.version_rules import get_versions
 from fednode.node.reactor import now_ms
 
 Finalise = Callable[[Body], Awaitable[Final]]

@@ -35,7 +35,7 @@ from fednode.json_form import from_json, to_json
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_followers, get_members
 from fednode.ledger.studies.bodies import StudyTerms, Weights
-from fednode.ledger.studies.reading import get_studies, get_study
+from fednode.ledger.studies.records import get_studies, get_study
 from fednode.node.reactor import Reactor, now_ms
 from fednode.p2p.addresses import peer_id_of
 

@@ -37,13 +37,19 @@ from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord
-from fednode.ledger.studies.beginning import Beginning
-from fednode.ledger.studies.bodies import Outcome
-from fednode.ledger.studies.measured import Figure, Metrics
-from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_study
-from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.studies.bodies import Figure, Metrics, Outcome
+from fednode.ledger.studies.records import (
+    Beginning,
+    RoundReport,
+    StudyRecord,
+    StudyStatus,
+    get_report,
+    get_round,
+    get_spec,
+    get_study,
+)
 from fednode.ledger.studies.round_life import pinned_members
-from fednode.ledger.transaction import Transaction, decode_transaction
+from fednode.ledger.transactions import Transaction, decode_transaction
 from fednode.sums.bounds import MAX_ROW_LOSS, min_included
 from fednode.sums.phase import Phase
 

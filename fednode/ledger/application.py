@@ -25,16 +25,15 @@ from fednode.chain.vote import CountedCheck
 from fednode.errors import Rejected
 from fednode.fence import rule
 from fednode.ids import Hash, MemberId, StudyId
-from fednode.ledger.members.reading import get_candidates, get_member_set
-from fednode.ledger.members.version_rules import get_versions, version_at
-from fednode.ledger.mempool import Mempool
+from fednode.ledger.members.reading import get_candidates, get_member_set, get_versions, version_at
 from fednode.ledger.rules import Applied, apply_block, is_tx_acceptable, pick_transactions
-from fednode.ledger.studies.reading import get_studies
+from fednode.ledger.studies.records import get_studies
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects
-from fednode.ledger.transaction import (
+from fednode.ledger.transactions import (
     MAX_POOL_BYTES,
+    Mempool,
     Transaction,
     decode_transaction,
     find_sign_key,

@@ -18,8 +18,7 @@ from fednode.ids import MemberId
 from fednode.ledger.members.reading import MEMBERSHIP_KEY, ROLES_KEY, get_members, get_membership, get_roles
 from fednode.ledger.members.records import Membership, RoleList
 from fednode.ledger.members.rules import without_member
-from fednode.ledger.studies.reading import get_round, get_studies, get_study, study_key
-from fednode.ledger.studies.records import StudyRecord, StudyStatus
+from fednode.ledger.studies.records import StudyRecord, StudyStatus, get_round, get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import close_round
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 

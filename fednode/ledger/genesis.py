@@ -34,9 +34,8 @@ from fednode.ledger.members.names import skeletons
 from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY, ORIGIN_KEY
 from fednode.ledger.members.records import ChainRecord, MemberList, MemberRecord, OriginRecord
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.studies.beginning import Beginning
 from fednode.ledger.studies.bodies import MAX_SPEC_BYTES, StudyTerms, Weights, compute_study_id
-from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus
+from fednode.ledger.studies.records import GENESIS_CREATOR, Beginning, StudyStatus
 from fednode.ledger.studies.rules import new_study, write_new_study
 from fednode.ledger.succession import Consent, Origin, check_origin
 from fednode.sums.bounds import MIN_INCLUDED

@@ -1,10 +1,20 @@
-"""Why the rules refuse a transaction: a code that receipts carry, and the sentence people read."""
+"""What a rule is, and why one refuses a transaction: a code that receipts carry, and the sentence people read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
+from fednode.chain.state import Draft
 from fednode.errors import Rejected
+from fednode.ids import MemberId
+from fednode.ledger.sums.course import BlockTime
+
+Rule = Callable[[Draft, BlockTime, MemberId, Any], bytes | None]
+"""Applies a body of its sender to the draft and returns the study it is about, None if it is about none. Raises
+`Rejected` with a `Refusal` code where the transaction is refused: what was written by then is undone.
+"""
 
 
 class Refusal(StrEnum):

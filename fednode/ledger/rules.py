@@ -22,26 +22,25 @@ from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.members.bodies import MemberReport
-from fednode.ledger.members.reading import get_candidates, get_members, get_nonce, nonce_key
+from fednode.ledger.members.reading import get_candidates, get_members, get_nonce, nonce_key, version_at
 from fednode.ledger.members.records import NonceRecord
 from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_members, settle_membership
-from fednode.ledger.members.version_rules import begin_version, settle_version, version_at
+from fednode.ledger.members.version_rules import begin_version, settle_version
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.rule import Rule
+from fednode.ledger.refusals import Refusal, Rule, refuse
 from fednode.ledger.studies.bodies import Expire
-from fednode.ledger.studies.clock import note_freeze_block, settle_study
-from fednode.ledger.studies.reading import get_round, get_studies, round_key, study_key
-from fednode.ledger.studies.records import StudyRecord
+from fednode.ledger.studies.records import StudyRecord, get_round, get_studies, round_key, study_key
 from fednode.ledger.studies.rules import (
     STUDY_RULES,
     accept_join_expire,
+    note_freeze_block,
     require_study,
+    settle_study,
 )
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phases import accept
 from fednode.ledger.sums.posting import RoundBody
-from fednode.ledger.transaction import MAX_VALIDITY_BLOCKS, Transaction
+from fednode.ledger.transactions import MAX_VALIDITY_BLOCKS, Transaction
 from fednode.ledger.versions import VERSIONS, Versions
 
 

@@ -34,7 +34,7 @@ from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import find_member
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish
 from fednode.node.problems import Problems

@@ -10,7 +10,7 @@ import trio
 from fednode.chain.block import Receipt
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 
 
 @dataclass(frozen=True, slots=True)

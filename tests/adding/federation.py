@@ -9,8 +9,7 @@ from fednode.ids import Hash
 from fednode.learn import jobs as work
 from fednode.learn.model_file import ModelFile, read_model
 from fednode.learn.study import StudySpec
-from fednode.ledger.studies.reading import get_report
-from fednode.ledger.studies.records import RoundReport, StudyStatus
+from fednode.ledger.studies.records import RoundReport, StudyStatus, get_report
 from fednode.worker.answer import answer
 from fednode.worker.prepared import DataCache
 from tests.node.world import World

@@ -46,8 +46,7 @@ from fednode.errors import Rejected
 from fednode.ids import Height
 from fednode.json_form import from_json, parse_json, to_json
 from fednode.ledger.members.reading import MEMBERS_KEY
-from fednode.ledger.studies.reading import report_key
-from fednode.ledger.studies.records import RoundReport
+from fednode.ledger.studies.records import RoundReport, report_key
 from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import RoundWorld, play
 from tests.support.seeds import seed_of

@@ -19,7 +19,7 @@ from fednode.ledger.members.bodies import MemberRotate
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.members.rules import rotation_message
-from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.transactions import decode_transaction
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.world import make_test_genesis
 from tests.support.seeds import Stream, seed_of

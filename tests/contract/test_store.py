@@ -28,11 +28,10 @@ from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Vote, make_certi
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.errors import StorageError
 from fednode.ids import NO_HASH, Hash, Height
-from fednode.ledger import transaction as tx
+from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members.reading import get_member_set
-from fednode.ledger.members.version_rules import version_at
+from fednode.ledger.members.reading import get_member_set, version_at
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import Ready, StudyTerms, compute_study_id

@@ -20,7 +20,7 @@ from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberRe
 from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.members.rules import rotation_message
-from fednode.ledger.transaction import sign_transaction
+from fednode.ledger.transactions import sign_transaction
 from fednode.p2p.addresses import peer_id_of
 from fednode.rounds.events import OfStudy, Submit
 from fednode.rounds.place import Ports

@@ -21,9 +21,8 @@ from fednode.ledger.bodies import Memo
 from fednode.ledger.members.bodies import MemberApprove, MemberRemove
 from fednode.ledger.members.reading import get_members, get_membership, get_nonce
 from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyCreate, StudyPause, StudyVote
-from fednode.ledger.studies.reading import get_report
-from fednode.ledger.studies.records import StudyStatus
-from fednode.ledger.transaction import sign_transaction
+from fednode.ledger.studies.records import StudyStatus, get_report
+from fednode.ledger.transactions import sign_transaction
 from fednode.p2p.wire_limits import MAX_FRAME_BYTES
 from fednode.smpc.jobs import SumChunks
 from fednode.smpc.messages import ChunkRef
@@ -119,7 +118,7 @@ def test_overtaken_transaction_is_signed_anew_and_not_lost() -> None:
 
 
 def _transactions(node: Node, height: int) -> list:
-    from fednode.ledger.transaction import decode_transaction
+    from fednode.ledger.transactions import decode_transaction
 
     block = node.disk.store.get_block(height)
     assert block is not None

@@ -20,9 +20,8 @@ from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, Height, MemberId, View
 from fednode.ledger import bodies as tx
 from fednode.ledger.studies.bodies import StudyPause
-from fednode.ledger.studies.reading import get_round
-from fednode.ledger.studies.records import StudyStatus
-from fednode.ledger.transaction import sign_transaction
+from fednode.ledger.studies.records import StudyStatus, get_round
+from fednode.ledger.transactions import sign_transaction
 from fednode.smpc.messages import ChunkRef
 from fednode.sums import bodies
 from fednode.sums.phase import Phase

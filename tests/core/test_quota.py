@@ -21,7 +21,7 @@ from fednode.core.quota import (
 )
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import Height, MemberId, View
-from fednode.ledger.transaction import MAX_PENDING_PER_MEMBER
+from fednode.ledger.transactions import MAX_PENDING_PER_MEMBER
 from fednode.p2p import network as net
 from fednode.p2p.wire_limits import MAX_BLOB_BYTES, MAX_FRAME_BYTES
 from tests.node.test_reactor import Stage, settled

@@ -11,11 +11,10 @@ from fednode.core.wire import decode_frame
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo
-from fednode.ledger.mempool import Mempool
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.studies.bodies import Ready
-from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.transactions import Mempool, decode_transaction
 from fednode.sums.bodies import SumAck
 
 STUDY = bytes(32)

@@ -32,7 +32,7 @@ from fednode.home.keystore import Keys, unlock_keystore
 from fednode.ids import PROTOCOL_VERSION, Height, MemberId, PeerId, View
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.transaction import sign_transaction
+from fednode.ledger.transactions import sign_transaction
 from fednode.p2p import network as net
 from fednode.p2p.libp2p.network import NetworkSettings, create_network, quiet_logging
 from fednode.p2p.mesh import Mesh

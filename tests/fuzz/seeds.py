@@ -15,7 +15,7 @@ from fednode.errors import Rejected
 from fednode.home.config import config_template
 from fednode.ledger.genesis import genesis_to_toml
 from fednode.ledger.members.identity import card_to_toml
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 from fednode.p2p.framing import frame
 from tests.core.hostile import Draw
 from tests.fuzz.targets import FORMS, MAX_BYTES

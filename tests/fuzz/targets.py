@@ -45,7 +45,7 @@ from fednode.ledger.genesis import genesis_to_toml, parse_genesis
 from fednode.ledger.members.identity import card_to_toml, parse_card
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.succession import Consent, Origin
-from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.transactions import decode_transaction
 from fednode.p2p.addresses import parse_multiaddr
 from fednode.p2p.framing import FrameSplitter, Hello, blob_prefix, parse_blob_prefix
 from fednode.p2p.wire_limits import MAX_GOSSIP_IDS

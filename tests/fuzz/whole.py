@@ -37,8 +37,8 @@ from fednode.json_form import to_json
 from fednode.learn.model_file import read_model
 from fednode.ledger.genesis import parse_genesis
 from fednode.ledger.members.identity import card_to_toml, parse_card
-from fednode.ledger.studies.reading import get_studies
-from fednode.ledger.transaction import sign_transaction
+from fednode.ledger.studies.records import get_studies
+from fednode.ledger.transactions import sign_transaction
 from fednode.node.parts import Parts
 from fednode.node.reactor import Reactor
 from fednode.p2p import wire_limits

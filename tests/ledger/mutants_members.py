@@ -7,7 +7,7 @@ from tests.smpc.mutants import Mutant
 MEMBERS = "tests/ledger/test_rules_members.py::"
 STUDY = "tests/ledger/test_rules_study.py::"
 FOLLOWS = "tests/core/test_chain_members.py::"
-RULES, CLOCK, SAID = "ledger/members/rules.py", "ledger/studies/clock.py", "ledger/studies/rules.py"
+RULES, CLOCK, SAID = "ledger/members/rules.py", "ledger/studies/rules.py", "ledger/studies/rules.py"
 
 MEMBER_MUTANTS = [
     Mutant("an approval alone makes a member", RULES,
@@ -90,7 +90,7 @@ MEMBER_MUTANTS = [
     Mutant("votes open a round of too few", CLOCK,
            "    if len(ready) < min_included(member_count):\n        return study\n    if not all", "    if not all",
            STUDY + "test_votes_never_open_a_round_of_too_few"),
-    Mutant("one vote less begins a study", "ledger/studies/beginning.py",
+    Mutant("one vote less begins a study", "ledger/studies/records.py",
            ">= quorum(member_count)", ">= quorum(member_count) - 1",
            STUDY + "test_q_votes_that_name_it_begin_without_a_hospital"),
     Mutant("the end of a pause takes the missing out", CLOCK,

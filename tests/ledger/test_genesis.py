@@ -19,8 +19,7 @@ from fednode.ledger.genesis import (
 from fednode.ledger.members.identity import card_to_toml, check_card, make_identity_card, parse_card
 from fednode.ledger.members.reading import get_chain, get_members
 from fednode.ledger.studies.bodies import Weights
-from fednode.ledger.studies.reading import get_spec, get_studies, get_study
-from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus, get_spec, get_studies, get_study
 from tests.ledger.world import SPEC, TERMS, make_test_genesis
 from tests.support.cards import make_card, make_cards
 from tests.support.seeds import Stream, seed_of

@@ -7,12 +7,13 @@ import pytest
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId
-from fednode.ledger.mempool import MAX_REFUSALS, Mempool
 from fednode.ledger.studies.bodies import StudyPause
-from fednode.ledger.transaction import (
+from fednode.ledger.transactions import (
     MAX_PENDING_BYTES_PER_MEMBER,
     MAX_PENDING_PER_MEMBER,
+    MAX_REFUSALS,
     MAX_VALIDITY_BLOCKS,
+    Mempool,
     Transaction,
 )
 

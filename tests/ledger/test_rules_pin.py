@@ -10,8 +10,7 @@ from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.records import MemberList
 from fednode.ledger.members.rules import without_member
 from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote
-from fednode.ledger.studies.reading import get_study
-from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus, get_study
 from fednode.ledger.studies.round_life import close_round
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.sums.phase import Phase

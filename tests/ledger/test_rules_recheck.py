@@ -15,10 +15,9 @@ from fednode.ledger.members.records import MemberList
 from fednode.ledger.records import Absence, OpenPhase
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyAction, StudyPause, StudyVote
-from fednode.ledger.studies.clock import settle_study
-from fednode.ledger.studies.reading import get_study, round_key, study_key
-from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus, get_study, round_key, study_key
 from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_accused, members_to_wait_for, open_round
+from fednode.ledger.studies.rules import settle_study
 from fednode.ledger.sums.binding import SUM_UNCHECKED
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.ledger.sums.reading import get_share_root

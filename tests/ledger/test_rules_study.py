@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId
-from fednode.ledger import transaction as tx
+from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.reading import get_nonce
 from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.studies.bodies import (
+    SHARE_UNIT,
     Expire,
+    Metrics,
     Outcome,
     Ready,
     StudyAction,
@@ -25,11 +27,10 @@ from fednode.ledger.studies.bodies import (
     StudyCreate,
     StudyPause,
     StudyVote,
+    TrainingEnd,
     compute_study_id,
 )
-from fednode.ledger.studies.measured import SHARE_UNIT, Metrics, TrainingEnd
-from fednode.ledger.studies.reading import get_round, get_spec, get_studies, get_study
-from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus, get_round, get_spec, get_studies, get_study
 from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
 from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
 from fednode.ledger.sums.phases import expects

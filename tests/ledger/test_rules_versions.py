@@ -14,9 +14,9 @@ from fednode.codec import decode, encode, pack
 from fednode.errors import Rejected
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberRemove, VersionVote
-from fednode.ledger.members.reading import get_candidates
+from fednode.ledger.members.reading import get_candidates, get_versions, version_at
 from fednode.ledger.members.records import VersionPlan, VersionSpan
-from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions, version_at
+from fednode.ledger.members.version_rules import NOTICE_BLOCKS
 from fednode.ledger.rules import apply_block
 from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore

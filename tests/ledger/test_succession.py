@@ -23,8 +23,7 @@ from fednode.ledger.members.identity import make_identity_card
 from fednode.ledger.members.reading import ORIGIN_KEY, get_members, get_membership
 from fednode.ledger.members.records import OriginRecord, UsedKey
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.studies.reading import get_report, get_round, get_spec, get_studies, get_study
-from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus, get_report, get_round, get_spec, get_studies, get_study
 from fednode.ledger.succession import Consent, check_against, make_consent, make_origin, needed_consents
 from fednode.ledger.sums.course import BlockTime
 from fednode.sums.phase import Phase

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from fednode.codec import Rejected, encode, pack, to_plain
 from fednode.crypto import Domain, Ed25519Signer, Secret, is_signature_valid, sha256
 from fednode.ids import Height, MemberId
-from fednode.ledger import transaction as tx
+from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.studies.bodies import (
     MAX_SPEC_BYTES,
     Expire,
+    Figure,
+    Metrics,
     Outcome,
     Ready,
     Result,
@@ -24,7 +26,6 @@ from fednode.ledger.studies.bodies import (
     Weights,
     compute_study_id,
 )
-from fednode.ledger.studies.measured import Figure, Metrics
 from fednode.sums import bodies
 from fednode.sums.bodies import MAX_CONFIRM_BYTES, MAX_HELD_BYTES
 from tests.ledger.world import TERMS

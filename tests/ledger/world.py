@@ -13,15 +13,24 @@ from fednode.chain.block import Receipt
 from fednode.chain.state import State
 from fednode.crypto import GROUP_ORDER, Ed25519Signer, Secret, base_times, prove_knowledge, scalar_bytes, x25519_public
 from fednode.ids import Height, MemberId
-from fednode.ledger import transaction as tx
+from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord
 from fednode.ledger.rules import Applied, apply_block
-from fednode.ledger.studies.bodies import Outcome, ProofTerms, Result, StudyBegin, StudyTerms, Weights, compute_study_id
-from fednode.ledger.studies.measured import SHARE_UNIT, Figure, Metrics
-from fednode.ledger.studies.reading import get_report, get_round, get_study
-from fednode.ledger.studies.records import RoundReport, StudyRecord
+from fednode.ledger.studies.bodies import (
+    SHARE_UNIT,
+    Figure,
+    Metrics,
+    Outcome,
+    ProofTerms,
+    Result,
+    StudyBegin,
+    StudyTerms,
+    Weights,
+    compute_study_id,
+)
+from fednode.ledger.studies.records import RoundReport, StudyRecord, get_report, get_round, get_study
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.phase_view import pending_phase
 from fednode.sums import bodies

@@ -34,9 +34,8 @@ from fednode.learn.study import StudySpec, study_bytes
 from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.studies.bodies import StudyBegin, compute_study_id
-from fednode.ledger.studies.reading import get_study
-from fednode.ledger.studies.records import StudyRecord
-from fednode.ledger.transaction import Transaction, decode_transaction
+from fednode.ledger.studies.records import StudyRecord, get_study
+from fednode.ledger.transactions import Transaction, decode_transaction
 from fednode.rounds.events import ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
 from fednode.rounds.place import Ports
 from fednode.rounds.terms import terms_from_spec

@@ -14,8 +14,7 @@ from fednode.learn.model_file import read_model
 from fednode.learn.tables.statistics import MOMENTS
 from fednode.learn.units import UNIT
 from fednode.ledger.records import RoundKind
-from fednode.ledger.studies.bodies import Outcome
-from fednode.ledger.studies.measured import TrainingEnd
+from fednode.ledger.studies.bodies import Outcome, TrainingEnd
 from fednode.ledger.studies.records import StudyStatus
 from fednode.rounds import events as ev
 from fednode.rounds.jobs import MakeInput

@@ -20,7 +20,7 @@ from fednode.learn.metrics.auc import SCORES
 from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_model, write_model
 from fednode.learn.scaling import Scaling
 from fednode.ledger.records import RoundKind
-from fednode.ledger.studies.measured import Figure, Metrics
+from fednode.ledger.studies.bodies import Figure, Metrics
 from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, vector_length
 from fednode.smpc.record import Input
 from fednode.smpc.ring import load

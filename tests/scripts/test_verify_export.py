@@ -55,9 +55,8 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.bodies import MemberReport, VersionVote
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.studies.bodies import Weights
-from fednode.ledger.studies.reading import report_key
-from fednode.ledger.studies.records import RoundReport
-from fednode.ledger.transaction import decode_transaction, sign_transaction
+from fednode.ledger.studies.records import RoundReport, report_key
+from fednode.ledger.transactions import decode_transaction, sign_transaction
 from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import (
     RoundWorld,

@@ -243,7 +243,7 @@ BOUND_MUTANTS = [
     Mutant("who is faulty is forgotten when the round ends", "ledger/studies/round_life.py",
            "    if not record.faulty:\n        return study.kept_out", "    if True:\n        return study.kept_out",
            NAMED + "test_votes_do_not_cover_who_is_named_later"),
-    Mutant("who is faulty is forgotten when the study resumes", "ledger/studies/clock.py",
+    Mutant("who is faulty is forgotten when the study resumes", "ledger/studies/rules.py",
            'return replace(study, status=status, reason="", resume_votes=(), failures_in_row=0)',
            'return replace(study, status=status, reason="", resume_votes=(), failures_in_row=0, kept_out=None)',
            NAMED + "test_pause_and_resume_do_not_let_it_back_in"),

@@ -1,4 +1,4 @@
-"""Reading the chain's name, members, candidates, roles and flags from the state: what the rules and all others ask."""
+"""Reading the chain's name, versions, members, candidates, roles and flags from the state: what all others ask."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from fednode.ledger.members.records import (
     RoleList,
     RoleRecord,
     UsedKey,
+    VersionRecord,
+    VersionSpan,
 )
 
 CHAIN_KEY = b"chain"
@@ -63,6 +65,20 @@ def _require(record: T | None, what: str) -> T:
 def get_chain(source: Source) -> ChainRecord:
     """Return what the genesis said about the chain."""
     return _require(source.read(CHAIN_KEY, ChainRecord), "chain record")
+
+
+def get_versions(source: Source) -> VersionRecord:
+    """Return the version in force, the one to come and the votes; a chain that never voted lives by its genesis."""
+    found = source.read(VERSIONS_KEY, VersionRecord)
+    return found if found is not None else VersionRecord((VersionSpan(get_chain(source).protocol_version, 1),))
+
+
+def version_at(source: Source, height: int) -> int:
+    """Return the version of a height, given the state of the height before it (or later, if nothing is planned)."""
+    record = get_versions(source)
+    if record.plan is not None and height >= record.plan.from_height:
+        return record.plan.version
+    return next(span.version for span in reversed(record.spans) if span.from_height <= height)
 
 
 def get_members(source: Source) -> tuple[MemberRecord, ...]:

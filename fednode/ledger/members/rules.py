@@ -72,10 +72,8 @@ from fednode.ledger.members.records import (
     UsedKey,
 )
 from fednode.ledger.members.version_rules import vote_version
-from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.rule import Rule
-from fednode.ledger.studies.reading import get_studies, get_study, study_key
-from fednode.ledger.studies.records import StudyRecord
+from fednode.ledger.refusals import Refusal, Rule, refuse
+from fednode.ledger.studies.records import StudyRecord, get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import without_named
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.posting import with_item

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fednode.chain.state import Draft, Source
+from fednode.chain.state import Draft
 from fednode.chain.vote import Ids
 from fednode.ids import MemberId, quorum
 from fednode.ledger.members.bodies import VersionVote
-from fednode.ledger.members.reading import VERSIONS_KEY, get_chain, get_members
+from fednode.ledger.members.reading import VERSIONS_KEY, get_members, get_versions
 from fednode.ledger.members.records import VersionPlan, VersionProposal, VersionRecord, VersionSpan
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.sums.course import BlockTime
@@ -23,20 +23,6 @@ from fednode.ledger.sums.posting import with_item
 
 NOTICE_BLOCKS = 10
 """Blocks between a decision and the first block of the version, at least."""
-
-
-def get_versions(source: Source) -> VersionRecord:
-    """Return the version in force, the one to come and the votes; a chain that never voted lives by its genesis."""
-    found = source.read(VERSIONS_KEY, VersionRecord)
-    return found if found is not None else VersionRecord((VersionSpan(get_chain(source).protocol_version, 1),))
-
-
-def version_at(source: Source, height: int) -> int:
-    """Return the version of a height, given the state of the height before it (or later, if nothing is planned)."""
-    record = get_versions(source)
-    if record.plan is not None and height >= record.plan.from_height:
-        return record.plan.version
-    return next(span.version for span in reversed(record.spans) if span.from_height <= height)
 
 
 def begin_version(draft: Draft, at: BlockTime) -> None:

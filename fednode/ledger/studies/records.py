@@ -1,4 +1,4 @@
-"""What the ledger remembers of studies, and of their rounds that are closed.
+"""What the ledger remembers of studies and of their closed rounds, and what reads it from the state.
 
 All members of tuples are ascending unless said otherwise. Times are milliseconds of block time and are kept for
 reports only: no rule compares them, because a chain has no clock.
@@ -10,14 +10,48 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
+from fednode.chain.state import Source
+from fednode.chain.vote import MAX_MEMBERS, Id, Ids
 from fednode.codec import U8, U16, U32, U64, Bytes32, Size
-from fednode.ids import MemberId
-from fednode.ledger.records import Absence, OpenPhase, PhaseSpan, Text, VoidAttempt
-from fednode.ledger.studies.beginning import Beginning
-from fednode.ledger.studies.bodies import StudyTerms
-from fednode.ledger.studies.measured import Metrics, TrainingEnd
+from fednode.ids import MemberId, StudyId, quorum
+from fednode.ledger.records import Absence, OpenPhase, PhaseSpan, RoundRecord, Text, VoidAttempt
+from fednode.ledger.studies.bodies import Metrics, StudyTerms, TrainingEnd
 from fednode.ledger.sums.records import NO_COINS, Coins, KeptOut
 from fednode.sums.bodies import Member, Members
+
+# --- a study before its first round -------------------------------------------------------------------------------
+# Whom it waits for, the vote to begin without one of them, and who counts the votes. Security assumption: a hospital
+# that is late, down or still reading its table is left out by q people who name it, never by time alone: a study
+# trained without a hospital cannot be made complete afterwards.
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """Who votes that the study begins without `member`."""
+
+    member: Id
+    voters: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A study that has not opened a round yet. `since_ms` is the block time from which on it waits.
+
+    `without` is ascending by member, at most one of each.
+    """
+
+    since_height: U64
+    since_ms: U64
+    without: Annotated[tuple[Without, ...], Size(0, MAX_MEMBERS)] = ()
+
+    def voters(self, member: int) -> tuple[MemberId, ...]:
+        """Return who votes to begin without a hospital."""
+        return next((tuple(vote.voters) for vote in self.without if vote.member == member), ())
+
+    def is_left_out(self, member: int, member_count: int) -> bool:
+        """Whether q of the members vote to begin without a hospital."""
+        return len(self.voters(member)) >= quorum(member_count)
+
 
 GENESIS_CREATOR = 0
 """Creator of a study that came with the genesis."""
@@ -145,3 +179,56 @@ class RoundReport:
     closed_ms: U64
     not_ready: Members = ()
     coin: Bytes32 | None = None
+
+
+# --- reading studies, their rounds and reports --------------------------------------------------------------------
+
+
+STUDIES_KEY = b"studies"
+
+
+def study_key(study: bytes) -> bytes:
+    """Key of a study's record."""
+    return b"study/" + study
+
+
+def spec_key(study: bytes) -> bytes:
+    """Key of a study's specification."""
+    return b"spec/" + study
+
+
+def round_key(study: bytes) -> bytes:
+    """Key of the round a study is in."""
+    return b"round/" + study
+
+
+def report_key(study: bytes, number: int) -> bytes:
+    """Key of a closed round's report."""
+    return b"report/" + study + number.to_bytes(4, "big")
+
+
+def get_studies(source: Source) -> tuple[StudyId, ...]:
+    """Return the ids of all studies in order of creation."""
+    record = source.read(STUDIES_KEY, StudyList)
+    return () if record is None else tuple(StudyId(study) for study in record.studies)
+
+
+def get_study(source: Source, study: bytes) -> StudyRecord | None:
+    """Return a study's record."""
+    return source.read(study_key(study), StudyRecord)
+
+
+def get_spec(source: Source, study: bytes) -> bytes | None:
+    """Return the bytes of a study's specification."""
+    record = source.read(spec_key(study), SpecRecord)
+    return None if record is None else record.spec
+
+
+def get_round(source: Source, study: bytes) -> RoundRecord | None:
+    """Return the round a study is in, if one runs."""
+    return source.read(round_key(study), RoundRecord)
+
+
+def get_report(source: Source, study: bytes, number: int) -> RoundReport | None:
+    """Return the report of a closed round."""
+    return source.read(report_key(study, number), RoundReport)

@@ -15,10 +15,17 @@ from fednode.chain.state import Draft
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundKind, RoundRecord
-from fednode.ledger.studies.bodies import Outcome, Result
-from fednode.ledger.studies.measured import Metrics, TrainingEnd
-from fednode.ledger.studies.reading import get_report, report_key, round_key, study_key
-from fednode.ledger.studies.records import ReadyEntry, RoundReport, StudyRecord, StudyStatus
+from fednode.ledger.studies.bodies import Metrics, Outcome, Result, TrainingEnd
+from fednode.ledger.studies.records import (
+    ReadyEntry,
+    RoundReport,
+    StudyRecord,
+    StudyStatus,
+    get_report,
+    report_key,
+    round_key,
+    study_key,
+)
 from fednode.ledger.sums.course import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.sums.phases import limit_phase
 from fednode.ledger.sums.reading import get_keys, keys_key

@@ -13,7 +13,7 @@ from fednode.ids import StudyId
 from fednode.ledger.bodies import Body
 from fednode.ledger.records import OpenPhase, RoundRecord
 from fednode.ledger.studies.bodies import Expire, Ready, Result
-from fednode.ledger.studies.reading import get_round, get_study
+from fednode.ledger.studies.records import get_round, get_study
 from fednode.ledger.sums.phases import is_of_open_phase
 from fednode.sums.bodies import Message
 

@@ -16,7 +16,7 @@ from fednode.ids import Hash
 from fednode.ledger.genesis import parse_genesis
 from fednode.ledger.rules import apply_block
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.transaction import decode_transaction
+from fednode.ledger.transactions import decode_transaction
 
 FOLDER = Path(__file__).resolve().parent
 """The chain of a study."""

@@ -20,7 +20,7 @@ from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Outcome, Result, StudyBegin
-from fednode.ledger.studies.reading import get_report, get_round
+from fednode.ledger.studies.records import get_report, get_round
 from fednode.ledger.succession import Consent
 from fednode.rounds.jobs import plan_of, sum_params
 from fednode.rounds.ledger_view import kind_of

@@ -11,7 +11,7 @@ from fednode.home import succession
 from fednode.ids import MemberId
 from fednode.ledger.members import rules as member_rules
 from fednode.ledger.members.records import ProposalRecord
-from fednode.ledger.studies.beginning import Beginning
+from fednode.ledger.studies.records import Beginning
 from tests.limits import limited
 from tests.sim.mutants import LIMITS, NOTICED, Patch, applied
 from tests.sim.whole.world import World, draw_plan

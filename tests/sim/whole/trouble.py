@@ -19,9 +19,9 @@ from fednode.ids import MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import MemberAddresses, MemberApprove, MemberPropose, MemberRemove, VersionVote
-from fednode.ledger.members.reading import get_members, get_membership
+from fednode.ledger.members.reading import get_members, get_membership, get_versions
 from fednode.ledger.members.records import Change
-from fednode.ledger.members.version_rules import NOTICE_BLOCKS, get_versions
+from fednode.ledger.members.version_rules import NOTICE_BLOCKS
 from fednode.ledger.versions import VERSIONS, Versions
 from tests.sim.checker import Violation
 from tests.sim.whole.disk import Disk

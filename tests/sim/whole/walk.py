@@ -10,8 +10,7 @@ from dataclasses import replace
 
 from fednode.ids import StudyId
 from fednode.ledger.studies.bodies import StudyAction, StudyVote
-from fednode.ledger.studies.reading import get_report, get_study
-from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.studies.records import StudyStatus, get_report, get_study
 from fednode.rounds.terms import proposal_id, study_proposal
 from tests.sim.whole.node import WholeNode
 from tests.sim.whole.parts import tiny_study

@@ -15,8 +15,7 @@ from fednode.ids import MemberId
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.studies.bodies import StudyAction, StudyBegin, StudyVote
-from fednode.ledger.studies.reading import get_studies, get_study
-from fednode.ledger.studies.records import StudyRecord, StudyStatus
+from fednode.ledger.studies.records import StudyRecord, StudyStatus, get_studies, get_study
 from tests.sim.checker import Violation
 from tests.sim.faults import Crash, CrashAll, Fault, Split, Storm, Timed, draw_whole_fault
 from tests.sim.whole.checker import WholeChecker

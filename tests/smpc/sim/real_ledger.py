@@ -16,12 +16,20 @@ from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import Expire, Outcome, ProofTerms, Result, StudyTerms, Weights
-from fednode.ledger.studies.reading import STUDIES_KEY, get_report, get_round, study_key
-from fednode.ledger.studies.records import ReadyEntry, StudyList, StudyRecord, StudyStatus
+from fednode.ledger.studies.records import (
+    STUDIES_KEY,
+    ReadyEntry,
+    StudyList,
+    StudyRecord,
+    StudyStatus,
+    get_report,
+    get_round,
+    study_key,
+)
 from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.records import CoinHead, Coins
-from fednode.ledger.transaction import Transaction
+from fednode.ledger.transactions import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import messages as m
 from fednode.sums.measures import count_words
