@@ -1,10 +1,12 @@
-"""What several test packages need: reference files beside the checkout, and a fixed hypothesis profile."""
+"""What several test packages need: trio for async tests, files beside the checkout, fixed hypothesis profiles."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import HealthCheck, settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -14,6 +16,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 settings.register_profile("fednode", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fast", settings.get_profile("fednode"), max_examples=20)  # scripts/test --fast asks for it
 settings.load_profile("fednode")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an async test under trio."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = inspect.signature(pyfuncitem.obj).parameters
+    trio.run(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -57,15 +57,12 @@ def test_errors_with_an_owner_pass(error: Exception) -> None:
             ask()
 
 
-def test_tasks_are_cancelled_through_the_fence_and_borders_pass() -> None:
-    async def main() -> None:
-        with trio.move_on_after(0) as scope, foreign("a stream"):
-            await trio.sleep_forever()
-        assert scope.cancelled_caught
-        with pytest.raises(trio.TooSlowError), foreign("a stream", trio.TooSlowError):
-            raise trio.TooSlowError
-
-    trio.run(main)
+async def test_tasks_are_cancelled_through_the_fence_and_borders_pass() -> None:
+    with trio.move_on_after(0) as scope, foreign("a stream"):
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+    with pytest.raises(trio.TooSlowError), foreign("a stream", trio.TooSlowError):
+        raise trio.TooSlowError
 
 
 def test_a_rule_leaves_what_depends_on_the_machine_alone() -> None:

@@ -96,26 +96,23 @@ def test_a_large_state_is_in_the_store(tmp_path):
     assert genesis.member_set.quorum == 3
 
 
-def test_cables_delay_both_ways_and_end_with_either_side():
-    async def main() -> None:
-        async def echo(stream: trio.SocketStream) -> None:
-            async for data in stream:
-                await stream.send_all(data)
+async def test_cables_delay_both_ways_and_end_with_either_side():
+    async def echo(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            await stream.send_all(data)
 
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        inner = listeners[0].socket.getsockname()[1]
-        (outer,) = free_ports(1)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, echo, listeners)
-            with Relay({outer: inner}, 20):
-                async with await trio.open_tcp_stream("127.0.0.1", outer) as stream:
-                    begin = trio.current_time()
-                    await stream.send_all(b"there and back")
-                    assert await stream.receive_some() == b"there and back"
-                    assert trio.current_time() - begin >= 0.04
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    inner = listeners[0].socket.getsockname()[1]
+    (outer,) = free_ports(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, echo, listeners)
+        with Relay({outer: inner}, 20):
+            async with await trio.open_tcp_stream("127.0.0.1", outer) as stream:
+                begin = trio.current_time()
+                await stream.send_all(b"there and back")
+                assert await stream.receive_some() == b"there and back"
+                assert trio.current_time() - begin >= 0.04
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.slow

@@ -237,204 +237,166 @@ async def meshed(*nodes: Network) -> None:
             missing.discard(event.peer)
 
 
-def test_members_come_up_once_on_each_side(world: World) -> None:
-    async def main() -> None:
-        nodes = [world.create() for _ in range(3)]
-        async with running(world, *nodes):
-            await meshed(*nodes)
-            for node in nodes:
-                assert node.connected() == {other.me for other in nodes} - {node.me}
-
-    trio.run(main)
+async def test_members_come_up_once_on_each_side(world: World) -> None:
+    nodes = [world.create() for _ in range(3)]
+    async with running(world, *nodes):
+        await meshed(*nodes)
+        for node in nodes:
+            assert node.connected() == {other.me for other in nodes} - {node.me}
 
 
-def test_frames_arrive_in_order_from_their_sender(world: World) -> None:
-    async def main() -> None:
-        a, b = world.create(), world.create()
-        async with running(world, a, b):
-            await meshed(a, b)
-            frames = [b"%d" % number for number in range(500)] + [os.urandom(wire_limits.MAX_FRAME_BYTES)]
-            assert all(a.send(b.me, frame) for frame in frames)
-            assert [await next_of(b, Received) for _ in frames] == [Received(a.me, frame) for frame in frames]
-
-    trio.run(main)
+async def test_frames_arrive_in_order_from_their_sender(world: World) -> None:
+    a, b = world.create(), world.create()
+    async with running(world, a, b):
+        await meshed(a, b)
+        frames = [b"%d" % number for number in range(500)] + [os.urandom(wire_limits.MAX_FRAME_BYTES)]
+        assert all(a.send(b.me, frame) for frame in frames)
+        assert [await next_of(b, Received) for _ in frames] == [Received(a.me, frame) for frame in frames]
 
 
-def test_a_peer_is_up_before_anything_of_it_is_received(world: World) -> None:
-    async def main() -> None:
-        nodes = [world.create() for _ in range(4)]
-        events: dict[PeerId, list[NetworkEvent]] = {node.me: [] for node in nodes}
+async def test_a_peer_is_up_before_anything_of_it_is_received(world: World) -> None:
+    nodes = [world.create() for _ in range(4)]
+    events: dict[PeerId, list[NetworkEvent]] = {node.me: [] for node in nodes}
 
-        async def greet_and_listen(node: Network) -> None:
-            while sum(isinstance(event, Received) for event in events[node.me]) < len(nodes) - 1:
-                events[node.me].append(await next_of(node, PeerUp, Received))
-                if isinstance(event := events[node.me][-1], PeerUp):
-                    assert node.send(event.peer, b"hello")
+    async def greet_and_listen(node: Network) -> None:
+        while sum(isinstance(event, Received) for event in events[node.me]) < len(nodes) - 1:
+            events[node.me].append(await next_of(node, PeerUp, Received))
+            if isinstance(event := events[node.me][-1], PeerUp):
+                assert node.send(event.peer, b"hello")
 
-        async with running(world, *nodes), trio.open_nursery() as listeners:
-            for node in nodes:
-                listeners.start_soon(greet_and_listen, node)
-        for seen in events.values():
-            for event in seen:
-                if isinstance(event, Received):
-                    ups = [other.peer for other in seen[: seen.index(event)] if isinstance(other, PeerUp)]
-                    assert event.peer in ups
-
-    trio.run(main)
+    async with running(world, *nodes), trio.open_nursery() as listeners:
+        for node in nodes:
+            listeners.start_soon(greet_and_listen, node)
+    for seen in events.values():
+        for event in seen:
+            if isinstance(event, Received):
+                ups = [other.peer for other in seen[: seen.index(event)] if isinstance(other, PeerUp)]
+                assert event.peer in ups
 
 
-def test_what_cannot_be_sent_is_refused_and_counted(world: World) -> None:
-    async def main() -> None:
-        a, b = world.create(), world.create()
-        assert not a.send(b.me, b"before it runs")
-        async with running(world, a, b):
-            await meshed(a, b)
-            assert not a.send(PeerId("nobody"), b"x")
-            assert not a.send(a.me, b"x")
-            assert not a.send(b.me, b"")
-            assert not a.send(b.me, bytes(wire_limits.MAX_FRAME_BYTES + 1))
-            assert not a.send_blob(PeerId("nobody"), b"", b"x")
-            assert not a.send_blob(b.me, bytes(wire_limits.MAX_BLOB_HEADER_BYTES + 1), b"x")
-            assert not a.announce(bytes(wire_limits.MAX_ANNOUNCEMENT_BYTES + 1))
-            assert a.counters()["send_refused"] == 8
-
-    trio.run(main)
+async def test_what_cannot_be_sent_is_refused_and_counted(world: World) -> None:
+    a, b = world.create(), world.create()
+    assert not a.send(b.me, b"before it runs")
+    async with running(world, a, b):
+        await meshed(a, b)
+        assert not a.send(PeerId("nobody"), b"x")
+        assert not a.send(a.me, b"x")
+        assert not a.send(b.me, b"")
+        assert not a.send(b.me, bytes(wire_limits.MAX_FRAME_BYTES + 1))
+        assert not a.send_blob(PeerId("nobody"), b"", b"x")
+        assert not a.send_blob(b.me, bytes(wire_limits.MAX_BLOB_HEADER_BYTES + 1), b"x")
+        assert not a.announce(bytes(wire_limits.MAX_ANNOUNCEMENT_BYTES + 1))
+        assert a.counters()["send_refused"] == 8
 
 
-def test_blobs_arrive_whole_and_read_only(world: World) -> None:
+async def test_blobs_arrive_whole_and_read_only(world: World) -> None:
     data = os.urandom(5_000_000)
-
-    async def main() -> None:
-        a, b = world.create(), world.create()
-        async with running(world, a, b):
-            await meshed(a, b)
-            assert a.send_blob(b.me, b"chunk 7", memoryview(data).cast("I"))
-            event = await next_of(b, BlobReceived)
-            assert (event.peer, event.header, bytes(event.data)) == (a.me, b"chunk 7", data)
-            assert event.data.readonly
-            assert event.data.format == "B"
-
-    trio.run(main)
+    a, b = world.create(), world.create()
+    async with running(world, a, b):
+        await meshed(a, b)
+        assert a.send_blob(b.me, b"chunk 7", memoryview(data).cast("I"))
+        event = await next_of(b, BlobReceived)
+        assert (event.peer, event.header, bytes(event.data)) == (a.me, b"chunk 7", data)
+        assert event.data.readonly
+        assert event.data.format == "B"
 
 
-def test_the_receiver_decides_on_a_blob_by_header_and_size(world: World) -> None:
+async def test_the_receiver_decides_on_a_blob_by_header_and_size(world: World) -> None:
     asked: list[tuple[PeerId, bytes, int]] = []
 
     def only_small(peer: PeerId, header: bytes, size_bytes: int) -> bool:
         asked.append((peer, header, size_bytes))
         return size_bytes < 100
 
-    async def main() -> None:
-        a, b = world.create(), world.create(accept_blob=only_small)
-        async with running(world, a, b):
-            await meshed(a, b)
-            assert a.send_blob(b.me, b"large", bytes(200_000))
-            assert a.send_blob(b.me, b"small", b"x")
-            assert (await next_of(b, BlobReceived)).header == b"small"
-            assert asked == [(a.me, b"large", 200_000), (a.me, b"small", 1)]
-            assert b.counters()["blobs_refused"] == 1
-
-    trio.run(main)
+    a, b = world.create(), world.create(accept_blob=only_small)
+    async with running(world, a, b):
+        await meshed(a, b)
+        assert a.send_blob(b.me, b"large", bytes(200_000))
+        assert a.send_blob(b.me, b"small", b"x")
+        assert (await next_of(b, BlobReceived)).header == b"small"
+        assert asked == [(a.me, b"large", 200_000), (a.me, b"small", 1)]
+        assert b.counters()["blobs_refused"] == 1
 
 
-def test_an_announcement_names_its_author(world: World) -> None:
-    async def main() -> None:
-        nodes = [world.create() for _ in range(3)]
-        async with running(world, *nodes):
-            await meshed(*nodes)
-            author, *readers = nodes
-            for reader in readers:
-                event = None
-                while event is None:  # lossy by contract: said again until heard
-                    assert author.announce(b"block 5")
-                    with trio.move_on_after(0.2):
-                        event = await next_of(reader, Announced)
-                assert event == Announced(author.me, b"block 5")
-
-    trio.run(main)
+async def test_an_announcement_names_its_author(world: World) -> None:
+    nodes = [world.create() for _ in range(3)]
+    async with running(world, *nodes):
+        await meshed(*nodes)
+        author, *readers = nodes
+        for reader in readers:
+            event = None
+            while event is None:  # lossy by contract: said again until heard
+                assert author.announce(b"block 5")
+                with trio.move_on_after(0.2):
+                    event = await next_of(reader, Announced)
+            assert event == Announced(author.me, b"block 5")
 
 
-def test_a_removed_member_goes_down_on_both_sides_and_may_come_back(world: World) -> None:
-    async def main() -> None:
-        a, b = world.create(), world.create()
-        async with running(world, a, b):
-            await meshed(a, b)
-            a.set_members({})
-            assert await next_of(a, PeerDown) == PeerDown(b.me, "no longer a member")
-            assert (await next_of(b, PeerDown)).peer == a.me
-            assert not a.send(b.me, b"x")
-            introduce(world, a, b)
-            await meshed(a, b)
-
-    trio.run(main)
+async def test_a_removed_member_goes_down_on_both_sides_and_may_come_back(world: World) -> None:
+    a, b = world.create(), world.create()
+    async with running(world, a, b):
+        await meshed(a, b)
+        a.set_members({})
+        assert await next_of(a, PeerDown) == PeerDown(b.me, "no longer a member")
+        assert (await next_of(b, PeerDown)).peer == a.me
+        assert not a.send(b.me, b"x")
+        introduce(world, a, b)
+        await meshed(a, b)
 
 
-def test_a_dropped_peer_goes_down_with_the_reason_and_stays_away(world: World) -> None:
-    async def main() -> None:
-        a, b = world.create(), world.create()
-        async with running(world, a, b):
-            await meshed(a, b)
-            a.drop(b.me, "two votes for one height")
-            assert await next_of(a, PeerDown) == PeerDown(b.me, "two votes for one height")
-            await next_of(b, PeerDown)
-            introduce(world, a, b)
-            with trio.move_on_after(0.5):
-                await next_of(a, PeerUp)
-                pytest.fail("a dropped peer came back at once")
-
-    trio.run(main)
+async def test_a_dropped_peer_goes_down_with_the_reason_and_stays_away(world: World) -> None:
+    a, b = world.create(), world.create()
+    async with running(world, a, b):
+        await meshed(a, b)
+        a.drop(b.me, "two votes for one height")
+        assert await next_of(a, PeerDown) == PeerDown(b.me, "two votes for one height")
+        await next_of(b, PeerDown)
+        introduce(world, a, b)
+        with trio.move_on_after(0.5):
+            await next_of(a, PeerUp)
+            pytest.fail("a dropped peer came back at once")
 
 
-def test_a_stopped_peer_goes_down_and_comes_up_again_after_its_restart(world: World) -> None:
+async def test_a_stopped_peer_goes_down_and_comes_up_again_after_its_restart(world: World) -> None:
     seed = os.urandom(32)
-
-    async def main() -> None:
-        a = world.create()
-        async with running(world, a) as nursery:
-            for _ in range(2):
-                b = world.create(seed=seed)
-                async with running(world, b):
-                    introduce(world, a, b)
-                    await meshed(a, b)
-                    assert a.send(b.me, b"hello")
-                    await next_of(b, Received)
-                assert (await next_of(a, PeerDown)).peer == b.me
-                assert a.connected() == frozenset()
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+    a = world.create()
+    async with running(world, a) as nursery:
+        for _ in range(2):
+            b = world.create(seed=seed)
+            async with running(world, b):
+                introduce(world, a, b)
+                await meshed(a, b)
+                assert a.send(b.me, b"hello")
+                await next_of(b, Received)
+            assert (await next_of(a, PeerDown)).peer == b.me
+            assert a.connected() == frozenset()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("other", [Hello(2, CHAIN_ID), Hello(1, bytes(32))], ids=["version", "chain"])
-def test_another_version_or_chain_is_refused_on_both_sides(world: World, other: Hello) -> None:
-    async def main() -> None:
-        a, b = world.create(), world.create(hello=other)
-        async with running(world, a, b):
-            for node, peer in ((a, b), (b, a)):
-                event = await next_of(node, Refused, PeerUp)
-                assert isinstance(event, Refused)
-                assert event.peer == peer.me
-                assert not node.send(peer.me, b"x")
-
-    trio.run(main)
+async def test_another_version_or_chain_is_refused_on_both_sides(world: World, other: Hello) -> None:
+    a, b = world.create(), world.create(hello=other)
+    async with running(world, a, b):
+        for node, peer in ((a, b), (b, a)):
+            event = await next_of(node, Refused, PeerUp)
+            assert isinstance(event, Refused)
+            assert event.peer == peer.me
+            assert not node.send(peer.me, b"x")
 
 
-def test_a_flood_of_one_peer_leaves_the_others_their_place(world: World) -> None:
-    async def main() -> None:
-        flooding, quiet, node = (world.create() for _ in range(3))
-        async with running(world, flooding, quiet, node):
-            await meshed(flooding, quiet, node)
-            with trio.fail_after(PATIENCE_S):
-                while not node.counters().get("inbox_full"):
-                    flooding.send(node.me, bytes(2_000))
-                    await trio.lowlevel.checkpoint()
-            assert quiet.send(node.me, b"a vote")
-            with trio.fail_after(PATIENCE_S):
-                while not node.counters().get("inbox_full", 0) > 1:
-                    flooding.send(node.me, bytes(2_000))
-                    await trio.lowlevel.checkpoint()
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            first = [await next_of(node, Received) for _ in range(2)]
-            assert quiet.me in {event.peer for event in first}
-
-    trio.run(main)
+async def test_a_flood_of_one_peer_leaves_the_others_their_place(world: World) -> None:
+    flooding, quiet, node = (world.create() for _ in range(3))
+    async with running(world, flooding, quiet, node):
+        await meshed(flooding, quiet, node)
+        with trio.fail_after(PATIENCE_S):
+            while not node.counters().get("inbox_full"):
+                flooding.send(node.me, bytes(2_000))
+                await trio.lowlevel.checkpoint()
+        assert quiet.send(node.me, b"a vote")
+        with trio.fail_after(PATIENCE_S):
+            while not node.counters().get("inbox_full", 0) > 1:
+                flooding.send(node.me, bytes(2_000))
+                await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        first = [await next_of(node, Received) for _ in range(2)]
+        assert quiet.me in {event.peer for event in first}

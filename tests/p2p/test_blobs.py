@@ -101,75 +101,56 @@ async def transfer(
 @pytest.mark.parametrize(
     "size", [0, 1, 70_000, wire_limits.OFFERED_BLOB_BYTES - 1, wire_limits.OFFERED_BLOB_BYTES, SIZE]
 )
-def test_a_blob_arrives_whole(size: int) -> None:
-    async def main() -> None:
-        partials = PartialBlobs()
-        _, outcome = await transfer(DATA[:size], partials)
-        assert outcome is not None
-        assert outcome == (b"chunk", DATA[:size])
-        assert partials.size_bytes == 0
-
-    trio.run(main)
+async def test_a_blob_arrives_whole(size: int) -> None:
+    partials = PartialBlobs()
+    _, outcome = await transfer(DATA[:size], partials)
+    assert outcome is not None
+    assert outcome == (b"chunk", DATA[:size])
+    assert partials.size_bytes == 0
 
 
-def test_a_transfer_cut_at_60_percent_goes_on_there() -> None:
-    async def main() -> None:
-        partials = PartialBlobs()
-        cut_after = SIZE * 6 // 10
-        assert (await transfer(DATA, partials, cut_after=cut_after))[1] is None
-        assert 0 < cut_after - partials.size_bytes < 100
-        sent_bytes, outcome = await transfer(DATA, partials)
-        assert outcome == (b"chunk", DATA)
-        assert 0 < sent_bytes - (SIZE - cut_after) < 200
-        assert partials.size_bytes == 0
-
-    trio.run(main)
+async def test_a_transfer_cut_at_60_percent_goes_on_there() -> None:
+    partials = PartialBlobs()
+    cut_after = SIZE * 6 // 10
+    assert (await transfer(DATA, partials, cut_after=cut_after))[1] is None
+    assert 0 < cut_after - partials.size_bytes < 100
+    sent_bytes, outcome = await transfer(DATA, partials)
+    assert outcome == (b"chunk", DATA)
+    assert 0 < sent_bytes - (SIZE - cut_after) < 200
+    assert partials.size_bytes == 0
 
 
-def test_a_transfer_cut_again_and_again_arrives() -> None:
-    async def main() -> None:
-        partials, sent_bytes = PartialBlobs(), 0
-        for _ in range(8):
-            sent_bytes += (await transfer(DATA, partials, cut_after=300_000))[0]
-        more_bytes, outcome = await transfer(DATA, partials)
-        assert outcome == (b"chunk", DATA)
-        assert sent_bytes + more_bytes < SIZE + 9 * 200
-
-    trio.run(main)
+async def test_a_transfer_cut_again_and_again_arrives() -> None:
+    partials, sent_bytes = PartialBlobs(), 0
+    for _ in range(8):
+        sent_bytes += (await transfer(DATA, partials, cut_after=300_000))[0]
+    more_bytes, outcome = await transfer(DATA, partials)
+    assert outcome == (b"chunk", DATA)
+    assert sent_bytes + more_bytes < SIZE + 9 * 200
 
 
-def test_another_blob_of_the_same_name_starts_anew() -> None:
+async def test_another_blob_of_the_same_name_starts_anew() -> None:
     other = os.urandom(SIZE)
+    partials = PartialBlobs()
+    await transfer(DATA, partials, cut_after=SIZE // 2)
+    sent_bytes, outcome = await transfer(other, partials)
+    assert outcome == (b"chunk", other)
+    assert sent_bytes > SIZE
 
-    async def main() -> None:
+
+async def test_what_is_kept_is_of_one_name_and_size() -> None:
+    for header, size in ((b"another", SIZE), (b"chunk", SIZE - 1)):
         partials = PartialBlobs()
         await transfer(DATA, partials, cut_after=SIZE // 2)
-        sent_bytes, outcome = await transfer(other, partials)
-        assert outcome == (b"chunk", other)
-        assert sent_bytes > SIZE
-
-    trio.run(main)
+        sent_bytes, outcome = await transfer(DATA[:size], partials, header=header)
+        assert outcome == (header, DATA[:size])
+        assert sent_bytes > size
 
 
-def test_what_is_kept_is_of_one_name_and_size() -> None:
-    async def main() -> None:
-        for header, size in ((b"another", SIZE), (b"chunk", SIZE - 1)):
-            partials = PartialBlobs()
-            await transfer(DATA, partials, cut_after=SIZE // 2)
-            sent_bytes, outcome = await transfer(DATA[:size], partials, header=header)
-            assert outcome == (header, DATA[:size])
-            assert sent_bytes > size
-
-    trio.run(main)
-
-
-def test_an_unwanted_large_blob_is_not_even_sent() -> None:
-    async def main() -> None:
-        sent_bytes, outcome = await transfer(DATA, PartialBlobs(), is_wanted=False)
-        assert outcome is None
-        assert sent_bytes < 100
-
-    trio.run(main)
+async def test_an_unwanted_large_blob_is_not_even_sent() -> None:
+    sent_bytes, outcome = await transfer(DATA, PartialBlobs(), is_wanted=False)
+    assert outcome is None
+    assert sent_bytes < 100
 
 
 @pytest.mark.parametrize(
@@ -180,72 +161,59 @@ def test_an_unwanted_large_blob_is_not_even_sent() -> None:
         b"\x02" + Answer(True, 0, bytes(32)).to_bytes()[1:],
     ],
 )
-def test_a_senseless_answer_is_refused(answer: bytes) -> None:
-    async def main() -> None:
-        left, right = pipes()
-        async with trio.open_nursery() as nursery:
+async def test_a_senseless_answer_is_refused(answer: bytes) -> None:
+    left, right = pipes()
+    async with trio.open_nursery() as nursery:
 
-            async def reply() -> None:
-                await right.read(100)
-                await right.write(answer)
+        async def reply() -> None:
+            await right.read(100)
+            await right.write(answer)
 
-            nursery.start_soon(reply)
-            with pytest.raises(Rejected):
-                await BlobSender(left).send(Blob(b"", memoryview(DATA)))
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+        nursery.start_soon(reply)
+        with pytest.raises(Rejected):
+            await BlobSender(left).send(Blob(b"", memoryview(DATA)))
+        nursery.cancel_scope.cancel()
 
 
-def test_an_offer_without_an_answer_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_offer_without_an_answer_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.05)
-
-    async def main() -> None:
-        left, right = pipes()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(right.read, 100)
-            with pytest.raises(StreamEnded, match="does not answer"):
-                await BlobSender(left).send(Blob(b"", memoryview(DATA)))
-
-    trio.run(main)
+    left, right = pipes()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(right.read, 100)
+        with pytest.raises(StreamEnded, match="does not answer"):
+            await BlobSender(left).send(Blob(b"", memoryview(DATA)))
 
 
 @pytest.mark.parametrize("start", [1, SIZE, 2**64 - 1])
-def test_a_start_that_nobody_asked_for_is_refused(start: int) -> None:
-    async def main() -> None:
-        left, right = pipes()
-        async with trio.open_nursery() as nursery:
+async def test_a_start_that_nobody_asked_for_is_refused(start: int) -> None:
+    left, right = pipes()
+    async with trio.open_nursery() as nursery:
 
-            async def send() -> None:
-                await left.write(framing.blob_prefix(b"", SIZE))
-                await left.read(100)
-                await left.write(framing.blob_start(start))
+        async def send() -> None:
+            await left.write(framing.blob_prefix(b"", SIZE))
+            await left.read(100)
+            await left.write(framing.blob_start(start))
 
-            nursery.start_soon(send)
-            with pytest.raises(Rejected, match="starts elsewhere"):
-                await receiver(right, PartialBlobs()).receive()
-
-    trio.run(main)
+        nursery.start_soon(send)
+        with pytest.raises(Rejected, match="starts elsewhere"):
+            await receiver(right, PartialBlobs()).receive()
 
 
-def test_a_blob_with_a_wrong_hash_is_not_kept() -> None:
-    async def main() -> None:
-        partials = PartialBlobs()
-        left, right = pipes()
-        async with trio.open_nursery() as nursery:
+async def test_a_blob_with_a_wrong_hash_is_not_kept() -> None:
+    partials = PartialBlobs()
+    left, right = pipes()
+    async with trio.open_nursery() as nursery:
 
-            async def send() -> None:
-                await left.write(framing.blob_prefix(b"x", SIZE))
-                await left.read(100)
-                await left.write(framing.blob_start(0))
-                await left.write(DATA)
-                await left.write(blake3(b"something else").digest())
+        async def send() -> None:
+            await left.write(framing.blob_prefix(b"x", SIZE))
+            await left.read(100)
+            await left.write(framing.blob_start(0))
+            await left.write(DATA)
+            await left.write(blake3(b"something else").digest())
 
-            nursery.start_soon(send)
-            assert await receiver(right, partials).receive() == (b"x", None)
-        assert partials.size_bytes == 0
-
-    trio.run(main)
+        nursery.start_soon(send)
+        assert await receiver(right, partials).receive() == (b"x", None)
+    assert partials.size_bytes == 0
 
 
 def test_what_is_kept_is_bounded_in_bytes_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,86 +239,68 @@ def test_what_is_kept_is_bounded_in_bytes_and_time(monkeypatch: pytest.MonkeyPat
     assert partials.size_bytes == 0
 
 
-def test_announcing_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_announcing_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "BLOBS_BURST", 5.0)
     monkeypatch.setattr(wire_limits, "BLOBS_PER_S", 0.001)
-
-    async def main() -> None:
-        left, right = pipes()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(left.write, 6 * (framing.blob_prefix(b"", 0) + blake3().digest()))
-            receiving = receiver(right, PartialBlobs())
-            for _ in range(5):
-                assert await receiving.receive() == (b"", b"")
-            with pytest.raises(Rejected, match="without end"):
-                await receiving.receive()
-
-    trio.run(main)
+    left, right = pipes()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.write, 6 * (framing.blob_prefix(b"", 0) + blake3().digest()))
+        receiving = receiver(right, PartialBlobs())
+        for _ in range(5):
+            assert await receiving.receive() == (b"", b"")
+        with pytest.raises(Rejected, match="without end"):
+            await receiving.receive()
 
 
-def test_a_hash_follows_pieces_of_any_size_in_order() -> None:
+async def test_a_hash_follows_pieces_of_any_size_in_order() -> None:
     data = memoryview(os.urandom(20_000_000))
     draw = random.Random(1)
-
-    async def main() -> None:
-        for _ in range(2):
-            follower, end = _Hash(), 0
-            while end < len(data):
-                end = min(len(data), end + draw.choice((1, 1000, 300_000, 4_000_000)) * draw.randint(1, 3))
-                follower.advance(data, end)
-                if draw.random() < 0.2:
-                    assert await follower.digest() == blake3(data[:end]).digest()
-            assert await follower.digest() == blake3(data).digest()
-
-    trio.run(main)
+    for _ in range(2):
+        follower, end = _Hash(), 0
+        while end < len(data):
+            end = min(len(data), end + draw.choice((1, 1000, 300_000, 4_000_000)) * draw.randint(1, 3))
+            follower.advance(data, end)
+            if draw.random() < 0.2:
+                assert await follower.digest() == blake3(data[:end]).digest()
+        assert await follower.digest() == blake3(data).digest()
 
 
-def test_a_blob_that_was_read_and_dropped_leaves_its_memory_to_the_next() -> None:
-    async def main() -> None:
-        partials = PartialBlobs()
-        places = []
-        for number in range(3):
-            data = os.urandom(SIZE - 1000 * number)
-            _, outcome = await transfer(data, partials)
-            assert outcome == (b"chunk", data)
-            places.append(np.frombuffer(outcome[1] or b"", np.uint8).ctypes.data)
-            del outcome
-        assert len(set(places)) == 1
-
-    trio.run(main)
+async def test_a_blob_that_was_read_and_dropped_leaves_its_memory_to_the_next() -> None:
+    partials = PartialBlobs()
+    places = []
+    for number in range(3):
+        data = os.urandom(SIZE - 1000 * number)
+        _, outcome = await transfer(data, partials)
+        assert outcome == (b"chunk", data)
+        places.append(np.frombuffer(outcome[1] or b"", np.uint8).ctypes.data)
+        del outcome
+    assert len(set(places)) == 1
 
 
-def test_a_blob_that_is_still_read_stays_as_it_is() -> None:
-    async def main() -> None:
-        partials = PartialBlobs()
-        held, contents = [], []
-        for number in range(4):
-            data = os.urandom(SIZE)
-            outcome = (await transfer(data, partials))[1]
-            assert outcome is not None
-            assert outcome[1] is not None
-            view = (outcome[1], outcome[1][100:].toreadonly(), np.frombuffer(outcome[1], np.uint8), bytes(outcome[1]))[
-                number
-            ]
-            held.append(view)
-            contents.append(data[100:] if number == 1 else data)
-            del outcome
-        assert [bytes(view) for view in held] == contents
-
-    trio.run(main)
+async def test_a_blob_that_is_still_read_stays_as_it_is() -> None:
+    partials = PartialBlobs()
+    held, contents = [], []
+    for number in range(4):
+        data = os.urandom(SIZE)
+        outcome = (await transfer(data, partials))[1]
+        assert outcome is not None
+        assert outcome[1] is not None
+        view = (outcome[1], outcome[1][100:].toreadonly(), np.frombuffer(outcome[1], np.uint8), bytes(outcome[1]))[
+            number
+        ]
+        held.append(view)
+        contents.append(data[100:] if number == 1 else data)
+        del outcome
+    assert [bytes(view) for view in held] == contents
 
 
-def test_what_is_kept_takes_no_more_memory_than_came_in() -> None:
+async def test_what_is_kept_takes_no_more_memory_than_came_in() -> None:
     """The room is that of a whole blob before; who sends a little of each would hold them all, uncounted."""
-
-    async def main() -> None:
-        partials = PartialBlobs()
-        await transfer(DATA, partials)
-        assert partials._rooms.idle_bytes >= SIZE
-        await transfer(DATA, partials, cut_after=300_000)
-        assert partials.size_bytes < 300_000 and not partials._rooms.idle_bytes
-        partials.forget(ALICE)
-        assert partials._rooms.idle_bytes < 310_000
-        assert (await transfer(DATA, partials))[1] == (b"chunk", DATA)
-
-    trio.run(main)
+    partials = PartialBlobs()
+    await transfer(DATA, partials)
+    assert partials._rooms.idle_bytes >= SIZE
+    await transfer(DATA, partials, cut_after=300_000)
+    assert partials.size_bytes < 300_000 and not partials._rooms.idle_bytes
+    partials.forget(ALICE)
+    assert partials._rooms.idle_bytes < 310_000
+    assert (await transfer(DATA, partials))[1] == (b"chunk", DATA)

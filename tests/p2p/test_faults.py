@@ -77,15 +77,12 @@ async def ended(stream) -> None:
         b"GET / HTTP/1.1\r\n\r\n",
     ],
 )
-def test_1_junk_instead_of_a_protocol_name_does_not_end_the_host(attacked, junk: bytes) -> None:
-    async def main() -> None:
-        async with attacked() as (_, mallory):
-            stream = await mallory.open_raw(_)
-            await stream.write(junk)
-            await stream.close_write()
-            await ended(stream)
-
-    trio.run(main)
+async def test_1_junk_instead_of_a_protocol_name_does_not_end_the_host(attacked, junk: bytes) -> None:
+    async with attacked() as (_, mallory):
+        stream = await mallory.open_raw(_)
+        await stream.write(junk)
+        await stream.close_write()
+        await ended(stream)
 
 
 @pytest.mark.parametrize("protocol", [CONSENSUS, BULK])
@@ -98,28 +95,22 @@ def test_1_junk_instead_of_a_protocol_name_does_not_end_the_host(attacked, junk:
     ],
     ids=["huge", "no mark", "huge after hello"],
 )
-def test_1_a_broken_frame_costs_its_sender_the_connection(attacked, protocol: str, junk: bytes) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            if protocol == BULK:  # blobs are read from a peer that is up
-                await (await mallory.open(node, CONSENSUS)).write(HELLO)
-            stream = await mallory.open(node, protocol)
-            await stream.write(junk)
-            await ended(stream)
-            assert node.counters()["misbehaviour"] == 1
-            assert mallory.peer not in node.connected()
-
-    trio.run(main)
+async def test_1_a_broken_frame_costs_its_sender_the_connection(attacked, protocol: str, junk: bytes) -> None:
+    async with attacked() as (node, mallory):
+        if protocol == BULK:  # blobs are read from a peer that is up
+            await (await mallory.open(node, CONSENSUS)).write(HELLO)
+        stream = await mallory.open(node, protocol)
+        await stream.write(junk)
+        await ended(stream)
+        assert node.counters()["misbehaviour"] == 1
+        assert mallory.peer not in node.connected()
 
 
-def test_1_a_stream_that_is_reset_in_the_middle_of_a_frame_does_not_end_the_host(attacked) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            stream = await mallory.open(node, CONSENSUS)
-            await stream.write(HELLO + struct.pack(">I", 100) + b"half")
-            await stream.reset()
-
-    trio.run(main)
+async def test_1_a_stream_that_is_reset_in_the_middle_of_a_frame_does_not_end_the_host(attacked) -> None:
+    async with attacked() as (node, mallory):
+        stream = await mallory.open(node, CONSENSUS)
+        await stream.write(HELLO + struct.pack(">I", 100) + b"half")
+        await stream.reset()
 
 
 # 2. An undecodable pubsub message, a junk key in a message, or a raising validator kills the process.
@@ -190,53 +181,44 @@ def about_another_topic(kind: str) -> bytes:
         "junk record",
     ],
 )
-def test_2_junk_in_gossip_does_not_end_the_process(attacked, rpc: bytes, is_dropped: bool) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            stream = await mallory.open(node, GOSSIP)
-            size, prefix = len(rpc), b""
-            while size > 0x7F:
-                prefix += bytes([size & 0x7F | 0x80])
-                size >>= 7
-            await stream.write(prefix + bytes([size]) + rpc)
-            if is_dropped:
-                await ended(stream)
-            else:
-                await trio.testing.wait_all_tasks_blocked(0.05)
-            assert (node.counters().get("dropped_peers", 0) == 1) == is_dropped
-
-    trio.run(main)
-
-
-def test_2_a_gossip_frame_without_an_end_of_its_length_is_refused(attacked) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            stream = await mallory.open(node, GOSSIP)
-            await stream.write(b"\xff" * 9)
+async def test_2_junk_in_gossip_does_not_end_the_process(attacked, rpc: bytes, is_dropped: bool) -> None:
+    async with attacked() as (node, mallory):
+        stream = await mallory.open(node, GOSSIP)
+        size, prefix = len(rpc), b""
+        while size > 0x7F:
+            prefix += bytes([size & 0x7F | 0x80])
+            size >>= 7
+        await stream.write(prefix + bytes([size]) + rpc)
+        if is_dropped:
             await ended(stream)
+        else:
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (node.counters().get("dropped_peers", 0) == 1) == is_dropped
 
-    trio.run(main)
+
+async def test_2_a_gossip_frame_without_an_end_of_its_length_is_refused(attacked) -> None:
+    async with attacked() as (node, mallory):
+        stream = await mallory.open(node, GOSSIP)
+        await stream.write(b"\xff" * 9)
+        await ended(stream)
 
 
-def test_2_a_raising_validator_does_not_end_the_process(loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
-            calls = []
+async def test_2_a_raising_validator_does_not_end_the_process(loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b):
+        await loopback.meshed(a, b)
+        calls = []
 
-            def fail(origin: object, size_bytes: int) -> bool:
-                calls.append(origin)
-                raise ZeroDivisionError
+        def fail(origin: object, size_bytes: int) -> bool:
+            calls.append(origin)
+            raise ZeroDivisionError
 
-            monkeypatch.setattr(b, "is_announcement_allowed", fail)
-            while not calls:
-                a.announce(os.urandom(8))
-                await trio.sleep(0.05)
-            monkeypatch.undo()
-            await loopback.next(b, PeerDown)
-
-    trio.run(main)
+        monkeypatch.setattr(b, "is_announcement_allowed", fail)
+        while not calls:
+            a.announce(os.urandom(8))
+            await trio.sleep(0.05)
+        monkeypatch.undo()
+        await loopback.next(b, PeerDown)
 
 
 # 3. A reset pubsub stream leaves a one-way black hole while connected.
@@ -277,97 +259,80 @@ async def announced(loopback, author: Mesh, reader: Mesh) -> None:
 # 4. Inbound slots are never returned; all inbound connections are refused after 250.
 
 
-def test_4_nothing_is_left_of_a_closed_inbound_connection(loopback, rogue) -> None:
-    async def main() -> None:
-        node = loopback.create()
-        async with loopback.running(node, introduce=False):
+async def test_4_nothing_is_left_of_a_closed_inbound_connection(loopback, rogue) -> None:
+    node = loopback.create()
+    async with loopback.running(node, introduce=False):
 
-            async def visit() -> None:
-                async with rogue(b"r" * 32) as guest:
-                    node.set_members({guest.peer: ()})
-                    await guest.connect(node)
-                    await loopback.until(lambda: bool(node._links))
-                await loopback.until(lambda: not node._links and not node._host._connections)
-
-            await visit()
-            await trio.sleep(0.3)
-            tasks = trio.lowlevel.current_statistics().tasks_living
-            for _ in range(10):
-                await visit()
-            await loopback.until(lambda: trio.lowlevel.current_statistics().tasks_living <= tasks)
-            assert node._host.swarm._inbound_limiter.borrowed_tokens == 0
-
-    trio.run(main)
-
-
-def test_4_sockets_that_only_hold_on_do_not_lock_members_out(loopback, rogue) -> None:
-    async def main() -> None:
-        node = loopback.create()
-        async with loopback.running(node, introduce=False), rogue() as guest:
-            node.set_members({guest.peer: ()})
-            port = int(node.listening[0].rsplit("/", 1)[1])
-            holders = [
-                await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3 * wire_limits.MAX_PENDING_HANDSHAKES)
-            ]
-            with trio.fail_after(wire_limits.HANDSHAKE_TIMEOUT_S):
+        async def visit() -> None:
+            async with rogue(b"r" * 32) as guest:
+                node.set_members({guest.peer: ()})
                 await guest.connect(node)
-            for holder in holders:
-                await holder.aclose()
+                await loopback.until(lambda: bool(node._links))
+            await loopback.until(lambda: not node._links and not node._host._connections)
 
-    trio.run(main)
+        await visit()
+        await trio.sleep(0.3)
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        for _ in range(10):
+            await visit()
+        await loopback.until(lambda: trio.lowlevel.current_statistics().tasks_living <= tasks)
+        assert node._host.swarm._inbound_limiter.borrowed_tokens == 0
+
+
+async def test_4_sockets_that_only_hold_on_do_not_lock_members_out(loopback, rogue) -> None:
+    node = loopback.create()
+    async with loopback.running(node, introduce=False), rogue() as guest:
+        node.set_members({guest.peer: ()})
+        port = int(node.listening[0].rsplit("/", 1)[1])
+        holders = [
+            await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3 * wire_limits.MAX_PENDING_HANDSHAKES)
+        ]
+        with trio.fail_after(wire_limits.HANDSHAKE_TIMEOUT_S):
+            await guest.connect(node)
+        for holder in holders:
+            await holder.aclose()
 
 
 # 5. A writer without window for 5 s is reset: both sides writing first, or a slow reader.
 
 
-def test_5_a_node_that_takes_nothing_does_not_stop_its_peers(loopback) -> None:
+async def test_5_a_node_that_takes_nothing_does_not_stop_its_peers(loopback) -> None:
     data = os.urandom(12 * 1024 * 1024)
-
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
-            for node, other in ((a, b), (b, a)):
-                assert node.send_blob(other.me, b"", data)
-            sent = 0
-            while sent < 2 * wire_limits.MAX_INBOX_EVENTS:
-                sent += a.send(b.me, b"flood")
-                if not sent % 100:
-                    await trio.lowlevel.checkpoint()
-            await loopback.until(lambda: b.counters().get("inbox_full", 0) > 0)
-            await loopback.until(lambda: not a._pairs[b.me].frames and not a._pairs[b.me].blobs)
-            for node in (a, b):
-                assert (await loopback.next(node, BlobReceived)).data == data
-
-    trio.run(main)
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b):
+        await loopback.meshed(a, b)
+        for node, other in ((a, b), (b, a)):
+            assert node.send_blob(other.me, b"", data)
+        sent = 0
+        while sent < 2 * wire_limits.MAX_INBOX_EVENTS:
+            sent += a.send(b.me, b"flood")
+            if not sent % 100:
+                await trio.lowlevel.checkpoint()
+        await loopback.until(lambda: b.counters().get("inbox_full", 0) > 0)
+        await loopback.until(lambda: not a._pairs[b.me].frames and not a._pairs[b.me].blobs)
+        for node in (a, b):
+            assert (await loopback.next(node, BlobReceived)).data == data
 
 
-def test_5_what_nobody_reads_ends_the_stream_or_the_connection(attacked, loopback) -> None:
+async def test_5_what_nobody_reads_ends_the_stream_or_the_connection(attacked, loopback) -> None:
     """Whichever bound is met first: the purse of a stream without a protocol, or its window."""
-
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            stream = await mallory.open_raw(node)
-            await stream.write(b"\x13/multistream/1.0.0\n")
-            stream.muxed_stream.send_window = 1 << 40  # the muxer under attack does not check it
-            with pytest.raises(StreamError):
-                while True:
-                    await stream.write(b"\x03ls\n" * 15_000)
-            counts = node.counters
-            await loopback.until(lambda: counts().get("muxer_faults", 0) + counts().get("streams_failed", 0) >= 1)
-
-    trio.run(main)
+    async with attacked() as (node, mallory):
+        stream = await mallory.open_raw(node)
+        await stream.write(b"\x13/multistream/1.0.0\n")
+        stream.muxed_stream.send_window = 1 << 40  # the muxer under attack does not check it
+        with pytest.raises(StreamError):
+            while True:
+                await stream.write(b"\x03ls\n" * 15_000)
+        counts = node.counters
+        await loopback.until(lambda: counts().get("muxer_faults", 0) + counts().get("streams_failed", 0) >= 1)
 
 
-def test_5_more_streams_than_anybody_needs_end_the_connection(attacked, loopback) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            with pytest.raises((MuxedStreamError, KeyError)):
-                while True:
-                    await mallory.open_raw(node)
-            await loopback.until(lambda: node.counters().get("muxer_faults", 0) == 1)
-
-    trio.run(main)
+async def test_5_more_streams_than_anybody_needs_end_the_connection(attacked, loopback) -> None:
+    async with attacked() as (node, mallory):
+        with pytest.raises((MuxedStreamError, KeyError)):
+            while True:
+                await mallory.open_raw(node)
+        await loopback.until(lambda: node.counters().get("muxer_faults", 0) == 1)
 
 
 # 6. A half-open peer stays listed.
@@ -403,203 +368,170 @@ class Wire:
             return
 
 
-def test_6_a_silent_peer_is_noticed_and_a_healed_partition_is_dialled(loopback, monkeypatch) -> None:
+async def test_6_a_silent_peer_is_noticed_and_a_healed_partition_is_dialled(loopback, monkeypatch) -> None:
     monkeypatch.setattr(wire_limits, "SILENCE_LIMIT_S", 1.0)
     monkeypatch.setattr(wire_limits, "KEEPALIVE_S", 0.3)
     monkeypatch.setattr(wire_limits, "WATCH_INTERVAL_S", 0.1)
     monkeypatch.setattr(wire_limits, "DIAL_TIMEOUT_S", 1.0)
     monkeypatch.setattr(wire_limits, "HANDSHAKE_TIMEOUT_S", 1.0)
-
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b, introduce=False) as nursery:
-            wire = Wire(int(b.listening[0].rsplit("/", 1)[1]))
-            await nursery.start(wire.run)
-            a.set_members({b.me: (f"/ip4/127.0.0.1/tcp/{wire.port}",)})
-            b.set_members({a.me: ()})
-            await loopback.meshed(a, b)
-            for node, other in ((a, b), (b, a)):
-                assert node.send_blob(other.me, b"", b"all streams are open")
-                await loopback.next(other, BlobReceived)
-            wire.connected = trio.Event()
-            for node, other in ((a, b), (b, a)):
-                down = await loopback.next(node, PeerDown)
-                assert down == PeerDown(other.me, "silent for 1 s")
-            wire.connected.set()
-            await loopback.meshed(a, b)
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b, introduce=False) as nursery:
+        wire = Wire(int(b.listening[0].rsplit("/", 1)[1]))
+        await nursery.start(wire.run)
+        a.set_members({b.me: (f"/ip4/127.0.0.1/tcp/{wire.port}",)})
+        b.set_members({a.me: ()})
+        await loopback.meshed(a, b)
+        for node, other in ((a, b), (b, a)):
+            assert node.send_blob(other.me, b"", b"all streams are open")
+            await loopback.next(other, BlobReceived)
+        wire.connected = trio.Event()
+        for node, other in ((a, b), (b, a)):
+            down = await loopback.next(node, PeerDown)
+            assert down == PeerDown(other.me, "silent for 1 s")
+        wire.connected.set()
+        await loopback.meshed(a, b)
+        nursery.cancel_scope.cancel()
 
 
 # 7. Automatic redial took 67 s.
 
 
-def test_7_a_lost_connection_is_dialled_again_at_once(loopback) -> None:
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
-            (link,) = a._links.values()
-            started = trio.current_time()
-            await link.connection.abort()
-            for node in (a, b):
-                await loopback.next(node, PeerDown)
-                await loopback.next(node, PeerUp)
-            assert trio.current_time() - started < 2
-
-    trio.run(main)
+async def test_7_a_lost_connection_is_dialled_again_at_once(loopback) -> None:
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b):
+        await loopback.meshed(a, b)
+        (link,) = a._links.values()
+        started = trio.current_time()
+        await link.connection.abort()
+        for node in (a, b):
+            await loopback.next(node, PeerDown)
+            await loopback.next(node, PeerUp)
+        assert trio.current_time() - started < 2
 
 
 # 8. After a fast restart message sequence numbers repeat and are dropped.
 
 
-def test_8_announcements_after_a_fast_restart_are_not_taken_for_old_ones(loopback) -> None:
+async def test_8_announcements_after_a_fast_restart_are_not_taken_for_old_ones(loopback) -> None:
     seed = os.urandom(32)
-
-    async def main() -> None:
-        b = loopback.create()
-        async with loopback.running(b, introduce=False) as nursery:
-            for _ in range(2):
-                a = loopback.create(seed=seed)
-                with trio.CancelScope() as life:
-                    async with trio.open_nursery() as inner:
-                        await inner.start(a.run)
-                        loopback.introduce(a, b)
-                        await loopback.next(b, PeerUp)
-                        await announced(loopback, a, b)
-                        life.cancel()
-                await loopback.next(b, PeerDown)
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+    b = loopback.create()
+    async with loopback.running(b, introduce=False) as nursery:
+        for _ in range(2):
+            a = loopback.create(seed=seed)
+            with trio.CancelScope() as life:
+                async with trio.open_nursery() as inner:
+                    await inner.start(a.run)
+                    loopback.introduce(a, b)
+                    await loopback.next(b, PeerUp)
+                    await announced(loopback, a, b)
+                    life.cancel()
+            await loopback.next(b, PeerDown)
+        nursery.cancel_scope.cancel()
 
 
 # 9. No gating by peer id, only by IP address.
 
 
-def test_9_a_stranger_gets_no_stream(loopback, rogue) -> None:
-    async def main() -> None:
-        node, friend = loopback.create(), loopback.create()
-        async with loopback.running(node, friend), rogue() as stranger:
-            await loopback.meshed(node, friend)
-            with pytest.raises(Exception, match=r".*"):
-                await stranger.connect(node)
-                await stranger.open(node, CONSENSUS)
-            assert node.counters()["connections_refused"] >= 1
-            assert len(node._links) == 1
-
-    trio.run(main)
+async def test_9_a_stranger_gets_no_stream(loopback, rogue) -> None:
+    node, friend = loopback.create(), loopback.create()
+    async with loopback.running(node, friend), rogue() as stranger:
+        await loopback.meshed(node, friend)
+        with pytest.raises(Exception, match=r".*"):
+            await stranger.connect(node)
+            await stranger.open(node, CONSENSUS)
+        assert node.counters()["connections_refused"] >= 1
+        assert len(node._links) == 1
 
 
-def test_9_a_stranger_at_a_members_address_is_not_spoken_to(loopback) -> None:
-    async def main() -> None:
-        node, member, stranger = loopback.create(), loopback.create(), loopback.create()
-        async with loopback.running(node, stranger, introduce=False):
-            node.set_members({member.me: stranger.listening})
-            stranger.set_members({node.me: ()})
-            await loopback.until(lambda: node.counters().get("dials_failed", 0) >= 2)
-            assert not node._links
-            assert not stranger._links
-
-    trio.run(main)
+async def test_9_a_stranger_at_a_members_address_is_not_spoken_to(loopback) -> None:
+    node, member, stranger = loopback.create(), loopback.create(), loopback.create()
+    async with loopback.running(node, stranger, introduce=False):
+        node.set_members({member.me: stranger.listening})
+        stranger.set_members({node.me: ()})
+        await loopback.until(lambda: node.counters().get("dials_failed", 0) >= 2)
+        assert not node._links
+        assert not stranger._links
 
 
-def test_9_plaintext_is_never_offered(loopback) -> None:
-    async def main() -> None:
-        node = loopback.create()
-        async with loopback.running(node, introduce=False):
-            for protocol in ("/plaintext/2.0.0", "/secio/1.0.0", "/tls/1.0.0"):
-                async with await trio.open_tcp_stream("127.0.0.1", int(node.listening[0].rsplit("/", 1)[1])) as wire:
-                    for text in ("/multistream/1.0.0\n", f"{protocol}\n"):
-                        await wire.send_all(bytes([len(text)]) + text.encode())
-                    answer = b""
-                    with trio.fail_after(10):
-                        while len(answer) < 24:
-                            answer += await wire.receive_some()
-                    assert answer == b"\x13/multistream/1.0.0\n" + b"\x03na\n"
-
-    trio.run(main)
+async def test_9_plaintext_is_never_offered(loopback) -> None:
+    node = loopback.create()
+    async with loopback.running(node, introduce=False):
+        for protocol in ("/plaintext/2.0.0", "/secio/1.0.0", "/tls/1.0.0"):
+            async with await trio.open_tcp_stream("127.0.0.1", int(node.listening[0].rsplit("/", 1)[1])) as wire:
+                for text in ("/multistream/1.0.0\n", f"{protocol}\n"):
+                    await wire.send_all(bytes([len(text)]) + text.encode())
+                answer = b""
+                with trio.fail_after(10):
+                    while len(answer) < 24:
+                        answer += await wire.receive_some()
+                assert answer == b"\x13/multistream/1.0.0\n" + b"\x03na\n"
 
 
 # 10. Two daemons bind one port silently, and the listener outlives the host.
 
 
-def test_10_two_nodes_cannot_share_a_port_and_a_stopped_one_gives_it_back(loopback) -> None:
-    async def main() -> None:
-        first = loopback.create()
-        async with loopback.running(first, introduce=False):
-            with pytest.raises(PortInUse):
-                await loopback.create(listen=first.listening).run()
-            with socket.socket() as sharing:
-                sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                with pytest.raises(OSError, match="in use"):
-                    sharing.bind(("127.0.0.1", int(first.listening[0].rsplit("/", 1)[1])))
-        async with loopback.running(loopback.create(listen=first.listening), introduce=False):
-            pass
-
-    trio.run(main)
+async def test_10_two_nodes_cannot_share_a_port_and_a_stopped_one_gives_it_back(loopback) -> None:
+    first = loopback.create()
+    async with loopback.running(first, introduce=False):
+        with pytest.raises(PortInUse):
+            await loopback.create(listen=first.listening).run()
+        with socket.socket() as sharing:
+            sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            with pytest.raises(OSError, match="in use"):
+                sharing.bind(("127.0.0.1", int(first.listening[0].rsplit("/", 1)[1])))
+    async with loopback.running(loopback.create(listen=first.listening), introduce=False):
+        pass
 
 
 # 11. A handler that returns without closing leaks the stream; the opener blocks at stream 256.
 
 
 @pytest.mark.parametrize("protocol", ["/unknown/1", GOSSIP])
-def test_11_no_stream_is_left_behind(attacked, loopback, protocol: str) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            (connection,) = [c for c in node._host._connections.values() if c.peer == mallory.peer]
-            for _ in range(20):
-                try:
-                    stream = await mallory.open(node, protocol)
-                except Exception:  # noqa: BLE001  the stock host raises one of many when the protocol is unknown
-                    continue
-                await stream.close()
-                if protocol == GOSSIP:
-                    break  # its end is the end of the connection
-            await loopback.until(lambda: len(connection._muxer.streams) <= 3)
-
-    trio.run(main)
+async def test_11_no_stream_is_left_behind(attacked, loopback, protocol: str) -> None:
+    async with attacked() as (node, mallory):
+        (connection,) = [c for c in node._host._connections.values() if c.peer == mallory.peer]
+        for _ in range(20):
+            try:
+                stream = await mallory.open(node, protocol)
+            except Exception:  # noqa: BLE001  the stock host raises one of many when the protocol is unknown
+                continue
+            await stream.close()
+            if protocol == GOSSIP:
+                break  # its end is the end of the connection
+        await loopback.until(lambda: len(connection._muxer.streams) <= 3)
 
 
 # 12. Two connections per pair after a simultaneous dial.
 
 
-def test_12_two_connections_are_one_peer_and_either_may_go(loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_12_two_connections_are_one_peer_and_either_may_go(loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "FIRST_WAIT_S", 0.0)
-
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
-            await loopback.until(lambda: len(up_links(a)) == 2 and len(up_links(b)) == 2)
-            (active,) = [link for link in up_links(a) if link.is_active]
-            await active.connection.abort()
-            await loopback.until(lambda: len(up_links(a)) == 1 and up_links(a)[0].is_active)
-            assert b.me in a.connected()
-            assert a.send(b.me, b"over the other one")
-            events = [await b.receive()]
-            while not isinstance(events[-1], Received):
-                events.append(await b.receive())
-            assert [type(event) for event in events if not isinstance(event, PeerUp)] == [Received]
-            await announced(loopback, a, b)
-            await announced(loopback, b, a)
-
-    trio.run(main)
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b):
+        await loopback.meshed(a, b)
+        await loopback.until(lambda: len(up_links(a)) == 2 and len(up_links(b)) == 2)
+        (active,) = [link for link in up_links(a) if link.is_active]
+        await active.connection.abort()
+        await loopback.until(lambda: len(up_links(a)) == 1 and up_links(a)[0].is_active)
+        assert b.me in a.connected()
+        assert a.send(b.me, b"over the other one")
+        events = [await b.receive()]
+        while not isinstance(events[-1], Received):
+            events.append(await b.receive())
+        assert [type(event) for event in events if not isinstance(event, PeerUp)] == [Received]
+        await announced(loopback, a, b)
+        await announced(loopback, b, a)
 
 
 def up_links(node: Mesh) -> list:
     return [link for link in node._links.values() if link.is_up and link.reason is None]
 
 
-def test_12_a_third_connection_replaces_the_oldest(attacked, loopback) -> None:
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            for _ in range(4):
-                await mallory.connect_again(node)
-            await loopback.until(lambda: links_of(node, mallory) == wire_limits.MAX_LINKS_PER_PEER)
-
-    trio.run(main)
+async def test_12_a_third_connection_replaces_the_oldest(attacked, loopback) -> None:
+    async with attacked() as (node, mallory):
+        for _ in range(4):
+            await mallory.connect_again(node)
+        await loopback.until(lambda: links_of(node, mallory) == wire_limits.MAX_LINKS_PER_PEER)
 
 
 def links_of(node: Mesh, guest) -> int:

@@ -195,79 +195,69 @@ def test_a_message_is_served_once_to_each_and_forgotten_with_the_cache() -> None
 # --- on a real host
 
 @pytest.mark.slow
-def test_a_name_wanted_a_thousand_times_is_served_once(attacked, loopback) -> None:  # noqa: F811
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            router = node._host._pubsub.router
-            stream = await mallory.open(node, GOSSIP)
-            await loopback.until(lambda: len(node._host._pubsub.peers) == 2)
-            assert node.announce(os.urandom(500_000))
-            await loopback.until(lambda: bool(router.mcache.msgs))
-            (name,) = router.mcache.msgs
-            sent: list[int] = []
-            push = GossipSub.send_rpc
+async def test_a_name_wanted_a_thousand_times_is_served_once(attacked, loopback) -> None:  # noqa: F811
+    async with attacked() as (node, mallory):
+        router = node._host._pubsub.router
+        stream = await mallory.open(node, GOSSIP)
+        await loopback.until(lambda: len(node._host._pubsub.peers) == 2)
+        assert node.announce(os.urandom(500_000))
+        await loopback.until(lambda: bool(router.mcache.msgs))
+        (name,) = router.mcache.msgs
+        sent: list[int] = []
+        push = GossipSub.send_rpc
 
-            def note(self, peer_id, rpc, priority=False) -> None:
-                sent.append(len(rpc.publish))
-                push(self, peer_id, rpc, priority)
+        def note(self, peer_id, rpc, priority=False) -> None:
+            sent.append(len(rpc.publish))
+            push(self, peer_id, rpc, priority)
 
-            router.send_rpc = note.__get__(router)
-            rpc = rpc_pb2.RPC()
-            rpc.control.iwant.add(messageIDs=[name] * 1000)
-            data = rpc.SerializeToString()
-            for _ in range(3):
-                await stream.write(varint(len(data)) + data)
-            await trio.sleep(0.5)
-            assert [count for count in sent if count] == [1]
-
-    trio.run(main)
+        router.send_rpc = note.__get__(router)
+        rpc = rpc_pb2.RPC()
+        rpc.control.iwant.add(messageIDs=[name] * 1000)
+        data = rpc.SerializeToString()
+        for _ in range(3):
+            await stream.write(varint(len(data)) + data)
+        await trio.sleep(0.5)
+        assert [count for count in sent if count] == [1]
 
 
 @pytest.mark.slow
-def test_gossip_past_the_quota_waits_before_a_signature_is_checked(attacked, loopback, monkeypatch) -> None:  # noqa: F811
+async def test_gossip_past_the_quota_waits_before_a_signature_is_checked(attacked, loopback, monkeypatch) -> None:  # noqa: F811
     """The peer is not blamed, it is slowed down; the others hear each other as before."""
     checked = []
     monkeypatch.setattr("libp2p.pubsub.pubsub.signature_validator", lambda held: checked.append(held) and False)
     monkeypatch.setattr(wire_limits, "GOSSIP_WORK_US_BURST", 20_000.0)
-
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            stream = await mallory.open(node, GOSSIP)
-            data = rpc_pb2.RPC(publish=[message(number) for number in range(100)]).SerializeToString()
-            began = time.monotonic()
-            with trio.move_on_after(2):
-                while True:
-                    await stream.write(varint(len(data)) + data)
-            spent_us = len(checked) * 5 * wire_limits.GOSSIP_FIELD_US
-            assert spent_us < 20_000 + wire_limits.GOSSIP_WORK_US_PER_S * (time.monotonic() - began + 1)
-            assert not node.counters().get("dropped_peers")
-
-    trio.run(main)
+    async with attacked() as (node, mallory):
+        stream = await mallory.open(node, GOSSIP)
+        data = rpc_pb2.RPC(publish=[message(number) for number in range(100)]).SerializeToString()
+        began = time.monotonic()
+        with trio.move_on_after(2):
+            while True:
+                await stream.write(varint(len(data)) + data)
+        spent_us = len(checked) * 5 * wire_limits.GOSSIP_FIELD_US
+        assert spent_us < 20_000 + wire_limits.GOSSIP_WORK_US_PER_S * (time.monotonic() - began + 1)
+        assert not node.counters().get("dropped_peers")
 
 
 @pytest.mark.slow
-def test_peer_exchange_in_a_prune_is_not_looked_at(attacked, loopback) -> None:  # noqa: F811
-    async def main() -> None:
-        async with attacked() as (node, mallory):
-            seen = []
-            router = node._host._pubsub.router
+async def test_peer_exchange_in_a_prune_is_not_looked_at(attacked, loopback) -> None:  # noqa: F811
+    async with attacked() as (node, mallory):
+        seen = []
+        router = node._host._pubsub.router
 
-            async def note(peers) -> None:
-                seen.append(peers)
+        async def note(peers) -> None:
+            seen.append(peers)
 
-            router._do_px = note
-            stream = await mallory.open(node, GOSSIP)
-            rpc = rpc_pb2.RPC()
-            for _ in range(64):
-                prune = rpc.control.prune.add(topicID=TOPIC)
-                for _ in range(16):
-                    prune.peers.add(peerID=b"peer", signedPeerRecord=bytes(100))
-            data = rpc.SerializeToString()
-            await stream.write(varint(len(data)) + data)
-            await loopback.until(lambda: bool(router.back_off.get(TOPIC)))
-            assert not seen
-
-    trio.run(main)
+        router._do_px = note
+        stream = await mallory.open(node, GOSSIP)
+        rpc = rpc_pb2.RPC()
+        for _ in range(64):
+            prune = rpc.control.prune.add(topicID=TOPIC)
+            for _ in range(16):
+                prune.peers.add(peerID=b"peer", signedPeerRecord=bytes(100))
+        data = rpc.SerializeToString()
+        await stream.write(varint(len(data)) + data)
+        await loopback.until(lambda: bool(router.back_off.get(TOPIC)))
+        assert not seen
 
 
 def varint(number: int) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from multiaddr import Multiaddr
@@ -83,47 +82,41 @@ def muxer_of(node: Mesh) -> object:
     return connection._muxer
 
 
-def test_nodes_of_this_network_agree_on_their_own_muxer(loopback) -> None:
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
-            assert type(muxer_of(a)) is type(muxer_of(b)) is MemberYamux
-
-    trio.run(main)
+async def test_nodes_of_this_network_agree_on_their_own_muxer(loopback) -> None:
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b):
+        await loopback.meshed(a, b)
+        assert type(muxer_of(a)) is type(muxer_of(b)) is MemberYamux
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dialling", ["stock", "ours"])
-def test_a_stock_peer_meets_our_muxer_under_the_stock_name(loopback, rogue, dialling: str) -> None:
-    async def main() -> None:
-        node = loopback.create()
-        async with loopback.running(node, introduce=False), rogue() as host:
-            stock = StockMember(host)
-            if dialling == "stock":
-                node.set_members({host.peer: ()})
-                await host.connect(node)
-            else:
-                await host.host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
-                (address,) = {str(addr).split("/p2p/")[0] for addr in host.host.get_addrs()}
-                node.set_members({host.peer: (address,)})
-                await loopback.until(lambda: bool(node._host._connections))
-            assert type(muxer_of(node)) is MemberYamux
-            consensus = await host.open(node, CONSENSUS)
-            await consensus.write(HELLO.to_bytes() + frame(b"a vote"))
-            await loopback.next(node, PeerUp)
-            assert (await loopback.next(node, Received)).data == b"a vote"
-            bulk = await host.open(node, BULK)
-            await bulk.write(HELLO.to_bytes())
-            sender = BlobSender(Plain(bulk))
-            for name, data in ((b"small", LARGE[:1000]), (b"large", LARGE)):
-                await sender.send(Blob(name, memoryview(data)))
-                event = await loopback.next(node, BlobReceived)
-                assert (event.header, event.data) == (name, data)
-                assert node.send_blob(host.peer, name, data)
-            assert node.send(host.peer, b"another vote")
-            await loopback.until(lambda: stock.frames == [b"another vote"])
-            await loopback.until(lambda: len(stock.blobs) == 2)
-            assert stock.blobs == [(b"small", LARGE[:1000]), (b"large", LARGE)]
-
-    trio.run(main)
+async def test_a_stock_peer_meets_our_muxer_under_the_stock_name(loopback, rogue, dialling: str) -> None:
+    node = loopback.create()
+    async with loopback.running(node, introduce=False), rogue() as host:
+        stock = StockMember(host)
+        if dialling == "stock":
+            node.set_members({host.peer: ()})
+            await host.connect(node)
+        else:
+            await host.host.get_network().listen(Multiaddr("/ip4/127.0.0.1/tcp/0"))
+            (address,) = {str(addr).split("/p2p/")[0] for addr in host.host.get_addrs()}
+            node.set_members({host.peer: (address,)})
+            await loopback.until(lambda: bool(node._host._connections))
+        assert type(muxer_of(node)) is MemberYamux
+        consensus = await host.open(node, CONSENSUS)
+        await consensus.write(HELLO.to_bytes() + frame(b"a vote"))
+        await loopback.next(node, PeerUp)
+        assert (await loopback.next(node, Received)).data == b"a vote"
+        bulk = await host.open(node, BULK)
+        await bulk.write(HELLO.to_bytes())
+        sender = BlobSender(Plain(bulk))
+        for name, data in ((b"small", LARGE[:1000]), (b"large", LARGE)):
+            await sender.send(Blob(name, memoryview(data)))
+            event = await loopback.next(node, BlobReceived)
+            assert (event.header, event.data) == (name, data)
+            assert node.send_blob(host.peer, name, data)
+        assert node.send(host.peer, b"another vote")
+        await loopback.until(lambda: stock.frames == [b"another vote"])
+        await loopback.until(lambda: len(stock.blobs) == 2)
+        assert stock.blobs == [(b"small", LARGE[:1000]), (b"large", LARGE)]

@@ -25,39 +25,35 @@ def link_of(node: Mesh, other: Mesh):
     return node._pairs[other.me].active()
 
 
-def test_a_large_blob_cut_at_60_percent_resumes_after_the_reconnection(loopback, monkeypatch) -> None:
+async def test_a_large_blob_cut_at_60_percent_resumes_after_the_reconnection(loopback, monkeypatch) -> None:
     data = os.urandom(SIZE)
     written = []
+    a, b = loopback.create(), loopback.create()
+    async with loopback.running(a, b):
+        await loopback.meshed(a, b)
+        send = MemberStream.write
 
-    async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
-            send = MemberStream.write
+        async def counting(self: MemberStream, piece: bytes | memoryview) -> None:
+            written.append(len(piece))
+            if self.conn in cut_at and sum(written) >= cut_at[self.conn]:
+                await self.conn.session.abort()
+            await send(self, piece)
 
-            async def counting(self: MemberStream, piece: bytes | memoryview) -> None:
-                written.append(len(piece))
-                if self.conn in cut_at and sum(written) >= cut_at[self.conn]:
-                    await self.conn.session.abort()
-                await send(self, piece)
-
-            cut_at = {link_of(a, b).connection._muxer: SIZE * 6 // 10}
-            monkeypatch.setattr(MemberStream, "write", counting)
-            assert a.send_blob(b.me, b"chunk", data)
-            await loopback.next(b, PeerDown)
-            await loopback.next(b, PeerUp)
-            await loopback.until(lambda: b.me in a.connected())
-            kept = received_bytes(b)
-            assert SIZE // 2 < kept <= SIZE * 6 // 10
-            written.clear()
-            assert a.send_blob(b.me, b"chunk", data)
-            event = await loopback.next(b, BlobReceived)
-            assert event.data == data
-            assert SIZE - kept <= sum(written) < SIZE - kept + 100_000
-            assert received_bytes(b) == 0
-            assert a.counters()["blobs_lost_on_disconnect"] == 0
-
-    trio.run(main)
+        cut_at = {link_of(a, b).connection._muxer: SIZE * 6 // 10}
+        monkeypatch.setattr(MemberStream, "write", counting)
+        assert a.send_blob(b.me, b"chunk", data)
+        await loopback.next(b, PeerDown)
+        await loopback.next(b, PeerUp)
+        await loopback.until(lambda: b.me in a.connected())
+        kept = received_bytes(b)
+        assert SIZE // 2 < kept <= SIZE * 6 // 10
+        written.clear()
+        assert a.send_blob(b.me, b"chunk", data)
+        event = await loopback.next(b, BlobReceived)
+        assert event.data == data
+        assert SIZE - kept <= sum(written) < SIZE - kept + 100_000
+        assert received_bytes(b) == 0
+        assert a.counters()["blobs_lost_on_disconnect"] == 0
 
 
 def test_what_a_removed_member_left_is_forgotten(loopback) -> None:
@@ -89,26 +85,23 @@ def test_what_a_removed_member_left_is_forgotten(loopback) -> None:
     ],
     ids=["window", "grant", "version"],
 )
-def test_a_member_that_breaks_the_muxer_is_dropped_with_a_reason_and_kept_away(
+async def test_a_member_that_breaks_the_muxer_is_dropped_with_a_reason_and_kept_away(
     loopback, sent: bytes, reason: str
 ) -> None:
-    async def main() -> None:
-        a, b, c = (loopback.create() for _ in range(3))
-        async with loopback.running(a, b, c):
-            await loopback.meshed(a, b, c)
-            link = link_of(a, b)
-            own = [
-                s for s in link.connection._muxer.streams if s % 2 == (1 if link.connection._muxer.is_initiator else 0)
-            ]
-            link.connection._session.queue(sent[:4] + struct.pack("!I", own[0]) + sent[8:])
-            event = await loopback.next(b, PeerDown)
-            assert (event.peer, event.reason) == (a.me, reason)
-            assert b.counters()["muxer_faults"] == 1
-            assert b.counters()["dropped_peers"] == 1
-            assert c.send(b.me, b"the others go on")
-            assert (await loopback.next(b, Received)).data == b"the others go on"
-
-    trio.run(main)
+    a, b, c = (loopback.create() for _ in range(3))
+    async with loopback.running(a, b, c):
+        await loopback.meshed(a, b, c)
+        link = link_of(a, b)
+        own = [
+            s for s in link.connection._muxer.streams if s % 2 == (1 if link.connection._muxer.is_initiator else 0)
+        ]
+        link.connection._session.queue(sent[:4] + struct.pack("!I", own[0]) + sent[8:])
+        event = await loopback.next(b, PeerDown)
+        assert (event.peer, event.reason) == (a.me, reason)
+        assert b.counters()["muxer_faults"] == 1
+        assert b.counters()["dropped_peers"] == 1
+        assert c.send(b.me, b"the others go on")
+        assert (await loopback.next(b, Received)).data == b"the others go on"
 
 
 def test_a_member_that_stops_reading_blobs_is_dropped_while_votes_still_flow(loopback, monkeypatch) -> None:

@@ -96,65 +96,56 @@ async def exchange(left: ISecureConn, right: ISecureConn, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("is_client_stock", "is_server_stock"), [(False, False), (True, False), (False, True)])
-def test_records_are_those_of_the_stock_transport(is_client_stock: bool, is_server_stock: bool) -> None:
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            client = stock(ALICE) if is_client_stock else ours(ALICE, nursery)
-            server = stock(BOB) if is_server_stock else ours(BOB, nursery)
-            pair = await raw_pair(is_stock=is_client_stock or is_server_stock)
-            left, right = await handshake(client, server, pair, peer_id(BOB))
-            assert (left.get_remote_peer(), right.get_remote_peer()) == (peer_id(BOB), peer_id(ALICE))
-            for size in (1, 65_519, 65_520, 700_000):
-                await exchange(left, right, os.urandom(size))
-            await left.close()
-            await right.close()
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
+async def test_records_are_those_of_the_stock_transport(is_client_stock: bool, is_server_stock: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        client = stock(ALICE) if is_client_stock else ours(ALICE, nursery)
+        server = stock(BOB) if is_server_stock else ours(BOB, nursery)
+        pair = await raw_pair(is_stock=is_client_stock or is_server_stock)
+        left, right = await handshake(client, server, pair, peer_id(BOB))
+        assert (left.get_remote_peer(), right.get_remote_peer()) == (peer_id(BOB), peer_id(ALICE))
+        for size in (1, 65_519, 65_520, 700_000):
+            await exchange(left, right, os.urandom(size))
+        await left.close()
+        await right.close()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("refusing_side", ["server", "client"])
-def test_who_is_not_admitted_gets_no_further_than_the_handshake(refusing_side: str) -> None:
+async def test_who_is_not_admitted_gets_no_further_than_the_handshake(refusing_side: str) -> None:
     asked: list[PeerId] = []
 
     def refuse(peer: PeerId) -> str | None:
         asked.append(peer)
         return "not a member"
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            client = ours(ALICE, nursery, refuse) if refusing_side == "client" else stock(ALICE)
-            server = ours(BOB, nursery, refuse) if refusing_side == "server" else stock(BOB)
-            pair = await raw_pair()
-            with pytest.RaisesGroup(pytest.RaisesExc(MemberRefused, match="not a member"), flatten_subgroups=True):
-                async with trio.open_nursery() as inner:
-                    inner.start_soon(server.secure_inbound, pair[1])
-                    secured = await client.secure_outbound(pair[0], peer_id(BOB))
-                    with pytest.raises(ConnectionClosedError):
-                        await secured.read(1)
-            for raw in pair:
-                await raw.close()
-
-    trio.run(main)
+    async with trio.open_nursery() as nursery:
+        client = ours(ALICE, nursery, refuse) if refusing_side == "client" else stock(ALICE)
+        server = ours(BOB, nursery, refuse) if refusing_side == "server" else stock(BOB)
+        pair = await raw_pair()
+        with pytest.RaisesGroup(pytest.RaisesExc(MemberRefused, match="not a member"), flatten_subgroups=True):
+            async with trio.open_nursery() as inner:
+                inner.start_soon(server.secure_inbound, pair[1])
+                secured = await client.secure_outbound(pair[0], peer_id(BOB))
+                with pytest.raises(ConnectionClosedError):
+                    await secured.read(1)
+        for raw in pair:
+            await raw.close()
     assert asked == [PeerId(peer_id(ALICE if refusing_side == "server" else BOB).to_base58())]
 
 
-def test_an_outbound_connection_is_to_exactly_one_peer() -> None:
-    async def main() -> None:
-        pair = await raw_pair()
-        async with trio.open_nursery() as nursery:
+async def test_an_outbound_connection_is_to_exactly_one_peer() -> None:
+    pair = await raw_pair()
+    async with trio.open_nursery() as nursery:
 
-            async def inbound() -> None:
-                with pytest.raises(IncompleteReadError):
-                    await ours(BOB, nursery).secure_inbound(pair[1])
+        async def inbound() -> None:
+            with pytest.raises(IncompleteReadError):
+                await ours(BOB, nursery).secure_inbound(pair[1])
 
-            nursery.start_soon(inbound)
-            with pytest.raises(PeerIDMismatchesPubkey):
-                await ours(ALICE, nursery).secure_outbound(pair[0], peer_id(ALICE))
-            await pair[0].close()
-        await pair[1].close()
-
-    trio.run(main)
+        nursery.start_soon(inbound)
+        with pytest.raises(PeerIDMismatchesPubkey):
+            await ours(ALICE, nursery).secure_outbound(pair[0], peer_id(ALICE))
+        await pair[0].close()
+    await pair[1].close()
 
 
 @asynccontextmanager
@@ -200,41 +191,35 @@ def flip_last_bit(data: bytes) -> bytes:
     ],
     ids=["flipped", "replayed", "short", "forged"],
 )
-def test_a_changed_record_closes_the_connection(change: Callable[[bytes], bytes]) -> None:
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
+async def test_a_changed_record_closes_the_connection(change: Callable[[bytes], bytes]) -> None:
+    async with trio.open_nursery() as nursery:
+        client, server = await sockets()
+        tampering = Tampering(server, False)
+        left, right = await handshake(
+            ours(ALICE, nursery), ours(BOB, nursery), (SocketConnection(client, True), tampering), peer_id(BOB)
+        )
+        tampering.change = change
+        await left.write(b"for your eyes only")
+        with pytest.raises(ConnectionClosedError):
+            await right.read(18)
+            await right.read(18)
+        with pytest.raises(ConnectionClosedError):
+            await right.write(b"x")
+        with pytest.raises(ConnectionClosedError):
+            await left.read(1)
+        await left.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_garbage_instead_of_a_handshake_fails() -> None:
+    async with trio.open_nursery() as nursery:
+        for garbage in (b"\x00\x00", b"\xff\xff" + bytes(65_535), b"GET / HTTP/1.1\r\n\r\n", b""):
             client, server = await sockets()
-            tampering = Tampering(server, False)
-            left, right = await handshake(
-                ours(ALICE, nursery), ours(BOB, nursery), (SocketConnection(client, True), tampering), peer_id(BOB)
-            )
-            tampering.change = change
-            await left.write(b"for your eyes only")
-            with pytest.raises(ConnectionClosedError):
-                await right.read(18)
-                await right.read(18)
-            with pytest.raises(ConnectionClosedError):
-                await right.write(b"x")
-            with pytest.raises(ConnectionClosedError):
-                await left.read(1)
-            await left.close()
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
-
-
-def test_garbage_instead_of_a_handshake_fails() -> None:
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            for garbage in (b"\x00\x00", b"\xff\xff" + bytes(65_535), b"GET / HTTP/1.1\r\n\r\n", b""):
-                client, server = await sockets()
-                await client.send_all(garbage)
-                await client.aclose()
-                with pytest.raises(Exception, match=r".*"):
-                    await ours(BOB, nursery).secure_inbound(SocketConnection(server, False))
-                await server.aclose()
-
-    trio.run(main)
+            await client.send_all(garbage)
+            await client.aclose()
+            with pytest.raises(Exception, match=r".*"):
+                await ours(BOB, nursery).secure_inbound(SocketConnection(server, False))
+            await server.aclose()
 
 
 def test_a_peer_that_does_not_read_costs_a_bounded_amount() -> None:
@@ -259,49 +244,40 @@ async def fill(session: NoiseSession) -> int:
     return sent
 
 
-def test_writers_wait_until_the_peer_reads() -> None:
-    async def main() -> None:
-        async with sessions() as (left, right):
-            sent = await fill(left)
-            assert sent
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(left.wait_writable)
-                assert await right.read(sent) == bytes(sent)
-
-    trio.run(main)
+async def test_writers_wait_until_the_peer_reads() -> None:
+    async with sessions() as (left, right):
+        sent = await fill(left)
+        assert sent
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.wait_writable)
+            assert await right.read(sent) == bytes(sent)
 
 
-def test_writers_are_woken_when_the_connection_ends() -> None:
-    async def main() -> None:
-        async with sessions() as (left, _):
-            await fill(left)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(left.wait_writable)
-                await trio.testing.wait_all_tasks_blocked()
-                await left.abort()
-
-    trio.run(main)
+async def test_writers_are_woken_when_the_connection_ends() -> None:
+    async with sessions() as (left, _):
+        await fill(left)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.wait_writable)
+            await trio.testing.wait_all_tasks_blocked()
+            await left.abort()
 
 
 @pytest.mark.parametrize("wanted", [None, 1, 60 << 20])
-def test_a_handshake_reads_no_more_than_a_stranger_may_send(wanted: int | None) -> None:
-    async def main() -> None:
-        left, right = await raw_pair()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(left.write, bytes(1 << 20))
-            seen = 0
-            with pytest.raises(ConnectionClosedError, match="proven"):
-                while True:
-                    seen += len(await right.read(wanted))
-            assert seen == wire_limits.STRANGER_BYTES
-            nursery.cancel_scope.cancel()
-        await left.close()
-        await right.close()
-
-    trio.run(main)
+async def test_a_handshake_reads_no_more_than_a_stranger_may_send(wanted: int | None) -> None:
+    left, right = await raw_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(left.write, bytes(1 << 20))
+        seen = 0
+        with pytest.raises(ConnectionClosedError, match="proven"):
+            while True:
+                seen += len(await right.read(wanted))
+        assert seen == wire_limits.STRANGER_BYTES
+        nursery.cancel_scope.cancel()
+    await left.close()
+    await right.close()
 
 
-def test_names_are_read_from_a_purse() -> None:
+async def test_names_are_read_from_a_purse() -> None:
     class Endless:
         def __init__(self) -> None:
             self.asked: list[int] = []
@@ -312,15 +288,12 @@ def test_names_are_read_from_a_purse() -> None:
 
         async def write(self, data: bytes) -> None: ...
 
-    async def main() -> None:
-        pipe = Endless()
-        lines = Lines(pipe)
-        with pytest.raises(ConnectionClosedError, match="too much"):
-            while True:
-                await lines.read(60 << 20)
-        assert max(pipe.asked) <= wire_limits.MAX_NEGOTIATION_BYTES
-
-    trio.run(main)
+    pipe = Endless()
+    lines = Lines(pipe)
+    with pytest.raises(ConnectionClosedError, match="too much"):
+        while True:
+            await lines.read(60 << 20)
+    assert max(pipe.asked) <= wire_limits.MAX_NEGOTIATION_BYTES
 
 
 def test_a_stranger_and_a_member_without_a_protocol_are_answered_so_often() -> None:
