@@ -27,7 +27,8 @@ def genesis() -> None:
     "create",
     example="fednode genesis create --member anna.toml --member berta.toml --member clara.toml --member dora.toml "
     "\\\n    --study genesis/breast_cancer.toml -o genesis.toml\n"
-    "fednode genesis create --network genesis/heart_network.toml --member cards/cleveland.toml ... -o genesis.toml",
+    "fednode genesis create --network genesis/heart_network.toml --member cleveland.toml --member budapest.toml "
+    "\\\n    --member zurich.toml --member long-beach.toml -o genesis.toml",
 )
 @click.option("--member", "cards", multiple=True, required=True, type=click.Path(path_type=Path), metavar="CARD",
               help="Identity card of a hospital; once for each.")
