@@ -25,10 +25,9 @@ from fednode.ids import NO_HASH, PROTOCOL_VERSION, Hash, Height, MemberId, View
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_member_set
-from fednode.ledger.records import SeenRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.reading import seen_key
+from fednode.ledger.sums.records import SeenRecord, seen_key
 from fednode.ledger.transactions import Transaction, sign_transaction
 
 if TYPE_CHECKING:

@@ -118,7 +118,7 @@ def _constants(site: HomeSite, calibrate: bool) -> CostModel:
 
 def _vector_length(path: Path) -> int:
     from fednode.cli.reading import read_study
-    from fednode.ledger.records import RoundKind
+    from fednode.ledger.sums.records import RoundKind
     from fednode.rounds.jobs import vector_length
 
     return vector_length(read_study(path), RoundKind.TRAINING)

@@ -35,11 +35,11 @@ from fednode.learn.units import UNIT
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import GenesisStudy, make_genesis
 from fednode.ledger.members.identity import make_identity_card
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import ProofTerms, Ready, StudyTerms, Weights
 from fednode.ledger.studies.records import get_round
 from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.sums.records import RoundRecord
 from fednode.ledger.transactions import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import jobs

@@ -94,7 +94,7 @@ class Used:
 def measure(members: int, params: int, rounds: int, folder: Path, say: Say) -> dict[str, Any]:
     """Return every figure; raise `Unavailable` if the federation does not get as far."""
     from fednode.learn.layout import Layout
-    from fednode.ledger.records import RoundKind
+    from fednode.ledger.sums.records import RoundKind
     from fednode.rounds.jobs import vector_length
 
     study = study_of(params, rounds)

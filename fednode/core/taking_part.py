@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId, quorum
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.studies.records import StudyRecord, StudyStatus, get_report, get_study
 from fednode.ledger.studies.round_life import not_ready
+from fednode.ledger.sums.records import RoundRecord
 
 _MOST_ROUNDS = 12
 

@@ -19,7 +19,7 @@ from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.ledger.application import LedgerApplication
 from fednode.ledger.bodies import Body
-from fednode.ledger.sums.posting import RoundBody
+from fednode.ledger.sums.phases import RoundBody
 from fednode.ledger.transactions import Transaction
 
 GATHER_MS = 5

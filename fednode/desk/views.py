@@ -36,7 +36,6 @@ from fednode.json_form import to_json
 from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord
 from fednode.ledger.studies.bodies import Figure, Metrics, Outcome
 from fednode.ledger.studies.records import (
     Beginning,
@@ -49,6 +48,7 @@ from fednode.ledger.studies.records import (
     get_study,
 )
 from fednode.ledger.studies.round_life import pinned_members
+from fednode.ledger.sums.records import OpenPhase, PhaseSpan, RoundKind, RoundRecord
 from fednode.ledger.transactions import Transaction, decode_transaction
 from fednode.sums.bounds import MAX_ROW_LOSS, min_included
 from fednode.sums.phase import Phase

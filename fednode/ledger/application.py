@@ -29,8 +29,7 @@ from fednode.ledger.members.reading import get_candidates, get_member_set, get_v
 from fednode.ledger.rules import Applied, apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.studies.records import get_studies
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
-from fednode.ledger.sums.phases import expects
+from fednode.ledger.sums.phases import expects, is_phase_message, pending_phase
 from fednode.ledger.transactions import (
     MAX_POOL_BYTES,
     Mempool,

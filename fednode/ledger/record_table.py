@@ -14,8 +14,8 @@ from fednode.ledger.members.records import (
     UsedKey,
     VersionRecord,
 )
-from fednode.ledger.records import RoundRecord, SeenRecord
 from fednode.ledger.studies.records import RoundReport, SpecRecord, StudyList, StudyRecord
+from fednode.ledger.sums.records import RoundRecord, SeenRecord
 from fednode.sums.bodies import Confirm, Keys, Proof, Recheck, Redeal, ShareRoot
 
 RECORD_TABLE = RecordTable({

@@ -38,8 +38,7 @@ from fednode.ledger.studies.rules import (
     settle_study,
 )
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phases import accept
-from fednode.ledger.sums.posting import RoundBody
+from fednode.ledger.sums.phases import RoundBody, accept
 from fednode.ledger.transactions import MAX_VALIDITY_BLOCKS, Transaction
 from fednode.ledger.versions import VERSIONS, Versions
 

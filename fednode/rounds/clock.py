@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from fednode.effects import StartTimer
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.records import OpenPhase
 from fednode.ledger.studies.bodies import Expire
+from fednode.ledger.sums.records import OpenPhase
 from fednode.rounds.events import Effect, PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fednode.ids import NO_HASH
-from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.bodies import Result
+from fednode.ledger.sums.records import RoundKind
 from fednode.smpc import messages as sm
 from fednode.smpc.session import Session
 

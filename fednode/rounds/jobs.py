@@ -29,8 +29,8 @@ from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.units import UNIT
 from fednode.learn.vector_plan import vector_plan
-from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.bodies import Figure, Metrics
+from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.own_state import NoOwn, OwnLoaded
 from fednode.smpc.messages import SumParams
 from fednode.smpc.quantise import quantise

@@ -11,9 +11,8 @@ from functools import partial
 
 from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord
 from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus, get_report, get_round, get_study
-from fednode.ledger.sums.reading import get_keys, get_redeal, get_share_root
+from fednode.ledger.sums.records import OpenPhase, RoundKind, RoundRecord, get_keys, get_redeal, get_share_root
 from fednode.smpc import messages as sm
 from fednode.sums.bodies import Keys, ShareRoot
 from fednode.sums.phase import Phase

@@ -21,8 +21,8 @@ from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.model_file import StoredModel
 from fednode.learn.study import weight_of
-from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.studies.bodies import Outcome, Ready, Result
+from fednode.ledger.sums.records import RoundKind, RoundRecord
 from fednode.rounds import events as ev
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.bodies import Body
-from fednode.ledger.records import RoundRecord, VoidAttempt
 from fednode.ledger.studies.bodies import StudyAction, StudyVote
 from fednode.ledger.studies.records import StudyStatus
-from fednode.ledger.sums.verdicts import Verdict, confirm_shares, judge, open_sums
+from fednode.ledger.sums.checks import Verdict, confirm_shares, judge, open_sums
+from fednode.ledger.sums.records import RoundRecord, VoidAttempt
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, OUTPUTS

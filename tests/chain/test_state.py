@@ -10,7 +10,7 @@ from fednode.ledger.members.reading import get_chain, get_nonce, nonce_key
 from fednode.ledger.members.records import NonceRecord
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.studies.records import SpecRecord, spec_key
-from fednode.ledger.sums.reading import is_point_seen
+from fednode.ledger.sums.records import is_point_seen
 
 Writes = st.dictionaries(st.integers(1, 40), st.one_of(st.none(), st.integers(0, 5)), max_size=20)
 

@@ -15,10 +15,9 @@ from fednode.chain.state import State
 from fednode.crypto import Secret, base_times, point_times, x25519_public
 from fednode.ids import Hash, MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Ready, Weights
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.reading import get_redeal
+from fednode.ledger.sums.records import RoundRecord, get_redeal
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.attempt import Attempt, SumContext

@@ -12,8 +12,7 @@ from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import Outcome, StudyPause
 from fednode.ledger.sums.binding import NO_COIN
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
-from fednode.ledger.sums.phases import expects
+from fednode.ledger.sums.phases import expects, is_phase_message, pending_phase
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
@@ -178,7 +177,7 @@ def test_a_chain_taken_up_in_a_round_counts_from_the_next() -> None:
 
 
 def test_a_chain_ends() -> None:
-    from fednode.ledger.sums.point_checks import is_next_link
+    from fednode.ledger.sums.checks import is_next_link
 
     assert not is_next_link(bytes(32), 0, bytes(32), MAX_LINKS + 1)
 

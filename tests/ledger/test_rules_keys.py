@@ -9,7 +9,7 @@ import pytest
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge, scalar_bytes
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.studies.bodies import Expire, Outcome
-from fednode.ledger.sums.reading import get_keys, is_point_seen
+from fednode.ledger.sums.records import get_keys, is_point_seen
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext, key_proof_context
 from fednode.sums.phase import Phase

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from fednode.ids import MemberId
-from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote, Weights
 from fednode.ledger.studies.records import StudyStatus
-from fednode.ledger.sums.binding import NOT_OPENED, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
-from fednode.ledger.sums.disputes import FEW_ANSWERS
-from fednode.ledger.sums.reading import get_answers, get_share_root
+from fednode.ledger.sums.binding import FEW_ANSWERS, NOT_PROVEN, NOT_SHARED, SUM_UNCHECKED
+from fednode.ledger.sums.checks import Judged, Verdict, judge_dealers
+from fednode.ledger.sums.opening import NOT_OPENED
 from fednode.ledger.sums.recheck import WRONG_SUM
-from fednode.ledger.sums.verdicts import Judged, Verdict, judge_dealers
+from fednode.ledger.sums.records import RoundKind, get_answers, get_share_root
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.attempt import SumContext

@@ -18,11 +18,11 @@ from fednode.ids import fault_bound
 from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Body
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import RoundRecord, VoidAttempt
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote
 from fednode.ledger.studies.records import StudyStatus, get_report, get_round
-from fednode.ledger.sums.phase_view import pending_phase
+from fednode.ledger.sums.phases import pending_phase
+from fednode.ledger.sums.records import RoundRecord, VoidAttempt
 from fednode.sums import bodies
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase

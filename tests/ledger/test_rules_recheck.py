@@ -12,7 +12,6 @@ from fednode.crypto import sha256
 from fednode.ids import MemberId, fault_bound
 from fednode.ledger.members.reading import MEMBERS_KEY, get_members
 from fednode.ledger.members.records import MemberList
-from fednode.ledger.records import Absence, OpenPhase
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyAction, StudyPause, StudyVote
 from fednode.ledger.studies.records import StudyStatus, get_study, round_key, study_key
@@ -20,9 +19,8 @@ from fednode.ledger.studies.round_life import ACCUSED_TWICE, close_round, find_a
 from fednode.ledger.studies.rules import settle_study
 from fednode.ledger.sums.binding import SUM_UNCHECKED
 from fednode.ledger.sums.course import BlockTime, RoundEnd
-from fednode.ledger.sums.reading import get_share_root
 from fednode.ledger.sums.recheck import KEPT_BACK, SPOILED, WRONG_SUM
-from fednode.ledger.sums.records import KeptOut
+from fednode.ledger.sums.records import Absence, KeptOut, OpenPhase, get_share_root
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World

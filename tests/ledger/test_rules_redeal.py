@@ -12,22 +12,20 @@ from fednode.codec import Rejected, decode, encode
 from fednode.crypto import GROUP_ORDER, base_times, point_add, prove_knowledge
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.studies.bodies import Outcome
-from fednode.ledger.sums.binding import SUM_UNCHECKED
+from fednode.ledger.sums.binding import FEW_ANSWERS, SUM_UNCHECKED
+from fednode.ledger.sums.checks import confirm_shares, is_box_right
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.ledger.sums.disputes import (
     DEALT_WRONG,
-    FEW_ANSWERS,
     NOT_CONFIRMED,
     NOT_REDEALT,
     after_confirm,
     after_expose,
     after_redeal,
 )
-from fednode.ledger.sums.reading import get_confirm, get_redeal
-from fednode.ledger.sums.verdicts import confirm_shares, is_box_right
+from fednode.ledger.sums.records import RoundRecord, get_confirm, get_redeal
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.attempt import SumContext, key_proof_context

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fednode.crypto import scalar_bytes
-from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal
 from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyVote
 from fednode.ledger.studies.records import StudyStatus
-from fednode.ledger.sums.phase_view import pending_phase
+from fednode.ledger.sums.phases import pending_phase
+from fednode.ledger.sums.records import RoundKind
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World

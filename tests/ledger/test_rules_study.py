@@ -13,7 +13,6 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.reading import get_nonce
-from fednode.ledger.records import RoundKind
 from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.studies.bodies import (
@@ -32,8 +31,8 @@ from fednode.ledger.studies.bodies import (
 )
 from fednode.ledger.studies.records import StudyStatus, get_round, get_spec, get_studies, get_study
 from fednode.ledger.studies.rules import MAX_STUDIES, MAX_UNDECIDED
-from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
-from fednode.ledger.sums.phases import expects
+from fednode.ledger.sums.phases import expects, is_phase_message, pending_phase
+from fednode.ledger.sums.records import RoundKind
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World

@@ -16,7 +16,6 @@ from fednode.ids import Height, MemberId
 from fednode.ledger import transactions as tx
 from fednode.ledger.bodies import Body
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
-from fednode.ledger.records import OpenPhase, RoundKind, RoundRecord
 from fednode.ledger.rules import Applied, apply_block
 from fednode.ledger.studies.bodies import (
     SHARE_UNIT,
@@ -32,7 +31,8 @@ from fednode.ledger.studies.bodies import (
 )
 from fednode.ledger.studies.records import RoundReport, StudyRecord, get_report, get_round, get_study
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phase_view import pending_phase
+from fednode.ledger.sums.phases import pending_phase
+from fednode.ledger.sums.records import OpenPhase, RoundKind, RoundRecord
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext, key_proof_context
 from fednode.sums.phase import Phase

@@ -19,7 +19,7 @@ from fednode.learn.merge import model_hash
 from fednode.learn.model_file import NO_SALT, read_model
 from fednode.ledger.studies.bodies import Result
 from fednode.ledger.studies.records import RoundReport
-from fednode.ledger.sums.verdicts import open_sums
+from fednode.ledger.sums.checks import open_sums
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.jobs import begin_sum_digest

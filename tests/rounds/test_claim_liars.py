@@ -13,9 +13,9 @@ from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.model_file import read_model
 from fednode.learn.tables.statistics import MOMENTS
 from fednode.learn.units import UNIT
-from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.bodies import Outcome, TrainingEnd
 from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.sums.records import RoundKind
 from fednode.rounds import events as ev
 from fednode.rounds.jobs import MakeInput
 from fednode.smpc import jobs as sum_jobs

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from fednode.effects import StartTimer
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.records import OpenPhase
 from fednode.ledger.studies.bodies import Expire, ProofTerms, StudyTerms, Weights
 from fednode.ledger.studies.records import StudyRecord, StudyStatus
+from fednode.ledger.sums.records import OpenPhase
 from fednode.rounds.clock import RoundClock
 from fednode.rounds.events import PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot

@@ -19,8 +19,8 @@ from fednode.learn.merge import initial_model
 from fednode.learn.metrics.auc import SCORES
 from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_model, write_model
 from fednode.learn.scaling import Scaling
-from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.bodies import Figure, Metrics
+from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, vector_length
 from fednode.smpc.record import Input
 from fednode.smpc.ring import load

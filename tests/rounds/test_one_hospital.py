@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fednode.ids import fault_bound
-from fednode.ledger.records import RoundKind
+from fednode.ledger.sums.records import RoundKind
 from fednode.sums.phase import Phase
 from tests.rounds.reading import watch
 from tests.rounds.world import Absence, World

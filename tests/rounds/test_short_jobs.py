@@ -9,7 +9,7 @@ from fednode.learn.form import parse_study
 from fednode.learn.model_file import MemoryDraft
 from fednode.learn.models.mlp import Mlp
 from fednode.learn.study import with_model
-from fednode.ledger.records import RoundKind
+from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.jobs import Conclude, MakeInput, vector_length
 from tests.rounds.training import study_text
 from tests.support.seeds import Stream

@@ -11,9 +11,9 @@ from fednode.effects import Compute, ComputeDone
 from fednode.ids import Hash, MemberId
 from fednode.learn import jobs as work
 from fednode.learn.tables.verdicts import Verdict
-from fednode.ledger.records import RoundKind
 from fednode.ledger.studies.bodies import Expire, Outcome, Result, StudyAction, StudyBegin, StudyPause, StudyVote
 from fednode.ledger.studies.records import StudyStatus
+from fednode.ledger.sums.records import RoundKind
 from fednode.rounds import events as ev
 from fednode.rounds import jobs as round_jobs
 from fednode.rounds.events import DataChanged

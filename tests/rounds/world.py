@@ -26,12 +26,12 @@ from fednode.learn.study import study_bytes
 from fednode.learn.tables.table import Table
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import GenesisStudy, make_genesis
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block, is_tx_acceptable, pick_transactions
 from fednode.ledger.studies.bodies import StudyBegin, compute_study_id
 from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus, get_report, get_round, get_study
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phase_view import is_phase_message, pending_phase
+from fednode.ledger.sums.phases import is_phase_message, pending_phase
+from fednode.ledger.sums.records import RoundRecord
 from fednode.ledger.transactions import Transaction
 from fednode.rounds import events as ev
 from fednode.rounds.ledger_view import SnapshotReader

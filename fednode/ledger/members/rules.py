@@ -75,8 +75,7 @@ from fednode.ledger.members.version_rules import vote_version
 from fednode.ledger.refusals import Refusal, Rule, refuse
 from fednode.ledger.studies.records import StudyRecord, get_studies, get_study, study_key
 from fednode.ledger.studies.round_life import without_named
-from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.posting import with_item
+from fednode.ledger.sums.course import BlockTime, with_item
 from fednode.texts import is_plain
 
 MIN_MEMBERS = 4

@@ -18,8 +18,7 @@ from fednode.ledger.members.bodies import VersionVote
 from fednode.ledger.members.reading import VERSIONS_KEY, get_members, get_versions
 from fednode.ledger.members.records import VersionPlan, VersionProposal, VersionRecord, VersionSpan
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.posting import with_item
+from fednode.ledger.sums.course import BlockTime, with_item
 
 NOTICE_BLOCKS = 10
 """Blocks between a decision and the first block of the version, at least."""

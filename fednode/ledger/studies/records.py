@@ -14,9 +14,18 @@ from fednode.chain.state import Source
 from fednode.chain.vote import MAX_MEMBERS, Id, Ids
 from fednode.codec import U8, U16, U32, U64, Bytes32, Size
 from fednode.ids import MemberId, StudyId, quorum
-from fednode.ledger.records import Absence, OpenPhase, PhaseSpan, RoundRecord, Text, VoidAttempt
 from fednode.ledger.studies.bodies import Metrics, StudyTerms, TrainingEnd
-from fednode.ledger.sums.records import NO_COINS, Coins, KeptOut
+from fednode.ledger.sums.records import (
+    NO_COINS,
+    Absence,
+    Coins,
+    KeptOut,
+    OpenPhase,
+    PhaseSpan,
+    RoundRecord,
+    Text,
+    VoidAttempt,
+)
 from fednode.sums.bodies import Member, Members
 
 # --- a study before its first round -------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from dataclasses import replace
 from fednode.chain.state import Draft
 from fednode.ids import NO_HASH, MemberId
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import RoundKind, RoundRecord
 from fednode.ledger.studies.bodies import Metrics, Outcome, Result, TrainingEnd
 from fednode.ledger.studies.records import (
     ReadyEntry,
@@ -28,8 +27,7 @@ from fednode.ledger.studies.records import (
 )
 from fednode.ledger.sums.course import BlockTime, RoundEnd, keys_phase
 from fednode.ledger.sums.phases import limit_phase
-from fednode.ledger.sums.reading import get_keys, keys_key
-from fednode.ledger.sums.records import Coins, KeptOut
+from fednode.ledger.sums.records import Coins, KeptOut, RoundKind, RoundRecord, get_keys, keys_key
 from fednode.sums.attempt import Attempt
 from fednode.sums.bounds import MASKS_WRONG, min_included
 from fednode.sums.phase import Phase

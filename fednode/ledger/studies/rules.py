@@ -14,7 +14,6 @@ from typing import Any
 from fednode.chain.state import Draft
 from fednode.ids import MemberId, StudyId, quorum
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import OpenPhase, RoundRecord, SeenRecord
 from fednode.ledger.refusals import Refusal, Rule, refuse
 from fednode.ledger.studies.bodies import (
     Expire,
@@ -45,13 +44,18 @@ from fednode.ledger.studies.records import (
     study_key,
 )
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
-from fednode.ledger.sums.binding_posts import forget_checks
-from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span
+from fednode.ledger.sums.checks import is_seal_key_valid
+from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span, with_item
 from fednode.ledger.sums.phases import limit_phase, row_of
-from fednode.ledger.sums.point_checks import is_seal_key_valid
-from fednode.ledger.sums.posting import with_item
-from fednode.ledger.sums.reading import coin_seen_key
-from fednode.ledger.sums.records import CoinHead, Coins
+from fednode.ledger.sums.records import (
+    CoinHead,
+    Coins,
+    OpenPhase,
+    RoundRecord,
+    SeenRecord,
+    coin_seen_key,
+    forget_checks,
+)
 from fednode.sums.bounds import MIN_INCLUDED, min_included
 from fednode.sums.phase import Phase
 

@@ -1,4 +1,4 @@
-"""How a phase ends and what follows it: pure functions of the round, run at the end of a block.
+"""How members post in a phase, how it ends and what follows it: pure functions of the round.
 
 Security assumption: at most f members are faulty; everything else follows from N, f and T = N - f, taken from the
 members when the round opened. A phase ends in the block that holds its last expected message or the q-th vote that
@@ -11,12 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
+from fednode.chain.state import Source
 from fednode.ids import NO_HASH, Hash, MemberId
-from fednode.ledger.records import Absence, OpenPhase, PhaseSpan, RoundRecord, VoidAttempt
+from fednode.ledger.members.reading import get_chain
 from fednode.ledger.studies.bodies import Result
-from fednode.sums.attempt import Attempt
+from fednode.ledger.sums.records import Absence, OpenPhase, PhaseSpan, RoundRecord, VoidAttempt
+from fednode.sums.attempt import Attempt, SumContext
 from fednode.sums.phase import Phase
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,30 @@ class RoundEnd:
 
 
 Next = RoundRecord | RoundEnd
+
+
+# --- posting -----------------------------------------------------------------------------------------------------
+
+V = TypeVar("V", bound="SupportsRichComparison")
+
+
+def with_item(items: tuple[V, ...], item: V) -> tuple[V, ...]:
+    """Return ascending `items` with `item` in its place, once."""
+    return items if item in items else tuple(sorted((*items, item)))
+
+
+def post(record: RoundRecord, sender: MemberId, attempt: Attempt) -> RoundRecord:
+    """Return the round with the sender's message of the open phase in it."""
+    phase = replace(record.phase, posted=with_item(record.phase.posted, sender))
+    return replace(record, phase=phase, attempt=attempt)
+
+
+def sum_context(source: Source, record: RoundRecord) -> SumContext:
+    """Return the place that everything derived in the record's attempt is bound to."""
+    return SumContext(get_chain(source).chain_id, record.study, record.number, record.attempt.number)
+
+
+# --- the end of a phase ------------------------------------------------------------------------------------------
 
 PIN_LOST = "a member is missing of the set that may be summed again"
 

@@ -1,16 +1,20 @@
 """The phases in which keys are dealt and updates committed: KEYS, ACK, ANSWER, COMMIT.
 
-Security assumption: published shares plus those of f liars stay below T, because a dealer answers at most f
-complaints; one more could open its a and b. A dealer with more complaints than that was named by an honest member.
+Security assumption: as in `phases`; published shares plus those of f liars stay below T, because a dealer answers at
+most f complaints; one more could open its a and b. A dealer with more complaints than that was named by an honest
+member.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from fednode.chain.state import Source
+from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
-from fednode.ledger.records import RoundRecord
+from fednode.ledger.members.reading import get_chain
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import StudyTerms, Weights
+from fednode.ledger.sums.checks import are_points_valid, is_key_proven, is_opened_share_valid, is_seal_key_valid
 from fednode.ledger.sums.course import (
     PIN_LOST,
     BlockTime,
@@ -20,12 +24,99 @@ from fednode.ledger.sums.course import (
     is_pin_lost,
     mark_absent,
     open_phase,
+    post,
     silent_members,
     void_attempt,
+    with_item,
 )
-from fednode.sums.attempt import ChunkRecord
+from fednode.ledger.sums.records import RoundRecord, SeenRecord, get_keys, is_point_seen, keys_key, seen_key
+from fednode.sums.attempt import ChunkRecord, SumContext, key_proof_context
+from fednode.sums.bodies import Acknowledge, Answer, Commit, Keys
 from fednode.sums.phase import Phase
 
+# --- what members post -------------------------------------------------------------------------------------------
+
+def keys_of(draft: Draft, record: RoundRecord, dealer: MemberId) -> Keys:
+    """Return what a dealer of the attempt has posted."""
+    keys = get_keys(draft, record.study, record.number, record.attempt.number, dealer)
+    if keys is None:
+        raise AssertionError("a dealer without keys in the state")
+    return keys
+
+
+def accept_keys(draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Keys) -> RoundRecord:
+    """A dealing: T valid commitments each, the scalars known to the dealer, key points never used before.
+
+    The key for shares of the next round comes with it, and is not that of this one.
+
+    A dispute key comes too: a point of the prime-order group, or boxes hidden by it would not be.
+    """
+    attempt = record.attempt
+    if not len(body.a_points) == len(body.b_points) == record.threshold:
+        raise refuse(Refusal.POINT_COUNT)
+    if tuple(holder for holder, _ in body.sealed) != tuple(m for m in attempt.holders if m != sender):
+        raise refuse(Refusal.WRONG_HOLDERS)
+    if not is_seal_key_valid(body.next_key) or (sender, body.next_key) in record.seal_keys:
+        raise refuse(Refusal.BAD_SEAL_KEY)
+    keys = (
+        ("a", body.a_points[0], body.a_proof), ("b", body.b_points[0], body.b_proof), ("c", body.c_point, body.c_proof)
+    )
+    heads = [point for _, point, _ in keys]
+    if len(set(heads)) < len(heads) or any(is_point_seen(draft, point) for point in heads):
+        raise refuse(Refusal.POINT_SEEN)
+    if not all(are_points_valid(points) for points in (body.a_points, body.b_points, (body.c_point,))):
+        raise refuse(Refusal.BAD_POINT)
+    context = SumContext(get_chain(draft).chain_id, record.study, record.number, attempt.number)
+    for which, point, proof in keys:
+        if not is_key_proven(point, key_proof_context(context, sender, which), proof):
+            raise refuse(Refusal.BAD_PROOF)
+    place = (record.study, record.number, attempt.number, sender)
+    for point in heads:
+        draft.write(seen_key(point), SeenRecord(*place))
+    draft.write(keys_key(*place), body)
+    others = (named for named in record.next_keys if named[0] != sender)
+    record = replace(record, next_keys=tuple(sorted((*others, (sender, body.next_key)))))
+    return post(record, sender, replace(attempt, dealers=with_item(attempt.dealers, sender)))
+
+
+def accept_acknowledge(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Acknowledge
+) -> RoundRecord:
+    """Which dealers' shares are wrong. Only a dealer is a holder: whoever was silent before has no part."""
+    attempt = record.attempt
+    if any(dealer not in attempt.dealers or dealer == sender for dealer in body.wrong):
+        raise refuse(Refusal.UNKNOWN_DEALER)
+    return post(record, sender, replace(attempt, complaints=with_item(attempt.complaints, (sender, body.wrong))))
+
+
+def accept_answer(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Answer
+) -> RoundRecord:
+    """A dealer's published shares: exactly those complained about, at most f, each on its polynomial."""
+    if tuple(holder for holder, _, _ in body.shares) != record.attempt.complainers(sender):
+        raise refuse(Refusal.WRONG_HOLDERS)
+    keys = keys_of(draft, record, sender)
+    for holder, a_share, b_share in body.shares:
+        if not is_opened_share_valid(keys.a_points, holder, a_share):
+            raise refuse(Refusal.WRONG_SHARE)
+        if not is_opened_share_valid(keys.b_points, holder, b_share):
+            raise refuse(Refusal.WRONG_SHARE)
+    answers = with_item(record.attempt.answers, (sender, body.shares))
+    return post(record, sender, replace(record.attempt, answers=answers))
+
+
+def accept_commit(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit
+) -> RoundRecord:
+    """The root of the masked vector; before it is final no chunk leaves its dealer. Only a public weight is said."""
+    low, high = (1, terms.weight_bound) if terms.weights == Weights.PUBLIC else (0, 0)
+    if not low <= body.weight <= high:
+        raise refuse(Refusal.WEIGHT_RANGE)
+    committed = with_item(record.attempt.committed, (sender, body.root, body.weight))
+    return post(record, sender, replace(record.attempt, committed=committed))
+
+
+# --- what follows ------------------------------------------------------------------------------------------------
 
 def after_keys(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Go on to the acknowledgements, which only dealers can give."""

@@ -1,5 +1,4 @@
-"""From the verdicts on all dealers to the one Unmask; where a holder has not the share that was proven, by way of
-REDEAL, CONFIRM and EXPOSE.
+"""Where a holder has not the share that was proven: REDEAL, CONFIRM and EXPOSE, on the way to the one Unmask.
 
 Without them a liar that dealt one honest holder another share, or none, and then kept back an opening would leave one
 too few. A holder that does not carry a dealer's verdict disputes its share. The dealer deals it again, hidden but for
@@ -10,99 +9,119 @@ and hold what was proven, so the polynomial is that of the proven shares. What w
 with it the answers of liars; over all answers that one could count.
 
 Security assumption: at most f members lie. An honest dealer is confirmed by the honest that carried its verdict; what
-it deals again is right, and nobody can open its box as a wrong one. So whoever is named here lied. An honest holder is
-in at most f disputes in which the dealer lies: who is in more is cut off, or lies, and its disputes fall. Whoever is
-neither confirmed nor exposes the box has no part in the opening, and no blame. If messages arrive in time all honest
-members open, and f that keep their openings back change nothing.
+it deals again is right, and nobody can open its box as a wrong one: a box is opened only by its holder, with a proof
+that it opens like this, and only one whose share is not on the polynomial of the dealer's proven shares is accepted. So
+whoever is named here lied. An honest holder is in at most f disputes in which the dealer lies: who is in more is cut
+off, or lies, and its disputes fall. Whoever is neither confirmed nor exposes the box has no part in the opening, and no
+blame. If messages arrive in time all honest members open, and f that keep their openings back change nothing.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
-from fednode.chain.state import Source
+from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
-from fednode.ledger.records import RoundRecord
-from fednode.ledger.sums.binding_posts import count_parts, dealers_of_part, strength_in
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import StudyTerms
+from fednode.ledger.sums.binding import FEW_ANSWERS, judge_included, unmask, with_openers
+from fednode.ledger.sums.checks import confirm_shares, dispute_context, is_box_right, is_shared_point
 from fednode.ledger.sums.course import (
     BlockTime,
     Next,
-    awaited,
     bar,
     mark_absent,
     name_faulty,
     open_phase,
+    post,
     silent_members,
+    sum_context,
     void_attempt,
+    with_item,
 )
-from fednode.ledger.sums.dispute_posts import answered_members, sum_context
-from fednode.ledger.sums.reading import get_answers, get_confirm, get_redeal
-from fednode.ledger.sums.verdicts import Judged, confirm_shares, judge_dealers
-from fednode.sums.attempt import Pair
+from fednode.ledger.sums.records import (
+    RoundRecord,
+    answered_members,
+    confirm_key,
+    get_confirm,
+    get_keys,
+    get_redeal,
+    redeal_key,
+    strength_in,
+)
+from fednode.sums.attempt import Attempt, Pair
+from fednode.sums.bodies import Confirm, Expose, Redeal
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.phase import Phase
 
-FEW_ANSWERS = "too few right answers to the proofs"
 NOT_REDEALT = "a member did not deal again a share that its holder disputes"
 NOT_CONFIRMED = "too few members hold the proven share of a member whose shares are disputed"
 DEALT_WRONG = "a member dealt a wrong share, and dealt it again"
 
 
-def judge_included(source: Source, record: RoundRecord) -> dict[MemberId, Judged]:
-    """Return the verdict on every dealer of U, and the holders whose answers carry it."""
+# --- what members post -------------------------------------------------------------------------------------------
+
+def accept_redeal(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Redeal
+) -> RoundRecord:
+    """A share for one of the holders that dispute the sender's, once. Nobody but the holder can say what it is."""
     attempt = record.attempt
+    pair = (sender, body.holder)
+    if pair not in attempt.disputes:
+        raise refuse(Refusal.WRONG_HOLDERS)
+    if pair in attempt.redealt:
+        raise refuse(Refusal.ALREADY_POSTED)
+    if len(body.box) != strength_in(record).held_bytes(record.words):
+        raise refuse(Refusal.BOX_SIZE)
+    draft.write(redeal_key(record.study, record.number, attempt.number, *pair), body)
+    attempt = replace(attempt, redealt=with_item(attempt.redealt, pair))
+    return _post_when_done(record, sender, attempt, [p for p in attempt.disputes if p[0] == sender], attempt.redealt)
+
+
+def accept_confirm(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Confirm
+) -> RoundRecord:
+    """A member's answers about all disputed dealers; what they are worth is decided when the phase ends."""
+    attempt = record.attempt
+    if len(body.data) != strength_in(record).confirm_bytes * len(attempt.disputed_dealers):
+        raise refuse(Refusal.WRONG_ANSWERS)
+    draft.write(confirm_key(record.study, record.number, attempt.number, sender), body)
+    return post(record, sender, replace(attempt, confirmed=with_item(attempt.confirmed, sender)))
+
+
+def accept_expose(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Expose
+) -> RoundRecord:
+    """A box that was dealt again, opened by its holder; refused if the proven share is in it: it was dealt rightly."""
+    attempt = record.attempt
+    pair = (body.dealer, sender)
+    answer = next((right for dealer, holder, right in attempt.unconfirmed if (dealer, holder) == pair), None)
+    if answer is None:
+        raise refuse(Refusal.WRONG_ACCUSATION)
+    if pair in attempt.exposed:
+        raise refuse(Refusal.ALREADY_POSTED)
     place = (record.study, record.number, attempt.number)
-    judged: dict[MemberId, Judged] = {}
-    for part in range(count_parts(record)):
-        dealers = dealers_of_part(record, part)
-        bodies = [
-            (member, get_answers(source, *place, member, part))
-            for member, _, parts in attempt.answered if part in parts
-        ]
-        answers = [(member, body.data) for member, body in bodies if body is not None]
-        judged |= zip(dealers, judge_dealers(answers, len(dealers), len(record.members)), strict=True)
-    return judged
+    keys, box = [get_keys(draft, *place, member) for member in pair], get_redeal(draft, *place, *pair)
+    points = [key.c_point for key in keys if key is not None]
+    if len(points) < len(pair) or box is None or attempt.confirm_seed is None:
+        raise AssertionError("keys and boxes of disputed shares are on the ledger")
+    context = sum_context(draft, record)
+    if not is_shared_point(points[1], points[0], body.shared, dispute_context(context, *pair), body.proof):
+        raise refuse(Refusal.BAD_PROOF)
+    if is_box_right(box.box, body.shared, context, pair, attempt.confirm_seed, answer):
+        raise refuse(Refusal.WRONG_ACCUSATION)
+    attempt = replace(attempt, exposed=with_item(attempt.exposed, pair))
+    owed = [(dealer, holder) for dealer, holder, _ in attempt.unconfirmed if holder == sender]
+    return _post_when_done(record, sender, attempt, owed, attempt.exposed)
 
 
-def find_disputes(record: RoundRecord, judged: Mapping[MemberId, Judged]) -> tuple[Pair, ...]:
-    """Return (dealer, holder) of the shares that are to be dealt again. A dealer is in at most f, as its verdict was
-    carried by N - f; a holder in more is cut off, or lies, and none of its disputes counts."""
-    answered = answered_members(record)
-    pairs = [
-        (dealer, member)
-        for dealer, found in judged.items()
-        for member in sorted(set(answered).difference(found.holders, (dealer,)))
-    ]
-    counts = Counter(holder for _, holder in pairs)
-    return tuple(sorted(pair for pair in pairs if counts[pair[1]] <= record.fault_bound))
-
-
-def settle_shares(record: RoundRecord, at: BlockTime, judged: Mapping[MemberId, Judged]) -> Next:
-    """Every dealer is proven: unmask, or first have dealt again what holders have not."""
-    pairs = find_disputes(record, judged)
-    if not pairs:
-        return _unmask(_with_openers(record, judged, ()), at)
-    record = replace(record, attempt=replace(record.attempt, disputes=pairs))
-    return open_phase(record, at, Phase.REDEAL, record.attempt.disputed_dealers)
-
-
-def _with_openers(record: RoundRecord, judged: Mapping[MemberId, Judged], settled: Iterable[Pair]) -> RoundRecord:
-    """Write down who holds the proven share of every dealer of U."""
-    holders = {dealer: set(found.holders) for dealer, found in judged.items()}
-    for dealer, holder in settled:
-        holders[dealer].add(holder)
-    openers = set(record.attempt.present).intersection(*holders.values())
-    return replace(record, attempt=replace(record.attempt, openers=tuple(sorted(openers))))
-
-
-def _unmask(record: RoundRecord, at: BlockTime) -> Next:
-    """The one Unmask of the round, if enough can open: otherwise the sum could be unmasked and never checked."""
-    if len(record.attempt.openers) < record.threshold:
-        return void_attempt(record, at, FEW_ANSWERS)
-    record = replace(record, is_unmasked=True)
-    return open_phase(record, at, Phase.REVEAL, awaited(record, record.attempt.present))
+def _post_when_done(
+    record: RoundRecord, sender: MemberId, attempt: Attempt, owed: Sequence[tuple[MemberId, MemberId]],
+    done: Sequence[tuple[MemberId, MemberId]],
+) -> RoundRecord:
+    """The message says a part of what the sender owes; it has posted when all is in."""
+    return post(record, sender, attempt) if set(owed) <= set(done) else replace(record, attempt=attempt)
 
 
 # --- dealt again -------------------------------------------------------------------------------------------------
@@ -160,9 +179,9 @@ def after_confirm(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     if undecided:
         out = [dealer for dealer, is_at_fault in undecided.items() if is_at_fault]
         return void_attempt(bar(record, out), at, NOT_CONFIRMED if out else FEW_ANSWERS)
-    record = _with_openers(record, judged, settled)
+    record = with_openers(record, judged, settled)
     if not unconfirmed:
-        return _unmask(record, at)
+        return unmask(record, at)
     record = replace(record, attempt=replace(record.attempt, unconfirmed=tuple(unconfirmed)))
     holders = tuple(sorted({holder for _, holder, _ in unconfirmed}))
     return open_phase(record, at, Phase.EXPOSE, holders)
@@ -192,4 +211,4 @@ def after_expose(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     if exposed:
         record = name_faulty(record, {dealer for dealer, _ in exposed})
         return void_attempt(record, at, DEALT_WRONG)
-    return _unmask(mark_absent(record, silent_members(record)), at)
+    return unmask(mark_absent(record, silent_members(record)), at)

@@ -2,12 +2,13 @@
 may last.
 
 The rules of messages (`accept`), the clock of studies (`is_complete`, `follow`, `limit_phase`) and what nodes ask of an
-open phase (`phase_view`) read this table and nothing else. What comes after what is decided by `follow`; the
+open phase (`pending_phase`) read this table and nothing else. What comes after what is decided by `follow`; the
 order in which phases can come is `sums.phase`.
 
 Security assumption: signatures and nonces have been checked; `sender` is a member of the ledger. A message counts only
 while its own phase of its own attempt is open, once per member, and only from a member the phase has a part for. A
-member that was absent earlier in the round still counts, it is only not waited for.
+member that was absent earlier in the round still counts, it is only not waited for. Every `accept` returns the round
+with the message in it, or raises `Rejected` with a `Refusal` code; none changes its arguments.
 """
 
 from __future__ import annotations
@@ -17,41 +18,58 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fednode.chain.state import Draft, Source
-from fednode.ids import MemberId
-from fednode.ledger.records import RoundKind, RoundRecord
+from fednode.ids import MemberId, StudyId
+from fednode.ledger.bodies import Body
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.studies.bodies import Expire, Result, StudyTerms
-from fednode.ledger.sums.binding import after_coin, after_proof, after_share
-from fednode.ledger.sums.binding_posts import accept_coin, accept_proof, accept_share_root
-from fednode.ledger.sums.course import BlockTime, Next, are_all_posted
-from fednode.ledger.sums.dealing import after_acknowledge, after_answer, after_commit, after_keys
-from fednode.ledger.sums.dispute_posts import accept_confirm, accept_expose, accept_redeal, answered_members
-from fednode.ledger.sums.disputes import after_confirm, after_expose, after_redeal
-from fednode.ledger.sums.posting import (
-    RoundBody,
+from fednode.ledger.studies.bodies import Expire, Ready, Result, StudyTerms
+from fednode.ledger.studies.records import get_round, get_study
+from fednode.ledger.sums.binding import (
+    accept_coin,
+    accept_proof,
+    accept_share_root,
+    after_coin,
+    after_proof,
+    after_share,
+)
+from fednode.ledger.sums.course import BlockTime, Next, are_all_posted, with_item
+from fednode.ledger.sums.dealing import (
     accept_acknowledge,
     accept_answer,
     accept_commit,
-    accept_digest,
-    accept_expire,
     accept_keys,
+    after_acknowledge,
+    after_answer,
+    after_commit,
+    after_keys,
+)
+from fednode.ledger.sums.disputes import (
+    accept_confirm,
+    accept_expose,
+    accept_redeal,
+    after_confirm,
+    after_expose,
+    after_redeal,
+)
+from fednode.ledger.sums.opening import (
     accept_result,
     accept_reveal,
     accept_reveal2,
-    accept_roster,
-    accept_sum_ack,
-)
-from fednode.ledger.sums.recheck import accept_recheck, after_recheck, is_recheck_complete
-from fednode.ledger.sums.summing import (
-    after_digest,
     after_result,
     after_reveal,
     after_reveal2,
-    after_roster,
-    after_sum_ack,
     is_result_complete,
     is_reveal2_complete,
     is_reveal_complete,
+)
+from fednode.ledger.sums.recheck import accept_recheck, after_recheck, is_recheck_complete
+from fednode.ledger.sums.records import OpenPhase, RoundKind, RoundRecord, answered_members
+from fednode.ledger.sums.summing import (
+    accept_digest,
+    accept_roster,
+    accept_sum_ack,
+    after_digest,
+    after_roster,
+    after_sum_ack,
     is_sum_acknowledged,
 )
 from fednode.sums.bodies import (
@@ -63,6 +81,7 @@ from fednode.sums.bodies import (
     Digest,
     Expose,
     Keys,
+    Message,
     Proof,
     Recheck,
     Redeal,
@@ -74,10 +93,12 @@ from fednode.sums.bodies import (
 from fednode.sums.phase import Phase
 
 MAX_TIMEOUT_MS = 2**32 - 1
-
 Accept = Callable[[Draft, RoundRecord, StudyTerms, MemberId, Any], RoundRecord]
 """Returns the round with a body of the row's kind in it, or raises `Rejected` with a `Refusal` code."""
+RoundBody = Message | Result | Expire
 
+
+# --- the table ---------------------------------------------------------------------------------------------------
 
 def _are_all_posted(source: Source, record: RoundRecord) -> bool:
     return are_all_posted(record)
@@ -183,6 +204,8 @@ def row_of(record: RoundRecord) -> PhaseRow:
     return PHASES[Phase(record.phase.kind)]
 
 
+# --- messages of the open phase ----------------------------------------------------------------------------------
+
 def is_of_open_phase(record: RoundRecord, body: RoundBody) -> bool:
     """Whether `body` is a message of exactly the phase that is open."""
     return (
@@ -206,6 +229,18 @@ def accept(draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberI
     return row.accept(draft, record, terms, sender, body)
 
 
+def accept_expire(record: RoundRecord, sender: MemberId, body: Expire) -> RoundRecord:
+    """A vote that the phase's time is over; any member of the ledger when the round opened may cast it."""
+    if sender not in record.members:
+        raise refuse(Refusal.NOT_IN_PHASE)
+    if (body.round, body.attempt, body.phase_no) != (record.number, record.attempt.number, record.phase.number):
+        raise refuse(Refusal.PHASE_CLOSED)
+    if sender in record.phase.expire_votes:
+        raise refuse(Refusal.ALREADY_VOTED)
+    votes = with_item(record.phase.expire_votes, sender)
+    return replace(record, phase=replace(record.phase, expire_votes=votes))
+
+
 def expects(record: RoundRecord, member: MemberId) -> bool:
     """Whether the open phase still waits for a message of `member`."""
     return member in record.phase.expected and not row_of(record).has_posted(record, member)
@@ -214,3 +249,47 @@ def expects(record: RoundRecord, member: MemberId) -> bool:
 def limit_phase(record: RoundRecord, terms: StudyTerms) -> RoundRecord:
     """Return the round with the time that its open phase may last."""
     return replace(record, phase=replace(record.phase, timeout_ms=row_of(record).timeout_ms(record, terms)))
+
+
+# --- what a node asks about the open phase -----------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class PendingPhase:
+    """The open phase of a study. `record` is None during JOIN; `round` is then the round that would open.
+
+    A member votes to expire a phase only when its own timer has run out *and* its pool holds no acceptable message of
+    that phase: otherwise a slow or hostile proposer could drop a member of its choice by leaving its message out.
+    """
+
+    study: StudyId
+    round: int
+    attempt: int
+    phase: OpenPhase
+    record: RoundRecord | None
+
+    def expire_body(self) -> Expire:
+        """Return the vote that this phase's time is over."""
+        return Expire(self.study, self.round, self.attempt, self.phase.number)
+
+
+def pending_phase(source: Source, study: bytes) -> PendingPhase | None:
+    """Return the phase whose clock runs in a study, or None."""
+    record = get_round(source, study)
+    if record is not None:
+        return PendingPhase(StudyId(study), record.number, record.attempt.number, record.phase, record)
+    life = get_study(source, study)
+    if life is None or life.join is None:
+        return None
+    return PendingPhase(StudyId(study), life.next_round, 0, life.join, None)
+
+
+def is_phase_message(pending: PendingPhase, body: Body) -> bool:
+    """Whether `body` is a message of exactly this phase; votes on it are not. Says nothing about acceptance.
+
+    Any body may be asked about, also of a kind from outside (`rules.add_kind`), which need not name a study.
+    """
+    if not isinstance(body, Ready | Message | Result) or body.study != pending.study:
+        return False
+    if pending.record is None or isinstance(body, Ready):
+        return pending.record is None and isinstance(body, Ready)
+    return is_of_open_phase(pending.record, body)

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from fednode.chain.state import Draft, Source
 from fednode.crypto import sha256
 from fednode.ids import MemberId
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.studies.bodies import StudyTerms
 from fednode.ledger.sums.course import (
@@ -34,11 +33,11 @@ from fednode.ledger.sums.course import (
     bar,
     mark_absent,
     name_faulty,
+    post,
     silent_members,
     void_attempt,
 )
-from fednode.ledger.sums.posting import post
-from fednode.ledger.sums.reading import get_recheck, get_share_root, recheck_key
+from fednode.ledger.sums.records import RoundRecord, get_recheck, get_share_root, recheck_key
 from fednode.sums.attempt import Attempt
 from fednode.sums.bodies import Recheck
 

@@ -1,4 +1,4 @@
-"""The phases in which the masked sum is made and opened: ROSTER, DIGEST, SUMACK, REVEAL, REVEAL2, RESULT.
+"""The phases in which the masked sum is made and frozen: ROSTER, DIGEST, SUMACK.
 
 Security assumption: U holds at least max(N - f, 3) members at every step, or nothing is opened; a member that
 committed is left out only when f + 1 members, so at least one honest one, report its chunk missing. The q-th
@@ -11,31 +11,89 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from fednode.chain.state import Source
+from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId
-from fednode.ledger.records import RoundRecord
-from fednode.ledger.studies.bodies import Outcome
-from fednode.ledger.sums.binding import NOT_OPENED, is_sketch_open, open_coin, open_sketch
+from fednode.ledger.refusals import Refusal, refuse
+from fednode.ledger.studies.bodies import StudyTerms
+from fednode.ledger.sums.binding import open_coin
 from fednode.ledger.sums.course import (
     PIN_LOST,
     BlockTime,
     Next,
-    RoundEnd,
-    are_all_posted,
     awaited,
     bar,
     mark_absent,
     open_phase,
+    post,
     silent_members,
     void_attempt,
+    with_item,
 )
 from fednode.ledger.sums.dealing import rotate
-from fednode.ledger.sums.posting import ballot_of, list_digest_of
-from fednode.sums.attempt import Attempt, ChunkRecord
+from fednode.ledger.sums.records import RoundRecord
+from fednode.sums.attempt import ChunkRecord, compute_list_digest
+from fednode.sums.bodies import Digest, Roster, SumAck
 from fednode.sums.phase import Phase
 
-# --- roster ------------------------------------------------------------------------------------------------------
+# --- what members post -------------------------------------------------------------------------------------------
 
+def accept_roster(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Roster
+) -> RoundRecord:
+    """An owner's report, about its own unsettled chunks and dealers that could still be in the sum."""
+    attempt = record.attempt
+    own = [n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender and not chunk.is_settled]
+    dealers = {member for member, _, _ in attempt.committed}.difference(attempt.left_out, (sender,))
+    chunks = list(attempt.chunks)
+    for number, dealer in body.missing:
+        if number not in own:
+            raise refuse(Refusal.WRONG_CHUNKS)
+        if dealer not in dealers:
+            raise refuse(Refusal.UNKNOWN_DEALER)
+        chunks[number] = replace(chunks[number], reports=with_item(chunks[number].reports, (dealer, sender)))
+    return post(record, sender, replace(attempt, chunks=tuple(chunks)))
+
+
+def accept_digest(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Digest
+) -> RoundRecord:
+    """The digests of the sums of exactly the chunks the sender owns."""
+    attempt = record.attempt
+    own = tuple(n for n, chunk in enumerate(attempt.chunks) if chunk.owner == sender)
+    if tuple(number for number, _ in body.digests) != own:
+        raise refuse(Refusal.WRONG_CHUNKS)
+    chunks = list(attempt.chunks)
+    for number, digest in body.digests:
+        chunks[number] = replace(chunks[number], digest=digest)
+    return post(record, sender, replace(attempt, chunks=tuple(chunks)))
+
+
+def list_digest_of(record: RoundRecord) -> bytes:
+    """Return the digest of the whole list of digests; every chunk must have one."""
+    digests = [chunk.digest or b"" for chunk in record.attempt.chunks]
+    return compute_list_digest(record.study, record.number, record.attempt.number, digests)
+
+
+def accept_sum_ack(
+    draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: SumAck
+) -> RoundRecord:
+    """Either "I hold and serve the whole list", or once before it the chunks the sender could not get."""
+    attempt = record.attempt
+    has_reported = any(member == sender for member, _ in attempt.sum_missing)
+    if has_reported and body.list_digest is None:
+        raise refuse(Refusal.ALREADY_POSTED)
+    if body.list_digest is None:
+        if any(n >= len(attempt.chunks) or attempt.chunks[n].owner == sender for n in body.missing):
+            raise refuse(Refusal.WRONG_CHUNKS)
+        missing = with_item(attempt.sum_missing, (sender, body.missing))
+        return post(record, sender, replace(attempt, sum_missing=missing))
+    if body.list_digest != attempt.list_digest:
+        raise refuse(Refusal.LIST_DIGEST_DIFFERS)
+    others = tuple(report for report in attempt.sum_missing if report[0] != sender)
+    return post(record, sender, replace(attempt, acked=with_item(attempt.acked, sender), sum_missing=others))
+
+
+# --- who is in the sum -------------------------------------------------------------------------------------------
 
 def after_roster(source: Source, record: RoundRecord, at: BlockTime) -> Next:
     """Leave out dealers that f + 1 owners miss, settle complete chunks, hand the others to their next owners."""
@@ -179,81 +237,3 @@ def after_sum_ack(source: Source, record: RoundRecord, at: BlockTime) -> Next:
         return replace(record, phase=replace(record.phase, posted=attempt.acked, is_reopened=True))
     record = mark_absent(record, (member for member in attempt.present if member not in attempt.acked))
     return void_attempt(record, at, "too few members could get the whole sum")
-
-
-# --- opening -----------------------------------------------------------------------------------------------------
-
-def _missing_b(attempt: Attempt) -> tuple[MemberId, ...]:
-    opened = {member for member, _ in attempt.own_b}
-    return tuple(member for member in attempt.included if member not in opened)
-
-
-def _are_a_open(record: RoundRecord) -> bool:
-    counts = {dealer: len(shares) for dealer, shares in record.attempt.a_shares}
-    return all(counts.get(dealer, 0) >= record.threshold for dealer in record.attempt.dropped)
-
-
-def _are_b_open(record: RoundRecord) -> bool:
-    counts = {dealer: len(shares) for dealer, shares in record.attempt.b_shares}
-    return all(counts.get(dealer, 0) >= record.threshold for dealer in _missing_b(record.attempt))
-
-
-def is_reveal_complete(source: Source, record: RoundRecord) -> bool:
-    """Whether everything is open, or everything but own b, or shares of the sketch, of members nobody waits for."""
-    if not _are_a_open(record):
-        return False
-    return are_all_posted(record) or (not _missing_b(record.attempt) and is_sketch_open(record))
-
-
-def after_reveal(source: Source, record: RoundRecord, at: BlockTime) -> Next:
-    """Go on to the result, by way of REVEAL2 if a member of U did not open its b."""
-    attempt = record.attempt
-    if not is_reveal_complete(source, record):
-        record = mark_absent(record, silent_members(record))
-    if not _are_a_open(record):
-        return RoundEnd(record, "too few shares to take out a member that was left out")
-    if not is_sketch_open(record):
-        return RoundEnd(record, NOT_OPENED)
-    record = open_sketch(record)
-    if missing := _missing_b(attempt):
-        record = replace(record, attempt=replace(record.attempt, silent_b=missing))
-        return open_phase(record, at, Phase.REVEAL2, awaited(record, attempt.present))
-    return open_phase(record, at, Phase.RESULT, awaited(record, attempt.present))
-
-
-def is_reveal2_complete(source: Source, record: RoundRecord) -> bool:
-    """Whether every b of U is open, by its owner or by T shares."""
-    return _are_b_open(record)
-
-
-def after_reveal2(source: Source, record: RoundRecord, at: BlockTime) -> Next:
-    """Go on to the result if the shares suffice."""
-    if not _are_b_open(record):
-        return RoundEnd(mark_absent(record, silent_members(record)), "too few shares for a member that fell silent")
-    return open_phase(record, at, Phase.RESULT, awaited(record, record.attempt.present))
-
-
-# --- result ------------------------------------------------------------------------------------------------------
-
-def _best_ballot(record: RoundRecord) -> tuple[bytes, int]:
-    """Return the ballot with most votes and their number; empty and 0 without any."""
-    counts = Counter(ballot_of(result) for _, result in record.ballots)
-    return max(counts.items(), key=lambda item: (item[1], item[0]), default=(b"", 0))
-
-
-def is_result_complete(source: Source, record: RoundRecord) -> bool:
-    """Whether q members agree, or cannot any more whatever the rest of P posts."""
-    _, votes = _best_ballot(record)
-    outstanding = len(record.attempt.present) - len(record.ballots)
-    return votes >= record.threshold or votes + outstanding < record.threshold
-
-
-def after_result(source: Source, record: RoundRecord, at: BlockTime) -> Next:
-    """End the round with what q members agree on."""
-    ballot, votes = _best_ballot(record)
-    if not is_result_complete(source, record):
-        record = mark_absent(record, silent_members(record))
-    if votes < record.threshold:
-        return RoundEnd(record, "no agreement on the result")
-    result = next(result for _, result in record.ballots if ballot_of(result) == ballot)
-    return RoundEnd(record, result.reason, result if result.outcome == Outcome.OK else None)

@@ -18,10 +18,10 @@ from fednode.ids import MemberId, StudyId
 from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.studies.bodies import Outcome, Result, StudyBegin
 from fednode.ledger.studies.records import get_report, get_round
 from fednode.ledger.succession import Consent
+from fednode.ledger.sums.records import RoundRecord
 from fednode.rounds.jobs import plan_of, sum_params
 from fednode.rounds.ledger_view import kind_of
 from fednode.smpc.messages import RecordPart

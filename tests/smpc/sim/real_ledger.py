@@ -13,7 +13,6 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.members.reading import CHAIN_KEY, MEMBERS_KEY
 from fednode.ledger.members.records import ChainRecord, MemberList, MemberRecord
 from fednode.ledger.record_table import RECORD_TABLE
-from fednode.ledger.records import RoundRecord
 from fednode.ledger.rules import apply_block
 from fednode.ledger.studies.bodies import Expire, Outcome, ProofTerms, Result, StudyTerms, Weights
 from fednode.ledger.studies.records import (
@@ -28,7 +27,7 @@ from fednode.ledger.studies.records import (
 )
 from fednode.ledger.studies.round_life import open_round
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.records import CoinHead, Coins
+from fednode.ledger.sums.records import CoinHead, Coins, RoundRecord
 from fednode.ledger.transactions import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import messages as m
