@@ -236,7 +236,7 @@ def _print_status(found: StatusView) -> None:
 
 def print_members(found: Sequence[MemberView]) -> None:
     """Print a line for each hospital and whether it can be reached from here."""
-    rows = [(str(m.id), m.name, _reach(m), _signs(m), short(m.address)) for m in found]
+    rows = [(str(m.id), m.name, _reach(m), _signs(m), m.address or " ".join(m.addresses) or "-") for m in found]
     print_table(["member", "name", "reachable", "signs", "address"], rows)
     warn_of_double_votes((m.id, m.double_votes) for m in found)
 
@@ -254,13 +254,18 @@ def _reach(member: MemberView) -> str:
         return "this hospital"
     if member.refused:
         return f"refused: {member.refused}"
-    return "yes" if member.is_connected else "NO"
+    return _known(member.is_connected)
 
 
 def _signs(member: MemberView) -> str:
     if member.is_twice:
         return "NO: its key runs twice"
-    return "yes" if member.is_signing else "NO"
+    return _known(member.is_signing)
+
+
+def _known(value: bool | None) -> str:
+    """Return what a running daemon knows; "-" where none runs."""
+    return "-" if value is None else "yes" if value else "NO"
 
 
 def print_tables(studies: Sequence[StudySummary]) -> None:

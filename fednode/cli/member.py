@@ -10,11 +10,12 @@ import click
 
 from fednode.cli.ask import ask_for, ask_record
 from fednode.cli.card import check_addresses
-from fednode.cli.daemon import print_members, warn_of_double_votes
+from fednode.cli.daemon import print_members
+from fednode.cli.names import complete_members
 from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
+from fednode.cli.stored import ask_or_read
 from fednode.desk import questions
-from fednode.desk.control_client import NotRunning
 from fednode.desk.read_models import OutlookView
 
 
@@ -35,38 +36,11 @@ def list_members(site: Site, as_json: bool) -> None:
 
     Show who is a member and, while the daemon runs, who can be reached from here.
     """
-    try:
-        found = ask_for(site, questions.MEMBER_LIST)
-    except NotRunning:
-        _list_stored(site, as_json)
-        return
+    found = ask_or_read(site, questions.MEMBER_LIST, lambda node: node.member_list())
     if as_json:
         print_json(found)
     else:
         print_members(found)
-
-
-def _list_stored(site: Site, as_json: bool) -> None:
-    """Without a daemon: the members at the end of the stored chain, or of the genesis file if there is no chain yet."""
-    from fednode.cli.chain_source import open_stopped
-    from fednode.cli.genesis import member_records
-    from fednode.cli.reading import read_genesis
-    from fednode.desk.chain_query import stored_members
-
-    values = site.load().values
-    if values.home.chain.is_dir():
-        with open_stopped(site) as (store, _):
-            found: list[Mapping[str, Any]] = [*stored_members(store.load_state())]
-            source = f"the stored chain up to block {store.tip.height}"
-    else:
-        found, source = [*member_records(read_genesis(values.genesis_path))], "the genesis file"
-    if as_json:
-        print_json(found)
-        return
-    rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
-    print_table(["member", "name", "fingerprint", "addresses"], rows)
-    warn_of_double_votes((m["id"], m.get("double_votes", 0)) for m in found)
-    click.echo(f"from {source}; no daemon runs on this home")
 
 
 @member.command("request", example="fednode member request\nfednode member request --output emma-card.toml")
@@ -136,7 +110,7 @@ def proposals(site: Site, as_json: bool) -> None:
 
     Show the open votes: who would join or leave, who approves, and whether the candidate follows the chain.
     """
-    found = ask_for(site, questions.MEMBER_PROPOSALS)
+    found = ask_or_read(site, questions.MEMBER_PROPOSALS, lambda node: node.member_proposals())
     if as_json:
         print_json(found)
         return
@@ -174,7 +148,7 @@ def approve(site: Site, proposal: str, yes: bool, as_json: bool) -> None:
 
 
 @member.command("revoke", example="fednode member revoke 4 --reason 'closed for good' --yes")
-@click.argument("who", metavar="MEMBER")
+@click.argument("who", metavar="MEMBER", shell_complete=complete_members)
 @click.option("--reason", default="", metavar="TEXT", help="What the others read before they vote.")
 @yes_option
 @format_option

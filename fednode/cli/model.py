@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask
-from fednode.cli.show import members, print_json, print_pairs, print_table, print_value, short
+from fednode.cli.ask import ask_for
+from fednode.cli.names import complete_models
+from fednode.cli.show import members, print_json, print_pairs, print_table, print_value, ratio, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.cli.stored import ask_or_read
+from fednode.desk import questions
 from fednode.desk.control_client import NotRunning
+from fednode.desk.outcomes import ModelExported
+from fednode.desk.read_models import ModelShown
 from fednode.errors import Rejected, StorageError, UsageError
+from fednode.json_form import to_json
 
 if TYPE_CHECKING:
     from fednode.home.blobs import ModelStore
@@ -24,79 +29,100 @@ def model() -> None:
     """Trained models: list, show, export."""
 
 
-@model.command("list", example="fednode model list --format json")
+@model.command("list", example="fednode model list\nfednode model list --format json")
 @format_option
 @site_options
 @pass_site
 def list_models(site: Site, as_json: bool) -> None:
-    """Show every model, and whether its file is here. Without a daemon: the files here."""
-    try:
-        found: list[Mapping[str, Any]] = as_records(ask(site, "model_list"))
-    except NotRunning:
-        store = _store(site)
-        found = [{**describe(_read(store, name)), "is_here": True} for name in _names(store)]
-        found.sort(key=lambda m: (str(m["study"]), int(m["round"])))
+    """Show every model, how good it is, and if it is here.
+
+    What was measured is a mean over hospitals, each by rows that it kept out of training; every figure is that of the
+    model itself, measured in a later round.
+    """
+    found = ask_or_read(site, questions.MODEL_LIST, lambda node: node.model_list())
     if as_json:
         print_json(found)
         return
+    names = list(dict.fromkeys(name for m in found for name in m.metrics or () if _is_shown(name)))
     rows = [
-        (short(m.get("hash")), str(m.get("study_name", "-")), str(m.get("round", "-")), members(m.get("counted", "-")),
-         "here" if m.get("is_here") else "with the others")
+        (short(m.hash), m.study_name or "-", str(m.round), members(m.counted),
+         *(ratio((m.metrics or {}).get(name)) for name in names), "here" if m.is_here else "with the others")
         for m in found
     ]
     if rows:
-        print_table(["model", "study", "round", "trained by", "file"], rows)
+        print_table(["model", "study", "round", "trained by", *names, "file"], rows)
     else:
         click.echo("no model yet; the first one comes with the first finished round")
 
 
-@model.command("show", example="fednode model show 9f86d081\nfednode model show latest --format json")
-@click.argument("hash", default="latest")
+def _is_shown(metric: str) -> bool:
+    return metric not in ("hospitals", "loss") and not metric.endswith("_within")
+
+
+@model.command("show", example="fednode model show best\nfednode model show heart.safetensors --format json")
+@click.argument("model", metavar="[last|best|HASH|FILE]", default="last", shell_complete=complete_models)
 @format_option
 @site_options
 @pass_site
-def show(site: Site, hash: str, as_json: bool) -> None:
+def show(site: Site, model: str, as_json: bool) -> None:
     """Show what a model is, and its hash.
 
-    Show what a model is: its study, round, shape and input scaling. HASH may be the first digits, or latest."""
-    try:
-        found: Mapping[str, Any] = as_record(ask(site, "model_show", hash=hash))
-    except NotRunning:
-        store = _store(site)
-        name = _pick(store, hash)
-        found = {**describe(_read(store, name)), "path": str(store.path(_digest(name)))}
+    A HASH may be its first digits. Of a FILE the hash is computed from its content: it is the one with which
+    'verify_export.py' and 'chain verify' end, if the file is that model.
+    """
+    if Path(model).is_file() or "/" in model or model.endswith(".safetensors"):
+        found: dict[str, Any] = {**describe(model_file(site, model)), "path": model}
+    else:
+        shown = _named(site, model)
+        found = to_record(shown)
+        if shown.is_here:
+            found = {**describe(_read(_store(site), shown.hash)), **found}
     if as_json:
         print_json(found)
     else:
         print_value(found)
 
 
-@model.command("export", example="fednode model export latest -o model.safetensors")
-@click.argument("hash", default="latest")
+def _named(site: Site, wanted: str) -> ModelShown:
+    """Return the model a person named, from the daemon or the store."""
+    return ask_or_read(
+        site, questions.MODEL_SHOW, lambda node: node.model_show(wanted, _store(site).path), hash=wanted
+    )
+
+
+def to_record(shown: ModelShown) -> dict[str, Any]:
+    """Return an answer as JSON."""
+    found = to_json(shown)
+    assert isinstance(found, dict)
+    return found
+
+
+@model.command("export", example="fednode model export best -o model.safetensors")
+@click.argument("model", metavar="[last|best|HASH]", default="last", shell_complete=complete_models)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write.")
 @yes_option
 @format_option
 @site_options
 @pass_site
-def export(site: Site, hash: str, output: Path, yes: bool, as_json: bool) -> None:
+def export(site: Site, model: str, output: Path, yes: bool, as_json: bool) -> None:
     """Write a model as a safetensors file.
 
-    Write a model as a safetensors file; 'fednode predict' needs nothing but this file.
+    'fednode predict' needs nothing but this file. Any program that reads safetensors reads it too: what the study is,
+    its columns and how they are scaled stands in the header as JSON.
     """
     path = output.expanduser().absolute()
     if path.exists():
         confirm(f"{path} exists; replace it?", yes)
     try:
-        done: Mapping[str, Any] = as_record(ask(site, "model_export", hash=hash, path=str(path)))
+        done = ask_for(site, questions.MODEL_EXPORT, hash=model, path=str(path))
     except NotRunning:
-        store = _store(site)
-        name = _pick(store, hash)
+        store, name = _store(site), _named(site, model).hash
         _read(store, name)
-        done = {"hash": name, "path": str(path), "bytes": store.export(_digest(name), path)}
+        done = ModelExported(hash=name, path=str(path), bytes=store.export(_digest(name), path))
     if as_json:
         print_json(done)
     else:
-        print_pairs([("model", str(done.get("hash"))), ("file", str(path))])
+        print_pairs([("model", done.hash), ("file", str(path))])
         click.echo(f"next: fednode predict --model {output} --input CSV")
 
 
@@ -115,11 +141,8 @@ def model_file(site: Site, wanted: str) -> StoredModel:
     if "/" in wanted or path.suffix:
         raise UsageError(f"there is no model file {wanted}; 'fednode model export' writes one")
     store = _store(site)
-    if wanted == "latest":
-        try:
-            wanted = str(as_record(ask(site, "model_show", hash="latest")).get("hash"))
-        except NotRunning:
-            raise UsageError("only a running daemon knows the latest model; give a hash or a file") from None
+    if wanted in ("last", "latest", "best"):
+        wanted = _named(site, wanted).hash
     return _read(store, _pick(store, wanted))
 
 

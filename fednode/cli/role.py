@@ -7,6 +7,7 @@ import click
 from fednode.cli.ask import as_record, ask_for
 from fednode.cli.show import cell, print_json, print_pairs, print_table, short, word
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.cli.stored import ask_or_read
 from fednode.desk.questions import ROLE_LIST, ROLE_VOTE
 from fednode.json_form import to_json
 
@@ -27,7 +28,7 @@ def role() -> None:
 @pass_site
 def list_roles(site: Site, as_json: bool) -> None:
     """Show who has which role, and the votes under way."""
-    found = ask_for(site, ROLE_LIST)
+    found = ask_or_read(site, ROLE_LIST, lambda node: node.role_list())
     if as_json:
         print_json(found)
         return

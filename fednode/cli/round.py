@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import click
 
 from fednode.cli.ask import ask_for
+from fednode.cli.names import complete_studies
 from fednode.cli.show import Node, members, print_json, print_table, print_tree, ratio, seconds, short, utc
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
+from fednode.cli.stored import ask_or_read, read_stored
 from fednode.desk import questions
+from fednode.desk.control_client import NotRunning
 from fednode.desk.read_models import AbsenceView, Measures, ReportView, SpanView
 
 
@@ -19,7 +22,7 @@ def round_group() -> None:
 
 
 @round_group.command("list", example="fednode round list\nfednode round list heart --format json")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @format_option
 @site_options
 @pass_site
@@ -28,11 +31,14 @@ def list_rounds(site: Site, study: str | None, as_json: bool) -> None:
 
     Show a line for each round: outcome, who counted, who was absent, time, metrics, model.
     """
-    reports = ask_for(site, questions.ROUND_LIST, study=study)
+    try:
+        reports = ask_for(site, questions.ROUND_LIST, study=study)
+        found = ask_for(site, questions.STUDY_SHOW, study=study)
+    except NotRunning as error:
+        reports, found = read_stored(site, lambda node: (node.round_list(study), node.study_show(study)), error)
     if as_json:
         print_json(reports)
         return
-    found = ask_for(site, questions.STUDY_SHOW, study=study)
     current = found.round
     rows = [_row(report) for report in reports]
     if current is not None:
@@ -66,7 +72,8 @@ def _absent(absent: Sequence[AbsenceView]) -> str:
 
 @round_group.command("show", example="fednode round show 3\nfednode round show 3 --study heart --format json")
 @click.argument("number", required=False, type=int)
-@click.option("--study", metavar="STUDY", help="Name or id; not needed while there is one study.")
+@click.option("--study", metavar="STUDY", shell_complete=complete_studies,
+              help="Name or id; not needed while there is one study.")
 @format_option
 @site_options
 @pass_site
@@ -74,7 +81,9 @@ def show(site: Site, number: int | None, study: str | None, as_json: bool) -> No
     """Show a round's report as a tree.
 
     Show a round's report as a tree: who counted, who did not and why, each phase's time. Default: the last."""
-    report = ask_for(site, questions.ROUND_SHOW, study=study, round=number)
+    report = ask_or_read(
+        site, questions.ROUND_SHOW, lambda node: node.round_show(study, number), study=study, round=number
+    )
     if as_json:
         print_json(report)
     else:

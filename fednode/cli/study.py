@@ -8,8 +8,10 @@ import click
 
 from fednode.cli.ask import as_record, ask_for
 from fednode.cli.daemon import print_studies
+from fednode.cli.names import complete_members, complete_studies
 from fednode.cli.show import print_json, print_pairs, print_value, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
+from fednode.cli.stored import ask_or_read
 from fednode.desk import questions
 from fednode.desk.outcomes import StudyVoted
 from fednode.desk.read_models import ShownStudy
@@ -47,7 +49,7 @@ def create(site: Site, file: Path, as_json: bool) -> None:
 @pass_site
 def list_studies(site: Site, as_json: bool) -> None:
     """Show all studies and where they stand."""
-    found = ask_for(site, questions.STUDY_LIST)
+    found = ask_or_read(site, questions.STUDY_LIST, lambda node: node.study_list())
     if as_json:
         print_json(found)
     else:
@@ -55,7 +57,7 @@ def list_studies(site: Site, as_json: bool) -> None:
 
 
 @study.command("show", example="fednode study show heart\nfednode study show heart --toml > heart.toml")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @click.option("--toml", is_flag=True, help="Print the study file itself.")
 @format_option
 @site_options
@@ -65,9 +67,9 @@ def show(site: Site, study: str | None, toml: bool, as_json: bool) -> None:
 
     Show a study: its terms, its file, who has approved it, who is ready, what a sum of so few gives away.
     """
-    found = ask_for(site, questions.STUDY_SHOW, study=study)
+    found = ask_or_read(site, questions.STUDY_SHOW, lambda node: node.study_show(study), study=study)
     if toml:
-        click.echo(found.toml if found.toml is not None else "# this version cannot read the study's file")
+        click.echo(found.toml or "# this version cannot read the study's file\n", nl=False)
     elif as_json:
         print_json(found)
     else:
@@ -89,7 +91,7 @@ def _told(done: StudyVoted, as_json: bool, says: str) -> None:
 
 
 @study.command("approve", example="fednode study approve heart")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @format_option
 @site_options
 @pass_site
@@ -103,7 +105,7 @@ def approve(site: Site, study: str | None, as_json: bool) -> None:
 
 
 @study.command("reject", example="fednode study reject heart --yes")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @yes_option
 @format_option
 @site_options
@@ -120,9 +122,9 @@ def reject(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
 @study.command(
     "start", example="fednode study start heart\nfednode study start heart --without 'St. Dora'",
 )
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @click.option(
-    "--without", multiple=True, metavar="HOSPITAL",
+    "--without", multiple=True, metavar="HOSPITAL", shell_complete=complete_members,
     help="Vote that the study begins without this hospital, by name or number; may be repeated.",
 )
 @yes_option
@@ -183,7 +185,7 @@ def _begin_without(site: Site, study: str | None, without: tuple[str, ...], yes:
 
 
 @study.command("allow-statistics", example="fednode study allow-statistics heart-2 --yes")
-@click.argument("study")
+@click.argument("study", shell_complete=complete_studies)
 @yes_option
 @format_option
 @site_options
@@ -206,7 +208,7 @@ def allow_statistics(site: Site, study: str, yes: bool, as_json: bool) -> None:
 
 
 @study.command("pause", example='fednode study pause heart --reason "new scanner, values shifted"')
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @click.option("--reason", default="", metavar="TEXT", help="Shown to all members; up to 200 characters.")
 @format_option
 @site_options
@@ -217,7 +219,7 @@ def pause(site: Site, study: str | None, reason: str, as_json: bool) -> None:
 
 
 @study.command("resume", example="fednode study resume heart")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @format_option
 @site_options
 @pass_site
@@ -227,7 +229,7 @@ def resume(site: Site, study: str | None, as_json: bool) -> None:
 
 
 @study.command("readmit", example="fednode study readmit heart --yes")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @yes_option
 @format_option
 @site_options
@@ -245,7 +247,7 @@ def readmit(site: Site, study: str | None, yes: bool, as_json: bool) -> None:
 
 
 @study.command("stop", example="fednode study stop heart --yes")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=complete_studies)
 @yes_option
 @format_option
 @site_options

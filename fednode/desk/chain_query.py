@@ -24,12 +24,10 @@ from fednode.desk.read_models import (
 )
 from fednode.desk.record import extended
 from fednode.desk.views import block_view, numbers, transaction_view, utc_text
-from fednode.documents import Json
 from fednode.errors import Unavailable, UsageError
-from fednode.home.keystore import PublicKeys
 from fednode.ids import quorum
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members.reading import get_flag, get_members, get_versions, version_at
+from fednode.ledger.members.reading import get_members, get_versions, version_at
 from fednode.ledger.members.records import VersionPlan
 from fednode.ledger.transactions import decode_transaction
 from fednode.ledger.versions import VERSIONS
@@ -98,21 +96,6 @@ def describe_chain(tip: Tip, state: State, genesis: Genesis, source: str) -> Cha
         planned_version=None if planned is None else _plan_view(planned),
         source=source,
     )
-
-
-def stored_members(state: State) -> list[dict[str, Json]]:
-    """Return the members of a state with everything public about them, and how often the chain saw them sign twice."""
-    found: list[dict[str, Json]] = []
-    for record in get_members(state):
-        public = PublicKeys(record.sign_key, record.network_key, record.seal_key)
-        flag = get_flag(state, record.member)
-        found.append({
-            "id": int(record.member), "name": record.name, "fingerprint": public.fingerprint,
-            "peer_id": public.peer_id, "sign_key": record.sign_key.hex(), "network_key": record.network_key.hex(),
-            "seal_key": record.seal_key.hex(), "addresses": list(record.addresses),
-            "double_votes": 0 if flag is None else flag.count,
-        })
-    return found
 
 
 def chain_show(store: LedgerStore, at: str) -> tuple[BlockView, ...]:

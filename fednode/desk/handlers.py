@@ -8,7 +8,6 @@ from pathlib import Path
 
 import trio
 
-from fednode.core.taking_part import member_names
 from fednode.desk import chain_query, status
 from fednode.desk import questions as ask
 from fednode.desk.audit_calls import AuditCalls
@@ -27,11 +26,22 @@ from fednode.desk.calls import (
 )
 from fednode.desk.control_client import FINAL_TIMEOUT_S
 from fednode.desk.member_calls import find_member, member_offers
-from fednode.desk.outcomes import Final, MemoDone, StatisticsAllowed, StudyBegun, StudyCreated, StudyVoted
+from fednode.desk.models import choose_model, hash_of
+from fednode.desk.outcomes import (
+    Final,
+    MemoDone,
+    ModelExported,
+    StatisticsAllowed,
+    StudyBegun,
+    StudyCreated,
+    StudyVoted,
+)
 from fednode.desk.read_models import (
     BlockView,
     ChainView,
     MemoryView,
+    ModelShown,
+    ModelView,
     ReportView,
     ShownStudy,
     StatusView,
@@ -41,10 +51,10 @@ from fednode.desk.read_models import (
 )
 from fednode.desk.record import extended
 from fednode.desk.status import Node
-from fednode.desk.views import report_view, reports_of
+from fednode.desk.views import round_report
 from fednode.documents import Json
 from fednode.errors import DataError, Refused, Unavailable, UsageError
-from fednode.ids import Hash, StudyId
+from fednode.ids import StudyId
 from fednode.learn.form import parse_study
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.refusals import describe_refusal
@@ -80,9 +90,9 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
         ask.STUDY_ALLOW_STATISTICS.name: once(calls.study_allow_statistics, HOSPITAL, acts=True),
         ask.ROUND_LIST.name: once(calls.round_list, EVERYBODY),
         ask.ROUND_SHOW.name: once(calls.round_show, EVERYBODY),
-        "model_list": once(calls.model_list, CLINICIANS),
-        "model_show": once(calls.model_show, CLINICIANS),
-        "model_export": once(calls.model_export, STAFF, acts=True),
+        ask.MODEL_LIST.name: once(calls.model_list, CLINICIANS),
+        ask.MODEL_SHOW.name: once(calls.model_show, CLINICIANS),
+        ask.MODEL_EXPORT.name: once(calls.model_export, STAFF, acts=True),
     })
 
 
@@ -218,36 +228,23 @@ class _Calls:
         return status.shown_rounds(self._node, self._study(args))
 
     async def round_show(self, args: Arguments) -> ReportView:
-        reports = reports_of(self._node.state, self._study(args))
-        wanted = args.optional_number("round")
-        found = [report for report in reports if wanted is None or report.number == wanted]
-        if not found:
-            number = "no round" if wanted is None else f"round {wanted} has not"
-            raise Refused(f"{number} closed yet; 'fednode round list' shows those that have")
-        return report_view(found[-1], member_names(self._node.state))
+        return round_report(self._node.state, self._study(args), args.optional_number("round"))
 
-    async def model_list(self, args: Arguments) -> Json:
+    async def model_list(self, args: Arguments) -> tuple[ModelView, ...]:
         return status.shown_models(self._node)
 
-    async def model_show(self, args: Arguments) -> Json:
-        wanted = self._model(args)
-        entry = next(m for m in status.shown_models(self._node) if isinstance(m, dict) and m["hash"] == wanted.hex())
-        return {**entry, "path": str(self._node.reactor.parts.models.path(wanted))}
+    async def model_show(self, args: Arguments) -> ModelShown:
+        found = self._model(args)
+        return extended(ModelShown, found, path=str(self._node.reactor.parts.models.path(hash_of(found))))
 
-    async def model_export(self, args: Arguments) -> Json:
-        wanted, models = self._model(args), self._node.reactor.parts.models
+    async def model_export(self, args: Arguments) -> ModelExported:
+        wanted, models = hash_of(self._model(args)), self._node.reactor.parts.models
         if await trio.to_thread.run_sync(models.load, wanted) is None:
             raise DataError(f"model {wanted.hex()[:16]} is not here yet; it is fetched from the members, try again")
         path = Path(args.text("path"))
         size_bytes = await trio.to_thread.run_sync(models.export, wanted, path)
-        return {"hash": wanted.hex(), "path": str(path), "bytes": size_bytes}
+        return ModelExported(hash=wanted.hex(), path=str(path), bytes=size_bytes)
 
-    def _model(self, args: Arguments) -> Hash:
-        """Return the model named by the beginning of its hash; without one, the newest."""
-        text = args.text("hash", "latest").lower()
-        hashes = [str(m["hash"]) for m in status.shown_models(self._node) if isinstance(m, dict)]
-        found = hashes[-1:] if text == "latest" else [h for h in hashes if len(text) >= 4 and h.startswith(text)]
-        if len(found) != 1:
-            problem = "no model" if not found else f"{len(found)} models"
-            raise Refused(f"{problem} on the ledger with hash '{text}'; 'fednode model list' shows them")
-        return Hash(bytes.fromhex(found[0]))
+    def _model(self, args: Arguments) -> ModelView:
+        """Return the model a person named; without a name, the newest."""
+        return choose_model(status.shown_models(self._node), args.text("hash", "latest"))

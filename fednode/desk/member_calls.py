@@ -21,9 +21,8 @@ from fednode.desk.outlook import Outlook, compute_outlook
 from fednode.desk.read_models import MemberView, OutlookView, ProposalView, RoleView, VersionsView
 from fednode.desk.record import extended
 from fednode.desk.status import Node
-from fednode.desk.views import numbers
+from fednode.desk.views import proposal_view, role_view
 from fednode.errors import Refused, Rejected, UsageError
-from fednode.home.keystore import PublicKeys
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import (
@@ -38,7 +37,7 @@ from fednode.ledger.members.bodies import (
 )
 from fednode.ledger.members.identity import IdentityCard, parse_card
 from fednode.ledger.members.reading import get_members, get_membership, get_roles, get_versions
-from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
+from fednode.ledger.members.records import Change, ProposalRecord
 from fednode.node.reactor import now_ms
 
 Finalise = Callable[[Body], Awaitable[Final]]
@@ -218,34 +217,3 @@ def _card(text: str) -> IdentityCard:
         return parse_card(text)
     except Rejected as error:
         raise UsageError(f"the identity card breaks a bound ({error.reason}); ask for a new one") from None
-
-
-def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> ProposalView:
-    """Return an open proposal; the fingerprint is what people compare before they approve."""
-    card = open_.card
-    public = None if card is None else PublicKeys(card.sign_key, card.network_key, card.seal_key)
-    return ProposalView(
-        proposal=open_.number,
-        change=Change(open_.change).name.lower(),
-        member=int(open_.member),
-        name=card.name if card is not None else None,
-        proposer=int(open_.proposer),
-        height=open_.height,
-        reason=open_.reason,
-        approvals=numbers(vote for vote in open_.approvals if vote in members),
-        needed=quorum,
-        is_observing=open_.report is not None if card is not None else None,
-        reported_height=open_.report.height if open_.report is not None else None,
-        approved_height=open_.approved.height if open_.approved is not None else None,
-        fingerprint=public.fingerprint if public is not None else None,
-        sign_key=card.sign_key.hex() if card is not None else None,
-        addresses=tuple(card.addresses) if card is not None else (),
-    )
-
-
-def role_view(record: RoleRecord, members: list[MemberId]) -> RoleView:
-    """Return a role and the votes for changing it."""
-    return RoleView(
-        role=Role(record.role).name.lower(), holder=record.holder.hex(), is_granted=record.is_granted,
-        since_height=record.height, votes_to_change=numbers(vote for vote in record.votes if vote in members),
-    )

@@ -42,6 +42,14 @@ class StudyBegun(StudyVoted):
     quorum: int
 
 
+class ModelExported(Record):
+    """A model was written to a file."""
+
+    hash: str
+    path: str
+    bytes: int
+
+
 class StatisticsAllowed(Record):
     """A data set may enter the statistics of a study although it entered another's."""
 

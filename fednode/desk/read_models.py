@@ -143,13 +143,13 @@ class VersionsView(Record):
 # --- members and roles -----------------------------------------------------------------------------------------
 
 class MemberView(Record):
-    """A hospital, and whether it can be reached from here."""
+    """A hospital, and whether it can be reached from here and signs; only a running daemon knows that."""
 
     id: int
     name: str
     is_me: bool
-    is_connected: bool
-    is_signing: bool
+    is_connected: bool | None
+    is_signing: bool | None
     is_twice: bool
     address: str | None
     refused: str | None
@@ -385,6 +385,27 @@ class ShownStudy(StudySummary):
     terms: Mapping[str, object]
     toml: str | None
     limits: tuple[str, ...]
+
+
+# --- models ----------------------------------------------------------------------------------------------------
+
+class ModelView(Record):
+    """A model that the ledger names: the round that made it, and what was measured of it since, if anything was."""
+
+    hash: str
+    study: str
+    study_name: str
+    round: int
+    counted: Numbers
+    is_here: bool
+    height: int
+    metrics: Measures | None
+
+
+class ModelShown(ModelView):
+    """A model, and where its file lies or would lie."""
+
+    path: str
 
 
 # --- the daemon ------------------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ from fednode.chain.state import State
 from fednode.core.taking_part import member_names, own_part, who_to_ask
 from fednode.desk import chain_query
 from fednode.desk.health import health_problems, signing_members, why_not_signing
+from fednode.desk.models import models_view
 from fednode.desk.read_models import (
     ChainView,
     MemberView,
     MemoryView,
+    ModelView,
     OwnView,
     PoolView,
     ReportView,
@@ -26,16 +28,15 @@ from fednode.desk.read_models import (
     TableView,
 )
 from fednode.desk.record import extended
+from fednode.desk.study_page import page_of
 from fednode.desk.views import choose_study, numbers, report_view, reports_of, study_view
-from fednode.documents import Json
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
-from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId, quorum
-from fednode.json_form import from_json, to_json
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId
+from fednode.json_form import from_json
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_flag, get_followers, get_members
-from fednode.ledger.studies.bodies import StudyTerms, Weights
-from fednode.ledger.studies.records import get_studies, get_study
+from fednode.ledger.studies.records import get_studies
 from fednode.node.reactor import Reactor, now_ms
 from fednode.p2p.addresses import peer_id_of
 
@@ -228,40 +229,8 @@ def study_summary(node: Node, study: StudyId) -> StudySummary:
 
 
 def shown_study(node: Node, study: StudyId) -> ShownStudy:
-    """Return a study with its terms and, as a file to read, its specification."""
-    from fednode.learn.form import to_toml  # small, but only this call needs it
-
-    record = get_study(node.state, study)
-    spec = node.reactor.core.studies.spec_of(study)
-    assert record is not None, "found among the ledger's studies"
-    terms = to_json(record.terms)
-    assert isinstance(terms, dict)
-    return extended(
-        ShownStudy, study_summary(node, study), terms=terms, toml=to_toml(spec) if spec is not None else None,
-        limits=(*node_limits(len(get_members(node.state))), *shown_limits(record.terms)),
-    )
-
-
-def shown_limits(terms: StudyTerms) -> list[str]:
-    """Return what everybody who gets a copy of the chain sees of a study, for those who approve it."""
-    shown = ["the chain shows who took part in each round, and measures of the model over all hospitals"]
-    if terms.weights == Weights.PUBLIC:
-        shown.append(
-            "the weights of this study are public: in every round the chain shows how many rows each hospital trains "
-            f"on, up to {terms.weight_bound}"
-        )
-    return shown
-
-
-def node_limits(members: int) -> list[str]:
-    """Return what a sum of so few says about one hospital, for those who approve a study."""
-    limits = ["every sum shows its average to all members; the averages of few hospitals say much of each"]
-    if members <= 4:
-        limits.append(
-            f"with {members} members, one that is curious learns from a sum of {max(3, quorum(members))} what the "
-            f"other {max(3, quorum(members)) - 1} have in common"
-        )
-    return limits
+    """Return a study with its terms and its file."""
+    return page_of(node.state, study, study_summary(node, study))
 
 
 def shown_rounds(node: Node, study: StudyId) -> tuple[ReportView, ...]:
@@ -270,20 +239,6 @@ def shown_rounds(node: Node, study: StudyId) -> tuple[ReportView, ...]:
     return tuple(report_view(report, names) for report in reports_of(node.state, study))
 
 
-def shown_models(node: Node) -> list[Json]:
+def shown_models(node: Node) -> tuple[ModelView, ...]:
     """Return every model the ledger names, and whether it is here."""
-    models = node.reactor.parts.models
-    found: list[Json] = []
-    seen: set[bytes] = set()
-    for study in get_studies(node.state):
-        for report in reports_of(node.state, study):
-            if any(report.model_hash) and report.model_hash not in seen:
-                seen.add(report.model_hash)
-                found.append({
-                    "hash": report.model_hash.hex(), "study": study.hex(), "study_name": study_name(node, study),
-                    "round": report.number, "counted": [int(m) for m in report.counted],
-                    "is_here": models.has(Hash(report.model_hash)), "height": report.closed_height,
-                })
-    return found
-
-
+    return models_view(node.state, node.reactor.parts.models, lambda study: study_name(node, study))

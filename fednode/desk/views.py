@@ -12,7 +12,7 @@ from types import MappingProxyType
 from fednode.chain.block import Block, Receipt
 from fednode.chain.state import State
 from fednode.chain.vote import Certificate, MemberSet
-from fednode.core.taking_part import Names, count_text, missing_members, part_text
+from fednode.core.taking_part import Names, count_text, member_names, missing_members, part_text
 from fednode.desk.naming import named
 from fednode.desk.read_models import (
     AbsenceView,
@@ -21,7 +21,9 @@ from fednode.desk.read_models import (
     Measures,
     Numbers,
     PhaseView,
+    ProposalView,
     ReportView,
+    RoleView,
     RoundView,
     SpanView,
     StudyView,
@@ -30,12 +32,15 @@ from fednode.desk.read_models import (
     VoidView,
     WithoutView,
 )
-from fednode.errors import FednodeError
-from fednode.ids import MAX_TIME_MS, StudyId, fault_bound, quorum
+from fednode.errors import FednodeError, Refused
+from fednode.home.keystore import PublicKeys
+from fednode.ids import MAX_TIME_MS, MemberId, StudyId, fault_bound, quorum
 from fednode.json_form import to_json
 from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
+from fednode.ledger.members.bodies import Role
 from fednode.ledger.members.reading import get_members
+from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
 from fednode.ledger.studies.bodies import Figure, Metrics, Outcome
 from fednode.ledger.studies.records import (
     Beginning,
@@ -128,6 +133,39 @@ def transaction_view(transaction: Transaction, height: int, receipt: Receipt) ->
         ok=receipt.ok,
         reason=receipt.reason,
         body=body,
+    )
+
+
+# --- members and roles -----------------------------------------------------------------------------------------
+
+def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> ProposalView:
+    """Return an open proposal; the fingerprint is what people compare before they approve."""
+    card = open_.card
+    public = None if card is None else PublicKeys(card.sign_key, card.network_key, card.seal_key)
+    return ProposalView(
+        proposal=open_.number,
+        change=Change(open_.change).name.lower(),
+        member=int(open_.member),
+        name=card.name if card is not None else None,
+        proposer=int(open_.proposer),
+        height=open_.height,
+        reason=open_.reason,
+        approvals=numbers(vote for vote in open_.approvals if vote in members),
+        needed=quorum,
+        is_observing=open_.report is not None if card is not None else None,
+        reported_height=open_.report.height if open_.report is not None else None,
+        approved_height=open_.approved.height if open_.approved is not None else None,
+        fingerprint=public.fingerprint if public is not None else None,
+        sign_key=card.sign_key.hex() if card is not None else None,
+        addresses=tuple(card.addresses) if card is not None else (),
+    )
+
+
+def role_view(record: RoleRecord, members: list[MemberId]) -> RoleView:
+    """Return a role and the votes for changing it."""
+    return RoleView(
+        role=Role(record.role).name.lower(), holder=record.holder.hex(), is_granted=record.is_granted,
+        since_height=record.height, votes_to_change=numbers(vote for vote in record.votes if vote in members),
     )
 
 
@@ -358,3 +396,12 @@ def spec_bytes(state: State, study: StudyId) -> bytes:
     if spec is None:
         raise KeyError(study)
     return spec
+
+
+def round_report(state: State, study: StudyId, wanted: int | None) -> ReportView:
+    """Return the report of a closed round, the last one if none is wanted; raise `Refused` if there is none."""
+    found = [report for report in reports_of(state, study) if wanted is None or report.number == wanted]
+    if not found:
+        number = "no round" if wanted is None else f"round {wanted} has not"
+        raise Refused(f"{number} closed yet; 'fednode round list' shows those that have")
+    return report_view(found[-1], member_names(state))

@@ -64,7 +64,9 @@ DONE: dict[str, Json] = {"id": BLOCK, "height": 71, "study": STUDY, "status": "p
 ANSWERS: dict[str, Json] = {
     "status": STATUS, "chain_status": CHAIN, "member_list": MEMBERS, "study_list": [SUMMARY], "study_show": STUDY_SHOWN,
     "round_list": [REPORT, FAILED], "round_show": REPORT, "study_pause": DONE, "study_vote": DONE,
-    "model_list": [{"hash": MODEL, "study": STUDY, "study_name": "heart", "round": 3, "counted": [1], "is_here": True}],
+    "model_list": [filled(read_models.ModelView, {
+        "hash": MODEL, "study": STUDY, "study_name": "heart", "round": 3, "counted": [1], "is_here": True,
+    })],
     "chain_show": [filled(read_models.BlockView, {
         "height": 7, "hash": BLOCK, "time": "2026", "time_ms": 1795268193984, "transactions": [
             {"id": MODEL, "kind": "keys", "sender": 1, "ok": False, "reason": "phase-closed"},

@@ -69,8 +69,10 @@ def _answers(count: int) -> dict[str, Any]:
         "chain_status": chain, "member_list": members, "study_list": [summary], "study_show": study,
         "round_list": [report, {**report, "outcome": "failed", "reason": "no agreement on the result"}],
         "round_show": report, "member_proposals": proposals, "role_list": roles,
-        "model_list": [{"hash": MODEL, "study": STUDY, "study_name": study["name"], "round": 3, "counted": everybody,
-                        "is_here": True}],
+        "model_list": [filled(read_models.ModelView, {
+            "hash": MODEL, "study": STUDY, "study_name": study["name"], "round": 3, "counted": everybody,
+            "metrics": REPORT["metrics"], "is_here": True,
+        })],
         "chain_show": [filled(read_models.BlockView, {
             "height": 7, "hash": BLOCK, "time": "2026", "time_ms": 1795268193984, "signers": everybody,
             "transactions": [{"id": MODEL, "kind": "member-propose", "sender": 1, "reason": "phase-closed"}],

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fednode.desk.status import shown_limits
+from fednode.desk.study_page import shown_limits
 from fednode.ledger.studies.bodies import StudyTerms, Weights
 from tests.ledger.world import TERMS
 
