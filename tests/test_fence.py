@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from fednode.p2p.network import Received
 from fednode.rounds.events import ForgetRound
 from tests.ledger.sum_world import World
 from tests.ledger.world import SPEC, TERMS
-from tests.node.test_reactor import Stage, settled
 from tests.node.world import World as Nodes
+from tests.support.reactor import Stage, settled
 
 BROKEN: list[type[Exception]] = [OverflowError, AssertionError, KeyError, MemoryError, RecursionError]
 
@@ -114,10 +115,11 @@ def test_a_study_that_cannot_go_on_stays_and_the_block_goes_on(monkeypatch: pyte
     assert len(untouched.life.ready) == 4
 
 
-def test_a_study_that_breaks_is_set_aside_and_the_node_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, 4)
-
-    async def body(stage: Stage) -> None:
+async def test_a_study_that_breaks_is_set_aside_and_the_node_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(4)
+    async with Stage(tmp_path, 4).playing() as stage:
         with pytest.raises(Rejected):
             node_studies.read_study(TERMS, SPEC)
         monkeypatch.setattr(node_studies, "read_study", lambda *given: breaks(OverflowError())())
@@ -126,19 +128,11 @@ def test_a_study_that_breaks_is_set_aside_and_the_node_goes_on(tmp_path: Path, m
         assert [type(asked.effect) for asked in effects] == [ForgetRound, Note], "records deleted, people told"
         assert stage.core.studies.on_state(world.state) == []
 
-    world = World(4)
-    stage.play(body)
-
-
 @pytest.mark.parametrize("is_machine", [False, True])
-def test_a_frame_that_breaks_the_node_costs_its_sender(
+async def test_a_frame_that_breaks_the_node_costs_its_sender(
     tmp_path: Path, is_machine: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = Stage(tmp_path, 4)
-
-    async def body(stage: Stage) -> None:
-        stage.network.tell(Received(stage.peer(2), b"\x03"))
-        await settled()
 
     def broken(*args: object) -> None:
         if is_machine:
@@ -146,24 +140,22 @@ def test_a_frame_that_breaks_the_node_costs_its_sender(
         judge("a frame", breaks(OverflowError()))
 
     monkeypatch.setattr(stage.core, "frame", broken)
-    if is_machine:
-        with pytest.raises(BaseExceptionGroup) as caught:
-            stage.play(body)
+    with pytest.raises(BaseExceptionGroup) if is_machine else nullcontext() as caught:
+        async with stage.playing():
+            stage.network.tell(Received(stage.peer(2), b"\x03"))
+            await settled()
+    if caught is not None:
         assert caught.value.split(Stumbled)[1] is None
         return
-    stage.play(body)
     assert [peer for peer, _ in stage.network.dropped] == [stage.peer(2)]
 
 
-def test_own_bugs_end_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_own_bugs_end_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(tmp_path, 4)
     monkeypatch.setattr(stage.core, "tell", breaks(OverflowError()))
-
-    async def body(stage: Stage) -> None:
-        stage.reactor._on_timer((Own.CORE, CoreTimer.HOLD))
-
     with pytest.raises(BaseExceptionGroup):
-        stage.play(body)
+        async with stage.playing():
+            stage.reactor._on_timer((Own.CORE, CoreTimer.HOLD))
 
 
 def test_a_job_that_breaks_has_no_result() -> None:

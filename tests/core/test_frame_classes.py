@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from fednode.desk.egress import message_kinds
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.p2p import network as net
-from tests.node.test_reactor import Stage, settled
+from tests.support.reactor import Stage, settled
 
 SECOND_NS = 1_000_000_000
 BURST = 50
@@ -42,6 +43,11 @@ COMMITTEE: wire.FrameClass[Question] = wire.FrameClass(
 QUESTION = Question(bytes(32), b"x")
 
 
+@pytest.fixture
+def stage(tmp_path: Path) -> AbstractAsyncContextManager[Stage]:
+    return Stage(tmp_path, count=4).playing()
+
+
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(wire.CLASSES, COMMITTEE.code, COMMITTEE)
@@ -64,24 +70,18 @@ def listen(stage: Stage) -> list[tuple[MemberId, Question]]:
     return heard
 
 
-def test_a_row_is_decoded_and_handed_to_its_receiver(tmp_path: Path) -> None:
-    async def body(stage: Stage) -> None:
-        heard = listen(stage)
-        send(stage, COMMITTEE.frame(QUESTION), 1)
-        await settled()
-        assert heard == [(MemberId(2), QUESTION)]
-
-    Stage(tmp_path, count=4).play(body)
+async def test_a_row_is_decoded_and_handed_to_its_receiver(stage: Stage) -> None:
+    heard = listen(stage)
+    send(stage, COMMITTEE.frame(QUESTION), 1)
+    await settled()
+    assert heard == [(MemberId(2), QUESTION)]
 
 
-def test_bytes_that_are_no_message_of_the_row_are_refused(tmp_path: Path) -> None:
-    async def body(stage: Stage) -> None:
-        heard = listen(stage)
-        send(stage, COMMITTEE.frame(QUESTION) + b"x", 1)
-        await settled()
-        assert heard == [] and stage.reactor.dropped[MemberId(2)] == 1
-
-    Stage(tmp_path, count=4).play(body)
+async def test_bytes_that_are_no_message_of_the_row_are_refused(stage: Stage) -> None:
+    heard = listen(stage)
+    send(stage, COMMITTEE.frame(QUESTION) + b"x", 1)
+    await settled()
+    assert heard == [] and stage.reactor.dropped[MemberId(2)] == 1
 
 
 def test_a_code_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,27 +90,21 @@ def test_a_code_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         wire.decode_frame(COMMITTEE.frame(QUESTION))
 
 
-def test_a_row_has_bounds_of_its_own(tmp_path: Path) -> None:
+async def test_a_row_has_bounds_of_its_own(stage: Stage) -> None:
     """A flood of questions is cut off by their bounds; as many other messages are no flood."""
-    async def body(stage: Stage) -> None:
-        heard = listen(stage)
-        send(stage, COMMITTEE.frame(QUESTION), BURST + 1)
-        await settled()
-        ((_, reason),) = stage.network.dropped
-        assert reason == "it sends more than 10 questions a second" and len(heard) == BURST
-
-    Stage(tmp_path, count=4).play(body)
+    heard = listen(stage)
+    send(stage, COMMITTEE.frame(QUESTION), BURST + 1)
+    await settled()
+    ((_, reason),) = stage.network.dropped
+    assert reason == "it sends more than 10 questions a second" and len(heard) == BURST
 
 
-def test_what_has_other_bounds_takes_nothing_from_them(tmp_path: Path) -> None:
-    async def body(stage: Stage) -> None:
-        heard = listen(stage)
-        send(stage, wire.CONSENSUS.frame(BlockRequest(1, bytes(32))), int(FRAMES_BURST))  # type: ignore[arg-type]
-        send(stage, COMMITTEE.frame(QUESTION), BURST)
-        await settled()
-        assert len(heard) == BURST and not stage.network.dropped
-
-    Stage(tmp_path, count=4).play(body)
+async def test_what_has_other_bounds_takes_nothing_from_them(stage: Stage) -> None:
+    heard = listen(stage)
+    send(stage, wire.CONSENSUS.frame(BlockRequest(1, bytes(32))), int(FRAMES_BURST))  # type: ignore[arg-type]
+    send(stage, COMMITTEE.frame(QUESTION), BURST)
+    await settled()
+    assert len(heard) == BURST and not stage.network.dropped
 
 
 def test_bounds_of_bytes_are_the_rows_own() -> None:
@@ -125,12 +119,9 @@ def test_a_row_is_listed_among_what_leaves_this_site() -> None:
     assert [name for name, _ in listed.fields] == ["model", "input"]
 
 
-def test_every_row_of_the_table_has_a_code_of_its_own_and_a_receiver(tmp_path: Path) -> None:
-    async def body(stage: Stage) -> None:
-        listen(stage)
-        assert set(stage.reactor.core._receivers) == set(wire.CLASSES)
-
+async def test_every_row_of_the_table_has_a_code_of_its_own_and_a_receiver(stage: Stage) -> None:
     assert all(code == kind.code for code, kind in wire.CLASSES.items())
     bounds = {kind.bounds for kind in wire.CLASSES.values()}
     assert len({each.name for each in bounds}) == len(bounds) == 2, "bounds are told apart by their names"
-    Stage(tmp_path, count=4).play(body)
+    listen(stage)
+    assert set(stage.reactor.core._receivers) == set(wire.CLASSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from fednode.ids import Height, MemberId, View
 from fednode.ledger.transactions import MAX_PENDING_PER_MEMBER
 from fednode.p2p import network as net
 from fednode.p2p.wire_limits import MAX_BLOB_BYTES, MAX_FRAME_BYTES
-from tests.node.test_reactor import Stage, settled
+from tests.support.reactor import Stage, settled
 from tests.support.seeds import seed_of
 
 SECOND_NS = 1_000_000_000
@@ -37,6 +38,11 @@ def send(quota: Quota, per_s: int, size_bytes: int, seconds: int, is_asked_for: 
         if quota.take_frame(size_bytes, is_asked_for, at_ns) is not None:
             return (at_ns - SECOND_NS) / SECOND_NS
     return None
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> AbstractAsyncContextManager[Stage]:
+    return Stage(tmp_path, count=4).playing()
 
 
 def test_an_honest_member_at_its_busiest_is_never_cut_off() -> None:
@@ -104,58 +110,46 @@ def flood(stage: Stage, member: int, count: int) -> None:
         stage.reactor._on_network(net.Received(peer, frame))
 
 
-def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-
-    async def body(stage: Stage) -> None:
-        stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-        flood(stage, 2, int(FRAMES_BURST) + 500)
-        await settled()
-        ((peer, reason),) = stage.network.dropped
-        assert peer == stage.peer(2) and "messages a second" in reason
-        assert stage.reactor.dropped[MemberId(2)] == 500
-        assert any("cut off" in problem for problem in stage.reactor.problems.texts())
-        assert [line["reason"] for line in stage.lines() if line["kind"] == "cut-off"] == [reason]
-        frames = sum(line["kind"] == "frame" for line in stage.lines())
-        assert frames == FRAMES_BURST
-
-    Stage(tmp_path, count=4).play(body)
+    stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+    flood(stage, 2, int(FRAMES_BURST) + 500)
+    await settled()
+    ((peer, reason),) = stage.network.dropped
+    assert peer == stage.peer(2) and "messages a second" in reason
+    assert stage.reactor.dropped[MemberId(2)] == 500
+    assert any("cut off" in problem for problem in stage.reactor.problems.texts())
+    assert [line["reason"] for line in stage.lines() if line["kind"] == "cut-off"] == [reason]
+    frames = sum(line["kind"] == "frame" for line in stage.lines())
+    assert frames == FRAMES_BURST
 
 
-def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-
-    async def body(stage: Stage) -> None:
-        stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-        flood(stage, 2, int(FRAMES_BURST) + 500)
-        stage.reactor._on_network(net.PeerDown(stage.peer(2), "dropped"))
-        assert len(stage.network.dropped) == 1
-        stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-        before = sum(line["kind"] == "frame" for line in stage.lines())
-        flood(stage, 2, 10)
-        assert sum(line["kind"] == "frame" for line in stage.lines()) == before + 10
-        assert len(stage.network.dropped) == 1
-
-    Stage(tmp_path, count=4).play(body)
+    stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+    flood(stage, 2, int(FRAMES_BURST) + 500)
+    stage.reactor._on_network(net.PeerDown(stage.peer(2), "dropped"))
+    assert len(stage.network.dropped) == 1
+    stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+    before = sum(line["kind"] == "frame" for line in stage.lines())
+    flood(stage, 2, 10)
+    assert sum(line["kind"] == "frame" for line in stage.lines()) == before + 10
+    assert len(stage.network.dropped) == 1
 
 
-def test_blobs_that_nobody_asked_for_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_blobs_that_nobody_asked_for_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-
-    async def body(stage: Stage) -> None:
-        peer, header = stage.peer(3), encode(wire.ModelHeader(bytes(32)), wire.BlobHeader)
-        stage.network.tell(net.PeerUp(peer, "address"))
-        await settled()
-        refused = [stage.reactor.accept_blob(peer, header, 80_000_000) for _ in range(10)]
-        assert not any(refused)
-        ((dropped, reason),) = stage.network.dropped
-        assert dropped == peer and "MB a second" in reason
-
-    Stage(tmp_path, count=4).play(body)
+    peer, header = stage.peer(3), encode(wire.ModelHeader(bytes(32)), wire.BlobHeader)
+    stage.network.tell(net.PeerUp(peer, "address"))
+    await settled()
+    refused = [stage.reactor.accept_blob(peer, header, 80_000_000) for _ in range(10)]
+    assert not any(refused)
+    ((dropped, reason),) = stage.network.dropped
+    assert dropped == peer and "MB a second" in reason
 
 
 # --- signatures -------------------------------------------------------------------------------------------------
@@ -180,32 +174,28 @@ def own_votes(stage: Stage, member: int, first_view: int) -> bytes:
     return wire.CONSENSUS.frame(ViewCertificate(tuple(vote(first_view + at) for at in range(bundle_bound(4)))))
 
 
-def test_whoever_has_too_many_signatures_checked_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_has_too_many_signatures_checked_is_cut_off(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
     monkeypatch.setattr("fednode.core.quota.SIGNATURES_BURST", 100.0)
-
-    async def body(stage: Stage) -> None:
-        peer = stage.peer(2)
-        for first_view in range(0, 200, bundle_bound(4)):
-            stage.reactor._on_network(net.Received(peer, own_votes(stage, 2, first_view)))
-        await settled()
-        ((dropped, reason),) = stage.network.dropped
-        assert dropped == peer and "signatures a second" in reason
-        assert sum(line["kind"] == "frame" for line in stage.lines()) == 100 // bundle_bound(4) + 1
-
-    Stage(tmp_path, count=4).play(body)
+    peer = stage.peer(2)
+    for first_view in range(0, 200, bundle_bound(4)):
+        stage.reactor._on_network(net.Received(peer, own_votes(stage, 2, first_view)))
+    await settled()
+    ((dropped, reason),) = stage.network.dropped
+    assert dropped == peer and "signatures a second" in reason
+    assert sum(line["kind"] == "frame" for line in stage.lines()) == 100 // bundle_bound(4) + 1
 
 
-def test_votes_sent_again_for_ever_are_no_flood_of_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_votes_sent_again_for_ever_are_no_flood_of_signatures(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
     monkeypatch.setattr("fednode.core.quota.SIGNATURES_BURST", 100.0)
-
-    async def body(stage: Stage) -> None:
-        vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]
-        for sender in (2, 3, 4):
-            for _ in range(200):
-                stage.reactor._on_network(net.Received(stage.peer(sender), wire.CONSENSUS.frame(vote)))
-        await settled()
-        assert not stage.network.dropped
-
-    Stage(tmp_path, count=4).play(body)
+    vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]
+    for sender in (2, 3, 4):
+        for _ in range(200):
+            stage.reactor._on_network(net.Received(stage.peer(sender), wire.CONSENSUS.frame(vote)))
+    await settled()
+    assert not stage.network.dropped

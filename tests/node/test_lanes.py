@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -69,100 +70,82 @@ class Stage:
     async def let_go(self) -> None:
         await trio.to_thread.run_sync(self._over.write_text, "over", abandon_on_cancel=True)
 
-    def play(self, body: Callable[[], Awaitable[None]]) -> None:
-        async def main() -> None:
-            with trio.fail_after(TIMEOUT_S):
-                async with self.lanes:
-                    await body()
-
-        trio.run(main)
+    @asynccontextmanager
+    async def playing(self) -> AsyncIterator[Stage]:
+        with trio.fail_after(TIMEOUT_S):
+            async with self.lanes:
+                yield self
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    return Stage(tmp_path, monkeypatch)
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AbstractAsyncContextManager[Stage]:
+    return Stage(tmp_path, monkeypatch).playing()
 
 
-def test_a_short_job_does_not_wait_for_a_training(stage: Stage) -> None:
-    async def body() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.train)
-            await stage.until_training()
-            beside = {await stage.ask(CHECK), await stage.ask(PREDICT)}
-            assert stage.trained == [] and stage.lanes.pid is not None, "the training is still under way"
-            assert stage.lanes.pid not in beside
-            await stage.let_go()
-        assert stage.trained == [stage.lanes.pid]
-
-    stage.play(body)
+async def test_a_short_job_does_not_wait_for_a_training(stage: Stage) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.train)
+        await stage.until_training()
+        beside = {await stage.ask(CHECK), await stage.ask(PREDICT)}
+        assert stage.trained == [] and stage.lanes.pid is not None, "the training is still under way"
+        assert stage.lanes.pid not in beside
+        await stage.let_go()
+    assert stage.trained == [stage.lanes.pid]
 
 
-def test_short_jobs_at_the_start_share_the_worker_that_is_being_started(stage: Stage) -> None:
-    async def body() -> None:
+async def test_short_jobs_at_the_start_share_the_worker_that_is_being_started(stage: Stage) -> None:
+    found: list[int] = []
+
+    async def one() -> None:
+        found.append(await stage.ask(CHECK))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.lanes.start)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):
+            nursery.start_soon(one)
+    assert len(found) == 3 and set(found) == {stage.lanes.pid}
+
+
+async def test_the_second_worker_is_gone_when_nothing_is_left_for_it(stage: Stage) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.train)
+        await stage.until_training()
+        first = await stage.ask(CHECK)
+        assert stage.lanes.pid_beside is None
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
         found: list[int] = []
 
         async def one() -> None:
             found.append(await stage.ask(CHECK))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.lanes.start)
-            await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as short:
             for _ in range(3):
-                nursery.start_soon(one)
-        assert len(found) == 3 and set(found) == {stage.lanes.pid}
-
-    stage.play(body)
-
-
-def test_the_second_worker_is_gone_when_nothing_is_left_for_it(stage: Stage) -> None:
-    async def body() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.train)
-            await stage.until_training()
-            first = await stage.ask(CHECK)
-            assert stage.lanes.pid_beside is None
-            with pytest.raises(ProcessLookupError):
-                os.kill(first, 0)
-            found: list[int] = []
-
-            async def one() -> None:
-                found.append(await stage.ask(CHECK))
-
-            async with trio.open_nursery() as short:
-                for _ in range(3):
-                    short.start_soon(one)
-            assert len(set(found)) == 1, "jobs that wait for it share one process"
-            assert stage.lanes.pid_beside is None
-            await stage.let_go()
-
-    stage.play(body)
+                short.start_soon(one)
+        assert len(set(found)) == 1, "jobs that wait for it share one process"
+        assert stage.lanes.pid_beside is None
+        await stage.let_go()
 
 
-def test_a_short_job_takes_the_first_worker_where_that_is_free(stage: Stage) -> None:
+async def test_a_short_job_takes_the_first_worker_where_that_is_free(stage: Stage) -> None:
     """What it reads of the table is then at hand for the training that follows."""
-    async def body() -> None:
-        first = await stage.ask(CHECK)
-        assert first == stage.lanes.pid and stage.lanes.pid_beside is None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.train)
-            await stage.until_training()
-            await stage.let_go()
-        assert stage.trained == [first]
-
-    stage.play(body)
+    first = await stage.ask(CHECK)
+    assert first == stage.lanes.pid and stage.lanes.pid_beside is None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.train)
+        await stage.until_training()
+        await stage.let_go()
+    assert stage.trained == [first]
 
 
-def test_both_workers_end_with_the_lanes(stage: Stage) -> None:
+async def test_both_workers_end_with_the_lanes(stage: Stage) -> None:
     pids: list[int | None] = []
-
-    async def body() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.train)
-            await stage.until_training()
-            pids.append(stage.lanes.pid)
-            nursery.cancel_scope.cancel()
-
-    stage.play(body)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stage.train)
+        await stage.until_training()
+        pids.append(stage.lanes.pid)
+        nursery.cancel_scope.cancel()
     assert stage.lanes.pid is None and stage.lanes.pid_beside is None
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0] or 0, 0)

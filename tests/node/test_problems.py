@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,15 @@ from fednode.ledger.members.reading import get_followers
 from fednode.node.problems import EVENT_MS, MAX_PROBLEMS, Problems
 from fednode.node.upkeep import Upkeep
 from fednode.p2p import network as net
-from tests.node.test_reactor import Stage, settled
 from tests.support.cards import make_cards
+from tests.support.reactor import Stage, settled
 
 KEYS = st.sampled_from(["a", "b", ("refused", 2), ("refused", 3)])
+
+
+@pytest.fixture
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Stage]:
+    return Stage(tmp_path, getattr(request, "param", 1)).playing()
 
 
 @given(st.lists(st.tuples(st.sampled_from(["begin", "end", "tell", "wait"]), KEYS, st.integers(0, EVENT_MS))))
@@ -94,17 +100,15 @@ def test_an_event_does_not_outlive_a_clock_that_is_set_back() -> None:
     assert problems.texts() == []
 
 
-def test_a_member_that_comes_back_takes_its_problem_along(tmp_path: Path) -> None:
-    async def body(stage: Stage) -> None:
-        peer = stage.peer(3)
-        stage.network.tell(net.Refused(peer, "it speaks version 9, this node version 1"))
-        await settled()
-        assert any("member 3 refused" in text for text in stage.reactor.problems.texts())
-        stage.network.tell(net.PeerUp(peer, "/ip4/10.0.0.3/tcp/1"))
-        await settled()
-        assert not any("member 3" in text for text in stage.reactor.problems.texts())
-
-    Stage(tmp_path, 4).play(body)
+@pytest.mark.parametrize("stage", [4], indirect=True)
+async def test_a_member_that_comes_back_takes_its_problem_along(stage: Stage) -> None:
+    peer = stage.peer(3)
+    stage.network.tell(net.Refused(peer, "it speaks version 9, this node version 1"))
+    await settled()
+    assert any("member 3 refused" in text for text in stage.reactor.problems.texts())
+    stage.network.tell(net.PeerUp(peer, "/ip4/10.0.0.3/tcp/1"))
+    await settled()
+    assert not any("member 3" in text for text in stage.reactor.problems.texts())
 
 
 # --- the journal -----------------------------------------------------------------------------------------------
@@ -147,31 +151,28 @@ def configured(tmp_path: Path, name: str, data: str | None) -> HospitalConfig:
     return load_config(path, {}).values
 
 
-def test_a_hangup_reads_what_may_be_read_and_names_the_rest(tmp_path: Path) -> None:
-    async def body(stage: Stage) -> None:
-        found: list[HospitalConfig | TrainingError] = []
+async def test_a_hangup_reads_what_may_be_read_and_names_the_rest(stage: Stage, tmp_path: Path) -> None:
+    found: list[HospitalConfig | TrainingError] = []
 
-        def read() -> HospitalConfig:
-            if isinstance(found[-1], HospitalConfig):
-                return found[-1]
-            raise found[-1]
+    def read() -> HospitalConfig:
+        if isinstance(found[-1], HospitalConfig):
+            return found[-1]
+        raise found[-1]
 
-        upkeep = Upkeep(configured(tmp_path, "A", "old.csv"), read)
-        study = bytes(32)
-        found.append(configured(tmp_path, "A", "new.csv"))
-        stage.journal.rename(tmp_path / "moved")
-        upkeep.hang_up(stage.reactor)
-        assert stage.journal.exists(), "the journal is begun anew"
-        data = upkeep.data_of("any", study)
-        assert data is not None and data.path.endswith("new.csv") and stage.reactor.problems.texts() == []
-        found.append(configured(tmp_path, "B", "new.csv"))
-        upkeep.hang_up(stage.reactor)
-        assert any("[node]" in text and "restart" in text for text in stage.reactor.problems.texts())
-        found.append(TrainingError("hospital.toml: not valid TOML"))
-        upkeep.hang_up(stage.reactor)
-        assert any("in force is the old one: hospital.toml" in text for text in stage.reactor.problems.texts())
-        found.append(configured(tmp_path, "B", "new.csv"))
-        upkeep.hang_up(stage.reactor)
-        assert not any("old one" in text for text in stage.reactor.problems.texts()), "mended, so it leaves"
-
-    Stage(tmp_path).play(body)
+    upkeep = Upkeep(configured(tmp_path, "A", "old.csv"), read)
+    study = bytes(32)
+    found.append(configured(tmp_path, "A", "new.csv"))
+    stage.journal.rename(tmp_path / "moved")
+    upkeep.hang_up(stage.reactor)
+    assert stage.journal.exists(), "the journal is begun anew"
+    data = upkeep.data_of("any", study)
+    assert data is not None and data.path.endswith("new.csv") and stage.reactor.problems.texts() == []
+    found.append(configured(tmp_path, "B", "new.csv"))
+    upkeep.hang_up(stage.reactor)
+    assert any("[node]" in text and "restart" in text for text in stage.reactor.problems.texts())
+    found.append(TrainingError("hospital.toml: not valid TOML"))
+    upkeep.hang_up(stage.reactor)
+    assert any("in force is the old one: hospital.toml" in text for text in stage.reactor.problems.texts())
+    found.append(configured(tmp_path, "B", "new.csv"))
+    upkeep.hang_up(stage.reactor)
+    assert not any("old one" in text for text in stage.reactor.problems.texts()), "mended, so it leaves"

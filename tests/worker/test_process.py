@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -29,17 +30,15 @@ SCALING = Scaling((UNIT // 2,) * 2, (UNIT // 4,) * 2)
 TIMEOUT_S = 120
 
 
-def with_trainer(trainer: WorkerTrainer, act: Callable[[WorkerTrainer], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with trainer:
-            await act(trainer)
-        assert trainer.pid is None
-
-    trio.run(main)
+@asynccontextmanager
+async def working(trainer: WorkerTrainer) -> AsyncIterator[WorkerTrainer]:
+    async with trainer:
+        yield trainer
+    assert trainer.pid is None
 
 
 @pytest.mark.slow
-def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
+async def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
     spec: StudySpec, data_file: Path, tmp_path: Path
 ) -> None:
     model = ModelFile(STUDY, 1, spec, SCALING, initial_model(Layout.of(spec), STUDY))
@@ -48,8 +47,7 @@ def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
     train = jobs.Train(spec, STUDY, 1, 2, SCALING, start, jobs.DataAt(str(data_file)))
     here = answer(train, DataCache())
     assert isinstance(here, jobs.Trained)
-
-    async def act(trainer: WorkerTrainer) -> None:
+    async with working(WorkerTrainer(tmp_path / "worker.log")) as trainer:
         first = await trainer.run(train, TIMEOUT_S)
         assert isinstance(first, jobs.Trained)
         assert first.delta == here.delta
@@ -68,18 +66,14 @@ def test_the_process_answers_like_the_function_and_comes_back_after_a_crash(
         assert again.delta == here.delta
         assert trainer.pid != pid
 
-    with_trainer(WorkerTrainer(tmp_path / "worker.log"), act)
-
 
 @pytest.mark.slow
-def test_memory_beyond_the_limit_is_a_failure_of_the_worker_alone(
+async def test_memory_beyond_the_limit_is_a_failure_of_the_worker_alone(
     spec: StudySpec, data_file: Path, tmp_path: Path
 ) -> None:
-    async def act(trainer: WorkerTrainer) -> None:
+    async with working(WorkerTrainer(tmp_path / "worker.log", memory_limit_bytes=200 << 20)) as trainer:
         with pytest.raises(TrainingError, match="training process"):
             await trainer.run(jobs.CheckData(spec, jobs.DataAt(str(data_file))), TIMEOUT_S)
-
-    with_trainer(WorkerTrainer(tmp_path / "worker.log", memory_limit_bytes=200 << 20), act)
 
 
 @pytest.mark.slow
@@ -133,16 +127,14 @@ def bad_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Wo
         (UNASKED_UPDATE, "answered nonsense \\(update of 8 bytes, 0 expected"),
     ],
 )
-def test_a_broken_worker_is_a_training_error_with_its_cause(
+async def test_a_broken_worker_is_a_training_error_with_its_cause(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
 ) -> None:
-    async def act(trainer: WorkerTrainer) -> None:
+    async with working(bad_worker(tmp_path, monkeypatch, code)) as trainer:
         with pytest.raises(TrainingError, match=message) as caught:
             await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert trainer.pid is None
         assert "\n" not in str(caught.value)
-
-    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +144,7 @@ def test_a_broken_worker_is_a_training_error_with_its_cause(
         (0, -1, "ended with code 3"), (0, -4, "ended with code 3"),
     ],
 )
-def test_an_update_of_another_length_or_cut_off_is_a_training_error(
+async def test_an_update_of_another_length_or_cut_off_is_a_training_error(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, sent: int, message: str
 ) -> None:
     """`size` and `sent`: how many bytes more than the model has the worker announces and sends."""
@@ -160,52 +152,44 @@ def test_an_update_of_another_length_or_cut_off_is_a_training_error(
     code = f"frame, _ = encode_answer(Trained(bytes({whole + size}), 1, b'', 1, 1))\n" \
         f"sys.stdout.buffer.write(frame + bytes({whole + sent})); sys.stdout.flush(); os._exit(3)"
     train = jobs.Train(spec, STUDY, 1, 2, SCALING, jobs.ModelAt("/none", bytes(32)), jobs.DataAt("/x.csv"))
-
-    async def act(trainer: WorkerTrainer) -> None:
+    async with working(bad_worker(tmp_path, monkeypatch, code)) as trainer:
         with pytest.raises(TrainingError, match=message):
             await trainer.run(train, TIMEOUT_S)
 
-    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
 
-
-def test_a_hanging_worker_is_ended_at_its_time_limit(
+async def test_a_hanging_worker_is_ended_at_its_time_limit(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def act(trainer: WorkerTrainer) -> None:
+    async with working(bad_worker(tmp_path, monkeypatch, "time.sleep(600)")) as trainer:
         with pytest.raises(TrainingError, match="no answer in 0.5 s and was ended"):
             await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), 0.5)
         assert trainer.pid is None
 
-    with_trainer(bad_worker(tmp_path, monkeypatch, "time.sleep(600)"), act)
 
-
-def test_a_cancelled_job_ends_its_worker(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def act(trainer: WorkerTrainer) -> None:
+async def test_a_cancelled_job_ends_its_worker(
+    spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(bad_worker(tmp_path, monkeypatch, "time.sleep(600)")) as trainer:
         with trio.move_on_after(0.5) as scope:
             await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert scope.cancelled_caught
         assert trainer.pid is None
 
-    with_trainer(bad_worker(tmp_path, monkeypatch, "time.sleep(600)"), act)
 
-
-def test_the_worker_sees_no_secrets_of_the_daemon(
+async def test_the_worker_sees_no_secrets_of_the_daemon(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEDNODE_PASSPHRASE", "hunter2")
     code = "frame, _ = encode_answer(Failed('input', ' '.join(sorted(os.environ))))\n" \
         "sys.stdout.buffer.write(frame); sys.stdout.flush()"
-
-    async def act(trainer: WorkerTrainer) -> None:
+    async with working(bad_worker(tmp_path, monkeypatch, code)) as trainer:
         found = await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
         assert isinstance(found, jobs.Failed)
         assert "FEDNODE_PASSPHRASE" not in found.text
         assert "OMP_NUM_THREADS" in found.text
 
-    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
 
-
-def test_one_job_at_a_time(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_job_at_a_time(spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake answers each job with its number; interleaved frames would mix them up."""
     code = """
 count = 0
@@ -223,18 +207,13 @@ while True:
         assert isinstance(found, jobs.Failed)
         seen.append(found.text)
 
-    async def act(trainer: WorkerTrainer) -> None:
-        async with trio.open_nursery() as nursery:
-            for _ in range(4):
-                nursery.start_soon(one, trainer)
-
-    with_trainer(bad_worker(tmp_path, monkeypatch, code), act)
+    async with working(bad_worker(tmp_path, monkeypatch, code)) as trainer, trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(one, trainer)
     assert seen == ["1", "2", "3", "4"]
 
 
-def test_an_unwritable_log_is_named(spec: StudySpec, tmp_path: Path) -> None:
-    async def act(trainer: WorkerTrainer) -> None:
+async def test_an_unwritable_log_is_named(spec: StudySpec, tmp_path: Path) -> None:
+    async with working(WorkerTrainer(tmp_path / "none" / "worker.log")) as trainer:
         with pytest.raises(TrainingError, match="cannot write .*worker.log"):
             await trainer.run(jobs.CheckData(spec, jobs.DataAt("/x.csv")), TIMEOUT_S)
-
-    with_trainer(WorkerTrainer(tmp_path / "none" / "worker.log"), act)
