@@ -28,7 +28,7 @@ def is_plain(text: str) -> bool:
     return all(map(does_show, text))
 
 
-def check_plain(text: str, what: str) -> None:
+def check_plain(what: str, *texts: str) -> None:
     """Raise `ValueError` unless `is_plain`: texts of one member are shown in the terminals of others."""
-    if not is_plain(text):
+    if not all(map(is_plain, texts)):
         raise ValueError(f"{what} must be printable, on one line")

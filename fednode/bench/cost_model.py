@@ -263,9 +263,8 @@ def _measure_storage(path: Path) -> tuple[float, float]:
     """Return the processor seconds to record a vector and to make a model, of a million parameters each."""
     from fednode.bench.sum_processes import study_of
     from fednode.crypto import Secret, encrypt_at_rest
-    from fednode.learn.layout import Layout
+    from fednode.learn.layout import Layout, Scaling
     from fednode.learn.model_file import ModelFile, write_model
-    from fednode.learn.scaling import Scaling
     from fednode.learn.units import UNIT
 
     spec = study_of(1_000_000, 1)

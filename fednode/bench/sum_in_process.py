@@ -26,7 +26,7 @@ from fednode.effects import Compute, ComputeDone, StartTimer, TimerFired
 from fednode.errors import Unavailable
 from fednode.home.keystore import SystemEntropy
 from fednode.ids import Height, MemberId, StudyId
-from fednode.learn.algorithms.step import Round
+from fednode.learn.algorithms.averaging import Round
 from fednode.learn.form import parse_study
 from fednode.learn.layout import MODEL_LIMIT, Constant, Tensor
 from fednode.learn.measures import QUALITY_PLAN, Metrics, claim_quality

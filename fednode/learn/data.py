@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from fednode.learn.scaling import Scaling
+from fednode.learn.layout import Scaling
 from fednode.learn.tables.kind import Tables
 from fednode.sums.measures import Plan, Tally
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fednode.codec import U32, U64, Bytes32, Range, Size, decode, encode, tagged
+from fednode.learn.layout import Scaling
 from fednode.learn.measures import Metrics
 from fednode.learn.model_file import MAX_HEADER_BYTES, Buffer
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.check import MAX_EXTRA_COLUMNS
 from fednode.learn.tables.kind import MAX_COLUMNS

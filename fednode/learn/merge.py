@@ -34,12 +34,22 @@ from fednode.errors import Rejected
 from fednode.ids import Hash
 from fednode.kernels import vectors
 from fednode.keystream import AesCtr
-from fednode.learn.algorithms.step import Round, Summed
-from fednode.learn.layout import CARRIED, MODEL_LIMIT, SERVER, TRAINED, Layout, Uniform
-from fednode.learn.scaling import Scaling
+from fednode.learn.algorithms.averaging import Round, Summed
+from fednode.learn.layout import (
+    CARRIED,
+    CARRIED_SEGMENT,
+    MODEL_LIMIT,
+    SERVER,
+    STEP,
+    TRAINED,
+    Layout,
+    Scaling,
+    Segment,
+    Uniform,
+    vector_plan,
+)
 from fednode.learn.study import StudySpec, study_bytes
 from fednode.learn.units import MAX_MEMBERS, UNIT
-from fednode.learn.vector_plan import CARRIED_SEGMENT, STEP, Segment, vector_plan
 from fednode.sums.bounds import SCALE
 
 PRODUCT_LIMIT = 1 << 62

@@ -27,9 +27,8 @@ from fednode.crypto import Sha256
 from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import PART_VALUES, Stretch, is_model, model_hash, name_model
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec, decode_study, study_bytes
 from fednode.learn.units import MAX_PARAMETERS, UNIT
 

@@ -23,7 +23,8 @@ from fednode.learn.declared import Decimals, Default, Derived, In, Key, Kind, On
 from fednode.learn.layout import TRAINED, Tensors, check_tensors
 from fednode.learn.metrics import METRICS
 from fednode.learn.models import MODELS, ModelKind
-from fednode.learn.units import MAX_CLASSES, MAX_CLIP_Q24, MAX_PARAMETERS, MAX_WEIGHT, MICRO, UNIT, check_printable
+from fednode.learn.units import MAX_CLASSES, MAX_CLIP_Q24, MAX_PARAMETERS, MAX_WEIGHT, MICRO, UNIT
+from fednode.texts import check_plain
 
 MAX_STUDY_BYTES = 60_000
 """A study travels in one transaction of at most 64 KiB."""
@@ -107,7 +108,7 @@ class StudySpec:
     timeouts: Timeouts
 
     def __post_init__(self) -> None:
-        check_printable(self.name, self.description.replace("\n", " "))
+        check_plain("name and description", self.name, self.description.replace("\n", " "))
         if self.weights not in WEIGHTS:
             raise ValueError(f"weights '{self.weights}' is neither hidden nor public nor equal")
         if self.weights == "equal" and self.max_weight != 1:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fednode.codec import Range
 from fednode.sums.bounds import SCALE
-from fednode.texts import is_plain
 
 MICRO = 1_000_000
 """Decimals of a study carry six places."""
@@ -29,12 +28,6 @@ MAX_PARAMETERS = 1 << 25
 
 _LIMIT_MICRO = 10**18
 Micro = Annotated[int, Range(-_LIMIT_MICRO, _LIMIT_MICRO)]
-
-
-def check_printable(*texts: str) -> None:
-    """A study of one member is shown in the terminals of others: no control or invisible characters."""
-    if not all(map(is_plain, texts)):
-        raise ValueError("names, levels, units and descriptions must be printable")
 
 
 def to_micro(value: object) -> int | None:

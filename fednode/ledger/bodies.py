@@ -26,7 +26,7 @@ class Memo:
     text: Annotated[str, Size(1, 256)]
 
     def __post_init__(self) -> None:
-        check_plain(self.text, "a memo")
+        check_plain("a memo", self.text)
 
 
 Body = (

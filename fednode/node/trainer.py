@@ -33,7 +33,7 @@ from fednode.learn.jobs import (
     decode_answer,
     encode_job,
 )
-from fednode.learn.vector_plan import vector_plan
+from fednode.learn.layout import vector_plan
 
 WORKER_MODULE = "fednode.worker.main"
 DEFAULT_MEMORY_LIMIT_BYTES = 8 << 30

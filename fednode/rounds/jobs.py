@@ -20,15 +20,13 @@ from fednode.errors import Rejected
 from fednode.fence import rule
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
-from fednode.learn.algorithms.step import Round
+from fednode.learn.algorithms.averaging import Round
 from fednode.learn.claims import tally
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling, vector_plan
 from fednode.learn.metrics import METRICS
 from fednode.learn.model_file import VALUE_BYTES, Draft, StoredModel, write_parts
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.units import UNIT
-from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.studies.bodies import Figure, Metrics
 from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.own_state import NoOwn, OwnLoaded

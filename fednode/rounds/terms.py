@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from fednode.errors import Rejected
 from fednode.ids import StudyId
+from fednode.learn.layout import vector_plan
 from fednode.learn.measures import QUALITY_PLAN, closing_plan
 from fednode.learn.study import StudySpec, decode_study, study_bytes
-from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.studies.bodies import ProofTerms, StudyCreate, StudyTerms, Weights, compute_study_id
 from fednode.sums.measures import count_words
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fednode.errors import DataError, Rejected
 from fednode.learn import jobs
+from fednode.learn.layout import Scaling
 from fednode.learn.measures import claim_closing, claim_quality, measure
 from fednode.learn.model_file import StoredModel, check_model
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.kind import MAX_COLUMNS
 from fednode.sums.measures import Claims

@@ -22,18 +22,16 @@ from numpy.typing import NDArray
 from fednode.errors import DataError, FednodeError, Rejected
 from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.measures import Metrics, measure
 from fednode.learn.merge import initial_model
 from fednode.learn.metrics.auc import area_ppm, count_bins
 from fednode.learn.model_file import ModelFile, read_model
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec, spec_hash
 from fednode.learn.tables.check import check_table
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import Tables, claim_statistics, scaling_of_one
 from fednode.learn.tables.schema import encode_table
-from fednode.learn.tables.statistics import claim_statistics, scaling_of_one
 from fednode.worker.data import reader_of
 from fednode.worker.datasets import read_table
 from fednode.worker.evaluate import compute_logits

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fednode.learn.layout import Scaling
 from fednode.learn.measures import Metrics, measure
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.worker.data import reader_of
 from fednode.worker.flatten import FlatModel

@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from fednode.crypto import Domain, tagged_hash
-from fednode.learn.layout import Layout
+from fednode.learn.layout import CARRIED_SEGMENT, Layout, Scaling, vector_plan
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import Optimiser, StudySpec
 from fednode.learn.units import MICRO, UNIT
-from fednode.learn.vector_plan import CARRIED_SEGMENT, vector_plan
 from fednode.worker.algorithms import trainer_of
 from fednode.worker.algorithms.local import Correct, Local
 from fednode.worker.data import reader_of

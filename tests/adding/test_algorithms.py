@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from fednode.codec import Range
 from fednode.errors import Rejected
 from fednode.learn import algorithms
-from fednode.learn.algorithms.step import Round, Summed
+from fednode.learn.algorithms.averaging import Round, Summed
 from fednode.learn.form import parse_study, to_toml
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, vector_plan
 from fednode.learn.study import StudySpec, decode_study, study_bytes
 from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT
-from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.studies.bodies import Outcome
 from fednode.sums.bounds import SCALE
 from fednode.worker import algorithms as training

@@ -18,9 +18,9 @@ from fednode.learn import data as kinds
 from fednode.learn.claims import blur, join
 from fednode.learn.form import parse_study, to_toml
 from fednode.learn.jobs import DataAt
+from fednode.learn.layout import Scaling
 from fednode.learn.models.mlp import Mlp
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec, decode_study, study_bytes, with_model
 from fednode.learn.tables.check import Checked
 from fednode.learn.tables.patients import Patients

@@ -16,11 +16,10 @@ from fednode.codec import Range
 from fednode.errors import Rejected
 from fednode.learn import models
 from fednode.learn.form import parse_study, to_toml
-from fednode.learn.layout import CARRIED, Constant, Layout, Tensor, he_uniform
+from fednode.learn.layout import CARRIED, Constant, Layout, Tensor, he_uniform, vector_plan
 from fednode.learn.merge import initial_model
 from fednode.learn.study import StudySpec, decode_study, study_bytes, with_model
 from fednode.learn.units import UNIT
-from fednode.learn.vector_plan import vector_plan
 from fednode.worker import models as networks
 from fednode.worker.flatten import FlatModel, check_network
 from tests.adding.federation import Federation, write_points

@@ -9,10 +9,9 @@ import os
 import pytest
 
 from fednode.learn.form import parse_study
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.scaling import Scaling
 from fednode.learn.units import UNIT
 from tests.support.studies import choice, number, study_file
 

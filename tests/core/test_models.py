@@ -20,10 +20,9 @@ from fednode.home.round_store import LONG_MARK, RoundStore
 from fednode.home.sealed_parts import SEALED_PART_BYTES
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn.form import parse_study
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import MAX_FILE_BYTES, ModelFile, write_model
-from fednode.learn.scaling import Scaling
 from fednode.smpc.record import LongPart
 from tests.rounds.training import study_text
 

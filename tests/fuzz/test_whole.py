@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from fednode import codec
-from fednode.learn.tables import columns
+from fednode.learn.tables import kind
 from tests.core.hostile import Draw
 from tests.fuzz import hostile_values
 from tests.fuzz.whole import run
@@ -44,7 +44,7 @@ def careless_token(cell: str) -> str:
 def test_a_level_that_is_computed_with_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostile_values, "TEXTS", ("1e1000001", "1e-99999999999"))
     monkeypatch.setattr(hostile_values, "hostile_body", only_studies)
-    monkeypatch.setattr(columns, "normal_token", careless_token)
+    monkeypatch.setattr(kind, "normal_token", careless_token)
     assert any("Overflow" in found or "MemoryError" in found for found in run(2, 40, tmp_path))
 
 

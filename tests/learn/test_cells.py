@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.learn.tables.cells import KNOWN, MISSING, OUTSIDE, number_reader, read_column
-from fednode.learn.tables.columns import NumberColumn
+from fednode.learn.tables.kind import NumberColumn
 from fednode.learn.tables.site_map import OtherUnit, OtherValue, SiteMap
 
 COLUMN = NumberColumn("age", "years", 0, 100_000_000, ("-9", "NA", "0.50"))

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fednode.learn.tables.check import LEAST_ROWS, Checked, check_table
-from fednode.learn.tables.columns import NumberColumn
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import NumberColumn, Tables
 from fednode.learn.tables.table import TORN, Table
 
 NAMES = ("age", "pressure", "sex", "disease")

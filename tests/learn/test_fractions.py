@@ -20,8 +20,7 @@ from fednode.crypto import Entropy
 from fednode.learn.claims import PARTS_OF_A_ROW, blur
 from fednode.learn.measures import RIGHT, Metrics, claim_quality
 from fednode.learn.rows import Rows
-from fednode.learn.tables.kind import Tables
-from fednode.learn.tables.statistics import MOMENTS, _claim_moments, claim_statistics
+from fednode.learn.tables.kind import MOMENTS, Tables, _claim_moments, claim_statistics
 from tests.support.seeds import Stream
 
 HELD_OUT = (7, 9, 11)

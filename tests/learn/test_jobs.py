@@ -9,8 +9,8 @@ import pytest
 from fednode.codec import pack
 from fednode.errors import Rejected
 from fednode.learn import jobs
+from fednode.learn.layout import Scaling
 from fednode.learn.measures import Metrics
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.site_map import OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.tables.verdicts import Fault, Found, Verdict

@@ -15,9 +15,7 @@ from fednode.learn.claims import divide, tally
 from fednode.learn.metrics.auc import Auc, area_ppm, count_bins
 from fednode.learn.rows import Rows
 from fednode.learn.study import StudySpec
-from fednode.learn.tables.columns import Column
-from fednode.learn.tables.kind import Tables
-from fednode.learn.tables.statistics import MOMENTS, claim_statistics, scaling_of_one
+from fednode.learn.tables.kind import MOMENTS, Column, Tables, claim_statistics, scaling_of_one
 from fednode.learn.units import UNIT
 from fednode.sums import field
 from fednode.sums.measures import CLAIM, Claims, Plan, Tally, encode_claims, find_impossible, words_of

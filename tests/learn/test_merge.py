@@ -16,8 +16,8 @@ from fednode.codec import encode
 from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.learn import merge as merge_module
-from fednode.learn.algorithms.step import Round
-from fednode.learn.layout import MODEL_LIMIT, Constant, Layout, Tensor, Uniform
+from fednode.learn.algorithms.averaging import Round
+from fednode.learn.layout import MODEL_LIMIT, Constant, Layout, Scaling, Tensor, Uniform
 from fednode.learn.merge import (
     OpenedSum,
     Stretch,
@@ -31,7 +31,6 @@ from fednode.learn.merge import (
     read_sum,
 )
 from fednode.learn.models.mlp import Mlp
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec, with_model
 from fednode.learn.tables.kind import Tables
 from fednode.learn.units import MAX_CLIP_Q24, MAX_MEMBERS, MAX_WEIGHT, UNIT

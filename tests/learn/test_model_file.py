@@ -12,7 +12,7 @@ from safetensors.numpy import load
 
 from fednode.errors import Rejected, StorageError
 from fednode.learn import model_file
-from fednode.learn.layout import MODEL_LIMIT, Layout
+from fednode.learn.layout import MODEL_LIMIT, Layout, Scaling
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import (
     Buffer,
@@ -24,7 +24,6 @@ from fednode.learn.model_file import (
     write_model,
     write_parts,
 )
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.units import UNIT
 

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from fednode.codec import decode, encode
 from fednode.errors import Rejected
+from fednode.learn.layout import Scaling
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec, decode_study, study_bytes
-from fednode.learn.tables.columns import CategoryColumn, normal_token
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import CategoryColumn, Tables, normal_token
 from fednode.learn.tables.schema import STANDARD_LIMIT, encode_table, standardise
 from fednode.learn.tables.table import Table
 from fednode.learn.units import UNIT

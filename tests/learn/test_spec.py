@@ -18,8 +18,7 @@ from fednode.learn.study import (
     weight_of,
     with_model,
 )
-from fednode.learn.tables.columns import LabelColumn, LabelRule, NumberColumn
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import LabelColumn, LabelRule, NumberColumn, Tables
 from fednode.learn.units import MAX_CLIP_Q24, MAX_MEMBERS
 from fednode.sums.bounds import SCALE
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from fednode.errors import ConfigError
 from fednode.learn.form import check_members, parse_study, read_study_form, study_form, to_toml
 from fednode.learn.study import StudySpec, with_model
-from fednode.learn.tables.columns import CategoryColumn, Column, LabelColumn, LabelRule, NumberColumn
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import CategoryColumn, Column, LabelColumn, LabelRule, NumberColumn, Tables
 from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT, to_micro
 from fednode.texts import is_plain
 

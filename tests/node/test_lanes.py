@@ -13,7 +13,7 @@ import trio.testing
 
 from fednode.learn import jobs
 from fednode.learn.form import parse_study
-from fednode.learn.scaling import Scaling
+from fednode.learn.layout import Scaling
 from fednode.learn.units import UNIT
 from fednode.node.lanes import Lane, Lanes, lane_of
 from tests.rounds.training import study_text

@@ -11,7 +11,7 @@ from fednode.home.journal import Journal
 from fednode.ids import MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.form import parse_study
-from fednode.learn.scaling import Scaling
+from fednode.learn.layout import Scaling
 from fednode.node.lanes import Lanes
 from fednode.node.tables import WatchingTrainer
 from tests.support.studies import choice, number, study_file

@@ -11,7 +11,7 @@ from fednode.effects import Compute, Job
 from fednode.ids import Hash
 from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.model_file import read_model
-from fednode.learn.tables.statistics import MOMENTS
+from fednode.learn.tables.kind import MOMENTS
 from fednode.learn.units import UNIT
 from fednode.ledger.studies.bodies import Outcome, TrainingEnd
 from fednode.ledger.studies.records import StudyStatus

@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fednode.learn.algorithms.fedavg import FedAvg
+from fednode.learn.algorithms.averaging import FedAvg
 from fednode.learn.form import parse_study
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.merge import initial_model
 from fednode.learn.metrics.auc import SCORES
 from fednode.learn.model_file import MemoryDraft, ModelFile, check_model, read_model, write_model
-from fednode.learn.scaling import Scaling
 from fednode.ledger.studies.bodies import Figure, Metrics
 from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, vector_length

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from fednode.ids import Hash
 from fednode.learn import jobs as work
+from fednode.learn.layout import Scaling
 from fednode.learn.measures import claim_closing, claim_quality, measure
 from fednode.learn.model_file import read_model
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.check import check_table
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import Tables, claim_statistics
 from fednode.learn.tables.schema import standardise
-from fednode.learn.tables.statistics import claim_statistics
 from fednode.learn.tables.table import Table
 from fednode.learn.units import UNIT
 from tests.support.studies import number, points_study

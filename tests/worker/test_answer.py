@@ -9,12 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fednode.learn import jobs, measures
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import Optimiser, StudySpec
-from fednode.learn.tables.statistics import MOMENTS
+from fednode.learn.tables.kind import MOMENTS
 from fednode.learn.units import UNIT
 from fednode.sums.measures import find_impossible
 from fednode.worker.answer import answer, failed

@@ -9,10 +9,9 @@ import pytest
 from fednode.errors import DataError
 from fednode.learn.form import to_toml
 from fednode.learn.jobs import DataAt
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.units import UNIT
 from fednode.worker import demo_data

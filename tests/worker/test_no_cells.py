@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 import fednode
 from fednode.learn import jobs
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import initial_model
 from fednode.learn.model_file import ModelFile, write_model
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.site_map import PLAIN, OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.units import UNIT

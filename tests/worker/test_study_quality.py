@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fednode.learn.algorithms.step import Round
+from fednode.learn.algorithms.averaging import Round
 from fednode.learn.claims import tally
 from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt

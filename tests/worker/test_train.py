@@ -8,18 +8,16 @@ import pytest
 import torch
 
 from fednode.learn.jobs import DataAt
-from fednode.learn.layout import Layout
+from fednode.learn.layout import Layout, Scaling
 from fednode.learn.measures import Metrics
 from fednode.learn.merge import initial_model
 from fednode.learn.metrics.auc import area_ppm, count_bins
 from fednode.learn.models.logistic import Logistic
 from fednode.learn.models.mlp import Mlp
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import Optimiser, StudySpec, with_model
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import Tables, claim_statistics, scaling_of_one
 from fednode.learn.tables.schema import standardise
-from fednode.learn.tables.statistics import claim_statistics, scaling_of_one
 from fednode.learn.units import UNIT
 from fednode.worker.evaluate import compute_logits, evaluate, probabilities
 from fednode.worker.flatten import FlatModel

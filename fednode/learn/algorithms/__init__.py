@@ -12,8 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.learn.algorithms.fedavg import FedAvg
-from fednode.learn.algorithms.step import Round, Summed
+from fednode.learn.algorithms.averaging import FedAvg, Round, Summed
 
 
 class Algorithm(Protocol):

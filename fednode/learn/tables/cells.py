@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.learn.tables.columns import CategoryColumn, LabelColumn, NumberColumn, normal_token
+from fednode.learn.tables.kind import CategoryColumn, LabelColumn, NumberColumn, normal_token
 from fednode.learn.tables.site_map import Notation
 
 KNOWN = ""

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from fednode.learn.rows import Rows
 from fednode.learn.tables.cells import MISSING, OUTSIDE, Column, same_unit
-from fednode.learn.tables.columns import Column as SpecColumn
-from fednode.learn.tables.columns import LabelColumn, NumberColumn
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import Column as SpecColumn
+from fednode.learn.tables.kind import LabelColumn, NumberColumn, Tables
 from fednode.learn.tables.schema import Encoded, encode_table
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.table import RAGGED, REPEATED, TORN, Places, Table, loose, unit_in

@@ -15,8 +15,7 @@ from fednode.errors import DataError
 from fednode.learn.rows import Rows
 from fednode.learn.tables.cells import KNOWN, MISSING, OUTSIDE, Column
 from fednode.learn.tables.check import check_number, names_other_unit
-from fednode.learn.tables.columns import CategoryColumn, LabelColumn, NumberColumn
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import CategoryColumn, LabelColumn, NumberColumn, Tables
 from fednode.learn.tables.schema import Encoded, encode_table
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.table import BLANK, RAGGED, REPEATED, TORN, Table, clean

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fednode.learn.layout import Scaling
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.tables.cells import OUTSIDE, Column, find_thousands, level_reader, number_reader, read_column
-from fednode.learn.tables.columns import CategoryColumn, LabelRule, NumberColumn
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import CategoryColumn, LabelRule, NumberColumn, Tables
 from fednode.learn.tables.site_map import PLAIN, SiteMap
 from fednode.learn.tables.table import BLANK, RAGGED, REPEATED, Places, Table, clean, find_columns
 from fednode.learn.units import MICRO, UNIT

@@ -12,8 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 from fednode.codec import Size
-from fednode.learn.tables.columns import MAX_TOKEN_BYTES, normal_token
-from fednode.learn.tables.kind import MAX_COLUMNS
+from fednode.learn.tables.kind import MAX_COLUMNS, MAX_TOKEN_BYTES, normal_token
 
 MAX_HEADER_BYTES = 256
 MAX_TRANSLATIONS = 4096

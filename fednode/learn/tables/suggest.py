@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from fednode.learn.tables.cells import Column, same_unit
 from fednode.learn.tables.check import names_other_unit
-from fednode.learn.tables.columns import MAX_TOKEN_BYTES, NumberColumn, normal_token
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import MAX_TOKEN_BYTES, NumberColumn, Tables, normal_token
 from fednode.learn.tables.schema import Encoded, encode_table
 from fednode.learn.tables.site_map import MAX_HEADER_BYTES, MAX_TRANSLATIONS, OtherName, OtherUnit, OtherValue, SiteMap
 from fednode.learn.tables.table import Table

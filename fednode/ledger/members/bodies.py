@@ -45,7 +45,7 @@ class MemberRemove:
     reason: Annotated[str, Size(0, 200)] = ""
 
     def __post_init__(self) -> None:
-        check_plain(self.reason, "a reason")
+        check_plain("a reason", self.reason)
 
 
 @tagged(42)
@@ -122,7 +122,7 @@ class VersionVote:
     release: Annotated[str, Size(1, 40)]
 
     def __post_init__(self) -> None:
-        check_plain(self.release, "the name of a release")
+        check_plain("the name of a release", self.release)
 
 
 MembershipBody = (

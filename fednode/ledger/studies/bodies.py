@@ -14,7 +14,7 @@ from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size, encode, tagge
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import StudyId
 from fednode.sums.bounds import LOSS_BITS, MAX_LENGTH, MAX_ROW_LOSS, MAX_WORDS, SHARE_BITS
-from fednode.texts import check_plain, is_plain
+from fednode.texts import check_plain
 
 MAX_SPEC_BYTES = 60_000
 """A study's specification must fit a transaction together with its terms."""
@@ -119,7 +119,7 @@ class StudyPause:
     reason: Annotated[str, Size(0, 200)] = ""
 
     def __post_init__(self) -> None:
-        check_plain(self.reason, "a reason")
+        check_plain("a reason", self.reason)
 
 
 @tagged(10)
@@ -153,7 +153,7 @@ class Result:
     wants_stop: bool = False
 
     def __post_init__(self) -> None:
-        check_plain(self.reason, "a reason")
+        check_plain("a reason", self.reason)
         if self.outcome == Outcome.OK and self.reason:
             raise ValueError("a successful result gives no reason")
         if self.outcome == Outcome.FAILED and (any(self.model_hash) or self.weight or self.metrics is not None):
@@ -203,8 +203,7 @@ class Figure:
     voices: Annotated[int, Range(1, MAX_VOICES)]
 
     def __post_init__(self) -> None:
-        if not is_plain(self.name):
-            raise ValueError("the name of a metric must be printable")
+        check_plain("the name of a metric", self.name)
 
 
 @dataclass(frozen=True, slots=True)

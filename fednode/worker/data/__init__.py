@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fednode.crypto import Entropy
 from fednode.learn import data as kinds
 from fednode.learn.jobs import DataAt
+from fednode.learn.layout import Scaling
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.check import Checked
 from fednode.learn.tables.patients import Patients

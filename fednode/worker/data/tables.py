@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
 from fednode.learn.jobs import DataAt
+from fednode.learn.layout import Scaling
 from fednode.learn.rows import Rows
-from fednode.learn.scaling import Scaling
 from fednode.learn.tables.check import Checked, check_table
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import Tables, claim_statistics
 from fednode.learn.tables.patients import Patients, read_patients
 from fednode.learn.tables.schema import standardise
 from fednode.learn.tables.site_map import SiteMap
-from fednode.learn.tables.statistics import claim_statistics
 from fednode.learn.tables.suggest import suggest
 from fednode.sums.measures import Claims
 from fednode.worker.datasets import read_table

@@ -11,8 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fednode.learn.tables.columns import Column, NumberColumn, normal_token
-from fednode.learn.tables.kind import Tables
+from fednode.learn.tables.kind import Column, NumberColumn, Tables, normal_token
 from fednode.learn.tables.site_map import SiteMap
 from fednode.learn.tables.table import TORN, Table, clean, count_names, is_header, name_forms
 from fednode.worker.datasets.text import read_lines

@@ -16,15 +16,13 @@ from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.learn import measures
-from fednode.learn.algorithms.fedavg import FedAvg
+from fednode.learn.algorithms.averaging import FedAvg
+from fednode.learn.layout import vector_plan
 from fednode.learn.models.logistic import Logistic
 from fednode.learn.rows import Rows
 from fednode.learn.study import Optimiser, StopRule, StudySpec, Timeouts, tensors_of
-from fednode.learn.tables.columns import LabelColumn, NumberColumn
-from fednode.learn.tables.kind import Tables
-from fednode.learn.tables.statistics import claim_statistics
+from fednode.learn.tables.kind import LabelColumn, NumberColumn, Tables, claim_statistics
 from fednode.learn.tables.verdicts import Verdict
-from fednode.learn.vector_plan import vector_plan
 from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.rounds.terms import study_proposal
 from fednode.smpc import dealing as smpc_keys
