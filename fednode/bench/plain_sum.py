@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from fednode.crypto import Secret, sha256
 from fednode.documents import read_json
 from fednode.errors import Unavailable
+from fednode.ids import PeerId
 from fednode.p2p.libp2p.network import NetworkSettings, create_network
 from fednode.p2p.mesh import Mesh
-from fednode.p2p.network import BlobReceived, PeerDown, PeerId, PeerUp
+from fednode.p2p.network import BlobReceived, PeerDown, PeerUp
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 PART, SUM = b"part", b"sum"

@@ -13,13 +13,14 @@ from fednode.cli.ask import as_record, as_records
 from fednode.cli.chain_source import ExportSource, Source, counted, export_option, open_source, open_stopped
 from fednode.cli.show import print_json, print_pairs, print_records, short
 from fednode.cli.site import Site, command, format_option, pass_site
-from fednode.desk.control_client import NotRunning, stream_daemon
+from fednode.desk.control_client import NotRunning, read_answer, stream_daemon
+from fednode.desk.questions import CHAIN_WAIT
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError
 from fednode.json_form import to_json
 
 if TYPE_CHECKING:
     from fednode.desk.look import Seen
-    from fednode.desk.read_models import BlockView, TransactionView
+    from fednode.desk.read_models import BlockView, Happened, TransactionView
 
 WAIT_MARGIN_S = 15.0
 """How much longer than the daemon the command line waits for its answer."""
@@ -293,17 +294,18 @@ def wait(site: Site, height: int | None, tx: str | None, study: str | None, numb
         raise UsageError("wait for one thing: --height H, --tx ID, or --study S with --round R")
     args: dict[str, Any] = {"height": height, "tx": tx, "study": study, "round": number, "timeout_s": timeout_s}
     try:
-        answers = list(stream_daemon(site.home, "chain_wait", args, timeout_s + WAIT_MARGIN_S))
-        shown: dict[str, Any] = {**as_record(answers[-1]), "source": "daemon"}
+        (*_, answer) = stream_daemon(site.home, CHAIN_WAIT.name, args, timeout_s + WAIT_MARGIN_S)
+        found, source = read_answer(CHAIN_WAIT.form, answer), "daemon"
     except NotRunning as error:
-        shown = {**_in_store(site, args, error), "source": "store"}
+        found, source = _in_store(site, args, error), "store"
+    shown = {**vars(found), "source": source}
     if as_json:
         print_json(shown)
     else:
-        print_pairs([(key, short(value)) for key, value in shown.items() if not isinstance(value, dict)])
+        print_pairs([(key, short(shown[key])) for key in ("height", "hash", "id", "source") if shown[key] is not None])
 
 
-def _in_store(site: Site, args: Mapping[str, Any], error: NotRunning) -> Mapping[str, Any]:
+def _in_store(site: Site, args: Mapping[str, Any], error: NotRunning) -> Happened:
     """Look whether a stopped chain has it: what is not there will not come by itself."""
     from fednode.desk.audit import look_for
 
@@ -311,7 +313,7 @@ def _in_store(site: Site, args: Mapping[str, Any], error: NotRunning) -> Mapping
         found = look_for(store, store.load_state(), args["height"], args["tx"], args["study"], args["round"])
     if found is None:
         raise Unavailable(f"the stored chain does not have it, and {error}")
-    return as_record(found)
+    return found
 
 
 COMMANDS = (find, votes, participation, evidence, wait)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from fednode.cli.ask import ask
+from fednode.cli.ask import ask_for
 from fednode.cli.chain_files import own_chain_id
 from fednode.cli.chain_source import now_ms, open_source, open_stopped
 from fednode.cli.proof_files import parse_claim, read_checkpoint, read_json
@@ -16,15 +17,20 @@ from fednode.cli.reading import read_genesis
 from fednode.cli.show import print_json, print_value
 from fednode.cli.site import Site, command, format_option, group, pass_site, site_options
 from fednode.desk.control_client import NotRunning
+from fednode.desk.questions import Question
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError, VerificationFailed
 from fednode.home.files import PUBLIC_FILE, write_atomic
+from fednode.json_form import to_json
 from fednode.ledger.versions import VERSIONS
 
 if TYPE_CHECKING:
     from fednode.audit.proofs import Proof, Proven
     from fednode.chain.checkpoint import Checkpoint, Consistency
+    from fednode.chain.store import LedgerStore
+    from fednode.desk.audit import Prover
     from fednode.ids import MemberId
 
+T = TypeVar("T")
 DAY_MS = 24 * 3600 * 1000
 
 output_option = click.option(
@@ -118,34 +124,37 @@ def proof_consistency(site: Site, old: Path, new: Path | None, output: Path | No
     Prove that the chain at checkpoint NEW, or at its end, continues the one at checkpoint OLD.
     """
     from fednode.chain.checkpoint import check_consistency
+    from fednode.desk.proof_questions import CHAIN_CONSISTENCY
 
     ends = read_checkpoint(old), None if new is None else read_checkpoint(new)
-    heights = {"old": int(ends[0].height), "new": None if ends[1] is None else int(ends[1].height)}
-    made, source = _make(site, "chain_consistency", heights)
-    found = cast("Consistency", parse_claim(made, "answer of the daemon"))
+    heights: dict[str, Any] = {"old": ends[0].height, "new": None if ends[1] is None else ends[1].height}
+    found, source = _make(
+        site, CHAIN_CONSISTENCY, heights, lambda prover, store: prover.consistency(heights["old"], heights["new"])
+    )
     try:
         check_consistency(found, *ends)
     except Rejected as error:
         raise VerificationFailed(f"this chain does not continue the checkpoint: {error.reason}") from None
     what = f"the log of {found.new_size} blocks continues that of {found.old_size}"
-    _put(made, {"proves": what, "chain": found.chain_id.hex(), "source": source}, output, as_json)
+    _put(found, {"proves": what, "chain": found.chain_id.hex(), "source": source}, output, as_json)
 
 
 def _give(site: Site, args: dict[str, Any], checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
     """Get a proof, check it as its reader will, and write it."""
     from fednode.audit.proofs import Trust, verify_proof
     from fednode.chain.light import LightRules
+    from fednode.desk.proof_questions import CHAIN_PROOF
 
     known = None if checkpoint is None else read_checkpoint(checkpoint)
-    made, source = _make(site, "chain_proof", {**args, "since": None if known is None else int(known.height)})
-    found = cast("Proof", parse_claim(made, "answer of the daemon"))
+    args = {**args, "since": None if known is None else int(known.height)}
+    found, source = _make(site, CHAIN_PROOF, args, partial(_prove, args))
     chain_id = read_genesis(site.load().values.genesis_path).chain_id
     try:
         proven = verify_proof(found, Trust(chain_id, known), now_ms(), LightRules(VERSIONS))
         _check_asked(args, proven)
     except Rejected as error:
         raise VerificationFailed(f"no proof for this can be made here: {error.reason}") from None
-    _put(made, {**describe(proven), "source": source}, output, as_json)
+    _put(found, {**describe(proven), "source": source}, output, as_json)
 
 
 def _check_asked(args: Mapping[str, Any], proven: Proven) -> None:
@@ -166,7 +175,7 @@ def _put(made: object, shown: Mapping[str, Any], output: Path | None, as_json: b
     if output is None:
         print_json(made)
         return
-    data = (json.dumps(made, indent=1) + "\n").encode()
+    data = (json.dumps(to_json(made), indent=1) + "\n").encode()
     write_atomic(output, data, PUBLIC_FILE)
     shown = {"file": str(output), "bytes": len(data), **shown}
     if as_json:
@@ -175,33 +184,34 @@ def _put(made: object, shown: Mapping[str, Any], output: Path | None, as_json: b
         print_value(shown)
 
 
-def _make(site: Site, call: str, args: dict[str, Any]) -> tuple[object, str]:
-    """Ask the daemon, or make it from the store while none runs; return it as JSON, and where it came from."""
-    try:
-        return ask(site, call, **args), "daemon"
-    except NotRunning as error:
-        if call == "chain_sign_checkpoint":
-            raise Unavailable(f"a checkpoint is signed by the daemon, which holds the key, and {error}") from None
-    from fednode.desk.audit import Prover, parse_txid, state_key
-    from fednode.json_form import to_json
+def _make(
+    site: Site, question: Question[T], args: dict[str, Any], make: Callable[[Prover, LedgerStore], T]
+) -> tuple[T, str]:
+    """Ask the daemon, or make it from the store while none runs; return it, and where it came from."""
+    from fednode.desk.audit import Prover
 
+    try:
+        return ask_for(site, question, **args), "daemon"
+    except NotRunning as error:
+        if "sign" in question.name:
+            raise Unavailable(f"a checkpoint is signed by the daemon, which holds the key, and {error}") from None
     with open_stopped(site) as (store, genesis):
-        prover, now, since = Prover(store, genesis), now_ms(), args.get("since")
-        found: object
-        match args.get("kind", call):
-            case "tx":
-                found = prover.transaction(parse_txid(args["id"]), since, now)
-            case "header":
-                found = prover.header(args["height"], since, now)
-            case "state":
-                state = store.load_state()
-                key = state_key(args["key"].split(" "), state)
-                found = prover.state(key, state, int(store.tip.height), since, now)
-            case "chain_checkpoint":
-                found = prover.checkpoint(args["height"])
-            case _:
-                found = prover.consistency(args["old"], args["new"])
-    return to_json(found), "store"
+        return make(Prover(store, genesis), store), "store"
+
+
+def _prove(args: dict[str, Any], prover: Prover, store: LedgerStore) -> Proof:
+    """Make the proof that a daemon would."""
+    from fednode.desk.audit import parse_txid, state_key
+
+    since, now = args["since"], now_ms()
+    match args["kind"]:
+        case "tx":
+            return prover.transaction(parse_txid(args["id"]), since, now)
+        case "header":
+            return prover.header(args["height"], since, now)
+        case _:
+            state = store.load_state()
+            return prover.state(state_key(args["key"].split(" "), state), state, int(store.tip.height), since, now)
 
 
 # --- verify-proof ----------------------------------------------------------------------------------------------
@@ -312,7 +322,6 @@ def describe(proven: Proven) -> dict[str, Any]:
     """Return what a proof has shown, for people and programs."""
     from fednode.desk.audit import key_words
     from fednode.desk.views import report_view, transaction_view, utc_text
-    from fednode.json_form import to_json
     from fednode.ledger.record_table import RECORD_TABLE
     from fednode.ledger.studies.records import RoundReport
 
@@ -361,14 +370,14 @@ def checkpoint(
 
     Put on record where the chain is: height, block hash, and the root of the log over all block hashes.
     """
-    from fednode.chain.checkpoint import Checkpoint, add_signatures, check_signatures
-    from fednode.json_form import from_json, to_json
+    from fednode.chain.checkpoint import add_signatures, check_signatures
+    from fednode.desk.proof_questions import CHAIN_CHECKPOINT, CHAIN_SIGN_CHECKPOINT
 
     other = None if add is None else read_checkpoint(add)
     at = height if other is None else int(other.height)
-    answer, source = _make(site, "chain_sign_checkpoint" if sign else "chain_checkpoint", {"height": at})
+    question = CHAIN_SIGN_CHECKPOINT if sign else CHAIN_CHECKPOINT
+    made, source = _make(site, question, {"height": at}, lambda prover, store: prover.checkpoint(at))
     try:
-        made = from_json(Checkpoint, answer)
         if other is not None:
             if other.content() != made.content():
                 raise Rejected("it names another block or log than this chain has: two histories of one chain exist")
@@ -377,7 +386,7 @@ def checkpoint(
     except Rejected as error:
         raise VerificationFailed(f"the checkpoint does not hold: {error.reason}") from None
     signers = [int(signature.member) for signature in made.signatures]
-    _put(to_json(made), {**describe_checkpoint(made), "signers": signers, "source": source}, output, as_json)
+    _put(made, {**describe_checkpoint(made), "signers": signers, "source": source}, output, as_json)
 
 
 def describe_checkpoint(found: Checkpoint) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,11 +15,18 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from fednode.cli.ask import as_record, ask, ask_for
+from fednode.cli.ask import ask_for
 from fednode.cli.reading import read_genesis
 from fednode.cli.site import Site
-from fednode.desk.control_client import ODD_ANSWER, NotRunning, stream_daemon
-from fednode.desk.questions import CHAIN_BLOCKS, CHAIN_STATUS, MEMBER_LIST
+from fednode.desk.control_client import ODD_ANSWER, NotRunning, read_answer, stream_daemon
+from fednode.desk.questions import (
+    CHAIN_BLOCKS,
+    CHAIN_MEMBERS,
+    CHAIN_STATE,
+    CHAIN_STATUS,
+    CHAIN_STEPS,
+    MEMBER_LIST,
+)
 from fednode.errors import Rejected, StorageError, Unavailable, UsageError, VerificationFailed
 from fednode.home.files import daemon_pid, environment
 
@@ -132,31 +140,28 @@ class DaemonSource:
         """Return the set that decides a height."""
         from fednode.chain.vote import MemberSet
 
-        found = as_record(ask(self._site, "chain_members", height=height))
-        if found.get("height") != height:
+        found = ask_for(self._site, CHAIN_MEMBERS, height=height)
+        if found.height != height:
             raise Unavailable(ODD_ANSWER)
-        return _decoded(MemberSet, found.get("set"))
+        return _decoded(MemberSet, found.set)
 
     def leaves(self) -> tuple[int, bytes, Iterator[Leaf]]:
         """Return the end of the chain and the state there, which the daemon keeps for us while we read it."""
-        answers = stream_daemon(self._site.home, "chain_state", {}, STATE_TIMEOUT_S)
-        head = as_record(next(answers))
-
-        def pages() -> Iterator[Leaf]:
-            for answer in answers:
-                items = as_record(answer).get("items")
-                for item in items if isinstance(items, list) else []:
-                    if isinstance(item, list) and len(item) == 3:
-                        yield _number(item[0]), bytes.fromhex(str(item[1])), _unpacked(item[2])
-
-        return _number(head.get("height")), bytes.fromhex(str(head.get("hash"))), pages()
+        answers = stream_daemon(self._site.home, CHAIN_STATE.name, {}, STATE_TIMEOUT_S)
+        pages = (read_answer(CHAIN_STATE.form, answer) for answer in answers)
+        first = next(pages)
+        leaves = (
+            (item.kind, bytes.fromhex(item.key), _unpacked(item.value))
+            for page in itertools.chain((first,), pages) for item in page.items
+        )
+        return first.height, bytes.fromhex(first.hash), leaves
 
     def steps(self, first: int) -> tuple[LightBlock, ...]:
         """Return the way from the genesis to the block before `first`."""
         from fednode.chain.light import LightBlock
 
-        answer = ask(self._site, "chain_steps", first=first) if first > 1 else []
-        return tuple(_decoded(LightBlock, text) for text in answer) if isinstance(answer, list) else ()
+        steps = ask_for(self._site, CHAIN_STEPS, first=first) if first > 1 else ()
+        return tuple(_decoded(LightBlock, text) for text in steps)
 
     def names(self) -> dict[int, str]:
         """Return the names of all members."""
@@ -314,20 +319,14 @@ def counted(items: Iterable[T], label: str, as_json: bool) -> Iterator[T]:
         yield from shown
 
 
-def _number(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Unavailable(ODD_ANSWER)
-    return value
-
-
-def _unpacked(text: object) -> bytes:
+def _unpacked(text: str) -> bytes:
     try:
-        return base64.b64decode(str(text), validate=True)
+        return base64.b64decode(text, validate=True)
     except ValueError:
         raise Unavailable(ODD_ANSWER) from None
 
 
-def _decoded(form: type[T], text: object) -> T:
+def _decoded(form: type[T], text: str) -> T:
     from fednode.codec import decode
 
     try:

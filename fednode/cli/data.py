@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.ask import as_record, ask
+from fednode.cli.ask import ask_for
 from fednode.cli.reading import read_genesis, read_study
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Site, format_option, group, pass_site, site_options
 from fednode.cli.worker_job import run_job
 from fednode.desk.control_client import NotRunning
+from fednode.desk.questions import STUDY_SHOW
 from fednode.errors import ConfigError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -158,11 +159,11 @@ def find_study(site: Site, wanted: str | None) -> tuple[StudySpec, bytes]:
     if len(found) == 1:
         return found[0]
     try:
-        answer = as_record(ask(site, "study_show", study=wanted))
+        answer = ask_for(site, STUDY_SHOW, study=wanted)
     except NotRunning:
         return _founded(founded, wanted)
-    spec = parse_study(str(answer.get("toml")), f"study {answer.get('name')}")
-    return spec, bytes.fromhex(str(answer.get("id")))
+    spec = parse_study(answer.toml or "", f"study {answer.name}")
+    return spec, bytes.fromhex(answer.id)
 
 
 def _founded(founded: Sequence[tuple[StudySpec, StudyId]], wanted: str | None) -> tuple[StudySpec, bytes]:

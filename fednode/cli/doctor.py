@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fednode.cli.ask import as_record, as_records, ask
+from fednode.cli.ask import ask_for
 from fednode.cli.show import print_json, print_table
 from fednode.cli.site import Site, command, format_option, pass_site
+from fednode.desk import questions
 from fednode.desk.control_client import NotRunning
 from fednode.errors import FednodeError
 from fednode.home.files import daemon_pid, describe
@@ -224,12 +226,8 @@ class _Visit:
     def clock(self) -> str:
         self._told_by_daemon("clock")
         now_ms, newest_ms, what = time.time_ns() // 1_000_000, self.genesis.time_ms, "the genesis"
-        try:
-            found = as_record(ask(self._site, "chain_status")).get("time_ms")
-            if isinstance(found, int):
-                newest_ms, what = found, "the latest block"
-        except FednodeError:
-            pass  # the daemon has a check of its own
+        with contextlib.suppress(FednodeError):  # the daemon has a check of its own
+            newest_ms, what = ask_for(self._site, questions.CHAIN_STATUS).time_ms, "the latest block"
         if now_ms + CLOCK_AHEAD_MS < newest_ms:
             behind = (newest_ms - now_ms) / 1000
             raise FednodeError(
@@ -241,11 +239,10 @@ class _Visit:
     def _told_by_daemon(self, words: str) -> None:
         """Raise the latest problem with these words that the running daemon shows in its status."""
         try:
-            problems = as_record(ask(self._site, "status")).get("problems")
+            problems = ask_for(self._site, questions.STATUS).problems
         except FednodeError:
             return  # the daemon has a check of its own
-        found = [str(text) for text in problems if words in str(text)] if isinstance(problems, (list, tuple)) else []
-        if found:
+        if found := [text for text in problems if words in text]:
             raise FednodeError(found[-1])
 
     def disk(self) -> str:
@@ -290,41 +287,39 @@ class _Visit:
     def daemon(self) -> str:
         if daemon_pid(self.values.home) is None:
             raise _Skip("not running; 'fednode start' starts it")
-        status = as_record(ask(self._site, "status"))
-        chain = as_record(status.get("chain"))
-        if chain.get("is_signing") is False:
-            raise FednodeError(f"the daemon does not sign: {chain.get('not_signing_reason')}; see 'fednode logs'")
-        return f"process {status.get('pid')}, height {chain.get('height')}"
+        status = ask_for(self._site, questions.STATUS)
+        if not status.chain.is_signing:
+            raise FednodeError(f"the daemon does not sign: {status.chain.not_signing_reason}; see 'fednode logs'")
+        return f"process {status.pid}, height {status.chain.height}"
 
     def reachable(self) -> str:
         try:
-            members = as_records(ask(self._site, "member_list"))
+            members = ask_for(self._site, questions.MEMBER_LIST)
         except NotRunning:
             raise _Skip("needs the running daemon") from None
-        away = [m for m in members if not m.get("is_connected") and not m.get("is_me")]
+        away = [m for m in members if not m.is_connected and not m.is_me]
         if away:
-            named = ", ".join(f"{m.get('name')} ({m.get('refused') or 'no connection'})" for m in away)
+            named = ", ".join(f"{m.name} ({m.refused or 'no connection'})" for m in away)
             fix = "ask them whether their daemon runs, and both firewalls to let the address of their card through"
             raise FednodeError(f"not connected: {named}; {fix}")
         return f"all {len(members) - 1} others"
 
     def signing(self) -> str:
         try:
-            chain = as_record(as_record(ask(self._site, "status")).get("chain"))
+            chain = ask_for(self._site, questions.STATUS).chain
         except NotRunning:
             raise _Skip("needs the running daemon") from None
         for words in ("two machines", "another machine", "are needed", "behind the others", "no block has come"):
             self._told_by_daemon(words)
-        found = chain.get("signing")
-        return f"{len(found) if isinstance(found, list) else 0} of {chain.get('members')}"
+        return f"{len(chain.signing)} of {chain.members}"
 
     def studies(self) -> str:
         """Tell whether a study waits for this hospital, or went on without it."""
         try:
-            studies = as_records(ask(self._site, "study_list"))
+            studies = ask_for(self._site, questions.STUDY_LIST)
         except NotRunning:
             raise _Skip("needs the running daemon") from None
-        told = [f"study '{study.get('name')}': {study['own_part']}" for study in studies if study.get("own_part")]
+        told = [f"study '{study.name}': {study.own_part}" for study in studies if study.own_part]
         if told:
             raise _Warn("; ".join(told), "'fednode study show' and 'fednode round list' show the rest")
         return "none waits for this hospital or went on without it" if studies else "none yet"
@@ -345,12 +340,12 @@ class _Visit:
         founded = {study.study: decode_study(study.spec) for study in self.genesis.studies}
         yield from ((spec, study_id) for study_id, spec in founded.items())
         try:
-            later = as_records(ask(self._site, "study_list"))
+            later = ask_for(self._site, questions.STUDY_LIST)
             for study in later:
-                study_id = bytes.fromhex(str(study.get("id")))
-                if study_id not in founded and study.get("has_data"):
-                    shown = as_record(ask(self._site, "study_show", study=study_id.hex()))
-                    yield parse_study(str(shown.get("toml")), f"study {study.get('name')}"), study_id
+                study_id = bytes.fromhex(study.id)
+                if study_id not in founded and study.has_data:
+                    shown = ask_for(self._site, questions.STUDY_SHOW, study=study.id)
+                    yield parse_study(shown.toml or "", f"study {study.name}"), study_id
         except FednodeError:
             return  # the daemon has a check of its own
 

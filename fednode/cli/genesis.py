@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from fednode.dialling import find_shared, place_of, warning_about
 from fednode.errors import GenesisError
 
 if TYPE_CHECKING:
+    from fednode.desk.read_models import KnownMember
     from fednode.ledger.genesis import Genesis, GenesisStudy
 
 
@@ -106,6 +108,7 @@ def _genesis_study(path: Path, member_count: int) -> GenesisStudy:
 
 
 def _print_genesis(made: Genesis, as_json: bool) -> None:
+    from fednode.desk.chain_query import founders
     from fednode.ids import fault_bound, quorum
     from fednode.ledger.genesis import describe_members
 
@@ -116,7 +119,7 @@ def _print_genesis(made: Genesis, as_json: bool) -> None:
             "name": made.name, "chain_id": made.chain_id.hex(), "protocol_version": made.protocol_version,
             "time_ms": made.time_ms, "n": count, "f": fault_bound(count), "quorum": quorum(count),
             "succeeds": None if origin is None else {"chain_id": origin.chain_id.hex(), "height": int(origin.height)},
-            "meaning": list(words), "members": member_records(made), "studies": _studies(made),
+            "meaning": list(words), "members": founders(made), "studies": _studies(made),
         })
         return
     print_pairs([
@@ -127,27 +130,16 @@ def _print_genesis(made: Genesis, as_json: bool) -> None:
     ])
     for sentence in words:
         click.echo(f"  {sentence}")
-    found = member_records(made)
-    rows = [(str(m["id"]), str(m["name"]), str(m["fingerprint"]), "\n".join(m["addresses"])) for m in found]
-    print_table(["member", "name", "fingerprint", "addresses"], rows)
+    print_known(founders(made))
     if made.studies:
         rows_of = [(str(s["name"]), str(s["id"])[:12], str(s["rounds"])) for s in _studies(made)]
         print_table(["study", "id", "rounds"], rows_of)
 
 
-def member_records(made: Genesis) -> list[dict[str, Any]]:
-    """Return the founding members with everything public about them."""
-    from fednode.home.keystore import PublicKeys
-
-    found = []
-    for number, card in made.numbered:
-        public = PublicKeys(card.sign_key, card.network_key, card.seal_key)
-        found.append({
-            "id": number, "name": card.name, "fingerprint": public.fingerprint, "peer_id": public.peer_id,
-            "sign_key": card.sign_key.hex(), "network_key": card.network_key.hex(), "seal_key": card.seal_key.hex(),
-            "addresses": list(card.addresses),
-        })
-    return found
+def print_known(found: Sequence[KnownMember]) -> None:
+    """Print a line for each hospital with what people compare before they trust it."""
+    rows = [(str(m.id), m.name, m.fingerprint, "\n".join(m.addresses)) for m in found]
+    print_table(["member", "name", "fingerprint", "addresses"], rows)
 
 
 def _studies(made: Genesis) -> list[dict[str, Any]]:

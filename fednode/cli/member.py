@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from fednode.cli.ask import ask_for, ask_record
+from fednode.cli.ask import ask_for
 from fednode.cli.card import check_addresses
 from fednode.cli.daemon import print_members
 from fednode.cli.names import complete_members
@@ -16,6 +14,7 @@ from fednode.cli.show import cell, print_json, print_pairs, print_table, word
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, passphrase_option, site_options, yes_option
 from fednode.cli.stored import ask_or_read
 from fednode.desk import questions
+from fednode.desk.outcomes import Final
 from fednode.desk.read_models import OutlookView
 
 
@@ -98,7 +97,7 @@ def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
     if not yes:
         print_pairs([("name", found.name), ("fingerprint", public.fingerprint)])
     confirm("Have you compared the fingerprint with that hospital?", yes)
-    _tell(ask_record(site, "member_invite", card=text), as_json)
+    _tell(ask_for(site, questions.MEMBER_INVITE, card=text), as_json)
 
 
 @member.command("proposals", example="fednode member proposals")
@@ -144,7 +143,7 @@ def approve(site: Site, proposal: str, yes: bool, as_json: bool) -> None:
     candidate's daemon may come in, by itself, within 100 blocks and one day; else the votes are void.
     """
     is_sure = _foretell(ask_for(site, questions.MEMBER_OUTLOOK, proposal=proposal), yes, as_json)
-    _tell(ask_record(site, "member_approve", proposal=proposal, yes=is_sure), as_json)
+    _tell(ask_for(site, questions.MEMBER_APPROVE, proposal=proposal, yes=is_sure), as_json)
 
 
 @member.command("revoke", example="fednode member revoke 4 --reason 'closed for good' --yes")
@@ -164,7 +163,7 @@ def revoke(site: Site, who: str, reason: str, yes: bool, as_json: bool) -> None:
     """
     is_sure = _foretell(ask_for(site, questions.MEMBER_OUTLOOK, member=who), yes, as_json)
     confirm(f"Vote for removing member {who}?", yes)
-    _tell(ask_record(site, "member_revoke", member=who, reason=reason, yes=is_sure), as_json)
+    _tell(ask_for(site, questions.MEMBER_REVOKE, member=who, reason=reason, yes=is_sure), as_json)
 
 
 def _foretell(outlook: OutlookView, yes: bool, as_json: bool) -> bool:
@@ -188,11 +187,11 @@ def address(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
     Announce on the ledger where the others reach this hospital from now on.
     """
     check_addresses(addresses, "give the address the others reach this daemon by")
-    _tell(ask_record(site, "member_address", addresses=" ".join(addresses)), as_json)
+    _tell(ask_for(site, questions.MEMBER_ADDRESS, addresses=" ".join(addresses)), as_json)
 
 
-def _tell(done: Mapping[str, Any], as_json: bool) -> None:
+def _tell(done: Final, as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:
-        print_pairs((word(key), cell(key, value)) for key, value in done.items())
+        print_pairs((word(key), cell(key, value)) for key, value in vars(done).items())

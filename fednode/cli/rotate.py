@@ -11,10 +11,12 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from fednode.cli.ask import as_record, ask_record, ask_records
+from fednode.cli.ask import ask_for
 from fednode.cli.card import write_card
 from fednode.cli.site import Site
 from fednode.crypto import Domain, Secret
+from fednode.desk.questions import KEYS_ROTATE, MEMBER_LIST, STATUS
+from fednode.desk.read_models import MemberView, StatusView
 from fednode.documents import Json
 from fednode.errors import KeystoreError, Refused, Unavailable
 from fednode.home.files import Home, end_daemon, environment, read_bounded, sync_folder, write_atomic
@@ -36,36 +38,34 @@ def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -
     values = site.load().values
     home = values.home
     status = _await_caught_up(site)
-    me = as_record(status["member"])
-    member, chain_id = me.get("id"), as_record(status["chain"]).get("id")
+    chain_id = status.chain.id
     next_path = home.keystore.with_name("keystore-next.toml")
-    if not isinstance(chain_id, str) or not (me.get("is_member") or next_path.exists()):
+    if not (status.member.is_member or next_path.exists()):
         raise Refused("only a member can replace its keys on the ledger; 'fednode status' shows what this hospital is")
     old = read_public_keys(home.keystore)
     keys = renew_keystore(home.keystore, next_path, passphrase, SystemEntropy(), which)
-    entries = ask_records(site, "member_list")
-    mine = next((e for e in entries if e["id"] == member or e["sign_key"] == keys.public.sign.hex()), None)
+    known = ask_for(site, MEMBER_LIST)
+    mine = next((m for m in known if m.id == status.member.id or m.sign_key == keys.public.sign.hex()), None)
     if mine is None:
         raise Refused("the ledger knows neither the old nor the new keys; 'fednode member list' shows the members")
-    number = MemberId(int(str(mine["id"])))
-    is_announced = all(mine[f"{name}_key"] == getattr(keys.public, name).hex() for name in KEY_NAMES)
-    height = None if is_announced else _announce(site, keys, number, mine, bytes.fromhex(chain_id))
+    is_announced = all(getattr(mine, f"{name}_key") == getattr(keys.public, name).hex() for name in KEY_NAMES)
+    height = None if is_announced else _announce(site, keys, mine, bytes.fromhex(chain_id))
     end_daemon(home)
     _exchange(home, old, next_path, chain_id, which)
     write_card(home.card, values, keys)
     return {
-        "member": int(number), "height": height, "replaced": [name for name in KEY_NAMES if name in which],
+        "member": mine.id, "height": height, "replaced": [name for name in KEY_NAMES if name in which],
         "sign_key": keys.public.sign.hex(), "seal_key": keys.public.seal.hex(), "peer_id": keys.public.peer_id,
         "fingerprint": keys.public.fingerprint,
     }
 
 
-def _await_caught_up(site: Site) -> dict[str, Json]:
+def _await_caught_up(site: Site) -> StatusView:
     deadline = time.monotonic() + CATCH_UP_S
     while True:
-        status = ask_record(site, "status")
-        if as_record(status["chain"]).get("catching_up_to") is None:
-            return dict(status)
+        status = ask_for(site, STATUS)
+        if status.chain.catching_up_to is None:
+            return status
         if time.monotonic() > deadline:
             raise Unavailable("the daemon still fetches blocks from the others; try again when it has them")
         time.sleep(0.2)
@@ -75,37 +75,32 @@ def _await_signers(site: Site) -> None:
     """Raise at once where no block can carry the new keys: waiting does not help, and other ways do."""
     deadline = time.monotonic() + SIGNERS_S
     while True:
-        chain = as_record(ask_record(site, "status")["chain"])
-        if chain.get("has_quorum"):
+        chain = ask_for(site, STATUS).chain
+        if chain.has_quorum:
             return
         if time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    signing = chain.get("signing")
-    count = len(signing) if isinstance(signing, list) else 0
     raise Refused(
-        f"new keys need a block, and {count} of {chain.get('members')} members sign while {chain.get('quorum')} are "
+        f"new keys need a block, and {len(chain.signing)} of {chain.members} members sign while {chain.quorum} are "
         "needed; 'fednode status' names the others. If enough of them can sign again, start them and try "
-        f"again; if more than {chain.get('fault_bound')} have lost their sign-state, the way on is a successor: "
+        f"again; if more than {chain.fault_bound} have lost their sign-state, the way on is a successor: "
         "'fednode federation succeed --help'"
     )
 
 
-def _announce(site: Site, keys: Keys, number: MemberId, mine: Json, chain_id: bytes) -> Json:
+def _announce(site: Site, keys: Keys, mine: MemberView, chain_id: bytes) -> int:
     """Bring the new keys onto the ledger, signed by the old and the new sign key; return the height."""
     from fednode.home.keystore import SystemEntropy
     from fednode.ledger.members.identity import card_to_toml, make_identity_card
     from fednode.ledger.members.rules import rotation_message
 
     _await_signers(site)
-    entry = as_record(mine)
-    addresses = entry["addresses"]
     card = make_identity_card(
-        str(entry["name"]), tuple(map(str, addresses)) if isinstance(addresses, (list, tuple)) else (), keys.sign,
-        keys.network_signer, keys.seal_key, SystemEntropy(),
+        mine.name, mine.addresses, keys.sign, keys.network_signer, keys.seal_key, SystemEntropy()
     )
-    signature = keys.sign.sign(Domain.IDENTITY_CARD, rotation_message(chain_id, number, card))
-    return ask_record(site, "keys_rotate", card=card_to_toml(card), signature=signature.hex()).get("height")
+    signature = keys.sign.sign(Domain.IDENTITY_CARD, rotation_message(chain_id, MemberId(mine.id), card))
+    return ask_for(site, KEYS_ROTATE, card=card_to_toml(card), signature=signature.hex()).height
 
 
 def _exchange(home: Home, old: PublicKeys, next_path: Path, chain_id: str, which: Collection[str]) -> None:

@@ -26,11 +26,10 @@ from fednode.chain.light import LightBlock, LightRules, TrustedBlock, follow, tr
 from fednode.chain.state import State, hash_leaf
 from fednode.chain.store import LedgerStore
 from fednode.codec import decode
+from fednode.desk.read_models import Happened
 from fednode.desk.views import choose_study, report_view, spec_bytes
-from fednode.documents import Json
 from fednode.errors import Rejected, StorageError, UsageError
 from fednode.ids import Height, MemberId, StudyId
-from fednode.json_form import to_json
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import nonce_key
 from fednode.ledger.studies.records import get_report, get_studies, report_key
@@ -209,15 +208,17 @@ def parse_txid(text: str) -> bytes:
 
 def look_for(
     store: LedgerStore, state: State, height: int | None, tx: str | None, study: str | None, number: int | None
-) -> Json:
+) -> Happened | None:
     """Return where a height, a transaction or a round's report is, or None while it is not there."""
     if height is not None:
-        here: dict[str, Json] = {"height": int(store.tip.height), "hash": store.tip.block_hash.hex()}
+        here = Happened(height=int(store.tip.height), hash=store.tip.block_hash.hex(), id=None, report=None)
         return here if store.tip.height >= height else None
     if tx is not None:
         place = store.find_transaction(parse_txid(tx))
-        return None if place is None else {"height": int(place.height), "id": tx.lower()}
+        return None if place is None else Happened(height=int(place.height), hash=None, id=tx.lower(), report=None)
     if study is None or number is None:
         raise UsageError("wait for one thing: a height, a transaction, or a round of a study")
     report = get_report(state, find_study(state, study), number)
-    return None if report is None else {"height": report.closed_height, "report": to_json(report_view(report))}
+    if report is None:
+        return None
+    return Happened(height=report.closed_height, hash=None, id=None, report=report_view(report))

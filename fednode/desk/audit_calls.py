@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from fednode.audit.proofs import Proof
-from fednode.chain.checkpoint import Checkpoint, sign_checkpoint
+from fednode.chain.checkpoint import Checkpoint, Consistency, sign_checkpoint
 from fednode.codec import encode
+from fednode.desk import proof_questions as proofs
+from fednode.desk import questions
 from fednode.desk.audit import Prover, look_for, parse_txid, state_key, steps_before
 from fednode.desk.calls import AUDITORS, HOSPITAL, Arguments, Emit, Offer, once
-from fednode.documents import Json
+from fednode.desk.read_models import Happened, MembersAt, StateItem, StatePage
 from fednode.errors import Unavailable, UsageError
-from fednode.json_form import to_json
 
 if TYPE_CHECKING:
     from fednode.desk.status import Node
@@ -40,21 +41,21 @@ class AuditCalls:
     def offers(self) -> Mapping[str, Offer]:
         """Return what can be asked, and who may."""
         return {
-            "chain_proof": once(self.proof, AUDITORS),
-            "chain_checkpoint": once(self.checkpoint, AUDITORS),
-            "chain_sign_checkpoint": once(self.signed_checkpoint, HOSPITAL, acts=True),
-            "chain_consistency": once(self.consistency, AUDITORS),
-            "chain_steps": once(self.steps, AUDITORS),
-            "chain_members": once(self.members, AUDITORS),
-            "chain_state": Offer(self.state, AUDITORS),
-            "chain_wait": Offer(self.wait, AUDITORS),
+            proofs.CHAIN_PROOF.name: once(self.proof, AUDITORS),
+            proofs.CHAIN_CHECKPOINT.name: once(self.checkpoint, AUDITORS),
+            proofs.CHAIN_SIGN_CHECKPOINT.name: once(self.signed_checkpoint, HOSPITAL, acts=True),
+            proofs.CHAIN_CONSISTENCY.name: once(self.consistency, AUDITORS),
+            questions.CHAIN_STEPS.name: once(self.steps, AUDITORS),
+            questions.CHAIN_MEMBERS.name: once(self.members, AUDITORS),
+            questions.CHAIN_STATE.name: Offer(self.state, AUDITORS),
+            questions.CHAIN_WAIT.name: Offer(self.wait, AUDITORS),
         }
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         async with self._lock:
             return await trio.to_thread.run_sync(work)
 
-    async def proof(self, args: Arguments) -> Json:
+    async def proof(self, args: Arguments) -> Proof:
         """Make a proof of a header, a transaction or a record of the state."""
         kind, since, now = args.text("kind"), args.optional_number("since"), _now_ms()
         work: Callable[[], Proof]
@@ -73,56 +74,53 @@ class AuditCalls:
             work = partial(self._prover.state, key, state, height, since, now)
         else:
             raise UsageError(f"there are no proofs of '{kind}'; use the same version of fednode for both sides")
-        return to_json(await self._in_thread(work))
+        return await self._in_thread(work)
 
-    async def checkpoint(self, args: Arguments) -> Json:
+    async def checkpoint(self, args: Arguments) -> Checkpoint:
         """Make the checkpoint of a height."""
-        return to_json(await self._checkpoint(args))
-
-    async def signed_checkpoint(self, args: Arguments) -> Json:
-        """Make the checkpoint of a height, and sign it with this hospital's key."""
-        identity = self._node.reactor.core.identity
-        return to_json(sign_checkpoint(await self._checkpoint(args), identity.member, identity.signer))
-
-    async def _checkpoint(self, args: Arguments) -> Checkpoint:
         height = args.optional_number("height")
         return await self._in_thread(lambda: self._prover.checkpoint(height))
 
-    async def consistency(self, args: Arguments) -> Json:
+    async def signed_checkpoint(self, args: Arguments) -> Checkpoint:
+        """Make the checkpoint of a height, and sign it with this hospital's key."""
+        identity = self._node.reactor.core.identity
+        return sign_checkpoint(await self.checkpoint(args), identity.member, identity.signer)
+
+    async def consistency(self, args: Arguments) -> Consistency:
         """Prove that the log at one height continues the log at another."""
         old, new = args.number("old"), args.optional_number("new")
-        return to_json(await self._in_thread(lambda: self._prover.consistency(old, new)))
+        return await self._in_thread(lambda: self._prover.consistency(old, new))
 
-    async def steps(self, args: Arguments) -> Json:
+    async def steps(self, args: Arguments) -> tuple[str, ...]:
         """Return the light blocks that lead from the genesis to the block before `first`."""
         first, now = max(1, args.number("first")), _now_ms()
         found = await self._in_thread(lambda: steps_before(self._store, self._node.genesis, first, now))
-        return [_text(encode(step)) for step in found]
+        return tuple(_text(encode(step)) for step in found)
 
-    async def members(self, args: Arguments) -> Json:
+    async def members(self, args: Arguments) -> MembersAt:
         """Return the set that decides a height: the next one if none is named."""
         height = args.number("height", int(self._store.tip.height) + 1)
-        return {"height": height, "set": _text(encode(self._store.get_members(height)))}
+        return MembersAt(height=height, set=_text(encode(self._store.get_members(height))))
 
-    async def state(self, args: Arguments, emit: Emit) -> Json:
-        """Say where the chain ends, then every record of the state there, page by page."""
+    async def state(self, args: Arguments, emit: Emit) -> StatePage:
+        """Say every record of the state where the chain ends, page by page; the answer is a page without any."""
         chain = self._node.reactor.core.chain
         while chain.height != self._store.tip.height:
             await self._node.reactor.wait_block()
-        state, height, block_hash = chain.state, int(chain.height), self._store.tip.block_hash.hex()
-        await emit({"height": height, "hash": block_hash})
-        page: list[Json] = []
+        state = chain.state
+        page_of = partial(StatePage, height=int(chain.height), hash=self._store.tip.block_hash.hex())
+        items: list[StateItem] = []
         size = 0
         for kind, key, value in state.leaves():
-            page.append([kind, key.hex(), _text(value)])
+            items.append(StateItem(kind=kind, key=key.hex(), value=_text(value)))
             size += len(key) + len(value)
             if size >= STATE_PAGE_BYTES:
-                await emit({"items": page})
-                page, size = [], 0
-        await emit({"items": page})
-        return {"height": height}
+                await emit(page_of(items=tuple(items)))
+                items, size = [], 0
+        await emit(page_of(items=tuple(items)))
+        return page_of(items=())
 
-    async def wait(self, args: Arguments, emit: Emit) -> Json:
+    async def wait(self, args: Arguments, emit: Emit) -> Happened:
         """Answer when a height, a transaction or the report of a round is there."""
         timeout_s = args.number("timeout_s")
         if not 0 < timeout_s <= LONGEST_WAIT_S:

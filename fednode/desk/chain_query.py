@@ -15,6 +15,7 @@ from fednode.codec import encode
 from fednode.desk.read_models import (
     BlockView,
     ChainEndView,
+    KnownMember,
     PlannedVersion,
     TransactionView,
     VersionSpan,
@@ -25,10 +26,12 @@ from fednode.desk.read_models import (
 from fednode.desk.record import extended
 from fednode.desk.views import block_view, numbers, transaction_view, utc_text
 from fednode.errors import Unavailable, UsageError
+from fednode.home.keystore import PublicKeys
 from fednode.ids import quorum
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members.reading import get_members, get_versions, version_at
-from fednode.ledger.members.records import VersionPlan
+from fednode.ledger.members.identity import IdentityCard
+from fednode.ledger.members.reading import get_flag, get_members, get_versions, version_at
+from fednode.ledger.members.records import MemberRecord, VersionPlan
 from fednode.ledger.transactions import decode_transaction
 from fednode.ledger.versions import VERSIONS
 
@@ -95,6 +98,29 @@ def describe_chain(tip: Tip, state: State, genesis: Genesis, source: str) -> Cha
         protocol_version=version_at(state, tip.height + 1),
         planned_version=None if planned is None else _plan_view(planned),
         source=source,
+    )
+
+
+def known_member(number: int, known: MemberRecord | IdentityCard, double_votes: int = 0) -> KnownMember:
+    """Return a hospital with everything public about it, and at how many heights the chain saw it sign twice."""
+    public = PublicKeys(known.sign_key, known.network_key, known.seal_key)
+    return KnownMember(
+        id=int(number), name=known.name, fingerprint=public.fingerprint, peer_id=public.peer_id,
+        sign_key=known.sign_key.hex(), network_key=known.network_key.hex(), seal_key=known.seal_key.hex(),
+        addresses=tuple(known.addresses), double_votes=double_votes,
+    )
+
+
+def founders(genesis: Genesis) -> tuple[KnownMember, ...]:
+    """Return the members that a chain begins with."""
+    return tuple(known_member(number, card) for number, card in genesis.numbered)
+
+
+def stored_members(state: State) -> tuple[KnownMember, ...]:
+    """Return the members of a state."""
+    return tuple(
+        known_member(record.member, record, flag.count if (flag := get_flag(state, record.member)) else 0)
+        for record in get_members(state)
     )
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Union
 
 from fednode.codec import Range, Size
 from fednode.core import wire
 from fednode.core.presence import Statement
-from fednode.documents import Json
+from fednode.desk.record import Record
 from fednode.home.config import HospitalConfig
 from fednode.ledger import bodies
 from fednode.ledger.studies.bodies import Ready, Result, StudyCreate
@@ -52,32 +51,58 @@ NEVER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MessageKind:
-    """One form of message: on which channel, in which frame, what is in it, where that comes from."""
+class FieldForm(Record):
+    """A field of a message, and what it may hold."""
+
+    field: str
+    form: str
+
+
+class MessageKind(Record):
+    """One form of message: on which channel, in which frame, what is in it, what that is made from."""
 
     channel: str
     frame: str
     kind: str
     words: str
-    fields: tuple[tuple[str, str], ...]
-    source: str
+    contains: tuple[FieldForm, ...]
+    made_from: str
 
-    def view(self) -> dict[str, Json]:
-        """Return it as plain values."""
-        return {
-            "channel": self.channel, "frame": self.frame, "kind": self.kind, "words": self.words,
-            "contains": [{"field": name, "form": form} for name, form in self.fields], "from": self.source,
-        }
+
+class Peer(Record):
+    """A hospital that this one speaks with; `address` is the one that a connection is open to."""
+
+    id: int
+    name: str
+    peer_id: str
+    addresses: tuple[str, ...]
+    is_connected: bool
+    address: str | None
+
+
+class EgressView(Record):
+    """Everything that leaves: to whom, by which names they are found, what, and what never does.
+
+    `source` says who the peers are: the daemon, its store, or the genesis file.
+    """
+
+    source: str
+    listens: tuple[str, ...]
+    peers: tuple[Peer, ...]
+    name_lookups: tuple[str, ...]
+    messages: tuple[MessageKind, ...]
+    never: tuple[str, ...]
+    tables: tuple[str, ...]
 
 
 def message_kinds() -> Iterator[MessageKind]:
     """Yield every form that can be sent to a member."""
+    held = (("network key", "32 bytes, public"), ("protocol version", "number"), ("chain id", "32 bytes"))
     yield MessageKind(
-        "connection", "handshake", "Noise XX, hello",
-        "Shows a caller that this is the hospital it called; a caller whose key is not a member's learns no more.",
-        (("network key", "32 bytes, public"), ("protocol version", "number"), ("chain id", "32 bytes")),
-        "keys/keystore.toml (the public network key), the genesis file",
+        channel="connection", frame="handshake", kind="Noise XX, hello",
+        words="Shows a caller that this is the hospital it called; one whose key is not a member's learns no more.",
+        contains=tuple(FieldForm(field=name, form=form) for name, form in held),
+        made_from="keys/keystore.toml (the public network key), the genesis file",
     )
     small, large = Channel.CONSENSUS.value, Channel.BULK.value
     for row in wire.CLASSES.values():
@@ -97,12 +122,14 @@ def _kinds(channel: str, frame: str, record: object, source: str) -> Iterator[Me
 
 def _kind(channel: str, frame: str, form: type, source: str, words: str | None = None) -> MessageKind:
     hints = typing.get_type_hints(form, include_extras=True)
-    fields = tuple(
-        (field.name, describe(hints[field.name]))
+    contains = tuple(
+        FieldForm(field=field.name, form=describe(hints[field.name]))
         for field in dataclasses.fields(form) if field.init
     )
     first = " ".join((form.__doc__ or "").split("\n\n")[0].split())
-    return MessageKind(channel, frame, form.__name__, words or first, fields, source)
+    return MessageKind(
+        channel=channel, frame=frame, kind=form.__name__, words=words or first, contains=contains, made_from=source
+    )
 
 
 def describe(form: object) -> str:
@@ -139,21 +166,12 @@ def _bounded(inner: object, bound: object) -> str:
             return describe(inner)
 
 
-def egress_view(config: HospitalConfig, peers: Sequence[Mapping[str, object]], source: str) -> dict[str, Json]:
+def egress_view(config: HospitalConfig, peers: Sequence[Peer], source: str) -> EgressView:
     """Return everything that leaves: to whom, by which names they are found, what, and what never does."""
     tables = {str(path) for path in (config.data.default, *config.data.studies.values()) if path is not None}
-    hosts: set[str] = set()
-    for peer in peers:
-        addresses = peer.get("addresses")
-        for text in addresses if isinstance(addresses, (list, tuple)) else ():
-            if str(text).startswith("/dns"):
-                hosts.add(parse_multiaddr(str(text)).host)
-    return {
-        "source": source,
-        "listens": list(config.network.listen),
-        "peers": [typing.cast(Json, dict(peer)) for peer in peers],
-        "name_lookups": [*sorted(hosts)],
-        "messages": [kind.view() for kind in message_kinds()],
-        "never": list(NEVER),
-        "tables": [*sorted(tables)],
-    }
+    named = {text for peer in peers for text in peer.addresses if text.startswith("/dns")}
+    return EgressView(
+        source=source, listens=tuple(config.network.listen), peers=tuple(peers),
+        name_lookups=tuple(sorted({parse_multiaddr(text).host for text in named})),
+        messages=tuple(message_kinds()), never=NEVER, tables=tuple(sorted(tables)),
+    )

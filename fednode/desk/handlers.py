@@ -32,6 +32,7 @@ from fednode.desk.outcomes import (
     MemoDone,
     ModelExported,
     StatisticsAllowed,
+    Stopping,
     StudyBegun,
     StudyCreated,
     StudyVoted,
@@ -52,7 +53,6 @@ from fednode.desk.read_models import (
 from fednode.desk.record import extended
 from fednode.desk.status import Node
 from fednode.desk.views import round_report
-from fednode.documents import Json
 from fednode.errors import DataError, Refused, Unavailable, UsageError
 from fednode.ids import StudyId
 from fednode.learn.form import parse_study
@@ -72,7 +72,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
         ask.STATUS.name: once(calls.status, EVERYBODY),
         ask.FOLLOW.name: Offer(calls.follow, EVERYBODY),
         ask.MEMORY.name: once(calls.memory, STAFF),
-        "stop": once(calls.stop, STAFF, acts=True),
+        ask.STOP.name: once(calls.stop, STAFF, acts=True),
         ask.CHAIN_STATUS.name: once(calls.chain_status, EVERYBODY),
         ask.CHAIN_SHOW.name: once(calls.chain_show, AUDITORS),
         ask.CHAIN_BLOCKS.name: once(calls.chain_blocks, AUDITORS),
@@ -97,7 +97,7 @@ def make_handlers(node: Node, stop: Callable[[], None]) -> Handlers:
 
 
 class _Calls:
-    """One method per name; arguments are checked in `Arguments`, answers are plain values."""
+    """One method per name; arguments are checked in `Arguments`, answers are read models."""
 
     def __init__(self, node: Node, stop: Callable[[], None]) -> None:
         self._node = node
@@ -111,9 +111,9 @@ class _Calls:
     async def memory(self, args: Arguments) -> MemoryView:
         return status.memory_view()
 
-    async def stop(self, args: Arguments) -> Json:
+    async def stop(self, args: Arguments) -> Stopping:
         self._stop()
-        return {"stopped": True, "pid": self._node.pid}
+        return Stopping(pid=self._node.pid)
 
     async def follow(self, args: Arguments, emit: Emit) -> None:
         """Say the status now and after every block, until the caller hangs up."""

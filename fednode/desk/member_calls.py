@@ -10,10 +10,9 @@ from fednode.desk.health import signing_members
 from fednode.desk.naming import candidates, named
 from fednode.desk.outcomes import (
     AddressesAnnounced,
-    CandidateVoted,
     Final,
     MemberInvited,
-    RemovalVoted,
+    MemberVoted,
     RoleVoted,
     VersionVoted,
 )
@@ -51,10 +50,10 @@ def member_offers(node: Node, final: Finalise) -> Mapping[str, Offer]:
         questions.MEMBER_PROPOSALS.name: once(calls.member_proposals, EVERYBODY),
         questions.MEMBER_OUTLOOK.name: once(calls.member_outlook, EVERYBODY),
         questions.MEMBER_INVITE.name: once(calls.member_invite, HOSPITAL, acts=True),
-        "member_approve": once(calls.member_approve, HOSPITAL, acts=True),
-        "member_revoke": once(calls.member_revoke, HOSPITAL, acts=True),
+        questions.MEMBER_APPROVE.name: once(calls.member_approve, HOSPITAL, acts=True),
+        questions.MEMBER_REVOKE.name: once(calls.member_revoke, HOSPITAL, acts=True),
         questions.MEMBER_ADDRESS.name: once(calls.member_address, HOSPITAL, acts=True),
-        "keys_rotate": once(calls.keys_rotate, HOSPITAL, acts=True),
+        questions.KEYS_ROTATE.name: once(calls.keys_rotate, HOSPITAL, acts=True),
         questions.ROLE_LIST.name: once(calls.role_list, EVERYBODY),
         questions.ROLE_VOTE.name: once(calls.role_vote, HOSPITAL, acts=True),
         questions.VERSION_SHOW.name: once(calls.version_show, EVERYBODY),
@@ -93,13 +92,13 @@ class _MemberCalls:
             return self._outlook(Change(open_.change), open_.member).view()
         return self._outlook(Change.REMOVE, find_member(self._node, args.text("member"))).view()
 
-    async def member_approve(self, args: Arguments) -> RemovalVoted:
+    async def member_approve(self, args: Arguments) -> MemberVoted:
         open_ = self._find(args.text("proposal"))
         self._check_enough(Change(open_.change), open_.member, args)
         done = await self._final(MemberApprove(open_.number))
         return self._outcome(done, open_)
 
-    async def member_revoke(self, args: Arguments) -> RemovalVoted:
+    async def member_revoke(self, args: Arguments) -> MemberVoted:
         member = find_member(self._node, args.text("member"))
         self._check_enough(Change.REMOVE, member, args)
         for open_ in get_membership(self._node.state).proposals:
@@ -110,7 +109,7 @@ class _MemberCalls:
         proposals = get_membership(self._node.state).proposals
         opened = next((p for p in proposals if (p.change, p.member) == (Change.REMOVE, member)), None)
         if opened is None:
-            return extended(RemovalVoted, done, proposal=None, member=int(member), is_carried=True)
+            return extended(MemberVoted, done, proposal=None, member=int(member), is_carried=True, is_member=False)
         return self._outcome(done, opened)
 
     def _outlook(self, change: Change, member: MemberId) -> Outlook:
@@ -190,16 +189,16 @@ class _MemberCalls:
             raise Refused(f"{problem} '{text}'; 'fednode member proposals' shows them")
         return next(open_ for open_ in proposals if open_.number == found[0])
 
-    def _outcome(self, done: Final, open_: ProposalRecord) -> RemovalVoted:
+    def _outcome(self, done: Final, open_: ProposalRecord) -> MemberVoted:
         """Tell whether a vote has carried: a removed member is gone then, a candidate may come in."""
         is_member = any(record.member == open_.member for record in get_members(self._node.state))
         now = get_membership(self._node.state).proposal(open_.number)
         is_removed = open_.change == Change.REMOVE and not is_member
         is_approved = open_.change != Change.REMOVE and (is_member or (now is not None and now.approved is not None))
-        voted: RemovalVoted = extended(
-            RemovalVoted, done, proposal=open_.number, member=int(open_.member), is_carried=is_removed or is_approved
+        return extended(
+            MemberVoted, done, proposal=open_.number, member=int(open_.member), is_carried=is_removed or is_approved,
+            is_member=is_member,
         )
-        return voted if open_.change == Change.REMOVE else extended(CandidateVoted, voted, is_member=is_member)
 
 
 def find_member(node: Node, text: str) -> MemberId:

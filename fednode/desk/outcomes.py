@@ -65,17 +65,15 @@ class MemberInvited(Final):
     name: str
 
 
-class RemovalVoted(Final):
-    """A vote to remove a member is final; the proposal is None where that vote alone carried it."""
+class MemberVoted(Final):
+    """A vote to add or remove a member is final; the proposal is None where that vote alone carried it.
+
+    Once a vote to add one has carried, the candidate's daemon may come in: until it has, it is no member.
+    """
 
     proposal: int | None
     member: int
     is_carried: bool
-
-
-class CandidateVoted(RemovalVoted):
-    """A vote for a candidate is final; once it has carried, the candidate's daemon may come in."""
-
     is_member: bool
 
 
@@ -97,3 +95,9 @@ class RoleVoted(RoleView):
 
     id: str
     height: int
+
+
+class Stopping(Record):
+    """The daemon with this process id is ending."""
+
+    pid: int

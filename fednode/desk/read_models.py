@@ -115,6 +115,29 @@ class WholeBlock(Record):
     next_members: str | None
 
 
+class MembersAt(Record):
+    """The set of members that decides a height, in its canonical encoding as base64."""
+
+    height: int
+    set: str
+
+
+class StateItem(Record):
+    """A record of the state: its kind, its key, its value in base64."""
+
+    kind: int
+    key: str
+    value: str
+
+
+class StatePage(Record):
+    """Some records of the state after a block, in the order of its tree."""
+
+    height: int
+    hash: str
+    items: tuple[StateItem, ...]
+
+
 class VersionVotes(PlannedVersion):
     """An open vote on a version, and how many it needs."""
 
@@ -142,11 +165,23 @@ class VersionsView(Record):
 
 # --- members and roles -----------------------------------------------------------------------------------------
 
-class MemberView(Record):
-    """A hospital, and whether it can be reached from here and signs; only a running daemon knows that."""
+class KnownMember(Record):
+    """A hospital as the ledger knows it, and at how many heights it was seen to sign twice."""
 
     id: int
     name: str
+    fingerprint: str
+    peer_id: str
+    sign_key: str
+    network_key: str
+    seal_key: str
+    addresses: tuple[str, ...]
+    double_votes: int
+
+
+class MemberView(KnownMember):
+    """A hospital, and whether it can be reached from here and signs; only a running daemon knows that."""
+
     is_me: bool
     is_connected: bool | None
     is_signing: bool | None
@@ -154,12 +189,6 @@ class MemberView(Record):
     address: str | None
     refused: str | None
     dropped_messages: int
-    addresses: tuple[str, ...]
-    peer_id: str
-    sign_key: str
-    network_key: str
-    seal_key: str
-    double_votes: int
 
 
 class ProposalView(Record):
@@ -307,6 +336,15 @@ class ReportView(Record):
     opened_ms: int
     closed_ms: int
     seconds: float
+
+
+class Happened(Record):
+    """In which block something is that was waited for: a block by its hash, a transaction, the report of a round."""
+
+    height: int
+    hash: str | None
+    id: str | None
+    report: ReportView | None
 
 
 # --- studies ---------------------------------------------------------------------------------------------------

@@ -33,12 +33,11 @@ from fednode.desk.views import choose_study, numbers, report_view, reports_of, s
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
 from fednode.ids import PROTOCOL_VERSION, Hash, MemberId, StudyId
-from fednode.json_form import from_json
 from fednode.ledger.genesis import Genesis
-from fednode.ledger.members.reading import get_flag, get_followers, get_members
+from fednode.ledger.members.reading import get_followers, get_members
 from fednode.ledger.studies.records import get_studies
 from fednode.node.reactor import Reactor, now_ms
-from fednode.p2p.addresses import peer_id_of
+from fednode.node.tables import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,24 +165,17 @@ def members_view(node: Node) -> tuple[MemberView, ...]:
     core, reactor = node.reactor.core, node.reactor
     signing, twins = signing_members(core, now_ms()), core.attendance.twins(now_ms())
     return tuple(
-        MemberView(
-            id=int(record.member),
-            name=record.name,
-            is_me=record.member == node.me,
-            is_connected=record.member in core.up or record.member == node.me,
-            is_signing=record.member in signing,
-            is_twice=record.member in twins or (record.member == node.me and core.attendance.is_twin(now_ms())),
-            address=reactor.addresses.get(record.member),
-            refused=reactor.refused.get(record.member),
-            dropped_messages=reactor.dropped[record.member],
-            addresses=tuple(record.addresses),
-            peer_id=str(peer_id_of(record.network_key)),
-            sign_key=record.sign_key.hex(),
-            network_key=record.network_key.hex(),
-            seal_key=record.seal_key.hex(),
-            double_votes=flag.count if (flag := get_flag(node.state, record.member)) is not None else 0,
+        extended(
+            MemberView, known,
+            is_me=number == node.me,
+            is_connected=number in core.up or number == node.me,
+            is_signing=number in signing,
+            is_twice=number in twins or (number == node.me and core.attendance.is_twin(now_ms())),
+            address=reactor.addresses.get(number),
+            refused=reactor.refused.get(number),
+            dropped_messages=reactor.dropped[number],
         )
-        for record in get_members(node.state)
+        for known in chain_query.stored_members(node.state) if (number := MemberId(known.id))
     )
 
 
@@ -215,16 +207,24 @@ def study_summary(node: Node, study: StudyId) -> StudySummary:
     """Return where a study stands, seen from this hospital."""
     studies = node.reactor.core.studies
     view = study_view(node.state, study, study_name(node, study))
-    machine, table = studies.get(study), node.reactor.parts.trainer.view(study)
+    machine, table = studies.get(study), node.reactor.parts.trainer.of(study)
     models = node.reactor.parts.models
     return extended(
         StudySummary, view,
-        table=None if table is None else from_json(TableView, table),
+        table=None if table is None else table_view(table),
         has_data=machine is not None and machine.data is not None,
         problem=NAMED_FAULTY if node.me in view.faulty else studies.problem_of(study),
         took_no_part_in=tuple(studies.missed.of(node.state, study)),
         own_part=own_part(node.state, study, node.me, studies.missed, studies.why_not_ready(study)),
         has_model=view.model_hash is not None and models.has(Hash(bytes.fromhex(view.model_hash))),
+    )
+
+
+def table_view(found: Watched) -> TableView:
+    """Return what the training process found in a table."""
+    return TableView(
+        rows=found.seen.rows, class_rows=dict(zip(found.classes, found.seen.class_rows, strict=False)),
+        used_by=found.when, warnings=tuple(found.seen.warnings), changes=tuple(found.changes),
     )
 
 

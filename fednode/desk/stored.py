@@ -12,6 +12,7 @@ from pathlib import Path
 from fednode.chain.state import State
 from fednode.core.taking_part import MissedRounds, member_names, own_part
 from fednode.desk.audit import find_study, study_name
+from fednode.desk.chain_query import stored_members
 from fednode.desk.models import ModelStoreLike, choose_model, hash_of, models_view
 from fednode.desk.read_models import (
     MemberView,
@@ -28,9 +29,8 @@ from fednode.desk.study_page import page_of
 from fednode.desk.views import proposal_view, report_view, reports_of, role_view, round_report, study_view
 from fednode.errors import UsageError
 from fednode.ids import Hash, MemberId, StudyId, quorum
-from fednode.ledger.members.reading import get_flag, get_members, get_membership, get_roles
+from fednode.ledger.members.reading import get_members, get_membership, get_roles
 from fednode.ledger.studies.records import get_studies
-from fednode.p2p.addresses import peer_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,11 @@ class StoredNode:
     def member_list(self) -> tuple[MemberView, ...]:
         """Return all hospitals."""
         return tuple(
-            MemberView(
-                id=int(record.member), name=record.name, is_me=record.sign_key == self.sign_key, is_connected=None,
-                is_signing=None, is_twice=False, address=None, refused=None, dropped_messages=0,
-                addresses=tuple(record.addresses), peer_id=str(peer_id_of(record.network_key)),
-                sign_key=record.sign_key.hex(), network_key=record.network_key.hex(), seal_key=record.seal_key.hex(),
-                double_votes=flag.count if (flag := get_flag(self.state, record.member)) is not None else 0,
+            extended(
+                MemberView, known, is_me=known.sign_key == self.sign_key.hex(), is_connected=None, is_signing=None,
+                is_twice=False, address=None, refused=None, dropped_messages=0,
             )
-            for record in get_members(self.state)
+            for known in stored_members(self.state)
         )
 
     def member_proposals(self) -> tuple[ProposalView, ...]:

@@ -58,8 +58,6 @@ from fednode.ledger.transactions import Transaction, decode_transaction
 from fednode.sums.bounds import MAX_ROW_LOSS, min_included
 from fednode.sums.phase import Phase
 
-__all__ = ["block_view", "report_view", "round_view", "study_view", "transaction_view"]
-
 
 def utc_text(time_ms: int) -> str:
     """Return a time as ISO 8601 in UTC with milliseconds; one beyond the calendar as it is."""

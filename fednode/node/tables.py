@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fednode.documents import Json, Unreadable, read_json
+from fednode.documents import Unreadable, read_json
 from fednode.home.files import write_atomic
 from fednode.home.journal import Journal
 from fednode.ids import StudyId
@@ -88,16 +88,9 @@ class WatchingTrainer:
         self._known[study] = found
         self._save()
 
-    def view(self, study: StudyId) -> Json:
+    def of(self, study: StudyId) -> Watched | None:
         """Return what is known of a study's table, None before the worker has looked at it."""
-        found = self._known.get(study)
-        if found is None:
-            return None
-        rows: dict[str, Json] = dict(zip(found.classes, found.seen.class_rows, strict=False))
-        return {
-            "rows": found.seen.rows, "class_rows": rows, "used_by": found.when,
-            "warnings": list(found.seen.warnings), "changes": list(found.changes),
-        }
+        return self._known.get(study)
 
     def problems(self, study: StudyId, name: str) -> list[str]:
         """Return whether the table of a study that goes on is much smaller than at first, or of other patients."""

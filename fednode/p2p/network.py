@@ -19,20 +19,6 @@ from fednode.ids import PeerId
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
-__all__ = [
-    "AcceptBlob",
-    "Announced",
-    "BlobReceived",
-    "Channel",
-    "Network",
-    "NetworkEvent",
-    "PeerDown",
-    "PeerId",
-    "PeerUp",
-    "Received",
-    "Refused",
-]
-
 
 class Channel(Enum):
     """The two long-lived streams of a pair of members."""

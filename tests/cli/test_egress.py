@@ -12,6 +12,7 @@ from fednode.chain.sync import SyncMessage
 from fednode.core import wire
 from fednode.desk.egress import describe, message_kinds
 from fednode.home.keystore import read_public_keys
+from fednode.json_form import to_json
 from fednode.ledger import bodies
 from tests.cli.conftest import Fednode, cards
 
@@ -23,14 +24,14 @@ def test_every_form_of_every_frame_is_listed_with_all_its_fields() -> None:
     for union in (ConsensusMessage, SyncMessage, wire.Want, wire.BlobHeader, bodies.Body):
         for form in typing.get_args(union):
             kind = listed[form.__name__]
-            assert [name for name, _ in kind.fields] == [field.name for field in dataclasses.fields(form)]
-            assert kind.words and kind.source and all(text for _, text in kind.fields)
+            assert [part.field for part in kind.contains] == [field.name for field in dataclasses.fields(form)]
+            assert kind.words and kind.made_from and all(part.form for part in kind.contains)
     assert {kind.frame.split(":")[0] for kind in listed.values()} >= {row.name for row in wire.CLASSES.values()}
 
 
 def test_bounds_are_told() -> None:
-    fields = dict(next(kind for kind in message_kinds() if kind.kind == "Memo").fields)
-    assert fields == {"text": "1 to 256 bytes of text"}
+    memo = next(kind for kind in message_kinds() if kind.kind == "Memo")
+    assert to_json(memo.contains) == [{"field": "text", "form": "1 to 256 bytes of text"}]
     assert describe(bytes | None) == "bytes or nothing"
 
 

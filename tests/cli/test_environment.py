@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fednode.desk.read_models import StatusView
 from fednode.documents import Json
-from tests.cli.conftest import Fednode, cards
+from tests.cli.conftest import Fednode, cards, filled
 
 pytestmark = pytest.mark.slow
 
@@ -180,7 +181,7 @@ def test_doctor_tells_what_the_daemon_found(
     fednode: Fednode, homes: Path, daemon_answers: Callable[[Path, Mapping[str, Json]], None]
 ) -> None:
     clock, model = "this machine's clock is behind by 9 s; set it", "the file of model ab is damaged; it is kept"
-    daemon_answers(homes / "anna", {"status": {"problems": ["else", clock, model]}})
+    daemon_answers(homes / "anna", {"status": filled(StatusView, {"problems": ["else", clock, model]})})
     call(homes / "anna", "genesis", "create", *cards(homes, "anna", "berta"), "-o",
          homes / "anna" / "etc" / "genesis.toml", obeys=False)
     found = json.loads(fednode("--home", homes / "anna", "doctor", "--no-data", "--format", "json").out)

@@ -35,7 +35,7 @@ def test_request_writes_a_card(fednode: Fednode, homes: Path, tmp_path: Path) ->
 
 
 def test_invite_reads_the_card_and_asks(fednode: Fednode, homes: Path, daemon_answers: Serve, tmp_path: Path) -> None:
-    daemon_answers(homes / "anna", {"member_invite": {"height": 9, "proposal": 3, "member": 5, "name": "berta"}})
+    daemon_answers(homes / "anna", {"member_invite": filled(outcomes.MemberInvited, {"height": 9, "proposal": 3})})
     card = homes / "berta" / "etc" / "identity-card.toml"
     unsure = fednode("--home", homes / "anna", "member", "invite", card)
     assert (unsure.code, "--yes" in unsure.err) == (2, True)
@@ -52,7 +52,7 @@ def outlook(is_enough: bool) -> dict[str, Any]:
 
 
 def test_proposals_for_people_and_programs(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
-    done = {"height": 12, "proposal": 3, "member": 5, "is_carried": True}
+    done = filled(outcomes.MemberVoted, {"height": 12, "proposal": 3, "member": 5, "is_carried": True})
     daemon_answers(homes / "anna", {
         "member_proposals": [PROPOSAL, {**PROPOSAL, "approved_height": 12}], "member_approve": done,
         "member_revoke": done, "member_outlook": outlook(True),
@@ -67,7 +67,7 @@ def test_proposals_for_people_and_programs(fednode: Fednode, homes: Path, daemon
 
 
 def test_a_vote_that_would_stop_the_chain_is_asked_about(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
-    done = {"height": 12, "proposal": 3, "member": 5, "is_carried": True}
+    done = filled(outcomes.MemberVoted, {"height": 12, "proposal": 3, "member": 5, "is_carried": True})
     daemon_answers(homes / "anna", {"member_approve": done, "member_revoke": done, "member_outlook": outlook(False)})
     for vote in (["approve", "3"], ["revoke", "2"]):
         unsure = fednode("--home", homes / "anna", "member", *vote)
@@ -77,7 +77,7 @@ def test_a_vote_that_would_stop_the_chain_is_asked_about(fednode: Fednode, homes
 
 
 def test_addresses_are_checked_before_they_are_announced(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
-    daemon_answers(homes / "anna", {"member_address": {"height": 4, "addresses": ["/ip4/192.0.2.1/tcp/7700"]}})
+    daemon_answers(homes / "anna", {"member_address": filled(outcomes.AddressesAnnounced, {"height": 4})})
     wrong = fednode("--home", homes / "anna", "member", "address", "192.0.2.1:7700")
     assert wrong.code == 2, wrong.err
     right = fednode("--home", homes / "anna", "member", "address", "/ip4/192.0.2.1/tcp/7700", "--format", "json")
@@ -99,7 +99,7 @@ def test_roles(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
 def test_rotation_needs_a_member(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
     keystore = homes / "anna" / "keys" / "keystore.toml"
     before = keystore.read_bytes()
-    daemon_answers(homes / "anna", {"status": {"member": {"id": 5, "is_member": False}, "chain": {"id": "00" * 32}}})
+    daemon_answers(homes / "anna", {"status": filled(read_models.StatusView, {"member": {"id": 5}})})
     result = fednode("--home", homes / "anna", "keys", "rotate", "--yes", "--passphrase-file", homes / "passphrase")
     assert (result.code, "only a member" in result.err) == (11, True)
     assert keystore.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -76,9 +77,11 @@ def test_what_is_not_of_the_form_is_refused(name: str, value: Json) -> None:
 @pytest.mark.parametrize("asked", [q for q in vars(questions).values() if isinstance(q, questions.Question)], ids=str)
 def test_the_form_of_every_question_can_be_read(asked: questions.Question[object]) -> None:
     parts = [part for part in getattr(asked.form, "__args__", (asked.form,)) if part is not Ellipsis]
-    values = filled(parts[0], {})
+    values: Any = filled(parts[0], {}) if issubclass(parts[0], Record) else "text"
     answer: Json = [values] if asked.form is not parts[0] else values
     assert to_json(from_json(asked.form, answer)) == answer
+    if values == "text":
+        return
     del values[next(iter(values))]
     with pytest.raises(Rejected):
         from_json(asked.form, answer)

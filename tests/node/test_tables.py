@@ -57,10 +57,8 @@ def play(folder: Path, *pairs: tuple[work.Job, work.TableSeen]) -> tuple[Watchin
 def test_a_table_that_stays_is_not_spoken_of(tmp_path: Path) -> None:
     first = seen(1, 36, 24, "column 'age': 1 of 60 values lie outside")
     watch, journal = play(tmp_path, (work.ComputeStatistics(SPEC, DATA), first), (train(1), first), (train(2), first))
-    assert watch.view(STUDY) == {
-        "rows": 60, "class_rows": {"alive": 36, "died": 24}, "used_by": "round 2",
-        "warnings": list(first.warnings), "changes": [],
-    }
+    known = watch.of(STUDY)
+    assert known is not None and (known.seen, known.when, known.changes) == (first, "round 2", ())
     assert watch.problems(STUDY, "liver") == watch.problems(StudyId(bytes(32)), "x") == []
     assert journal.count("\n") == 1
 
@@ -79,8 +77,8 @@ def test_another_table_is_told_with_what_changed(
 ) -> None:
     statistics = work.ComputeStatistics(SPEC, DATA)
     watch, journal = play(tmp_path, (statistics, seen(1, 36, 24)), (train(1), seen(1, 36, 24)), (train(2), later))
-    view = watch.view(STUDY)
-    assert isinstance(view, dict) and view["changes"] == [f"round 2 uses another table than round 1: {text}"]
+    known = watch.of(STUDY)
+    assert known is not None and known.changes == (f"round 2 uses another table than round 1: {text}",)
     assert "round 2 uses another table" in journal
     assert bool(watch.problems(STUDY, "liver")) == is_problem
     mended, _ = play(tmp_path, (train(3), seen(1, 36, 24)))
@@ -90,12 +88,12 @@ def test_another_table_is_told_with_what_changed(
 def test_the_record_outlives_a_restart_and_a_damaged_one_is_begun_anew(tmp_path: Path) -> None:
     play(tmp_path, (work.ComputeStatistics(SPEC, DATA), seen(1, 36, 24)))
     watch, _ = play(tmp_path, (train(1), seen(2, 3, 2)))
-    view = watch.view(STUDY)
-    assert isinstance(view, dict) and "than the round of statistics: 5 rows instead of 60" in str(view["changes"])
+    known = watch.of(STUDY)
+    assert known is not None and "than the round of statistics: 5 rows instead of 60" in str(known.changes)
     whole = (tmp_path / "tables.json").read_bytes()
     assert (tmp_path / "tables.json").stat().st_mode & 0o077 == 0
     for bad in (b"", b"[]", b"{", whole[: len(whole) // 2], b'{"00": {}}', json.dumps({"ab" * 32: []}).encode(),
                 whole.replace(b"class_rows", b"rows", 1), whole.replace(b'"rows": 60', b'"rows": "x"')):
         (tmp_path / "tables.json").write_bytes(bad)
         watch, journal = play(tmp_path)
-        assert watch.view(STUDY) is None and "cannot be read" in journal
+        assert watch.of(STUDY) is None and "cannot be read" in journal

@@ -23,9 +23,10 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from fednode.crypto import Secret
+from fednode.ids import PeerId
 from fednode.p2p.libp2p.network import NetworkSettings, create_network
 from fednode.p2p.mesh import Mesh
-from fednode.p2p.network import NetworkEvent, PeerId, PeerUp
+from fednode.p2p.network import NetworkEvent, PeerUp
 
 CHAIN_ID = bytes(range(32))
 Event = TypeVar("Event", bound=NetworkEvent)

@@ -18,12 +18,13 @@ from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
+from fednode.ids import PeerId
 from fednode.p2p import peers, wire_limits
 from fednode.p2p.framing import Hello
 from fednode.p2p.libp2p.secure_transport import MemberNoise, NoiseSession
 from fednode.p2p.libp2p.socket import SocketConnection
 from fednode.p2p.mesh import Mesh
-from fednode.p2p.network import PeerId, Received
+from fednode.p2p.network import Received
 from tests.p2p.conftest import Rogue
 
 HEADER = b"\x13/multistream/1.0.0\n"

@@ -35,8 +35,9 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from fednode.crypto import Secret
+from fednode.ids import PeerId
 from fednode.p2p.mesh import Mesh
-from fednode.p2p.network import BlobReceived, NetworkEvent, PeerId, PeerUp, Received
+from fednode.p2p.network import BlobReceived, NetworkEvent, PeerUp, Received
 
 PIECE_BYTES = 1024 * 1024
 LOOPBACK = "127.0.0.1"
