@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from fednode.kernels.library import has_wide_aes
 
 AES_BLOCK_BYTES = 16
+KEY_BYTES = 16
 _ZEROS = memoryview(bytes(1 << 18))
 
 _LONG_READ_BYTES = 1 << 14
@@ -28,8 +29,8 @@ class AesCtr:
     __slots__ = ("_encryptor", "_fresh_key")
 
     def __init__(self, key: bytes, first_block: int = 0) -> None:
-        if len(key) != 16:
-            raise ValueError("AES-128 takes a 16-byte key")
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"AES-128 takes a {KEY_BYTES}-byte key")
         counter = first_block.to_bytes(AES_BLOCK_BYTES, "big")
         self._fresh_key = key if first_block == 0 else None
         self._encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()

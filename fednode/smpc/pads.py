@@ -13,10 +13,10 @@ from __future__ import annotations
 from fednode.codec import pack
 from fednode.crypto import Domain, Secret, hkdf_sha256, tagged_hash
 from fednode.ids import Hash
+from fednode.keystream import KEY_BYTES
 from fednode.sums import field as f
 from fednode.sums.attempt import SumContext
 from fednode.sums.field import ELEMENT_BYTES, FieldVector
-from fednode.sums.shares import KEY_BYTES
 
 SALT_BYTES = 32
 

@@ -18,11 +18,10 @@ from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.vectors import StreamRoom
-from fednode.keystream import AES_BLOCK_BYTES, AesCtr
+from fednode.keystream import AES_BLOCK_BYTES, KEY_BYTES, AesCtr
 from fednode.smpc.ring import ELEMENT_BYTES, RingVector
 from fednode.sums.attempt import SumContext
 
-KEY_BYTES: Final = 16
 ELEMENTS_PER_AES_BLOCK: Final = AES_BLOCK_BYTES // ELEMENT_BYTES
 STEP_ELEMENTS: Final = 1 << 16
 """Elements expanded at a time (256 KiB): the streams and the part of the vector they are added to stay in cache."""

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
 from fednode.kernels.vectors import round_up_by_coins, sum_squares
-from fednode.keystream import AES_BLOCK_BYTES, AesCtr
-from fednode.smpc.prg import KEY_BYTES, STEP_ELEMENTS
+from fednode.keystream import AES_BLOCK_BYTES, KEY_BYTES, AesCtr
+from fednode.smpc.prg import STEP_ELEMENTS
 from fednode.smpc.ring import ELEMENT_BYTES
 from fednode.sums.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, SCALE
 

@@ -24,12 +24,12 @@ from fednode.crypto import (
 )
 from fednode.errors import Rejected
 from fednode.ids import PROTOCOL_VERSION, Hash
-from fednode.keystream import AesCtr
+from fednode.keystream import KEY_BYTES, AesCtr
 from fednode.smpc.chunks import HASH_BYTES, is_leaf_of, merkle_path
 from fednode.sums.attempt import SumContext
 from fednode.sums.field import ELEMENT_BYTES
 from fednode.sums.norm import Statement
-from fednode.sums.shares import KEY_BYTES, DealtVector
+from fednode.sums.shares import DealtVector
 
 BITS: Final = "bits"
 PROOF: Final = "proof"

@@ -14,10 +14,9 @@ import numpy as np
 from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import PROTOCOL_VERSION
-from fednode.keystream import AesCtr
+from fednode.keystream import KEY_BYTES, AesCtr
 from fednode.sums.attempt import SumContext
 from fednode.sums.field import FieldVector, from_bytes, to_bytes
-from fednode.sums.shares import KEY_BYTES
 
 
 def dispute_context(context: SumContext, dealer: int, holder: int) -> bytes:

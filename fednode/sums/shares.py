@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import compress
-from typing import Final
 
 import numpy as np
 
 from fednode.crypto import Entropy, sha256
 from fednode.ids import fault_bound
 from fednode.kernels import field as kernels
+from fednode.keystream import KEY_BYTES
 from fednode.sums.field import (
     FIELD,
     MODULUS,
@@ -35,8 +35,6 @@ from fednode.sums.field import (
     powers,
     to_bytes,
 )
-
-KEY_BYTES: Final = 16
 
 
 def sharing_degree(members: int) -> int:

@@ -148,9 +148,9 @@ CONSTANT_MUTANTS = [
     ),
     Mutant(
         "keys of boxes have half the bytes",
-        "sums/shares.py",
-        "KEY_BYTES: Final = 16",
-        "KEY_BYTES: Final = 8",
+        "keystream.py",
+        "\nKEY_BYTES = 16",
+        "\nKEY_BYTES = 8",
         LITERALS,
     ),
 ]

@@ -8,8 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fednode import keystream
 from fednode.smpc import sketch
-from fednode.sums import bounds, coin, equal_logs, field, measures, shares
+from fednode.sums import bounds, coin, equal_logs, field, measures
 from fednode.sums import norm as proofs
 from fednode.sums.norm import norm_statement
 from tests.sums.test_norm import share
@@ -28,7 +29,7 @@ def test_every_constant_is_what_the_documents_say() -> None:
     assert (measures.MAX_BITS, measures.MAX_PARTS, measures.MEMBER_BITS) == (23, 256, 8)
     assert (field.MODULUS, field.ELEMENT_BYTES, field.ROOT_ORDER_BITS) == (18_446_744_069_414_584_321, 8, 32)
     assert field.GENERATOR == 1_753_635_133_440_165_772 and pow(field.GENERATOR, 2**31, field.MODULUS) != 1
-    assert (shares.KEY_BYTES, equal_logs.PROOF_BYTES) == (16, 64)
+    assert (keystream.KEY_BYTES, equal_logs.PROOF_BYTES) == (16, 64)
     assert (coin.LINK_BYTES, coin.MAX_LINKS, sketch.COIN_BYTES) == (32, 65_536, 32)
 
 
