@@ -44,10 +44,8 @@ from fednode.ledger.transactions import Transaction
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import jobs
 from fednode.smpc import messages as sm
-from fednode.smpc.chunks import Layout
-from fednode.smpc.quantise import quantise
-from fednode.smpc.ring import ELEMENT_BYTES
 from fednode.smpc.session import Session
+from fednode.smpc.vectors import ELEMENT_BYTES, Layout, quantise
 from fednode.sums.coin import restore_chain
 from fednode.sums.measures import count_words
 from fednode.sums.norm import statement_of

@@ -27,7 +27,7 @@ from fednode.home.files import (
 from fednode.home.sealed_parts import SEALED_PART_BYTES, decrypt_parts, encrypt_parts
 from fednode.ids import StudyId
 from fednode.smpc.record import LongPart
-from fednode.smpc.ring import Buffer
+from fednode.smpc.vectors import Buffer
 from fednode.sums.coin import LINK_BYTES
 
 MAX_RECORD_BYTES = 1 << 29

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fednode.crypto import Secret, hkdf_sha256
 from fednode.errors import KeystoreError
-from fednode.smpc.ring import Buffer
+from fednode.smpc.vectors import Buffer
 
 SEALED_PART_BYTES = 1 << 20
 """The longest part of what is encrypted part by part."""

@@ -31,9 +31,8 @@ from fednode.ledger.studies.bodies import Figure, Metrics
 from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.own_state import NoOwn, OwnLoaded
 from fednode.smpc.messages import SumParams
-from fednode.smpc.quantise import quantise
 from fednode.smpc.record import Input
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc.vectors import Buffer, RingVector, quantise
 from fednode.sums.bounds import MIN_INCLUDED
 from fednode.sums.coin import Chain
 from fednode.sums.measures import CLAIM, Claims, Plan, Tally, find_impossible

@@ -14,7 +14,7 @@ from fednode.learn.study import StudySpec
 from fednode.rounds.own_state import OwnStates
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import LongPart, RecordParts
-from fednode.smpc.ring import Buffer
+from fednode.smpc.vectors import Buffer
 from fednode.sums.coin import Chain
 
 

@@ -29,8 +29,8 @@ from fednode.errors import Rejected
 from fednode.ids import Hash, MemberId
 from fednode.smpc.jobs import DealtPair
 from fednode.smpc.messages import SumParams, SumView
+from fednode.smpc.proving import DerivedEntropy
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
-from fednode.smpc.sealed import DerivedEntropy
 from fednode.sums import bodies
 from fednode.sums.attempt import key_proof_context
 from fednode.sums.feldman import Dealing, deal, evaluate

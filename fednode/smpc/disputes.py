@@ -12,12 +12,10 @@ from fednode.crypto import point_times
 from fednode.effects import Note
 from fednode.ids import MemberId
 from fednode.smpc.dealing import dispute_scalar
-from fednode.smpc.messages import Effect, SumParams, SumView
+from fednode.smpc.messages import Effect, Pace, SumParams, SumView
 from fednode.smpc.opening import Unsafe
-from fednode.smpc.pacing import Pace
-from fednode.smpc.proof_jobs import NO_ANSWER, ProvenUpdate
+from fednode.smpc.proving import NO_ANSWER, DerivedEntropy, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
-from fednode.smpc.sealed import DerivedEntropy
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.equal_logs import prove_equal_logs

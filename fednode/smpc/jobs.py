@@ -15,15 +15,12 @@ from fednode.effects import SHORT_VECTOR_BYTES
 from fednode.errors import StorageError
 from fednode.ids import Hash, MemberId
 from fednode.keystream import AesCtr
-from fednode.smpc import ring
-from fednode.smpc.chunks import ChunkDigests, Layout, digest_chunk
-from fednode.smpc.masks import own_streams, removal_streams, tail_key
-from fednode.smpc.pads import SumKey, name_sum
-from fednode.smpc.prg import STEP_ELEMENTS, Masks
-from fednode.smpc.proof_jobs import Answered, NotProvable, ProvenUpdate
+from fednode.smpc import vectors
+from fednode.smpc.masks import Masks, SumKey, name_sum, own_streams, removal_streams, tail_key
+from fednode.smpc.proving import Answered, NotProvable, ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts, Recounted
-from fednode.smpc.ring import Buffer, RingVector, Unreadable
 from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
+from fednode.smpc.vectors import STEP_ELEMENTS, Buffer, ChunkDigests, Layout, RingVector, Unreadable, digest_chunk
 from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
 from fednode.sums.feldman import is_key_of, reconstruct
@@ -73,7 +70,7 @@ class MaskInput:
 
     context: SumContext
     me: MemberId
-    values: ring.Vector = field(repr=False)
+    values: vectors.Vector = field(repr=False)
     a_scalar: int = field(repr=False)
     b_scalar: int = field(repr=False)
     points: PointOf
@@ -93,7 +90,7 @@ class MaskInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedInput:
-    """The bytes of the masked vector with its tails (`chunks.Layout`) and the digests of its chunks."""
+    """The bytes of the masked vector with its tails (`vectors.Layout`) and the digests of its chunks."""
 
     data: memoryview = field(repr=False)
     leaves: tuple[bytes, ...]
@@ -233,9 +230,9 @@ def _is_good(pair: DealtPair, holder: MemberId) -> bool:
 
 def _mask_input(job: MaskInput) -> MaskedInput:
     points = {int(member): point for member, point in job.points}
-    values = ring.load(job.values)
+    values = vectors.load(job.values)
     layout = Layout(values.size, len(points))
-    masked = np.empty(layout.total, ring.RING)
+    masked = np.empty(layout.total, vectors.RING)
     streams = own_streams(job.context, job.me, job.a_scalar, job.b_scalar, points)
     masks, tail_masks = Masks(streams), Masks(streams, layout.tails_at)
     tails = AesCtr(tail_key(job.context, job.a_scalar, job.me))
@@ -246,16 +243,16 @@ def _mask_input(job: MaskInput) -> MaskedInput:
             part = masked[at + start - first : at + min(start + STEP_ELEMENTS, last) - first]
             part[:] = values[start : start + part.size]
             masks.add_to(part)
-            digests.update(ring.view_bytes(part))
+            digests.update(vectors.view_bytes(part))
         tail = masked[end - layout.tail : end]
-        tail[:] = ring.from_bytes(tails.read(ring.ELEMENT_BYTES * layout.tail))
+        tail[:] = vectors.from_bytes(tails.read(vectors.ELEMENT_BYTES * layout.tail))
         tail_masks.add_to(tail)
-        digests.update(ring.view_bytes(tail))
-    return MaskedInput(ring.view_bytes(masked), digests.finish())
+        digests.update(vectors.view_bytes(tail))
+    return MaskedInput(vectors.view_bytes(masked), digests.finish())
 
 
 def _sum_chunk(chunk: int, buffers: tuple[Buffer, ...]) -> SummedChunk:
-    data = ring.view_bytes(ring.sum_buffers(buffers))
+    data = vectors.view_bytes(vectors.sum_buffers(buffers))
     return SummedChunk(chunk, data, digest_chunk(data))
 
 
@@ -274,25 +271,25 @@ def _unmask(job: Unmask) -> Unmasked | NotOpened | NotBound:
 def _open_sum(job: Unmask, masks: Masks) -> Unmasked | NotBound:
     """Unmask, sketch and digest the sum, part by part while each is in cache."""
     length = job.length
-    total = np.empty(length, ring.RING) if job.room is None else job.room
+    total = np.empty(length, vectors.RING) if job.room is None else job.room
     sketch = IntegerSketch(job.coin, length, job.rows)
     digest = begin_sum_digest(job.context, length)
     start = 0
     layout = Layout(length, len(job.chunks))
     key = SumKey(job.context, layout.salts(job.chunks))
-    for chunk in ring.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
+    for chunk in vectors.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
         part = total[start : start + chunk.size]
         part[:] = chunk
         masks.add_to(part)
-        sketch.add(ring.lift(part))
-        digest.update(ring.view_bytes(part))
+        sketch.add(vectors.lift(part))
+        digest.update(vectors.view_bytes(part))
         start += part.size
     shown = key.show(job.opened)
     if shown is None or not is_bound(sketch, centre(shown)):
         return NotBound()
     weight = job.weight or int(centre(shown)[OUTPUTS])
     words = tuple(shown[OUTPUTS + 1 :].tolist())
-    return Unmasked(ring.lift(total), weight, words, name_sum(key.salt("sum"), digest.digest()), key)
+    return Unmasked(vectors.lift(total), weight, words, name_sum(key.salt("sum"), digest.digest()), key)
 
 
 def is_bound(total: IntegerSketch, opened: NDArray[np.int64]) -> bool:
@@ -314,4 +311,4 @@ def begin_sum_digest(context: SumContext, length: int) -> Sha256:
     """Return the digest that names an opened sum of `length` elements, bound to its study and round; the bytes of the
     sum are still to be added."""
     place = (context.study, context.round.to_bytes(4, "big"))
-    return begin_tagged_hash(Domain.ROUND, b"sum", *place, last_bytes=length * ring.ELEMENT_BYTES)
+    return begin_tagged_hash(Domain.ROUND, b"sum", *place, last_bytes=length * vectors.ELEMENT_BYTES)

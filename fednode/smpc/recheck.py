@@ -18,13 +18,24 @@ from dataclasses import replace
 from fednode.crypto import sha256
 from fednode.effects import Note
 from fednode.ids import MemberId
-from fednode.smpc.chunks import HASH_BYTES
-from fednode.smpc.exchange import Exchange
-from fednode.smpc.messages import ChunkArrived, ChunkRef, Effect, Lane, SumParams, SumView, Timer, WantChunk
+from fednode.smpc.messages import (
+    ChunkArrived,
+    ChunkRef,
+    Effect,
+    Jobs,
+    Lane,
+    Pace,
+    Running,
+    SumParams,
+    SumView,
+    Timer,
+    WantChunk,
+    Work,
+)
 from fednode.smpc.opening import Unsafe, refuse_unsafe
-from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.smpc.recheck_jobs import AddedParts, AddParts, MaskedPart, NameFindings, Recounted
-from fednode.smpc.ring import RingVector
+from fednode.smpc.summing import Exchange
+from fednode.smpc.vectors import HASH_BYTES, RingVector
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 
@@ -34,7 +45,7 @@ Place = tuple[MemberId, int]
 MAX_PATH_BYTES = 16 * HASH_BYTES
 FIRST_GAP_TICKS = 2
 """How long a member that was asked for a chunk is given before it is asked for it again; then twice as long, and so on:
-a slow line must not use up how often it shows a chunk (`exchange.MAX_SHOWN`). A link that is back up ends the wait."""
+a slow line must not use up how often it shows a chunk (`summing.MAX_SHOWN`). A link that is back up ends the wait."""
 
 PATIENCE = 2
 """How often in a row a dealer's chunk may be waited for in vain before owners are asked for its chunks, too."""

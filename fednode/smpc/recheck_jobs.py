@@ -12,10 +12,9 @@ import numpy as np
 
 from fednode.crypto import sha256
 from fednode.ids import MemberId
-from fednode.smpc import ring
-from fednode.smpc.chunks import Layout, digest_chunk, is_leaf_of
-from fednode.smpc.ring import Buffer, RingVector
+from fednode.smpc import vectors
 from fednode.smpc.sketch import fold_part, mix_folds
+from fednode.smpc.vectors import Buffer, Layout, RingVector, digest_chunk, is_leaf_of
 from fednode.sums.bounds import FOLD_ROWS, OUTPUTS
 
 
@@ -100,7 +99,7 @@ def _add_parts(job: AddParts) -> AddedParts:
         if not is_leaf_of(part.root, digest, part.chunk, job.layout.count, part.path):
             continue
         taken.append((part, digest))
-        values = ring.from_bytes(part.data)
+        values = vectors.from_bytes(part.data)
         if part.chunk not in totals:
             known = before.get(part.chunk)
             totals[part.chunk] = values.copy() if known is None else known + values
@@ -114,13 +113,13 @@ def _add_parts(job: AddParts) -> AddedParts:
 
 def _fold(job: AddParts, chunk: int, data: Buffer) -> RingVector:
     """Return what a chunk adds to the buckets of its dealer's sketch, and after them to the sketch itself."""
-    values = ring.from_bytes(job.layout.bodies([data])[0])
+    values = vectors.from_bytes(job.layout.bodies([data])[0])
     folded = fold_part(job.coin, values, job.layout.bounds(chunk)[0], job.rows)
     return np.concatenate([folded, job.layout.pads([(chunk, data)])])
 
 
 def _name_findings(job: NameFindings) -> Recounted:
-    digests = tuple((chunk, digest_chunk(ring.view_bytes(total))) for chunk, total in job.totals)
+    digests = tuple((chunk, digest_chunk(vectors.view_bytes(total))) for chunk, total in job.totals)
     sketches = mix_folds(job.coin, [fold[:-OUTPUTS] for _, fold in job.folds])
     named = (
         (dealer, sha256((sketch + fold[-OUTPUTS:]).tobytes()))

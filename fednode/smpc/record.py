@@ -20,9 +20,9 @@ from fednode.crypto import Secret, scalar_from_bytes
 from fednode.effects import Persist
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
-from fednode.smpc import ring
-from fednode.smpc.chunks import merkle_root
+from fednode.smpc import vectors
 from fednode.smpc.messages import KeptPart, RecordPart, SumParams, SumView
+from fednode.smpc.vectors import merkle_root
 from fednode.sums import bodies
 from fednode.sums.measures import count_parts
 
@@ -188,11 +188,11 @@ class InputRecord:
 class Input:
     """The vector in use and the claims beside it, at hand or to be read again where they are needed."""
 
-    values: ring.Vector = field(repr=False)
+    values: vectors.Vector = field(repr=False)
     weight: int
-    claims: ring.Vector = field(repr=False)
+    claims: vectors.Vector = field(repr=False)
 
-    def spend(self) -> ring.RingVector | None:
+    def spend(self) -> vectors.RingVector | None:
         """Give the vector's memory away, if it may be written over: after Unmask no attempt masks it again."""
         values = self.values
         if callable(values) or not values.flags.writeable:
@@ -207,7 +207,7 @@ class LongPart:
     from a thread and raises `StorageError` if that is damaged or of another size."""
 
     head: bytes = field(repr=False)
-    read: Callable[[int], ring.Buffer] = field(repr=False)
+    read: Callable[[int], vectors.Buffer] = field(repr=False)
 
 
 RecordParts = Mapping[RecordPart, bytes | LongPart]
@@ -228,9 +228,9 @@ def persist_input(params: SumParams, own: Input) -> Persist[KeptPart]:
 def input_parts(params: SumParams, own: Input) -> tuple[bytes, memoryview, memoryview]:
     """Return what INPUT consists of: a head of `INPUT_START` bytes, the vector itself, and the claims."""
     place = (RECORD_FORMAT, params.chain_id, params.study, params.round, params.me)
-    values, claims = ring.load(own.values), ring.load(own.claims)
+    values, claims = vectors.load(own.values), vectors.load(own.claims)
     head = encode(InputRecord(*place, own.weight, values.size, claims.size))
-    vector, claimed = (ring.view_bytes(part.astype(ring.RING, copy=False)) for part in (values, claims))
+    vector, claimed = (vectors.view_bytes(part.astype(vectors.RING, copy=False)) for part in (values, claims))
     return bytes([len(head)]) + head.ljust(INPUT_HEADER_BYTES), vector, claimed
 
 
@@ -283,7 +283,7 @@ def restore_input(params: SumParams, parts: RecordParts) -> Input | None:
                            "hospital sits this round out") from None
     _check_place(params, record)
     length, claims = params.length, count_parts(params.plan)
-    size_bytes = (length + claims) * ring.ELEMENT_BYTES
+    size_bytes = (length + claims) * vectors.ELEMENT_BYTES
     is_whole = isinstance(data, LongPart) or len(data) == INPUT_START + size_bytes
     if (record.length, record.claims) != (length, claims) or len(head) != INPUT_START or not is_whole:
         raise StorageError(f"the saved update of round {params.round} has the wrong length; delete it, the hospital "
@@ -291,16 +291,16 @@ def restore_input(params: SumParams, parts: RecordParts) -> Input | None:
     if isinstance(data, LongPart):
         read = partial(_read_vector, data, size_bytes)
         return Input(partial(read, slice(length)), record.weight, partial(read, slice(length, None)))
-    found = ring.from_bytes(memoryview(data)[INPUT_START:])
+    found = vectors.from_bytes(memoryview(data)[INPUT_START:])
     return Input(found[:length], record.weight, found[length:])
 
 
-def _read_spent() -> ring.RingVector:
+def _read_spent() -> vectors.RingVector:
     raise AssertionError("a vector is asked for after the Unmask of its round")
 
 
-def _read_vector(part: LongPart, size_bytes: int, which: slice) -> ring.RingVector:
-    return ring.from_bytes(part.read(size_bytes))[which]
+def _read_vector(part: LongPart, size_bytes: int, which: slice) -> vectors.RingVector:
+    return vectors.from_bytes(part.read(size_bytes))[which]
 
 
 def _check_place(params: SumParams, record: StateRecord | InputRecord | SharesRecord) -> None:

@@ -17,19 +17,20 @@ from typing import assert_never
 from fednode.crypto import Entropy, is_point_valid
 from fednode.effects import ComputeDone, Note, TimerFired
 from fednode.ids import MemberId
-from fednode.smpc import jobs, proof_jobs, recheck_jobs, record, ring
-from fednode.smpc.binding import Checks, CoinLink, Wait
-from fednode.smpc.boxes import Boxes
+from fednode.smpc import jobs, proving, recheck_jobs, record, vectors
+from fednode.smpc.binding import Boxes, Checks, CoinLink, Wait
 from fednode.smpc.dealing import Unseal, acknowledge, answer_shares, deal_keys, open_shares
-from fednode.smpc.exchange import Exchange
 from fednode.smpc.messages import (
     ChunkArrived,
     ChunkRef,
     Effect,
     Event,
     InputReady,
+    Jobs,
     Lane,
+    Pace,
     PeerUp,
+    Running,
     SumFailed,
     SumOpened,
     SumParams,
@@ -38,12 +39,12 @@ from fednode.smpc.messages import (
     Timer,
     ViewChanged,
     WantArrived,
+    Work,
 )
 from fednode.smpc.opening import Unsafe, collect_openings, first_reveal, refuse_unsafe, second_reveal
-from fednode.smpc.pacing import Jobs, Pace, Running, Work
 from fednode.smpc.recheck import Recheck
 from fednode.smpc.record import AttemptRecord, Committed, Input, Opening, SharesRecord
-from fednode.smpc.summing import Summing
+from fednode.smpc.summing import Exchange, Summing
 from fednode.sums import bodies
 from fednode.sums.measures import find_impossible
 from fednode.sums.phase import Phase
@@ -170,7 +171,7 @@ class Session:
     def _on_input(self, event: InputReady) -> list[Effect]:
         if self._input is not None:
             return [Note("an update is fixed already in this round; the new one is not used")]
-        if event.values.shape != (self._params.length,) or event.values.dtype != ring.RING or event.weight < 1:
+        if event.values.shape != (self._params.length,) or event.values.dtype != vectors.RING or event.weight < 1:
             raise ValueError("the input of a secure sum is uint32, of the round's length, with a weight of 1 or more")
         if find_impossible(self._params.plan, event.claims) is not None:
             raise ValueError("the claims beside a vector are possible ones of the round's plan")
@@ -206,10 +207,10 @@ class Session:
             case Work.SUM, tuple(summed):
                 kept = [effect for chunk in summed for effect in self._exchange.add_sum(view, chunk)]
                 return kept + self._advance()
-            case Work.PROVE, proof_jobs.ProvenUpdate() | proof_jobs.NotProvable() as proven if self._record is not None:
+            case Work.PROVE, proving.ProvenUpdate() | proving.NotProvable() as proven if self._record is not None:
                 shared = self._checks.on_proven(view, self._record, proven)
                 return ([] if shared is None else [self._keep(shared)]) + self._advance()
-            case Work.ANSWER, proof_jobs.Answered() as answered:
+            case Work.ANSWER, proving.Answered() as answered:
                 return self._checks.on_answered(view, answered) + self._advance()
             case Work.RECHECK, recheck_jobs.AddedParts() | recheck_jobs.Recounted() as found:
                 return self._recheck.on_done(view, found) + self._advance()
@@ -219,7 +220,7 @@ class Session:
             case Work.UNMASK, (jobs.NotBound() | jobs.NotOpened()) as failed:
                 self._is_opened = True
                 return [SumFailed(failed.reason)]
-            case _, ring.Unreadable(reason):
+            case _, vectors.Unreadable(reason):
                 return self._fall_silent(reason)
             case _:
                 raise TypeError(f"job {running.work.value} returned {type(event.result).__name__}")

@@ -30,7 +30,7 @@ from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
 from fednode.kernels.vectors import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
-from fednode.smpc.ring import ELEMENT_BYTES, RING, Buffer, RingVector, iterate_parts
+from fednode.smpc.vectors import ELEMENT_BYTES, RING, Buffer, RingVector, iterate_parts
 from fednode.sums.bounds import FOLD_ROWS, OUTPUTS
 
 COIN_BYTES: Final = 32

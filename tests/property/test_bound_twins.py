@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.crypto import Secret, unseal, x25519_public
-from fednode.smpc.chunks import merkle_root
-from fednode.smpc.sealed import BITS, DerivedEntropy, Roots, box_sizes, leaves_of, paths_of, seal_boxes
+from fednode.smpc.proving import BITS, DerivedEntropy, Roots, box_sizes, leaves_of, paths_of, seal_boxes
+from fednode.smpc.vectors import merkle_root
 from fednode.sums import field as f
 from fednode.sums import norm, shares
 from fednode.sums.attempt import SumContext

@@ -21,13 +21,10 @@ from fednode.ledger.studies.bodies import Result
 from fednode.ledger.studies.records import RoundReport
 from fednode.ledger.sums.checks import open_sums
 from fednode.smpc import jobs as sum_jobs
-from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.jobs import begin_sum_digest
-from fednode.smpc.masks import removal_streams
-from fednode.smpc.pads import SumKey, name_sum
-from fednode.smpc.prg import Masks
-from fednode.smpc.ring import lift, sum_buffers, view_bytes
+from fednode.smpc.masks import Masks, SumKey, name_sum, removal_streams
 from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.smpc.vectors import Layout, digest_chunk, lift, sum_buffers, view_bytes
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bodies import ShareRoot

@@ -19,7 +19,7 @@ from fednode.ledger.sums.records import RoundKind
 from fednode.rounds import events as ev
 from fednode.rounds.jobs import MakeInput
 from fednode.smpc import jobs as sum_jobs
-from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.smpc.proving import ProveUpdate
 from fednode.sums.measures import CLAIM, Claims
 from tests.rounds.world import Member, Tamper, World, check_models, check_sums
 from tests.smpc.sim import dealers

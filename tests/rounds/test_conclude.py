@@ -22,7 +22,7 @@ from fednode.ledger.studies.bodies import Figure, Metrics
 from fednode.ledger.sums.records import RoundKind
 from fednode.rounds.jobs import Conclude, Conclusion, MadeInput, MakeInput, NoInput, plan_of, vector_length
 from fednode.smpc.record import Input
-from fednode.smpc.ring import load
+from fednode.smpc.vectors import load
 from fednode.sums.measures import CLAIM, Claims, encode_claims, words_of
 from tests.rounds.training import study_text
 from tests.support.seeds import Stream

@@ -15,7 +15,7 @@ from fednode.ledger.sums.disputes import DEALT_WRONG, NOT_CONFIRMED, NOT_REDEALT
 from fednode.rounds import events as ev
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
-from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.smpc.proving import ProveUpdate
 from fednode.sums import bodies
 from fednode.sums.bodies import Confirm, Expose, Proof, Redeal
 from fednode.sums.bounds import FEW

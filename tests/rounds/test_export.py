@@ -13,8 +13,8 @@ import pytest
 from fednode.ids import Hash
 from fednode.learn.model_file import NO_SALT
 from fednode.smpc import jobs as sum_jobs
-from fednode.smpc.chunks import Layout
-from fednode.smpc.pads import SumKey
+from fednode.smpc.masks import SumKey
+from fednode.smpc.vectors import Layout
 from fednode.sums.bounds import OUTPUTS
 from tests.rounds.reading import Reader, same_key_for_all, watch
 from tests.rounds.world import World

@@ -16,8 +16,8 @@ import pytest
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
-from fednode.smpc.chunks import Layout, digest_chunk
-from fednode.smpc.proof_jobs import ProveUpdate
+from fednode.smpc.proving import ProveUpdate
+from fednode.smpc.vectors import Layout, digest_chunk
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, MASKS_WRONG

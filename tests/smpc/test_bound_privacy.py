@@ -21,10 +21,9 @@ from fednode.crypto import Secret, point_times, unseal
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
-from fednode.smpc.chunks import Layout, digest_chunk
 from fednode.smpc.dealing import dispute_scalar
-from fednode.smpc.proof_jobs import ProveUpdate
-from fednode.smpc.sealed import box_sizes
+from fednode.smpc.proving import ProveUpdate, box_sizes
+from fednode.smpc.vectors import Layout, digest_chunk
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.norm import ANSWER, PAIRS, REPETITIONS, Statement, statement_of

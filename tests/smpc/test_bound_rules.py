@@ -17,10 +17,19 @@ from fednode.effects import Compute, ComputeDone, Persist, TimerFired
 from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
-from fednode.smpc.boxes import Boxes
-from fednode.smpc.proof_jobs import AnswerProofs, NotProvable, ProvenUpdate, ProveUpdate
+from fednode.smpc.binding import Boxes
+from fednode.smpc.proving import (
+    BITS,
+    PROOF,
+    AnswerProofs,
+    DerivedEntropy,
+    NotProvable,
+    ProvenUpdate,
+    ProveUpdate,
+    box_context,
+    box_sizes,
+)
 from fednode.smpc.record import restore_shares, restore_state
-from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, box_context, box_sizes
 from fednode.smpc.session import Session
 from fednode.sums import bodies, shares
 from fednode.sums import field as f

@@ -18,9 +18,8 @@ from fednode.effects import Note, Persist, StartTimer, TimerFired
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import dispute_scalar
-from fednode.smpc.proof_jobs import keep_dealing
+from fednode.smpc.proving import box_sizes, keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
-from fednode.smpc.sealed import box_sizes
 from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
 from fednode.sums.equal_logs import are_logs_equal

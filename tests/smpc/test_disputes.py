@@ -19,7 +19,7 @@ from fednode.crypto import base_times, point_times, prove_knowledge
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import dispute_scalar
-from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate
+from fednode.smpc.proving import ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_state
 from fednode.sums import bodies, norm
 from fednode.sums import field as f

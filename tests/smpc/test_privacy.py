@@ -25,9 +25,9 @@ from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.smpc import jobs, masks
 from fednode.smpc import messages as m
-from fednode.smpc.chunks import Layout, merkle_root
 from fednode.smpc.dealing import SHARE_PAIR_BYTES, SharePair
 from fednode.smpc.record import AttemptRecord, restore_state
+from fednode.smpc.vectors import Layout, merkle_root
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext
 from fednode.sums.feldman import reconstruct

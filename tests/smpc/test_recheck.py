@@ -22,13 +22,13 @@ from fednode.effects import ComputeDone
 from fednode.ids import MemberId
 from fednode.smpc import jobs
 from fednode.smpc import messages as m
-from fednode.smpc.chunks import Layout, digest_chunk
-from fednode.smpc.exchange import MAX_SHOWN
+from fednode.smpc.messages import Work
 from fednode.smpc.opening import Unsafe
-from fednode.smpc.pacing import Work
-from fednode.smpc.proof_jobs import ProvenUpdate
+from fednode.smpc.proving import ProvenUpdate
 from fednode.smpc.recheck_jobs import AddedParts
 from fednode.smpc.sketch import fold_part, mix_folds, sketch_ring
+from fednode.smpc.summing import MAX_SHOWN
+from fednode.smpc.vectors import Layout, digest_chunk
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger

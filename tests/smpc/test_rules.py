@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fednode.codec import decode, encode
-from fednode.crypto import base_times, is_point_valid, is_share_valid, point_add, scalar_bytes, seal, unseal
+from fednode.crypto import Secret, base_times, is_point_valid, is_share_valid, point_add, scalar_bytes, seal, unseal
 from fednode.effects import Compute, ComputeDone, Note, Persist, TimerFired
 from fednode.errors import Rejected, StorageError
 from fednode.ids import MemberId
@@ -242,7 +242,7 @@ def test_chunks_leave_once_their_root_is_final_and_match_it() -> None:
     message = submitted(show(world, view))[0]
     assert isinstance(message, bodies.Commit)
     effects = show(world, replace(view, committed=((ME, message.root, message.weight),)))
-    from fednode.smpc.chunks import digest_chunk, is_leaf_of
+    from fednode.smpc.vectors import digest_chunk, is_leaf_of
 
     assert [(effect.to, effect.ref.chunk) for effect in sent(effects)] == [(1, 0), (3, 2), (4, 3)]
     for effect in sent(effects):
@@ -440,7 +440,7 @@ def test_no_secret_is_printed() -> None:
     for secret in (*attempt.a_coefficients, *attempt.b_coefficients):
         assert repr(secret)[2:-1] not in text and secret.hex() not in text
         assert str(int.from_bytes(secret, "little")) not in text
-    persist = Persist(m.KeptPart(m.RecordPart.STATE, m.Secret(b"deep secret")))
+    persist = Persist(m.KeptPart(m.RecordPart.STATE, Secret(b"deep secret")))
     assert "deep" not in repr(persist)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
-from fednode.smpc.ring import lift, to_ring
 from fednode.smpc.sketch import (
     BUCKETS,
     FOLD_ROWS,
@@ -25,6 +24,7 @@ from fednode.smpc.sketch import (
     sketch_ring,
     sketch_update,
 )
+from fednode.smpc.vectors import lift, to_ring
 from fednode.sums.bounds import MAX_LENGTH, strength_of
 
 COIN = bytes(range(32))

@@ -23,7 +23,7 @@ from fednode.learn.merge import OpenedSum, Reader, Stretch, initial_model, next_
 from fednode.learn.rows import Rows
 from fednode.learn.study import StudySpec, spec_hash, weight_of
 from fednode.learn.units import UNIT
-from fednode.smpc.quantise import quantise
+from fednode.smpc.vectors import quantise
 from fednode.sums import field
 from fednode.sums.measures import encode_claims, words_of
 from fednode.worker import demo_data

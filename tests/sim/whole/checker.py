@@ -26,7 +26,7 @@ from fednode.rounds.jobs import plan_of, sum_params
 from fednode.rounds.ledger_view import kind_of
 from fednode.smpc.messages import RecordPart
 from fednode.smpc.record import restore_input
-from fednode.smpc.ring import load
+from fednode.smpc.vectors import load
 from fednode.sums import bodies
 from fednode.sums.measures import Claims, read_sums
 from tests.sim.checker import Violation

@@ -7,11 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from fednode.smpc import ring
-from fednode.smpc.chunks import Layout, merkle_root
-from fednode.smpc.proof_jobs import ProvenUpdate, ProveUpdate, keep_dealing
-from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
+from fednode.smpc import vectors
+from fednode.smpc.proving import (
+    BITS,
+    PROOF,
+    DerivedEntropy,
+    ProvenUpdate,
+    ProveUpdate,
+    keep_dealing,
+    leaves_of,
+    seal_boxes,
+)
 from fednode.smpc.sketch import sketch_integers, sketch_ring
+from fednode.smpc.vectors import Layout, merkle_root
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.attempt import SumContext
@@ -39,7 +47,7 @@ def deal_as(
         return dealt if change is None else replace(dealt, boxes=change(dict(dealt.boxes)))
 
     rows = job.statement.strength.rows
-    sketch = sketch_integers(job.coin, ring.lift(job.values), rows)
+    sketch = sketch_integers(job.coin, vectors.lift(job.values), rows)
     secret = encode_anything(job, sketch)
     secret = secret if bits is None else bits(job, secret)
     holders = [int(holder) for holder, _ in job.holders]
@@ -54,9 +62,9 @@ def deal_as(
     dealt_proof = spoil(right_proof, proofs)
     proof_boxes = seal_boxes(place, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
-    layout = Layout(ring.load(job.values).size, job.chunks)
+    layout = Layout(vectors.load(job.values).size, job.chunks)
     chunks = layout.all_of(job.masked)
-    masked = sketch_ring(job.coin, ring.from_bytes(b"".join(layout.bodies(chunks))), rows)
+    masked = sketch_ring(job.coin, vectors.from_bytes(b"".join(layout.bodies(chunks))), rows)
     masked += layout.pads(enumerate(chunks))
     roots = merkle_root(bits_leaves), merkle_root(proof_leaves)
     posted = bodies.ShareRoot(*job.context.place[1:], masked.tobytes(), *roots)
@@ -74,7 +82,7 @@ def encode_anything(job: ProveUpdate, sketch: np.ndarray) -> f.FieldVector:
     """The bits of a statement that may be false: entries and slack are cut to their room, claims stay."""
     statement, weight = job.statement, job.weight
     roomy = Statement(statement.weight_bits, 0, (1 << 62) - 1, strength=statement.strength, plan=statement.plan)
-    bits = norm.encode(roomy, np.clip(sketch, -(2**26), 2**26), weight, ring.load(job.claims))
+    bits = norm.encode(roomy, np.clip(sketch, -(2**26), 2**26), weight, vectors.load(job.claims))
     squares = sum(value * value for value in np.clip(sketch, -(2**26), 2**26).tolist())
     slack = min(max(statement.kappa2 * weight**2 + statement.kappa0 - squares, 0), (1 << 62) - 1)
     bits[slack_of(statement)] = [slack >> k & 1 for k in range(62)]
@@ -116,7 +124,7 @@ def longer(factor: int) -> Bits:
     """The sketch of a vector that is too long for its weight."""
 
     def change(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
-        sketch = sketch_integers(job.coin, ring.lift(job.values), job.statement.strength.rows) * factor
+        sketch = sketch_integers(job.coin, vectors.lift(job.values), job.statement.strength.rows) * factor
         return encode_anything(job, sketch)
 
     return change
@@ -125,10 +133,10 @@ def longer(factor: int) -> Bits:
 def other_statement(job: ProveUpdate, bits: f.FieldVector) -> f.FieldVector:
     """Right for a statement with more room than the study's."""
     rows = job.statement.strength.rows
-    sketch = sketch_integers(job.coin, ring.lift(job.values), rows)
+    sketch = sketch_integers(job.coin, vectors.lift(job.values), rows)
     wide = Statement(job.statement.weight_bits, job.statement.kappa2, 4 * job.statement.kappa0 + 12345,
                      strength=job.statement.strength, plan=job.statement.plan)
-    return norm.encode(wide, sketch, job.weight, ring.load(job.claims))
+    return norm.encode(wide, sketch, job.weight, vectors.load(job.claims))
 
 
 def claim(voice: int | None = None, parts: dict[int, int] | None = None, slack: int | None = None) -> Bits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fednode.smpc import messages as m
-from fednode.smpc.pads import SumKey
+from fednode.smpc.masks import SumKey
 from fednode.sums.field import centre
 from tests.smpc.sim.world import World
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fednode.smpc.prg import STEP_ELEMENTS, Masks, Stream
-from fednode.smpc.ring import RingVector
+from fednode.smpc.masks import Masks, Stream
+from fednode.smpc.vectors import STEP_ELEMENTS, RingVector
 
 
 def apply_streams(values: RingVector, streams: Sequence[Stream], first_element: int = 0) -> None:

@@ -19,8 +19,8 @@ from fednode.effects import Compute, ComputeDone, Note, Persist, StartTimer, Tim
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.record import INPUT_START, LongPart, RecordParts, restore_input
-from fednode.smpc.ring import load
 from fednode.smpc.session import Session
+from fednode.smpc.vectors import load
 from fednode.sums.bounds import SCALE
 from fednode.sums.coin import restore_chain
 from fednode.sums.measures import CLAIM, Split, count_words, read_sums

@@ -1,32 +1,112 @@
-"""Long computations of the checks: sketch, prove and deal a vector; answer what others dealt; check the masked sum.
+"""Sketch, prove and deal a vector, in boxes that only holders open; answer what others dealt; check the masked sum.
 
 Security assumption: jobs carry the vector, its sketch and shares; they never leave the process and are not printed.
-A sketch of the vector is computed for a coin that was drawn when the vector was fixed, and for no other.
+A sketch of the vector is computed for a coin that was drawn when the vector was fixed, and for no other. A box opens
+only for its holder; it carries the place, the dealer, the holder and its kind, so one that was copied from elsewhere is
+worthless. A root over boxes commits to their contents: an authenticated box opens to one message only. All randomness
+of an attempt's shares follows from one secret seed, the coin and the committed root, so the same boxes can be made
+again after a crash and never others under the same keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
-from fednode.errors import StorageError
-from fednode.ids import MemberId
-from fednode.smpc import ring
-from fednode.smpc.chunks import Layout, merkle_root
-from fednode.smpc.ring import Buffer, Unreadable
-from fednode.smpc.sealed import BITS, PROOF, DerivedEntropy, leaves_of, seal_boxes
+from fednode.codec import pack
+from fednode.crypto import SEALED_OVERHEAD_BYTES, Domain, Secret, hkdf_sha256, seal_from, sha256, tagged_hash
+from fednode.errors import Rejected, StorageError
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId
+from fednode.keystream import KEY_BYTES, AesCtr
+from fednode.smpc import vectors
 from fednode.smpc.sketch import PART_ELEMENTS, RingSketch, sketch_update
+from fednode.smpc.vectors import HASH_BYTES, Buffer, Layout, Unreadable, is_leaf_of, merkle_path, merkle_root
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import Strength
 from fednode.sums.coin import draw_joint_seed
-from fednode.sums.field import FieldVector
+from fednode.sums.field import ELEMENT_BYTES, FieldVector
 from fednode.sums.measures import CLAIM, no_claims
 from fednode.sums.norm import Statement
 from fednode.sums.shares import DealtVector, deal_vector, holds_key, lagrange, open_box
+
+# --- sealed boxes: what a dealer seals to a holder, their sizes, the trees that commit to them -------------------
+
+BITS: Final = "bits"
+PROOF: Final = "proof"
+_HEAD_BYTES: Final = HASH_BYTES + SEALED_OVERHEAD_BYTES
+
+
+class DerivedEntropy:
+    """The bytes of one purpose of one attempt, from its seed."""
+
+    def __init__(self, seed: bytes, context: SumContext, label: str, *place: bytes | int) -> None:
+        info = pack(("fednode-shares", PROTOCOL_VERSION, *context.place, label, *place))
+        self._stream = AesCtr(hkdf_sha256(seed, info, KEY_BYTES))
+
+    def random_bytes(self, count: int) -> bytes:
+        """Return the next `count` bytes."""
+        return self._stream.read(count)
+
+
+def box_context(context: SumContext, dealer: int, holder: int, kind: str) -> Hash:
+    """Return the place a box was made for, its first 32 bytes inside."""
+    return tagged_hash(Domain.ROUND, b"sealed shares", pack((*context.place, dealer, holder, kind)))
+
+
+def box_sizes(statement: Statement, is_key: bool) -> tuple[int, int]:
+    """Return the bytes of a holder's sealed box of bits and of its box of the proof."""
+    if is_key:
+        return _HEAD_BYTES + KEY_BYTES, _HEAD_BYTES + KEY_BYTES
+    return (_HEAD_BYTES + statement.length * ELEMENT_BYTES, _HEAD_BYTES + statement.proof_length * ELEMENT_BYTES)
+
+
+def seal_boxes(
+    context: SumContext, dealer: int, dealt: DealtVector, kind: str, seal_keys: Sequence[tuple[int, bytes]],
+    entropy: DerivedEntropy,
+) -> tuple[bytes, ...]:
+    """Return the sealed boxes in the order of `seal_keys`, pairs (holder, X25519 key)."""
+    boxes = []
+    for holder, key in seal_keys:
+        message = box_context(context, dealer, holder, kind) + dealt.boxes[holder]
+        ephemeral = Secret(entropy.random_bytes(32))
+        try:
+            boxes.append(seal_from(ephemeral, key, message))
+        except Rejected:  # the holder posted a key nobody can seal to: it gets noise and has no share
+            boxes.append(entropy.random_bytes(len(message) + SEALED_OVERHEAD_BYTES))
+    return tuple(boxes)
+
+
+def leaves_of(boxes: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the leaves of the tree over boxes: SHA-256, for an auditor may have to compute them from one box."""
+    return tuple(sha256(box) for box in boxes)
+
+
+def paths_of(bits_leaves: Sequence[bytes], proof_leaves: Sequence[bytes], position: int) -> bytes:
+    """Return the audit paths of a holder's two boxes, joined."""
+    return merkle_path(bits_leaves, position) + merkle_path(proof_leaves, position)
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What a dealer posted: the roots over its boxes."""
+
+    bits_root: bytes
+    proof_root: bytes
+
+    def holds(self, bits_box: bytes, proof_box: bytes, position: int, count: int, paths: bytes) -> bool:
+        """Whether both boxes are those of holder number `position` of `count`."""
+        half = len(paths) // 2
+        return is_leaf_of(self.bits_root, sha256(bits_box), position, count, paths[:half]) and is_leaf_of(
+            self.proof_root, sha256(proof_box), position, count, paths[half:]
+        )
+
+
+# --- jobs --------------------------------------------------------------------------------------------------------
 
 NO_ANSWER = b"\xff"
 """Every byte of an answer that no rule counts, for it is not canonical: the holder has no share of this dealer."""
@@ -48,11 +128,11 @@ class ProveUpdate:
     seed: bytes = field(repr=False)
     root: bytes
     holders: tuple[tuple[MemberId, bytes], ...]
-    values: ring.Vector = field(repr=False)
+    values: vectors.Vector = field(repr=False)
     weight: int
     chunks: int
     masked: memoryview = field(repr=False)
-    claims: ring.Vector = field(default_factory=no_claims, repr=False)
+    claims: vectors.Vector = field(default_factory=no_claims, repr=False)
 
     @property
     def is_short(self) -> bool:
@@ -171,14 +251,14 @@ def _prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
         return DerivedEntropy(job.seed, job.context, label, job.me, job.coin, job.root)
 
     try:
-        values = ring.lift(ring.load(job.values))
+        values = vectors.lift(vectors.load(job.values))
         rows = job.statement.strength.rows
         layout = Layout(values.size, job.chunks)
         chunks = layout.all_of(job.masked)
         sketch, masked_sketch = sketch_update(job.coin, values, layout.bodies(chunks), rows)
         masked_sketch += layout.pads(enumerate(chunks))
         del values  # another vector's worth of memory, if it was read for this
-        bits = norm.encode(job.statement, sketch, job.weight, ring.load(job.claims).astype(CLAIM, copy=False))
+        bits = norm.encode(job.statement, sketch, job.weight, vectors.load(job.claims).astype(CLAIM, copy=False))
     except ValueError as error:
         return NotProvable(str(error))
     holders = [int(holder) for holder, _ in job.holders]
@@ -193,7 +273,7 @@ def _prove_update(job: ProveUpdate) -> ProvenUpdate | NotProvable:
     proof_boxes = seal_boxes(job.context, job.me, dealt_proof, PROOF, job.holders, entropy("seal proof"))
     proof_leaves = leaves_of(proof_boxes)
     posted = bodies.ShareRoot(
-        *job.context.place[1:], masked_sketch.astype(ring.RING).tobytes(), bits_root, merkle_root(proof_leaves)
+        *job.context.place[1:], masked_sketch.astype(vectors.RING).tobytes(), bits_root, merkle_root(proof_leaves)
     )
     own = (dealt.boxes[job.me], dealt_proof.boxes[job.me])
     kept = keep_dealing(job.statement, (bits, proof), (dealt, dealt_proof), job.degree)
@@ -232,8 +312,8 @@ def _hold_against(job: AnswerProofs) -> bodies.SumCheck:
         return bodies.SumCheck.UNKNOWN
     layout = Layout(job.length, len(job.chunks))
     sketch = RingSketch(job.coin, job.length, job.strength.rows)
-    for part in ring.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
+    for part in vectors.iterate_parts(layout.bodies(job.chunks), PART_ELEMENTS):
         sketch.add(part)
     found = sketch.finish() + layout.pads(enumerate(job.chunks))
-    is_equal = bool((found == ring.sum_buffers(job.sketches)).all())
+    is_equal = bool((found == vectors.sum_buffers(job.sketches)).all())
     return bodies.SumCheck.RIGHT if is_equal else bodies.SumCheck.WRONG
