@@ -13,7 +13,6 @@ from fednode.chain.leveldb import open_store
 from fednode.cli.show import Say
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.errors import VerificationFailed
-from fednode.home.keystore import SystemEntropy
 from fednode.ids import MemberId
 from fednode.ledger.genesis import make_genesis
 from fednode.ledger.members.identity import make_identity_card
@@ -62,9 +61,8 @@ def _found(members: int) -> tuple[Genesis, dict[MemberId, Signer]]:
     cards, signers = [], []
     for number in range(members):
         sign, network = (Ed25519Signer(Secret(sha256(b"bench", what, bytes([number])))) for what in (b"sign", b"net"))
-        seal = Secret(bytes(sha256(b"bench", b"seal", bytes([number]))))
         addresses = (f"/ip4/127.0.0.1/tcp/{10_000 + number}",)
-        cards.append(make_identity_card(f"Hospital {number}", addresses, sign, network, seal, SystemEntropy()))
+        cards.append(make_identity_card(f"Hospital {number}", addresses, sign, network))
         signers.append(sign)
     genesis = make_genesis("bench", cards, [], time.time_ns() // 1_000_000)
     by_key = {signer.public_key: signer for signer in signers}

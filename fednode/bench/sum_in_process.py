@@ -118,12 +118,11 @@ class SumInProcess:
         self._say, self._loss, self._random = say, loss, random.Random(seed)
         self._length, self._seed = length, seed
         entropy = SystemEntropy()
-        secrets = [Secret(entropy.random_bytes(32)) for _ in range(members)]
         cards = []
-        for number, secret in enumerate(secrets):
+        for number in range(members):
             sign, network = (Ed25519Signer(Secret(entropy.random_bytes(32))) for _ in range(2))
             address = f"/ip4/127.0.0.1/tcp/{10_000 + number}"
-            cards.append(make_identity_card(f"member {number}", (address,), sign, network, secret, entropy))
+            cards.append(make_identity_card(f"member {number}", (address,), sign, network))
         terms = StudyTerms(
             rounds=1, has_statistics=False, weights=Weights.HIDDEN, weight_bound=MAX_WEIGHT, start_after_ms=1,
             train_timeout_ms=PHASE_TIMEOUT_MS, phase_timeout_ms=PHASE_TIMEOUT_MS,
@@ -135,8 +134,7 @@ class SumInProcess:
         self._study = StudyId(study.study)
         self._reader = SnapshotReader(self._study)
         self._at = BlockTime(0, 1)
-        seal_of = {x25519_public(secret): secret for secret in secrets}
-        self._seal = {i: seal_of[card.seal_key] for i, card in genesis.numbered}
+        self._seal = {i: Secret(entropy.random_bytes(32)) for i, _ in genesis.numbered}
         everyone = tuple(self._seal)
         self._chains = {
             number: restore_chain(sha256(b"coin", secret.reveal()), COIN_LINKS)

@@ -33,11 +33,10 @@ def write_card(path: Path, values: HospitalConfig, unlocked: Keys) -> None:
 
 def make_card(values: HospitalConfig, unlocked: Keys) -> IdentityCard:
     """Return the identity card of these keys with the configured name and addresses."""
-    from fednode.home.keystore import SystemEntropy
     from fednode.ledger.members.identity import make_identity_card
 
     addresses = values.network.advertise or values.network.listen
     check_addresses(addresses, "write [network] advertise in the configuration")
     return make_identity_card(
-        values.node.name, addresses, unlocked.sign, unlocked.network_signer, unlocked.seal_key, SystemEntropy()
+        values.node.name, addresses, unlocked.sign, unlocked.network_signer
     )

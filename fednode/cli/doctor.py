@@ -193,8 +193,8 @@ class _Visit:
         if not self._is_founder():
             return "no founder; 'fednode member list' shows the card the ledger holds"
         card = next(card for _, card in self.genesis.numbered if card.sign_key == self.keys.sign)
-        if (card.network_key, card.seal_key) != (self.keys.network, self.keys.seal):
-            raise FednodeError("network or seal key differ from the genesis; restore the keystore of the identity card")
+        if card.network_key != self.keys.network:
+            raise FednodeError("the network key differs from the genesis; restore the keystore of the identity card")
         addresses = self.values.network.advertise or self.values.network.listen
         if card.addresses != addresses:
             shown = ", ".join(card.addresses) or "nowhere"

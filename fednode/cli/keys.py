@@ -40,14 +40,13 @@ def keys() -> None:
 def show(site: Site, as_json: bool) -> None:
     """Show public keys and the fingerprint.
 
-    Show the three public keys, the peer id and the fingerprint to read over the phone. Needs no passphrase."""
+    Show both public keys, the peer id and the fingerprint to read over the phone. Needs no passphrase."""
     from fednode.home.keystore import read_public_keys
 
     public = read_public_keys(site.home.keystore)
     values = {
         "sign": public.sign.hex(),
         "network": public.network.hex(),
-        "seal": public.seal.hex(),
         "peer_id": public.peer_id,
         "fingerprint": public.fingerprint,
     }
@@ -82,31 +81,27 @@ def card(site: Site, output: Path | None, passphrase_file: Path | None, as_json:
 
 @keys.command(
     "rotate",
-    example="fednode keys rotate --yes\nfednode start\n\nfednode keys rotate --sign --yes\nfednode keys rotate --seal",
+    example="fednode keys rotate --yes\nfednode start\n\nfednode keys rotate --sign --yes",
 )
 @click.option("--sign", is_flag=True, help="Replace the key of votes and transactions.")
 @click.option("--network", is_flag=True, help="Replace the key by which the others know this daemon's connections.")
-@click.option("--seal", is_flag=True, help="Replace the key that shares of the secure sums are encrypted to.")
 @yes_option
 @passphrase_option
 @format_option
 @site_options
 @pass_site
-def rotate(
-    site: Site, sign: bool, network: bool, seal: bool, yes: bool, passphrase_file: Path | None, as_json: bool
-) -> None:
+def rotate(site: Site, sign: bool, network: bool, yes: bool, passphrase_file: Path | None, as_json: bool) -> None:
     """Replace keys.
 
     Replace keys: announced on the ledger, signed by the old and by the new sign key.
 
-    Without --sign, --network or --seal the first two are replaced. The daemon must run; it is stopped once the ledger
-    holds the new keys, and is started again with them. The old keystore, and with a new sign key the old sign-state,
-    are kept beside the new ones. A round that is running while the seal key changes is sat out. A command that was cut
-    short is simply given again.
+    Without --sign or --network both are replaced. The daemon must run; it is stopped once the ledger holds the new
+    keys, and is started again with them. The old keystore, and with a new sign key the old sign-state, are kept beside
+    the new ones. A command that was cut short is simply given again.
     """
     from fednode.cli.rotate import rotate_keys
 
-    which = {name for name, wanted in (("sign", sign), ("network", network), ("seal", seal)) if wanted}
+    which = {name for name, wanted in (("sign", sign), ("network", network)) if wanted}
     confirm("Replace the keys of this hospital? Back up the new keystore afterwards.", yes)
     done = rotate_keys(site, ask_passphrase(site, passphrase_file), which or {"sign", "network"})
     if as_json:

@@ -93,7 +93,7 @@ def invite(site: Site, card: Path, yes: bool, as_json: bool) -> None:
 
     text = read_bounded(card, 16_384, "identity card", GenesisError).decode(errors="replace")
     found = parse_card(text)
-    public = PublicKeys(found.sign_key, found.network_key, found.seal_key)
+    public = PublicKeys(found.sign_key, found.network_key)
     if not yes:
         print_pairs([("name", found.name), ("fingerprint", public.fingerprint)])
     confirm("Have you compared the fingerprint with that hospital?", yes)

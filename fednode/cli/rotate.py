@@ -55,7 +55,7 @@ def rotate_keys(site: Site, passphrase: Secret[bytes], which: Collection[str]) -
     write_card(home.card, values, keys)
     return {
         "member": mine.id, "height": height, "replaced": [name for name in KEY_NAMES if name in which],
-        "sign_key": keys.public.sign.hex(), "seal_key": keys.public.seal.hex(), "peer_id": keys.public.peer_id,
+        "sign_key": keys.public.sign.hex(), "peer_id": keys.public.peer_id,
         "fingerprint": keys.public.fingerprint,
     }
 
@@ -91,14 +91,11 @@ def _await_signers(site: Site) -> None:
 
 def _announce(site: Site, keys: Keys, mine: MemberView, chain_id: bytes) -> int:
     """Bring the new keys onto the ledger, signed by the old and the new sign key; return the height."""
-    from fednode.home.keystore import SystemEntropy
     from fednode.ledger.members.identity import card_to_toml, make_identity_card
     from fednode.ledger.members.rules import rotation_message
 
     _await_signers(site)
-    card = make_identity_card(
-        mine.name, mine.addresses, keys.sign, keys.network_signer, keys.seal_key, SystemEntropy()
-    )
+    card = make_identity_card(mine.name, mine.addresses, keys.sign, keys.network_signer)
     signature = keys.sign.sign(Domain.IDENTITY_CARD, rotation_message(chain_id, MemberId(mine.id), card))
     return ask_for(site, KEYS_ROTATE, card=card_to_toml(card), signature=signature.hex()).height
 

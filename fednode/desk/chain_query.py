@@ -103,10 +103,10 @@ def describe_chain(tip: Tip, state: State, genesis: Genesis, source: str) -> Cha
 
 def known_member(number: int, known: MemberRecord | IdentityCard, double_votes: int = 0) -> KnownMember:
     """Return a hospital with everything public about it, and at how many heights the chain saw it sign twice."""
-    public = PublicKeys(known.sign_key, known.network_key, known.seal_key)
+    public = PublicKeys(known.sign_key, known.network_key)
     return KnownMember(
         id=int(number), name=known.name, fingerprint=public.fingerprint, peer_id=public.peer_id,
-        sign_key=known.sign_key.hex(), network_key=known.network_key.hex(), seal_key=known.seal_key.hex(),
+        sign_key=known.sign_key.hex(), network_key=known.network_key.hex(),
         addresses=tuple(known.addresses), double_votes=double_votes,
     )
 

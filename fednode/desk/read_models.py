@@ -174,7 +174,6 @@ class KnownMember(Record):
     peer_id: str
     sign_key: str
     network_key: str
-    seal_key: str
     addresses: tuple[str, ...]
     double_votes: int
 

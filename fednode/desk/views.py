@@ -139,7 +139,7 @@ def transaction_view(transaction: Transaction, height: int, receipt: Receipt) ->
 def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -> ProposalView:
     """Return an open proposal; the fingerprint is what people compare before they approve."""
     card = open_.card
-    public = None if card is None else PublicKeys(card.sign_key, card.network_key, card.seal_key)
+    public = None if card is None else PublicKeys(card.sign_key, card.network_key)
     return ProposalView(
         proposal=open_.number,
         change=Change(open_.change).name.lower(),

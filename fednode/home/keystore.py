@@ -4,9 +4,8 @@ Security assumption: whoever reads the file without the passphrase learns the pu
 3 passes, then XSalsa20-Poly1305); whoever has both is the hospital. Secrets leave this module wrapped in `Secret` or
 behind a `Signer`, and no error text carries any part of them.
 
-There are three public keys, so that one can be replaced without the others: `sign` (Ed25519: votes, transactions),
-`network` (Ed25519: libp2p peer id), `seal` (X25519: what others encrypt to this member). A fourth, symmetric key
-encrypts this daemon's own records on its disk.
+There are two public keys, so that one can be replaced without the other: `sign` (Ed25519: votes, transactions) and
+`network` (Ed25519: libp2p peer id). A third, symmetric key encrypts this daemon's own records on its disk.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from fednode.crypto import (
     encrypt_at_rest,
     sha256,
     tagged_hash,
-    x25519_public,
 )
 from fednode.documents import Unreadable, read_toml
 from fednode.errors import KeystoreError, Rejected
@@ -70,7 +68,6 @@ class PublicKeys:
 
     sign: bytes
     network: bytes
-    seal: bytes
 
     @property
     def peer_id(self) -> PeerId:
@@ -79,8 +76,8 @@ class PublicKeys:
 
     @property
     def fingerprint(self) -> str:
-        """60 digits in groups of five over all three keys, for comparing by voice."""
-        digest = tagged_hash(Domain.IDENTITY_CARD, b"fingerprint", self.sign, self.network, self.seal)
+        """60 digits in groups of five over both keys, for comparing by voice."""
+        digest = tagged_hash(Domain.IDENTITY_CARD, b"fingerprint", self.sign, self.network)
         digits = FINGERPRINT_GROUPS * FINGERPRINT_DIGITS
         text = f"{int.from_bytes(digest, 'big') % 10**digits:0{digits}d}"
         return " ".join(text[at : at + FINGERPRINT_DIGITS] for at in range(0, digits, FINGERPRINT_DIGITS))
@@ -93,7 +90,6 @@ class Keys:
     public: PublicKeys
     sign: Signer
     network_seed: Secret[bytes]
-    seal_key: Secret[bytes]
     storage_key: Secret[bytes]
 
     @property
@@ -106,19 +102,18 @@ class Keys:
 class _Seeds:
     sign: Bytes32
     network: Bytes32
-    seal: Bytes32
     storage: Bytes32
 
     def unlock(self) -> Keys:
-        signer, network, seal = Ed25519Signer(Secret(self.sign)), Secret(self.network), Secret(self.seal)
-        public = PublicKeys(signer.public_key, Ed25519Signer(network).public_key, x25519_public(seal))
-        return Keys(public, signer, network, seal, Secret(self.storage))
+        signer, network = Ed25519Signer(Secret(self.sign)), Secret(self.network)
+        public = PublicKeys(signer.public_key, Ed25519Signer(network).public_key)
+        return Keys(public, signer, network, Secret(self.storage))
 
     def __repr__(self) -> str:
         return "_Seeds(...)"
 
 
-KEY_NAMES = ("sign", "network", "seal")
+KEY_NAMES = ("sign", "network")
 """The keys that others know, in the order in which they are told."""
 
 
@@ -126,7 +121,7 @@ def create_keystore(path: Path, passphrase: Secret[bytes], entropy: Entropy) -> 
     """Make new keys and write them to `path`, mode 0600; refuse to replace a keystore that exists."""
     _check_absent(path)
     check_new_passphrase(passphrase)
-    seeds = _Seeds(*(entropy.random_bytes(32) for _ in range(4)))
+    seeds = _Seeds(*(entropy.random_bytes(32) for _ in range(3)))
     _write(path, seeds, passphrase, entropy)
     return seeds.unlock()
 
@@ -165,7 +160,6 @@ def _write(path: Path, seeds: _Seeds, passphrase: Secret[bytes], entropy: Entrop
         f"format = {FILE_FORMAT}",
         f'sign_public = "{public.sign.hex()}"',
         f'network_public = "{public.network.hex()}"',
-        f'seal_public = "{public.seal.hex()}"',
         f'kdf = "{KDF}"',
         f'salt = "{salt.hex()}"',
         f'box = "{box.hex()}"',
@@ -176,7 +170,7 @@ def _write(path: Path, seeds: _Seeds, passphrase: Secret[bytes], entropy: Entrop
 
 def _check(public: PublicKeys, salt: bytes, box: bytes) -> str:
     """Return a checksum that tells a damaged file from a wrong passphrase; it authenticates nothing."""
-    return sha256(public.sign, public.network, public.seal, salt, box).hex()[:16]
+    return sha256(public.sign, public.network, salt, box).hex()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +193,7 @@ def _read(path: Path) -> _File:
         if fields.get("format") != FILE_FORMAT:
             text = f"keystore {path} has format {fields.get('format')}, this version reads {FILE_FORMAT}"
             raise KeystoreError(f"{text}; use the fednode that made it")
-        public = PublicKeys(*(bytes.fromhex(fields[f"{name}_public"]) for name in ("sign", "network", "seal")))
+        public = PublicKeys(*(bytes.fromhex(fields[f"{name}_public"]) for name in KEY_NAMES))
         file = _File(public, bytes.fromhex(fields["salt"]), bytes.fromhex(fields["box"]))
         is_whole = fields["check"] == _check(public, file.salt, file.box) and len(file.salt) == ARGON2_SALT_BYTES
     except (Unreadable, KeyError, TypeError, ValueError):
@@ -224,11 +218,11 @@ def renew_keystore(
     """
     old = _unlock_seeds(path, passphrase)
     if not next_path.exists():
-        sign, network, seal = (
+        sign, network = (
             entropy.random_bytes(32) if name in which else kept
-            for name, kept in zip(KEY_NAMES, (old.sign, old.network, old.seal), strict=True)
+            for name, kept in zip(KEY_NAMES, (old.sign, old.network), strict=True)
         )
-        _write(next_path, _Seeds(sign, network, seal, old.storage), passphrase, entropy)
+        _write(next_path, _Seeds(sign, network, old.storage), passphrase, entropy)
     keys, before = unlock_keystore(next_path, passphrase), old.unlock().public
     changed = [name for name in KEY_NAMES if getattr(before, name) != getattr(keys.public, name)]
     if set(changed) != set(which):

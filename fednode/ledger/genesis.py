@@ -110,7 +110,7 @@ class Genesis:
         draft = Draft(State.empty(RECORD_TABLE))
         draft.write(CHAIN_KEY, ChainRecord(self.chain_id, self.name, self.protocol_version, self.time_ms))
         members = tuple(
-            MemberRecord(number, card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
+            MemberRecord(number, card.name, card.sign_key, card.network_key, card.addresses)
             for number, card in self.numbered
         )
         draft.write(MEMBERS_KEY, MemberList(members))
@@ -174,10 +174,10 @@ def _check_distinct(members: tuple[IdentityCard, ...], is_founding: bool) -> Non
     if count > 1:
         shown = ", ".join(card.name for card in members if name in skeletons(card.name))
         raise GenesisError(f"names look alike ({shown}); use every identity card once, and names people can tell apart")
-    used = Counter(key for card in members for key in (card.sign_key, card.network_key, card.seal_key))
+    used = Counter(key for card in members for key in (card.sign_key, card.network_key))
     value, count = used.most_common(1)[0]
     if count > 1:
-        owners = [card.name for card in members if value in (card.sign_key, card.network_key, card.seal_key)]
+        owners = [card.name for card in members if value in (card.sign_key, card.network_key)]
         raise GenesisError(f"the same key appears twice ({', '.join(owners)}); use every identity card once")
     keys = [card.sign_key for card in members]
     if is_founding and keys != sorted(keys):

@@ -45,7 +45,7 @@ from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.sum_world import World
 from tests.support.cards import make_card
-from tests.support.seeds import Stream, seed_of
+from tests.support.seeds import seed_of
 
 
 class RoundWorld(World):
@@ -112,7 +112,7 @@ def play_changes() -> RoundWorld:
     world.changes["joined"] = len(world.blocks)
     new, network = (Ed25519Signer(Secret(seed_of("renewed", kind))) for kind in ("sign", "network"))
     name = get_members(world.state)[1].name
-    renewed = make_identity_card(name, (), new, network, Secret(seed_of("renewed", "seal")), Stream("renewed"))
+    renewed = make_identity_card(name, (), new, network)
     message = rotation_message(world.chain_id, MemberId(2), renewed)
     assert world.post(2, MemberRotate(renewed, new.sign(Domain.IDENTITY_CARD, message))).ok
     world.changes["rotated"] = len(world.blocks)

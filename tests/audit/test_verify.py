@@ -22,7 +22,7 @@ from fednode.ledger.members.rules import rotation_message
 from fednode.ledger.transactions import decode_transaction
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.world import make_test_genesis
-from tests.support.seeds import Stream, seed_of
+from tests.support.seeds import seed_of
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def renewed(maker: ChainMaker, member: int) -> tuple[MemberRotate, Ed25519Signer
     """What replaces a member's keys, and the signer it goes on with."""
     new, network = (Ed25519Signer(Secret(seed_of("renewed", kind))) for kind in ("sign", "network"))
     name = get_members(maker.state)[member - 1].name
-    card = make_identity_card(name, (), new, network, Secret(seed_of("renewed", "seal")), Stream("renewed"))
+    card = make_identity_card(name, (), new, network)
     message = rotation_message(maker.genesis.chain_id, MemberId(member), card)
     return MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)), new
 

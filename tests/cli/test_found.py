@@ -84,7 +84,7 @@ def test_a_new_card_follows_the_configuration(fednode: Fednode, homes: Path, tmp
 
 def test_keys_show_needs_no_passphrase_and_tells_no_secret(fednode: Fednode, homes: Path) -> None:
     shown = json.loads(fednode("--home", homes / "anna", "keys", "show", "--format", "json").out)
-    assert set(shown) == {"sign", "network", "seal", "peer_id", "fingerprint"}
+    assert set(shown) == {"sign", "network", "peer_id", "fingerprint"}
     assert shown["peer_id"].startswith("12D3KooW")
 
 

@@ -115,8 +115,7 @@ def test_what_an_old_key_signed_is_forgotten() -> None:
     old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
     record = get_members(node.chain.state)[1]
     card = make_identity_card(
-        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))),
-        Secret(seed_of("new", "seal")), Stream("new"),
+        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network")))
     )
     message = rotation_message(node.world.chain_id, MemberId(2), card)
     node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
@@ -133,8 +132,7 @@ def test_pending_transactions_of_a_replaced_key_leave_the_pool() -> None:
     old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
     record = get_members(node.chain.state)[1]
     card = make_identity_card(
-        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))),
-        Secret(seed_of("new", "seal")), Stream("new"),
+        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network")))
     )
     message = rotation_message(node.world.chain_id, MemberId(2), card)
     node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))

@@ -190,20 +190,6 @@ def test_both_damaged_means_nothing_is_moved_and_nothing_signed(
     assert victim.status()["chain"]["is_signing"] is True
 
 
-def test_new_seal_key_is_used_from_the_next_round_on(training: Federation, victim: Hospital) -> None:
-    """The round that runs meanwhile is sat out; votes go on with the same sign key and sign-state."""
-    before = training[1].call("member_list")[2]
-    done = victim.cli("keys", "rotate", "--seal", "--yes", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    victim.wait_end()
-    after = training[1].call("member_list")[2]
-    assert (before["sign_key"], before["peer_id"]) == (after["sign_key"], after["peer_id"])
-    assert before["seal_key"] != after["seal_key"] and after["seal_key"] in done.stdout
-    victim.start()
-    trains_again(training)
-    assert not any("wrong" in text or "seal" in text for text in victim.status()["problems"])
-
-
 def test_restored_on_a_new_machine(tmp_path: Path) -> None:
     """As the operating manual has it: keys from the backup, the chain from the members, a new sign key, votes again."""
     federation = make_federation(tmp_path, None)

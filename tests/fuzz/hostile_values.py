@@ -9,24 +9,22 @@ from dataclasses import replace
 from typing import Any
 
 from fednode.crypto import (
-    GROUP_ORDER,
     Domain,
     Ed25519Signer,
     Secret,
-    prove_knowledge,
 )
 from fednode.errors import Rejected
 from fednode.learn.form import parse_study
 from fednode.learn.study import StudySpec, study_bytes
 from fednode.ledger import bodies as tx
 from fednode.ledger.members.bodies import MemberAddresses, MemberPropose
-from fednode.ledger.members.identity import IdentityCard, _clamp, _seal_context
+from fednode.ledger.members.identity import IdentityCard
 from fednode.ledger.studies.bodies import StudyCreate
 from fednode.rounds.terms import terms_from_spec
 from tests.core.hostile import Draw
 from tests.rounds.training import study_text
 from tests.support.cards import make_card
-from tests.support.seeds import Stream, seed_of
+from tests.support.seeds import seed_of
 
 TEXTS = (
     "1e1000001", "1e-1000001", "1e999999999", "1e-999999999", "1e-99999999999", "0e-999999999",
@@ -90,11 +88,10 @@ def hostile_card(drawn: random.Random) -> IdentityCard:
     name = drawn.choice([text for text in TEXTS if text])
     card = replace(make_card(seed), name=name, addresses=tuple(drawn.sample(ADDRESSES, 2)))
     sign, network = (Ed25519Signer(Secret(seed_of(seed, kind))) for kind in ("sign", "network"))
-    scalar, content = _clamp(seed_of(seed, "seal")) % GROUP_ORDER, card.content()
+    content = card.content()
     return replace(
         card, sign_proof=sign.sign(Domain.IDENTITY_CARD, content),
         network_proof=network.sign(Domain.POSSESSION, content),
-        seal_proof=prove_knowledge(scalar, _seal_context(content), Stream(seed)),
     )
 
 

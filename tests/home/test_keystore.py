@@ -43,15 +43,14 @@ def test_keys_come_back_with_the_passphrase(made: tuple[Path, Keys]) -> None:
     assert is_signature_valid(
         keys.public.network, Domain.POSSESSION, b"card", again.network_signer.sign(Domain.POSSESSION, b"card")
     )
-    assert crypto.unseal(again.seal_key, crypto.seal(keys.public.seal, b"for you")) == b"for you"
-    assert len({keys.public.sign, keys.public.network, keys.public.seal}) == 3
+    assert keys.public.sign != keys.public.network
 
 
 def test_the_file_is_private_and_holds_no_secret_in_the_clear(made: tuple[Path, Keys]) -> None:
     path, keys = made
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     text = path.read_text()
-    for secret in (keys.network_seed, keys.seal_key, keys.storage_key):
+    for secret in (keys.network_seed, keys.storage_key):
         assert secret.reveal().hex() not in text
     assert "Secret(...)" in repr(keys)
     assert keys.network_seed.reveal().hex() not in repr(keys)
@@ -75,7 +74,7 @@ def test_a_wrong_passphrase_and_a_damaged_file_are_told_apart(made: tuple[Path, 
 def test_swapped_public_keys_are_noticed(made: tuple[Path, Keys], tmp_path: Path) -> None:
     path, keys = made
     file = keystore._read(path)
-    other = PublicKeys(keys.public.network, keys.public.network, keys.public.seal)
+    other = PublicKeys(keys.public.network, keys.public.network)
     copy = tmp_path / "keystore.toml"
     text = path.read_text().replace(keys.public.sign.hex(), other.sign.hex())
     text = text.replace(keystore._check(file.public, file.salt, file.box), keystore._check(other, file.salt, file.box))
@@ -119,12 +118,8 @@ def test_the_fingerprint_is_read_in_groups_and_depends_on_every_key(made: tuple[
     groups = public.fingerprint.split(" ")
     assert len(groups) == 12
     assert all(len(group) == 5 and group.isdigit() for group in groups)
-    others = {
-        PublicKeys(bytes(32), public.network, public.seal).fingerprint,
-        PublicKeys(public.sign, bytes(32), public.seal).fingerprint,
-        PublicKeys(public.sign, public.network, bytes(32)).fingerprint,
-    }
-    assert len(others | {public.fingerprint}) == 4
+    others = {PublicKeys(bytes(32), public.network).fingerprint, PublicKeys(public.sign, bytes(32)).fingerprint}
+    assert len(others | {public.fingerprint}) == 3
 
 
 def test_peer_ids_match_the_published_vectors(shared_dir: Path) -> None:
@@ -133,7 +128,7 @@ def test_peer_ids_match_the_published_vectors(shared_dir: Path) -> None:
         private = bytes.fromhex(vector["private_key_protobuf"])[4:]
         signer = crypto.Ed25519Signer(Secret(private[:32]))
         assert signer.public_key == private[32:]
-        assert PublicKeys(bytes(32), signer.public_key, bytes(32)).peer_id == vector["peer_id_base58btc"]
+        assert PublicKeys(bytes(32), signer.public_key).peer_id == vector["peer_id_base58btc"]
 
 
 def test_the_passphrase_is_taken_from_the_nearest_source(tmp_path: Path) -> None:

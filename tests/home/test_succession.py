@@ -35,9 +35,9 @@ STORE = MemoryStore(OLD)
 
 def keys(member: int) -> Keys:
     card = OLD.members[member - 1]
-    signer, seal_secret = keys_of(4)[MemberId(member)]
+    signer, _ = keys_of(4)[MemberId(member)]
     network = Secret(seed_of(card.name, "network"))
-    return Keys(PublicKeys(card.sign_key, card.network_key, card.seal_key), signer, network, seal_secret, network)
+    return Keys(PublicKeys(card.sign_key, card.network_key), signer, network, network)
 
 
 def make_home(folder: Path) -> Home:

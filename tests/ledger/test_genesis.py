@@ -4,10 +4,8 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fednode.crypto import Domain, Ed25519Signer, Secret, x25519_public
+from fednode.crypto import Ed25519Signer, Secret
 from fednode.errors import GenesisError
 from fednode.ledger.genesis import (
     GenesisStudy,
@@ -22,47 +20,23 @@ from fednode.ledger.studies.bodies import Weights
 from fednode.ledger.studies.records import StudyStatus, get_spec, get_studies, get_study
 from tests.ledger.world import SPEC, TERMS, make_test_genesis
 from tests.support.cards import make_card, make_cards
-from tests.support.seeds import Stream, seed_of
+from tests.support.seeds import seed_of
 
 
-def test_a_card_survives_its_file_and_proves_all_three_keys() -> None:
+def test_a_card_survives_its_file_and_proves_both_keys() -> None:
     card = make_card("Universitätsklinikum \"Nord\" \\ 1")
     assert parse_card(card_to_toml(card)) == card
-    assert card.seal_key == x25519_public(Secret(seed_of(card.name, "seal")))
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_the_seal_proof_holds_for_every_x25519_key(secret: bytes) -> None:
-    sign, network = (Ed25519Signer(Secret(seed_of(secret, kind))) for kind in ("s", "n"))
-    check_card(make_identity_card("a", (), sign, network, Secret(secret), Stream(secret.hex())))
 
 
 @pytest.mark.parametrize(
     "field",
-    ["name", "sign_key", "network_key", "seal_key", "addresses",
-     "sign_proof", "network_proof", "seal_point", "seal_proof"],
+    ["name", "sign_key", "network_key", "addresses", "sign_proof", "network_proof"],
 )
 def test_nothing_on_a_card_can_be_exchanged(field: str) -> None:
     mine, other = make_card("mine"), make_card("other")
     value = ("/ip4/192.0.2.1/tcp/1",) if field == "addresses" else getattr(other, field)
     with pytest.raises(GenesisError):
         check_card(replace(mine, **{field: value}))
-
-
-def test_a_seal_key_cannot_be_claimed_with_a_proof_for_another_point() -> None:
-    """Signed by its own sign and network keys, but the seal key and its point are somebody else's."""
-    victim = make_card("victim")
-    sign, network = (Ed25519Signer(Secret(seed_of("thief", kind))) for kind in ("s", "n"))
-    own = make_identity_card("thief", (), sign, network, Secret(seed_of("thief")), Stream("thief"))
-    for claim in ({"seal_key": victim.seal_key}, {"seal_key": victim.seal_key, "seal_point": victim.seal_point}):
-        card = replace(own, **claim)
-        card = replace(
-            card,
-            sign_proof=sign.sign(Domain.IDENTITY_CARD, card.content()),
-            network_proof=network.sign(Domain.POSSESSION, card.content()),
-        )
-        with pytest.raises(GenesisError, match="seal key"):
-            check_card(card)
 
 
 @pytest.mark.parametrize("key", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32, b"\xec" + b"\xff" * 30 + b"\x7f"])
@@ -143,13 +117,10 @@ def test_one_card_cannot_be_two_members() -> None:
 
 def test_two_members_cannot_share_a_key() -> None:
     sign, network = (Ed25519Signer(Secret(seed_of(kind))) for kind in ("s", "n"))
-    cards = [
-        make_identity_card(name, (), Ed25519Signer(Secret(seed_of(name))), network, Secret(seed_of(name, 1)),
-                           Stream(name)) for name in ("a", "b")
-    ]
+    cards = [make_identity_card(name, (), Ed25519Signer(Secret(seed_of(name))), network) for name in ("a", "b")]
     with pytest.raises(GenesisError, match=r"key appears twice \("):
         make_genesis("x", cards, [], 1)
-    same = make_identity_card("c", (), sign, sign, Secret(seed_of("c")), Stream("c"))
+    same = make_identity_card("c", (), sign, sign)
     with pytest.raises(GenesisError, match="key appears twice"):
         make_genesis("x", [same], [], 1)
 

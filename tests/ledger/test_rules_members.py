@@ -163,7 +163,7 @@ def test_cards_without_proof_and_used_keys_are_refused() -> None:
     world = World(4)
     good = make_card("fifth")
     assert world.refused(1, MemberPropose(replace(good, addresses=("/ip4/6.6.6.6/tcp/1",)))) == "bad-card"
-    assert world.refused(1, MemberPropose(replace(good, seal_proof=bytes(64)))) == "bad-card"
+    assert world.refused(1, MemberPropose(replace(good, network_proof=bytes(64)))) == "bad-card"
     assert world.refused(1, MemberPropose(world.genesis.members[2])) == "key-used"
     invite(world, "fifth")
     assert world.refused(2, MemberPropose(good)) == "key-used"
@@ -431,11 +431,9 @@ def rotation(world: World, member: int, old: str, new: str) -> MemberRotate:
 def replace_name(seed: str, name: str) -> IdentityCard:
     """A card named `name` with the keys of `seed`."""
     from fednode.ledger.members.identity import make_identity_card
-    from tests.support.seeds import Stream
 
     return make_identity_card(
-        name, ("/ip4/127.0.0.1/tcp/4001",), signer_of(seed), Ed25519Signer(Secret(seed_of(seed, "network"))),
-        Secret(seed_of(seed, "seal")), Stream(seed),
+        name, ("/ip4/127.0.0.1/tcp/4001",), signer_of(seed), Ed25519Signer(Secret(seed_of(seed, "network")))
     )
 
 

@@ -29,7 +29,7 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.sums.phase import Phase
 from tests.audit.chain import RoundWorld, play, play_changes
 from tests.ledger.sum_world import World
-from tests.support.seeds import Stream, seed_of
+from tests.support.seeds import seed_of
 
 NONCE = bytes(range(16))
 LATER_MS = 10**9
@@ -44,8 +44,8 @@ def consent_of(world: RoundWorld, member: int, height: int | None = None, nonce:
     name = next(record.name for record in get_members(world.state) if record.member == member)
     signer = world.signers[MemberId(member)]
     seeds = "renewed" if signer.public_key == Ed25519Signer(Secret(seed_of("renewed", "sign"))).public_key else name
-    network, seal = Ed25519Signer(Secret(seed_of(seeds, "network"))), Secret(seed_of(seeds, "seal"))
-    card = make_identity_card(name, (), signer, network, seal, Stream(name))
+    network = Ed25519Signer(Secret(seed_of(seeds, "network")))
+    card = make_identity_card(name, (), signer, network)
     return make_consent(tip, certificate, MemberId(member), card, signer, nonce)
 
 
@@ -267,9 +267,7 @@ def test_a_card_takes_nothing_of_who_stays_out(
     told = {None: names[2], "of 5": names[5], "of 5, alike": f"{names[5].upper()}."}.get(name, name)
     keys = {None: ("renewed", "network"), "of 5": (names[5], "network"), "revoked": (names[2], "network")}[network]
     mine, signer = consent_of(changed, 2), changed.signers[MemberId(2)]
-    card = make_identity_card(
-        told, (), signer, Ed25519Signer(Secret(seed_of(*keys))), Secret(seed_of("renewed", "seal")), Stream("x")
-    )
+    card = make_identity_card(told, (), signer, Ed25519Signer(Secret(seed_of(*keys))))
     taken = make_consent(changed.maker.tip, mine.certificate, MemberId(2), card, signer, NONCE)
     consents = [taken, consent_of(changed, 1), consent_of(changed, 3)]
     if words is None:

@@ -42,7 +42,7 @@ public by rule: who, when, what phase, what people decide and write, keys and ad
     Expose study round attempt dealer
     Memo text
     MemberPropose card
-    IdentityCard format name sign_key network_key seal_key addresses sign_proof network_proof seal_point seal_proof
+    IdentityCard format name sign_key network_key addresses sign_proof network_proof
     MemberRemove member reason
     MemberApprove proposal
     MemberReport sign_key height state_root
@@ -51,7 +51,7 @@ public by rule: who, when, what phase, what people decide and write, keys and ad
     RoleVote role holder is_grant
     VersionVote version from_height release
     ChainRecord chain_id name protocol_version genesis_ms
-    MemberRecord member name sign_key network_key seal_key addresses
+    MemberRecord member name sign_key network_key addresses
     MemberList members
     NonceRecord nonce
     SeenRecord study round attempt member

@@ -96,7 +96,7 @@ class Node:
     number: MemberId
     disk: Disk
     signer: Ed25519Signer
-    seal_secret: Secret[bytes]
+    coin_secret: Secret[bytes]
     worker: Worker | None
     auto_approve: bool = False
     core: Core | None = None
@@ -150,7 +150,7 @@ class World(VirtualClock):
         for number, card in enumerate(self.genesis.members, 1):
             signer = Ed25519Signer(Secret(seed_of(card.name, "sign")))
             disk = Disk(MemoryStore(self.genesis), initial_record(self.genesis.chain_id, signer.public_key))
-            secret = Secret(seed_of(card.name, "seal"))
+            secret = Secret(seed_of(card.name, "coin"))
             self.nodes[number] = Node(MemberId(number), disk, signer, secret, FakeWorker(points(number), disk.models))
         self.links: set[frozenset[int]] = set()
 
@@ -201,7 +201,7 @@ class World(VirtualClock):
         ports = Ports(
             Stream("node", node.number, node.epoch, self.seed), lambda name, study: "t.csv" if node.worker else None,
             lambda study: node.auto_approve, lambda study, number, part: disk.records.get((study, number, part)),
-            keep_part, lambda study: restore_chain(sha256(node.seal_secret.reveal(), study), LINKS), MemoryDraft,
+            keep_part, lambda study: restore_chain(sha256(node.coin_secret.reveal(), study), LINKS), MemoryDraft,
             own_states=lambda study: disk.own.setdefault(study, OwnStatesInMemory()),
         )
         incarnation = Stream("life", node.number, node.epoch).random_bytes(16)

@@ -19,7 +19,7 @@ def boxes_of(world: World, number: int) -> list[tuple[int, bytes]]:
 
 def opened_by_thieves(world: World, number: int) -> int:
     """How many of a round's boxes open with everything all members keep now: their long-term keys and their disks."""
-    secrets = [member.seal_secret for member in world.members.values()]
+    secrets = [member.coin_secret for member in world.members.values()]
     secrets += [
         Secret(data) for member in world.members.values() for (_, part), data in member.disk.records.items()
         if part == RecordPart.KEY.value

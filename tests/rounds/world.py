@@ -77,7 +77,7 @@ class Disk:
 @dataclass
 class Member:
     number: MemberId
-    seal_secret: Secret[bytes]
+    coin_secret: Secret[bytes]
     worker: FakeWorker | None
     disk: Disk = field(default_factory=Disk)
     machine: StudyMachine | None = None
@@ -118,7 +118,7 @@ class World(VirtualClock):
         self.members = {}
         for number in range(1, count + 1):
             table = (tables or {}).get(number, points(number))
-            secret = Secret(seed_of(genesis.members[number - 1].name, "seal"))
+            secret = Secret(seed_of(genesis.members[number - 1].name, "coin"))
             disk = Disk()
             worker = FakeWorker(table, disk.models) if table is not None else None
             self.members[number] = Member(MemberId(number), secret, worker, disk)
@@ -199,7 +199,7 @@ class World(VirtualClock):
         data = work.DataAt("table.csv") if member.worker is not None else None
         ports = Ports(
             entropy, lambda name, study: data, lambda study: False, load, keep,
-            lambda study: restore_chain(sha256(member.seal_secret.reveal(), study), LINKS), MemoryDraft,
+            lambda study: restore_chain(sha256(member.coin_secret.reveal(), study), LINKS), MemoryDraft,
         )
         place = Place(self.chain_id, member.number, self.study, self.spec, data, ports, self._holds_message)
         member.machine, member.height = StudyMachine(place), -1

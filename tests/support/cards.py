@@ -6,7 +6,7 @@ from functools import cache
 
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ledger.members.identity import IdentityCard, make_identity_card
-from tests.support.seeds import Stream, seed_of
+from tests.support.seeds import seed_of
 
 
 def signer_of(name: str, kind: str = "sign") -> Ed25519Signer:
@@ -14,17 +14,10 @@ def signer_of(name: str, kind: str = "sign") -> Ed25519Signer:
     return Ed25519Signer(Secret(seed_of(name, kind)))
 
 
-def seal_of(name: str) -> Secret[bytes]:
-    """Return the secret of the key that shares for a hospital are encrypted to."""
-    return Secret(seed_of(name, "seal"))
-
-
 @cache
 def make_card(name: str) -> IdentityCard:
     """Return the identity card of a hospital."""
-    return make_identity_card(
-        name, ("/ip4/127.0.0.1/tcp/4001",), signer_of(name), signer_of(name, "network"), seal_of(name), Stream(name)
-    )
+    return make_identity_card(name, ("/ip4/127.0.0.1/tcp/4001",), signer_of(name), signer_of(name, "network"))
 
 
 def make_cards(count: int) -> list[IdentityCard]:

@@ -1,12 +1,8 @@
 """The identity card: what a hospital hands to the others before there is a chain.
 
-Security assumption: a card proves that its maker holds the secret of each of the three keys, bound to everything else
-on the card. It does not prove whose card it is: that is what the fingerprint read over the phone is for.
-
-    sign, network   Ed25519: each signs the card, under its own domain tag
-    seal            X25519 cannot sign. The card also carries the Edwards point P = z G of the same secret scalar z
-                    with a Schnorr proof that its maker knows z; u = (1 + y) / (1 - y) of P must be the X25519 key
-                    (RFC 7748, section 4.1), so the proof is one for the seal key.
+Security assumption: a card proves that its maker holds the secrets of both keys, bound to everything else on the card:
+each (Ed25519) signs the card, under a domain tag of its own. It does not prove whose card it is: that is what the
+fingerprint read over the phone is for.
 """
 
 from __future__ import annotations
@@ -17,20 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fednode.codec import MAX_NAME, U16, Bytes32, Bytes64, Name, Size, pack
-from fednode.crypto import (
-    GROUP_ORDER,
-    Domain,
-    Entropy,
-    Secret,
-    Signer,
-    base_times,
-    is_knowledge_proven,
-    is_member_key_valid,
-    is_point_valid,
-    is_signature_valid,
-    prove_knowledge,
-    x25519_public,
-)
+from fednode.crypto import Domain, Signer, is_member_key_valid, is_signature_valid
 from fednode.dialling import problem_of
 from fednode.documents import toml_of
 from fednode.errors import GenesisError
@@ -40,7 +23,6 @@ from fednode.texts import does_show, is_plain
 CARD_FORMAT = 1
 MAX_ADDRESSES = 8
 MAX_ADDRESS_BYTES = 200
-_FIELD = 2**255 - 19
 
 Addresses = Annotated[tuple[Annotated[str, Size(1, MAX_ADDRESS_BYTES)], ...], Size(0, MAX_ADDRESSES)]
 
@@ -53,58 +35,25 @@ class IdentityCard:
     name: Name
     sign_key: Bytes32
     network_key: Bytes32
-    seal_key: Bytes32
     addresses: Addresses
     sign_proof: Bytes64
     network_proof: Bytes64
-    seal_point: Bytes32
-    seal_proof: Bytes64
 
     def content(self) -> bytes:
         """Return the canonical bytes that every proof covers."""
-        return pack(
-            (self.format, self.name, self.sign_key, self.network_key, self.seal_key, self.addresses, self.seal_point)
-        )
+        return pack((self.format, self.name, self.sign_key, self.network_key, self.addresses))
 
 
-def make_identity_card(
-    name: str,
-    addresses: tuple[str, ...],
-    sign: Signer,
-    network: Signer,
-    seal_secret: Secret[bytes],
-    entropy: Entropy,
-) -> IdentityCard:
+def make_identity_card(name: str, addresses: tuple[str, ...], sign: Signer, network: Signer) -> IdentityCard:
     """Return the card of a member whose secrets these are. Raises `GenesisError` for an unusable name or address."""
-    scalar = _clamp(seal_secret.reveal()) % GROUP_ORDER
-    empty = bytes(64)
-    card = IdentityCard(
-        CARD_FORMAT, name, sign.public_key, network.public_key, x25519_public(seal_secret), addresses,
-        empty, empty, base_times(scalar), empty,
-    )
+    card = IdentityCard(CARD_FORMAT, name, sign.public_key, network.public_key, addresses, bytes(64), bytes(64))
     _check_texts(card)
     content = card.content()
     return replace(
         card,
         sign_proof=sign.sign(Domain.IDENTITY_CARD, content),
         network_proof=network.sign(Domain.POSSESSION, content),
-        seal_proof=prove_knowledge(scalar, _seal_context(content), entropy),
     )
-
-
-def _clamp(secret: bytes) -> int:
-    """Return the scalar X25519 uses for a secret key (RFC 7748, section 5)."""
-    return int.from_bytes(secret, "little") & ~7 & ((1 << 255) - 1) | (1 << 254)
-
-
-def _seal_context(content: bytes) -> bytes:
-    return pack(("fednode-seal-possession", content))
-
-
-def _montgomery_u(point: bytes) -> bytes:
-    """Return the X25519 public key of a valid Edwards point; y = 1 is the identity, which is not valid."""
-    y = int.from_bytes(point, "little") & ((1 << 255) - 1)
-    return ((1 + y) * pow(1 - y, -1, _FIELD) % _FIELD).to_bytes(32, "little")
 
 
 def check_card(card: IdentityCard) -> None:
@@ -121,12 +70,6 @@ def check_card(card: IdentityCard) -> None:
         raise GenesisError(f"{owner}: not signed by its sign key, so it was changed or copied; {ask}")
     if not is_signature_valid(card.network_key, Domain.POSSESSION, content, card.network_proof):
         raise GenesisError(f"{owner}: not signed by its network key, so it was changed or copied; {ask}")
-    if not (
-        is_point_valid(card.seal_point)
-        and _montgomery_u(card.seal_point) == card.seal_key
-        and is_knowledge_proven(card.seal_point, _seal_context(content), card.seal_proof)
-    ):
-        raise GenesisError(f"{owner}: its maker does not show that it holds the seal key; {ask}")
 
 
 def why_no_name(name: str, owner: str = "member") -> str:
@@ -173,10 +116,7 @@ def card_lines(card: IdentityCard) -> list[str]:
     ]
 
 
-_HEX_FIELDS = {
-    "sign_key": 32, "network_key": 32, "seal_key": 32,
-    "sign_proof": 64, "network_proof": 64, "seal_point": 32, "seal_proof": 64,
-}
+_HEX_FIELDS = {"sign_key": 32, "network_key": 32, "sign_proof": 64, "network_proof": 64}
 
 
 def card_to_toml(card: IdentityCard) -> str:

@@ -113,7 +113,7 @@ class Candidate:
 
 def member_of_card(member: MemberId, card: IdentityCard) -> MemberRecord:
     """Return the record of a member with this card."""
-    return MemberRecord(member, card.name, card.sign_key, card.network_key, card.seal_key, card.addresses)
+    return MemberRecord(member, card.name, card.sign_key, card.network_key, card.addresses)
 
 
 def get_membership(source: Source) -> Membership:
@@ -156,7 +156,7 @@ def find_member(source: Source, sign_key: bytes) -> MemberId | None:
 
 def is_key_used(source: Source, key: bytes) -> bool:
     """Whether the key is or was a member's or a candidate's."""
-    keys = {key for r in get_followers(source) for key in (r.sign_key, r.network_key, r.seal_key)}
+    keys = {key for r in get_followers(source) for key in (r.sign_key, r.network_key)}
     return key in keys or source.read(used_key(key), UsedKey) is not None
 
 

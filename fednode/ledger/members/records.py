@@ -187,13 +187,12 @@ class ChainRecord:
 
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
-    """A hospital. `network_key` is the Ed25519 key of its libp2p peer id, `seal_key` an X25519 key."""
+    """A hospital. `network_key` is the Ed25519 key of its libp2p peer id."""
 
     member: Member
     name: Name
     sign_key: Bytes32
     network_key: Bytes32
-    seal_key: Bytes32
     addresses: Annotated[tuple[Annotated[str, Size(1, 200)], ...], Size(0, 8)]
 
 

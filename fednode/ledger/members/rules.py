@@ -111,9 +111,9 @@ def check_new_card(source: Source, card: IdentityCard, me: MemberId | None = Non
         check_card(card)
     except GenesisError:
         raise refuse(Refusal.BAD_CARD) from None
-    keys = (card.sign_key, card.network_key, card.seal_key)
+    keys = (card.sign_key, card.network_key)
     mine = next((record for record in get_members(source) if record.member == me), None)
-    kept = () if mine is None else (mine.sign_key, mine.network_key, mine.seal_key)
+    kept = () if mine is None else (mine.sign_key, mine.network_key)
     is_taken = any(key not in kept and is_key_used(source, key) for key in keys)
     if len(set(keys)) < len(keys) or is_taken:
         raise refuse(Refusal.KEY_USED)
@@ -215,8 +215,8 @@ def _rotate(draft: Draft, at: BlockTime, sender: MemberId, body: MemberRotate) -
     new = member_of_card(sender, card)
     if new == old:
         raise refuse(Refusal.NOTHING_CHANGES)
-    kept = (new.sign_key, new.network_key, new.seal_key)
-    for key in (old.sign_key, old.network_key, old.seal_key):
+    kept = (new.sign_key, new.network_key)
+    for key in (old.sign_key, old.network_key):
         if key not in kept:
             draft.write(used_key(key), UsedKey(sender, at.height))
     _write_member(draft, new)
@@ -339,7 +339,7 @@ def _change(draft: Draft, at: BlockTime, carried: ProposalRecord, members: tuple
         draft.write(MEMBERS_KEY, MemberList(tuple(sorted(added, key=lambda record: record.member))))
         return
     gone = next(record for record in members if record.member == carried.member)
-    for key in (gone.sign_key, gone.network_key, gone.seal_key):
+    for key in (gone.sign_key, gone.network_key):
         draft.write(used_key(key), UsedKey(gone.member, at.height))
     draft.write(MEMBERS_KEY, MemberList(tuple(record for record in members if record != gone)))
     for study in get_studies(draft):

@@ -50,14 +50,14 @@ class WholeNode:
 
     def __init__(
         self, world: World, slot: MemberId, member: MemberId, skew_ms: int, disk: Disk, signer: Ed25519Signer,
-        seal_secret: Secret[bytes],
+        coin_secret: Secret[bytes],
     ) -> None:
         """`slot` names the machine, `member` is who it says it is: a machine and its copy share the second."""
         self.world = world
         self.slot = slot
         self.member = member
         self.signer = signer
-        self.seal_secret = seal_secret
+        self.coin_secret = coin_secret
         self.skew_ms = skew_ms
         self.disk = disk
         self.is_up = False
@@ -95,7 +95,7 @@ class WholeNode:
             self.refusal = str(error)
             return
         state, tip, chain_id = disk.load_state(), disk.tip, disk.genesis.chain_id
-        signer, seal_secret = self.signer, self.seal_secret
+        signer, coin_secret = self.signer, self.coin_secret
         self.number = find_member(state, signer.public_key) or FOLLOWER
         is_follower = self.number == FOLLOWER
         vote_signer = VoteSigner(chain_id, None, None, None) if is_follower else VoteSigner(
@@ -105,7 +105,7 @@ class WholeNode:
             Stream(world.key, self.slot, self.life), lambda name, study: DataAt("table.csv"),
             lambda study: world.trouble.approves(self, study),
             disk.load_part, self._keep_part,
-            lambda study: restore_chain(sha256(seal_secret.reveal(), chain_id, study), LINKS), MemoryDraft,
+            lambda study: restore_chain(sha256(coin_secret.reveal(), chain_id, study), LINKS), MemoryDraft,
         )
         incarnation = Stream(world.key, "life", self.slot, self.life).random_bytes(16)
         try:

@@ -57,9 +57,9 @@ def tiny_genesis(count: int) -> Genesis:
 
 @lru_cache
 def keys_of(count: int) -> dict[MemberId, tuple[Ed25519Signer, Secret[bytes]]]:
-    """Signing and sealing key of every member."""
+    """Signing key of every member, and the secret that its coins come from."""
     return {
-        MemberId(number): (Ed25519Signer(Secret(seed_of(card.name, "sign"))), Secret(seed_of(card.name, "seal")))
+        MemberId(number): (Ed25519Signer(Secret(seed_of(card.name, "sign"))), Secret(seed_of(card.name, "coin")))
         for number, card in enumerate(tiny_genesis(count).members, 1)
     }
 

@@ -179,8 +179,8 @@ class LostSignStates(Trouble):
     def _keys(self, node: WholeNode) -> Keys:
         card = next(card for number, card in self.world.genesis.numbered if number == node.member)
         secret = Secret(seed_of(card.name, "network"))
-        public = PublicKeys(card.sign_key, card.network_key, card.seal_key)
-        return Keys(public, node.signer, secret, node.seal_secret, secret)
+        public = PublicKeys(card.sign_key, card.network_key)
+        return Keys(public, node.signer, secret, secret)
 
     # --- what is promised ---------------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class MembersChange(Trouble):
         self.target, self.moving = sound[-1], sound[0]
         signer = Ed25519Signer(Secret(seed_of("fifth", "sign")))
         disk = Disk(world.genesis, initial_record(world.genesis.chain_id, signer.public_key))
-        self.node = world.add_node(NEW_MEMBER, NEW_MEMBER, disk, signer, Secret(seed_of("fifth", "seal")))
+        self.node = world.add_node(NEW_MEMBER, NEW_MEMBER, disk, signer, Secret(seed_of("fifth", "coin")))
 
     def _members(self, state: State) -> list[MemberId]:
         return [record.member for record in get_members(state)]
@@ -236,7 +236,7 @@ class Twin(Trouble):
         disk = Disk(world.genesis, initial_record(world.genesis.chain_id, original.signer.public_key))
         disk.roll_back(original.disk.snapshot())
         slot = MemberId(TWIN_SLOTS + self.member)
-        self.copy = world.add_node(slot, self.member, disk, original.signer, original.seal_secret)
+        self.copy = world.add_node(slot, self.member, disk, original.signer, original.coin_secret)
         world.start_soon(self.copy)
 
     def look(self) -> None:

@@ -84,9 +84,9 @@ class World(VirtualClock):
         self.spec = tiny_study()
         self.checker = WholeChecker(self)
         self.nodes: dict[MemberId, WholeNode] = {}
-        for member, (signer, seal_secret) in keys_of(plan.members).items():
+        for member, (signer, coin_secret) in keys_of(plan.members).items():
             disk = Disk(self.genesis, initial_record(self.genesis.chain_id, signer.public_key))
-            self.add_node(member, member, disk, signer, seal_secret)
+            self.add_node(member, member, disk, signer, coin_secret)
         self.founders = list(self.nodes.values())
         self.studies = tuple(study.study for study in self.genesis.studies)
         self.unsound = self.nodes[MemberId(self.random.randrange(1, plan.members + 1))]
@@ -104,11 +104,11 @@ class World(VirtualClock):
         self._began_ms = self.now_ms
 
     def add_node(
-        self, slot: MemberId, member: MemberId, disk: Disk, signer: Ed25519Signer, seal_secret: Secret[bytes]
+        self, slot: MemberId, member: MemberId, disk: Disk, signer: Ed25519Signer, coin_secret: Secret[bytes]
     ) -> WholeNode:
         """Put up another machine; it has to be started."""
         skew_ms = self.random.randrange(-500, 500)
-        self.nodes[slot] = WholeNode(self, slot, member, skew_ms, disk, signer, seal_secret)
+        self.nodes[slot] = WholeNode(self, slot, member, skew_ms, disk, signer, coin_secret)
         return self.nodes[slot]
 
     # --- time ---------------------------------------------------------------------------------------------------

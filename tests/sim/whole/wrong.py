@@ -48,7 +48,7 @@ class DeadCandidates(Trouble):
     def _put_up(self, name: str, slot: MemberId) -> WholeNode:
         signer = Ed25519Signer(Secret(seed_of(name, "sign")))
         disk = Disk(self.world.genesis, initial_record(self.world.genesis.chain_id, signer.public_key))
-        return self.world.add_node(slot, slot, disk, signer, Secret(seed_of(name, "seal")))
+        return self.world.add_node(slot, slot, disk, signer, Secret(seed_of(name, "coin")))
 
     def look(self) -> None:
         state = self.latest()
