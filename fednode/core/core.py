@@ -19,13 +19,11 @@ from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.messages import ConsensusMessage
 from fednode.chain.consensus.replica import Replica, admit
 from fednode.core import effects as do
-from fednode.core import wire
-from fednode.core.attendance import Identity
+from fednode.core import traffic
+from fednode.core.attendance import Identity, RollCall
 from fednode.core.effects import log
-from fednode.core.models import Models
 from fednode.core.presence import Presence, decode_presence
-from fednode.core.roll_call import RollCall
-from fednode.core.studies import Studies, StudyEffect
+from fednode.core.studies import Models, Studies, StudyEffect
 from fednode.core.traffic import Traffic
 from fednode.effects import (
     Asked,
@@ -88,11 +86,11 @@ class Core:
         self._ranges: dict[MemberId, TokenBucket] = {}
         self._later: deque[Callable[[], list[do.Effect]]] = deque()
         self._receivers: dict[int, Callable[[MemberId, Any], list[do.Effect]]] = {}
-        self.receive(wire.CONSENSUS, self._on_consensus)
-        self.receive(wire.SYNC, self._on_sync)
-        self.receive(wire.TRANSACTIONS, self._on_transactions)
-        self.receive(wire.WANT, self._on_want)
-        self.receive(wire.PRESENCE, self._on_presence)
+        self.receive(traffic.CONSENSUS, self._on_consensus)
+        self.receive(traffic.SYNC, self._on_sync)
+        self.receive(traffic.TRANSACTIONS, self._on_transactions)
+        self.receive(traffic.WANT, self._on_want)
+        self.receive(traffic.PRESENCE, self._on_presence)
 
     def _settle(self, effects: list[do.Effect]) -> list[do.Effect]:
         """Add what follows from `effects`, and from that, until nothing does.
@@ -143,15 +141,15 @@ class Core:
     def frame(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
         """Take one frame from a member; raise `Rejected` if no honest member sends it."""
         self.now_ms = now_ms
-        return self._settle(self._on_frame(sender, wire.decode_frame(data)))
+        return self._settle(self._on_frame(sender, traffic.decode_frame(data)))
 
     def receive(
-        self, kind: wire.FrameClass[Message], by: Callable[[MemberId, Message], list[do.Effect]]
+        self, kind: traffic.FrameClass[Message], by: Callable[[MemberId, Message], list[do.Effect]]
     ) -> None:
         """Have messages of a class of frames taken by `by`, which raises `Rejected` for what no honest member sends."""
         self._receivers[kind.code] = by
 
-    def _on_frame(self, sender: MemberId, frame: wire.Frame) -> list[do.Effect]:
+    def _on_frame(self, sender: MemberId, frame: traffic.Frame) -> list[do.Effect]:
         """Hand a message to its receiver; a candidate follows the chain and reports, nothing else of it is taken."""
         if sender not in self.replica.tip.members.positions and not frame.kind.is_for_candidates:
             return []
@@ -160,11 +158,11 @@ class Core:
     def _on_sync(self, sender: MemberId, message: sync.SyncMessage) -> list[do.Effect]:
         return self._sync_event(sync.SyncReceived(sender, message))
 
-    def _on_want(self, sender: MemberId, want: wire.Want) -> list[do.Effect]:
+    def _on_want(self, sender: MemberId, want: traffic.Want) -> list[do.Effect]:
         match want:
-            case wire.WantModel(name):
+            case traffic.WantModel(name):
                 return [do.ServeModel(sender, Hash(name))]
-            case wire.WantChunk(study, number, ref):
+            case traffic.WantChunk(study, number, ref):
                 return self._sum_event(StudyId(study), number, sm.WantArrived(sender, ref))
             case _:
                 assert_never(want)
@@ -183,13 +181,13 @@ class Core:
     def accepts_blob(self, sender: MemberId, header: bytes, size_bytes: int) -> bool:
         """Whether to read a blob at all: one that is expected from this member, of the right size."""
         try:
-            named = wire.decode_header(header)
+            named = traffic.decode_header(header)
         except Rejected:
             return False
         match named:
-            case wire.ModelHeader(name):
+            case traffic.ModelHeader(name):
                 return self.models.accepts(sender, Hash(name), size_bytes, self.now_ms)
-            case wire.ChunkHeader(study, number, ref, _):
+            case traffic.ChunkHeader(study, number, ref, _):
                 machine = self.studies.get(StudyId(study))
                 return machine is not None and machine.is_chunk_expected(number, ref, size_bytes, sender)
             case _:
@@ -198,10 +196,10 @@ class Core:
     def blob(self, sender: MemberId, header: bytes, data: memoryview, now_ms: int) -> list[do.Effect]:
         """Take a blob that was accepted."""
         self.now_ms = now_ms
-        match named := wire.decode_header(header):
-            case wire.ModelHeader(name):
+        match named := traffic.decode_header(header):
+            case traffic.ModelHeader(name):
                 effects = self.models.arrived(sender, Hash(name), data)
-            case wire.ChunkHeader(study, number, ref, proof):
+            case traffic.ChunkHeader(study, number, ref, proof):
                 effects = self._sum_event(StudyId(study), number, sm.ChunkArrived(sender, ref, proof, data))
             case _:
                 assert_never(named)
@@ -293,7 +291,7 @@ class Core:
         event = admit(message, sender, self.replica, self.identity.chain_id, self.now_ms, self.chain.check)
         return [] if event is None else self._consensus(self.replica.handle(event))
 
-    def _on_transactions(self, sender: MemberId, message: wire.Transactions) -> list[do.Effect]:
+    def _on_transactions(self, sender: MemberId, message: traffic.Transactions) -> list[do.Effect]:
         is_new, effects = self.traffic.receive(message.items)
         if is_new:
             self._later.append(self._wake)
@@ -331,9 +329,9 @@ class Core:
                 case Persist() | StartTimer():
                     out.append(Asked(do.Own.CONSENSUS, effect))
                 case Broadcast(message):
-                    out.append(do.SendToAll(wire.CONSENSUS.frame(message)))
+                    out.append(do.SendToAll(traffic.CONSENSUS.frame(message)))
                 case Send(peer, message):
-                    out.append(do.SendFrame(peer, wire.CONSENSUS.frame(message)))
+                    out.append(do.SendFrame(peer, traffic.CONSENSUS.frame(message)))
                 case DropPeer():
                     out.append(effect)
                 case ask.Decide():
@@ -377,7 +375,7 @@ class Core:
         for effect in effects:
             match effect:
                 case Send(peer, message):
-                    out.append(do.SendFrame(peer, wire.SYNC.frame(message)))
+                    out.append(do.SendFrame(peer, traffic.SYNC.frame(message)))
                 case StartTimer():
                     out.append(Asked(do.Own.SYNC, effect))
                 case DropPeer():
@@ -415,10 +413,10 @@ class Core:
                 case OfStudy(study), Note(text, is_problem):
                     out.append(log("problem" if is_problem else "note", study=study, text=text))
                 case OfSum(study, number), sm.SendChunk(to, ref, proof, chunk):
-                    header = wire.encode_header(wire.ChunkHeader(study, number, ref, proof))
+                    header = traffic.encode_header(traffic.ChunkHeader(study, number, ref, proof))
                     out.append(do.SendBlob(to, header, chunk))
                 case OfSum(study, number), sm.WantChunk(to, ref):
-                    out.append(do.SendFrame(to, wire.WANT.frame(wire.WantChunk(study, number, ref))))
+                    out.append(do.SendFrame(to, traffic.WANT.frame(traffic.WantChunk(study, number, ref))))
                 case by, (
                     Persist() | StartTimer() | Compute() | rounds.StartWork() | rounds.StoreModel()
                     | rounds.ForgetRound()

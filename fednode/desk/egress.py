@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Union
 
 from fednode.codec import Range, Size
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.presence import Statement
 from fednode.desk.record import Record
 from fednode.home.config import HospitalConfig
@@ -105,13 +105,14 @@ def message_kinds() -> Iterator[MessageKind]:
         made_from="keys/keystore.toml (the public network key), the genesis file",
     )
     small, large = Channel.CONSENSUS.value, Channel.BULK.value
-    for row in wire.CLASSES.values():
+    for row in traffic.CLASSES.values():
         yield from _kinds(small, row.name, row.form, row.source)
         if row.inside is not None:
             yield from _kinds(small, f"{row.name}: body", row.inside, row.source)
-    yield _kind(large, "blob", wire.ChunkHeader, MASKED, "A piece of a masked vector, or of a sum of them, behind this")
-    yield _kind(large, "blob", wire.ModelHeader, MODELS, "A model file (safetensors), behind this")
-    yield _kind("gossip", "announcement", Statement, wire.CHAIN)
+    chunk = "A piece of a masked vector, or of a sum of them, behind this"
+    yield _kind(large, "blob", traffic.ChunkHeader, MASKED, chunk)
+    yield _kind(large, "blob", traffic.ModelHeader, MODELS, "A model file (safetensors), behind this")
+    yield _kind("gossip", "announcement", Statement, traffic.CHAIN)
 
 
 def _kinds(channel: str, frame: str, record: object, source: str) -> Iterator[MessageKind]:

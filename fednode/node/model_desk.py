@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar, assert_never
 
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.core import Core
 from fednode.home.blobs import FileDraft, ModelStore
 from fednode.ids import Hash
@@ -64,7 +64,7 @@ class ModelDesk:
                 if not models.is_checked(name):
                     self._check(name, effect)
                 elif (mapped := models.map_file(name)) is not None:
-                    self._send_blob(do.SendBlob(to, wire.encode_header(wire.ModelHeader(name)), mapped))
+                    self._send_blob(do.SendBlob(to, traffic.encode_header(traffic.ModelHeader(name)), mapped))
             case _:
                 assert_never(effect)
 

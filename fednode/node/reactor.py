@@ -23,7 +23,7 @@ from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import membership as followers
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.core import Core
 from fednode.core.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
 from fednode.core.quota import ORDINARY, Quota
@@ -174,7 +174,7 @@ class Reactor:
             self.network.set_members(others | parting)
             for peer in parting:  # it cannot ask any more for the block that replaced its key
                 assert block is not None and self._nursery is not None
-                self.network.send(peer, wire.CONSENSUS.frame(Decision(block.block, block.certificate)))
+                self.network.send(peer, traffic.CONSENSUS.frame(Decision(block.block, block.certificate)))
                 self._nursery.start_soon(self._part)
         found = find_member(state, self.parts.sign_key) or FOLLOWER
         if found == FOLLOWER and me in self.peer_of:
@@ -224,7 +224,7 @@ class Reactor:
 
     def _count(self, member: MemberId, frame: bytes) -> str | None:
         """Count a frame within the bounds of its class; return why its sender is to be cut off, if it is."""
-        kind = wire.class_of(frame)
+        kind = traffic.class_of(frame)
         is_asked_for = kind is not None and kind.is_fetched and self.core.catch_up.target is not None
         bounds = ORDINARY if kind is None else kind.bounds
         return self._quota(member).take_frame(len(frame), is_asked_for, monotonic_ns(), bounds)
@@ -280,7 +280,7 @@ class Reactor:
                     self.network.announce(data)
             case do.ServeBlocks(to, first, last):
                 response = sync.make_response(self.parts.store.blocks(first, last))
-                self._send(to, wire.SYNC.frame(response))
+                self._send(to, traffic.SYNC.frame(response))
             case do.StoreBlock():
                 self._store_block(effect)
             case do.KeepModel() | do.LoadModel() | do.ServeModel():

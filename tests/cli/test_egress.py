@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fednode.chain.consensus.messages import ConsensusMessage
 from fednode.chain.sync import SyncMessage
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.desk.egress import describe, message_kinds
 from fednode.home.keystore import read_public_keys
 from fednode.json_form import to_json
@@ -21,12 +21,12 @@ FOUR = ("anna", "berta", "clara", "dora")
 
 def test_every_form_of_every_frame_is_listed_with_all_its_fields() -> None:
     listed = {kind.kind: kind for kind in message_kinds()}
-    for union in (ConsensusMessage, SyncMessage, wire.Want, wire.BlobHeader, bodies.Body):
+    for union in (ConsensusMessage, SyncMessage, traffic.Want, traffic.BlobHeader, bodies.Body):
         for form in typing.get_args(union):
             kind = listed[form.__name__]
             assert [part.field for part in kind.contains] == [field.name for field in dataclasses.fields(form)]
             assert kind.words and kind.made_from and all(part.form for part in kind.contains)
-    assert {kind.frame.split(":")[0] for kind in listed.values()} >= {row.name for row in wire.CLASSES.values()}
+    assert {kind.frame.split(":")[0] for kind in listed.values()} >= {row.name for row in traffic.CLASSES.values()}
 
 
 def test_bounds_are_told() -> None:

@@ -11,7 +11,7 @@ from fednode.chain import sync
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES
 from fednode.chain.consensus.messages import BlockRequest, VoteSummary
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.traffic import _frames
 from fednode.effects import Asked, Compute
 from fednode.errors import Refused, Rejected
@@ -154,7 +154,7 @@ def test_transaction_that_only_one_was_given_reaches_all() -> None:
     transaction = sign_transaction(
         liar.signer, world.genesis.chain_id, liar.number, 1, Height(core.chain.height + 50), memo(1)
     )
-    world.send_raw(4, told, wire.TRANSACTIONS.frame(wire.Transactions((transaction.data,))))
+    world.send_raw(4, told, traffic.TRANSACTIONS.frame(traffic.Transactions((transaction.data,))))
     world.run(lambda: all(transaction.txid in world[n].receipts for n in (1, 2, 3)), 20_000)
 
 
@@ -168,7 +168,7 @@ def test_phase_message_that_only_one_was_given_does_not_hold_the_round_open() ->
         if isinstance(effect, do.SendToAll) and is_transactions(effect):
             ready = [t for t in transactions_in(effect.data) if type(t.body).__name__ == "Ready"]
             return [effect] if ready else [do.SendFrame(MemberId(1), effect.data)]
-        if isinstance(effect, do.SendFrame | do.SendToAll) and effect.data[0] == wire.CONSENSUS.code:
+        if isinstance(effect, do.SendFrame | do.SendToAll) and effect.data[0] == traffic.CONSENSUS.code:
             return []
         return [effect]
 
@@ -376,17 +376,17 @@ def test_requests_for_absent_things_are_answered_with_nothing() -> None:
         for lane in (1, 2):
             for dealer in (0, 1, 2, 9, 65535):
                 for chunk in (0, 3, 4, 65535):
-                    want = wire.WANT.frame(wire.WantChunk(*place, ChunkRef(attempt, lane, dealer, chunk)))
+                    want = traffic.WANT.frame(traffic.WantChunk(*place, ChunkRef(attempt, lane, dealer, chunk)))
                     core.frame(MemberId(4), want, world.now_ms)
-    core.frame(MemberId(4), wire.WANT.frame(wire.WantChunk(bytes(32), 1, ChunkRef(0, 1, 1, 0))), world.now_ms)
-    [serve] = core.frame(MemberId(4), wire.WANT.frame(wire.WantModel(bytes(32))), world.now_ms)
+    core.frame(MemberId(4), traffic.WANT.frame(traffic.WantChunk(bytes(32), 1, ChunkRef(0, 1, 1, 0))), world.now_ms)
+    [serve] = core.frame(MemberId(4), traffic.WANT.frame(traffic.WantModel(bytes(32))), world.now_ms)
     assert serve == do.ServeModel(MemberId(4), bytes(32))  # type: ignore[arg-type]
     far = sync.BlockRangeRequest(Height(10**15), Height(10**15 + 63))
-    [answer] = core.frame(MemberId(4), wire.SYNC.frame(far), world.now_ms)
+    [answer] = core.frame(MemberId(4), traffic.SYNC.frame(far), world.now_ms)
     assert isinstance(answer, do.SendFrame)
     for message in (VoteSummary(core.replica.tip.height + 1, 2**31 - 1, False, b"\xff" * 13, b"\xff"),
                     BlockRequest(core.replica.tip.height + 1, bytes(32)), BlockRequest(1, bytes(32))):
-        core.frame(MemberId(4), wire.CONSENSUS.frame(message), world.now_ms)
+        core.frame(MemberId(4), traffic.CONSENSUS.frame(message), world.now_ms)
     world.run(lambda: world.life().status == StudyStatus.FINISHED)
 
 
@@ -394,7 +394,7 @@ def test_a_member_that_asks_for_the_chain_all_the_time_gets_its_share() -> None:
     world = World().start().rest()
     transaction = world.submit(1, memo(1))
     world.run(lambda: transaction.txid in world[1].receipts)
-    ask = wire.SYNC.frame(sync.BlockRangeRequest(Height(1), Height(64)))
+    ask = traffic.SYNC.frame(sync.BlockRangeRequest(Height(1), Height(64)))
     core = world[1].live()
     served = [core.frame(MemberId(4), ask, world.now_ms) for _ in range(1000)]
     assert sum(map(len, served)) == 40
@@ -409,10 +409,10 @@ def test_claims_to_be_far_ahead_hold_up_nobody() -> None:
     liar = world[4]
 
     def boast(effect: do.Effect) -> list[do.Effect]:
-        if isinstance(effect, do.SendFrame) and effect.data[0] == wire.SYNC.code:
-            frame = wire.decode_frame(effect.data)
+        if isinstance(effect, do.SendFrame) and effect.data[0] == traffic.SYNC.code:
+            frame = traffic.decode_frame(effect.data)
             if isinstance(frame.message, sync.Status):
-                return [do.SendFrame(effect.to, wire.SYNC.frame(replace(frame.message, height=2**60)))]
+                return [do.SendFrame(effect.to, traffic.SYNC.frame(replace(frame.message, height=2**60)))]
             return []
         return [effect]
 
@@ -435,7 +435,7 @@ def test_model_that_is_not_what_it_is_called_costs_its_sender_the_connection() -
 
     def forge(effect: do.Effect) -> list[do.Effect]:
         if isinstance(effect, do.ServeModel):
-            header = wire.encode_header(wire.ModelHeader(effect.hash))
+            header = traffic.encode_header(traffic.ModelHeader(effect.hash))
             return [do.SendBlob(effect.to, header, forged[:-8] + bytes(8))]
         return [effect]
 
@@ -453,7 +453,7 @@ def test_memory_of_checked_transactions_is_bounded() -> None:
     for nonce in range(1, 1000):
         place = liar.number, nonce, Height(50)
         transaction = sign_transaction(liar.signer, world.genesis.chain_id, *place, proposal(nonce))
-        core.frame(MemberId(4), wire.TRANSACTIONS.frame(wire.Transactions((transaction.data,))), world.now_ms)
+        core.frame(MemberId(4), traffic.TRANSACTIONS.frame(traffic.Transactions((transaction.data,))), world.now_ms)
     assert core.chain.pool.size_bytes <= 256 * 1024
     kept = core.chain._verified
     assert sum(map(len, kept)) == core.chain._verified_bytes <= MAX_VERIFIED_BYTES

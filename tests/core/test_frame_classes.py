@@ -12,7 +12,7 @@ import pytest
 from fednode.chain.consensus.messages import BlockRequest
 from fednode.codec import Bytes32, Size, decode, encode
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.quota import FRAMES_BURST, Bounds, Quota
 from fednode.desk.egress import message_kinds
 from fednode.errors import Rejected
@@ -37,7 +37,7 @@ def read_question(body: memoryview) -> Question:
 
 
 QUESTIONS = Bounds("questions", 10.0, float(BURST), 1e5, 1e6)
-COMMITTEE: wire.FrameClass[Question] = wire.FrameClass(
+COMMITTEE: traffic.FrameClass[Question] = traffic.FrameClass(
     77, "COMMITTEE", Question, "what a committee was asked", encode, read_question, bounds=QUESTIONS
 )
 QUESTION = Question(bytes(32), b"x")
@@ -50,7 +50,7 @@ def stage(tmp_path: Path) -> AbstractAsyncContextManager[Stage]:
 
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(wire.CLASSES, COMMITTEE.code, COMMITTEE)
+    monkeypatch.setitem(traffic.CLASSES, COMMITTEE.code, COMMITTEE)
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
 
 
@@ -85,9 +85,9 @@ async def test_bytes_that_are_no_message_of_the_row_are_refused(stage: Stage) ->
 
 
 def test_a_code_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(wire.CLASSES, COMMITTEE.code)
+    monkeypatch.delitem(traffic.CLASSES, COMMITTEE.code)
     with pytest.raises(Rejected, match="unknown class"):
-        wire.decode_frame(COMMITTEE.frame(QUESTION))
+        traffic.decode_frame(COMMITTEE.frame(QUESTION))
 
 
 async def test_a_row_has_bounds_of_its_own(stage: Stage) -> None:
@@ -101,7 +101,7 @@ async def test_a_row_has_bounds_of_its_own(stage: Stage) -> None:
 
 async def test_what_has_other_bounds_takes_nothing_from_them(stage: Stage) -> None:
     heard = listen(stage)
-    send(stage, wire.CONSENSUS.frame(BlockRequest(1, bytes(32))), int(FRAMES_BURST))  # type: ignore[arg-type]
+    send(stage, traffic.CONSENSUS.frame(BlockRequest(1, bytes(32))), int(FRAMES_BURST))  # type: ignore[arg-type]
     send(stage, COMMITTEE.frame(QUESTION), BURST)
     await settled()
     assert len(heard) == BURST and not stage.network.dropped
@@ -120,8 +120,8 @@ def test_a_row_is_listed_among_what_leaves_this_site() -> None:
 
 
 async def test_every_row_of_the_table_has_a_code_of_its_own_and_a_receiver(stage: Stage) -> None:
-    assert all(code == kind.code for code, kind in wire.CLASSES.items())
-    bounds = {kind.bounds for kind in wire.CLASSES.values()}
+    assert all(code == kind.code for code, kind in traffic.CLASSES.items())
+    bounds = {kind.bounds for kind in traffic.CLASSES.values()}
     assert len({each.name for each in bounds}) == len(bounds) == 2, "bounds are told apart by their names"
     listen(stage)
-    assert set(stage.reactor.core._receivers) == set(wire.CLASSES)
+    assert set(stage.reactor.core._receivers) == set(traffic.CLASSES)

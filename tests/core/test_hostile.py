@@ -15,7 +15,7 @@ from fednode.chain.block import BlockContext, Execution, assemble
 from fednode.chain.consensus.messages import ConsensusMessage, Decision, Proposal
 from fednode.chain.vote import NO_VIEW, PROPOSAL, Evidence, Vote, domain_of, sign_bytes
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.errors import Rejected
 from fednode.ids import NO_HASH, Hash, Height, MemberId, View
 from fednode.ledger import bodies as tx
@@ -98,7 +98,7 @@ def test_well_signed_nonsense_in_transactions(seed: int) -> None:
             return
         told[0] += 1
         for to in HONEST:
-            world.send_raw(LIAR, to, wire.TRANSACTIONS.frame(wire.Transactions((signed.data,))))
+            world.send_raw(LIAR, to, traffic.TRANSACTIONS.frame(traffic.Transactions((signed.data,))))
 
     run_with_liar(world, act)
     assert told[0] > 50
@@ -119,7 +119,7 @@ def test_well_signed_nonsense_in_consensus(seed: int) -> None:
         draw.numbers += [int(core.replica.state.view), int(core.replica.state.view) + 1]
         try:
             message = _sign(world, liar, draw.value(ConsensusMessage))
-            data = wire.CONSENSUS.frame(message)
+            data = traffic.CONSENSUS.frame(message)
         except Rejected:
             return
         for to in draw.random.sample(HONEST, draw.random.randint(1, 3)):
@@ -178,7 +178,7 @@ def test_blocks_with_nonsense_in_them_are_voted_down(seed: int) -> None:
                                        bytes(64)))
         sent[0] += 1
         for to in HONEST:
-            world.send_raw(LIAR, to, wire.CONSENSUS.frame(Proposal(vote, block)))
+            world.send_raw(LIAR, to, traffic.CONSENSUS.frame(Proposal(vote, block)))
 
     run_with_liar(world, act)
     assert sent[0] > 3
@@ -246,7 +246,7 @@ def test_catching_up_from_a_liar(seed: int) -> None:
                 block = decisions[0].block
         if decisions and place < len(decisions) and block.header.height == certificate.height:
             decisions[place] = Decision(block, certificate)
-        return [do.SendFrame(effect.to, wire.SYNC.frame(sync.BlockRangeResponse(tuple(decisions))))]
+        return [do.SendFrame(effect.to, traffic.SYNC.frame(sync.BlockRangeResponse(tuple(decisions))))]
 
     world[LIAR].tamper = forge
     world.start(3)
@@ -266,8 +266,8 @@ def test_double_votes_are_written_down_once_and_stop_nothing() -> None:
     piece = Evidence(*votes)
     for to in HONEST:
         for vote in votes:
-            world.send_raw(LIAR, to, wire.CONSENSUS.frame(vote))
-        world.send_raw(LIAR, to, wire.CONSENSUS.frame(piece))
+            world.send_raw(LIAR, to, traffic.CONSENSUS.frame(vote))
+        world.send_raw(LIAR, to, traffic.CONSENSUS.frame(piece))
     world.run(lambda: world.life().status == StudyStatus.FINISHED).rest(20_000)
     written = [
         e for h in range(1, world[1].height + 1) for e in world[1].disk.store.get_block(h).evidence
@@ -278,7 +278,7 @@ def test_double_votes_are_written_down_once_and_stop_nothing() -> None:
     world.start(2).rest()
     for to in HONEST:  # told again, to one that has just come back as well
         for vote in votes:
-            world.send_raw(LIAR, to, wire.CONSENSUS.frame(vote))
+            world.send_raw(LIAR, to, traffic.CONSENSUS.frame(vote))
     world.rest(30_000)
     assert world[1].height == height_then, "old evidence makes new blocks"
 
@@ -287,7 +287,7 @@ def test_double_votes_are_written_down_once_and_stop_nothing() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_frame_or_rejected(data: bytes) -> None:
-    for decode in (wire.decode_frame, wire.decode_header):
+    for decode in (traffic.decode_frame, traffic.decode_header):
         with contextlib.suppress(Rejected):
             decode(data)
 
@@ -295,23 +295,23 @@ def test_any_bytes_are_a_frame_or_rejected(data: bytes) -> None:
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 3, 4]))
 def test_frames_of_any_content_survive_the_way(seed: int, kind: int) -> None:
     draw = Draw(seed)
-    forms = {1: ConsensusMessage, 2: sync.SyncMessage, 3: wire.Transactions, 4: wire.Want}
+    forms = {1: ConsensusMessage, 2: sync.SyncMessage, 3: traffic.Transactions, 4: traffic.Want}
     try:
         value = draw.value(forms[kind])
-        data = wire.CLASSES[kind].frame(value)
+        data = traffic.CLASSES[kind].frame(value)
     except Rejected:
         return
-    frame = wire.decode_frame(data)
-    assert frame == wire.Frame(wire.CLASSES[kind], value)
+    frame = traffic.decode_frame(data)
+    assert frame == traffic.Frame(traffic.CLASSES[kind], value)
     with contextlib.suppress(Rejected):
-        wire.decode_frame(mutate(draw.random, data))
+        traffic.decode_frame(mutate(draw.random, data))
 
 
 @given(st.integers(0, 2**32))
 def test_headers_of_any_content_survive_the_way(seed: int) -> None:
     draw = Draw(seed)
-    header = draw.value(wire.BlobHeader)
-    assert wire.decode_header(wire.encode_header(header)) == header
+    header = draw.value(traffic.BlobHeader)
+    assert traffic.decode_header(traffic.encode_header(header)) == header
 
 
 @pytest.mark.slow
@@ -323,7 +323,7 @@ def test_chunk_names_that_make_no_sense_are_not_read() -> None:
     for _ in range(40):
         for ref in (ChunkRef(0, 1, 4, 0), ChunkRef(0, 1, 4, 3), ChunkRef(0, 2, 0, 65535), ChunkRef(9, 1, 4, 0)):
             for size in (0, 1, 4, 8, 2**40):
-                header = wire.encode_header(wire.ChunkHeader(world.study, 0, ref, b"x" * 512))
+                header = traffic.encode_header(traffic.ChunkHeader(world.study, 0, ref, b"x" * 512))
                 accepted = core.accepts_blob(MemberId(LIAR), header, size)
                 seen.add(accepted)
                 if accepted:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fednode.core import effects as do
-from fednode.core import wire
-from fednode.core.models import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
+from fednode.core import traffic
+from fednode.core.studies import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
 from fednode.crypto import Secret
 from fednode.effects import DropPeer
 from fednode.errors import StorageError
@@ -229,7 +229,7 @@ def asked(effects: list[do.Effect]) -> list[int]:
     found = []
     for effect in effects:
         if isinstance(effect, do.SendFrame):
-            assert wire.decode_frame(effect.data).message == wire.WantModel(MODEL.hash)
+            assert traffic.decode_frame(effect.data).message == traffic.WantModel(MODEL.hash)
             found.append(int(effect.to))
     return found
 

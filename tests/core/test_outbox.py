@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fednode.core.outbox import KEEP_MS, MAX_PENDING, VALIDITY_BLOCKS, Outbox
+from fednode.core.traffic import KEEP_MS, MAX_PENDING, VALIDITY_BLOCKS, Outbox
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo

@@ -10,7 +10,7 @@ import pytest
 from fednode.chain.consensus.messages import MAX_BUNDLE, BlockRequest, ViewCertificate, bundle_bound, decode_message
 from fednode.chain.vote import MAX_MEMBERS, NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.codec import encode
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.quota import (
     CLAIMS_BURST,
     FRAMES_BURST,
@@ -104,7 +104,7 @@ def test_announcements_have_a_bound_of_their_own() -> None:
 # --- the reactor ------------------------------------------------------------------------------------------------
 
 def flood(stage: Stage, member: int, count: int) -> None:
-    frame = wire.CONSENSUS.frame(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
+    frame = traffic.CONSENSUS.frame(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
     peer = stage.peer(member)
     for _ in range(count):
         stage.reactor._on_network(net.Received(peer, frame))
@@ -143,7 +143,7 @@ async def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(
 
 async def test_blobs_that_nobody_asked_for_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-    peer, header = stage.peer(3), encode(wire.ModelHeader(bytes(32)), wire.BlobHeader)
+    peer, header = stage.peer(3), encode(traffic.ModelHeader(bytes(32)), traffic.BlobHeader)
     stage.network.tell(net.PeerUp(peer, "address"))
     await settled()
     refused = [stage.reactor.accept_blob(peer, header, 80_000_000) for _ in range(10)]
@@ -171,7 +171,7 @@ def own_votes(stage: Stage, member: int, first_view: int) -> bytes:
         signature = signer.sign(domain_of(PREVOTE), text)
         return Vote(PREVOTE, Height(height), View(view), NO_VIEW, NIL, MemberId(member), signature)
 
-    return wire.CONSENSUS.frame(ViewCertificate(tuple(vote(first_view + at) for at in range(bundle_bound(4)))))
+    return traffic.CONSENSUS.frame(ViewCertificate(tuple(vote(first_view + at) for at in range(bundle_bound(4)))))
 
 
 async def test_whoever_has_too_many_signatures_checked_is_cut_off(
@@ -196,6 +196,6 @@ async def test_votes_sent_again_for_ever_are_no_flood_of_signatures(
     vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]
     for sender in (2, 3, 4):
         for _ in range(200):
-            stage.reactor._on_network(net.Received(stage.peer(sender), wire.CONSENSUS.frame(vote)))
+            stage.reactor._on_network(net.Received(stage.peer(sender), traffic.CONSENSUS.frame(vote)))
     await settled()
     assert not stage.network.dropped

@@ -5,9 +5,7 @@ from __future__ import annotations
 from fednode.chain.block import Receipt
 from fednode.chain.state import State
 from fednode.core import effects as do
-from fednode.core.outbox import MAX_PENDING
-from fednode.core.traffic import GATHER_MS, Traffic
-from fednode.core.wire import decode_frame
+from fednode.core.traffic import GATHER_MS, MAX_PENDING, Traffic, decode_frame
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo

@@ -28,7 +28,7 @@ from fednode.chain.sync import BlockRangeRequest, encode_sync
 from fednode.chain.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.cli.reading import read_genesis
 from fednode.codec import encode
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.membership import dial_map
 from fednode.core.quota import BLOB_BYTES_PER_S, BYTES_PER_S, FRAMES_PER_S, SIGNATURES_PER_S
 from fednode.crypto import Secret
@@ -77,11 +77,11 @@ class Besieger(Flooder):
             "bundles": (lambda: self._bundle(votes), min(FRAMES_PER_S, SIGNATURES_PER_S / votes)),
             "transactions again": (self._repeated, min(FRAMES_PER_S, BYTES_PER_S / size)),
             "stale votes": (lambda: self._vote(max(1, self.height - 20)), FRAMES_PER_S),
-            "claims": (lambda: wire.SYNC.frame(self._claim()), FRAMES_PER_S),
-            "ranges": (lambda: wire.SYNC.frame(BlockRangeRequest(Height(1), Height(16))), FRAMES_PER_S),
+            "claims": (lambda: traffic.SYNC.frame(self._claim()), FRAMES_PER_S),
+            "ranges": (lambda: traffic.SYNC.frame(BlockRangeRequest(Height(1), Height(16))), FRAMES_PER_S),
             "summaries": (self._summary, FRAMES_PER_S),
-            "blocks": (lambda: wire.CONSENSUS.frame(BlockRequest(Height(self.height), bytes(32))), FRAMES_PER_S),
-            "models": (lambda: wire.WANT.frame(wire.WantModel(bytes(32))), FRAMES_PER_S),
+            "blocks": (lambda: traffic.CONSENSUS.frame(BlockRequest(Height(self.height), bytes(32))), FRAMES_PER_S),
+            "models": (lambda: traffic.WANT.frame(traffic.WantModel(bytes(32))), FRAMES_PER_S),
             "spam": (self._transaction, FRAMES_PER_S),
         }
 
@@ -95,15 +95,15 @@ class Besieger(Flooder):
             return Vote(PREVOTE, height, View(view), NO_VIEW, NIL, self.member, signature)
 
         self.view += count
-        return wire.CONSENSUS.frame(ViewCertificate(tuple(vote(self.view + at) for at in range(count))))
+        return traffic.CONSENSUS.frame(ViewCertificate(tuple(vote(self.view + at) for at in range(count))))
 
     def _repeated(self) -> bytes:
         until, body = Height(self.height + 50), Memo(memo_text("again"))
         made = sign_transaction(self.keys.sign, self.genesis.chain_id, self.member, 1, until, body)
-        return wire.TRANSACTIONS.frame(wire.Transactions((made.data,) * wire.MAX_TRANSACTIONS_IN_FRAME))
+        return traffic.TRANSACTIONS.frame(traffic.Transactions((made.data,) * traffic.MAX_TRANSACTIONS_IN_FRAME))
 
     def _summary(self) -> bytes:
-        return wire.CONSENSUS.frame(VoteSummary(Height(self.height), View(0), False, b"\0", b"\0"))
+        return traffic.CONSENSUS.frame(VoteSummary(Height(self.height), View(0), False, b"\0", b"\0"))
 
     # --- everything else
 
@@ -169,7 +169,7 @@ class Besieger(Flooder):
 
     async def blobs(self) -> None:
         """Pieces that nobody asked for."""
-        header = encode(wire.ModelHeader(bytes(32)), wire.BlobHeader)
+        header = encode(traffic.ModelHeader(bytes(32)), traffic.BlobHeader)
         for peer in self.network.connected():
             self.network.send_blob(peer, header, self.large[: int(SHARE * BLOB_BYTES_PER_S / TICKS_PER_S)])
 

@@ -23,7 +23,7 @@ from fednode.chain.sync import encode_sync
 from fednode.chain.vote import NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.cli.reading import read_genesis
 from fednode.codec import encode
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.membership import dial_map
 from fednode.crypto import Secret
 from fednode.errors import Rejected
@@ -64,8 +64,8 @@ class Flooder:
             "double": lambda: self._vote(self.height + 1),
             "forged": lambda: self._vote(self.height + 1, is_forged=True),
             "spam": self._transaction,
-            "large": lambda: bytes([wire.TRANSACTIONS.code]) + self.large,
-            "claims": lambda: wire.SYNC.frame(self._claim()),
+            "large": lambda: bytes([traffic.TRANSACTIONS.code]) + self.large,
+            "claims": lambda: traffic.SYNC.frame(self._claim()),
         }
 
     def _vote(self, height: int, is_forged: bool = False) -> bytes:
@@ -73,14 +73,14 @@ class Flooder:
         message = sign_bytes(chain_id, PREVOTE, height, 0, NO_VIEW, value)
         signature = self.random.randbytes(64) if is_forged else self.keys.sign.sign(domain_of(PREVOTE), message)
         vote: ConsensusMessage = Vote(PREVOTE, Height(height), View(0), NO_VIEW, value, self.member, signature)
-        return wire.CONSENSUS.frame(vote)
+        return traffic.CONSENSUS.frame(vote)
 
     def _transaction(self) -> bytes:
         self.nonce += 1
         body = Memo(memo_text(f"spam {self.nonce}"))
         until = Height(self.height + 50)
         made = sign_transaction(self.keys.sign, self.genesis.chain_id, self.member, self.nonce, until, body)
-        return wire.TRANSACTIONS.frame(wire.Transactions((made.data,)))
+        return traffic.TRANSACTIONS.frame(traffic.Transactions((made.data,)))
 
     def _claim(self) -> Status:
         far = Height(self.height + self.random.randrange(10_000))
@@ -107,7 +107,7 @@ class Flooder:
 
     def _send(self, network: Mesh, peer: PeerId, name: str, make: dict[str, Callable[[], bytes]]) -> None:
         if name == "blobs":
-            done = network.send_blob(peer, encode(wire.ModelHeader(bytes(32)), wire.BlobHeader), self.large)
+            done = network.send_blob(peer, encode(traffic.ModelHeader(bytes(32)), traffic.BlobHeader), self.large)
         elif name == "announcements":
             done = network.announce(encode_sync(self._claim()))
         else:
@@ -122,7 +122,7 @@ class Flooder:
                 self.downs += 1
             elif isinstance(event, net.Received):
                 try:
-                    frame = wire.decode_frame(event.data)
+                    frame = traffic.decode_frame(event.data)
                 except Rejected:
                     continue
                 if isinstance(frame.message, Vote):

@@ -9,7 +9,7 @@ from fednode.chain.consensus.messages import ConsensusMessage
 from fednode.chain.consensus.signing import encode_record, initial_record
 from fednode.chain.sync import SyncMessage
 from fednode.codec import encode
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.presence import Presence
 from fednode.errors import Rejected
 from fednode.home.config import config_template
@@ -59,7 +59,7 @@ def seeds(name: str) -> list[bytes]:
                 b"\x02" + data for data in drawn(SyncMessage, 2)
             ]
             frames += [b"\x05" + data for data in drawn(Presence, 2)]
-            return [*frames, *(b"\x04" + data for data in drawn(wire.Want, 2)), *drawn(wire.BlobHeader, 2)]
+            return [*frames, *(b"\x04" + data for data in drawn(traffic.Want, 2)), *drawn(traffic.BlobHeader, 2)]
         case "stored":
             return [encode_record(initial_record(bytes(32), bytes(32))), b"S/x\0" + bytes(9)]
         case "toml":

@@ -28,7 +28,7 @@ from fednode.chain.state import hash_leaf
 from fednode.chain.store import BlockHead
 from fednode.chain.vote import SIGN_BYTES, Certificate, read_sign_bytes
 from fednode.codec import decode, encode, pack, unpack
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.desk.calls import Arguments
 from fednode.desk.control_client import pack_frame, unpack_body
 from fednode.errors import FednodeError, Rejected, Unavailable, UsageError
@@ -61,8 +61,8 @@ MAX_BYTES = 4096
 """Longest input tried: every bound that matters here is either below this or checked by its length alone."""
 
 FORMS: tuple[object, ...] = (
-    Body, Certificate, Tip, BlockHead, LightBlock, Receipt, Proof, Checkpoint, Consistency, wire.BlobHeader, wire.Want,
-    Consent, Origin,
+    Body, Certificate, Tip, BlockHead, LightBlock, Receipt, Proof, Checkpoint, Consistency, traffic.BlobHeader,
+    traffic.Want, Consent, Origin,
 )
 
 
@@ -82,10 +82,10 @@ def records(data: bytes) -> None:
 def frames(data: bytes) -> None:
     """Frames between members."""
     with contextlib.suppress(Rejected):
-        frame = wire.decode_frame(data)
+        frame = traffic.decode_frame(data)
         assert frame.kind.frame(frame.message) == data
     with contextlib.suppress(Rejected):
-        assert wire.encode_header(wire.decode_header(data)) == data
+        assert traffic.encode_header(traffic.decode_header(data)) == data
 
 
 def blocks(data: bytes) -> None:

@@ -22,7 +22,7 @@ import trio
 
 from fednode import fence
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.core import Core
 from fednode.core.membership import Doors, dial_map, undialled
 from fednode.desk.calls import Arguments
@@ -140,7 +140,7 @@ class _Attack:
             case 0 | 1 | 2 | 3:
                 self._transaction(draw)
             case 4:
-                self._frame(mutate(drawn, wire.WANT.frame(wire.WantModel(drawn.randbytes(32)))))
+                self._frame(mutate(drawn, traffic.WANT.frame(traffic.WantModel(drawn.randbytes(32)))))
             case 5:
                 size = drawn.choice((1000, 1_000_000, 1_400_000, wire_limits.MAX_FRAME_BYTES - 10))
                 self._frame(bytes([drawn.randint(1, 3)]) + hostile.hostile_message(drawn, size))
@@ -161,7 +161,7 @@ class _Attack:
             )
         except (Rejected, ValueError):
             return  # no such body can be sent
-        self._frame(wire.TRANSACTIONS.frame(wire.Transactions((signed.data,))))
+        self._frame(traffic.TRANSACTIONS.frame(traffic.Transactions((signed.data,))))
 
     def _frame(self, data: bytes) -> None:
         for to in HONEST:

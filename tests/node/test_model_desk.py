@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.core import Core
 from fednode.home.blobs import ModelStore
 from fednode.ids import Hash, MemberId
@@ -74,7 +74,7 @@ def test_model_on_disk_is_checked_in_a_thread_and_served_after_that(tmp_path: Pa
     assert stage.run() == [serve]
     stage.desk.perform(serve)
     [blob] = stage.blobs
-    assert (blob.to, blob.header) == (3, wire.encode_header(wire.ModelHeader(MODEL.hash)))
+    assert (blob.to, blob.header) == (3, traffic.encode_header(traffic.ModelHeader(MODEL.hash)))
     assert bytes(blob.data) == DATA
     stage.desk.perform(do.LoadModel(MODEL.hash))
     assert stage.at_once == [FOUND] and stage.core.told == [(0, MODEL.hash, True)]

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.effects import Asked, DropPeer
 from fednode.errors import Unavailable
 from fednode.ids import Hash, MemberId, PeerId, StudyId
@@ -106,10 +106,10 @@ async def test_model_that_is_asked_for_again_and_again_is_sent_once_in_a_while(s
     peer = stage.peer(2)
     stage.network.tell(net.PeerUp(peer, "address"))
     for _ in range(50):
-        stage.network.tell(net.Received(peer, wire.WANT.frame(wire.WantModel(name))))
-        stage.network.tell(net.Received(peer, wire.WANT.frame(wire.WantModel(b"n" * 32))))
+        stage.network.tell(net.Received(peer, traffic.WANT.frame(traffic.WantModel(name))))
+        stage.network.tell(net.Received(peer, traffic.WANT.frame(traffic.WantModel(b"n" * 32))))
     await settled()
-    assert stage.network.blobs == [(peer, wire.encode_header(wire.ModelHeader(name)), 31)]
+    assert stage.network.blobs == [(peer, traffic.encode_header(traffic.ModelHeader(name)), 31)]
 
 
 async def test_effects_that_arise_while_effects_are_performed_wait_their_turn(stage: Stage) -> None:

@@ -19,7 +19,7 @@ from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_reco
 from fednode.chain.store import DecidedBlock
 from fednode.chain.vote import Vote
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.core import Core
@@ -361,10 +361,10 @@ class World(VirtualClock):
                 found = look_at_model(name, disk.models[name]) if name in disk.models else None
                 self.tell_later(node, 1, lambda core: core.model_found(name, found, self.now_ms))
             case do.ServeBlocks(to, first, last):
-                self._frame(node, to, wire.SYNC.frame(sync.make_response(disk.store.blocks(first, last))))
+                self._frame(node, to, traffic.SYNC.frame(sync.make_response(disk.store.blocks(first, last))))
             case do.ServeModel(to, name):
                 if name in disk.models:
-                    self._blob(node, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
+                    self._blob(node, to, traffic.encode_header(traffic.ModelHeader(name)), disk.models[name])
             case _:
                 raise AssertionError(f"nobody performs {effect}")
 
@@ -424,8 +424,8 @@ class World(VirtualClock):
     @staticmethod
     def _check_signed(node: Node, data: bytes) -> None:
         """Nothing this member signed leaves before its record is on the disk."""
-        frame = wire.decode_frame(data)
-        if frame.kind is not wire.CONSENSUS:
+        frame = traffic.decode_frame(data)
+        if frame.kind is not traffic.CONSENSUS:
             return
         message = frame.message
         vote = message.vote if isinstance(message, Proposal) else message
@@ -436,7 +436,7 @@ class World(VirtualClock):
 
 def transactions_in(data: bytes) -> list[Transaction]:
     """The transactions of a frame, if it is one of transactions."""
-    frame = wire.decode_frame(data)
-    return [decode_transaction(item) for item in frame.message.items] if frame.kind is wire.TRANSACTIONS else []
+    frame = traffic.decode_frame(data)
+    return [decode_transaction(item) for item in frame.message.items] if frame.kind is traffic.TRANSACTIONS else []
 
 

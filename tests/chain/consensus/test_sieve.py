@@ -12,7 +12,7 @@ from fednode.chain.consensus.messages import BlockResponse, Decision, Proposal, 
 from fednode.chain.consensus.replica import Worth, admit, sift
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, Vote, domain_of, sign_bytes
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.effects import DropPeer
 from fednode.errors import Rejected
 from fednode.ids import Height, MemberId, View
@@ -68,7 +68,7 @@ def test_a_signature_of_this_member_is_always_checked() -> None:
     assert sift(ViewCertificate((vote(height, 4), vote(height, 1))), core.replica) is Worth.CHECK
     message = sign_bytes(core.identity.chain_id, PREVOTE, height, 0, NO_VIEW, b"v" * 32)
     genuine = replace(vote(height, sender=1), signature=signed(domain_of(PREVOTE), message))
-    core.frame(MemberId(4), wire.CONSENSUS.frame(genuine), world.now_ms)
+    core.frame(MemberId(4), traffic.CONSENSUS.frame(genuine), world.now_ms)
     assert core.replica.refusal is not None and "in use twice" in core.replica.refusal
 
 
@@ -107,11 +107,11 @@ def test_proposals_out_of_turn_are_no_honest_members(world: World) -> None:
 
 def test_whoever_votes_for_the_past_learns_where_the_chain_ends_but_not_too_often(world: World) -> None:
     core = world[1].live()
-    frame = wire.CONSENSUS.frame(vote(core.replica.tip.height - 5))
+    frame = traffic.CONSENSUS.frame(vote(core.replica.tip.height - 5))
     answers = [core.frame(MemberId(4), frame, world.now_ms + index) for index in range(100)]
     sent = [effect for effects in answers for effect in effects if isinstance(effect, do.SendFrame)]
     assert len(sent) == 1
-    assert isinstance(wire.decode_frame(sent[0].data).message, Status)
+    assert isinstance(traffic.decode_frame(sent[0].data).message, Status)
 
 
 def test_claims_of_a_far_future_do_not_pile_up(world: World) -> None:
@@ -119,7 +119,7 @@ def test_claims_of_a_far_future_do_not_pile_up(world: World) -> None:
     base = core.replica.tip.height
     effects = []
     for _ in range(2_000):
-        frame = wire.CONSENSUS.frame(vote(base + drawn.randrange(1_000, 10**9)))
+        frame = traffic.CONSENSUS.frame(vote(base + drawn.randrange(1_000, 10**9)))
         effects += core.frame(MemberId(4), frame, world.now_ms)
     assert len(effects) < 50
     assert not [effect for effect in effects if isinstance(effect, DropPeer)]
@@ -131,7 +131,7 @@ def test_a_proposal_that_is_here_is_not_checked_again() -> None:
     transaction, effects = core.submit(memo(99), world.now_ms)
     proposals = [
         message for effect in effects if isinstance(effect, do.SendToAll)
-        and isinstance(message := wire.decode_frame(effect.data).message, Proposal)
+        and isinstance(message := traffic.decode_frame(effect.data).message, Proposal)
     ]
     assert proposals and transaction is not None
     assert sift(proposals[0], core.replica) is Worth.NOTHING
@@ -158,10 +158,10 @@ def test_votes_sent_again_cost_no_signature_and_bring_no_blame(offset: int) -> N
     votes = tuple(genuine(world, height, sender, kind) for sender in (3, 4) for kind in (PREVOTE, PRECOMMIT))
     core.chain.check.take()
     for message in (*votes, ViewCertificate(votes)):
-        core.frame(MemberId(4), wire.CONSENSUS.frame(message), world.now_ms)
+        core.frame(MemberId(4), traffic.CONSENSUS.frame(message), world.now_ms)
     assert core.chain.check.take() == len(votes)
     for message in (*votes, ViewCertificate(votes)):
-        core.frame(MemberId(3), wire.CONSENSUS.frame(message), world.now_ms)
+        core.frame(MemberId(3), traffic.CONSENSUS.frame(message), world.now_ms)
     assert core.chain.check.take() == 0
 
 
@@ -169,18 +169,18 @@ def test_a_known_vote_with_another_signature_is_checked() -> None:
     world = make_world()
     core = world[1].live()
     vote = genuine(world, core.replica.tip.height + 1, 4)
-    core.frame(MemberId(4), wire.CONSENSUS.frame(vote), world.now_ms)
+    core.frame(MemberId(4), traffic.CONSENSUS.frame(vote), world.now_ms)
     forged = replace(vote, signature=JUNK)
     assert not core.replica.has_vote(forged)
     with pytest.raises(Rejected, match="signature"):
-        core.frame(MemberId(4), wire.CONSENSUS.frame(forged), world.now_ms)
+        core.frame(MemberId(4), traffic.CONSENSUS.frame(forged), world.now_ms)
 
 
 def test_votes_of_a_decided_height_sent_again_still_tell_that_their_sender_lags() -> None:
     world = make_world()
     core = world[1].live()
     vote = genuine(world, core.replica.tip.height, 4, view=9)
-    core.frame(MemberId(4), wire.CONSENSUS.frame(vote), world.now_ms)
-    effects = core.frame(MemberId(4), wire.CONSENSUS.frame(vote), world.now_ms + 1_000)
+    core.frame(MemberId(4), traffic.CONSENSUS.frame(vote), world.now_ms)
+    effects = core.frame(MemberId(4), traffic.CONSENSUS.frame(vote), world.now_ms + 1_000)
     sent = [effect for effect in effects if isinstance(effect, do.SendFrame)]
-    assert [type(wire.decode_frame(effect.data).message) for effect in sent] == [Decision]
+    assert [type(traffic.decode_frame(effect.data).message) for effect in sent] == [Decision]

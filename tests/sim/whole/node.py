@@ -12,7 +12,7 @@ from fednode.chain import sync
 from fednode.chain.consensus.signing import SignRecord, VoteSigner
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.core import Core
@@ -250,10 +250,10 @@ class WholeNode:
             case do.Log(kind, fields):
                 self._log(kind, dict(fields))
             case do.ServeBlocks(to, first, last):
-                world.send(self, to, wire.SYNC.frame(sync.make_response(disk.range(first, last))))
+                world.send(self, to, traffic.SYNC.frame(sync.make_response(disk.range(first, last))))
             case do.ServeModel(to, name):
                 if name in disk.models:
-                    world.send_blob(self, to, wire.encode_header(wire.ModelHeader(name)), disk.models[name])
+                    world.send_blob(self, to, traffic.encode_header(traffic.ModelHeader(name)), disk.models[name])
 
     def _perform_asked(self, by: do.Address, effect: do.HandedOn) -> None:
         world, disk, draw = self.world, self.disk, self.world.random

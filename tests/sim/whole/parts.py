@@ -11,7 +11,7 @@ import numpy as np
 from nacl import bindings
 
 from fednode import crypto
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
 from fednode.learn import jobs as work
@@ -104,7 +104,7 @@ def repeatable(*seed: object) -> Iterator[None]:
     patches = (
         (smpc_keys, "seal", seal),
         (crypto, "is_raw_signature_valid", lru_cache(20_000)(crypto.is_raw_signature_valid)),
-        (wire, "decode_frame", lru_cache(2_000)(wire.decode_frame)),
+        (traffic, "decode_frame", lru_cache(2_000)(traffic.decode_frame)),
         (crypto, "base_times", lru_cache(2_000)(crypto.base_times)),
     )
     saved = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fednode.chain.consensus.signing import initial_record
 from fednode.chain.state import State
-from fednode.core import wire
+from fednode.core import traffic
 from fednode.core.taking_part import missing_members
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.ids import MemberId
@@ -231,8 +231,8 @@ class World(VirtualClock):
 
     def send(self, sender: WholeNode, to: MemberId, data: bytes) -> None:
         """Send a frame, if there is a connection."""
-        if data[0] == wire.CONSENSUS.code:
-            self.checker.on_sent(sender, wire.decode_frame(data).message)
+        if data[0] == traffic.CONSENSUS.code:
+            self.checker.on_sent(sender, traffic.decode_frame(data).message)
         for node in self.machines_of(to):
             self._carry(sender, node, lambda node: node.frame(sender.member, data))
 
