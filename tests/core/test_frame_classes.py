@@ -115,8 +115,8 @@ def test_bounds_of_bytes_are_the_rows_own() -> None:
 
 def test_a_row_is_listed_among_what_leaves_this_site() -> None:
     (listed,) = [kind for kind in message_kinds() if kind.frame == "COMMITTEE"]
-    assert (listed.kind, listed.source) == ("Question", COMMITTEE.source)
-    assert [name for name, _ in listed.fields] == ["model", "input"]
+    assert (listed.kind, listed.made_from) == ("Question", COMMITTEE.source)
+    assert [part.field for part in listed.contains] == ["model", "input"]
 
 
 async def test_every_row_of_the_table_has_a_code_of_its_own_and_a_receiver(stage: Stage) -> None:
