@@ -237,18 +237,24 @@ async def meshed(*nodes: Network) -> None:
             missing.discard(event.peer)
 
 
-async def test_members_come_up_once_on_each_side(world: World) -> None:
-    nodes = [world.create() for _ in range(3)]
+@asynccontextmanager
+async def met(world: World, *given: Network) -> AsyncIterator[tuple[Network, ...]]:
+    """Run networks, two new ones unless some are given, that have seen each other come up."""
+    nodes = given or (world.create(), world.create())
     async with running(world, *nodes):
         await meshed(*nodes)
+        yield nodes
+
+
+async def test_members_come_up_once_on_each_side(world: World) -> None:
+    nodes = [world.create() for _ in range(3)]
+    async with met(world, *nodes):
         for node in nodes:
             assert node.connected() == {other.me for other in nodes} - {node.me}
 
 
 async def test_frames_arrive_in_order_from_their_sender(world: World) -> None:
-    a, b = world.create(), world.create()
-    async with running(world, a, b):
-        await meshed(a, b)
+    async with met(world) as (a, b):
         frames = [b"%d" % number for number in range(500)] + [os.urandom(wire_limits.MAX_FRAME_BYTES)]
         assert all(a.send(b.me, frame) for frame in frames)
         assert [await next_of(b, Received) for _ in frames] == [Received(a.me, frame) for frame in frames]
@@ -277,8 +283,7 @@ async def test_a_peer_is_up_before_anything_of_it_is_received(world: World) -> N
 async def test_what_cannot_be_sent_is_refused_and_counted(world: World) -> None:
     a, b = world.create(), world.create()
     assert not a.send(b.me, b"before it runs")
-    async with running(world, a, b):
-        await meshed(a, b)
+    async with met(world, a, b):
         assert not a.send(PeerId("nobody"), b"x")
         assert not a.send(a.me, b"x")
         assert not a.send(b.me, b"")
@@ -291,9 +296,7 @@ async def test_what_cannot_be_sent_is_refused_and_counted(world: World) -> None:
 
 async def test_blobs_arrive_whole_and_read_only(world: World) -> None:
     data = os.urandom(5_000_000)
-    a, b = world.create(), world.create()
-    async with running(world, a, b):
-        await meshed(a, b)
+    async with met(world) as (a, b):
         assert a.send_blob(b.me, b"chunk 7", memoryview(data).cast("I"))
         event = await next_of(b, BlobReceived)
         assert (event.peer, event.header, bytes(event.data)) == (a.me, b"chunk 7", data)
@@ -309,8 +312,7 @@ async def test_the_receiver_decides_on_a_blob_by_header_and_size(world: World) -
         return size_bytes < 100
 
     a, b = world.create(), world.create(accept_blob=only_small)
-    async with running(world, a, b):
-        await meshed(a, b)
+    async with met(world, a, b):
         assert a.send_blob(b.me, b"large", bytes(200_000))
         assert a.send_blob(b.me, b"small", b"x")
         assert (await next_of(b, BlobReceived)).header == b"small"
@@ -320,8 +322,7 @@ async def test_the_receiver_decides_on_a_blob_by_header_and_size(world: World) -
 
 async def test_an_announcement_names_its_author(world: World) -> None:
     nodes = [world.create() for _ in range(3)]
-    async with running(world, *nodes):
-        await meshed(*nodes)
+    async with met(world, *nodes):
         author, *readers = nodes
         for reader in readers:
             event = None
@@ -333,9 +334,7 @@ async def test_an_announcement_names_its_author(world: World) -> None:
 
 
 async def test_a_removed_member_goes_down_on_both_sides_and_may_come_back(world: World) -> None:
-    a, b = world.create(), world.create()
-    async with running(world, a, b):
-        await meshed(a, b)
+    async with met(world) as (a, b):
         a.set_members({})
         assert await next_of(a, PeerDown) == PeerDown(b.me, "no longer a member")
         assert (await next_of(b, PeerDown)).peer == a.me
@@ -345,9 +344,7 @@ async def test_a_removed_member_goes_down_on_both_sides_and_may_come_back(world:
 
 
 async def test_a_dropped_peer_goes_down_with_the_reason_and_stays_away(world: World) -> None:
-    a, b = world.create(), world.create()
-    async with running(world, a, b):
-        await meshed(a, b)
+    async with met(world) as (a, b):
         a.drop(b.me, "two votes for one height")
         assert await next_of(a, PeerDown) == PeerDown(b.me, "two votes for one height")
         await next_of(b, PeerDown)
@@ -386,8 +383,7 @@ async def test_another_version_or_chain_is_refused_on_both_sides(world: World, o
 
 async def test_a_flood_of_one_peer_leaves_the_others_their_place(world: World) -> None:
     flooding, quiet, node = (world.create() for _ in range(3))
-    async with running(world, flooding, quiet, node):
-        await meshed(flooding, quiet, node)
+    async with met(world, flooding, quiet, node):
         with trio.fail_after(PATIENCE_S):
             while not node.counters().get("inbox_full"):
                 flooding.send(node.me, bytes(2_000))

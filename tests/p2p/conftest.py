@@ -80,6 +80,14 @@ class Loopback:
             while missing:
                 missing.discard((await self.next(network, PeerUp)).peer)
 
+    @asynccontextmanager
+    async def met(self, *given: Mesh) -> AsyncIterator[tuple[Mesh, ...]]:
+        """Run networks, two new ones unless some are given, that have seen each other come up."""
+        networks = given or (self.create(), self.create())
+        async with self.running(*networks):
+            await self.meshed(*networks)
+            yield networks
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition that no event announces."""
         with trio.fail_after(self.patience_s):

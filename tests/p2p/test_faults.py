@@ -204,9 +204,7 @@ async def test_2_a_gossip_frame_without_an_end_of_its_length_is_refused(attacked
 
 
 async def test_2_a_raising_validator_does_not_end_the_process(loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         calls = []
 
         def fail(origin: object, size_bytes: int) -> bool:
@@ -228,8 +226,7 @@ async def test_2_a_raising_validator_does_not_end_the_process(loopback, monkeypa
 def test_3_a_reset_gossip_stream_ends_the_connection_and_gossip_comes_back(loopback, resetting: str) -> None:
     async def main() -> None:
         author, reader = loopback.create(), loopback.create()
-        async with loopback.running(author, reader):
-            await loopback.meshed(author, reader)
+        async with loopback.met(author, reader):
             await announced(loopback, author, reader)
             node = author if resetting == "author" else reader
             (stream,) = node._host._pubsub.peers.values()
@@ -298,9 +295,7 @@ async def test_4_sockets_that_only_hold_on_do_not_lock_members_out(loopback, rog
 
 async def test_5_a_node_that_takes_nothing_does_not_stop_its_peers(loopback) -> None:
     data = os.urandom(12 * 1024 * 1024)
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         for node, other in ((a, b), (b, a)):
             assert node.send_blob(other.me, b"", data)
         sent = 0
@@ -397,9 +392,7 @@ async def test_6_a_silent_peer_is_noticed_and_a_healed_partition_is_dialled(loop
 
 
 async def test_7_a_lost_connection_is_dialled_again_at_once(loopback) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         (link,) = a._links.values()
         started = trio.current_time()
         await link.connection.abort()
@@ -506,9 +499,7 @@ async def test_11_no_stream_is_left_behind(attacked, loopback, protocol: str) ->
 
 async def test_12_two_connections_are_one_peer_and_either_may_go(loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "FIRST_WAIT_S", 0.0)
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         await loopback.until(lambda: len(up_links(a)) == 2 and len(up_links(b)) == 2)
         (active,) = [link for link in up_links(a) if link.is_active]
         await active.connection.abort()

@@ -83,9 +83,7 @@ def muxer_of(node: Mesh) -> object:
 
 
 async def test_nodes_of_this_network_agree_on_their_own_muxer(loopback) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         assert type(muxer_of(a)) is type(muxer_of(b)) is MemberYamux
 
 

@@ -41,8 +41,7 @@ print(httpx.Client)
 
 async def test_four_nodes_form_a_full_mesh_and_talk(loopback) -> None:
     nodes = [loopback.create() for _ in range(4)]
-    async with loopback.running(*nodes):
-        await loopback.meshed(*nodes)
+    async with loopback.met(*nodes):
         everybody = {node.me for node in nodes}
         for node in nodes:
             assert node.connected() == everybody - {node.me}
@@ -58,9 +57,7 @@ async def test_four_nodes_form_a_full_mesh_and_talk(loopback) -> None:
 async def test_frames_of_all_sizes_arrive_whole_and_in_order(loopback) -> None:
     sizes = [1, 2, 65_503, 65_504, 65_507, 131_072, 3, wire_limits.MAX_FRAME_BYTES, *range(1, 200)]
     frames = [os.urandom(size) for size in sizes]
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         assert all(a.send(b.me, frame) for frame in frames)
         assert [(await loopback.next(b, Received)).data for _ in frames] == frames
         assert not a.send(b.me, bytes(wire_limits.MAX_FRAME_BYTES + 1))
@@ -70,9 +67,7 @@ async def test_frames_of_all_sizes_arrive_whole_and_in_order(loopback) -> None:
 async def test_blobs_arrive_whole_both_ways_at_once(loopback) -> None:
     """Both sides write first, more than any window holds: the readers keep draining."""
     data = os.urandom(24 * 1024 * 1024)
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         for node, other in ((a, b), (b, a)):
             assert node.send_blob(other.me, b"whole", memoryview(data))
             assert node.send_blob(other.me, b"empty", b"")
@@ -90,9 +85,7 @@ async def test_blobs_arrive_whole_both_ways_at_once(loopback) -> None:
 
 
 async def test_votes_do_not_wait_behind_a_blob(loopback) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         assert a.send_blob(b.me, b"", bytes(100 * 1024 * 1024))
         for _ in range(50):  # the blob is on its way, and far from through
             await trio.lowlevel.checkpoint()
@@ -111,8 +104,7 @@ async def test_a_refused_blob_is_drained_and_never_stored(loopback) -> None:
         return header == b"wanted"
 
     a, b = loopback.create(), loopback.create(accept_blob=only_wanted)
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met(a, b):
         assert a.send_blob(b.me, b"unwanted", bytes(3_000_000))
         assert a.send_blob(b.me, b"wanted", b"here")
         assert (await loopback.next(b, BlobReceived)).header == b"wanted"
@@ -123,8 +115,7 @@ async def test_a_refused_blob_is_drained_and_never_stored(loopback) -> None:
 async def test_announcements_reach_everybody_once_signed_by_their_author(loopback) -> None:
     small, big = b"small", bytes(wire_limits.MAX_ANNOUNCEMENT_BYTES)
     nodes = [loopback.create() for _ in range(4)]
-    async with loopback.running(*nodes):
-        await loopback.meshed(*nodes)
+    async with loopback.met(*nodes):
         author, *others = nodes
         for node in others:
             await probe(loopback, author, node)
@@ -144,9 +135,7 @@ async def test_announcements_reach_everybody_once_signed_by_their_author(loopbac
 
 
 async def test_what_waits_for_a_slow_reader_is_not_lost_in_a_channel_of_32_slots(loopback) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         await probe(loopback, a, b)
         wanted = [b"%d" % number for number in range(100)]
         for data in wanted:
@@ -167,9 +156,7 @@ async def probe(loopback, author: Mesh, reader: Mesh) -> None:
 
 @pytest.mark.slow
 async def test_a_removed_member_is_disconnected_and_stays_out_until_it_is_back(loopback) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         a.set_members({a.me: a.listening})
         assert await loopback.next(a, PeerDown) == PeerDown(b.me, "no longer a member")
         await loopback.next(b, PeerDown)
@@ -182,9 +169,7 @@ async def test_a_removed_member_is_disconnected_and_stays_out_until_it_is_back(l
 
 @pytest.mark.slow
 async def test_a_dropped_peer_is_kept_away(loopback) -> None:
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         a.drop(b.me, "signed two votes")
         assert await loopback.next(a, PeerDown) == PeerDown(b.me, "signed two votes")
         await loopback.next(b, PeerDown)

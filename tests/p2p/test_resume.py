@@ -28,9 +28,7 @@ def link_of(node: Mesh, other: Mesh):
 async def test_a_large_blob_cut_at_60_percent_resumes_after_the_reconnection(loopback, monkeypatch) -> None:
     data = os.urandom(SIZE)
     written = []
-    a, b = loopback.create(), loopback.create()
-    async with loopback.running(a, b):
-        await loopback.meshed(a, b)
+    async with loopback.met() as (a, b):
         send = MemberStream.write
 
         async def counting(self: MemberStream, piece: bytes | memoryview) -> None:
@@ -58,9 +56,7 @@ async def test_a_large_blob_cut_at_60_percent_resumes_after_the_reconnection(loo
 
 def test_what_a_removed_member_left_is_forgotten(loopback) -> None:
     async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
+        async with loopback.met() as (a, b):
             assert a.send_blob(b.me, b"chunk", bytes(SIZE))
             await loopback.until(lambda: _progress(b, a) > 1_000_000)
             await link_of(a, b).connection.abort()
@@ -89,8 +85,7 @@ async def test_a_member_that_breaks_the_muxer_is_dropped_with_a_reason_and_kept_
     loopback, sent: bytes, reason: str
 ) -> None:
     a, b, c = (loopback.create() for _ in range(3))
-    async with loopback.running(a, b, c):
-        await loopback.meshed(a, b, c)
+    async with loopback.met(a, b, c):
         link = link_of(a, b)
         own = [
             s for s in link.connection._muxer.streams if s % 2 == (1 if link.connection._muxer.is_initiator else 0)
@@ -109,9 +104,7 @@ def test_a_member_that_stops_reading_blobs_is_dropped_while_votes_still_flow(loo
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 1.0)
 
     async def main() -> None:
-        a, b = loopback.create(), loopback.create()
-        async with loopback.running(a, b):
-            await loopback.meshed(a, b)
+        async with loopback.met() as (a, b):
             link_of(b, a)._owner = _Deaf(link_of(b, a)._owner)
             assert a.send_blob(b.me, b"", bytes(SIZE))
             event = await loopback.next(a, PeerDown)
