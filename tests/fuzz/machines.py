@@ -10,17 +10,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from fednode.chain.consensus import messages as m
 from fednode.chain.consensus.events import PeerUp, Timer, WorkArrived
-from fednode.chain.consensus.messages import (
-    BlockRequest,
-    BlockResponse,
-    ConsensusMessage,
-    Decision,
-    Polka,
-    Proposal,
-    ViewCertificate,
-    decode_message,
-)
 from fednode.chain.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL, Vote, make_certificate, make_evidence
 from fednode.errors import Rejected
 from fednode.ids import Height
@@ -107,7 +98,7 @@ class Play:
         self.votes.append(vote)
         return vote
 
-    def tell(self, message: ConsensusMessage) -> None:
+    def tell(self, message: m.ConsensusMessage) -> None:
         self.stage.deliver(self.liar(), message, self.honest())
 
     def learn(self) -> None:
@@ -116,7 +107,7 @@ class Play:
             for message in actor.sent[self._seen[name] :]:
                 if isinstance(message, Vote):
                     self.votes.append(message)
-                elif isinstance(message, Proposal):
+                elif isinstance(message, m.Proposal):
                     self.blocks.append(message.block)
             self._seen[name] = len(actor.sent)
 
@@ -129,7 +120,7 @@ class Play:
         view, valid_view = self.script.below(6), self.script.below(4) - 1
         block, liar = self.blocks[self.script.below(len(self.blocks))], self.liar()
         vote = build(self.stage.forge_vote, liar, PROPOSAL, view, block.hash, valid_view)
-        self.stage.deliver(liar, build(Proposal, vote, block), self.honest())
+        self.stage.deliver(liar, build(m.Proposal, vote, block), self.honest())
 
     def timer(self) -> None:
         self.stage.fire(self.honest(), TIMERS[self.script.below(len(TIMERS))], self.script.below(6))
@@ -155,7 +146,7 @@ class Play:
         chosen = {vote.sender: vote for vote in self.votes if (vote.kind, vote.view) == (kind, view)}
         votes = tuple(chosen[sender] for sender in sorted(chosen))
         if votes:
-            self.tell(build(Polka if self.script.below(2) else ViewCertificate, votes))
+            self.tell(build(m.Polka if self.script.below(2) else m.ViewCertificate, votes))
 
     def decide(self) -> None:
         """A decision, where the liars can show enough precommits for it."""
@@ -164,7 +155,7 @@ class Play:
         votes = [v for v in self.votes if (v.kind, v.view, v.value, v.height) == (PRECOMMIT, view, block.hash, 1)]
         senders = {vote.sender: vote for vote in votes}
         if len(senders) >= self.stage.members.quorum:
-            self.tell(build(Decision, block, make_certificate(self.stage.members, senders.values())))
+            self.tell(build(m.Decision, block, make_certificate(self.stage.members, senders.values())))
 
     def restart(self) -> None:
         name = self.honest()
@@ -172,7 +163,7 @@ class Play:
         self._seen[name] = 0
 
     def anything(self) -> None:
-        self.tell(decode_message(self.script.piece()))
+        self.tell(m.decode_message(self.script.piece()))
 
     def reach(self) -> None:
         name = self.honest()
@@ -185,9 +176,9 @@ class Play:
     def bodies(self) -> None:
         block = self.blocks[self.script.below(len(self.blocks))]
         if self.script.below(2):
-            self.tell(BlockResponse(block))
+            self.tell(m.BlockResponse(block))
         else:
-            self.tell(BlockRequest(Height(1), block.hash))
+            self.tell(m.BlockRequest(Height(1), block.hash))
 
 
 def consensus(data: bytes) -> None:

@@ -11,21 +11,8 @@ from dataclasses import replace
 
 from fednode.chain import sync
 from fednode.chain.block import MAX_TRANSACTIONS_BYTES, Block, BlockContext, assemble
+from fednode.chain.consensus import messages as m
 from fednode.chain.consensus.effects import Effect
-from fednode.chain.consensus.messages import (
-    BlockRequest,
-    BlockResponse,
-    ConsensusMessage,
-    Decision,
-    Polka,
-    Proposal,
-    Status,
-    ViewCertificate,
-    VoteSummary,
-    bundle_bound,
-    decode_message,
-    encode_message,
-)
 from fednode.chain.vote import (
     NIL,
     NO_VIEW,
@@ -52,16 +39,16 @@ ATTACK_SHARE = 0.2
 class Adversary(SimNode):
     """One hostile machine. It has an honest replica inside, so that it knows where the others are."""
 
-    heard: list[ConsensusMessage]
+    heard: list[m.ConsensusMessage]
     attacks: dict[str, int]
 
     def start(self) -> None:
         self.heard, self.attacks = [], {}
         super().start()
 
-    def receive(self, sender: MemberId, message: ConsensusMessage | sync.SyncMessage) -> None:
+    def receive(self, sender: MemberId, message: m.ConsensusMessage | sync.SyncMessage) -> None:
         """Listen, keep what may be of use, answer with an attack now and then."""
-        if not isinstance(message, Status | sync.BlockRangeRequest | sync.BlockRangeResponse):
+        if not isinstance(message, m.Status | sync.BlockRangeRequest | sync.BlockRangeResponse):
             self.heard.append(message)
             del self.heard[:-KEPT]
         super().receive(sender, message)
@@ -73,7 +60,7 @@ class Adversary(SimNode):
         draw = self.world.random
         make = draw.choice(ATTACKS)
         try:
-            messages = [decode_message(encode_message(message)) for message in make(self)]
+            messages = [m.decode_message(m.encode_message(message)) for message in make(self)]
         except (Rejected, ValueError):
             return  # the codec refuses these bytes at every receiver
         name = make.__name__.lstrip("_")
@@ -120,7 +107,7 @@ class Adversary(SimNode):
         for message in self.heard:
             if isinstance(message, Vote):
                 found.append(message)
-            elif isinstance(message, Polka | ViewCertificate):
+            elif isinstance(message, m.Polka | m.ViewCertificate):
                 found += message.votes
         return [vote for vote in found if kind is None or vote.kind == kind]
 
@@ -131,80 +118,80 @@ class Adversary(SimNode):
         return assemble(tip, context, self.ledger._run(transactions), self.replica.certificate)
 
     def _heard_blocks(self) -> list[Block]:
-        return [message.block for message in self.heard if isinstance(message, Proposal)]
+        return [message.block for message in self.heard if isinstance(message, m.Proposal)]
 
 
-Attack = Callable[[Adversary], list[ConsensusMessage]]
+Attack = Callable[[Adversary], list[m.ConsensusMessage]]
 
 
-def _forged_valid_view(self: Adversary) -> list[ConsensusMessage]:
+def _forged_valid_view(self: Adversary) -> list[m.ConsensusMessage]:
     """A proposal that names a view in which its block had no prevotes."""
     draw = self.world.random
     view = self.replica.state.view + draw.randrange(3)
     block = draw.choice([self._block(b"tx hostile %d" % self.replica.tip.height), *self._heard_blocks()])
     vote = self._sign(PROPOSAL, block.header.height, view, draw.randrange(-1, max(view, 0)), block.hash)
-    return [Proposal(vote, block)]
+    return [m.Proposal(vote, block)]
 
 
-def _older_polka(self: Adversary) -> list[ConsensusMessage]:
+def _older_polka(self: Adversary) -> list[m.ConsensusMessage]:
     """A real quorum of prevotes of an earlier view, shown again, with a proposal that rests on it."""
     draw = self.world.random
-    polkas = [message for message in self.heard if isinstance(message, Polka)]
+    polkas = [message for message in self.heard if isinstance(message, m.Polka)]
     by_place: dict[tuple[int, int, bytes], dict[MemberId, Vote]] = {}
     for vote in self._heard_votes(PREVOTE):
         by_place.setdefault((vote.height, vote.view, vote.value), {})[vote.sender] = vote
     quorum = self.replica.tip.members.quorum
     polkas += [
-        Polka(tuple(votes[member] for member in sorted(votes))) for votes in by_place.values() if len(votes) >= quorum
+        m.Polka(tuple(votes[member] for member in sorted(votes))) for votes in by_place.values() if len(votes) >= quorum
     ]
     if not polkas:
         return []
     polka = draw.choice(polkas)
-    found: list[ConsensusMessage] = [polka]
+    found: list[m.ConsensusMessage] = [polka]
     first = polka.votes[0]
     for block in self._heard_blocks():
         if block.hash == first.value:
             view = first.view + 1 + draw.randrange(3)
-            found.append(Proposal(self._sign(PROPOSAL, first.height, view, first.view, block.hash), block))
+            found.append(m.Proposal(self._sign(PROPOSAL, first.height, view, first.view, block.hash), block))
             break
     return found
 
 
-def _short_polka(self: Adversary) -> list[ConsensusMessage]:
+def _short_polka(self: Adversary) -> list[m.ConsensusMessage]:
     """Prevotes for its own block by nobody else."""
     block = self._block(b"tx hostile")
-    return [Polka((self._vote(PREVOTE, self.replica.state.view, block.hash),))]
+    return [m.Polka((self._vote(PREVOTE, self.replica.state.view, block.hash),))]
 
 
-def _double_vote(self: Adversary) -> list[ConsensusMessage]:
+def _double_vote(self: Adversary) -> list[m.ConsensusMessage]:
     """Two votes at one place, or a vote where the honest replica inside made another."""
     kind = self.world.random.choice((PREVOTE, PRECOMMIT))
     return [self._vote(kind, self.replica.state.view, self._some_value())]
 
 
-def _two_proposals(self: Adversary) -> list[ConsensusMessage]:
+def _two_proposals(self: Adversary) -> list[m.ConsensusMessage]:
     """Two blocks for one view."""
     view = self.replica.state.view
     blocks = (self._block(b"tx hostile one"), self._block(b"tx hostile two"))
-    return [Proposal(self._sign(PROPOSAL, block.header.height, view, -1, block.hash), block) for block in blocks]
+    return [m.Proposal(self._sign(PROPOSAL, block.header.height, view, -1, block.hash), block) for block in blocks]
 
 
-def _invalid_block(self: Adversary) -> list[ConsensusMessage]:
+def _invalid_block(self: Adversary) -> list[m.ConsensusMessage]:
     """A block with what may not be in it, or with a state that does not follow."""
     block = self._block(b"bad")
     if self.world.random.random() < 0.5:
         block = self._block(b"tx hostile")
         block = replace(block, header=replace(block.header, state_root=Hash(bytes(32))))
     view = self.replica.state.view
-    return [Proposal(self._sign(PROPOSAL, block.header.height, view, -1, block.hash), block)]
+    return [m.Proposal(self._sign(PROPOSAL, block.header.height, view, -1, block.hash), block)]
 
 
-def _stale(self: Adversary) -> list[ConsensusMessage]:
+def _stale(self: Adversary) -> list[m.ConsensusMessage]:
     """Something said long ago, by anybody."""
     return [self.world.random.choice(self.heard)] if self.heard else []
 
 
-def _wrong_height(self: Adversary) -> list[ConsensusMessage]:
+def _wrong_height(self: Adversary) -> list[m.ConsensusMessage]:
     """Votes of heights that are over, or that nobody has reached; views far away."""
     draw, height = self.world.random, self.replica.tip.height + 1
     far = draw.choice((max(0, height - 1), max(0, height - 7), height + 1, height + 2, height + 10**9, 2**62))
@@ -213,19 +200,19 @@ def _wrong_height(self: Adversary) -> list[ConsensusMessage]:
     return [self._vote(kind, view, self._some_value(), draw.choice((height, far)))]
 
 
-def _unknown_index(self: Adversary) -> list[ConsensusMessage]:
+def _unknown_index(self: Adversary) -> list[m.ConsensusMessage]:
     """Bitmaps that do not fit, members that do not exist, blocks that nobody has."""
     draw, height, view = self.world.random, Height(self.replica.tip.height + 1), self.replica.state.view
     bits = draw.choice((b"", b"\xff", b"\xff" * 4, bytes(32)))
     stranger = replace(self._vote(PREVOTE, view, NIL), sender=MemberId(draw.choice((99, 65_535))))
     return [
-        VoteSummary(draw.choice((height, Height(height + 3), Height(0))), View(view), False, bits, bits),
+        m.VoteSummary(draw.choice((height, Height(height + 3), Height(0))), View(view), False, bits, bits),
         stranger,
-        BlockRequest(height, bytes(32)),
+        m.BlockRequest(height, bytes(32)),
     ]
 
 
-def _forged_vote(self: Adversary) -> list[ConsensusMessage]:
+def _forged_vote(self: Adversary) -> list[m.ConsensusMessage]:
     """A vote in another member's name."""
     votes = self._heard_votes()
     if not votes:
@@ -234,7 +221,7 @@ def _forged_vote(self: Adversary) -> list[ConsensusMessage]:
     return [replace(vote, value=self._some_value(), view=self.replica.state.view, valid_view=NO_VIEW)]
 
 
-def _framing(self: Adversary) -> list[ConsensusMessage]:
+def _framing(self: Adversary) -> list[m.ConsensusMessage]:
     """Evidence against a member that signed only one of the two votes."""
     votes = [vote for vote in self._heard_votes(PREVOTE) if vote.sender != self.member]
     if not votes:
@@ -244,7 +231,7 @@ def _framing(self: Adversary) -> list[ConsensusMessage]:
     return [make_evidence(vote, replace(vote, value=other))]
 
 
-def _lonely_certificate(self: Adversary) -> list[ConsensusMessage]:
+def _lonely_certificate(self: Adversary) -> list[m.ConsensusMessage]:
     """A decision that it alone signed: once, or as often as a quorum needs."""
     members = self.replica.tip.members
     block = self._block(b"tx hostile decided")
@@ -258,21 +245,21 @@ def _lonely_certificate(self: Adversary) -> list[ConsensusMessage]:
     certificate = Certificate(
         vote.height, vote.view, block.hash, bits.to_bytes(size, "little"), (vote.signature,) * members.quorum
     )
-    return [Decision(block, certificate)]
+    return [m.Decision(block, certificate)]
 
 
-def _oversized(self: Adversary) -> list[ConsensusMessage]:
+def _oversized(self: Adversary) -> list[m.ConsensusMessage]:
     """More than a block may hold, or a bundle of more votes than the members have."""
     if self.world.random.random() < 0.05:
         block = self._block(b"tx" + bytes(MAX_TRANSACTIONS_BYTES))
-        return [Proposal(self._sign(PROPOSAL, block.header.height, self.replica.state.view, -1, block.hash), block)]
-    value, count = self._some_value(), self.world.random.choice((1, 2)) * bundle_bound(len(self.replica.tip.members))
-    return [ViewCertificate(tuple(self._vote(PREVOTE, view, value) for view in range(count)))]
+        return [m.Proposal(self._sign(PROPOSAL, block.header.height, self.replica.state.view, -1, block.hash), block)]
+    value, count = self._some_value(), self.world.random.choice((1, 2)) * m.bundle_bound(len(self.replica.tip.members))
+    return [m.ViewCertificate(tuple(self._vote(PREVOTE, view, value) for view in range(count)))]
 
 
-def _unasked_block(self: Adversary) -> list[ConsensusMessage]:
+def _unasked_block(self: Adversary) -> list[m.ConsensusMessage]:
     """A body nobody asked for."""
-    return [BlockResponse(self._block(b"tx hostile body"))]
+    return [m.BlockResponse(self._block(b"tx hostile body"))]
 
 
 ATTACKS: tuple[Attack, ...] = (

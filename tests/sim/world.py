@@ -8,14 +8,7 @@ from typing import assert_never
 
 from fednode.chain import sync
 from fednode.chain.block import genesis_tip
-from fednode.chain.consensus.messages import (
-    ConsensusMessage,
-    Proposal,
-    Status,
-    decode_message,
-    encode_message,
-    verify_message,
-)
+from fednode.chain.consensus import messages as m
 from fednode.chain.consensus.signing import initial_record
 from fednode.chain.vote import PRECOMMIT, PREVOTE, PROPOSAL, MemberSet, Vote
 from fednode.errors import Rejected
@@ -37,7 +30,7 @@ LONGEST_REST_MS = 4_000
 JOIN_AT = 3
 """Which transaction makes an observer a member."""
 
-Message = ConsensusMessage | sync.SyncMessage
+Message = m.ConsensusMessage | sync.SyncMessage
 
 
 @dataclass(frozen=True)
@@ -224,7 +217,7 @@ class World(VirtualClock):
             self.after(1 + int(draw() * 10 * weather.slow_ms), self._arrive, sender, node, carried)
 
     def _is_muffled(self, sender: SimNode, node: SimNode, message: Message) -> bool:
-        vote = message if isinstance(message, Vote) else message.vote if isinstance(message, Proposal) else None
+        vote = message if isinstance(message, Vote) else message.vote if isinstance(message, m.Proposal) else None
         return vote is not None and (sender.index, node.index, vote.kind) in self.weather.deaf
 
     def _arrive(self, sender: SimNode, node: SimNode, carried: _Carried) -> None:
@@ -333,12 +326,12 @@ class _Carried:
 
     def _verify(self, members: MemberSet) -> bool:
         message, world = self.message, self._world
-        if isinstance(message, Status | sync.BlockRangeRequest | sync.BlockRangeResponse):
+        if isinstance(message, m.Status | sync.BlockRangeRequest | sync.BlockRangeResponse):
             return True
         try:
             if world.plan.is_real:
-                message = self.message = decode_message(encode_message(message))
-            verify_message(message, members, CHAIN_ID, world.check)
+                message = self.message = m.decode_message(m.encode_message(message))
+            m.verify_message(message, members, CHAIN_ID, world.check)
         except Rejected as error:
             self.reason = error.reason
             return False

@@ -9,20 +9,10 @@ import pytest
 
 from fednode.chain.block import Block, BlockContext, assemble
 from fednode.chain.consensus import effects as ask
+from fednode.chain.consensus import messages as m
 from fednode.chain.consensus.driver import MAX_PENDING_PER_MEMBER
 from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.events import BlockSynced, PeerUp, Started, Timer, TimerFired, ViewTimer, WorkArrived
-from fednode.chain.consensus.messages import (
-    BlockRequest,
-    BlockResponse,
-    ConsensusMessage,
-    Decision,
-    Polka,
-    Proposal,
-    Status,
-    ViewCertificate,
-    VoteSummary,
-)
 from fednode.chain.consensus.replica import Replica
 from fednode.chain.consensus.signing import VoteSigner, initial_record
 from fednode.chain.consensus.view import Step, Timeouts
@@ -65,13 +55,13 @@ def kinds(effects: list[Effect]) -> list[str]:
     return [type(effect).__name__ for effect in effects]
 
 
-def sends(effects: list[Effect]) -> list[ConsensusMessage]:
+def sends(effects: list[Effect]) -> list[m.ConsensusMessage]:
     return [effect.message for effect in effects if isinstance(effect, Send)]
 
 
-def certified(stage: Stage, block: Block, signers: str = "ABC") -> Decision:
+def certified(stage: Stage, block: Block, signers: str = "ABC") -> m.Decision:
     votes = [stage.forge_vote(name, PRECOMMIT, 0, block.hash) for name in signers]
-    return Decision(block, make_certificate(stage.members, votes))
+    return m.Decision(block, make_certificate(stage.members, votes))
 
 
 # --- the fast path --------------------------------------------------------------------------------------------
@@ -100,7 +90,7 @@ def test_record_comes_before_every_signature_and_once_per_event() -> None:
                 assert effect.record.place > place
                 place = effect.record.place
             elif isinstance(effect, Broadcast):
-                vote = effect.message.vote if isinstance(effect.message, Proposal) else effect.message
+                vote = effect.message.vote if isinstance(effect.message, m.Proposal) else effect.message
                 assert isinstance(vote, Vote)
                 assert (vote.height, vote.view, vote.kind) <= place
 
@@ -169,10 +159,10 @@ def test_a_height_that_was_begun_ends_with_an_empty_block_at_the_latest() -> Non
 def test_proposal_out_of_turn_is_reported() -> None:
     stage = Stage("A")
     block = stage.forge_block("C", (b"tx",))
-    effects = stage.deliver("C", Proposal(stage.forge_vote("C", PROPOSAL, 0, block.hash), block), "A")
+    effects = stage.deliver("C", m.Proposal(stage.forge_vote("C", PROPOSAL, 0, block.hash), block), "A")
     assert effects == [DropPeer(stage.names["C"], "proposal out of turn")]
     block = stage.forge_block("C", (b"tx",))
-    effects = stage.deliver("B", Proposal(stage.forge_vote("B", PROPOSAL, 1, block.hash), block), "A")
+    effects = stage.deliver("B", m.Proposal(stage.forge_vote("B", PROPOSAL, 1, block.hash), block), "A")
     assert effects == [DropPeer(stage.names["B"], "new block built by another member")]
 
 
@@ -184,7 +174,7 @@ def test_a_new_block_must_carry_a_time_near_the_clock(offset_ms: int, is_accepte
     stage.now_ms = GENESIS_MS + 100_000
     context = BlockContext(CHAIN_ID, HEIGHT, stage.now_ms + offset_ms, stage.names["A"], ())
     block = assemble(stage.tip, context, ToyLedger(stage.members)._run((b"tx",)), None)
-    stage.deliver("A", Proposal(stage.forge_vote("A", PROPOSAL, 0, block.hash), block), "B")
+    stage.deliver("A", m.Proposal(stage.forge_vote("A", PROPOSAL, 0, block.hash), block), "B")
     vote = stage.actors["B"].find_vote(PREVOTE, 0)
     assert vote is not None
     assert (vote.value == block.hash) is is_accepted
@@ -195,7 +185,7 @@ def test_one_millisecond_after_the_parent_is_always_in_time() -> None:
     stage.now_ms = GENESIS_MS - 3_600_000  # this machine's clock is an hour behind the genesis
     context = BlockContext(CHAIN_ID, HEIGHT, GENESIS_MS + 1, stage.names["A"], ())
     block = assemble(stage.tip, context, ToyLedger(stage.members)._run((b"tx",)), None)
-    stage.deliver("A", Proposal(stage.forge_vote("A", PROPOSAL, 0, block.hash), block), "B")
+    stage.deliver("A", m.Proposal(stage.forge_vote("A", PROPOSAL, 0, block.hash), block), "B")
     vote = stage.actors["B"].find_vote(PREVOTE, 0)
     assert vote is not None
     assert vote.value == block.hash
@@ -264,7 +254,7 @@ def test_two_proposals_of_one_view_are_evidence() -> None:
     stage = Stage("B")
     for transaction in (b"one", b"two"):
         block = stage.forge_block("A", (transaction,))
-        effects = stage.deliver("A", Proposal(stage.forge_vote("A", PROPOSAL, 0, block.hash), block), "B")
+        effects = stage.deliver("A", m.Proposal(stage.forge_vote("A", PROPOSAL, 0, block.hash), block), "B")
     assert ask.FoundEvidence(stage.names["A"], HEIGHT) in effects
 
 
@@ -295,7 +285,7 @@ def test_who_still_votes_gets_the_decision_once_in_a_while() -> None:
     nil = stage.forge_vote("D", PREVOTE, 0, NIL)
     assert stage.deliver("D", nil, "A") == []  # it was under way when the block was decided
     (answer,) = sends(stage.deliver("D", nil, "A"))  # sent again: D has not heard
-    assert isinstance(answer, Decision)
+    assert isinstance(answer, m.Decision)
     assert stage.deliver("D", nil, "A") == []
     stage.now_ms += 1000
     assert len(sends(stage.deliver("D", stage.forge_vote("D", PREVOTE, 1, NIL), "A"))) == 1
@@ -314,7 +304,7 @@ def test_a_member_two_heights_behind_is_told_where_the_chain_ends() -> None:
     stage.feed(stage.actors["A"], BlockSynced(second, make_certificate(stage.members, votes), stage.now_ms))
     assert replica.tip.height == 2
     (answer,) = sends(stage.deliver("D", stage.forge_vote("D", PREVOTE, 0, NIL), "A"))
-    assert isinstance(answer, Status)
+    assert isinstance(answer, m.Status)
     assert answer.height == 2
 
 
@@ -338,11 +328,11 @@ def test_a_missing_body_is_asked_for_and_decides() -> None:
         stage.deliver(name, stage.forge_vote(name, PRECOMMIT, 0, block.hash), "D")
     effects = stage.deliver("C", stage.forge_vote("C", PRECOMMIT, 0, block.hash), "D")
     requests = [effect for effect in effects if isinstance(effect, Send)]
-    assert [request.message for request in requests] == [BlockRequest(HEIGHT, block.hash)]
+    assert [request.message for request in requests] == [m.BlockRequest(HEIGHT, block.hash)]
     other = stage.forge_block("A", (b"unasked",))
-    stage.deliver("A", BlockResponse(other), "D")
+    stage.deliver("A", m.BlockResponse(other), "D")
     assert stage.actors["D"].decided == []
-    stage.deliver("A", BlockResponse(block), "D")
+    stage.deliver("A", m.BlockResponse(block), "D")
     assert [decided.hash for decided in stage.actors["D"].decided] == [block.hash]
 
 
@@ -354,7 +344,7 @@ def test_another_holder_is_asked_when_nothing_came() -> None:
     asked = [e.peer for e in stage.actors["D"].effects if isinstance(e, Send)]
     for _ in range(3):
         effects = stage.fire("D", Timer.RESEND, 0)
-        asked += [e.peer for e in effects if isinstance(e, Send) and isinstance(e.message, BlockRequest)]
+        asked += [e.peer for e in effects if isinstance(e, Send) and isinstance(e.message, m.BlockRequest)]
     assert len(asked) == 4
     assert set(asked) == {stage.names[name] for name in "ABC"}
 
@@ -364,9 +354,9 @@ def test_bodies_are_given_to_who_asks() -> None:
     stage.give_work("A", b"tx")
     proposal = stage.actors["A"].find_proposal(0)
     assert proposal is not None
-    effects = stage.deliver("B", BlockRequest(HEIGHT, proposal.vote.value), "A")
-    assert effects == [Send(stage.names["B"], BlockResponse(proposal.block))]
-    assert stage.deliver("B", BlockRequest(HEIGHT, b"x" * 32), "A") == []
+    effects = stage.deliver("B", m.BlockRequest(HEIGHT, proposal.vote.value), "A")
+    assert effects == [Send(stage.names["B"], m.BlockResponse(proposal.block))]
+    assert stage.deliver("B", m.BlockRequest(HEIGHT, b"x" * 32), "A") == []
 
 
 def test_a_summary_is_answered_with_what_the_peer_lacks() -> None:
@@ -376,12 +366,12 @@ def test_a_summary_is_answered_with_what_the_peer_lacks() -> None:
     places = stage.members.positions
     own = 1 << places[stage.names["A"]]
     stage.now_ms += 1000
-    answer = sends(stage.deliver("C", VoteSummary(HEIGHT, View(0), False, bytes([own]), b"\0"), "A"))
-    assert isinstance(answer[0], ViewCertificate)
+    answer = sends(stage.deliver("C", m.VoteSummary(HEIGHT, View(0), False, bytes([own]), b"\0"), "A"))
+    assert isinstance(answer[0], m.ViewCertificate)
     assert [vote.sender for vote in answer[0].votes] == [stage.names["B"]]
-    assert isinstance(answer[1], Proposal)
+    assert isinstance(answer[1], m.Proposal)
     stage.now_ms += 1000
-    assert stage.deliver("C", VoteSummary(HEIGHT, View(0), True, b"\x0f", b"\0"), "A") == []
+    assert stage.deliver("C", m.VoteSummary(HEIGHT, View(0), True, b"\x0f", b"\0"), "A") == []
 
 
 def test_on_reconnect_a_member_says_again_what_it_said() -> None:
@@ -390,9 +380,9 @@ def test_on_reconnect_a_member_says_again_what_it_said() -> None:
     stage.deliver("A", stage.actors["A"].find_proposal(0), "B")  # type: ignore[arg-type]
     said = sends(stage.feed(stage.actors["B"], PeerUp(stage.names["C"], stage.now_ms)))
     assert stage.actors["B"].find_vote(PREVOTE, 0) in said
-    assert any(isinstance(message, VoteSummary) for message in said)
+    assert any(isinstance(message, m.VoteSummary) for message in said)
     said = sends(stage.feed(stage.actors["A"], PeerUp(stage.names["C"], stage.now_ms)))
-    assert any(isinstance(message, Proposal) for message in said)
+    assert any(isinstance(message, m.Proposal) for message in said)
 
 
 def test_a_repeated_proposal_travels_with_its_polka() -> None:
@@ -411,7 +401,7 @@ def test_a_repeated_proposal_travels_with_its_polka() -> None:
     assert again is not None
     assert (again.vote.valid_view, again.block) == (0, proposal.block)
     before = stage.actors["B"].sent[stage.actors["B"].sent.index(again) - 1]
-    assert isinstance(before, Polka)
+    assert isinstance(before, m.Polka)
 
 
 # --- not signing ----------------------------------------------------------------------------------------------
@@ -438,7 +428,7 @@ def test_who_must_not_sign_still_follows_and_says_why(kind: str) -> None:
     exchange(stage)
     assert len(actor.decided) == 1
     assert "Persist" not in kinds(actor.effects)
-    assert not any(isinstance(message, Vote | Proposal) for message in actor.sent)
+    assert not any(isinstance(message, Vote | m.Proposal) for message in actor.sent)
 
 
 def test_record_ahead_of_the_chain_waits_for_the_chain() -> None:
