@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
@@ -17,8 +18,11 @@ from fednode.errors import UsageError
 
 if TYPE_CHECKING:
     from fednode.bench.cost_model import CostModel
+    from fednode.bench.cost_model import Site as Line
 
 CONSTANTS_FILE = "plan-constants.json"
+MODEL_BYTES = 8
+"""Of one parameter in a model file."""
 
 
 @command(
@@ -51,7 +55,8 @@ def plan(
 
     if study_path is None and params is None and not calibrate:
         raise UsageError("nothing to plan; give --study FILE or --params NUMBER, or only --calibrate")
-    length = params if study_path is None else _vector_length(study_path)
+    lengths = {} if study_path is None else _study_lengths(study_path)
+    length = params if study_path is None else max(lengths)
     model = _constants(site, calibrate)
     if length is None:
         return
@@ -60,7 +65,8 @@ def plan(
         mbit = inf if one_machine else 1000.0
     if latency_ms is None:
         latency_ms = 0.0 if one_machine else 5.0
-    phases = model.phases(members, length, Site(mbit, latency_ms, members if one_machine else 1, cores))
+    line = Site(mbit, latency_ms, members if one_machine else 1, cores)
+    phases = model.phases(members, length, line)
     total = {
         "members": members, "params": length,
         "cpu_s": sum(phase.cpu_s for phase in phases),
@@ -71,10 +77,22 @@ def plan(
         "received_mb": sum(phase.received_mb for phase in phases),
         "ledger_mb": ledger_mb(members, phases), "memory_mb": memory_mb(length),
     }
+    whole = _whole_study(model, members, line, lengths)
     if as_json:
-        print_json({**{key: _rounded(value) for key, value in total.items()},
+        print_json({"study": whole, **{key: _rounded(value) for key, value in total.items()},
                     "phases": [{key: _rounded(value) for key, value in asdict(phase).items()} for phase in phases]})
         return
+    if whole is not None:
+        print_pairs([
+            ("the whole study", f"{whole['rounds']} rounds among {members} hospitals"),
+            ("time, without training", _duration(whole["wall_s"])),
+            ("processor of each hospital", f"{_duration(whole['cpu_s'])}, without training"),
+            ("each hospital sends", f"{whole['sent_mb']:.1f} MB"),
+            ("each hospital receives", f"{whole['received_mb']:.1f} MB"),
+            ("disk, for models and chain", f"{whole['disk_mb']:.1f} MB"),
+            ("memory of a daemon", f"{total['memory_mb']:.0f} MB"),
+        ])
+        click.echo("\none training round of it:")
     rows = [
         (phase.name, f"{phase.cpu_s:.3f}", f"{phase.around_cpu_s:.3f}", f"{phase.wall_s:.3f}", f"{phase.sent_mb:.3f}",
          f"{phase.received_mb:.3f}")
@@ -116,9 +134,43 @@ def _constants(site: HomeSite, calibrate: bool) -> CostModel:
     return model
 
 
-def _vector_length(path: Path) -> int:
+def _study_lengths(path: Path) -> dict[int, int]:
+    """Return how many rounds of each length of vector a study has: statistics, training, and the closing one."""
     from fednode.cli.reading import read_study
     from fednode.ledger.sums.records import RoundKind
     from fednode.rounds.jobs import vector_length
 
-    return vector_length(read_study(path), RoundKind.TRAINING)
+    spec = read_study(path)
+    lengths: dict[int, int] = {}
+    for kind, count in ((RoundKind.STATISTICS, 1), (RoundKind.TRAINING, spec.rounds), (RoundKind.CLOSING, 1)):
+        length = vector_length(spec, kind)
+        lengths[length] = lengths.get(length, 0) + count
+    return lengths
+
+
+def _whole_study(model: CostModel, members: int, line: Line, lengths: Mapping[int, int]) -> dict[str, float] | None:
+    """Return the cost of all rounds of a study for one member; None where only a number of parameters was given.
+
+    Every training round leaves a model of 8 bytes a parameter on the disk, and its part of the chain.
+    """
+    from fednode.bench.cost_model import ledger_mb
+
+    if not lengths:
+        return None
+    found = {"rounds": 0.0, "wall_s": 0.0, "cpu_s": 0.0, "sent_mb": 0.0, "received_mb": 0.0, "disk_mb": 0.0}
+    for length, count in lengths.items():
+        phases = model.phases(members, length, line)
+        chain_mb = ledger_mb(members, phases)
+        model_mb = MODEL_BYTES * length / 1e6 if length == max(lengths) else 0.0
+        found["rounds"] += count
+        found["wall_s"] += count * sum(phase.wall_s for phase in phases)
+        found["cpu_s"] += count * sum(phase.cpu_s + phase.around_cpu_s for phase in phases)
+        found["sent_mb"] += count * (chain_mb + sum(phase.sent_mb for phase in phases))
+        found["received_mb"] += count * (chain_mb + sum(phase.received_mb for phase in phases))
+        found["disk_mb"] += count * (chain_mb + model_mb)
+    return {**{name: _rounded(value) for name, value in found.items()}, "rounds": int(found["rounds"])}
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
+        f"{seconds / 3600:.1f} h"

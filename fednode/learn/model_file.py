@@ -27,6 +27,7 @@ from fednode.crypto import Sha256
 from fednode.documents import Unreadable, read_json
 from fednode.errors import Rejected, StorageError
 from fednode.ids import Hash
+from fednode.learn.form import study_form
 from fednode.learn.layout import Layout, Scaling
 from fednode.learn.merge import PART_VALUES, Stretch, is_model, model_hash, name_model
 from fednode.learn.study import StudySpec, decode_study, study_bytes
@@ -38,7 +39,7 @@ VALUE_BYTES = 8
 MAX_FILE_BYTES = VALUE_BYTES * MAX_PARAMETERS + MAX_HEADER_BYTES + VALUE_BYTES
 """The largest model file."""
 
-_METADATA_KEYS = {"format", "fednode", "study_id", "round", "model_hash", "spec", "scaling", "salt"}
+_METADATA_KEYS = {"about", "format", "fednode", "study_id", "round", "model_hash", "spec", "scaling", "salt"}
 SALT_BYTES = 32
 NO_SALT = bytes(SALT_BYTES)
 """Of a model that no secure sum made: nothing hides it."""
@@ -158,6 +159,7 @@ def write_parts(
 def _head(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, salt: bytes, name: Hash) -> bytes:
     """Return what precedes the values; its length does not depend on `name`."""
     metadata = {
+        "about": _about(spec, scaling),
         "fednode": FILE_KIND,
         "format": "pt",
         "model_hash": name.hex(),
@@ -174,6 +176,16 @@ def _head(study: bytes, round_number: int, spec: StudySpec, scaling: Scaling, sa
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
+
+
+def _about(spec: StudySpec, scaling: Scaling) -> str:
+    """Return study and scaling as JSON, for programs that know safetensors and nothing of fednode.
+
+    `study` has the names of a study file. `mean` and `deviation` have one number for each input of the model: it was
+    trained on (u - mean) / deviation, where u is the column scaled to 0 to 1 by its range.
+    """
+    means, deviations = ([value / UNIT for value in values] for values in (scaling.mean_q24, scaling.deviation_q24))
+    return json.dumps({"study": study_form(spec), "mean": means, "deviation": deviations}, separators=(",", ":"))
 
 
 # --- reading --------------------------------------------------------------------------------------------------
