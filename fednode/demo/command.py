@@ -22,9 +22,9 @@ from fednode.cli.site import Command, Site, format_option, pass_site
 from fednode.errors import FednodeError, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
+    from fednode.cli.screen import Screen
     from fednode.demo.federation import LocalFederation
     from fednode.demo.run import Ending, Story
-    from fednode.demo.screen import Screen
     from fednode.learn.study import StudySpec
 
 DATASETS = ("breast-cancer", "digits")
@@ -87,8 +87,8 @@ def demo(site: Site, /, folder: Path | None, as_json: bool, **asked: Any) -> Non
     """
     begin = time.monotonic()
     plan = make_plan(**asked)
+    from fednode.cli.screen import Screen
     from fednode.demo.federation import ending_on_signals
-    from fednode.demo.screen import Screen
 
     screen = Screen(is_error=as_json)
     kept = folder or site.home_option

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from fednode.cli.screen import Screen
 from fednode.demo.federation import POLL_S, Hospital, LocalFederation, Record, wait_until
-from fednode.demo.screen import Screen
 from fednode.errors import Refused, Unavailable
 
 STALL_S = 120.0

@@ -14,6 +14,7 @@ import pytest
 
 from fednode.cli.main import run
 from fednode.cli.reading import read_study
+from fednode.cli.screen import Screen
 from fednode.demo.command import DATASETS, make_plan
 from fednode.demo.federation import (
     Hospital,
@@ -24,7 +25,6 @@ from fednode.demo.federation import (
     shipped_study,
 )
 from fednode.demo.run import Stage, Story, sum_seconds
-from fednode.demo.screen import Screen
 from fednode.errors import DataError, Refused, Unavailable, UsageError
 from fednode.home.files import Home
 
