@@ -27,6 +27,7 @@ DAILY: Mapping[str, tuple[str, str]] = {
     "start": ("fednode.cli.daemon:start", "Run the daemon: vote, train, keep the chain."),
     "stop": ("fednode.cli.daemon:stop", "Stop the daemon of this home."),
     "status": ("fednode.cli.daemon:status", "Show chain, members and studies at a glance."),
+    "watch": ("fednode.cli.watch:watch", "Watch a study train, round by round."),
     "doctor": ("fednode.cli.doctor:doctor", "Check what usually goes wrong, with the fix."),
     "logs": ("fednode.cli.logs:logs", "Show what the daemon did."),
     "predict": ("fednode.cli.predict:predict", "Apply a model to a table."),

@@ -34,7 +34,7 @@ def model() -> None:
 @site_options
 @pass_site
 def list_models(site: Site, as_json: bool) -> None:
-    """Show every model, how good it is, and if it is here.
+    """Show every model and how good it is.
 
     What was measured is a mean over hospitals, each by rows that it kept out of training; every figure is that of the
     model itself, measured in a later round.

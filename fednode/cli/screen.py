@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fednode.cli.show import members, ratio, short
+from fednode.cli.show import line_width, ratio, short
+from fednode.cli.words import doing, missed
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-COLUMNS = ("round", "kind", "counted", "absent", "seconds", "accuracy", "model")
+COLUMNS = ("round", "kind", "counted", "left out", "seconds", "accuracy", "model")
 
 
 class Screen:
@@ -27,11 +28,14 @@ class Screen:
     def __init__(self, is_error: bool) -> None:
         from rich.console import Console
 
-        self._console: Console = Console(stderr=is_error, highlight=False, soft_wrap=True)
+        self._console: Console = Console(stderr=is_error, highlight=False)
+        if not self.is_live:
+            self._console.width = line_width()
         self._live: Live | None = None
         self._begin = time.monotonic()
         self._shown_rounds = 0
         self._parts: tuple[Record, Sequence[Record], Mapping[int, str]] = ({}, (), {})
+        self._names: Mapping[int, str] = {}
 
     @property
     def is_live(self) -> bool:
@@ -44,6 +48,10 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """Print a line as it is."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def sentence(self, text: str) -> None:
+        """Print a sentence, wrapped where the line ends."""
         self._console.print(text, markup=False)
 
     @contextlib.contextmanager
@@ -61,14 +69,17 @@ class Screen:
             finally:
                 self._live = None
 
-    def update(self, study: Record, reports: Sequence[Record], states: Mapping[int, str]) -> None:
-        """Show where the study stands. `states` says what each hospital's daemon does, by member number."""
-        self._parts = (study, reports, states)
+    def update(
+        self, study: Record, reports: Sequence[Record], states: Mapping[int, str], names: Mapping[int, str]
+    ) -> None:
+        """Show where the study stands. `states` says what each hospital's daemon does, `names` how it is called, by
+        member number."""
+        self._parts, self._names = (study, reports, states), names
         if self._live is not None:
             self._live.refresh()
             return
         for report in reports[self._shown_rounds :]:
-            self.say(_plain(report))
+            self.say(_plain(report, self._names))
         self._shown_rounds = len(reports)
 
     def _table(self) -> Group:
@@ -83,8 +94,8 @@ class Screen:
             table.add_column(name, justify="right" if name in ("round", "seconds", "accuracy") else "left")
         for report, after in zip(reports, [*reports[1:], *_measured_by_itself(reports)], strict=True):
             style = "" if report["outcome"] == "ok" else "red"
-            table.add_row(*_cells(report, after), style=style)
-        return Group(table, *(Text(line, style="dim") for line in (_now(study), _who(states)) if line))
+            table.add_row(*_cells(report, after, self._names), style=style)
+        return Group(table, *(Text(line, style="dim") for line in (_now(study), _who(states, self._names)) if line))
 
 
 def _measured_by_itself(reports: Sequence[Record]) -> list[Record]:
@@ -92,17 +103,23 @@ def _measured_by_itself(reports: Sequence[Record]) -> list[Record]:
     return [report if report["kind"] == "closing" else {} for report in reports[-1:]]
 
 
-def _absent(report: Record) -> str:
-    """Return who was left out and since which phase."""
-    return " ".join(f"{a['member']} ({a['phase']})" for a in report.get("absent", ())) or "-"
+def _absent(report: Record, names: Mapping[int, str]) -> str:
+    """Return who was left out and why."""
+    gone = [f"{names.get(a['member'], a['member'])} ({missed(a['phase'])})" for a in report.get("absent", ())]
+    gone += [f"{names.get(member, member)} (not ready)" for member in report.get("not_ready", ())]
+    return ", ".join(gone) or "-"
 
 
-def _cells(report: Record, after: Record) -> tuple[str, ...]:
+def _counted(report: Record) -> str:
+    return f"{len(report['counted'])} of {len(report['expected']) + len(report.get('not_ready', ()))}"
+
+
+def _cells(report: Record, after: Record, names: Mapping[int, str]) -> tuple[str, ...]:
     """Return a line: accuracy is that of the model this round made, which the next round measures."""
     is_made = report["kind"] != "statistics"
     accuracy = ratio((after.get("metrics") or {}).get("accuracy")) if is_made else "-"
     return (
-        str(report["number"]), str(report["kind"]), members(report["counted"]), _absent(report),
+        str(report["number"]), str(report["kind"]), _counted(report), _absent(report, names),
         f"{report['seconds']:.2f}", accuracy, short(report["model_hash"]),
     )
 
@@ -113,22 +130,23 @@ def _now(study: Record) -> str:
     if not current:
         return f"the study is {study['status']}" if study else ""
     phase = current["phase"]
-    posted = f"{len(phase['posted'])} of {len(phase['expected'])} messages"
-    return f"now: round {current['number']}, {current['kind']}; phase {phase['name']}, {posted}"
+    posted = f"{len(phase['posted'])} of {len(phase['expected'])} done"
+    return f"now: round {current['number']}, {current['kind']}: {doing(phase['name'])}, {posted}"
 
 
-def _who(states: Mapping[int, str]) -> str:
-    """Return what the daemons do, those of one kind together: `hospitals 1 2 3 running, 4 KILLED`."""
+def _who(states: Mapping[int, str], names: Mapping[int, str]) -> str:
+    """Return what the daemons do, those of one kind together: `running: Anna, Berta; KILLED: Dora`."""
     kinds = dict.fromkeys(states.values())
-    named = (f"{' '.join(str(n) for n, state in states.items() if state == kind)} {kind}" for kind in kinds)
-    return f"hospitals {', '.join(named)}" if states else ""
+    return "; ".join(
+        f"{kind}: {', '.join(names.get(n, str(n)) for n, state in states.items() if state == kind)}" for kind in kinds
+    )
 
 
-def _plain(report: Record) -> str:
+def _plain(report: Record, names: Mapping[int, str]) -> str:
     """Return a closed round as one line."""
     outcome = "" if report["outcome"] == "ok" else f"  FAILED: {report['reason']}; the model stays as it was"
     metrics = report["metrics"] or {}
     accuracy = f"  the model so far: accuracy {ratio(metrics['accuracy'])}" if metrics else ""
-    left_out = f"  absent {_absent(report)}" if report["absent"] else ""
+    left_out = f"  left out: {_absent(report, names)}" if report["absent"] or report.get("not_ready") else ""
     title = f"round {report['number']:>2} {report['kind']:<10}"
-    return f"{title}  {report['seconds']:5.2f} s  counted {members(report['counted'])}{left_out}{outcome}{accuracy}"
+    return f"{title}  {report['seconds']:5.2f} s  counted {_counted(report)}{left_out}{outcome}{accuracy}"

@@ -182,7 +182,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     """Print a table that fits the line, words whole. Where columns have no room for their longest words, or cells would
     become towers, each row is a block of names and values instead.
     """
-    cells = [[_printable(text) for text in row] for row in rows]
+    cells = [[printable(text) for text in row] for row in rows]
     widths = fit_columns([columns, *cells], line_width())
     if widths is None:
         _print_blocks(columns, cells, title)
@@ -246,7 +246,7 @@ def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], title: 
         click.echo()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Keep control characters that came over the network from the terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 

@@ -36,6 +36,9 @@ ASK_AFTER_S = 30
 """All hospitals of a demo start together: a study that waits so long has one whose daemon or data are not right."""
 OWN_TRAIN_TIMEOUT_S = 30
 
+LEAST_GAP = 0.002
+"""Of accuracy: half a case in the demo's test set."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -99,6 +102,9 @@ def demo(site: Site, /, folder: Path | None, as_json: bool, **asked: Any) -> Non
             print_json(result)
         else:
             _tell_result(result, screen)
+            screen.line("\nWhat it means:")
+            for sentence in meaning_of(result):
+                screen.sentence(f"- {sentence}")
             _tell_next(place, kept is not None, plan.members, screen)
     if not (result["chain_verified"] and result["hashes_equal"]) or result["killed_and_rejoined"] is False:
         raise VerificationFailed("the demo did not end as it must, see above; run it with --home DIR and read the logs")
@@ -163,6 +169,7 @@ def _run(plan: Plan, place: Path, screen: Screen) -> dict[str, Any]:
     from fednode.demo.run import Story
 
     study, spec = _write_study(plan, place)
+    screen.say(question_of(spec))
     screen.say("splitting the data: a quarter is held out as test set, no daemon ever sees it")
     split = _split(plan, study, place / "data")
     screen.say(f"{plan.members} hospitals with {', '.join(map(str, split.rows))} rows; {split.test_rows} test rows")
@@ -188,6 +195,14 @@ def _run(plan: Plan, place: Path, screen: Screen) -> dict[str, Any]:
         is_verified = _verify(federation, ending, screen)
         measured = compared.result()
     return _result(plan, spec, split, story, ending, is_verified, measured)
+
+
+def question_of(spec: StudySpec) -> str:
+    """Return what is predicted, and from what, in a sentence."""
+    if spec.description:
+        return f"the question: {spec.description}"
+    *first, last = spec.data.classes
+    return f"the question: {', '.join(first)} or {last}, from {spec.data.features} values of each case"
 
 
 def _write_study(plan: Plan, place: Path) -> tuple[Path, StudySpec]:
@@ -297,11 +312,36 @@ def _tell_result(result: Mapping[str, Any], screen: Screen) -> None:
     )
 
 
+def meaning_of(result: Mapping[str, Any]) -> list[str]:
+    """Return what a result says, in sentences: against hospitals alone, and against all data in one place."""
+    together, pooled = float(result["accuracy"]), float(result["pooled"])
+    alone = sorted(map(float, result["local_only"]))
+    cases = f"of {result['test_rows']} cases that no daemon had seen"
+    told = [f"the model of all is right in {_percent(together)} {cases}; hospitals alone in {_percent(alone[0])} to "
+            f"{_percent(alone[-1])}"]
+    if together < alone[-1]:
+        told.append("the best hospital alone does better: its data are like the test set, or the rounds were few")
+    behind = pooled - together
+    price = f"{_percent(behind)} more, the price of keeping rows at home" if behind >= LEAST_GAP else "no more"
+    told.append(f"one database with everybody's rows would reach {_percent(pooled)}: {price}")
+    told.append("no row left its hospital, and none saw the update of another: what crossed were masked pieces")
+    if result["killed_and_rejoined"]:
+        told.append(f"hospital {result['members']} lost its power in mid-round; nobody waited for it longer than a "
+                    "deadline, and it was counted again after its return")
+    return told
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def _tell_next(place: Path, is_kept: bool, members: int, screen: Screen) -> None:
     screen.line("\nNext:")
     if not is_kept:
         _tell_commands(screen, [
             ("fednode demo --home demo", "the same, keeping homes, chain and model to look around in"),
+            ("fednode predict --model demo/model.safetensors --input demo/data/test.csv --score",
+             "then: what the model says of every case, and how often it is right"),
             ("fednode init --help", "the first step of a federation of your own"),
         ])
         return

@@ -242,7 +242,7 @@ def _write_config(
     text = config_template(f"Hospital {number}", (listen,), (advertise,), str(table.absolute()))
     write_atomic(home.keystore.parent / "passphrase", passphrase + b"\n")
     write_atomic(home.config, text.replace("#passphrase_file", "passphrase_file").encode())
-    write_card(home.card, load_config(home.config, {}, home.root).values, keys)
+    write_card(home.card, load_config(home.config, {}, home.root).values, keys, is_trial=True)
 
 
 def free_ports(count: int) -> list[int]:

@@ -54,6 +54,7 @@ class Story:
         self._victim = victim
         self._screen = screen
         self._rest = rest if rest is not None else partial(time.sleep, POLL_S)
+        self._names = {hospital.number: hospital.name for hospital in federation.hospitals}
         self._stage = Stage.UP
         self._has_paused = False
         self._stall: tuple[object, float] = (None, time.monotonic())
@@ -67,7 +68,7 @@ class Story:
             study = self._observer.ask_records("study_list")[0]
             if study["next_round"] != len(self.reports):
                 self.reports = self._observer.ask_records("round_list")
-            self._screen.update(study, self.reports, self._states())
+            self._screen.update(study, self.reports, self._states(), self._names)
             status = study["status"]
             if status == "finished":
                 return

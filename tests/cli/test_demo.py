@@ -15,7 +15,7 @@ import pytest
 from fednode.cli.main import run
 from fednode.cli.reading import read_study
 from fednode.cli.screen import Screen
-from fednode.demo.command import DATASETS, make_plan
+from fednode.demo.command import DATASETS, make_plan, meaning_of
 from fednode.demo.federation import (
     Hospital,
     LocalFederation,
@@ -222,8 +222,8 @@ class World:
     def close_round(self, counted):
         kind = "statistics" if self.number == 0 else "closing" if self.number > self.rounds else "training"
         self.reports.append({
-            "number": self.number, "kind": kind, "outcome": "ok", "counted": counted, "absent": [], "seconds": 0.5,
-            "metrics": None, "model_hash": "ab" * 32, "reason": "",
+            "number": self.number, "kind": kind, "outcome": "ok", "counted": counted, "expected": [1, 2, 3, 4],
+            "absent": [], "seconds": 0.5, "metrics": None, "model_hash": "ab" * 32, "reason": "",
             "phases": [{"phase": "commit", "closed_ms": 1000}, {"phase": "reveal", "closed_ms": 1250}],
         })
         self.number += 1
@@ -314,23 +314,28 @@ def test_the_sum_is_timed_from_the_last_commitment_to_the_last_opening():
 
 # --- what is shown --------------------------------------------------------------------------------------------
 
+NAMES = {1: "Anna", 4: "Dora"}
+
+
 def report(number, **changed):
     return {
-        "number": number, "kind": "training", "outcome": "ok", "counted": [1, 2, 3], "seconds": 1.25, "reason": "",
+        "number": number, "kind": "training", "outcome": "ok", "expected": [1, 2, 3, 4],
+        "counted": [1, 2, 3], "seconds": 1.25, "reason": "",
         "absent": [{"member": 4, "phase": "keys", "attempt": 0}], "metrics": {"accuracy": 0.5 + number / 100},
         "model_hash": "ab" * 32, **changed,
     }
 
 
-def test_without_a_terminal_each_closed_round_is_one_line():
+def test_without_a_terminal_each_closed_round_is_one_line(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     screen = Screen(is_error=True)
     screen._console.file = out = io.StringIO()
     with screen.rounds():
-        screen.update({"round": None}, [report(1)], {})
-        screen.update({"round": None}, [report(1), report(2, outcome="failed", reason="too few")], {})
+        screen.update({"round": None}, [report(1)], {}, NAMES)
+        screen.update({"round": None}, [report(1), report(2, outcome="failed", reason="too few")], {}, NAMES)
     lines = out.getvalue().splitlines()
     assert len(lines) == 2
-    assert "round  1 training     1.25 s  counted 1 2 3  absent 4 (keys)" in lines[0]
+    assert "round  1 training     1.25 s  counted 3 of 4  left out: Dora (sent no keys)" in lines[0]
     assert "accuracy 0.5100" in lines[0]
     assert "FAILED: too few; the model stays as it was" in lines[1]
     assert "\x1b" not in out.getvalue()
@@ -348,9 +353,22 @@ def test_on_a_terminal_a_table_shows_the_accuracy_of_the_model_each_round_made(m
     study = {"status": "running", "round": {
         "number": 3, "kind": "training", "phase": {"name": "roster", "posted": [1], "expected": [1, 2, 3]}}}
     with screen.rounds():
-        screen.update(study, [report(1), report(2)], {1: Stage.UP.value, 4: Stage.DOWN.value})
+        screen.update(study, [report(1), report(2)], {1: Stage.UP.value, 4: Stage.DOWN.value}, NAMES)
     shown = out.getvalue()
     assert "0.5200" in shown  # round 1's model, measured by round 2
     assert "0.5100" not in shown
-    assert "round 3, training; phase roster, 1 of 3 messages" in shown
-    assert "hospitals 1 running, 4 KILLED" in shown
+    assert "round 3, training: masked pieces cross; each hospital says what arrived, 1 of 3 done" in shown
+    assert "running: Anna; KILLED: Dora" in shown
+
+
+def test_the_end_says_what_the_figures_mean():
+    result = {"accuracy": 0.97, "pooled": 0.971, "local_only": [0.9, 0.5], "test_rows": 142, "members": 4,
+              "killed_and_rejoined": True}
+    told = meaning_of(result)
+    assert told[0].startswith("the model of all is right in 97.0 % of 142 cases") and "50.0 % to 90.0 %" in told[0]
+    assert any("97.1 %: no more" in text for text in told)
+    assert any("hospital 4 lost its power" in text for text in told)
+    worse = meaning_of({**result, "accuracy": 0.85, "killed_and_rejoined": None})
+    assert any("the best hospital alone does better" in text for text in worse)
+    assert any("12.1 % more, the price" in text for text in worse)
+    assert not any("lost its power" in text for text in worse)
