@@ -214,6 +214,7 @@ def _print_status(found: StatusView) -> None:
         f"NO QUORUM: no block until {chain.quorum} members sign", fg="red", bold=True
     )
     signers = f"{len(chain.signing)} of {chain.members}, q = {chain.quorum}, f = {chain.fault_bound}"
+    workers = [pid for pid in (found.worker_pid, found.worker_pid_beside) if pid is not None]
     print_pairs([
         ("hospital", f"{me.name} (member {'-' if me.id is None else me.id})"),
         ("federation", f"{chain.name}, chain {short(chain.id)}"),
@@ -221,6 +222,7 @@ def _print_status(found: StatusView) -> None:
         ("reachable", f"{chain.reachable} of {chain.members}"),
         ("signing", f"{signers}: {verdict}"),
         ("daemon", f"process {found.pid}, up {found.uptime_s} s, {found.rss_mb} MB"),
+        ("training", ", and short jobs in ".join(f"process {pid}" for pid in workers) or "no process"),
     ])
     if not chain.is_signing:
         print_text(click.style(f"NOT SIGNING: {chain.not_signing_reason}", fg="red", bold=True))

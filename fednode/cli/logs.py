@@ -22,7 +22,8 @@ LOOK_AGAIN_S = 0.25
 STEP_FIELD = "effects"
 """What a line has that tells a step of the machines: what they did about an event."""
 
-OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker.log"}
+OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker.log",
+           "worker-beside": "worker-beside.log"}
 
 
 @command("logs", example="fednode logs -n 100\nfednode logs --follow --kind block\nfednode logs --of worker")
@@ -32,7 +33,8 @@ OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker
               help="Also what the machines took in and did at every step: frames, timers, chunks.")
 @click.option("--kind", metavar="TEXT", help="Only journal lines whose kind contains TEXT.")
 @click.option("--of", "source", type=click.Choice(list(OUTPUTS)), default="journal", show_default=True,
-              help="Journal of events, error output of a background daemon, or of the training process.")
+              help="Journal of events, error output of a background daemon, of the training process, or of the one "
+              "that does short jobs beside it.")
 @format_option
 @pass_site
 def logs(

@@ -21,6 +21,7 @@ from fednode.ledger.members.reading import get_members, is_voted_out
 from fednode.ledger.studies.bodies import StudyAction, StudyVote
 from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus, get_spec, get_studies, get_study
 from fednode.rounds.events import (
+    LAST_ROUND,
     Effect,
     Event,
     ForgetRound,
@@ -40,7 +41,6 @@ from fednode.smpc.messages import ChunkArrived, WantArrived
 NO_STUDY = StudyId(bytes(32))
 """Beside what a node submits for no study."""
 
-LAST_ROUND = (1 << 32) - 1
 """No round has a higher number."""
 
 StudyEffect = Asked[OfStudy, Effect] | Asked[OfSum, SumEffect]

@@ -21,7 +21,6 @@ from fednode.core.attendance import Identity
 from fednode.core.bars import Bars
 from fednode.core.membership import FOLLOWER, Doors, dial_map, undialled
 from fednode.core.presence import INCARNATION_BYTES
-from fednode.crypto import Secret
 from fednode.daemon.start_checks import load_signer, open_chain, remember_damage
 from fednode.desk.control import serve_control
 from fednode.desk.handlers import make_handlers
@@ -150,12 +149,10 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _make_ports(
-    upkeep: Upkeep, storage_key: Secret[bytes], records: RoundStore, models: ModelStore, statistics: Entered
+    upkeep: Upkeep, records: RoundStore, own_states: Callable[[StudyId], OwnStateStore], models: ModelStore,
+    statistics: Entered,
 ) -> Ports:
     entropy = SystemEntropy()
-
-    def own_states(study: StudyId) -> OwnStateStore:
-        return OwnStateStore(upkeep.config.home.own_states, study, storage_key)
 
     def load_chain(study: StudyId) -> CoinChain:
         return restore_chain(records.coin_seed(study, entropy), MAX_LINKS)
@@ -187,14 +184,18 @@ async def _serve(
     models.clear_drafts()
     identity = Identity(genesis.chain_id, member, keys.sign, os.urandom(INCARNATION_BYTES))
     end = ChainEnd(store.tip, state, store.get_certificate(store.tip.height) if store.tip.height else None)
-    ports = _make_ports(upkeep, keys.storage_key, records, models, Entered(home.statistics))
+
+    def own_states(study: StudyId) -> OwnStateStore:
+        return OwnStateStore(home.own_states, study, keys.storage_key)
+
+    ports = _make_ports(upkeep, records, own_states, models, Entered(home.statistics))
     core = assemble(identity, end, signer, ports)
     own_peer = PeerId(keys.public.peer_id)
     journal = Journal(home.journal, member, now_ms) if config.log.journal else None
     memory_bytes = config.limits.worker_memory_mb << 20
     async with Lanes(home.journal.parent / WORKER_LOG, memory_bytes) as trainer:
         watching = WatchingTrainer(trainer, home.tables, journal)
-        parts = Parts(store, sign_state, records, models, watching, journal, own_peer, keys.public.sign)
+        parts = Parts(store, sign_state, records, own_states, models, watching, journal, own_peer, keys.public.sign)
         agreed = [address for card in genesis.members for address in card.addresses]
         reach = make_reach(config.network.allow, [*agreed, *config.network.listen, *config.network.advertise])
         doors = Doors(barred, reach.why_not)

@@ -177,9 +177,9 @@ def state_key(words: Sequence[str], state: State) -> bytes:
             return plain.encode()
         case ["study" | "spec" | "round" as kind, study]:
             return f"{kind}/".encode() + find_study(state, study)
-        case ["report", study, number] if number.isdigit() and int(number) < 2**32:
+        case ["report", study, number] if number.isdecimal() and int(number) < 2**32:
             return report_key(find_study(state, study), int(number))
-        case ["nonce", member] if member.isdigit() and int(member) < 2**16:
+        case ["nonce", member] if member.isdecimal() and int(member) < 2**16:
             return nonce_key(MemberId(int(member)))
         case ["hex", text] if re.fullmatch(r"(?:[0-9a-fA-F]{2}){1,256}", text):
             return bytes.fromhex(text)

@@ -474,6 +474,7 @@ class StatusView(Record):
     rss_mb: float
     cpu_s: float
     worker_pid: int | None
+    worker_pid_beside: int | None
     member: OwnView
     chain: ChainView
     members: tuple[MemberView, ...]

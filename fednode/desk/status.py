@@ -74,6 +74,7 @@ def status_view(node: Node) -> StatusView:
         rss_mb=round(_rss_bytes() / 2**20, 1),
         cpu_s=round(time.process_time(), 3),
         worker_pid=node.reactor.parts.trainer.pid,
+        worker_pid_beside=node.reactor.parts.trainer.pid_beside,
         member=OwnView(
             id=int(node.me) or None, name=card.name if card is not None else node.config.node.name,
             peer_id=str(node.reactor.parts.own_peer), is_member=is_member(node),

@@ -228,6 +228,15 @@ def _is_stream(path: Path) -> bool:
     return path.parent in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir())
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that this account alone may enter, if it is not there; on return it survives a power cut."""
+    with environment("create the folder", folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        for path in missing:
+            sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -6,11 +6,12 @@ with the keystore's storage key before it touches the disk.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from fednode.crypto import Secret
 from fednode.errors import KeystoreError, StorageError
-from fednode.home.files import PRIVATE_FOLDER, environment, sync_folder, write_stream
+from fednode.home.files import environment, make_folder, sync_folder, write_stream
 from fednode.home.sealed_parts import SEALED_PART_BYTES, decrypt_parts, encrypt_parts
 from fednode.ids import StudyId
 
@@ -26,7 +27,7 @@ class OwnStateStore:
         """Return the rounds of which a state is kept, in ascending order."""
         with environment("list", self._folder, StorageError):
             names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
-        return tuple(sorted(int(name) for name in names if name.isdigit()))
+        return tuple(sorted(int(name) for name in names if name.isdecimal()))
 
     def load(self, round_number: int) -> bytes:
         """Return the state that a round made; raise `StorageError` if it cannot be read."""
@@ -40,8 +41,7 @@ class OwnStateStore:
 
     def keep(self, round_number: int, state: bytes) -> None:
         """Keep the state that a round made; on return it is on the disk, encrypted."""
-        with environment("create the folder", self._folder):
-            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        make_folder(self._folder)
         view = memoryview(state)
         pieces = (view[start : start + SEALED_PART_BYTES] for start in range(0, len(view), SEALED_PART_BYTES))
         write_stream(self._path(round_number), encrypt_parts(self._key, pieces))
@@ -51,6 +51,14 @@ class OwnStateStore:
         with environment("delete", self._path(round_number), StorageError):
             self._path(round_number).unlink(missing_ok=True)
         sync_folder(self._folder)
+
+    def clear(self) -> None:
+        """Delete everything that was kept: the study is over here."""
+        if not self._folder.is_dir():
+            return
+        with environment("delete", self._folder, StorageError):
+            shutil.rmtree(self._folder)
+        sync_folder(self._folder.parent)
 
     def _path(self, round_number: int) -> Path:
         return self._folder / f"{round_number:010d}"

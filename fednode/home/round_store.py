@@ -17,8 +17,8 @@ import numpy as np
 from fednode.crypto import Entropy, Secret, decrypt_at_rest, encrypt_at_rest
 from fednode.errors import KeystoreError, StorageError
 from fednode.home.files import (
-    PRIVATE_FOLDER,
     environment,
+    make_folder,
     read_bounded,
     sync_folder,
     write_atomic,
@@ -51,8 +51,7 @@ class RoundStore:
 
     def put(self, study: StudyId, round_number: int, part: str, data: Secret[bytes]) -> None:
         """Replace a part; on return it is on the disk, encrypted."""
-        with environment("create the folder", self._folder):
-            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_atomic(self._path(study, round_number, part), encrypt_at_rest(self._key, data.reveal()))
 
     def put_long(self, study: StudyId, round_number: int, part: str, pieces: Sequence[Buffer]) -> None:
@@ -62,8 +61,7 @@ class RoundStore:
         meanwhile.
         """
         path = self._path(study, round_number, part)
-        with environment("create the folder", self._folder):
-            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_stream(path, chain((LONG_MARK,), encrypt_parts(self._key, _cut(pieces))))
         if round_number <= self._forgotten.get(study, -1):
             path.unlink(missing_ok=True)
@@ -80,8 +78,7 @@ class RoundStore:
             with suppress(KeystoreError):
                 return decrypt_at_rest(self._key, box)
         seed = entropy.random_bytes(LINK_BYTES)
-        with environment("create the folder", self._folder):
-            self._folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_atomic(path, encrypt_at_rest(self._key, seed))
         return seed
 
@@ -129,7 +126,7 @@ class RoundStore:
         deleted = False
         for path in self._folder.glob(f"{study.hex()}-*"):
             number = path.name.split("-")[1]
-            if number.isdigit() and int(number) <= up_to:
+            if number.isdecimal() and int(number) <= up_to:
                 path.unlink(missing_ok=True)
                 deleted = True
         if deleted:

@@ -11,9 +11,10 @@ from fednode.errors import Rejected
 from fednode.fence import judge
 from fednode.home.blobs import ModelStore
 from fednode.home.journal import Journal
+from fednode.home.own_states import OwnStateStore
 from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SignStateFile
-from fednode.ids import PeerId
+from fednode.ids import PeerId, StudyId
 from fednode.node.tables import WatchingTrainer
 
 Result = TypeVar("Result")
@@ -26,6 +27,7 @@ class Parts:
     store: LedgerStore
     sign_state: SignStateFile
     records: RoundStore
+    own_states: Callable[[StudyId], OwnStateStore]
     models: ModelStore
     trainer: WatchingTrainer
     journal: Journal | None

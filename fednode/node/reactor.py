@@ -41,7 +41,7 @@ from fednode.node.problems import Problems
 from fednode.node.submissions import Final, Submissions
 from fednode.node.timers import Timers
 from fednode.p2p import network as net
-from fednode.rounds.events import ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
+from fednode.rounds.events import LAST_ROUND, ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
 from fednode.smpc.messages import KeptPart
 
 MAX_REJECTED = 20
@@ -310,6 +310,8 @@ class Reactor:
                 self.parts.records.put(study, round_, part.value, secret)
             case OfStudy(study), ForgetRound(round_):
                 self.parts.records.forget(study, round_)
+                if round_ == LAST_ROUND:
+                    self.parts.own_states(study).clear()
             case OfStudy(), StoreModel() as store:
                 self._model_desk.perform(store)
             case OfStudy() as study, StartWork(number, job):

@@ -53,6 +53,11 @@ class WatchingTrainer:
         """Process id of the worker that is kept warm, or None while there is none."""
         return self._trainer.pid
 
+    @property
+    def pid_beside(self) -> int | None:
+        """Process id of the worker that does short jobs beside a long one, or None while there is none."""
+        return self._trainer.pid_beside
+
     async def start(self) -> None:
         """Start the worker if it does not run."""
         await self._trainer.start()

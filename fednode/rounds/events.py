@@ -126,9 +126,15 @@ class StoreModel:
     draft: Draft = field(repr=False)
 
 
+LAST_ROUND = (1 << 32) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class ForgetRound:
-    """Delete the encrypted records of this study's rounds up to and including `round`."""
+    """Delete the encrypted records of this study's rounds up to and including `round`.
+
+    `LAST_ROUND` says that the study is over here: what this hospital kept of its own goes too.
+    """
 
     round: int
 

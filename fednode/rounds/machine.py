@@ -148,7 +148,7 @@ class StudyMachine:
         """Start or end the session when the ledger opens or closes a round."""
         ledger_round = snapshot.round
         coming = ledger_round.number if ledger_round is not None else snapshot.record.next_round
-        closed = coming if has_ended(snapshot.record) else coming - 1
+        closed = ev.LAST_ROUND if has_ended(snapshot.record) else coming - 1
         effects: list[ev.Effect] = []
         if self._current is not None and self._current.number <= closed:
             self._current = None
@@ -315,7 +315,7 @@ class StudyMachine:
                 weight = weight_of(place.spec, trained.train_rows)
                 job = MakeInput(
                     place.spec, current.kind, weight, trained.delta, trained.claims, place.entropy, keep,
-                    trained.own, partial(self._keep_own, current.number),
+                    trained.own if place.spec.algorithm.keeps_own else None, partial(self._keep_own, current.number),
                 )
             case _:
                 text = answer.text if isinstance(answer, work.Failed) else f"unexpected {type(answer).__name__}"

@@ -51,7 +51,8 @@ class FedAdam:
     def step(self, state: Mapping[str, Vector], sums: Mapping[str, Summed], at: Round) -> Mapping[str, Vector]:
         mean = sums["update"].mean()
         first = (9 * state["first"] + mean) // 10
-        second = (99 * state["second"] + (mean * mean >> 24)) // 100
+        squares = np.array([int(value) ** 2 >> 24 for value in mean], np.int64)  # with a clip of 256 beyond an int64
+        second = (99 * state["second"] + squares) // 100
         tau = self.tau_micro * UNIT // MICRO
         roots = [isqrt(int(value) << 24) + tau for value in second]
         moved = [self.rate_micro * int(up) * UNIT // (root * MICRO) for up, root in zip(first, roots, strict=True)]
@@ -98,6 +99,16 @@ def study(monkeypatch: pytest.MonkeyPatch) -> StudySpec:
     monkeypatch.setitem(algorithms.ALGORITHMS, "scaffold", Scaffold)
     monkeypatch.setitem(training.TRAINERS, "scaffold", train_scaffold)
     return parse_study(study_text(3))
+
+
+def test_a_step_of_adam_takes_the_largest_mean_that_a_clip_allows() -> None:
+    state = {name: np.zeros(2, np.int64) for name in ("model", "first", "second")}
+    half = np.array([1 << 30, -(1 << 30)], np.int32)  # times the factor 2^26 in units of 2^-48: the clip
+    update = Summed(half, MAX_CLIP_Q24 >> 6)
+    assert update.mean().tolist() == [MAX_CLIP_Q24, -MAX_CLIP_Q24]
+    new = FedAdam(100_000, 1_000).step(state, {"update": update}, Round(1, 4, 4))
+    assert new["second"].tolist() == [MAX_CLIP_Q24**2 // UNIT // 100] * 2
+    assert 0 < new["model"][0] <= -new["model"][1] <= new["model"][0] + 1, "each rounded down"
 
 
 @pytest.mark.slow

@@ -186,10 +186,10 @@ async def _say_nothing(value: object) -> None:
 def _ask_everything(world: World, root: Path, findings: list[str]) -> None:
     """Ask one of the honest for everything that commands show, and dial as it would."""
     core = world[1].live()
-    nothing, worker = cast(Any, None), mock.Mock(pid=None, view=lambda study: None)
+    nothing, worker = cast(Any, None), mock.Mock(pid=None, pid_beside=None, of=lambda study: None)
     own = peer_id_of(world.genesis.members[0].network_key)
     parts = Parts(
-        cast(Any, world[1].disk.store), nothing, nothing, cast(Any, mock.Mock(list=list)), worker, None, own,
+        cast(Any, world[1].disk.store), nothing, nothing, nothing, cast(Any, mock.Mock(list=list)), worker, None, own,
         world.genesis.members[0].sign_key,
     )
     file = root / "hospital.toml"

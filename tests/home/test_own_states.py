@@ -8,7 +8,9 @@ import pytest
 
 from fednode.crypto import Secret
 from fednode.errors import StorageError
+from fednode.home import files
 from fednode.home.own_states import OwnStateStore
+from fednode.home.round_store import RoundStore
 from fednode.home.sealed_parts import SEALED_PART_BYTES
 from fednode.ids import StudyId
 
@@ -44,3 +46,21 @@ def test_a_changed_or_foreign_state_is_refused_with_what_to_do(tmp_path: Path) -
         store.load(3)
     with pytest.raises(StorageError, match="cannot read"):
         store.load(4)
+
+
+def test_nothing_is_left_of_a_study_that_is_over(tmp_path: Path) -> None:
+    store, other = OwnStateStore(tmp_path / "own", STUDY, KEY), OwnStateStore(tmp_path / "own", OTHER, KEY)
+    store.clear()
+    for one in (store, other):
+        one.keep(3, b"state")
+    store.clear()
+    assert store.rounds() == () and other.load(3) == b"state"
+    assert [path.name for path in (tmp_path / "own").iterdir()] == [OTHER.hex()]
+
+
+def test_the_name_of_a_new_folder_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    OwnStateStore(tmp_path / "var" / "own", STUDY, KEY).keep(3, b"state")
+    RoundStore(tmp_path / "rounds", KEY).put(STUDY, 3, "keys", Secret(b"part"))
+    assert {tmp_path / "var" / "own", tmp_path / "var", tmp_path} <= set(synced)

@@ -18,7 +18,7 @@ from fednode.learn import jobs as work
 from fednode.ledger.bodies import Memo
 from fednode.node.reactor import MAX_REJECTED
 from fednode.p2p import network as net
-from fednode.rounds.events import OfStudy, StartWork
+from fednode.rounds.events import LAST_ROUND, ForgetRound, OfStudy, StartWork
 from tests.support.reactor import Stage, settled
 
 
@@ -126,6 +126,16 @@ async def test_effects_that_arise_while_effects_are_performed_wait_their_turn(st
     reactor._perform = watch  # type: ignore[method-assign]
     reactor._dispatch("outer", lambda: [do.log("first"), do.log("second")])
     assert order == ["first", "second", "inner"]
+
+
+async def test_what_a_hospital_kept_of_its_own_goes_with_the_study(stage: Stage) -> None:
+    study = StudyId(b"s" * 32)
+    store = stage.own_states(study)
+    store.keep(2, b"state")
+    stage.reactor._dispatch("test", lambda: [Asked(OfStudy(study), ForgetRound(2))])
+    assert store.rounds() == (2,)
+    stage.reactor._dispatch("test", lambda: [Asked(OfStudy(study), ForgetRound(LAST_ROUND))])
+    assert store.rounds() == ()
 
 
 async def test_worker_that_cannot_work_is_a_failed_job_not_the_end(stage: Stage) -> None:

@@ -20,6 +20,7 @@ from fednode.errors import TrainingError
 from fednode.home.blobs import ModelStore
 from fednode.home.journal import Journal
 from fednode.home.keystore import SystemEntropy
+from fednode.home.own_states import OwnStateStore
 from fednode.home.round_store import RoundStore
 from fednode.home.sign_state import SignStateFile
 from fednode.ids import MemberId, PeerId, StudyId
@@ -97,7 +98,7 @@ class Stage:
         record = initial_record(self.chain_id, signer.public_key)
         sign_state = SignStateFile(root / "sign")
         sign_state.create(record)
-        self.store = open_store(root / "chain", genesis)
+        self.root, self.store = root, open_store(root / "chain", genesis)
         member = MemberId(1)
         self.models = ModelStore(root / "blobs")
         records = RoundStore(root / "rounds", Secret(b"k" * 32))
@@ -112,12 +113,15 @@ class Stage:
         )
         self.journal = journal or root / "journal.jsonl"
         parts = Parts(
-            self.store, sign_state, records, self.models,
+            self.store, sign_state, records, self.own_states, self.models,
             cast(WatchingTrainer, FakeTrainer()), Journal(self.journal, member, lambda: 1),
             peer_id_of(genesis.members[0].network_key), signer.public_key,
         )
         self.reactor = Reactor(self.core, parts)
         self.network = FakeNetwork()
+
+    def own_states(self, study: StudyId) -> OwnStateStore:
+        return OwnStateStore(self.root / "own", study, Secret(b"k" * 32))
 
     def peer(self, member: int) -> PeerId:
         return peer_id_of(self.genesis.members[member - 1].network_key)
