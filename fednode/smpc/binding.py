@@ -40,7 +40,7 @@ from fednode.smpc.messages import (
     WantChunk,
     Work,
 )
-from fednode.smpc.opening import Unsafe, refuse_unsafe
+from fednode.smpc.opening import Unsafe, refuse_unsafe, share_of_sum
 from fednode.smpc.proving import (
     BITS,
     PROOF,
@@ -254,31 +254,21 @@ class Checks:
         self._summing = summing
         self._answered = answered if answered is not None and answered.attempt == attempt else None
         self.boxes = Boxes(params, attempt, unseal)
-        self._disputes = Disputes(params, pace)
+        self._settling: Disputes | None = None
         self._has_sum = False
         if self._answered is not None:
             self.boxes.close()
 
     @property
+    def _disputes(self) -> Disputes:
+        """Made when the first share is disputed: in most rounds none is."""
+        self._settling = self._settling or Disputes(self._params, self._pace)
+        return self._settling
+
+    @property
     def answered(self) -> SharesRecord | None:
         """What is on record of this attempt's answers and what is held."""
         return self._answered
-
-    def work(
-        self, view: SumView, mine: AttemptRecord, own: Input | None, masked: MaskedInput | None, exchange: Exchange
-    ) -> list[Effect]:
-        """Do what is owed in the current phase, from COIN to EXPOSE."""
-        match view.phase:
-            case Phase.COIN:
-                return self.reveal_link(view)
-            case Phase.REDEAL:
-                return self._redeal(view, mine, own, masked)
-            case Phase.CONFIRM:
-                return self._confirm(view, mine)
-            case Phase.EXPOSE:
-                return [] if self._answered is None else self._disputes.expose(view, mine, self._answered)
-            case _:
-                return self.share(view, mine, own, masked) + self.answer(view, exchange)
 
     # --- COIN ---------------------------------------------------------------------------------------------------
 
@@ -403,7 +393,7 @@ class Checks:
 
     # --- disputes -----------------------------------------------------------------------------------------------
 
-    def _redeal(
+    def redeal(
         self, view: SumView, mine: AttemptRecord, own: Input | None, masked: MaskedInput | None
     ) -> list[Effect]:
         """Deal again what is disputed; after a restart prove first, which gives the same dealing."""
@@ -415,7 +405,7 @@ class Checks:
             return []
         return self._prove(view, view.coin, mine, own, masked)
 
-    def _confirm(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+    def confirm(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
         """Answer the confirm query; what is answered, and on what it rests, is on the disk first."""
         answered, seed, me = self._answered, view.confirm_seed, self._params.me
         if answered is None or seed is None or me in view.posted:
@@ -431,6 +421,10 @@ class Checks:
         message = bodies.Confirm(*self._params.place(view.number), answered.confirmed.answers)
         return effects + self._pace.submit(view, message)
 
+    def expose(self, view: SumView, mine: AttemptRecord) -> list[Effect]:
+        """Show the boxes that the ledger found off."""
+        return [] if self._answered is None else self._disputes.expose(view, mine, self._answered)
+
     # --- after the one unmasking --------------------------------------------------------------------------------
 
     def opening(self, view: SumView, included: tuple[MemberId, ...], exchange: Exchange) -> bytes | Wait | None:
@@ -441,7 +435,7 @@ class Checks:
         """
         if not view.is_unmasked or self._answered is None or self._answered.included != included:
             return None
-        share, chunks = self._disputes.opening(view, self._answered, included), exchange.get_sums(view)
+        share, chunks = share_of_sum(self._params, view, self._answered, included), exchange.get_sums(view)
         if share is None or chunks is None:
             return None if share is None or self._pace.is_report_due(view) else WAIT
         key = SumKey(self._params.context(view.number), exchange.layout(view).salts(chunks))

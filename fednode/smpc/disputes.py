@@ -3,7 +3,7 @@
 Security assumption: views are final. A dealer deals again what it dealt and proved, to at most f holders, under a key
 that only it and the holder know. A holder answers one confirm query per attempt, on record before it is posted; it
 shows nothing but boxes that the ledger found off its answer, before anything is opened, and the ledger takes only a
-box that is off: an honest dealer's share is never shown. It opens no redealt share that was not settled.
+box that is off: an honest dealer's share is never shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fednode.effects import Note
 from fednode.ids import MemberId
 from fednode.smpc.dealing import dispute_scalar
 from fednode.smpc.messages import Effect, Pace, SumParams, SumView
-from fednode.smpc.opening import Unsafe
+from fednode.smpc.opening import Unsafe, held_shares
 from fednode.smpc.proving import NO_ANSWER, DerivedEntropy, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
 from fednode.sums import bodies, norm
@@ -25,7 +25,7 @@ from fednode.sums.redeal import dispute_context, hide_held, show_held
 
 
 class Disputes:
-    """What a member owes in REDEAL, CONFIRM and EXPOSE of one attempt, and its opening afterwards."""
+    """What a member owes in REDEAL, CONFIRM and EXPOSE of one attempt."""
 
     def __init__(self, params: SumParams, pace: Pace) -> None:
         self._params = params
@@ -64,9 +64,9 @@ class Disputes:
     def answer(self, view: SumView, mine: AttemptRecord, answered: SharesRecord, seed: bytes) -> Confirmed:
         """Return the answers about all disputed dealers; a box dealt again takes the place of what came before."""
         self._refuse_opened(view)
-        held, redealt, answers = self._held(view, answered), list[RedealtShare](), []
+        held, redealt, answers = held_shares(self._params, view, answered), list[RedealtShare](), []
         for dealer in sorted({dealer for dealer, _ in view.disputes}):
-            statement, share = self._statement(view, dealer), held.get(dealer)
+            statement, share = self._params.statement(view.weight_of(dealer)), held.get(dealer)
             if (dealer, self._params.me) in view.disputes:
                 share = self._open(view, mine, dealer, statement)
                 if share is not None:
@@ -107,44 +107,7 @@ class Disputes:
                 effects += self._pace.submit(view, message, str(dealer))
         return effects
 
-    # --- the opening --------------------------------------------------------------------------------------------
-
-    def opening(self, view: SumView, answered: SharesRecord, included: tuple[MemberId, ...]) -> bytes | None:
-        """Return the sum over U of what this member holds, or None if of a dealer it holds nothing that is settled."""
-        me, rows = self._params.me, []
-        held = self._held(view, answered)
-        confirmed = answered.confirmed
-        redealt = {} if confirmed is None else {share.dealer: share.held for share in confirmed.redealt}
-        off = {dealer for dealer, holder, _ in view.unconfirmed if holder == me}
-        for dealer in included:
-            share = held.get(dealer)
-            if (dealer, me) in view.disputes:
-                is_settled = me in view.confirmed and dealer not in off
-                share = self._row(view, dealer, redealt[dealer]) if is_settled and dealer in redealt else None
-            if share is None:
-                return None
-            rows.append(share[: self._statement(view, dealer).opened_length])
-        total = rows[0]
-        for row in rows[1:]:
-            total = f.add(total, row)
-        return f.to_bytes(total)
-
     # --- what is at hand ----------------------------------------------------------------------------------------
-
-    def _held(self, view: SumView, answered: SharesRecord) -> dict[MemberId, FieldVector]:
-        """Return what is on record of every dealer."""
-        found, start = {}, 0
-        for dealer in answered.covered:
-            size = self._statement(view, dealer).held_length * f.ELEMENT_BYTES
-            found[dealer] = self._row(view, dealer, answered.held[start : start + size])
-            start += size
-        return found
-
-    def _row(self, view: SumView, dealer: MemberId, data: bytes) -> FieldVector:
-        row = f.from_bytes(data, self._statement(view, dealer).held_length)
-        if row is None:
-            raise Unsafe("the saved shares are damaged")
-        return row
 
     def _point_with(self, view: SumView, mine: AttemptRecord, other: MemberId) -> bytes:
         """Return the point this member and another have in common, and nobody else knows."""
@@ -154,6 +117,3 @@ class Disputes:
     def _refuse_opened(self, view: SumView) -> None:
         if view.is_unmasked:
             raise Unsafe("shares are in dispute after the unmasking")
-
-    def _statement(self, view: SumView, dealer: MemberId) -> Statement:
-        return self._params.statement(view.weight_of(dealer))

@@ -2,7 +2,7 @@
 
 Security assumption: a member of U has its b opened, a dropped member of Q its a, no member both; a dropped member
 never opens its own b. U holds at least max(N - f, 3) members and, if the study is pinned, exactly the pinned ones.
-Whatever else the ledger might say, this file refuses.
+Whatever else the ledger might say, this file refuses. No share that was dealt again is opened unless it was settled.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from fednode.ids import MemberId
 from fednode.smpc.dealing import get_share
 from fednode.smpc.jobs import OpenedSecret
 from fednode.smpc.messages import SumParams, SumView
-from fednode.smpc.record import AttemptRecord, Opening
+from fednode.smpc.record import AttemptRecord, Opening, SharesRecord
 from fednode.sums import bodies
+from fednode.sums import field as f
+from fednode.sums.field import FieldVector
+from fednode.sums.norm import Statement
 
 
 def find_unsafe(params: SumParams, view: SumView) -> str | None:
@@ -90,3 +93,46 @@ def collect_openings(view: SumView) -> tuple[tuple[OpenedSecret, ...], tuple[Ope
     b = tuple(OpenedSecret(i, view.keys[i].b_points, own_b.get(i), b_shares.get(i, ())) for i in view.included)
     a = tuple(OpenedSecret(j, view.keys[j].a_points, None, a_shares.get(j, ())) for j in view.dropped)
     return b, a
+
+
+# --- the shares of what was proven -------------------------------------------------------------------------------
+
+def share_of_sum(
+    params: SumParams, view: SumView, answered: SharesRecord, included: tuple[MemberId, ...]
+) -> bytes | None:
+    """Return the sum over U of what this member holds, or None if of a dealer it holds nothing that is settled."""
+    me, rows = params.me, []
+    held = held_shares(params, view, answered)
+    confirmed = answered.confirmed
+    redealt = {} if confirmed is None else {share.dealer: share.held for share in confirmed.redealt}
+    off = {dealer for dealer, holder, _ in view.unconfirmed if holder == me}
+    for dealer in included:
+        share, statement = held.get(dealer), params.statement(view.weight_of(dealer))
+        if (dealer, me) in view.disputes:
+            is_settled = me in view.confirmed and dealer not in off
+            share = _read_share(redealt[dealer], statement) if is_settled and dealer in redealt else None
+        if share is None:
+            return None
+        rows.append(share[: statement.opened_length])
+    total = rows[0]
+    for row in rows[1:]:
+        total = f.add(total, row)
+    return f.to_bytes(total)
+
+
+def held_shares(params: SumParams, view: SumView, answered: SharesRecord) -> dict[MemberId, FieldVector]:
+    """Return what is on record of every dealer; `Unsafe` if it is damaged."""
+    found, start = {}, 0
+    for dealer in answered.covered:
+        statement = params.statement(view.weight_of(dealer))
+        size = statement.held_length * f.ELEMENT_BYTES
+        found[dealer] = _read_share(answered.held[start : start + size], statement)
+        start += size
+    return found
+
+
+def _read_share(data: bytes, statement: Statement) -> FieldVector:
+    share = f.from_bytes(data, statement.held_length)
+    if share is None:
+        raise Unsafe("the saved shares are damaged")
+    return share

@@ -86,9 +86,17 @@ class Session:
         self._checks = Checks(
             self._params, attempt, self._unseal, self._coin_link, self._pace, self._jobs, self._summing, self._answered
         )
-        self._recheck = Recheck(self._params, attempt, self._exchange, self._pace, self._jobs)
+        self._attempt = attempt
+        self._rechecking: Recheck | None = None
         self._masked: jobs.MaskedInput | None = None
         self._is_opened = False
+
+    @property
+    def _recheck(self) -> Recheck:
+        """Made when RECHECK opens: in most rounds it does not."""
+        if self._rechecking is None:
+            self._rechecking = Recheck(self._params, self._attempt, self._exchange, self._pace, self._jobs)
+        return self._rechecking
 
     @property
     def has_input(self) -> bool:
@@ -164,9 +172,11 @@ class Session:
         return effects
 
     def _wants(self, only: MemberId | None) -> list[Effect]:
-        if self._view is None:
+        view = self._view
+        if view is None:
             return []
-        return [e for lane in (self._exchange, self._checks.boxes, self._recheck) for e in lane.wants(self._view, only)]
+        wanted = self._exchange.wants(view, only) + self._checks.boxes.wants(view, only)
+        return wanted + (self._recheck.wants(view, only) if view.phase is Phase.RECHECK else [])
 
     def _on_input(self, event: InputReady) -> list[Effect]:
         if self._input is not None:
@@ -259,11 +269,19 @@ class Session:
                 return self._offer(view, mine) + self._summing.sum(view)
             case Phase.SUMACK:
                 return self._offer(view, mine) + self._summing.sum(view) + self._summing.acknowledge(view)
-            case Phase.COIN | Phase.SHARE | Phase.PROOF | Phase.REDEAL | Phase.CONFIRM | Phase.EXPOSE:
-                owed = self._offer(view, mine)
-                return owed + self._checks.work(view, mine, self._input, self._masked, self._exchange)
+            case Phase.COIN:
+                return self._offer(view, mine) + self._checks.reveal_link(view)
+            case Phase.SHARE | Phase.PROOF:
+                owed = self._offer(view, mine) + self._checks.share(view, mine, self._input, self._masked)
+                return owed + self._checks.answer(view, self._exchange)
             case Phase.RECHECK:
                 return self._offer(view, mine) + self._recheck.work(view)
+            case Phase.REDEAL:
+                return self._offer(view, mine) + self._checks.redeal(view, mine, self._input, self._masked)
+            case Phase.CONFIRM:
+                return self._offer(view, mine) + self._checks.confirm(view, mine)
+            case Phase.EXPOSE:
+                return self._offer(view, mine) + self._checks.expose(view, mine)
             case Phase.REVEAL | Phase.REVEAL2:
                 self._exchange.drop_masked(view)
                 return self._reveal(view, mine)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite, isqrt, sqrt
+from math import isfinite, sqrt
 from typing import Final
 
 import numpy as np
@@ -55,11 +55,6 @@ class Unreadable:
     """The vector on record cannot be read any more: what a job says that needed it."""
 
     reason: str
-
-
-def to_ring(values: NDArray[np.int32] | NDArray[np.int64]) -> RingVector:
-    """Return integers of any sign modulo 2^32; shape is kept, the result is a copy."""
-    return values.astype(RING)
 
 
 def lift(values: RingVector) -> NDArray[np.int32]:
@@ -168,21 +163,6 @@ def _round(rounded: NDArray[np.int32], values: NDArray[np.float32], factor: floa
 def compute_norm(values: NDArray[np.float32]) -> float:
     """Return the Euclidean norm, added up in float64, in the same order on every machine."""
     return sqrt(sum_squares(values))
-
-
-def compute_squared_norm(values: NDArray[np.int32]) -> int:
-    """Return the exact squared norm of quantised values (each at most 2^23, so no block overflows 64 bits)."""
-    total = 0
-    for start in range(0, values.size, STEP_ELEMENTS):
-        part = values[start : start + STEP_ELEMENTS].astype(np.int64)
-        total += int(part @ part)
-    return total
-
-
-def is_norm_honest(values: NDArray[np.int32], weight: int, max_weight: int, scale: int = SCALE) -> bool:
-    """Whether quantised values are no longer than an honest member's can be: 5 S w / 6 W + sqrt(d), rounded up."""
-    bound = 5 * scale * weight // (6 * max_weight) + 1 + isqrt(values.size) + 1
-    return compute_squared_norm(values) <= bound * bound
 
 
 # --- chunks ------------------------------------------------------------------------------------------------------

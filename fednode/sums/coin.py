@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fednode.codec import pack
-from fednode.crypto import Domain, Entropy, tagged_hash
+from fednode.crypto import Domain, tagged_hash
 from fednode.ids import PROTOCOL_VERSION, Hash
 from fednode.sums.attempt import SumContext
 
@@ -42,13 +42,11 @@ class Chain:
         return _walk(self.marks[mark], steps - mark * MARK_STEPS) if mark >= 0 else _walk(self.seed, steps)
 
 
-def draw_chain(length: int, entropy: Entropy) -> Chain:
-    """Draw a chain for `length` sums: every attempt of every round of the term takes one link."""
-    return restore_chain(entropy.random_bytes(LINK_BYTES), length)
-
-
 def restore_chain(seed: bytes, length: int) -> Chain:
-    """Return the chain of a seed read back from disk. Some tenths of a second for 65536 links: once per process."""
+    """Return the chain of a seed, for `length` sums: every attempt of every round of the term takes one link.
+
+    Some tenths of a second for 65536 links: once per process.
+    """
     if len(seed) != LINK_BYTES or not 1 <= length <= MAX_LINKS:
         raise ValueError(f"a chain has a seed of {LINK_BYTES} bytes and 1 to {MAX_LINKS} links")
     marks = [seed]

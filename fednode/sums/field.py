@@ -55,11 +55,6 @@ def add(a: FieldVector, b: FieldVector) -> FieldVector:
     return kernels.add(*_paired(a, b))
 
 
-def negate(a: FieldVector) -> FieldVector:
-    """Return -a."""
-    return np.where(a == 0, a, _P - a)
-
-
 def subtract(a: FieldVector, b: FieldVector) -> FieldVector:
     """Return a - b."""
     return kernels.subtract(*_paired(a, b))

@@ -27,7 +27,7 @@ from fednode.sums import bodies
 from fednode.sums.bounds import min_included
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import TERMS, Dealing
+from tests.ledger.world import TERMS, Dealing, expire_vote
 
 MAX_BLOCKS = 600
 
@@ -136,7 +136,7 @@ class Script:
         else:
             voters = [m for m in world.members if m not in now.phase.expire_votes]
         if voters:
-            world.block(*((m, now.expire_body()) for m in voters))
+            world.block(*((m, expire_vote(now)) for m in voters))
             self.check(world)
 
     # --- what must hold -----------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from fednode.ledger.sums.records import RoundKind
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.ledger.sum_world import World
-from tests.ledger.world import SPEC, TERMS
+from tests.ledger.world import SPEC, TERMS, expire_vote
 from tests.support.seeds import seed_of
 
 RESUME, STOP = StudyAction.RESUME, StudyAction.STOP
@@ -281,10 +281,10 @@ def test_later_rounds_wait_for_a_phase_only() -> None:
     pending = pending_phase(world.state, world.study)
     assert pending is not None and pending.record is None
     assert (pending.phase.kind, pending.phase.timeout_ms) == (Phase.JOIN, TERMS.phase_timeout_ms)
-    assert is_phase_message(pending, world.ready(4)) and not is_phase_message(pending, pending.expire_body())
+    assert is_phase_message(pending, world.ready(4)) and not is_phase_message(pending, expire_vote(pending))
     world.expire(1, 2)
-    assert world.refused(1, pending.expire_body()) == Refusal.ALREADY_VOTED
-    assert world.refused(3, replace(pending.expire_body(), phase_no=pending.phase.number + 1)) == Refusal.PHASE_CLOSED
+    assert world.refused(1, expire_vote(pending)) == Refusal.ALREADY_VOTED
+    assert world.refused(3, replace(expire_vote(pending), phase_no=pending.phase.number + 1)) == Refusal.PHASE_CLOSED
     world.expire(4)
     assert world.round.expected == (1, 2, 3)
     assert world.finish_round().not_ready == (4,)

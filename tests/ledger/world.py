@@ -19,6 +19,7 @@ from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.ledger.rules import Applied, apply_block
 from fednode.ledger.studies.bodies import (
     SHARE_UNIT,
+    Expire,
     Figure,
     Metrics,
     Outcome,
@@ -31,7 +32,7 @@ from fednode.ledger.studies.bodies import (
 )
 from fednode.ledger.studies.records import RoundReport, StudyRecord, get_report, get_round, get_study
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phases import pending_phase
+from fednode.ledger.sums.phases import PendingPhase, pending_phase
 from fednode.ledger.sums.records import OpenPhase, RoundKind, RoundRecord
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext, key_proof_context
@@ -64,6 +65,10 @@ class Dealing:
     @staticmethod
     def share(coefficients: list[int], at: int) -> bytes:
         return scalar_bytes(sum(c * at**k for k, c in enumerate(coefficients)) % GROUP_ORDER)
+
+
+def expire_vote(pending: PendingPhase) -> Expire:
+    return Expire(pending.study, pending.round, pending.attempt, pending.phase.number)
 
 
 @dataclass
@@ -172,7 +177,7 @@ class MaskedWorld:
         pending = pending_phase(self.state, self.study)
         assert pending is not None
         voters = members or tuple(self.members[: 2 * self.size // 3 + 1])
-        self.block(*((member, pending.expire_body()) for member in voters))
+        self.block(*((member, expire_vote(pending)) for member in voters))
 
     def place(self) -> tuple[bytes, int, int]:
         record = self.round

@@ -7,6 +7,7 @@ import hashlib
 import json
 from fractions import Fraction
 from itertools import pairwise
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_sums_wrap_and_lift_is_centred(rows: list[list[int]]) -> None:
     expected = [sum(column) % 2**32 for column in zip(*rows, strict=True)]
     assert total.tolist() == expected
     assert vectors.lift(total).tolist() == [slow_lift(word) for word in expected]
-    assert vectors.to_ring(vectors.lift(total)).tolist() == expected
+    assert vectors.lift(total).astype(vectors.RING).tolist() == expected
 
 
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 7), st.integers(0, 3))
@@ -343,8 +344,8 @@ def test_rounding_is_to_a_neighbour_by_the_coin_drawn(x: list[float], clip: floa
         near = abs((target + coin) - round(target + coin)) < Fraction(1, 2**20)
         assert int(rounded[at]) == exact or (near and abs(int(rounded[at]) - exact) <= 1)
         assert abs(int(rounded[at])) <= 5 * SCALE * weight // (6 * 255) + 1
-    assert vectors.is_norm_honest(rounded, weight, 255)
-    assert vectors.compute_squared_norm(rounded) == sum(int(q) ** 2 for q in rounded)
+    longest_honest = 5 * SCALE * weight // (6 * 255) + 1 + isqrt(rounded.size) + 1
+    assert sum(int(q) ** 2 for q in rounded) <= longest_honest**2
 
 
 def test_rounding_has_the_right_mean() -> None:
@@ -371,7 +372,7 @@ def test_a_long_update_is_shortened_to_the_clip() -> None:
 def test_a_sum_of_the_largest_updates_does_not_wrap() -> None:
     top = np.array([1.0], np.float32)
     rounded = vectors.quantise(top, 1.0, 1, 1, Stream(0))
-    total = vectors.sum_buffers((vectors.to_ring(rounded).tobytes(),) * vectors.MAX_MEMBERS)
+    total = vectors.sum_buffers((rounded.astype(vectors.RING).tobytes(),) * vectors.MAX_MEMBERS)
     assert int(vectors.lift(total)[0]) == vectors.MAX_MEMBERS * int(rounded[0])
 
 

@@ -74,7 +74,7 @@ MEASURE_MUTANTS = [
     Mutant("the worker is believed its claims", "rounds/jobs.py",
            "    if impossible is not None:", "    if False:",
            "tests/rounds/test_conclude.py::test_a_worker_is_not_believed_what_no_rows_give"),
-    Mutant("measures are not opened with the sketch", "smpc/disputes.py",
+    Mutant("measures are not opened with the sketch", "smpc/opening.py",
            ".opened_length])", ".entries + 1])", BOUND + "test_everyone_present[hidden-RealLedger]"),
     Mutant("an opening of any length is taken", "ledger/sums/checks.py",
            "return field.from_bytes(data, OUTPUTS + 1 + words) is not None",

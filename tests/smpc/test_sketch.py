@@ -24,7 +24,7 @@ from fednode.smpc.sketch import (
     sketch_ring,
     sketch_update,
 )
-from fednode.smpc.vectors import lift, to_ring
+from fednode.smpc.vectors import RING, lift
 from fednode.sums.bounds import MAX_LENGTH, strength_of
 
 COIN = bytes(range(32))
@@ -78,7 +78,7 @@ def test_both_sketches_are_the_slow_one(shape: tuple[int, list[tuple[int, int]]]
     values = make(*shape)
     expected = slow_sketch(coin, values.tolist())
     assert sketch_integers(coin, values).tolist() == expected
-    assert sketch_ring(coin, to_ring(values)).tolist() == slow_sketch(coin, values.tolist(), is_ring=True)
+    assert sketch_ring(coin, values.astype(RING)).tolist() == slow_sketch(coin, values.tolist(), is_ring=True)
 
 
 @pytest.mark.slow
@@ -89,9 +89,9 @@ def test_more_rows_are_the_slow_ones_too(shape: tuple[int, list[tuple[int, int]]
     expected = slow_sketch(coin, values.tolist(), rows=rows)
     assert sketch_integers(coin, values, rows).tolist() == expected
     ring = slow_sketch(coin, values.tolist(), is_ring=True, rows=rows)
-    exact, masked = sketch_update(coin, values, [to_ring(values).tobytes()], rows)
+    exact, masked = sketch_update(coin, values, [values.astype(RING).tobytes()], rows)
     assert exact.tolist() == expected and masked.tolist() == ring
-    parts = [fold_part(coin, to_ring(part), at, rows) for at, part in ((0, values[:5000]), (5000, values[5000:]))]
+    parts = [fold_part(coin, part.astype(RING), at, rows) for at, part in ((0, values[:5000]), (5000, values[5000:]))]
     assert mix_folds(coin, [parts[0] + parts[1]])[0].tolist() == ring
 
 
@@ -137,7 +137,7 @@ def test_a_pair_that_vanishes_in_three_rows_is_not_hidden_among_many(members: in
         start = at // BUCKETS * BUCKETS
         block = np.zeros(BUCKETS, np.int32)
         block[at - start] = value
-        folds.append(fold_part(COIN, to_ring(block), start, rows).reshape(rows, BUCKETS))
+        folds.append(fold_part(COIN, block.astype(RING), start, rows).reshape(rows, BUCKETS))
     squares = (lift((folds[0] + folds[1]).reshape(-1)).reshape(rows, BUCKETS).astype(np.int64) ** 2).sum(axis=1)
     assert squares[:3].tolist() == [0, 0, 0] and (squares[3:] > 0).all()
     assert squares.sum() / (rows * 2) >= KEPT[members], "folds keep less than the bound of the sum rests on"
@@ -167,7 +167,7 @@ def test_sketches_add_up_modulo_2_32_and_lifted_integers_exactly() -> None:
     generator = np.random.default_rng(1)
     left, right = (generator.integers(-(2**23), 2**23, 20_000).astype(np.int32) for _ in "ab")
     mask = generator.integers(0, 2**32, 20_000, dtype=np.uint32)
-    with_mask, without = to_ring(left) + mask, to_ring(right) - mask
+    with_mask, without = left.astype(RING) + mask, right.astype(RING) - mask
     total = with_mask + without
     assert (sketch_ring(COIN, with_mask) + sketch_ring(COIN, without)).tolist() == sketch_ring(COIN, total).tolist()
     opened = sketch_integers(COIN, lift(total))

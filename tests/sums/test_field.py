@@ -33,7 +33,6 @@ def check_pairs(left: list[int], right: list[int]) -> None:
         (field.add(a, b), [x + y for x, y in zip(left, right, strict=True)]),
         (field.subtract(a, b), [x - y for x, y in zip(left, right, strict=True)]),
         (field.multiply(a, b), [x * y for x, y in zip(left, right, strict=True)]),
-        (field.negate(a), [-x for x in left]),
     ):
         assert fast.tolist() == [value % MODULUS for value in slow]
     assert field.dot(a, b).tolist() == sum(x * y for x, y in zip(left, right, strict=True)) % MODULUS

@@ -267,10 +267,6 @@ class PendingPhase:
     phase: OpenPhase
     record: RoundRecord | None
 
-    def expire_body(self) -> Expire:
-        """Return the vote that this phase's time is over."""
-        return Expire(self.study, self.round, self.attempt, self.phase.number)
-
 
 def pending_phase(source: Source, study: bytes) -> PendingPhase | None:
     """Return the phase whose clock runs in a study, or None."""
