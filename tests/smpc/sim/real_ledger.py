@@ -58,7 +58,7 @@ class RealLedger:
         self.reader = SnapshotReader(self.study)
         terms = _terms(params, timeout_ms)
         members = tuple(
-            MemberRecord(i, f"hospital {i}", sha256(b"sign", bytes([i])), sha256(b"net", bytes([i])), seal_keys[i], ())
+            MemberRecord(i, f"hospital {i}", sha256(b"sign", bytes([i])), sha256(b"net", bytes([i])), ())
             for i in params.members
         )
         known = heads or {}
