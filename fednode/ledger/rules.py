@@ -92,6 +92,9 @@ def check_admissible(source: Source, at: BlockTime, transaction: Transaction) ->
         _check_candidate(source, transaction)
     if transaction.nonce <= get_nonce(source, sender):
         raise Rejected(f"nonce {transaction.nonce} of member {sender} is not above its last")
+    since = SINCE.get(type(transaction.body))
+    if since is not None and version_at(source, at.height) < since:
+        raise Rejected(f"{type(transaction.body).__name__} is a transaction of protocol version {since}")
     if not at.height <= transaction.valid_until <= at.height + MAX_VALIDITY_BLOCKS:
         raise Rejected(f"transaction valid until height {transaction.valid_until} in block {at.height}")
 
@@ -151,17 +154,27 @@ RULES: dict[type, Rule] = {
 """What each kind of transaction does."""
 
 
-def add_kind(body: type, rule: Rule, records: Mapping[bytes, tuple[int, type]]) -> None:
+SINCE: dict[type, int] = {}
+"""The protocol version that brought a kind of transaction, where it was not the first one.
+
+A field is added so: the kind with the field is a kind of its own, under a new number, and older blocks keep their
+bytes. Before that version's height no block may hold it: a program without the version could not read the block.
+"""
+
+
+def add_kind(body: type, rule: Rule, records: Mapping[bytes, tuple[int, type]], since: int = 1) -> None:
     """Take a kind of transaction that this package does not have, with the records it keeps in the state.
 
-    All members must do so before they read the first block that holds one. Raises `ValueError` if the number of the
-    body, or a prefix or number of a record, is taken.
+    All members must do so before they read the first block that holds one; `since` is the protocol version that sees
+    to it. Raises `ValueError` if the number of the body, or a prefix or number of a record, is taken.
     """
     numbers = {number for number, _ in RECORD_TABLE.rows.values()}
     if any(prefix in RECORD_TABLE.rows or number in numbers for prefix, (number, _) in records.items()):
         raise ValueError("a prefix or number of a record is taken")
     extend_union(Body, body)
     RULES[body] = rule
+    if since > 1:
+        SINCE[body] = since
     RECORD_TABLE.rows.update(records)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import pytest
 from hypothesis import given, settings
@@ -10,14 +12,20 @@ from hypothesis import strategies as st
 
 from fednode.audit.verify import Level, entries_of, verify_chain
 from fednode.chain.block import BlockContext, Execution, advance, assemble, compute_params_hash
-from fednode.codec import decode, encode, pack
+from fednode.chain.state import Draft
+from fednode.codec import Size, decode, encode, pack, tagged
 from fednode.errors import Rejected
+from fednode.ids import MemberId
+from fednode.ledger import rules
 from fednode.ledger.bodies import Memo
 from fednode.ledger.members.bodies import MemberApprove, MemberPropose, MemberRemove, VersionVote
 from fednode.ledger.members.reading import get_candidates, get_versions, version_at
 from fednode.ledger.members.records import VersionPlan, VersionSpan
 from fednode.ledger.members.version_rules import NOTICE_BLOCKS
+from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.rules import apply_block
+from fednode.ledger.sums.course import BlockTime
+from fednode.ledger.transactions import decode_transaction
 from fednode.ledger.versions import VERSIONS
 from tests.contract.test_store import ChainMaker, MemoryStore
 from tests.ledger.sum_world import World
@@ -125,6 +133,51 @@ def test_the_table_says_what_a_version_switches(version: int, is_open: bool) -> 
     world.at = replace(world.at, height=world.at.height + 1500)
     state = apply_block(world.state, world.at, [world.sign(1, Memo("long after"))], (), TWO).state
     assert bool(get_candidates(state)) == is_open
+
+
+@tagged(201)
+@dataclass(frozen=True, slots=True)
+class MemoAbout:
+    """A memo with a field more than that of version 1: what it is about."""
+
+    text: Annotated[str, Size(1, 256)]
+    about: Annotated[str, Size(1, 40)]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is kept of the new field."""
+
+    about: str
+
+
+def note_subject(draft: Draft, at: BlockTime, sender: MemberId, body: MemoAbout) -> None:
+    draft.write(b"subject/" + sender.to_bytes(2, "big"), Subject(body.about))
+
+
+@pytest.fixture
+def with_field() -> Iterator[None]:
+    rules.add_kind(MemoAbout, note_subject, {b"subject": (201, Subject)}, since=2)
+    yield
+    del rules.RULES[MemoAbout], rules.SINCE[MemoAbout], RECORD_TABLE.rows[b"subject"]
+
+
+def test_a_field_is_added_by_a_version_with_a_height(with_field: None) -> None:
+    """The kind with the field is another kind: older bytes stay, and no block before the height may hold it."""
+    world = World(4)
+    body = vote(world, 1)
+    carry(world, body, 2, 3)
+    old, new = world.sign(1, Memo("as before")), world.sign(1, MemoAbout("as from now on", "the table"))
+    before = replace(world.at, height=body.from_height - 1)
+    with pytest.raises(Rejected, match="MemoAbout is a transaction of protocol version 2"):
+        apply_block(world.state, before, [new], (), TWO)
+    roots = [apply_block(world.state, before, [old], (), known).state.root for known in (VERSIONS, TWO)]
+    assert roots[0] == roots[1]
+    at = replace(world.at, height=body.from_height)
+    for transaction, kept in ((old, None), (new, Subject("the table"))):
+        assert decode_transaction(transaction.data) == transaction
+        applied = apply_block(world.state, at, [transaction], (), TWO)
+        assert applied.receipts[0].ok and applied.state.read(b"subject/\x00\x01", Subject) == kept
 
 
 def test_votes_of_removed_members_do_not_count() -> None:
