@@ -93,7 +93,8 @@ def proof_state(
     _give(site, {"kind": "state", "key": " ".join(key)}, checkpoint, output, as_json)
 
 
-@proof.command("header", example="fednode chain proof header 17 -o header.json")
+@proof.command("header", example="fednode chain proof header 17 -o header.json\n"
+               "fednode chain proof header 17 --checkpoint trusted.json -o header.json")
 @click.argument("height", type=click.IntRange(1))
 @checkpoint_option
 @output_option
