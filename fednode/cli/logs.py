@@ -19,6 +19,9 @@ from fednode.errors import Unavailable
 from fednode.home.files import environment
 
 LOOK_AGAIN_S = 0.25
+DETAILS = ("block",)
+"""Kinds of lines that come with every block or more often."""
+
 STEP_FIELD = "effects"
 """What a line has that tells a step of the machines: what they did about an event."""
 
@@ -30,7 +33,7 @@ OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker
 @click.option("-n", "--lines", default=40, show_default=True, help="Lines to show from the end.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
 @click.option("-a", "--all", "is_all", is_flag=True,
-              help="Also what the machines took in and did at every step: frames, timers, chunks.")
+              help="Also every block, and what the machines took in and did: frames, timers, chunks.")
 @click.option("--kind", metavar="TEXT", help="Only journal lines whose kind contains TEXT.")
 @click.option("--of", "source", type=click.Choice(list(OUTPUTS)), default="journal", show_default=True,
               help="Journal of events, error output of a background daemon, of the training process, or of the one "
@@ -40,7 +43,11 @@ OUTPUTS = {"journal": "journal.jsonl", "daemon": "daemon.log", "worker": "worker
 def logs(
     site: Site, lines: int, follow: bool, is_all: bool, kind: str | None, source: str, as_json: bool
 ) -> None:
-    """Show what the daemon did. Holds kinds, hashes and numbers, never keys or patients: safe to send to support."""
+    """Show what the daemon did.
+
+    Rounds, studies, members, votes and problems; with --all every block and step, too. Holds names of hospitals,
+    hashes and numbers, never keys or patients: safe to send to support.
+    """
     path = site.home.journal.parent / OUTPUTS[source]
     show = str if source != "journal" else _checked if as_json else _readable
     with environment("read the log", path):
@@ -92,7 +99,9 @@ def _fits(line: str, kind: str | None, is_all: bool) -> bool:
         record = None
     if not isinstance(record, dict):
         return kind is None  # a damaged line is worth seeing
-    return kind in str(record.get("kind")) if kind is not None else STEP_FIELD not in record
+    if kind is not None:
+        return kind in str(record.get("kind"))
+    return STEP_FIELD not in record and record.get("kind") not in DETAILS
 
 
 def _checked(line: str) -> str:
@@ -115,5 +124,7 @@ def _readable(line: str) -> str:
     moment, kind = record.pop("t", 0), str(record.pop("kind"))
     for name in ("me", "crc"):
         record.pop(name, None)
+    if "text" in record:
+        return f"{utc(moment)[:19]} {click.style(f'{kind:<8}', bold=True)} {record['text']}"
     rest = " ".join(f"{click.style(name, dim=True)}={cell(name, value)}" for name, value in record.items())
-    return f"{utc(moment)[11:]} {click.style(f'{kind:<17}', bold=True)} {rest}"
+    return f"{utc(moment)[:19]} {click.style(f'{kind:<8}', bold=True)} {rest}"

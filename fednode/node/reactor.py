@@ -35,6 +35,7 @@ from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import find_member
 from fednode.ledger.transactions import Transaction
+from fednode.node.chronicle import Chronicle
 from fednode.node.model_desk import ModelDesk
 from fednode.node.parts import Parts, finish
 from fednode.node.problems import Problems
@@ -81,6 +82,7 @@ class Reactor:
         self._cut_off: set[MemberId] = set()
         self._sent_blobs: dict[tuple[MemberId, bytes], float] = {}
         self._submissions = Submissions()
+        self._chronicle = Chronicle(core.chain.state)
         self._block_stored = trio.Event()
         self._model_desk = ModelDesk(core, parts.models, self._compute, self._send_blob, now_ms)
 
@@ -357,6 +359,9 @@ class Reactor:
         self._block_stored.set()
         self._block_stored = trio.Event()
         self._log("block", {"height": effect.block.height, "hash": effect.block.hash, "txs": len(applied.receipts)})
+        state, transactions = applied.state, effect.outcome.transactions
+        for kind, text, about in self._chronicle.tell(state, applied.changes, transactions, applied.receipts):
+            self._log(kind, {**about, "text": text, "height": effect.block.height})
 
     def _compute(
         self, is_short: bool, job: Callable[[], Result], name: str, tell: Callable[[Result], list[do.Effect]]

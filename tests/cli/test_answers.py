@@ -182,8 +182,8 @@ def test_logs_are_readable_and_rotate(fednode: Fednode, tmp_path: Path) -> None:
     journal.close()
     with (home / "log" / "journal.jsonl").open("a") as file:
         file.write('{"kind": "tim')
-    out = fednode("--home", home, "logs", "-n", "3").out.splitlines()
-    assert [line.split() for line in out[:2]] == [["13:36:33Z", "block", f"height={n}"] for n in (48, 49)]
+    out = fednode("--home", home, "logs", "-n", "3", "--all").out.splitlines()
+    assert [line.split()[1:] for line in out[:2]] == [["13:36:33", "block", f"height={n}"] for n in (48, 49)]
     assert out[2].startswith("damaged line: ")
     assert fednode("--home", home, "logs", "--kind", "round").out == ""
     raw = fednode("--home", home, "logs", "--kind", "block", "-n", "1", "--format", "json").out
@@ -199,7 +199,7 @@ def test_logs_tell_whom_a_line_is_about_and_show_what_cannot_be_read(fednode: Fe
     shown = fednode("--home", home, "logs")
     assert shown.code == 0, shown.err
     first, second = shown.out.splitlines()
-    assert first.endswith("cut-off           member=4 reason=no such frame")
+    assert first.endswith("cut-off  member=4 reason=no such frame")
     assert second.startswith("damaged line: ") and "half" in second
     assert json.loads(fednode("--home", home, "logs", "--kind", "cut-off", "--format", "json").out)["member"] == 4
 
@@ -210,9 +210,13 @@ def test_logs_leave_the_steps_of_the_machines_to_those_who_ask(fednode: Fednode,
     for _ in range(9):
         journal.write("frame", effects=("StartTimer",))
     journal.write("block", height=1)
+    journal.write("round", text="round 3 (training) is done after 0.5 s, counted 4 of 4", height=1)
     journal.close()
-    assert len(fednode("--home", home, "logs").out.splitlines()) == 1
-    assert len(fednode("--home", home, "logs", "--all").out.splitlines()) == 10
+    told = fednode("--home", home, "logs").out.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in told] == [
+        "round    round 3 (training) is done after 0.5 s, counted 4 of 4"
+    ]
+    assert len(fednode("--home", home, "logs", "--all").out.splitlines()) == 11
     assert len(fednode("--home", home, "logs", "--kind", "frame").out.splitlines()) == 9
 
 
