@@ -45,6 +45,7 @@ class Refusal(StrEnum):
     NOTHING_OWED = "nothing-owed"
     NOT_OBSERVED = "not-observed"
     NO_SUCH_PROPOSAL = "no-such-proposal"
+    NO_SUCH_ROOT = "no-such-root"
     NO_SUCH_STUDY = "no-such-study"
     OPENING_FORM = "opening-form"
     OWN_B_MISSING = "own-b-missing"
@@ -107,6 +108,7 @@ _SENTENCES = {
     Refusal.NOTHING_OWED: "this member has nothing to open",
     Refusal.NOT_OBSERVED: "the candidate has not yet shown that it follows the chain; its daemon reports by itself",
     Refusal.NO_SUCH_PROPOSAL: "there is no open proposal of this number",
+    Refusal.NO_SUCH_ROOT: "the study asks for no root of this name",
     Refusal.NO_SUCH_STUDY: "the ledger knows no study of this name",
     Refusal.OPENING_FORM: "the share of the summed sketch is not made of field elements",
     Refusal.OWN_B_MISSING: "a member of the sum must open its own b",

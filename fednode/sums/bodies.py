@@ -23,6 +23,7 @@ from fednode.sums.bounds import (
     PART_BYTES,
     SKETCH_BYTES,
 )
+from fednode.texts import check_plain
 
 if TYPE_CHECKING:
     from _typeshed import SupportsDunderLT
@@ -44,6 +45,10 @@ MAX_CONFIRM_BYTES = 64 * MAX_FOUND
 Member = Annotated[MemberId, Range(1, 2**16 - 1)]
 Members = Annotated[tuple[Member, ...], Size(0, MAX_FOUND)]
 Points = Annotated[tuple[Bytes32, ...], Size(1, MAX_POINTS)]
+
+
+MAX_ROOTS = 8
+"""Of a commit, besides that of the masked vector."""
 
 
 def check_ascending(values: Sequence[SupportsDunderLT[Any]], what: str) -> None:
@@ -112,13 +117,22 @@ class Answer:
 @tagged(14)
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Merkle root over the chunks of the masked vector, and the public weight."""
+    """Merkle root over the chunks of the masked vector, the public weight, and named roots of whatever else is bound.
+
+    `roots` are ascending by name. What is asked for besides the vector is a rule of the study's; nothing is so far.
+    """
 
     study: Bytes32
     round: U32
     attempt: U16
     root: Bytes32
     weight: U16
+    roots: Annotated[tuple[tuple[Annotated[str, Size(1, 40)], Bytes32], ...], Size(0, MAX_ROOTS)] = ()
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.roots]
+        check_ascending(names, "names of roots")
+        check_plain("the name of a root", *names)
 
 
 @tagged(15)

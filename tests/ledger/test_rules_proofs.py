@@ -354,6 +354,7 @@ def test_a_proven_weight_is_not_said(weights: Weights) -> None:
     bound = 1 if weights == Weights.EQUAL else 127
     world = at(Phase.COMMIT, terms=replace(TERMS, weights=weights, weight_bound=bound))
     assert world.refused(1, replace(world.commit(1), weight=1)) == Refusal.WEIGHT_RANGE
+    assert world.refused(1, replace(world.commit(1), weight=0, roots=(("weights", bytes(32)),))) == Refusal.NO_SUCH_ROOT
     assert world.post(1, world.commit(1)).ok
 
 

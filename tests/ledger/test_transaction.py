@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fednode.codec import Rejected, encode, pack, to_plain
+from fednode.codec import Rejected, decode, encode, pack, to_plain
 from fednode.crypto import Domain, Ed25519Signer, Secret, is_signature_valid, sha256
 from fednode.ids import Height, MemberId
 from fednode.ledger import transactions as tx
@@ -42,6 +42,7 @@ BODIES: list[Body] = [
     bodies.Acknowledge(S, 1, 0, (MemberId(2), MemberId(4))),
     bodies.Answer(S, 1, 0, ((MemberId(2), H, H),)),
     bodies.Commit(S, 1, 0, H, 12),
+    bodies.Commit(S, 1, 0, H, 0, (("labels", H), ("weights", S))),
     bodies.Roster(S, 1, 0, 1, ((0, MemberId(2)), (1, MemberId(1)))),
     bodies.Digest(S, 1, 0, ((0, H), (3, H))),
     bodies.SumAck(S, 1, 0, H),
@@ -170,6 +171,9 @@ def test_a_body_without_its_form_cannot_be_built(make) -> None:
         StudyVote(S[:31], 1),
         StudyPause(S, "x" * 201),
         bodies.Commit(S, 1, 0, H, 2**16),
+        bodies.Commit(S, 1, 0, H, 0, (("", H),)),
+        bodies.Commit(S, 1, 0, H, 0, (("short", H[1:]),)),
+        bodies.Commit(S, 1, 0, H, 0, tuple((f"root {number}", H) for number in range(bodies.MAX_ROOTS + 1))),
         bodies.Acknowledge(S, 1, 0, (0,)),
         bodies.Keys(S, 1, 0, (), (H,), bytes(64), bytes(64), (), H, H, bytes(64)),
         bodies.Keys(S, 1, 0, (H,) * 101, (H,), bytes(64), bytes(64), (), H, H, bytes(64)),
@@ -188,3 +192,12 @@ def test_the_study_id_depends_on_terms_and_specification() -> None:
         compute_study_id(replace(TERMS, rounds=3), b"a"),
     }
     assert len(ids) == 3
+
+
+def test_roots_of_a_commit_have_names_of_their_own_that_can_be_shown() -> None:
+    for names, says in ((("b", "a"), "ascending"), (("a", "a"), "distinct"), (("a\x1b",), "printable")):
+        with pytest.raises(ValueError, match=says):
+            bodies.Commit(S, 1, 0, H, 0, tuple((name, H) for name in names))
+        plain = (S, 1, 0, H, 0, tuple((name, H) for name in names))
+        with pytest.raises(Rejected, match=says):
+            decode(bodies.Commit, pack(plain), 1000)

@@ -117,7 +117,7 @@ answers to proofs, each hidden by a blind of its own that is shared and never op
 
 DIGEST = """
 digests of what holds 256 bits that the reader lacks: masked or salted vectors, salted sums and models, sealed boxes
-    Commit root
+    Commit root roots
     Digest digests
     SumAck list_digest
     ShareRoot bits_root proof_root

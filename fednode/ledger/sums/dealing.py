@@ -108,7 +108,12 @@ def accept_answer(
 def accept_commit(
     draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: Commit
 ) -> RoundRecord:
-    """The root of the masked vector; before it is final no chunk leaves its dealer. Only a public weight is said."""
+    """The root of the masked vector; before it is final no chunk leaves its dealer. Only a public weight is said.
+
+    Further roots are taken where a study asks for them; none does.
+    """
+    if body.roots:
+        raise refuse(Refusal.NO_SUCH_ROOT)
     low, high = (1, terms.weight_bound) if terms.weights == Weights.PUBLIC else (0, 0)
     if not low <= body.weight <= high:
         raise refuse(Refusal.WEIGHT_RANGE)

@@ -184,6 +184,8 @@ class ModelLedger(CheckPhases):
     def _Commit(self, sender: MemberId, message: bodies.Commit) -> str | None:
         if sender not in self.a.qualified or (message.weight > 0) != self.params.has_public_weights:
             return "not qualified"
+        if message.roots:
+            return "roots"
         self.a.committed[sender] = message
         return None
 
