@@ -22,7 +22,7 @@ from nacl.public import PrivateKey, PublicKey, SealedBox
 
 from fednode.errors import KeystoreError, Rejected
 from fednode.ids import Hash
-from fednode.kernels import curve
+from fednode.kernels.library import MAX_INDEX, POINT_BYTES, are_commitments, base_less, evaluate_commitments
 
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 """Order of the prime-order subgroup of edwards25519 (RFC 8032, section 5.1)."""
@@ -337,9 +337,9 @@ def are_commitments_valid(commitments: Sequence[bytes]) -> bool:
     They are canonical points that are not of small order; a part of small order in them means nothing to anybody, for
     every check of a share takes it away (`is_share_valid`). Ten times faster than the strict check of each.
     """
-    if not commitments or any(len(point) != curve.POINT_BYTES for point in commitments):
+    if not commitments or any(len(point) != POINT_BYTES for point in commitments):
         return False
-    return is_point_valid(commitments[0]) and curve.are_commitments(b"".join(commitments[1:]))
+    return is_point_valid(commitments[0]) and are_commitments(b"".join(commitments[1:]))
 
 
 def is_share_valid(commitments: Sequence[bytes], index: int, share: int) -> bool:
@@ -353,11 +353,11 @@ def is_share_valid(commitments: Sequence[bytes], index: int, share: int) -> bool
     the factor the verdict would hang on index modulo 8, and a dealer could be right for some holders and, for the same
     polynomial, wrong for others. `share` enters only in a multiplication by libsodium, in constant time.
     """
-    if not 0 < share < GROUP_ORDER or not 1 <= index <= curve.MAX_INDEX:
+    if not 0 < share < GROUP_ORDER or not 1 <= index <= MAX_INDEX:
         return False
-    if any(len(point) != curve.POINT_BYTES for point in commitments):
+    if any(len(point) != POINT_BYTES for point in commitments):
         return False
-    return curve.evaluate_commitments(b"".join(commitments), index) == base_times(COFACTOR * share)
+    return evaluate_commitments(b"".join(commitments), index) == base_times(COFACTOR * share)
 
 
 def prove_knowledge(scalar: int, context: bytes, entropy: Entropy) -> bytes:
@@ -384,7 +384,7 @@ def is_knowledge_proven(point: bytes, context: bytes, proof: bytes) -> bool:
     challenge = _schnorr_challenge(point, proof[:32], context)
     if challenge == 0:
         return False
-    return curve.base_less(proof[32:], scalar_bytes(challenge), point) == proof[:32]
+    return base_less(proof[32:], scalar_bytes(challenge), point) == proof[:32]
 
 
 def _schnorr_challenge(point: bytes, commitment: bytes, context: bytes) -> int:

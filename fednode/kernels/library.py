@@ -1,4 +1,11 @@
-"""The compiled library, loaded once; what this processor can do; and msgpack headers, read before anything is built."""
+"""The compiled library, loaded once, and what needs no arrays: what this processor can do; msgpack headers, read before
+anything is built; points of edwards25519 that everybody may see (commitments to a polynomial, evaluated, and proofs of
+knowledge).
+
+Security assumption: all of it is known to everybody, so it may take other time for other values. A commitment is
+32 bytes that are the one encoding of a point (RFC 8032, section 5.1.3) not of order 1, 2, 4 or 8. Its point may still
+have a part of small order, so results are multiplied by 8, which takes that part away: see `crypto.is_share_valid`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from fednode.errors import Unavailable
 
 if TYPE_CHECKING:
-        import numpy as np
-        from numpy.typing import NDArray
-
+    import numpy as np
+    from numpy.typing import NDArray
 
 COUNT: Final = ctypes.c_size_t
 ADDRESS: Final = ctypes.c_void_p
@@ -68,8 +74,7 @@ def bind(name: str, *types: type[Any], result: type[Any] | None = None) -> Calla
 LIBRARY: Final = load()
 
 
-# --- the processor
-
+# --- the processor -----------------------------------------------------------------------------------------------
 
 _has_wide_aes = bind("fednode_has_wide_aes", result=ctypes.c_int)
 
@@ -79,8 +84,7 @@ def has_wide_aes() -> bool:
     return bool(_has_wide_aes())
 
 
-# --- headers of msgpack
-
+# --- headers of msgpack ------------------------------------------------------------------------------------------
 
 FOREIGN: Final = -1
 """A kind of value that the canonical encoding does not have, or bytes after the value."""
@@ -88,7 +92,6 @@ TOO_DEEP: Final = -2
 """Arrays nested more deeply than allowed."""
 PROMISE: Final = -3
 """A header that promises more than follows it."""
-
 assert LIBRARY is not None  # its message, where the package was installed without it, is the better one
 _module = importlib.import_module("fednode.kernels._compiled")
 _scan = cast("Callable[[bytes | bytearray | memoryview, int], int]", _module.scan)
@@ -102,3 +105,42 @@ def scan(data: bytes | bytearray | memoryview, depth: int) -> int:
     specification, section "Formats".
     """
     return _scan(data, depth)
+
+
+# --- points ------------------------------------------------------------------------------------------------------
+
+POINT_BYTES: Final = 32
+MAX_INDEX: Final = 2**32 - 1
+_BYTES, _INT = ctypes.c_char_p, ctypes.c_int
+_are_commitments = bind("fednode_are_commitments", _BYTES, COUNT, result=_INT)
+_evaluate = bind("fednode_evaluate_commitments", _BYTES, _BYTES, COUNT, ctypes.c_uint32, result=_INT)
+_base_less = bind("fednode_base_less", _BYTES, _BYTES, _BYTES, _BYTES, result=_INT)
+
+
+def are_commitments(points: bytes) -> bool:
+    """Whether `points`, 32 bytes each, joined, are all commitments."""
+    return len(points) % POINT_BYTES == 0 and bool(_are_commitments(points, len(points) // POINT_BYTES))
+
+
+def evaluate_commitments(points: bytes, index: int) -> bytes | None:
+    """Return 8 (C_0 + index C_1 + index^2 C_2 + ...), encoded; None if some C_k is no commitment, or there is none.
+
+    `points`: C_0, C_1, ... joined. 1 <= index < 2^32. The identity is encoded like any other point.
+    """
+    if not 1 <= index <= MAX_INDEX:
+        raise ValueError("holders are numbered from 1")
+    if not points or len(points) % POINT_BYTES:
+        return None
+    out = ctypes.create_string_buffer(POINT_BYTES)
+    return out.raw if _evaluate(out, points, len(points) // POINT_BYTES, index) else None
+
+
+def base_less(response: bytes, challenge: bytes, point: bytes) -> bytes | None:
+    """Return response * G - challenge * point, encoded, for numbers of 32 bytes (lowest first) that are no secret.
+
+    None if the point is no commitment.
+    """
+    if not len(response) == len(challenge) == len(point) == POINT_BYTES:
+        raise ValueError("numbers and points have 32 bytes")
+    out = ctypes.create_string_buffer(POINT_BYTES)
+    return out.raw if _base_less(out, response, challenge, point) else None

@@ -32,7 +32,7 @@ from fednode.codec import encode
 from fednode.crypto import Domain, sha256, tagged_hash
 from fednode.errors import Rejected
 from fednode.ids import Hash
-from fednode.kernels import vectors
+from fednode.kernels import arrays
 from fednode.keystream import AesCtr
 from fednode.learn.algorithms.averaging import Round, Summed
 from fednode.learn.layout import (
@@ -120,7 +120,7 @@ def read_sum(spec: StudySpec, opened: OpenedSum) -> dict[str, Summed]:
 
 def _summed(spec: StudySpec, segment: Segment, total: NDArray[np.int32], weight: int) -> Summed:
     factor = merge_factor(segment.clip_q24, spec.max_weight, weight, segment.scale)
-    if vectors.find_largest(total) > (PRODUCT_LIMIT - 1) // max(factor, 1):
+    if arrays.find_largest(total) > (PRODUCT_LIMIT - 1) // max(factor, 1):
         raise Rejected("a coordinate of the sum is beyond the clip")
     return Summed(total, factor)
 

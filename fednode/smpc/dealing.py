@@ -33,7 +33,7 @@ from fednode.smpc.proving import DerivedEntropy
 from fednode.smpc.record import Acknowledged, AttemptRecord, ReceivedShare, Sharing
 from fednode.sums import bodies
 from fednode.sums.attempt import key_proof_context
-from fednode.sums.feldman import Dealing, deal, evaluate
+from fednode.sums.shares import Dealing, deal, evaluate
 
 SHARE_PAIR_BYTES = 103
 """Encoded size of a `SharePair`; sealed 151, within the ledger's 160."""

@@ -23,8 +23,8 @@ from fednode.smpc.sketch import PART_ELEMENTS, IntegerSketch
 from fednode.smpc.vectors import STEP_ELEMENTS, Buffer, ChunkDigests, Layout, RingVector, Unreadable, digest_chunk
 from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import FOLD_ROWS, MASKS_WRONG, OUTPUTS
-from fednode.sums.feldman import is_key_of, reconstruct
 from fednode.sums.field import centre
+from fednode.sums.shares import is_key_of, reconstruct
 
 PointOf = tuple[tuple[MemberId, bytes], ...]
 

@@ -29,7 +29,7 @@ from typing import Final
 from fednode.codec import pack
 from fednode.crypto import Domain, Secret, hkdf_sha256, point_times, scalar_bytes, tagged_hash
 from fednode.ids import PROTOCOL_VERSION, Hash
-from fednode.kernels.vectors import StreamRoom
+from fednode.kernels.arrays import StreamRoom
 from fednode.keystream import AES_BLOCK_BYTES, KEY_BYTES, AesCtr
 from fednode.smpc.vectors import ELEMENT_BYTES, ELEMENTS_PER_AES_BLOCK, STEP_ELEMENTS, RingVector
 from fednode.sums import field as f

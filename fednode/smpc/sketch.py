@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from fednode.codec import pack
 from fednode.crypto import hkdf_sha256
 from fednode.ids import PROTOCOL_VERSION
-from fednode.kernels.vectors import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
+from fednode.kernels.arrays import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
 from fednode.keystream import AES_BLOCK_BYTES, AesCtr
 from fednode.smpc.vectors import ELEMENT_BYTES, RING, Buffer, RingVector, iterate_parts
 from fednode.sums.bounds import FOLD_ROWS, OUTPUTS

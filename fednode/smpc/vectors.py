@@ -30,7 +30,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from fednode.crypto import Entropy, sha256
-from fednode.kernels.vectors import round_up_by_coins, sum_squares, sum_words
+from fednode.kernels.arrays import round_up_by_coins, sum_squares, sum_words
 from fednode.keystream import AES_BLOCK_BYTES, KEY_BYTES, AesCtr
 from fednode.sums.bounds import MAX_LENGTH, MAX_WEIGHT_BOUND, OUTPUTS, SCALE
 

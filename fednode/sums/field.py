@@ -2,7 +2,7 @@
 
 Elements are uint64 arrays of any shape with values in [0, p); every function takes and returns such arrays. Scalars
 are Python integers. 2^32 divides p - 1, so there are roots of unity for polynomials of any length met here. The
-arithmetic itself is `kernels.field`.
+arithmetic itself is `kernels.arrays`.
 Source: draft-irtf-cfrg-vdaf, section 6.1 (parameters and generator).
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.kernels import field as kernels
+from fednode.kernels import arrays as kernels
 from fednode.keystream import AesCtr
 
 FieldVector = NDArray[np.uint64]

@@ -1,13 +1,21 @@
-"""Shamir sharing of vectors over F, and the rule by which posted answers count.
+"""Secret sharing: vectors over F (Shamir), and the rule by which posted answers count; scalars of the curve, verifiably
+(Feldman).
 
-Security assumption: any g members learn nothing from their shares (g is the degree), and at most f of N lie. Two
-polynomials of degree g that each pass through N - f of N answers share N - 2 f > g of them, so they are the same: a
-value that counts is unique, an honest dealer's value always counts (its N - f honest holders are enough) and
+Security assumption: any g members learn nothing from their shares of a vector (g is the degree), and at most f of N
+lie. Two polynomials of degree g that each pass through N - f of N answers share N - 2 f > g of them, so they are the
+same: a value that counts is unique, an honest dealer's value always counts (its N - f honest holders are enough) and
 whatever f holders answer neither changes nor blocks it. Products of shares have degree 2 g and no such rule: they
 are never opened.
 
 A share is linear in the secrets, so every linear function of shares is a share of that function, of degree g. The
 shares of the first g holders are random anyway and travel as 16-byte keys. Sources: Shamir 1979; Gao 2003 (decoding).
+
+Scalars: a polynomial is its coefficients, constant term first, modulo the group order; member k's share is its value
+at k. Any T = len(coefficients) shares give the constant term, fewer say nothing about it. The polynomial is committed
+in the group (Feldman 1987): discrete logarithms in the prime-order subgroup of edwards25519 are hard; the constant term
+is uniform, so its commitment C_0 = secret * G tells nothing useful about it. A wrong share does not fit the
+commitments. Foreign commitments have passed `crypto.are_commitments_valid`; why a part of small order in some of them
+splits nobody is told at `crypto.is_share_valid`.
 """
 
 from __future__ import annotations
@@ -19,22 +27,11 @@ from itertools import compress
 
 import numpy as np
 
-from fednode.crypto import Entropy, sha256
+from fednode.crypto import GROUP_ORDER, Entropy, base_times, is_share_valid, random_scalar, sha256
 from fednode.ids import fault_bound
-from fednode.kernels import field as kernels
+from fednode.kernels import arrays as kernels
 from fednode.keystream import KEY_BYTES
-from fednode.sums.field import (
-    FIELD,
-    MODULUS,
-    FieldVector,
-    combine,
-    dot,
-    expand,
-    from_bytes,
-    inverse,
-    powers,
-    to_bytes,
-)
+from fednode.sums.field import FIELD, MODULUS, FieldVector, combine, dot, expand, from_bytes, inverse, powers, to_bytes
 
 
 def sharing_degree(members: int) -> int:
@@ -47,7 +44,7 @@ def answers_needed(members: int) -> int:
     return members - fault_bound(members)
 
 
-# --- dealing ----------------------------------------------------------------------------------------------------
+# --- vectors over F: dealing -------------------------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True)
 class DealtVector:
@@ -116,7 +113,7 @@ def _extension(points: tuple[int, ...], others: tuple[int, ...]) -> FieldVector:
     return weights
 
 
-# --- the decoding rule ------------------------------------------------------------------------------------------
+# --- vectors over F: the decoding rule ---------------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
@@ -152,7 +149,7 @@ def decode(answers: Mapping[int, FieldVector], degree: int, needed: int, members
     return None
 
 
-def evaluate(decoded: Decoded, answers: Mapping[int, FieldVector], degree: int, at: int) -> FieldVector:
+def share_at(decoded: Decoded, answers: Mapping[int, FieldVector], degree: int, at: int) -> FieldVector:
     """Return what the polynomials of a decoded value give at a member's place: what its share would have to answer."""
     base = decoded.members[: degree + 1]
     values: FieldVector = combine(_extension(base, (at,)), np.stack([answers[member] for member in base]))[0]
@@ -181,3 +178,86 @@ def _find_conflict(matrix: FieldVector, members: tuple[int, ...], degree: int) -
     expected = combine(_extension(base, rest), matrix[: degree + 1])
     conflicts = (expected != matrix[degree + 1 :]).any(axis=0)
     return int(conflicts.argmax()) if conflicts.any() else None
+
+
+# --- scalars, with the polynomial committed ----------------------------------------------------------------------
+
+def evaluate(coefficients: Sequence[int], point: int) -> int:
+    """Return the polynomial's value at `point` modulo the group order (Horner)."""
+    value = 0
+    for coefficient in reversed(coefficients):
+        value = (value * point + coefficient) % GROUP_ORDER
+    return value
+
+
+def lagrange_at_zero(points: Sequence[int]) -> list[int]:
+    """Return the weights l_k with p(0) = sum l_k p(points[k]) for every polynomial of degree < len(points)."""
+    if len(set(points)) != len(points) or any(not 0 < point < GROUP_ORDER for point in points):
+        raise ValueError("evaluation points must be distinct and not zero")
+    weights = []
+    for point in points:
+        above, below = 1, 1
+        for other in points:
+            if other != point:
+                above = above * other % GROUP_ORDER
+                below = below * (other - point) % GROUP_ORDER
+        weights.append(above * pow(below, -1, GROUP_ORDER) % GROUP_ORDER)
+    return weights
+
+
+def interpolate_at_zero(shares: Mapping[int, int]) -> int:
+    """Return the constant term of the polynomial through all `shares` (member -> share)."""
+    points = sorted(shares)
+    weights = lagrange_at_zero(points)
+    return sum(weight * shares[point] for weight, point in zip(weights, points, strict=True)) % GROUP_ORDER
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """A dealt secret: the coefficients (secret first) and their commitments."""
+
+    coefficients: tuple[int, ...] = field(repr=False)
+    points: tuple[bytes, ...]
+
+    @property
+    def secret(self) -> int:
+        """The shared scalar."""
+        return self.coefficients[0]
+
+    def share_of(self, holder: int) -> int:
+        """Return the holder's share."""
+        return evaluate(self.coefficients, holder)
+
+
+def deal(threshold: int, holders: Sequence[int], entropy: Entropy) -> Dealing:
+    """Draw a secret and a polynomial of degree threshold - 1 such that no holder's share is zero."""
+    while True:
+        coefficients = tuple(random_scalar(entropy) for _ in range(threshold))
+        if all(evaluate(coefficients, holder) for holder in holders):
+            return Dealing(coefficients, tuple(base_times(value) for value in coefficients))
+
+
+def reconstruct(points: Sequence[bytes], shares: Mapping[int, int]) -> int | None:
+    """Return the secret from at least T = len(points) valid shares, or None.
+
+    Any T shares that give the scalar of the key point will do, so the first T are tried before each is checked.
+    The result is never a wrong scalar.
+    """
+    threshold = len(points)
+    first = _secret_of(points, dict(sorted(shares.items())[:threshold]))
+    if first is not None:
+        return first
+    valid = {holder: share for holder, share in sorted(shares.items()) if is_share_valid(points, holder, share)}
+    return _secret_of(points, dict(list(valid.items())[:threshold]))
+
+
+def _secret_of(points: Sequence[bytes], shares: Mapping[int, int]) -> int | None:
+    if len(shares) < len(points):
+        return None
+    secret = interpolate_at_zero(shares)
+    return secret if is_key_of(secret, points[0]) else None
+
+
+def is_key_of(secret: int, point: bytes) -> bool:
+    """Whether `secret` is the non-zero scalar of `point`."""
+    return 0 < secret < GROUP_ORDER and base_times(secret) == point

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fednode.crypto import GROUP_ORDER, base_times, is_point_valid
-from fednode.kernels.curve import MAX_INDEX, are_commitments, base_less, evaluate_commitments
+from fednode.kernels.library import MAX_INDEX, are_commitments, base_less, evaluate_commitments
 
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P

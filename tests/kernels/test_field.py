@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.kernels import field
+from fednode.kernels import arrays
 
 P = 2**64 - 2**32 + 1
 ROOT = pow(7, 2**32 - 1, P)
@@ -16,24 +16,24 @@ EDGES = [0, 1, 2, 2**31, 2**32 - 2, 2**32 - 1, 2**32, 2**32 + 1, 2**48, 2**63, P
 ELEMENTS = st.one_of(st.sampled_from(EDGES), st.integers(0, P - 1))
 
 
-def vector(values: list[int]) -> field.Elements:
+def vector(values: list[int]) -> arrays.Elements:
     return np.array(values, np.uint64)
 
 
-def matrix(rows: list[list[int]], width: int) -> field.Elements:
+def matrix(rows: list[list[int]], width: int) -> arrays.Elements:
     return np.array(rows, np.uint64).reshape(len(rows), width)
 
 
 def check_pairs(left: list[int], right: list[int]) -> None:
     a, b = vector(left), vector(right)
     pairs = list(zip(left, right, strict=True))
-    assert field.add(a, b).tolist() == [(x + y) % P for x, y in pairs]
-    assert field.subtract(a, b).tolist() == [(x - y) % P for x, y in pairs]
-    assert field.multiply(a, b).tolist() == [x * y % P for x, y in pairs]
-    assert field.dot(a[None], b).tolist() == [sum(x * y for x, y in pairs) % P]
+    assert arrays.add(a, b).tolist() == [(x + y) % P for x, y in pairs]
+    assert arrays.subtract(a, b).tolist() == [(x - y) % P for x, y in pairs]
+    assert arrays.multiply(a, b).tolist() == [x * y % P for x, y in pairs]
+    assert arrays.dot(a[None], b).tolist() == [sum(x * y for x, y in pairs) % P]
     for y in right[:2]:
-        assert field.multiply(a, vector([y])).tolist() == [x * y % P for x in left]
-        assert field.subtract(a, vector([y])).tolist() == [(x - y) % P for x in left]
+        assert arrays.multiply(a, vector([y])).tolist() == [x * y % P for x in left]
+        assert arrays.subtract(a, vector([y])).tolist() == [(x - y) % P for x in left]
     assert (a.tolist(), b.tolist()) == (left, right)
 
 
@@ -49,7 +49,7 @@ def test_pairs(pairs: list[tuple[int, int]]) -> None:
 
 @given(ELEMENTS, ELEMENTS, st.integers(0, 40))
 def test_powers(first: int, base: int, count: int) -> None:
-    assert field.powers(first, base, count).tolist() == [first * pow(base, k, P) % P for k in range(count)]
+    assert arrays.powers(first, base, count).tolist() == [first * pow(base, k, P) % P for k in range(count)]
 
 
 @settings(max_examples=40)
@@ -58,20 +58,20 @@ def test_products_of_matrices(n: int, m: int, width: int, data: st.DataObject) -
     weights = [[data.draw(ELEMENTS) for _ in range(m)] for _ in range(n)]
     rows = [[data.draw(ELEMENTS) for _ in range(width)] for _ in range(m)]
     expected = [[sum(w[k] * rows[k][c] for k in range(m)) % P for c in range(width)] for w in weights]
-    assert field.combine(matrix(weights, m), matrix(rows, width)).tolist() == expected
+    assert arrays.combine(matrix(weights, m), matrix(rows, width)).tolist() == expected
     if rows:
         column = vector([row[0] for row in rows]) if width else vector([0] * m)
         turned = [sum(w[k] * int(column[k]) for k in range(m)) % P for w in weights]
-        assert field.dot(matrix(weights, m), column).tolist() == turned
+        assert arrays.dot(matrix(weights, m), column).tolist() == turned
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 1 << 16])
 def test_sums_of_the_largest_products_carry(count: int) -> None:
     largest = np.full(count, P - 1, np.uint64)
-    assert field.dot(largest[None], largest).tolist() == [count]
-    assert field.combine(largest[None], np.full((count, 5), P - 1, np.uint64)).tolist() == [[count] * 5]
+    assert arrays.dot(largest[None], largest).tolist() == [count]
+    assert arrays.combine(largest[None], np.full((count, 5), P - 1, np.uint64)).tolist() == [[count] * 5]
     odd = np.full(count, 2**63 + 2**32 - 1, np.uint64)
-    assert field.dot(odd[None], odd).tolist() == [count * (2**63 + 2**32 - 1) ** 2 % P]
+    assert arrays.dot(odd[None], odd).tolist() == [count * (2**63 + 2**32 - 1) ** 2 % P]
 
 
 @settings(max_examples=25)
@@ -80,24 +80,25 @@ def test_transforms_evaluate_polynomials(bits: int, count: int, data: st.DataObj
     size = 1 << bits
     root = pow(ROOT, 1 << (32 - bits), P)
     rows = [[data.draw(ELEMENTS) for _ in range(size)] for _ in range(count)]
-    found = field.transform(matrix(rows, size), field.powers(1, root, size // 2))
+    found = arrays.transform(matrix(rows, size), arrays.powers(1, root, size // 2))
     expected = [[sum(c * pow(root, k * at, P) for k, c in enumerate(row)) % P for at in range(size)] for row in rows]
     assert found.tolist() == expected
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
-    three, four = field.powers(1, 2, 3), field.powers(1, 2, 4)
+    three, four = arrays.powers(1, 2, 3), arrays.powers(1, 2, 4)
     for call in (
-        lambda: field.add(three, four), lambda: field.dot(three[None], four), lambda: field.dot(three[None], four[:2]),
-        lambda: field.combine(three[None], four[None]), lambda: field.transform(three[None], three[:1]),
-        lambda: field.transform(four[None], four[:1]),
+        lambda: arrays.add(three, four), lambda: arrays.dot(three[None], four),
+        lambda: arrays.dot(three[None], four[:2]),
+        lambda: arrays.combine(three[None], four[None]), lambda: arrays.transform(three[None], three[:1]),
+        lambda: arrays.transform(four[None], four[:1]),
     ):
         with pytest.raises(ValueError, match=r"two lengths|one weight|power of two"):
             call()
     with pytest.raises(Exception, match="flags"):
-        field.add(four[::2], four[::2])
+        arrays.add(four[::2], four[::2])
     with pytest.raises(Exception, match="data type"):
-        field.add(four.view(np.int64), four)  # type: ignore[arg-type]
+        arrays.add(four.view(np.int64), four)  # type: ignore[arg-type]
 
 
 # --- which points lie on a polynomial -----------------------------------------------------------------------------
@@ -116,35 +117,35 @@ def test_errors_that_can_be_told_are_told(count: int, degree: int, data: st.Data
     wrong = data.draw(st.sets(st.integers(0, count - 1), max_size=most))
     values = [(value_of(coefficients, x) + (k in wrong) * (1 + k)) % P for k, x in enumerate(points)]
     if degree < count:
-        found = field.decode(vector(points), vector(values), degree, count - most)
+        found = arrays.decode(vector(points), vector(values), degree, count - most)
         assert found is not None and found.tolist() == [k not in wrong for k in range(count)]
         if wrong:
-            assert field.decode(vector(points), vector(values), degree, count - len(wrong) + 1) is None
+            assert arrays.decode(vector(points), vector(values), degree, count - len(wrong) + 1) is None
 
 
 @pytest.mark.parametrize("count", [4, 100, 256])
 def test_the_largest_sets_with_as_many_errors_as_can_be_told(count: int) -> None:
     faults = (count - 1) // 3
-    coefficients = field.powers(7, 11, faults + 1).tolist()
+    coefficients = arrays.powers(7, 11, faults + 1).tolist()
     values = [value_of(coefficients, x) for x in range(1, count + 1)]
     points = vector(list(range(1, count + 1)))
     wrong = range(3, 3 + faults)
     for k in wrong:
         values[k] = (values[k] * 3 + 1) % P
-    found = field.decode(points, vector(values), faults, count - faults)
+    found = arrays.decode(points, vector(values), faults, count - faults)
     assert found is not None and [k for k, is_on in enumerate(found.tolist()) if not is_on] == list(wrong)
     values[0] ^= 1
-    assert field.decode(points, vector(values), faults, count - faults) is None, "one error more than can be told"
+    assert arrays.decode(points, vector(values), faults, count - faults) is None, "one error more than can be told"
 
 
 def test_points_on_no_polynomial_or_too_many() -> None:
     points = vector(list(range(1, 8)))
     halves = vector([value_of([1, 2], x) if x < 4 else value_of([9, 7], x) for x in range(1, 8)])
-    assert field.decode(points, halves, 1, 5) is None
-    assert field.decode(points, np.zeros(7, np.uint64), 1, 7) is not None, "zero is a polynomial"
+    assert arrays.decode(points, halves, 1, 5) is None
+    assert arrays.decode(points, np.zeros(7, np.uint64), 1, 7) is not None, "zero is a polynomial"
     for call in (
-        lambda: field.decode(points, halves[:3], 1, 5),
-        lambda: field.decode(vector(list(range(1, 258))), vector([0] * 257), 1, 5),
+        lambda: arrays.decode(points, halves[:3], 1, 5),
+        lambda: arrays.decode(vector(list(range(1, 258))), vector([0] * 257), 1, 5),
     ):
         with pytest.raises(ValueError, match="at most 256"):
             call()

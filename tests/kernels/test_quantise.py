@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.kernels.vectors import round_up_by_coins, sum_squares
+from fednode.kernels.arrays import round_up_by_coins, sum_squares
 
 SIZES = st.one_of(st.integers(0, 70), st.sampled_from([4095, 4096, 4097, 8200]))
 FLOATS = st.floats(-4, 4, width=32)

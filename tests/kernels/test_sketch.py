@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.kernels.vectors import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
+from fednode.kernels.arrays import BUCKETS, SignRoom, find_largest, sum_products, sum_signed
 
 SIZES = [0, 1, 15, 16, 31, 32, 33, 4095, 4096, 4097, 8192, 12289]
 EXTREMES = [-(2**31), -(2**31) + 1, -1, 0, 1, 2**31 - 1]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fednode.kernels.vectors import MAX_ROWS, StreamRoom, sum_words
+from fednode.kernels.arrays import MAX_ROWS, StreamRoom, sum_words
 
 SIZES = st.one_of(st.integers(0, 70), st.sampled_from([2047, 2048, 2049, 4095, 4096, 4097, 5003]))
 EXTREMES = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)

@@ -36,7 +36,7 @@ from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase
 from fednode.sums.redeal import dispute_context, hide_held
 from fednode.sums.shares import decode as decode_shares
-from fednode.sums.shares import evaluate, sharing_degree
+from fednode.sums.shares import share_at, sharing_degree
 from tests.ledger.sum_world import World, shares_of
 from tests.ledger.test_rules_proofs import at, stored
 from tests.ledger.world import WORDS
@@ -606,8 +606,8 @@ def test_the_polynomial_at_a_place_is_what_a_share_there_answers() -> None:
         decoded = decode_shares(told, degree, size - (size - 1) // 3, size)
         assert decoded is not None
         for member in (1, 2, size, 50):
-            assert np.array_equal(evaluate(decoded, told, degree, member), shares_of(secrets, degree, member, "here"))
-        assert np.array_equal(evaluate(decoded, told, degree, 0), decoded.value)
+            assert np.array_equal(share_at(decoded, told, degree, member), shares_of(secrets, degree, member, "here"))
+        assert np.array_equal(share_at(decoded, told, degree, 0), decoded.value)
 
 
 def test_a_box_is_right_only_with_its_point_and_place() -> None:

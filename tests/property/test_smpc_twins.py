@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from fednode.crypto import GROUP_ORDER, base_times, is_share_valid, point_times, scalar_bytes
 from fednode.smpc import jobs, masks, vectors
 from fednode.smpc.vectors import STEP_ELEMENTS
-from fednode.sums import feldman
+from fednode.sums import shares as sharing
 from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import SCALE
 from tests.smpc.sim.streams import apply_streams
@@ -213,10 +213,10 @@ def test_published_inclusion_proofs(shared_dir: Path) -> None:
 def test_any_threshold_of_shares_gives_the_secret(coefficients: list[int], data: st.DataObject) -> None:
     count = len(coefficients)
     holders = data.draw(st.lists(st.integers(1, 300), min_size=count, max_size=count, unique=True))
-    shares = {holder: feldman.evaluate(coefficients, holder) for holder in holders}
+    shares = {holder: sharing.evaluate(coefficients, holder) for holder in holders}
     assert shares == {holder: slow_poly(coefficients, holder) for holder in holders}
-    assert feldman.interpolate_at_zero(shares) == coefficients[0]
-    weights = feldman.lagrange_at_zero(holders)
+    assert sharing.interpolate_at_zero(shares) == coefficients[0]
+    weights = sharing.lagrange_at_zero(holders)
     for power in range(len(holders)):
         assert sum(w * h**power for w, h in zip(weights, holders, strict=True)) % GROUP_ORDER == (power == 0)
 
@@ -224,7 +224,7 @@ def test_any_threshold_of_shares_gives_the_secret(coefficients: list[int], data:
 def test_evaluation_points_are_distinct_and_not_zero() -> None:
     for points in ([0, 1], [2, 2], [GROUP_ORDER]):
         with pytest.raises(ValueError, match="distinct"):
-            feldman.lagrange_at_zero(points)
+            sharing.lagrange_at_zero(points)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.data())
@@ -233,20 +233,20 @@ def test_dealt_shares_fit_and_wrong_ones_never_give_a_wrong_secret(
     seed: int, threshold: int, data: st.DataObject
 ) -> None:
     holders = list(range(1, threshold + 3))
-    dealing = feldman.deal(threshold, holders, Stream(seed))
+    dealing = sharing.deal(threshold, holders, Stream(seed))
     assert dealing.points == tuple(base_times(c) for c in dealing.coefficients) and len(dealing.points) == threshold
     shares = {holder: dealing.share_of(holder) for holder in holders}
     assert all(is_share_valid(dealing.points, holder, share) for holder, share in shares.items())
     wrong = data.draw(st.sets(st.sampled_from(holders)))
     mixed = {h: (share + 1) % GROUP_ORDER if h in wrong else share for h, share in shares.items()}
-    found = feldman.reconstruct(dealing.points, mixed)
+    found = sharing.reconstruct(dealing.points, mixed)
     enough = len(holders) - len(wrong) >= threshold
     assert found == dealing.secret if enough else found in (None, dealing.secret)  # errors may cancel, never mislead
 
 
 def test_fewer_shares_than_the_threshold_give_nothing() -> None:
-    dealing = feldman.deal(3, [1, 2, 3, 4], Stream(1))
-    assert feldman.reconstruct(dealing.points, {1: dealing.share_of(1), 4: dealing.share_of(4)}) is None
+    dealing = sharing.deal(3, [1, 2, 3, 4], Stream(1))
+    assert sharing.reconstruct(dealing.points, {1: dealing.share_of(1), 4: dealing.share_of(4)}) is None
 
 
 def test_published_shares_of_rfc_9591(shared_dir: Path) -> None:
@@ -263,9 +263,9 @@ def test_published_shares_of_rfc_9591(shared_dir: Path) -> None:
     shares = {}
     for participant in inputs["participant_shares"]:
         holder, share = participant["identifier"], scalar(participant["participant_share"])
-        assert feldman.evaluate(coefficients, holder) == share and is_share_valid(points, holder, share)
+        assert sharing.evaluate(coefficients, holder) == share and is_share_valid(points, holder, share)
         shares[holder] = share
-    assert feldman.reconstruct(points, shares) == secret
+    assert sharing.reconstruct(points, shares) == secret
 
 
 # --- masks ------------------------------------------------------------------------------------------------------

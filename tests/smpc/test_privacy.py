@@ -30,8 +30,8 @@ from fednode.smpc.record import AttemptRecord, restore_state
 from fednode.smpc.vectors import Layout, merkle_root
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext
-from fednode.sums.feldman import reconstruct
 from fednode.sums.phase import Phase
+from fednode.sums.shares import reconstruct
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.streams import apply_streams

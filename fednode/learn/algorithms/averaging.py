@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fednode.kernels import vectors
+from fednode.kernels import arrays
 from fednode.learn.units import UNIT_BITS
 
 
@@ -31,7 +31,7 @@ class Summed:
 
     def add_to(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return values (n,) in units of 2^-24 plus the mean, rounded to the nearest."""
-        return vectors.merge(values, self.total, self.factor, UNIT_BITS)
+        return arrays.merge(values, self.total, self.factor, UNIT_BITS)
 
     def mean(self) -> NDArray[np.int64]:
         """Return the hospitals' weighted mean in units of 2^-24, int64 (n,)."""

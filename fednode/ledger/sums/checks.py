@@ -165,7 +165,7 @@ def confirm_shares(told: Told, places: tuple[MemberId, ...], member_count: int) 
     decoded = shares.decode(answers, degree, needed, member_count)
     if decoded is None:
         return None
-    return tuple(field.to_bytes(shares.evaluate(decoded, answers, degree, int(place))) for place in places)
+    return tuple(field.to_bytes(shares.share_at(decoded, answers, degree, int(place))) for place in places)
 
 
 def dispute_context(context: SumContext, dealer: MemberId, holder: MemberId) -> bytes:

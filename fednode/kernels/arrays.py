@@ -1,18 +1,23 @@
-"""Kernels on vectors of a model's length: merge, sums, keystreams, rounding and sums under random signs.
+"""Kernels on arrays: vectors of a model's length, and elements of the field of p = 2^64 - 2^32 + 1 elements.
 
 Signs are bits, lowest first in each byte; a one is +1.
+
+Security assumption: elements of the field are secret; nothing but `decode` takes another path or another address for
+other values. All are below p (the caller checks what comes from outside), in C-contiguous uint64 arrays.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fednode.kernels.library import ADDRESS, COUNT, address, array, bind, settle
+
+# --- merge -------------------------------------------------------------------------------------------------------
 
 _largest = bind("fednode_largest", ADDRESS, COUNT, result=ctypes.c_uint32)
 _merge = bind("fednode_merge", ADDRESS, ADDRESS, ADDRESS, ctypes.c_int64, ctypes.c_int, COUNT)
@@ -45,11 +50,9 @@ def merge(
     return merged
 
 
-# --- keystreams added part by part, and sums modulo 2^32
-
+# --- keystreams added part by part, and sums modulo 2^32 ---------------------------------------------------------
 
 MAX_ROWS: Final = 64
-
 _add_streams = bind("fednode_add_streams", ADDRESS, ADDRESS, COUNT, COUNT, ctypes.c_uint64, COUNT)
 _sum = bind("fednode_sum", ADDRESS, ADDRESS, COUNT, COUNT)
 
@@ -86,8 +89,7 @@ def sum_words(buffers: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint32]:
     return total
 
 
-# --- from float32 to integers by stochastic rounding
-
+# --- from float32 to integers by stochastic rounding -------------------------------------------------------------
 
 _sum_squares = bind("fednode_sum_squares", ADDRESS, COUNT, result=ctypes.c_double)
 _round = bind("fednode_round", ADDRESS, ADDRESS, ADDRESS, ctypes.c_double, COUNT)
@@ -119,11 +121,9 @@ def round_up_by_coins(
     _round(to, place, address(coins, "<u4"), factor, values.size)
 
 
-# --- sums under random signs: into buckets that rotate, and of buckets into numbers
-
+# --- sums under random signs: into buckets that rotate, and of buckets into numbers ------------------------------
 
 BUCKETS: Final = 4096
-
 _fold = bind("fednode_fold", ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS, COUNT, COUNT, COUNT)
 _fold_wide = bind("fednode_fold_wide", ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS, COUNT, COUNT, COUNT)
 _sum_signed = bind("fednode_sum_signed", array("<i8", writable=True), array("<i8"), array("u1"), COUNT, COUNT)
@@ -185,3 +185,99 @@ def sum_products(values: NDArray[np.uint32], words: NDArray[np.uint32]) -> NDArr
     sums = np.empty(len(words), np.uint32)
     _sum_products(sums, values, words, len(words), values.size)
     return sums
+
+
+# --- the field ---------------------------------------------------------------------------------------------------
+
+Elements = NDArray[np.uint64]
+MAX_POINTS: Final = 256
+"""Of a polynomial that is decoded."""
+_MAX_TERMS = 1 << 31
+_READ, _WRITE, _WORD = array("<u8"), array("<u8", writable=True), ctypes.c_uint64
+
+
+def _kernel(name: str, *arguments: Any) -> Any:
+    return bind(f"fednode_field_{name}", _WRITE, *arguments)
+
+
+_add, _subtract, _multiply = (_kernel(name, _READ, _READ, COUNT, COUNT) for name in ("add", "subtract", "multiply"))
+_powers = _kernel("powers", _WORD, _WORD, COUNT)
+_dot = _kernel("dot", _READ, _READ, COUNT, COUNT)
+_combine = _kernel("combine", _READ, _READ, COUNT, COUNT, COUNT)
+_transform = _kernel("transform", _READ, _READ, COUNT, ctypes.c_uint)
+_decode = bind(
+    "fednode_field_decode", array("|b1", writable=True), _READ, _READ, COUNT, COUNT, COUNT, result=ctypes.c_int
+)
+
+
+def add(a: Elements, b: Elements) -> Elements:
+    """Return a + b in the shape of a; b has that shape too, or one element for all."""
+    return _pairwise(_add, a, b)
+
+
+def subtract(a: Elements, b: Elements) -> Elements:
+    """Return a - b likewise."""
+    return _pairwise(_subtract, a, b)
+
+
+def multiply(a: Elements, b: Elements) -> Elements:
+    """Return a * b likewise."""
+    return _pairwise(_multiply, a, b)
+
+
+def _pairwise(kernel: Any, a: Elements, b: Elements) -> Elements:
+    if a.shape != b.shape and b.size != 1:
+        raise ValueError("vectors of two lengths have no pairs")
+    out = np.empty_like(a)
+    kernel(out, a, b, a.size, 1 if b.size == a.size else 0)
+    return out
+
+
+def powers(first: int, base: int, count: int) -> Elements:
+    """Return first, first * base, first * base^2, ... (count elements); first and base below p."""
+    out = np.empty(count, np.uint64)
+    _powers(out, first, base, count)
+    return out
+
+
+def dot(matrix: Elements, vector: Elements) -> Elements:
+    """Return matrix @ vector: (n, m) times (m,)."""
+    rows, width = matrix.shape
+    if vector.shape != (width,) or width >= _MAX_TERMS:
+        raise ValueError("the rows and the vector are of two lengths")
+    out = np.empty(rows, np.uint64)
+    _dot(out, matrix, vector, rows, width)
+    return out
+
+
+def combine(weights: Elements, rows: Elements) -> Elements:
+    """Return weights @ rows: (n, m) times (m, d)."""
+    count, terms = weights.shape
+    if rows.ndim != 2 or len(rows) != terms or terms >= _MAX_TERMS:
+        raise ValueError("there is not one weight for each row")
+    out = np.empty((count, rows.shape[1]), np.uint64)
+    _combine(out, weights, rows, count, terms, rows.shape[1])
+    return out
+
+
+def transform(rows: Elements, roots: Elements) -> Elements:
+    """Return the values at 1, w, w^2, ... of polynomials (n, 2^b), constant term first; `roots`: w^k, k < 2^b / 2."""
+    count, size = rows.shape
+    if size < 1 or size & (size - 1) or roots.shape != (size // 2,):
+        raise ValueError("a transform is of a power of two and has half as many roots")
+    out = np.empty_like(rows)
+    _transform(out, rows, roots, count, size.bit_length() - 1)
+    return out
+
+
+def decode(points: Elements, values: Elements, degree: int, needed: int) -> NDArray[np.bool_] | None:
+    """Return which of the public points (at most 256) lie on the polynomial of `degree` through `needed` of them.
+
+    None if there is none. `points` are distinct and not zero. Right whenever count - needed is at most
+    (count - degree - 1) / 2. Source: Gao 2003, algorithm 1.
+    """
+    count = points.size
+    if points.shape != (count,) or values.shape != (count,) or count > MAX_POINTS or degree < 0 or needed < 1:
+        raise ValueError(f"a polynomial is decoded from at most {MAX_POINTS} points, each with a value")
+    is_on = np.zeros(count, np.bool_)
+    return is_on if _decode(is_on, points, values, count, degree, needed) else None
