@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from fednode.cli.ask import as_record, ask_for
+from fednode.cli.ask import ask_for
 from fednode.cli.daemon import print_studies
 from fednode.cli.names import complete_members, complete_studies
-from fednode.cli.show import print_json, print_pairs, print_value, short
+from fednode.cli.show import print_json, print_pairs, print_text, short
 from fednode.cli.site import Site, confirm, format_option, group, pass_site, site_options, yes_option
 from fednode.cli.stored import ask_or_read
+from fednode.cli.study_page import count_votes, print_page
 from fednode.desk import questions
 from fednode.desk.outcomes import StudyVoted
 from fednode.desk.read_models import ShownStudy
 from fednode.errors import Refused
-from fednode.json_form import to_json
 
 
 @group("study")
@@ -41,6 +41,31 @@ def create(site: Site, file: Path, as_json: bool) -> None:
         return
     print_pairs([("study", spec.name), ("id", done.study), ("in block", str(done.height))])
     click.echo(f"every hospital reads it with 'fednode study show {short(done.study)}' and approves or rejects")
+
+
+@study.command("check", example="fednode study check heart.toml")
+@click.argument("file", type=click.Path(path_type=Path))
+@format_option
+@site_options
+@pass_site
+def check(site: Site, file: Path, as_json: bool) -> None:
+    """Check a study file, all its faults at once.
+
+    Says also what a person who votes will look for and does not find: purpose, legal basis, ethics vote, data
+    category, retention, and the office responsible, in the table [about]. A person's name does not belong there.
+    """
+    from fednode.cli.reading import read_study
+    from fednode.cli.study_page import ABOUT
+
+    spec = read_study(file)
+    missing = [key for key in ABOUT if not getattr(spec.about, key)]
+    if as_json:
+        print_json({"file": str(file), "ok": True, "name": spec.name, "not_stated": missing})
+        return
+    click.echo(f"{file} is a study: {spec.name}, {spec.rounds} rounds, {len(spec.data.classes)} classes")
+    if missing:
+        print_text(f"not stated in [about]: {', '.join(missing)}; those who vote will ask")
+    click.echo(f"next: fednode data check --study {file} --input CSV")
 
 
 @study.command("list", example="fednode study list")
@@ -73,10 +98,7 @@ def show(site: Site, study: str | None, toml: bool, as_json: bool) -> None:
     elif as_json:
         print_json(found)
     else:
-        values = as_record(to_json(found))
-        print_value({name: value for name, value in values.items() if name != "toml"})
-        if found.toml is not None:
-            click.echo(f"\n{click.style('study file', bold=True)}\n{found.toml}")
+        print_page(found)
 
 
 def _vote(site: Site, study: str | None, action: str, as_json: bool, says: str) -> None:
@@ -86,8 +108,9 @@ def _vote(site: Site, study: str | None, action: str, as_json: bool, says: str) 
 def _told(done: StudyVoted, as_json: bool, says: str) -> None:
     if as_json:
         print_json(done)
-    else:
-        click.echo(f"{says} study {short(done.study)} in block {done.height}; the study is {done.status}")
+        return
+    votes = f": {count_votes('votes', done.votes, done.needed)}" if done.needed > 1 else ""
+    print_text(f"{says} study {short(done.study)}{votes}, in block {done.height}; the study is {done.status}")
 
 
 @study.command("approve", example="fednode study approve heart")
@@ -179,7 +202,7 @@ def _begin_without(site: Site, study: str | None, without: tuple[str, ...], yes:
         print_json(done)
         return
     open_votes = () if done.beginning is None else done.beginning.without
-    votes = [f"member {vote.member}: {len(vote.voters)} of {done.quorum} votes" for vote in open_votes]
+    votes = [f"member {vote.member}: {count_votes('votes', len(vote.voters), done.needed)}" for vote in open_votes]
     click.echo(f"voted in block {done.height}; to begin without {'; '.join(votes)}" if votes else
                f"voted in block {done.height}; the study is {done.status}, {done.taking_part}")
 

@@ -62,6 +62,12 @@ from fednode.ledger.studies.bodies import StudyAction, StudyBegin, StudyPause, S
 from fednode.ledger.studies.records import get_studies
 from fednode.rounds.terms import proposal_id, study_proposal
 
+COUNTED = {
+    StudyAction.APPROVE: "approvals", StudyAction.REJECT: "rejects", StudyAction.RESUME: "resume_votes",
+    StudyAction.STOP: "stop_votes", StudyAction.READMIT: "readmit_votes",
+}
+"""Which votes of a study an action adds to."""
+
 ACTIONS = {action.name.lower(): action for action in StudyAction}
 
 
@@ -187,12 +193,16 @@ class _Calls:
         if action is StudyAction.RESUME and stuck is not None:
             raise Refused(stuck)
         done = await self.final(StudyVote(study, action))
-        return self._voted(done, study)
+        now = status.study_summary(self._node, study)
+        needed = now.quorum
+        if action is StudyAction.REJECT:
+            needed = now.fault_bound + 1  # so many put a quorum out of reach
+        return self._voted(done, study, len(getattr(now, COUNTED[action])), needed)
 
     async def study_pause(self, args: Arguments) -> StudyVoted:
         study = self._study(args)
         done = await self.final(build(StudyPause, study, args.text("reason", "")))
-        return self._voted(done, study)
+        return self._voted(done, study, 1, 1)
 
     async def study_allow_statistics(self, args: Arguments) -> StatisticsAllowed:
         """Let this hospital's data set enter a study's statistics although it entered another's."""
@@ -210,14 +220,17 @@ class _Calls:
         votes = [build(StudyBegin, study, find_member(self._node, text)) for text in args.texts("without")]
         (*_, done) = await self._all_final(votes)
         summary = status.study_summary(self._node, study)
+        open_votes = () if summary.beginning is None else summary.beginning.without
+        least = min((len(vote.voters) for vote in open_votes), default=0)
+        voted = self._voted(done, study, least, summary.quorum)
         return extended(
-            StudyBegun, self._voted(done, study), taking_part=summary.taking_part, beginning=summary.beginning,
-            quorum=summary.quorum,
+            StudyBegun, voted, taking_part=summary.taking_part, beginning=summary.beginning
         )
 
-    def _voted(self, done: Final, study: StudyId) -> StudyVoted:
+    def _voted(self, done: Final, study: StudyId, votes: int, needed: int) -> StudyVoted:
+        """Tell what a vote led to. Votes that have carried are cleared from the ledger: then they were enough."""
         now = status.study_summary(self._node, study).status
-        return extended(StudyVoted, done, study=study.hex(), status=now)
+        return extended(StudyVoted, done, study=study.hex(), status=now, votes=votes or needed, needed=needed)
 
     def _study(self, args: Arguments) -> StudyId:
         return status.find_study(self._node, args.optional_text("study"))

@@ -29,9 +29,11 @@ class StudyCreated(Final):
 
 
 class StudyVoted(StudyCreated):
-    """A vote about a study was cast; `status` is what it led to."""
+    """A vote about a study was cast; `status` is what it led to, `votes` how many there are now, of those `needed`."""
 
     status: str
+    votes: int
+    needed: int
 
 
 class StudyBegun(StudyVoted):
@@ -39,7 +41,6 @@ class StudyBegun(StudyVoted):
 
     taking_part: str | None
     beginning: BeginningView | None
-    quorum: int
 
 
 class ModelExported(Record):

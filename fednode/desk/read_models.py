@@ -417,11 +417,14 @@ class StudySummary(StudyView):
 
 
 class ShownStudy(StudySummary):
-    """A study with its terms and its file (None if this version cannot read it), and what the chain will show of it."""
+    """A study with its terms and its file (None if this version cannot read it), and what the chain will show of it.
+    `names` of members by number, as people voted them in; `me`: this hospital, 0 where it is no member."""
 
     terms: Mapping[str, object]
     toml: str | None
     limits: tuple[str, ...]
+    names: Mapping[str, str]
+    me: int
 
 
 # --- models ----------------------------------------------------------------------------------------------------

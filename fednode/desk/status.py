@@ -231,7 +231,7 @@ def table_view(found: Watched) -> TableView:
 
 def shown_study(node: Node, study: StudyId) -> ShownStudy:
     """Return a study with its terms and its file."""
-    return page_of(node.state, study, study_summary(node, study))
+    return page_of(node.state, study, study_summary(node, study), node.me)
 
 
 def shown_rounds(node: Node, study: StudyId) -> tuple[ReportView, ...]:

@@ -63,7 +63,7 @@ class StoredNode:
     def study_show(self, text: str | None) -> ShownStudy:
         """Return a study with its terms and its file."""
         study = self.study(text)
-        return page_of(self.state, study, self._summary(study))
+        return page_of(self.state, study, self._summary(study), self.me)
 
     def _summary(self, study: StudyId) -> StudySummary:
         view, missed = study_view(self.state, study, study_name(self.state, study)), MissedRounds(self.me)

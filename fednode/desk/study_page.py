@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from fednode.chain.state import State
+from fednode.core.taking_part import member_names
 from fednode.desk.read_models import ShownStudy, StudySummary
 from fednode.desk.record import extended
 from fednode.errors import Rejected
-from fednode.ids import StudyId, quorum
+from fednode.ids import MemberId, StudyId, quorum
 from fednode.json_form import to_json
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.studies.bodies import StudyTerms, Weights
 from fednode.ledger.studies.records import get_spec, get_study
 
 
-def page_of(state: State, study: StudyId, summary: StudySummary) -> ShownStudy:
+def page_of(state: State, study: StudyId, summary: StudySummary, me: MemberId) -> ShownStudy:
     """Return a study with its terms and, as a file to read, its specification."""
     record = get_study(state, study)
     assert record is not None, "found among the ledger's studies"
@@ -22,6 +23,7 @@ def page_of(state: State, study: StudyId, summary: StudySummary) -> ShownStudy:
     return extended(
         ShownStudy, summary, terms=terms, toml=_file_of(state, study),
         limits=(*node_limits(len(get_members(state))), *shown_limits(record.terms)),
+        names={str(number): name for number, name in member_names(state).items()}, me=int(me),
     )
 
 

@@ -267,7 +267,7 @@ def _tree(record: Any, decimal: type = str) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for field in _fields(record.__class__):
         value, named = getattr(record, field.name), field.note(Named)
-        if field.note(Derived) is not None or (field.note(Default) is not None and value in (None, ())):
+        if field.note(Derived) is not None or (field.note(Default) is not None and value in (None, (), "")):
             continue
         place = tree.setdefault(field.note(In).table, {}) if field.note(In) is not None else tree
         if named is not None:
@@ -276,6 +276,8 @@ def _tree(record: Any, decimal: type = str) -> dict[str, Any]:
             place[field.key] = field.note(Written).show(value)
         elif dataclasses.is_dataclass(value):
             inner = _tree(value, decimal)
+            if not inner:  # nothing but what counts anyway
+                continue
             place.update(inner) if field.note(In) is not None else place.update({field.key: inner})
         elif field.note(Decimals) is not None:
             place[field.key] = decimal(decimal_text(_to_micro_of(value, field.note(Decimals).unit)))

@@ -11,7 +11,7 @@ A value of these classes is always valid: `__post_init__` raises `ValueError`, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 from fednode.codec import Name, Named, Range, Size, decode, encode
@@ -75,6 +75,25 @@ class Timeouts:
 
 DEFAULT_MAX_WEIGHT = 1023
 
+Words = Annotated[str, Size(0, 1000), Default("")]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What people have to know who decide whether data may be used; nothing is computed from it. Offices and files are
+    named, never a person: the ledger keeps it for good."""
+
+    purpose: Words = ""
+    legal_basis: Words = ""
+    ethics_vote: Words = ""
+    data_category: Words = ""
+    retention: Words = ""
+    office: Words = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_plain(f"'{field.name}'", getattr(self, field.name).replace("\n", " "))
+
 
 def _tensors(found: Mapping[str, Any]) -> Tensors:
     return tensors_of(found["model"], found["data"])
@@ -106,6 +125,7 @@ class StudySpec:
     ]
     stop: StopRule
     timeouts: Timeouts
+    about: About = About()
 
     def __post_init__(self) -> None:
         check_plain("name and description", self.name, self.description.replace("\n", " "))

@@ -60,7 +60,7 @@ STATUS: dict[str, Json] = filled(read_models.StatusView, {
     "member": {"id": 1, "name": "anna"}, "chain": CHAIN, "members": MEMBERS, "studies": [SUMMARY], "pid": 7,
     "uptime_s": 3.5, "rss_mb": 120.1, "problems": ["no space left on the disk"],
 })
-DONE: dict[str, Json] = {"id": BLOCK, "height": 71, "study": STUDY, "status": "paused"}
+DONE: dict[str, Json] = {"id": BLOCK, "height": 71, "study": STUDY, "status": "paused", "votes": 2, "needed": 3}
 ANSWERS: dict[str, Json] = {
     "status": STATUS, "chain_status": CHAIN, "member_list": MEMBERS, "study_list": [SUMMARY], "study_show": STUDY_SHOWN,
     "round_list": [REPORT, FAILED], "round_show": REPORT, "study_pause": DONE, "study_vote": DONE,
@@ -135,7 +135,8 @@ def test_a_failed_round_is_loud(fednode: Fednode, tmp_path: Path, daemon_answers
 
 
 def test_votes_say_in_which_block(fednode: Fednode, home: Path) -> None:
-    assert "paused study 5a5a5a5a5a5a in block 71; the study is paused" in fednode("--home", home, "study", "pause").out
+    said = fednode("--home", home, "study", "pause").out
+    assert "paused study 5a5a5a5a5a5a: 2 of 3 votes, in block 71; the study is paused" in said
     assert fednode("--home", home, "study", "stop").code == 2
     assert "voted to stop" in fednode("--home", home, "study", "stop", "--yes").out
     assert "the study runs already" in fednode("--home", home, "study", "start").out

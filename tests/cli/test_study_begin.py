@@ -43,7 +43,7 @@ def test_a_vote_to_begin_without_one_is_asked_about_and_counted(
 ) -> None:
     without = [{"member": 4, "voters": [1, 2]}]
     done = filled(outcomes.StudyBegun, {
-        "height": 9, "study": "5a" * 32, "status": "waiting", "taking_part": TOLD, "quorum": 3,
+        "height": 9, "study": "5a" * 32, "status": "waiting", "taking_part": TOLD, "votes": 1, "needed": 3,
         "beginning": {"since_height": 0, "since_ms": 1, "without": without},
     })
     daemon_answers(tmp_path / "home", {"study_begin": done})
@@ -55,7 +55,9 @@ def test_a_vote_to_begin_without_one_is_asked_about_and_counted(
 
 
 def test_the_last_vote_tells_that_it_has_begun(fednode: Fednode, tmp_path: Path, daemon_answers: Serve) -> None:
-    begun = filled(outcomes.StudyBegun, {"height": 9, "status": "running", "taking_part": TOLD, "quorum": 3})
+    begun = filled(outcomes.StudyBegun, {
+        "height": 9, "status": "running", "taking_part": TOLD, "votes": 3, "needed": 3,
+    })
     daemon_answers(tmp_path / "home", {"study_begin": begun})
     said = fednode("--home", tmp_path / "home", "study", "start", "heart", "--without", "4", "--yes")
     assert f"in block 9; the study is running, {TOLD}" in said.out
