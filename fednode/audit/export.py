@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fednode.audit.verify import MAX_CERTIFICATE_BYTES, ChainEntry
-from fednode.chain.block import MAX_BLOCK_BYTES, MAX_TRANSACTIONS, Block
+from fednode.chain.block import MAX_BLOCK_BYTES, MAX_TRANSACTIONS
 from fednode.chain.light import LightBlock
 from fednode.chain.state import BUCKETS, MAX_RECORD_BYTES, Leaf, bucket_of, compute_root_of_hashes, hash_bucket
-from fednode.chain.vote import Certificate, MemberSet
+from fednode.chain.vote import MemberSet
 from fednode.codec import U8, U16, U64, Bytes32, Size, decode, encode, tagged
 from fednode.errors import Rejected
 from fednode.ids import Hash
@@ -134,10 +134,10 @@ def write_export(
     yield frame(ExportEnd(counts[0], counts[1], counts[2], digest.digest()))
 
 
-def export_block(block: Block, certificate: Certificate, receipts: tuple[bytes, ...], after: MemberSet) -> ExportBlock:
-    """Return a block as an export has it; `after` is the member set of the next height."""
-    is_change = block.header.next_members_hash != block.header.members_hash
-    return ExportBlock(block.encoded, encode(certificate), receipts, after if is_change else None)
+def record_of(entry: ChainEntry) -> ExportBlock:
+    """Return a block as an export has it; raise `Rejected` if its member set cannot be read."""
+    members = None if entry.next_members is None else decode(MemberSet, entry.next_members, MAX_CERTIFICATE_BYTES)
+    return ExportBlock(entry.block, entry.certificate, entry.receipts or (), members)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------

@@ -121,6 +121,21 @@ def entries_of(store: LedgerStore, first: int = 1, last: int | None = None) -> I
         yield ChainEntry(entry.block.encoded, encode(entry.certificate), entry.receipts, members)
 
 
+def run_again(genesis: Genesis, blocks: Iterable[Block], versions: Versions = VERSIONS) -> tuple[Hash, State]:
+    """Execute blocks from height 1 on; return the last one's hash and the state after it.
+
+    Nobody keeps the state of an earlier block. Raises `Rejected` if there is no block, or the last one names another.
+    """
+    state, last = genesis.first_state(), None
+    for last in blocks:
+        transactions = [decode_transaction(data) for data in last.transactions]
+        at = BlockTime(last.height, last.header.time_ms, Hash(last.header.parent_hash))
+        state = apply_block(state, at, transactions, last.evidence, versions).state
+    if last is None or state.root != last.header.state_root:
+        raise Rejected("running the blocks again gives another state")
+    return last.hash, state
+
+
 def verify_chain(
     entries: Iterable[ChainEntry | StoredEntry], genesis: Genesis, level: Level, versions: Versions = VERSIONS
 ) -> ChainReport:

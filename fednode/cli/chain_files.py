@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -17,11 +17,12 @@ from fednode.cli.show import print_json, print_pairs, print_table, short
 from fednode.cli.site import Site, command, format_option, pass_site
 from fednode.errors import FednodeError, Rejected, UsageError, VerificationFailed
 from fednode.home.files import PUBLIC_FILE, environment, write_stream
+from fednode.json_form import to_json
 
 if TYPE_CHECKING:
-    from fednode.audit.export import ExportBlock
     from fednode.audit.verify_export import ExportReport
-    from fednode.chain.state import Leaf
+    from fednode.chain.block import Block
+    from fednode.chain.vote import Certificate
 
 LEVELS = ("storage", "links", "certificates", "transactions", "execution")
 LONGEST_LEVEL = click.IntRange(0, 4)
@@ -38,7 +39,8 @@ def export(site: Site, output: Path, first: int | None, last: int | None, as_jso
 
     Write blocks, certificates, receipts and the state after the last block to one file that proves itself.
     """
-    from fednode.audit.export import make_head, write_export
+    from fednode.audit.export import make_head, record_of, write_export
+    from fednode.audit.verify import run_again
 
     with open_source(site) as source:
         height, block_hash, leaves = source.leaves()
@@ -48,9 +50,14 @@ def export(site: Site, output: Path, first: int | None, last: int | None, as_jso
         if not 1 <= begin <= end <= height:
             raise UsageError(f"the chain has blocks 1 to {height}; export some of these")
         if end < height:
-            block_hash, leaves = _run_again(source, end, as_json)
+            blocks_before = (seen.block for seen in counted(seen_blocks(source, 1, end), "running again", as_json))
+            try:
+                block_hash, state = run_again(source.genesis, blocks_before)
+            except Rejected as error:
+                raise VerificationFailed(f"blocks 1 to {end}: {error.reason}; see 'fednode chain verify'") from None
+            leaves = state.leaves()
         head = make_head(source.genesis, begin, end, block_hash)
-        blocks = counted(_export_blocks(source, begin, end), "exporting", as_json)
+        blocks = counted(map(record_of, source.entries(begin, end)), "exporting", as_json)
         done = _write(output, write_export(head, source.steps(begin), leaves, blocks))
     shown = {"file": str(output), "bytes": done[0], "sha256": done[1], "chain_id": source.genesis.chain_id.hex(),
              "first": begin, "last": end, "last_hash": block_hash.hex(), "source": source.name}
@@ -59,36 +66,6 @@ def export(site: Site, output: Path, first: int | None, last: int | None, as_jso
         return
     print_pairs([(key.replace("_", " "), short(value)) for key, value in shown.items()])
     click.echo(f"check it anywhere: python scripts/verify_export.py --chain-id {shown['chain_id']} {output}")
-
-
-def _run_again(source: Source, last: int, as_json: bool) -> tuple[bytes, Iterator[Leaf]]:
-    """Execute blocks 1 to `last`: nobody keeps the state of an earlier block. Return its hash and the state."""
-    from fednode.ids import Hash
-    from fednode.ledger.rules import apply_block
-    from fednode.ledger.sums.course import BlockTime
-    from fednode.ledger.transactions import decode_transaction
-
-    state, block = source.genesis.first_state(), None
-    for seen in counted(seen_blocks(source, 1, last), "running again", as_json):
-        block = seen.block
-        transactions = [decode_transaction(data) for data in block.transactions]
-        at = BlockTime(block.height, block.header.time_ms, Hash(block.header.parent_hash))
-        state = apply_block(state, at, transactions, block.evidence).state
-    if block is None or state.root != block.header.state_root:
-        raise VerificationFailed(f"running blocks 1 to {last} gives another state; see 'fednode chain verify'")
-    return block.hash, state.leaves()
-
-
-def _export_blocks(source: Source, first: int, last: int) -> Iterator[ExportBlock]:
-    from fednode.audit.export import export_block
-    from fednode.chain.block import receipts_data
-
-    members = source.members_at(first)
-    for seen in seen_blocks(source, first, last):
-        header = seen.block.header
-        if header.next_members_hash != header.members_hash:
-            members = source.members_at(header.height + 1)
-        yield export_block(seen.block, seen.certificate, receipts_data(seen.receipts), members)
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
@@ -202,10 +179,15 @@ def compare(site: Site, a: Path, b: Path, as_json: bool) -> None:
 
     Compare two chains, each an export or the home of a node: same, one the beginning of the other, or a fork.
     """
+    from fednode.audit.compare import common_heights
+    from fednode.audit.compare import compare as compare_chains
+
     places = [place_of(path) for path in (a, b)]
     with open_source(*places[0]) as left, open_source(*places[1]) as right:
-        shown = _compared(left, right, as_json)
-        shown |= {
+        begin, end = common_heights(left, right) if left.genesis.chain_id == right.genesis.chain_id else (1, 0)
+        pairs = zip(_decided(left, begin, end), _decided(right, begin, end), strict=True) if end else ()
+        found = compare_chains(left, right, counted(pairs, "comparing", as_json))
+        shown: dict[str, Any] = cast("dict[str, Any]", to_json(found)) | {
             name: {"place": str(path), "source": source.name, "first": source.first, "last": source.last,
                    "last_hash": source.last_hash.hex()}
             for name, path, source in (("a", a, left), ("b", b, right))
@@ -214,35 +196,12 @@ def compare(site: Site, a: Path, b: Path, as_json: bool) -> None:
         print_json(shown)
     else:
         _print_compared(shown)
-    if shown["relation"] in ("fork", "other chain"):
-        raise VerificationFailed(f"the two differ: {shown['text']}")
+    if found.is_contradiction:
+        raise VerificationFailed(f"the two differ: {found.text}")
 
 
-def _compared(left: Source, right: Source, as_json: bool) -> dict[str, Any]:
-    if left.genesis.chain_id != right.genesis.chain_id:
-        text = f"chain {left.genesis.chain_id.hex()[:16]} and chain {right.genesis.chain_id.hex()[:16]}"
-        return {"relation": "other chain", "text": text, "compared": None}
-    begin, end = max(left.first, right.first), min(left.last, right.last)
-    if begin > end and left.last and right.last:
-        raise UsageError(f"A ends at block {end} before B begins at {begin}; export a stretch that both have")
-    pairs = zip(seen_blocks(left, begin, end), seen_blocks(right, begin, end), strict=True)
-    for one, other in counted(pairs, "comparing", as_json) if end else ():
-        if one.block.hash == other.block.hash:
-            continue
-        height = int(one.block.height)
-        both = [set(seen.certificate.signers(source.members_at(height)))
-                for seen, source in ((one, left), (other, right))]
-        signers = sorted(map(int, both[0] & both[1]))
-        return {
-            "relation": "fork", "compared": [begin, height], "height": height, "signed_both": signers,
-            "hash_a": one.block.hash.hex(), "hash_b": other.block.hash.hex(),
-            "text": f"block {height} is another one in each; members {signers or 'none'} signed both",
-        }
-    relation, text = "same", f"blocks {begin} to {end} are the same in both"
-    if left.last != right.last:
-        shorter = "A" if left.last < right.last else "B"
-        relation, text = "prefix", f"the same from block {begin} up to block {end}, where {shorter} ends"
-    return {"relation": relation, "text": text, "compared": [begin, end]}
+def _decided(source: Source, first: int, last: int) -> Iterator[tuple[Block, Certificate]]:
+    return ((seen.block, seen.certificate) for seen in seen_blocks(source, first, last))
 
 
 def _print_compared(shown: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from fednode.audit.export import (
     ExportItem,
     ExportStep,
     Record,
-    export_block,
     make_head,
     write_export,
 )
@@ -23,7 +22,7 @@ from fednode.chain.block import Block, receipts_data
 from fednode.chain.light import LightBlock, LightRules, follow, trust_genesis
 from fednode.chain.state import EMPTY_ROOT, State
 from fednode.chain.store import DecidedBlock
-from fednode.chain.vote import NO_VIEW, PRECOMMIT, Member, MemberSet, Vote, make_certificate, sign_bytes
+from fednode.chain.vote import NO_VIEW, PRECOMMIT, Certificate, Member, MemberSet, Vote, make_certificate, sign_bytes
 from fednode.codec import decode, encode
 from fednode.crypto import Domain, Ed25519Signer, Secret
 from fednode.ids import MemberId
@@ -132,6 +131,12 @@ def play_changes() -> RoundWorld:
 
 
 # --- exports, and changing them --------------------------------------------------------------------------------
+
+def export_block(block: Block, certificate: Certificate, receipts: tuple[bytes, ...], after: MemberSet) -> ExportBlock:
+    """Return a block as an export has it; `after` is the member set of the next height."""
+    is_change = block.header.next_members_hash != block.header.members_hash
+    return ExportBlock(block.encoded, encode(certificate), receipts, after if is_change else None)
+
 
 def write(world: RoundWorld, first: int = 1) -> bytes:
     """Return the export of a world's blocks from `first` on."""
