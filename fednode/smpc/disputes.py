@@ -18,10 +18,11 @@ from fednode.smpc.proving import NO_ANSWER, DerivedEntropy, ProvenUpdate
 from fednode.smpc.record import AttemptRecord, Confirmed, RedealtShare, SharesRecord
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
+from fednode.sums.attempt import dispute_context
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.field import FieldVector
 from fednode.sums.norm import Statement
-from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.redeal import hide_held, show_held
 
 
 class Disputes:

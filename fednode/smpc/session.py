@@ -3,7 +3,7 @@
 Security assumption: views are final ledger state; `entropy` is unpredictable; a `Persist` is durable before any later
 effect is done. Then, whatever the network and f members do, this member never masks two vectors under the same keys,
 never lets a chunk leave before its root is final, answers at most f complaints, and opens only what the one
-unmasking of the round names (`openings`). If its record is lost or contradicts the ledger it stays silent.
+unmasking of the round names (`opening`). If its record is lost or contradicts the ledger it stays silent.
 
 The machine is level triggered: `_advance` looks at the view and the record and does what is owed and not done. The
 same code serves the first run, a restart and a retry. Nothing here reads a clock: deadlines are the ledger's.

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from fednode.codec import U8, U16, U32, U64, Bytes32, Size, pack
 from fednode.crypto import Domain, tagged_hash
-from fednode.ids import Hash, MemberId
+from fednode.ids import PROTOCOL_VERSION, Hash, MemberId
 from fednode.sums.bodies import Member, Members
 from fednode.sums.bounds import MAX_OPENING_BYTES, MIN_OPENING_BYTES
 
@@ -38,6 +38,11 @@ def key_proof_context(context: SumContext, member: int, which: str) -> bytes:
     return pack(("fednode-keys", *context.place, member, which))
 
 
+def dispute_context(context: SumContext, dealer: int, holder: int) -> bytes:
+    """Return what a box that was dealt again, and the proof that opens it to everybody, are bound to."""
+    return pack(("fednode-redeal", PROTOCOL_VERSION, *context.place, dealer, holder))
+
+
 def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequence[bytes]) -> Hash:
     """Return what an acknowledgement of the masked sum names: the hash over all chunk digests in chunk order."""
     place = (round_.to_bytes(4, "big"), attempt.to_bytes(2, "big"))
@@ -47,7 +52,6 @@ def compute_list_digest(study: bytes, round_: int, attempt: int, digests: Sequen
 Share = tuple[Member, Bytes32]
 Pair = tuple[Member, Member]
 """(dealer, holder)."""
-
 OpeningBytes = Annotated[bytes, Size(MIN_OPENING_BYTES, MAX_OPENING_BYTES)]
 
 

@@ -11,17 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fednode.codec import pack
 from fednode.crypto import Domain, tagged_hash
-from fednode.ids import PROTOCOL_VERSION
 from fednode.keystream import KEY_BYTES, AesCtr
-from fednode.sums.attempt import SumContext
+from fednode.sums.attempt import SumContext, dispute_context
 from fednode.sums.field import FieldVector, from_bytes, to_bytes
-
-
-def dispute_context(context: SumContext, dealer: int, holder: int) -> bytes:
-    """Return what a box, and the proof that opens it to everybody, are bound to."""
-    return pack(("fednode-redeal", PROTOCOL_VERSION, *context.place, dealer, holder))
 
 
 def hide_held(held: FieldVector, shared_point: bytes, context: SumContext, dealer: int, holder: int) -> bytes:

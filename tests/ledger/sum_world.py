@@ -20,13 +20,13 @@ from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.sums.records import RoundRecord, get_redeal
 from fednode.sums import bodies
 from fednode.sums import field as f
-from fednode.sums.attempt import Attempt, SumContext
+from fednode.sums.attempt import Attempt, SumContext, dispute_context
 from fednode.sums.bounds import OUTPUTS, Strength, strength_of
 from fednode.sums.coin import Chain, restore_chain
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase
-from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.redeal import hide_held, show_held
 from fednode.sums.shares import sharing_degree
 from tests.ledger.world import WORDS, MaskedWorld
 from tests.support.seeds import Stream, seed_of

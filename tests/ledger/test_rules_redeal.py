@@ -28,13 +28,13 @@ from fednode.ledger.sums.disputes import (
 from fednode.ledger.sums.records import RoundRecord, get_confirm, get_redeal
 from fednode.sums import bodies
 from fednode.sums import field as f
-from fednode.sums.attempt import SumContext, key_proof_context
+from fednode.sums.attempt import SumContext, dispute_context, key_proof_context
 from fednode.sums.bounds import FEW, OUTPUTS
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.norm import confirm, draw_confirm
 from fednode.sums.phase import Phase
-from fednode.sums.redeal import dispute_context, hide_held
+from fednode.sums.redeal import hide_held
 from fednode.sums.shares import decode as decode_shares
 from fednode.sums.shares import share_at, sharing_degree
 from tests.ledger.sum_world import World, shares_of

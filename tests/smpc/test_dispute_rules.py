@@ -22,10 +22,11 @@ from fednode.smpc.proving import box_sizes, keep_dealing
 from fednode.smpc.record import AttemptRecord, SharesRecord, persist_shares, restore_shares, restore_state
 from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
+from fednode.sums.attempt import dispute_context
 from fednode.sums.equal_logs import are_logs_equal
 from fednode.sums.norm import norm_statement
 from fednode.sums.phase import Phase
-from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.redeal import hide_held, show_held
 from fednode.sums.shares import deal_vector, open_box
 from tests.smpc.sim.shown import key_of_sum
 from tests.smpc.sim.world import HELD, OPENED, World

@@ -23,12 +23,12 @@ from fednode.smpc.proving import ProvenUpdate, ProveUpdate
 from fednode.smpc.record import restore_state
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
-from fednode.sums.attempt import key_proof_context
+from fednode.sums.attempt import dispute_context, key_proof_context
 from fednode.sums.bounds import FEW
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.equal_logs import prove_equal_logs
 from fednode.sums.phase import Phase
-from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.redeal import hide_held, show_held
 from tests.smpc.sim import dealers
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger

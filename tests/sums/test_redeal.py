@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from fednode.crypto import base_times, point_times
 from fednode.keystream import AesCtr
 from fednode.sums import field, norm, shares
-from fednode.sums.attempt import SumContext
+from fednode.sums.attempt import SumContext, dispute_context
 from fednode.sums.bounds import FEW, MIN_OPENING_BYTES
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.field import MODULUS, FieldVector
 from fednode.sums.norm import ENTRY_BITS, Statement, norm_statement
-from fednode.sums.redeal import dispute_context, hide_held, show_held
+from fednode.sums.redeal import hide_held, show_held
 from tests.sums.test_norm import SMALL, share
 from tests.support.seeds import Stream
 

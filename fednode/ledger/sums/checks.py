@@ -168,13 +168,6 @@ def confirm_shares(told: Told, places: tuple[MemberId, ...], member_count: int) 
     return tuple(field.to_bytes(shares.share_at(decoded, answers, degree, int(place))) for place in places)
 
 
-def dispute_context(context: SumContext, dealer: MemberId, holder: MemberId) -> bytes:
-    """Return what a box that was dealt again, and the proof of the point that opens it, are bound to."""
-    from fednode.sums import redeal
-
-    return redeal.dispute_context(context, dealer, holder)
-
-
 @lru_cache(512)
 def is_box_right(
     box: bytes, shared: bytes, context: SumContext, pair: tuple[MemberId, MemberId], seed: bytes, answer: bytes

@@ -26,7 +26,7 @@ from fednode.ids import MemberId
 from fednode.ledger.refusals import Refusal, refuse
 from fednode.ledger.studies.bodies import StudyTerms
 from fednode.ledger.sums.binding import FEW_ANSWERS, judge_included, unmask, with_openers
-from fednode.ledger.sums.checks import confirm_shares, dispute_context, is_box_right, is_shared_point
+from fednode.ledger.sums.checks import confirm_shares, is_box_right, is_shared_point
 from fednode.ledger.sums.course import (
     BlockTime,
     Next,
@@ -50,7 +50,7 @@ from fednode.ledger.sums.records import (
     redeal_key,
     strength_in,
 )
-from fednode.sums.attempt import Attempt, Pair
+from fednode.sums.attempt import Attempt, Pair, dispute_context
 from fednode.sums.bodies import Confirm, Expose, Redeal
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.phase import Phase

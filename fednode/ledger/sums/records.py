@@ -192,12 +192,6 @@ class RoundRecord:
 
 # --- where the long bodies are, and how they are read ------------------------------------------------------------
 
-def keys_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
-    """Key of the keys a member posted in an attempt."""
-    place = number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
-    return b"keys/" + study + place
-
-
 def seen_key(point: bytes) -> bytes:
     """Key under which a used key point is remembered."""
     return b"seen/" + point
@@ -213,6 +207,11 @@ def coin_seen_key(member: int, head: bytes) -> bytes:
 
 def _key(prefix: bytes, study: bytes, number: int, attempt: int, member: int) -> bytes:
     return prefix + study + number.to_bytes(4, "big") + attempt.to_bytes(2, "big") + member.to_bytes(2, "big")
+
+
+def keys_key(study: bytes, number: int, attempt: int, member: int) -> bytes:
+    """Key of the keys a member posted in an attempt."""
+    return _key(b"keys/", study, number, attempt, member)
 
 
 def share_key(study: bytes, number: int, attempt: int, member: int) -> bytes:

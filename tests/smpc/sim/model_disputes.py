@@ -12,12 +12,12 @@ from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.sums import bodies, norm, shares
 from fednode.sums import field as f
-from fednode.sums.attempt import SumContext
+from fednode.sums.attempt import SumContext, dispute_context
 from fednode.sums.coin import draw_confirm_seed
 from fednode.sums.equal_logs import are_logs_equal
 from fednode.sums.measures import count_words
 from fednode.sums.phase import Phase
-from fednode.sums.redeal import dispute_context, show_held
+from fednode.sums.redeal import show_held
 
 if TYPE_CHECKING:
     from tests.smpc.sim.model_ledger import Attempt
