@@ -81,6 +81,7 @@ class Core:
         if replica.has_consented:
             self.traffic.outbox.closed = replica.refusal
         self.up: set[MemberId] = set()
+        self.gone: set[MemberId] = set()
         self.now_ms, self._held = 0, -1
         self._has_new_state = self.is_halted = False
         self._ranges: dict[MemberId, TokenBucket] = {}
@@ -120,7 +121,8 @@ class Core:
         """A member can be reached: bring it up to date."""
         self.now_ms = now_ms
         self.up.add(member)
-        effects = self._sync(self.catch_up.handle(sync.PeerConnected(member)))
+        effects = self._note_gone(self.gone - {member})
+        effects += self._sync(self.catch_up.handle(sync.PeerConnected(member)))
         effects += self._consensus(self.replica.handle(happen.PeerUp(member, now_ms)))
         effects += self.traffic.greet(member) + self.models.peer_up(member, now_ms)
         effects += self.roll_call.greet(member, now_ms)
@@ -137,6 +139,17 @@ class Core:
         self.up.discard(member)
         self.models.peer_down(member)
         return self._settle(self._sync(self.catch_up.handle(sync.PeerLost(member))))
+
+    def peer_gone(self, member: MemberId, now_ms: int) -> list[do.Effect]:
+        """No way to a member was found in two tries: until it is back, nobody needs to wait for it long."""
+        self.now_ms = now_ms
+        return self._settle([] if member in self.up else self._note_gone(self.gone | {member}))
+
+    def _note_gone(self, gone: set[MemberId]) -> list[do.Effect]:
+        if gone == self.gone:
+            return []
+        self.gone = gone
+        return self._consensus(self.replica.handle(happen.PeersGone(frozenset(gone), self.now_ms)))
 
     def frame(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
         """Take one frame from a member; raise `Rejected` if no honest member sends it."""

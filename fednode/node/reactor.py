@@ -210,6 +210,8 @@ class Reactor:
             case net.PeerDown():
                 self.addresses.pop(member, None)
                 self._dispatch("peer-down", lambda: self.core.peer_down(member, now_ms()))
+            case net.PeerGone():
+                self._dispatch("peer-gone", lambda: self.core.peer_gone(member, now_ms()))
             case net.Refused(_, reason):
                 self.refused[member] = reason
                 self.problems.begin(("refused", member), f"member {member} refused: {reason}")

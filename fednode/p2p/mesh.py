@@ -22,6 +22,7 @@ from fednode.p2p.network import (
     Channel,
     NetworkEvent,
     PeerDown,
+    PeerGone,
     PeerUp,
     Received,
     Refused,
@@ -365,7 +366,8 @@ class Mesh:
                 break
             with trio.move_on_after(wire_limits.DIAL_TIMEOUT_S):
                 await self._host.dial(peer, address)
-        self.book.on_dial_ended(peer, time.monotonic_ns())
+        if self.book.on_dial_ended(peer, time.monotonic_ns()):
+            self._put_state(peer, PeerGone(peer))
         self._plans_changed.set()
 
     async def _watch_silence(self) -> None:

@@ -46,6 +46,13 @@ class PeerDown:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerGone:
+    """No dial of `peer` has succeeded since it was last linked: two failed, half a second apart or more."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """`peer` is a member by its key, but runs another protocol version or another chain; `reason` names both."""
 
@@ -78,7 +85,7 @@ class Announced:
     data: bytes
 
 
-NetworkEvent = PeerUp | PeerDown | Refused | Received | BlobReceived | Announced
+NetworkEvent = PeerUp | PeerDown | PeerGone | Refused | Received | BlobReceived | Announced
 
 AcceptBlob = Callable[[PeerId, bytes, int], bool]
 """`accept_blob(peer, header, size_bytes)`: asked before memory is reserved; False drains the blob unread."""

@@ -18,12 +18,16 @@ SECOND_NS = 1_000_000_000
 FIRST_WAIT_S = 0.3
 """The member with the higher id leaves the first dial to the lower one for so long; after a restart it dials itself."""
 
-HIGHER_WAIT_S = 3.0
+LOWER_WAIT_S = 0.1
+HIGHER_WAIT_S = 0.4
 """After a lost link: the lower id redials at once, the higher one steps in when that has not helped."""
 
-RETRY_MIN_S = 0.25
+RETRY_MIN_S = 0.5
 RETRY_MAX_S = 5.0
 """Wait between dials, doubled on each failure, with jitter so that a federation does not knock in step."""
+
+GONE_AFTER_S = 0.5
+"""A peer is gone once two dials, so far apart at least, have failed since it was last linked: not while it restarts."""
 
 REFUSED_RETRY_S = 30.0
 """A member of another version or chain is looked at again this often: somebody may be upgrading it."""
@@ -80,6 +84,9 @@ class _Entry:
     dial_at_ns: int | None
     wait_s: float = RETRY_MIN_S
     is_dialling: bool = False
+    first_failed_ns: int | None = None
+    """When the first dial since the last link failed."""
+    is_gone: bool = False
     banned_until_ns: int = 0
     bans: int = 0
     last_ban_ns: int = 0
@@ -187,15 +194,24 @@ class PeerBook:
     def _plan(self, entry: _Entry, wait_s: float, now_ns: int) -> None:
         entry.dial_at_ns = now_ns + int(wait_s * SECOND_NS)
 
-    def on_dial_ended(self, peer: PeerId, now_ns: int) -> None:
-        """A dial ended without a link: try again after a growing wait. With a link `on_up` came first."""
+    def on_dial_ended(self, peer: PeerId, now_ns: int) -> bool:
+        """A dial ended without a link: try again after a growing wait. With a link `on_up` came first.
+
+        Returns whether the peer is gone from now on: it was not before.
+        """
         entry = self._entries.get(peer)
         if entry is None:
-            return
+            return False
         entry.is_dialling = False
-        if entry.dial_at_ns is not None and entry.dial_at_ns <= now_ns:
-            self._plan(entry, entry.wait_s * (0.75 + 0.5 * self._jitter()), now_ns)
-            entry.wait_s = min(RETRY_MAX_S, entry.wait_s * 2)
+        if entry.dial_at_ns is None or entry.dial_at_ns > now_ns:
+            return False
+        self._plan(entry, entry.wait_s * (1 + 0.25 * self._jitter()), now_ns)
+        entry.wait_s = min(RETRY_MAX_S, entry.wait_s * 2)
+        if entry.first_failed_ns is None:
+            entry.first_failed_ns = now_ns
+        is_news = not entry.is_gone and now_ns - entry.first_failed_ns >= GONE_AFTER_S * SECOND_NS
+        entry.is_gone = entry.is_gone or is_news
+        return is_news
 
     def on_up(self, peer: PeerId, address: str = "") -> None:
         """A link is up, with the peer at `address`: stop dialling."""
@@ -204,7 +220,8 @@ class PeerBook:
             if (source := _source(address)) not in ("", entry.seen_source):
                 entry.seen_source = source
                 self._note_sources()
-            entry.dial_at_ns = None
+            entry.dial_at_ns = entry.first_failed_ns = None
+            entry.is_gone = False
             entry.wait_s = RETRY_MIN_S
 
     def on_down(self, peer: PeerId, now_ns: int) -> None:
@@ -212,8 +229,8 @@ class PeerBook:
         entry = self._entries.get(peer)
         if entry is None:
             return
-        wait_s = RETRY_MIN_S if self.me < peer else HIGHER_WAIT_S
-        self._plan(entry, wait_s * (0.5 + self._jitter()), now_ns)
+        wait_s = LOWER_WAIT_S if self.me < peer else HIGHER_WAIT_S
+        self._plan(entry, wait_s * (0.5 + 0.5 * self._jitter()), now_ns)
 
     def on_refused(self, peer: PeerId, now_ns: int) -> None:
         """The peer speaks another version or follows another chain: look again later."""

@@ -15,6 +15,12 @@ def book() -> PeerBook:
     return it
 
 
+def next_dial(it: PeerBook) -> int:
+    due = it.next_due_ns()
+    assert due is not None
+    return due
+
+
 def test_we_are_not_our_own_peer() -> None:
     assert book().members() == {LOW, HIGH}
 
@@ -40,7 +46,7 @@ def test_failed_dials_wait_longer_up_to_a_limit() -> None:
         assert planned is not None
         waits.append((planned - now) / SECOND_NS)
         now = planned
-    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+    assert waits == [0.5625, 1.125, 2.25, 4.5, 5.625, 5.625, 5.625, 5.625]
 
 
 def test_a_link_ends_the_dialling_and_its_loss_starts_it_again() -> None:
@@ -52,8 +58,48 @@ def test_a_link_ends_the_dialling_and_its_loss_starts_it_again() -> None:
     assert it.next_due_ns() is None
     it.on_down(HIGH, START)
     it.on_down(LOW, START)
-    assert it.due(START + int(peers.RETRY_MIN_S * SECOND_NS)) == (HIGH,)
+    assert it.due(START + int(peers.LOWER_WAIT_S * SECOND_NS)) == (HIGH,)
     assert it.due(START + int(peers.HIGHER_WAIT_S * SECOND_NS)) == (LOW,)
+
+
+def test_a_peer_is_gone_after_two_failed_dials_half_a_second_apart_and_said_to_be_so_once() -> None:
+    it = book()
+    it.on_up(HIGH)
+    it.on_down(HIGH, START)
+    gone, failed = [], []
+    for _ in range(4):
+        now = next_dial(it)
+        assert it.due(now) == (HIGH,)
+        failed.append(now)
+        gone.append(it.on_dial_ended(HIGH, now))
+    assert gone == [False, True, False, False]
+    assert failed[1] - failed[0] >= peers.GONE_AFTER_S * SECOND_NS
+    assert failed[1] - START <= SECOND_NS
+
+
+def test_a_peer_that_was_linked_between_two_failed_dials_is_not_gone() -> None:
+    """Whoever comes and goes is there: only what fails since the last link counts."""
+    it = book()
+    it.on_up(LOW)
+    for _ in range(5):
+        now = next_dial(it)
+        assert it.due(now) == (HIGH,)
+        assert not it.on_dial_ended(HIGH, now)
+        it.on_up(HIGH)
+        it.on_down(HIGH, now)
+
+
+def test_two_failures_in_quick_succession_are_one() -> None:
+    """A dial that fails at once and one that was planned right after it: the machine there may just be starting."""
+    it = book()
+    it.on_up(LOW)
+    it.due(START)
+    assert not it.on_dial_ended(HIGH, START)
+    it.on_down(HIGH, START)  # a second link was lost meanwhile, and so the next dial comes early
+    soon = next_dial(it)
+    it.due(soon)
+    assert soon - START < peers.GONE_AFTER_S * SECOND_NS
+    assert not it.on_dial_ended(HIGH, soon)
 
 
 def test_a_refused_peer_is_looked_at_again_much_later() -> None:

@@ -42,8 +42,8 @@ class Driver:
     """One member's protocol state and the effects it asks for."""
 
     __slots__ = (
-        "_application", "_check", "_persist_at", "_timeouts", "effects", "evidence", "facts", "is_halted", "now_ms",
-        "own", "recovery", "signer", "state", "tip",
+        "_application", "_check", "_gone", "_persist_at", "_timeouts", "effects", "evidence", "facts", "is_halted",
+        "now_ms", "own", "recovery", "signer", "state", "tip",
     )
 
     def __init__(
@@ -65,6 +65,7 @@ class Driver:
         self._timeouts = timeouts
         self._check = check
         self._persist_at: int | None = None
+        self._gone: frozenset[MemberId] = frozenset()
         self.facts = HeightFacts(tip, application, check, self.recovery.known)
         if certificate is not None:
             self._notice_certificate(certificate)
@@ -157,8 +158,23 @@ class Driver:
     def start_timers(self) -> None:
         """Start what runs all the time within a view: after entering it, and after a restart in it."""
         if self.state.step is Step.PROPOSE:
-            self._start_timer(Timer.PROPOSE, self._timeouts.get_propose_ms(self.state.view))
+            self._start_propose_timer()
         self.start_resend_timer()
+
+    def note_gone(self, members: frozenset[MemberId]) -> None:
+        """Pass over a leader that is gone after a short wait, in this view and in those to come.
+
+        Whoever gives up on a leader votes for no block, which every member may do at any time: a wrong hint of one
+        member costs at most its own vote in that view, and blocks need only q votes.
+        """
+        news, self._gone = members.difference(self._gone), members
+        if self.state.step is Step.PROPOSE and self.tip.proposer(self.state.view) in news:
+            self._start_propose_timer()
+
+    def _start_propose_timer(self) -> None:
+        is_gone = self.tip.proposer(self.state.view) in self._gone
+        wait_ms = self._timeouts.gone_ms if is_gone else self._timeouts.get_propose_ms(self.state.view)
+        self._start_timer(Timer.PROPOSE, wait_ms)
 
     def start_resend_timer(self) -> None:
         """Have own votes sent again after a while without a decision."""

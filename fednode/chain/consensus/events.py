@@ -82,6 +82,14 @@ class PeerUp:
 
 
 @dataclass(frozen=True, slots=True)
+class PeersGone:
+    """Which members cannot be reached any more: the whole list, whenever it changes. Only a hint: it may be wrong."""
+
+    peers: frozenset[MemberId]
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class BlockSynced:
     """Catch-up found a final block: link and certificate are checked, execution is not."""
 
@@ -90,4 +98,4 @@ class BlockSynced:
     now_ms: int
 
 
-Event = Started | Received | OutOfReach | TimerFired | WorkArrived | PeerUp | BlockSynced
+Event = Started | Received | OutOfReach | TimerFired | WorkArrived | PeerUp | PeersGone | BlockSynced

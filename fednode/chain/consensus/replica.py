@@ -22,6 +22,7 @@ from fednode.chain.consensus.events import (
     BlockSynced,
     Event,
     OutOfReach,
+    PeersGone,
     PeerUp,
     Received,
     Started,
@@ -142,6 +143,8 @@ class Replica:
             case PeerUp():
                 if driver.state.step is not Step.IDLE:
                     self._speak_again(event.peer)
+            case PeersGone():
+                driver.note_gone(event.peers)
             case BlockSynced():
                 if driver.adopt(event.block, event.certificate):
                     self._begin_next()

@@ -32,9 +32,10 @@ from fednode.ids import View
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Delays in milliseconds; every member of a network uses the same."""
+    """Delays in milliseconds; every member of a network uses the same. `gone_ms` is for a leader that is gone."""
 
     propose_ms: int = 3_000
+    gone_ms: int = 300
     vote_ms: int = 1_000
     growth_ms: int = 500
     limit_ms: int = 60_000
