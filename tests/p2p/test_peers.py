@@ -64,6 +64,7 @@ def test_a_link_ends_the_dialling_and_its_loss_starts_it_again() -> None:
 
 def test_a_peer_is_gone_after_two_failed_dials_half_a_second_apart_and_said_to_be_so_once() -> None:
     it = book()
+    it.on_up(LOW)
     it.on_up(HIGH)
     it.on_down(HIGH, START)
     gone, failed = [], []

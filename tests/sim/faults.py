@@ -5,6 +5,7 @@
     at 6120 split 0 1 1 0 for 3100       machines with the same number still reach each other, for so many ms
     at 7000 storm lose 0.3 repeat 0.05 slow 300 for 2000
     at 9000 deafen 0.4 draw 8131 for 7000   this share of (sender, receiver, kind of vote) does not get through
+    at 9500 doubt 0.3 draw 77 for 5000   lines flap: each machine takes so many of the others for gone, ever others
 
 Times are milliseconds of virtual time. In runs of whole nodes a fault waits for a height first: 'height 12 at 40 ...'.
 """
@@ -76,7 +77,19 @@ class Deafen:
         return f"deafen {self.share} draw {self.draw} for {self.for_ms}"
 
 
-Fault = Crash | CrashAll | Split | Storm | Deafen
+@dataclass(frozen=True)
+class Doubt:
+    """Let every machine take this share of the others for gone, some others twice a second, though all are there."""
+
+    share: float
+    draw: int
+    for_ms: int
+
+    def __str__(self) -> str:
+        return f"doubt {self.share} draw {self.draw} for {self.for_ms}"
+
+
+Fault = Crash | CrashAll | Split | Storm | Deafen | Doubt
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ class Timed:
 
 def draw_fault(draw: random.Random, machines: int) -> Fault:
     """Return a fault of a run of consensus alone."""
-    match draw.randrange(6):
+    match draw.randrange(7):
         case 0 | 1:
             return Crash(draw.randrange(machines), draw.randrange(8))
         case 2:
@@ -103,6 +116,8 @@ def draw_fault(draw: random.Random, machines: int) -> Fault:
             return Storm(*draw.choice(LOSSES), draw.choice((20, 300, 2_000)), draw.randrange(500, 8_000))
         case 4:
             return CrashAll(tuple(draw.randrange(4) for _ in range(machines)))
+        case 5:
+            return Doubt(draw.choice((0.2, 0.5, 1.0)), draw.randrange(10_000), draw.randrange(500, 12_000))
         case _:
             return Deafen(draw.choice((0.2, 0.4, 0.6)), draw.randrange(10_000), draw.randrange(500, 12_000))
 
@@ -144,6 +159,8 @@ def _parse(kind: str, args: list[str]) -> Fault:
             return Storm(float(loss), float(repeat), int(slow), int(time))
         case "deafen", [share, "draw", draw, "for", time]:
             return Deafen(float(share), int(draw), int(time))
+        case "doubt", [share, "draw", draw, "for", time]:
+            return Doubt(float(share), int(draw), int(time))
         case _:
             raise ValueError(f"no such fault: {kind} {' '.join(args)}")
 

@@ -12,6 +12,7 @@ from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.events import (
     BlockSynced,
     Event,
+    PeersGone,
     PeerUp,
     Received,
     Started,
@@ -149,6 +150,10 @@ class SimNode:
         """A connection to `peer` stands."""
         self.feed_sync(sync.PeerConnected(peer))
         self.feed(PeerUp(peer, self.now_ms()))
+
+    def find_gone(self, members: frozenset[MemberId]) -> None:
+        """Dials have shown who cannot be reached; or lines flap, and it only seems so."""
+        self.feed(PeersGone(members, self.now_ms()))
 
     def on_timer(self, life: int, key: ViewTimer | sync.SyncTimer, token: int) -> None:
         """A timer ran out; it counts unless it was replaced or the machine restarted."""

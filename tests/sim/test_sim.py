@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
+from fednode.chain.consensus.view import Timeouts
 from fednode.chain.consensus.votes import HeightFacts
+from fednode.ids import MemberId
 from tests.limits import Limits
 from tests.sim import mutants
 from tests.sim.adversary import ATTACKS, Adversary
+from tests.sim.keys import GENESIS_MS
 from tests.sim.ledger import JOINING
 from tests.sim.mutants import MUTANTS, Mutant, applied, hunt
-from tests.sim.world import Plan, World, draw_plan
+from tests.sim.world import FOUND_GONE_MS, Plan, World, draw_plan
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -97,6 +102,26 @@ def test_a_dead_leader_costs_its_timeout_once(dead: int) -> None:
     views = [certificate.view for _, certificate in world.nodes[dead - 1].disk.blocks]
     assert len(views) >= 20
     assert sum(views) == 1
+
+
+@pytest.mark.parametrize("dead", [0, 1, 2, 3])
+def test_a_leader_known_to_be_gone_is_passed_over_at_once(dead: int) -> None:
+    """Found to be gone before its turn, or while the others wait for it: no height takes as long as its time to propose."""
+    world = World(Plan(5, faults=0))
+    world.begin(skip=world.nodes[dead])
+    world.after(FOUND_GONE_MS, world.tell_gone)
+    world.run_to(20)
+    times = [GENESIS_MS, *(block.header.time_ms for block in world.checker.chain)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert max(waits) <= FOUND_GONE_MS + 2 * Timeouts().gone_ms < Timeouts().propose_ms
+
+
+def test_whoever_takes_a_leader_for_gone_that_is_there_costs_the_chain_nothing() -> None:
+    world = World(Plan(5, faults=0))
+    world.begin()
+    world.nodes[0].find_gone(frozenset({MemberId(2), MemberId(3), MemberId(4)}))
+    world.run_to(40)
+    assert not any(certificate.view for _, certificate in world.nodes[0].disk.blocks)
 
 
 def test_an_idle_federation_is_silent() -> None:

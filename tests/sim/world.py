@@ -15,7 +15,7 @@ from fednode.errors import Rejected
 from fednode.ids import MemberId
 from tests.sim.adversary import Adversary
 from tests.sim.checker import Checker, Violation
-from tests.sim.faults import Crash, CrashAll, Deafen, Fault, Split, Storm, Timed, draw_fault
+from tests.sim.faults import Crash, CrashAll, Deafen, Doubt, Fault, Split, Storm, Timed, draw_fault
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import JOINING, found_with
 from tests.sim.node import Disk, SimNode, fresh_disk
@@ -27,6 +27,9 @@ LIVENESS_BOUND_MS = 120_000
 SUBMIT_EVERY_MS = 40
 LONGEST_REST_MS = 4_000
 """How long a machine that died stays down at most."""
+FOUND_GONE_MS = 800
+"""How long after a line is cut those at its ends know that two dials have failed."""
+WAVER_MS = 500
 JOIN_AT = 3
 """Which transaction makes an observer a member."""
 
@@ -73,6 +76,7 @@ class Weather:
         self.sides: dict[int, int] | None = None
         self.deaf: frozenset[tuple[int, int, int]] = frozenset()
         """(sender, receiver, kind of vote) that does not get through."""
+        self.doubt = 0.0
 
     def connects(self, one: int, other: int) -> bool:
         return self.sides is None or self.sides[one] == self.sides[other]
@@ -245,6 +249,7 @@ class World(VirtualClock):
                     self._kill(node, effects)
             case Split(sides, for_ms):
                 self.weather.sides = dict(enumerate(sides))
+                self.after(FOUND_GONE_MS, self.tell_gone)
                 self.after(for_ms, self._join)
             case Storm(loss, repeat, slow_ms, for_ms):
                 self.weather.loss, self.weather.repeat, self.weather.slow_ms = loss, repeat, slow_ms
@@ -252,8 +257,29 @@ class World(VirtualClock):
             case Deafen(share, draw, for_ms):
                 self.weather.deaf = self._choose_deaf(share, random.Random(draw))
                 self.after(for_ms, self._calm)
+            case Doubt(share, draw, for_ms):
+                self.weather.doubt = share
+                self._waver(random.Random(draw))
+                self.after(for_ms, self._calm)
             case _:
                 assert_never(fault)
+
+    def _waver(self, draw: random.Random) -> None:
+        """Let machines take others for gone, and other ones a little later."""
+        if not self.weather.doubt:
+            return
+        for node in self.nodes:
+            others = sorted({other.member for other in self.nodes} - {node.member})
+            node.find_gone(frozenset(member for member in others if draw.random() < self.weather.doubt))
+        self.after(WAVER_MS, self._waver, draw)
+
+    def tell_gone(self) -> None:
+        """Let every machine know which members it cannot reach, which is the truth."""
+        for node in self.nodes:
+            reached = {
+                other.member for other in self.nodes if other.is_up and self.weather.connects(node.index, other.index)
+            }
+            node.find_gone(frozenset(other.member for other in self.nodes if other.member not in reached))
 
     def _kill(self, node: SimNode, effects: int) -> None:
         """Kill a node between two effects of its near future; it comes back later."""
@@ -269,7 +295,8 @@ class World(VirtualClock):
         )
 
     def on_crash(self, node: SimNode) -> None:
-        """A node died: it restarts after a while."""
+        """A node died: it restarts after a while, and the others may have found out before."""
+        self.after(FOUND_GONE_MS, self.tell_gone)
         self.after(self.random.randrange(10, LONGEST_REST_MS), self.restart, node)
 
     def restart(self, node: SimNode) -> None:
@@ -281,15 +308,20 @@ class World(VirtualClock):
             if other.member != node.member and other.is_up and self.weather.connects(node.index, other.index):
                 node.greet(other.member)
                 other.greet(node.member)
+        self.tell_gone()
 
     def _join(self) -> None:
         self.weather.sides = None
         self._connect_all()
+        self.tell_gone()
 
     def _calm(self) -> None:
         self.weather.loss = self.weather.repeat = 0.0
         self.weather.deaf = frozenset()
         self.weather.slow_ms = 20
+        if self.weather.doubt:
+            self.weather.doubt = 0.0
+            self.tell_gone()
 
     def _heal(self) -> None:
         """End all faults: everybody up, everybody connected."""
@@ -300,6 +332,7 @@ class World(VirtualClock):
             if not node.is_up:
                 node.start()
         self._connect_all()
+        self.tell_gone()
         self._is_healed = True
 
     def on_stopped_signing(self, node: SimNode, reason: str) -> None:
