@@ -149,7 +149,8 @@ class Core:
         if gone == self.gone:
             return []
         self.gone = gone
-        return self._consensus(self.replica.handle(happen.PeersGone(frozenset(gone), self.now_ms)))
+        effects = self._consensus(self.replica.handle(happen.PeersGone(frozenset(gone), self.now_ms)))
+        return effects + self._studies(self.studies.note_gone(frozenset(gone)))
 
     def frame(self, sender: MemberId, data: bytes, now_ms: int) -> list[do.Effect]:
         """Take one frame from a member; raise `Rejected` if no honest member sends it."""

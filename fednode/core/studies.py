@@ -26,6 +26,7 @@ from fednode.rounds.events import (
     Event,
     ForgetRound,
     LedgerChanged,
+    MembersGone,
     OfStudy,
     OfSum,
     Submit,
@@ -79,6 +80,7 @@ class Studies:
         self._unreadable: dict[StudyId, str] = {}
         self._left: set[StudyId] = set()
         self.missed = MissedRounds(site.me)
+        self._gone = frozenset[MemberId]()
 
     def get(self, study: StudyId) -> StudyMachine | None:
         """Return a study's machine."""
@@ -181,7 +183,12 @@ class Studies:
         data = site.ports.data_of(spec.name, study)
         place = Place(site.chain_id, site.me, study, spec, data, site.ports, site.holds_message)
         self._known[study] = Known(spec, StudyMachine(place), SnapshotReader(study))
-        return []
+        return self.tell(study, MembersGone(self._gone))
+
+    def note_gone(self, members: frozenset[MemberId]) -> list[StudyEffect]:
+        """Tell every study which members no way was found to."""
+        self._gone = members
+        return [effect for study in list(self._known) for effect in self.tell(study, MembersGone(members))]
 
     def _approve(self, state: State, study: StudyId) -> list[Effect]:
         """Approve what the administrator agreed to beforehand."""

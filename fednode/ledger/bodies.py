@@ -11,7 +11,7 @@ from typing import Annotated
 
 from fednode.codec import Size, tagged
 from fednode.ledger.members.bodies import MembershipBody
-from fednode.ledger.studies.bodies import Expire, Ready, Result, StudyBegin, StudyCreate, StudyPause, StudyVote
+from fednode.ledger.studies.bodies import Expire, Gone, Ready, Result, StudyBegin, StudyCreate, StudyPause, StudyVote
 from fednode.sums.bodies import (
     Message,
 )
@@ -30,5 +30,5 @@ class Memo:
 
 
 Body = (
-    StudyCreate | StudyVote | StudyPause | StudyBegin | Ready | Message | Result | Expire | Memo | MembershipBody
+    StudyCreate | StudyVote | StudyPause | StudyBegin | Ready | Message | Result | Expire | Gone | Memo | MembershipBody
 )

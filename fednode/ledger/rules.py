@@ -28,11 +28,11 @@ from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_me
 from fednode.ledger.members.version_rules import begin_version, settle_version
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.refusals import Refusal, Rule, refuse
-from fednode.ledger.studies.bodies import Expire
+from fednode.ledger.studies.bodies import Expire, Gone
 from fednode.ledger.studies.records import StudyRecord, get_round, get_studies, round_key, study_key
 from fednode.ledger.studies.rules import (
     STUDY_RULES,
-    accept_join_expire,
+    accept_join_clock,
     note_freeze_block,
     require_study,
     settle_study,
@@ -181,11 +181,11 @@ def add_kind(body: type, rule: Rule, records: Mapping[bytes, tuple[int, type]], 
 def _dispatch_round(draft: Draft, study: StudyRecord, sender: MemberId, body: RoundBody) -> None:
     current = get_round(draft, body.study)
     if current is None:
-        if not isinstance(body, Expire):
+        if not isinstance(body, Expire | Gone):
             raise refuse(Refusal.PHASE_CLOSED)
-        draft.write(study_key(body.study), accept_join_expire(study, sender, body))
+        draft.write(study_key(body.study), accept_join_clock(study, sender, body))
         return
-    if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire):
+    if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire | Gone):
         raise refuse(Refusal.NAMED_FAULTY)
     draft.write(round_key(body.study), accept(draft, current, study.terms, sender, body))
 

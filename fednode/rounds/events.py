@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fednode.effects import Asked, Compute, ComputeDone, Note, Persist, StartTimer, TimerFired
-from fednode.ids import Hash, StudyId
+from fednode.ids import Hash, MemberId, StudyId
 from fednode.learn import jobs as work
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import Draft, StoredModel
@@ -40,9 +40,10 @@ class OfSum:
 
 @dataclass(frozen=True, slots=True)
 class PhaseTimer:
-    """Runs out with the phase of this number of a study."""
+    """Runs out with the phase of this number of a study, or, for a `member` that is gone, long before."""
 
     phase_no: int
+    member: MemberId | None = None
 
 
 # --- events ----------------------------------------------------------------------------------------------------
@@ -86,8 +87,16 @@ class SumHappened:
     event: sm.Event
 
 
+@dataclass(frozen=True, slots=True)
+class MembersGone:
+    """Which members no way was found to: the whole list, whenever it changes."""
+
+    members: frozenset[MemberId]
+
+
 Event = (
-    LedgerChanged | DataChanged | WorkDone | ModelLoaded | TimerFired[PhaseTimer] | ComputeDone[Result] | SumHappened
+    LedgerChanged | MembersGone | DataChanged | WorkDone | ModelLoaded | TimerFired[PhaseTimer] | ComputeDone[Result]
+    | SumHappened
 )
 
 # --- effects ---------------------------------------------------------------------------------------------------

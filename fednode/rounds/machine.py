@@ -75,6 +75,8 @@ class StudyMachine:
                 return self._advance() + clock  # what has closed is deleted before anything else
             case TimerFired(key):
                 return self._clock.on_timer(key)
+            case ev.MembersGone(members):
+                return self._clock.on_gone(members)
             case ev.DataChanged(data):
                 self._place = replace(self._place, data=data)
                 self.data_check, self._work_failures, self.problem = None, 0, None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from fednode.chain.vote import Id
+from fednode.chain.vote import Id, Ids
 from fednode.codec import U8, U16, U32, U64, Bytes32, Range, Size, encode, tagged
 from fednode.crypto import Domain, tagged_hash
 from fednode.ids import StudyId
@@ -169,6 +169,25 @@ class Expire:
     round: U32
     attempt: U16
     phase_no: U32
+
+
+@tagged(21)
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The sender finds no way to these expected members of phase `phase_no`; whom q name is not waited for any more.
+
+    The sender's next vote on the phase takes the place of this one; one without members takes it back.
+    """
+
+    study: Bytes32
+    round: U32
+    attempt: U16
+    phase_no: U32
+    members: Ids
+
+    def __post_init__(self) -> None:
+        if list(self.members) != sorted(set(self.members)):
+            raise ValueError("members must be ascending")
 
 
 @tagged(4)

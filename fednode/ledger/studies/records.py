@@ -20,6 +20,7 @@ from fednode.ledger.sums.records import (
     Absence,
     Coins,
     KeptOut,
+    Leashes,
     OpenPhase,
     PhaseSpan,
     RoundRecord,
@@ -142,6 +143,7 @@ class StudyRecord:
     beginning: Beginning | None = None
     coins: Coins = NO_COINS
     kept_out: KeptOut | None = None
+    leashes: Leashes = ()
 
     @property
     def faulty_members(self) -> tuple[MemberId, ...]:

@@ -17,6 +17,7 @@ from fednode.ledger.members.reading import get_members
 from fednode.ledger.refusals import Refusal, Rule, refuse
 from fednode.ledger.studies.bodies import (
     Expire,
+    Gone,
     Ready,
     StudyAction,
     StudyBegin,
@@ -46,6 +47,7 @@ from fednode.ledger.studies.records import (
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
 from fednode.ledger.sums.checks import is_seal_key_valid
 from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span, with_item
+from fednode.ledger.sums.leash import count_leashes, left_out, vote_gone, without
 from fednode.ledger.sums.phases import limit_phase, row_of
 from fednode.ledger.sums.records import (
     CoinHead,
@@ -231,11 +233,13 @@ def accept_begin(draft: Draft, at: BlockTime, record: StudyRecord, sender: Membe
     return replace(record, beginning=replace(beginning, without=without))
 
 
-def accept_join_expire(record: StudyRecord, sender: MemberId, body: Expire) -> StudyRecord:
-    """A vote that the time to join is over."""
+def accept_join_clock(record: StudyRecord, sender: MemberId, body: Expire | Gone) -> StudyRecord:
+    """A vote that the time to join is over, or that some cannot be reached and need not be waited for."""
     join = record.join
     if join is None or (body.round, body.attempt, body.phase_no) != (record.next_round, 0, join.number):
         raise refuse(Refusal.PHASE_CLOSED)
+    if isinstance(body, Gone):
+        return replace(record, join=vote_gone(join, sender, body))
     _check_new(sender, join.expire_votes)
     return replace(record, join=replace(join, expire_votes=with_item(join.expire_votes, sender)))
 
@@ -364,6 +368,10 @@ def _step_join(draft: Draft, study: StudyRecord, join: OpenPhase) -> StudyRecord
     wanted = join.expected if pinned is None else pinned
     if set(wanted) <= set(ready):
         return replace(study, status=StudyStatus.RUNNING, reason="", join=None)
+    gone = left_out(replace(join, posted=ready), quorum(len(get_members(draft))), study.leashes)
+    if pinned is None and set(wanted) <= gone.union(ready):
+        leashes = count_leashes(study.leashes, gone)
+        return replace(study, status=StudyStatus.RUNNING, reason="", join=None, leashes=leashes)
     if len(join.expire_votes) >= quorum(len(get_members(draft))):
         if study.pin is None:
             return replace(study, status=StudyStatus.RUNNING, reason="", join=None)
@@ -378,14 +386,17 @@ def _step_join(draft: Draft, study: StudyRecord, join: OpenPhase) -> StudyRecord
 def _step_round(draft: Draft, at: BlockTime, study: StudyRecord, current: RoundRecord) -> bool:
     """End the open phase if its messages are in or its time is over; return whether it ended."""
     row = row_of(current)
-    is_complete = row.is_complete(draft, current)
+    gone = left_out(current.phase, current.threshold, study.leashes)
+    awaited = replace(current, phase=without(current.phase, gone)) if gone else current
+    is_complete = row.is_complete(draft, awaited)
     if not is_complete and len(current.phase.expire_votes) < current.threshold:
         return False
-    follow_up = row.follow(draft, close_span(current, at, not is_complete), at)
+    follow_up = row.follow(draft, close_span(current, at, not row.is_complete(draft, current)), at)
     record = follow_up.record if isinstance(follow_up, RoundEnd) else follow_up
     newly_absent = {absence.member for absence in record.absent[len(current.absent):]}
     if newly_absent:
         study = _note_absent(study, at, newly_absent)
+        study = replace(study, leashes=count_leashes(study.leashes, gone & newly_absent))
     if record.attempt.number != current.attempt.number or isinstance(follow_up, RoundEnd):
         forget_checks(draft, current)
     if isinstance(follow_up, RoundEnd):

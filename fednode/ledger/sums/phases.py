@@ -21,7 +21,7 @@ from fednode.chain.state import Draft, Source
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.bodies import Body
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.studies.bodies import Expire, Ready, Result, StudyTerms
+from fednode.ledger.studies.bodies import Expire, Gone, Ready, Result, StudyTerms
 from fednode.ledger.studies.records import get_round, get_study
 from fednode.ledger.sums.binding import (
     accept_coin,
@@ -50,6 +50,7 @@ from fednode.ledger.sums.disputes import (
     after_expose,
     after_redeal,
 )
+from fednode.ledger.sums.leash import vote_gone
 from fednode.ledger.sums.opening import (
     accept_result,
     accept_reveal,
@@ -95,7 +96,7 @@ from fednode.sums.phase import Phase
 MAX_TIMEOUT_MS = 2**32 - 1
 Accept = Callable[[Draft, RoundRecord, StudyTerms, MemberId, Any], RoundRecord]
 """Returns the round with a body of the row's kind in it, or raises `Rejected` with a `Refusal` code."""
-RoundBody = Message | Result | Expire
+RoundBody = Message | Result | Expire | Gone
 
 
 # --- the table ---------------------------------------------------------------------------------------------------
@@ -217,8 +218,8 @@ def is_of_open_phase(record: RoundRecord, body: RoundBody) -> bool:
 
 def accept(draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberId, body: RoundBody) -> RoundRecord:
     """Take a message of the open phase, or a vote that its time is over; or raise `Rejected` with a `Refusal` code."""
-    if isinstance(body, Expire):
-        return accept_expire(record, sender, body)
+    if isinstance(body, Expire | Gone):
+        return accept_clock(record, sender, body)
     if not is_of_open_phase(record, body):
         raise refuse(Refusal.PHASE_CLOSED)
     row = row_of(record)
@@ -229,12 +230,14 @@ def accept(draft: Draft, record: RoundRecord, terms: StudyTerms, sender: MemberI
     return row.accept(draft, record, terms, sender, body)
 
 
-def accept_expire(record: RoundRecord, sender: MemberId, body: Expire) -> RoundRecord:
-    """A vote that the phase's time is over; any member of the ledger when the round opened may cast it."""
+def accept_clock(record: RoundRecord, sender: MemberId, body: Expire | Gone) -> RoundRecord:
+    """A vote that the phase's time is over, or who is gone in it; any member when the round opened may cast it."""
     if sender not in record.members:
         raise refuse(Refusal.NOT_IN_PHASE)
     if (body.round, body.attempt, body.phase_no) != (record.number, record.attempt.number, record.phase.number):
         raise refuse(Refusal.PHASE_CLOSED)
+    if isinstance(body, Gone):
+        return replace(record, phase=vote_gone(record.phase, sender, body))
     if sender in record.phase.expire_votes:
         raise refuse(Refusal.ALREADY_VOTED)
     votes = with_item(record.phase.expire_votes, sender)

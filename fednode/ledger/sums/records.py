@@ -82,9 +82,15 @@ class SeenRecord:
     member: Member
 
 
+Leashes = tuple[tuple[Member, U16], ...]
+"""How often each member was left out of a phase because nobody could reach it."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenPhase:
     """A phase that is open: it ends when all expected have posted or q `expire` votes name its `number`.
+
+    `gone_votes` are pairs of a voter and the members it cannot reach: those whom q name are not waited for.
 
     `number` counts every phase ever opened in the study; `step` counts roster steps; `is_reopened` marks the second
     chance of SUMACK; `timeout_ms` is how long each member waits, by its own timer, before it votes.
@@ -99,6 +105,7 @@ class OpenPhase:
     expected: Members
     posted: Members = ()
     expire_votes: Members = ()
+    gone_votes: tuple[tuple[Member, Members], ...] = ()
     is_reopened: bool = False
 
 
