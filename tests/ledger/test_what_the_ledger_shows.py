@@ -33,6 +33,7 @@ public by rule: who, when, what phase, what people decide and write, keys and ad
     Reveal study round attempt
     Result study round attempt outcome reason wants_stop
     Expire study round attempt phase_no
+    Gone study round attempt phase_no members
     Coin study round attempt
     ShareRoot study round attempt
     Proof study round attempt part sum_ok
@@ -58,13 +59,14 @@ public by rule: who, when, what phase, what people decide and write, keys and ad
     StudyList studies
     SpecRecord spec
     OpenPhase number kind step opened_height opened_ms timeout_ms expected posted expire_votes is_reopened
+    OpenPhase gone_votes
     ReadyEntry member seal_key coin_head ready_height absent_height
     Beginning since_height since_ms without
     Without member voters
     KeptOut members readmit_votes
     StudyRecord study terms creator created_height status reason approvals rejects resume_votes stop_votes ready join
     StudyRecord next_phase next_round has_statistics_sum rounds_done training_end stop_wishes failures_in_row pin
-    StudyRecord coins kept_out beginning hospitals
+    StudyRecord coins kept_out beginning hospitals leashes
     Absence member phase attempt
     VoidAttempt attempt phase reason dropped
     PhaseSpan attempt phase step opened_height opened_ms closed_height closed_ms is_expired

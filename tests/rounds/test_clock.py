@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from fednode.effects import StartTimer
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.studies.bodies import Expire, ProofTerms, StudyTerms, Weights
+from fednode.ledger.studies.bodies import Expire, Gone, ProofTerms, StudyTerms, Weights
 from fednode.ledger.studies.records import StudyRecord, StudyStatus
 from fednode.ledger.sums.records import OpenPhase
-from fednode.rounds.clock import RoundClock
+from fednode.rounds.clock import LEASH_MS, RoundClock
 from fednode.rounds.events import PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
 from fednode.sums.phase import Phase
@@ -74,3 +74,63 @@ def test_no_phase_no_timer() -> None:
     quiet = Snapshot(replace(waiting(1).record, join=None), None, {})
     assert clock.on_ledger(quiet) == []
     assert clock.on_timer(PhaseTimer(1)) == []
+
+
+# --- members that are gone -----------------------------------------------------------------------------------------
+
+DEAD = MemberId(1)
+
+
+def voted(number: int, *members: MemberId) -> Snapshot:
+    """As `waiting`, with this member's vote that these are gone on the ledger."""
+    snapshot = waiting(number)
+    assert snapshot.record.join is not None
+    join = replace(snapshot.record.join, gone_votes=((ME, members),))
+    return replace(snapshot, record=replace(snapshot.record, join=join))
+
+
+def test_a_member_that_is_gone_has_a_short_clock_of_its_own_until_the_ledger_has_the_vote() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    clock.on_ledger(waiting(1))
+    assert clock.on_gone(frozenset({DEAD, MemberId(7)})) == [StartTimer(PhaseTimer(1, DEAD), LEASH_MS)]
+    assert clock.on_ledger(waiting(1)) == []
+    vote = Submit(Gone(STUDY, 0, 0, 1, (DEAD,)))
+    assert clock.on_timer(PhaseTimer(1, DEAD)) == [vote]
+    assert clock.on_ledger(waiting(1)) == [vote]
+    assert clock.on_ledger(voted(1, DEAD)) == []
+
+
+def test_who_is_back_before_its_short_clock_has_run_out_is_not_voted_on() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    clock.on_ledger(waiting(1))
+    clock.on_gone(frozenset({DEAD}))
+    assert clock.on_gone(frozenset()) == []
+    assert clock.on_timer(PhaseTimer(1, DEAD)) == []
+
+
+def test_a_vote_on_who_is_back_is_taken_back() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    clock.on_ledger(waiting(1))
+    clock.on_gone(frozenset({DEAD}))
+    clock.on_timer(PhaseTimer(1, DEAD))
+    clock.on_ledger(voted(1, DEAD))
+    assert clock.on_gone(frozenset()) == [Submit(Gone(STUDY, 0, 0, 1, ()))]
+
+
+def test_each_phase_starts_the_short_clock_of_who_is_still_gone() -> None:
+    clock = RoundClock(STUDY, ME, Pool())
+    clock.on_gone(frozenset({DEAD}))
+    for number in (1, 2):
+        started = clock.on_ledger(waiting(number))
+        assert started == [StartTimer(PhaseTimer(number), 5000), StartTimer(PhaseTimer(number, DEAD), LEASH_MS)]
+
+
+def test_nobody_is_voted_on_while_a_message_of_the_phase_is_in_the_pool() -> None:
+    pool = Pool()
+    clock = RoundClock(STUDY, ME, pool)
+    clock.on_ledger(waiting(1))
+    clock.on_gone(frozenset({DEAD}))
+    pool.holds = True
+    assert clock.on_timer(PhaseTimer(1, DEAD)) == [StartTimer(PhaseTimer(1, DEAD), 250)]
+    pool.holds = False
+    assert clock.on_timer(PhaseTimer(1, DEAD)) == [Submit(Gone(STUDY, 0, 0, 1, (DEAD,)))]

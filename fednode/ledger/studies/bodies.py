@@ -171,7 +171,7 @@ class Expire:
     phase_no: U32
 
 
-@tagged(21)
+@tagged(24)
 @dataclass(frozen=True, slots=True)
 class Gone:
     """The sender finds no way to these expected members of phase `phase_no`; whom q name is not waited for any more.
