@@ -6,6 +6,7 @@
     at 7000 storm lose 0.3 repeat 0.05 slow 300 for 2000
     at 9000 deafen 0.4 draw 8131 for 7000   this share of (sender, receiver, kind of vote) does not get through
     at 9500 doubt 0.3 draw 77 for 5000   lines flap: each machine takes so many of the others for gone, ever others
+    at 12 lines 2 to 0 3 flap 700 for 5000   the lines of machine 2 to 0 and 3 are cut, or come and go
 
 Times are milliseconds of virtual time. In runs of whole nodes a fault waits for a height first: 'height 12 at 40 ...'.
 """
@@ -89,7 +90,20 @@ class Doubt:
         return f"doubt {self.share} draw {self.draw} for {self.for_ms}"
 
 
-Fault = Crash | CrashAll | Split | Storm | Deafen | Doubt
+@dataclass(frozen=True)
+class Lines:
+    """Cut the lines of one machine to some others; with `flap_ms` they come back and go again, each so long."""
+
+    index: int
+    others: tuple[int, ...]
+    flap_ms: int
+    for_ms: int
+
+    def __str__(self) -> str:
+        return f"lines {self.index} to {' '.join(map(str, self.others))} flap {self.flap_ms} for {self.for_ms}"
+
+
+Fault = Crash | CrashAll | Split | Storm | Deafen | Doubt | Lines
 
 
 @dataclass(frozen=True)
@@ -124,13 +138,16 @@ def draw_fault(draw: random.Random, machines: int) -> Fault:
 
 def draw_whole_fault(draw: random.Random, machines: int) -> Fault:
     """Return a fault of a run of whole nodes, which do much more between two votes."""
-    match draw.randrange(6):
+    match draw.randrange(8):
         case 0 | 1 | 2:
             return Crash(draw.randrange(machines), draw.randrange(30))
         case 3:
             return Split(tuple(draw.randrange(2) for _ in range(machines)), draw.randrange(500, 8_000))
         case 4:
             return Storm(*draw.choice(LOSSES_WHOLE), draw.choice((10, 100, 800)), draw.randrange(500, 6_000))
+        case 5 | 6:
+            index, *others = draw.sample(range(machines), draw.randrange(2, machines + 1))
+            return Lines(index, tuple(sorted(others)), draw.choice((0, 300, 700, 1_500)), draw.randrange(1_000, 9_000))
         case _:
             return CrashAll(tuple(draw.randrange(30) for _ in range(machines)))
 
@@ -159,6 +176,8 @@ def _parse(kind: str, args: list[str]) -> Fault:
             return Storm(float(loss), float(repeat), int(slow), int(time))
         case "deafen", [share, "draw", draw, "for", time]:
             return Deafen(float(share), int(draw), int(time))
+        case "lines", [index, "to", *others, "flap", flap, "for", time]:
+            return Lines(int(index), tuple(map(int, others)), int(flap), int(time))
         case "doubt", [share, "draw", draw, "for", time]:
             return Doubt(float(share), int(draw), int(time))
         case _:

@@ -15,7 +15,7 @@ from fednode.errors import Rejected
 from fednode.ids import MemberId
 from tests.sim.adversary import Adversary
 from tests.sim.checker import Checker, Violation
-from tests.sim.faults import Crash, CrashAll, Deafen, Doubt, Fault, Split, Storm, Timed, draw_fault
+from tests.sim.faults import Crash, CrashAll, Deafen, Doubt, Fault, Lines, Split, Storm, Timed, draw_fault
 from tests.sim.keys import CHAIN_ID, GENESIS_MS, make_members
 from tests.sim.ledger import JOINING, found_with
 from tests.sim.node import Disk, SimNode, fresh_disk
@@ -261,6 +261,8 @@ class World(VirtualClock):
                 self.weather.doubt = share
                 self._waver(random.Random(draw))
                 self.after(for_ms, self._calm)
+            case Lines():
+                raise ValueError(f"consensus alone knows no such fault: {fault}")
             case _:
                 assert_never(fault)
 

@@ -19,7 +19,7 @@ from fednode.ledger import bodies as tx
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import get_members
 from fednode.ledger.studies.bodies import Outcome, Result, StudyBegin
-from fednode.ledger.studies.records import get_report, get_round
+from fednode.ledger.studies.records import get_report, get_round, get_study
 from fednode.ledger.succession import Consent
 from fednode.ledger.sums.records import RoundRecord
 from fednode.rounds.jobs import plan_of, sum_params
@@ -34,6 +34,9 @@ from tests.sim.checker import Violation
 if TYPE_CHECKING:
     from tests.sim.whole.node import WholeNode
     from tests.sim.whole.world import World
+
+GONE_MEMORY_MS = 4_000
+"""How long after a member is back votes that it is gone may still be decided: they are under way, or of the phase."""
 
 
 @dataclass
@@ -66,6 +69,9 @@ class WholeChecker:
         self._opened: dict[tuple[bytes, StudyId, int], Opened] = {}
         self._inputs: dict[tuple[bytes, StudyId, int, MemberId], tuple[NDArray[np.int32], Claims]] = {}
         self._begun: set[StudyId] = set()
+        self._gone: dict[tuple[MemberId, MemberId], int | None] = {}
+        """(member, by whom): it was found to be gone, and when it was back; None: not yet."""
+        self._leashes: Counter[tuple[StudyId, MemberId]] = Counter()
         self._without: defaultdict[tuple[StudyId, MemberId], set[MemberId]] = defaultdict(set)
         """Who voted that a study begins without a member."""
         self._results: dict[tuple[bytes, StudyId, int, int], Result] = {}
@@ -154,6 +160,7 @@ class WholeChecker:
                 self._on_transaction(name, transaction.sender, transaction.body)
         for study in self._world.studies:
             current = get_round(state, study)
+            self._check_leashes(state, study, self._sizes[name, block.height])
             if current is not None:
                 self._check_beginning(state, study, current, self._sizes[name, block.height])
             if current is not None and current.is_unmasked:
@@ -164,6 +171,28 @@ class WholeChecker:
                     opened.unmasked = fixed
                 elif opened.unmasked != fixed:
                     raise Violation(f"round {current.number} was unmasked twice: {opened.unmasked}, then {fixed}")
+
+    def found_gone(self, node: WholeNode, member: MemberId) -> None:
+        """Two dials of a machine have failed: until the member is back, and a little longer, it may say so."""
+        self._gone[member, node.member] = None
+
+    def found_back(self, node: WholeNode, member: MemberId) -> None:
+        """A machine reaches a member again."""
+        if (member, node.member) in self._gone:
+            self._gone[member, node.member] = self._world.now_ms
+
+    def _check_leashes(self, state: State, study: StudyId, size: int) -> None:
+        """Whoever is left out before its time was out of reach for q members a short while ago, or their keys lie."""
+        record = get_study(state, study)
+        for member, count in () if record is None else record.leashes:
+            if count <= self._leashes[study, member]:
+                continue
+            self._leashes[study, member] = count
+            since = self._world.now_ms - GONE_MEMORY_MS
+            times = {by: back for (gone, by), back in self._gone.items() if gone == member}
+            found = {by for by, back in times.items() if back is None or back >= since}
+            if 3 * len(found | self.untrusted) <= 2 * size:
+                raise Violation(f"member {member} was left out, and only {sorted(found)} of {size} could not reach it")
 
     def _check_beginning(self, state: State, study: StudyId, current: RoundRecord, size: int) -> None:
         """The first round of a study has every founder in it, or q members named who is not."""

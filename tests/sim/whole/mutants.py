@@ -11,7 +11,10 @@ from fednode.home import succession
 from fednode.ids import MemberId
 from fednode.ledger.members import rules as member_rules
 from fednode.ledger.members.records import ProposalRecord
+from fednode.ledger.studies import rules as study_rules
 from fednode.ledger.studies.records import Beginning
+from fednode.ledger.sums.leash import left_out
+from fednode.ledger.sums.records import Leashes, OpenPhase
 from tests.limits import limited
 from tests.sim.mutants import LIMITS, NOTICED, Patch, applied
 from tests.sim.whole.world import World, draw_plan
@@ -52,6 +55,10 @@ def _lets_approved_in(proposal: ProposalRecord, *args: object) -> ProposalRecord
     return replace(counted, is_here=counted.approved is not None)
 
 
+def _by_one_voice(phase: OpenPhase, quorum: int, leashes: Leashes) -> frozenset[MemberId]:
+    return left_out(phase, 1, leashes)
+
+
 MUTANTS = (
     WholeMutant("votes make members", "candidates", ((member_rules, "_with_approval", _lets_approved_in),)),
     WholeMutant("q are enough to begin", "late", ((Beginning, "is_left_out", lambda self, member, count: True),)),
@@ -62,6 +69,7 @@ MUTANTS = (
     WholeMutant("the copy is told to nobody", "twin", ((Attendance, "_twins", lambda self, member, now_ms: []),)),
     WholeMutant("an own copy is overlooked", "twin", ((Attendance, "_hear_own", lambda self, said, now_ms: None),)),
     WholeMutant("whoever differs is blamed", "genesis", ((health, "_clocks", _blames_whoever_differs),)),
+    WholeMutant("one voice leaves a member out", "", ((study_rules, "left_out", _by_one_voice),)),
     WholeMutant("clocks are not compared", "clock", ((Attendance, "clocks", lambda self, now_ms, tolerance_ms: None),)),
 )
 

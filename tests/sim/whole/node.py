@@ -201,6 +201,9 @@ class WholeNode:
     def peer_down(self, member: MemberId) -> None:
         self.dispatch(lambda: self.core.peer_down(member, self.now_ms()))
 
+    def peer_gone(self, member: MemberId) -> None:
+        self.dispatch(lambda: self.core.peer_gone(member, self.now_ms()))
+
     def submit(self, body: Body) -> None:
         """A person at this hospital asks for something; the ledger may say no."""
         def ask() -> list[do.Effect]:

@@ -17,7 +17,7 @@ from fednode.ledger.members.reading import get_members
 from fednode.ledger.studies.bodies import StudyAction, StudyBegin, StudyVote
 from fednode.ledger.studies.records import StudyRecord, StudyStatus, get_studies, get_study
 from tests.sim.checker import Violation
-from tests.sim.faults import Crash, CrashAll, Fault, Split, Storm, Timed, draw_whole_fault
+from tests.sim.faults import Crash, CrashAll, Fault, Lines, Split, Storm, Timed, draw_whole_fault
 from tests.sim.whole.checker import WholeChecker
 from tests.sim.whole.disk import CHAIN, MODELS, RECORDS, SIGN_STATE, Disk, Snapshot
 from tests.sim.whole.node import WholeNode
@@ -32,6 +32,8 @@ FAULTS_END_MS = 90_000
 HEAL_AFTER_MS = 9_000
 LIVENESS_BOUND_MS = 400_000
 LOOK_MS = 2_000
+FOUND_GONE_MS = 800
+"""How long after a connection is lost two dials have failed."""
 LIES = (
     frozenset({SIGN_STATE}), frozenset({CHAIN}), frozenset({RECORDS}), frozenset({SIGN_STATE, CHAIN, RECORDS, MODELS})
 )
@@ -95,6 +97,10 @@ class World(VirtualClock):
         self.slow_ms = 10
         self.sides: dict[MemberId, int] | None = None
         self.links: set[frozenset[MemberId]] = set()
+        self.cut: frozenset[frozenset[MemberId]] = frozenset()
+        """Lines that carry nothing."""
+        self._apart: dict[tuple[MemberId, MemberId], int] = {}
+        """Since when a machine has had no connection to a member."""
         self.events = self.effects = 0
         self.is_healed = self._is_healing = False
         self._pending: list[tuple[int, Callable[[], None]]] = []
@@ -267,6 +273,7 @@ class World(VirtualClock):
             one.is_up and other.is_up and one.member != other.member
             and one.disk.genesis.chain_id == other.disk.genesis.chain_id
             and (self.sides is None or self.sides.get(one.slot, 0) == self.sides.get(other.slot, 0))
+            and frozenset((one.slot, other.slot)) not in self.cut
             and one.knows(other) and other.knows(one)
         )
 
@@ -284,13 +291,28 @@ class World(VirtualClock):
                     self._tell_down(other, one)
                 else:
                     self.links.add(pair)
-                    one.peer_up(other.member)
-                    other.peer_up(one.member)
+                    for here, there in ((one, other), (other, one)):
+                        self._apart.pop((here.slot, there.member), None)
+                        self.checker.found_back(here, there.member)
+                        here.peer_up(there.member)
 
     def _tell_down(self, node: WholeNode, gone: WholeNode) -> None:
         """A connection is lost; a member is, if it was the last one to it."""
         if not any(self.is_connected(node, machine) for machine in self.machines_of(gone.member)):
             node.peer_down(gone.member)
+            self.dial(node, gone.member)
+
+    def dial(self, node: WholeNode, member: MemberId) -> None:
+        """A machine has no connection to a member from now on: two dials fail, unless there is one before."""
+        life, since = node.life, self.now_ms
+        self._apart[node.slot, member] = since
+
+        def give_up() -> None:
+            if node.is_up and node.life == life and self._apart.get((node.slot, member)) == since:
+                self.checker.found_gone(node, member)
+                node.peer_gone(member)
+
+        self.after(FOUND_GONE_MS, give_up)
 
     def cut_off(self, node: WholeNode) -> None:
         """A node's life has ended: the others lose their connections to it."""
@@ -312,6 +334,8 @@ class World(VirtualClock):
         def start() -> None:
             if not node.is_up and self.trouble.may_start(node):
                 node.start()
+                for member in sorted({other.member for other in self.nodes.values()} - {node.member}):
+                    self.dial(node, member)
                 self.after(self.random.randrange(5, 200), self._connect)
 
         return start
@@ -335,8 +359,20 @@ class World(VirtualClock):
             case Storm():
                 self.loss, self.repeat, self.slow_ms = fault.loss, fault.repeat, fault.slow_ms
                 self.after(fault.for_ms, self._calm)
+            case Lines(index, others, flap_ms, for_ms):
+                slots = [node.slot for node in self.founders]
+                cut = frozenset(frozenset((slots[index], slots[other])) for other in others)
+                self._cut(cut, flap_ms, self.now_ms + for_ms)
             case _:
                 raise ValueError(f"whole nodes know no such fault: {fault}")
+
+    def _cut(self, lines: frozenset[frozenset[MemberId]], flap_ms: int, until_ms: int) -> None:
+        """Cut lines until a time, or have them come and go until then."""
+        is_over = self.now_ms >= until_ms or self.is_healed
+        self.cut = frozenset() if is_over or (flap_ms and self.cut) else lines
+        self._connect()
+        if not is_over:
+            self.after(flap_ms or until_ms - self.now_ms, self._cut, lines, flap_ms, until_ms)
 
     def _crash(self, node: WholeNode, effects: int) -> None:
         """Kill a node between two effects of its near future."""
@@ -386,7 +422,7 @@ class World(VirtualClock):
         if self.is_healed:
             return
         self._calm()
-        self.sides = None
+        self.sides, self.cut = None, frozenset()
         self.is_healed = True
         self.trouble.on_heal()
         for node in list(self.nodes.values()):
