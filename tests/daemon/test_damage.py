@@ -56,7 +56,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
     member = maker.genesis.members[0]
     signer = Ed25519Signer(Secret(seed_of(member.name, "sign")))
     public = PublicKeys(member.sign_key, member.network_key)
-    keys = Keys(public, signer, Secret(bytes(32)), Secret(bytes(32)), Secret(b"k" * 32))
+    keys = Keys(public, signer, Secret(bytes(32)), Secret(b"k" * 32))
     file, votes, _ = load_signer(home, keys, maker.genesis, MemberId(1), store)
     fill(store, maker, BLOCKS)
     store.close()
