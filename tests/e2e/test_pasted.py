@@ -180,6 +180,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     shutil.copy(anna.config, place / "hospital.toml")
     (place / "hospital.toml").write_text(anna.config.read_text().replace('home = ".."', f'home = "{anna.root}"'))
     emma = make_home(root / "home-4", "St. Emma", 7700)
+    shutil.copy(CHECKOUT / "genesis/heart.toml", place / "heart.toml")
     for name, seed in (("patients.csv", 8), ("test.csv", 9)):
         (place / name).write_text(heart_table(seed, 40))
     for folder in ("srv/fednode", "media/safe", "run/secrets", "person"):

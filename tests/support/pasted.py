@@ -41,9 +41,9 @@ class Found:
 
     @property
     def words(self) -> list[str]:
-        """What a shell makes of it, without the program's name, and with a value for each placeholder."""
+        """What a shell makes of it, without the program's name and --help, with a value for each placeholder."""
         words = calls_of(_ELLIPSIS.sub("00" * 32, self.line))[0][1:]
-        return [PLACEHOLDERS.get(word, os.path.expanduser(word)) for word in words]
+        return [PLACEHOLDERS.get(word, os.path.expanduser(word)) for word in words if word != "--help"]
 
 
 def calls_of(line: str) -> list[list[str]]:
