@@ -19,6 +19,24 @@ _FAMILIES = {"ip4": 4, "ip6": 6}
 _LIKE = "write it like /dns4/fednode.hospital.example/tcp/7700 or /ip4/192.0.2.1/tcp/7700"
 
 
+def as_multiaddr(text: str) -> str:
+    """Return what people write, `anna.example:7700` or `[2001:db8::1]:7700`, as a multiaddr; all else as it is."""
+    host, mark, port = text.strip().rpartition(":")
+    if text.startswith("/") or not mark or not host:
+        return text
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        kind = f"ip{ipaddress.ip_address(host).version}"
+    except ValueError:
+        kind = "dns"
+    return f"/{kind}/{host}/tcp/{port}"
+
+
+def port_of(address: str) -> str:
+    """Return the port of a multiaddr that can be dialled."""
+    return address.split("/")[4]
+
+
 def why_undialable(address: str, *, to_listen: bool = False) -> str:
     """Return why no other hospital can dial this multiaddr, and what to write; empty if one could.
 

@@ -13,8 +13,9 @@ import click
 from fednode.cli.card import write_card
 from fednode.cli.keys import print_fingerprint
 from fednode.cli.passphrase import new_passphrase
+from fednode.cli.show import warn
 from fednode.cli.site import Site, command, pass_site, passphrase_option
-from fednode.dialling import problem_of, why_undialable
+from fednode.dialling import as_multiaddr, port_of, problem_of, why_undialable
 from fednode.documents import Unreadable, read_toml
 from fednode.errors import KeystoreError, UsageError
 
@@ -26,12 +27,14 @@ DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/7700"
 
 @command(
     "init",
-    example='fednode init --name "St. Anna" --advertise /dns4/fednode.anna.example/tcp/7700 --data patients.csv\n'
+    example='fednode init --name "St. Anna" --advertise fednode.anna.example:7700 --data patients.csv\n'
     "fednode init --home /srv/fednode --name Berta --passphrase-file /run/secrets/fednode",
 )
 @click.option("--name", metavar="TEXT", help="Name of the hospital, as the others will see it.")
-@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="ADDR", help="Address to listen on.")
-@click.option("--advertise", multiple=True, metavar="ADDR", help="Address the others dial; may be repeated.")
+@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="ADDR",
+              help="Address to listen on, as host:port or multiaddr.")
+@click.option("--advertise", multiple=True, metavar="ADDR",
+              help="Address the others dial, as host:port or multiaddr; may be repeated.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="CSV", help="The hospital's table.")
 @passphrase_option
 @pass_site
@@ -56,6 +59,7 @@ def init(
         text = f"{home.root} already holds a hospital's keys"
         raise KeystoreError(f"{text}; choose another --home, or write its card anew with 'fednode keys card'")
     name = name or _ask_name()
+    listen, advertise = as_multiaddr(listen), tuple(map(as_multiaddr, advertise))
     if reason := why_undialable(listen, to_listen=True):
         raise UsageError(f"'{listen}' cannot be listened on: {reason}")
     addresses = advertise or (_reachable(listen),)
@@ -82,10 +86,16 @@ def init(
     click.echo(f"configuration  {home.config}\nkeystore       {home.keystore}  (keep a copy)")
     click.echo(f"identity card  {home.card}  (give it to the other hospitals)")
     print_fingerprint(made.public)
+    ports = [port_of(address) for address in addresses]
+    if port_of(listen) not in ports:
+        warn(f"the others dial port {', '.join(ports)}, this daemon listens on {port_of(listen)}: right only where a "
+             "router or firewall hands the one on to the other")
     if not advertise:
         click.echo(f"\nThe others will dial {addresses[0]}; if that is wrong, correct [network] advertise and run")
         click.echo(f"  fednode --home {home.root} keys card")
-    click.echo(f"\nNext: put the genesis file at {home.genesis}, then\n  fednode --home {home.root} doctor")
+    click.echo("\nNext: send the card to whoever founds the federation, and read them the fingerprint by phone.\n"
+               f"Then put the genesis file that comes back at {home.genesis} and run\n"
+               f"  fednode --home {home.root} doctor")
 
 
 def _check_existing(home: Home, text: str) -> None:
@@ -128,7 +138,16 @@ def _is_by_init(path: Path) -> bool:
 def _ask_name() -> str:
     if not sys.stdin.isatty():
         raise UsageError("the hospital needs a name; add --name TEXT")
-    return str(click.prompt("Name of the hospital"))
+    return str(click.prompt("Name of the hospital", value_proc=_usable_name))
+
+
+def _usable_name(text: str) -> str:
+    """Return a name that was typed; a slip is told, and click asks again."""
+    from fednode.ledger.members.identity import why_no_name
+
+    if problem := why_no_name(text):
+        raise click.BadParameter(problem)
+    return text
 
 
 def _reachable(listen: str) -> str:

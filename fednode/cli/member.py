@@ -16,6 +16,7 @@ from fednode.cli.stored import ask_or_read
 from fednode.desk import questions
 from fednode.desk.outcomes import Final
 from fednode.desk.read_models import OutlookView
+from fednode.dialling import as_multiaddr
 
 
 @group("member")
@@ -186,6 +187,7 @@ def address(site: Site, addresses: tuple[str, ...], as_json: bool) -> None:
 
     Announce on the ledger where the others reach this hospital from now on.
     """
+    addresses = tuple(map(as_multiaddr, addresses))
     check_addresses(addresses, "give the address the others reach this daemon by")
     _tell(ask_for(site, questions.MEMBER_ADDRESS, addresses=" ".join(addresses)), as_json)
 

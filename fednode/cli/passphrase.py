@@ -49,5 +49,27 @@ def ask_backup_passphrase(option: Path | None, *, is_new: bool) -> Secret[bytes]
 
 
 def new_passphrase() -> str:
-    """Ask for a passphrase twice."""
-    return str(click.prompt("Passphrase for the keystore", hide_input=True, confirmation_prompt=True, err=True))
+    """Say what a passphrase must be, and ask for one twice; after a slip, again."""
+    from fednode.home.keystore import MIN_PASSPHRASE_CHARACTERS
+
+    click.echo(
+        f"The passphrase protects the keys on this disk. It has at least {MIN_PASSPHRASE_CHARACTERS} characters; "
+        "several words are best. Nobody can bring it back.", err=True,
+    )
+    return str(click.prompt(
+        "Passphrase for the keystore", hide_input=True, confirmation_prompt=True, err=True, value_proc=_long_enough
+    ))
+
+
+def _long_enough(text: str) -> str:
+    """Return a passphrase that was typed; one that is too short is told, and click asks again."""
+    from fednode.crypto import Secret
+    from fednode.errors import KeystoreError
+    from fednode.home.keystore import check_new_passphrase
+
+    try:
+        check_new_passphrase(Secret(text.encode()))
+    except KeystoreError as error:
+        click.echo(error, err=True)  # click tells no reasons about what is typed unseen
+        raise click.BadParameter(str(error)) from None
+    return text

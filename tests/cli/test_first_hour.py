@@ -33,7 +33,7 @@ def secret(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("slip", "says"),
     [
-        (("--advertise", "fednode.anna.example:7700"), "no address of a TCP socket"),
+        (("--advertise", "fednode.anna.example"), "no address of a TCP socket"),
         (("--advertise", "/ip4/0.0.0.0/tcp/7700"), "every interface"),
         (("--advertise", "/ip4/192.0.2.1/tcp/0"), "port 0"),
         (("--advertise", "/ip4/192.0.2.1/tcp/1", "--advertise", "/ip4/192.0.2.1/tcp/1"), "there twice"),
