@@ -16,6 +16,7 @@ SIGNING = "tests/chain/consensus/test_signing.py::"
 MESSAGES = "tests/chain/consensus/test_messages.py::"
 SWEPT = "tests/chain/consensus/test_swept.py::"
 SYNC = "tests/chain/test_sync.py::"
+SEEDS = "tests/sim/test_sim.py::"
 
 RULE_MUTANTS = [
     Mutant(
@@ -1057,5 +1058,19 @@ RULE_MUTANTS = [
         "if old.get(piece.sender) == new.get(piece.sender))",
         ")",
         SWEPT + "test_a_double_vote_with_a_key_that_the_block_replaces_is_no_evidence_any_more",
+    ),
+    Mutant(
+        "a leader that is gone is waited for",
+        "chain/consensus/driver.py",
+        "self._timeouts.gone_ms if is_gone else ",
+        "",
+        SEEDS + "test_a_leader_known_to_be_gone_is_passed_over_at_once[1]",
+    ),
+    Mutant(
+        "a leader found to be gone in its turn is waited for",
+        "chain/consensus/driver.py",
+        "self.tip.proposer(self.state.view) in news:",
+        "False:",
+        SEEDS + "test_a_leader_known_to_be_gone_is_passed_over_at_once[1]",
     ),
 ]

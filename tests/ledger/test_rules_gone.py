@@ -76,6 +76,18 @@ def test_who_has_posted_is_not_gone() -> None:
     assert world.phase.kind == Phase.ACK and not world.round.absent
 
 
+def test_votes_on_who_posts_meanwhile_leave_no_trace() -> None:
+    """Its message comes in the block of the last vote: it is absent nowhere and no short deadline is counted."""
+    world = opened()
+    world.go(3, 4)
+    say(world, (1, 2), 4)
+    world.block((4, world.owed(4)), (3, gone(world, 4)))
+    assert (world.phase.kind, world.phase.posted) == (Phase.KEYS, (1, 2, 4))
+    assert world.phase.expected == (1, 2, 3, 4) and not world.round.absent and not world.life.leashes
+    world.go()
+    assert world.phase.kind == Phase.ACK and not world.round.absent and not world.life.leashes
+
+
 @pytest.mark.parametrize(("votes", "reason"), [
     (lambda world: Gone(world.study, 0, 0, world.phase.number + 1, (MemberId(4),)), Refusal.PHASE_CLOSED),
     (lambda world: Gone(world.study, 0, 1, world.phase.number, (MemberId(4),)), Refusal.PHASE_CLOSED),

@@ -16,6 +16,8 @@ SETTLED = "tests/smpc/test_dispute_rules.py::"
 REDEALT = "tests/sums/test_redeal.py::"
 ANSWERS = "tests/ledger/test_rules_proofs.py::"
 PINS = "tests/ledger/test_rules_pin.py::"
+GONE = "tests/ledger/test_rules_gone.py::"
+CLOCK = "tests/rounds/test_clock.py::"
 
 BOUND_MUTANTS = [
     Mutant("coin before everyone has acknowledged", "smpc/binding.py",
@@ -259,7 +261,8 @@ BOUND_MUTANTS = [
            "    if kept_out is None or gone not in kept_out.members:\n", "    if kept_out is None:\n",
            PINS + "test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest"),
     Mutant("messages of who is faulty are taken", "ledger/rules.py",
-           "if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire):", "if False:",
+           "if sender in (*study.faulty_members, *current.faulty) and not isinstance(body, Expire | Gone):",
+           "if False:",
            NAMED + "test_its_messages_are_refused_and_it_is_told_why"),
     Mutant("who is only silent in RECHECK counts as accused", "ledger/studies/round_life.py",
            "return frozenset(dropped.intersection(closed.barred).difference(closed.faulty))",
@@ -403,4 +406,29 @@ BOUND_MUTANTS = [
     Mutant("a box is opened with any point", "ledger/sums/disputes.py",
            "    if not is_shared_point(", "    if False and not is_shared_point(",
            DISPUTES + "test_no_point_makes_a_right_box_look_wrong[another point-RealLedger]"),
+    Mutant("fewer than q leave a member out", "ledger/sums/leash.py",
+           "if count >= quorum and", "if count >= quorum - 1 and",
+           GONE + "test_who_q_members_cannot_reach_is_absent_as_soon_as_the_others_have_posted"),
+    Mutant("a member is left out as often as others wish", "ledger/sums/leash.py",
+           " and member not in spent", "",
+           GONE + "test_the_third_time_a_member_has_its_full_time"),
+    Mutant("a vote on who is gone stays", "ledger/sums/leash.py",
+           "    votes[sender] = body.members\n", "    votes[sender] = votes.get(sender, ()) or body.members\n",
+           GONE + "test_votes_that_are_taken_back_do_not_count"),
+    Mutant("who is not awaited can be gone", "ledger/sums/leash.py",
+           "if not set(body.members) <= set(phase.expected):", "if False:",
+           GONE + "test_votes_of_no_use_are_refused"),
+    Mutant("a slow member is not waited for beside one that is gone", "ledger/studies/rules.py",
+           "awaited = replace(current, phase=without(current.phase, gone)) if gone else current",
+           "awaited = replace(current, phase=without(current.phase, current.phase.expected)) if gone else current",
+           GONE + "test_a_slow_member_is_waited_for_beside_one_that_is_gone"),
+    Mutant("who is back is voted on", "rounds/clock.py",
+           "        self._leashed &= members\n", "",
+           CLOCK + "test_who_is_back_before_its_short_clock_has_run_out_is_not_voted_on"),
+    Mutant("a vote on who is back is not taken back", "rounds/clock.py",
+           "        self._overdue &= members\n", "",
+           CLOCK + "test_a_vote_on_who_is_back_is_taken_back"),
+    Mutant("a vote on who is gone although its message is here", "rounds/clock.py",
+           "if named.difference(standing) and self._holds_message(self._study):", "if False:",
+           CLOCK + "test_nobody_is_voted_on_while_a_message_of_the_phase_is_in_the_pool"),
 ]
