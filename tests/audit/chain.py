@@ -224,3 +224,11 @@ def with_new_member(world: RoundWorld, first: int = 1, signers: int = 4) -> list
     leaves = [ExportItem(*leaf) for leaf in state.leaves()]
     head = replace(records[0], last=block.height, last_hash=block.hash)
     return [head, *steps, *leaves, *kept[len(steps) :], added]
+
+
+def change(records: list[Any], at: int, form: type, /, **parts: Any) -> bytes:
+    """Change the record number `at` of a kind."""
+    places = [place for place, record in enumerate(records) if isinstance(record, form)]
+    changed = list(records)
+    changed[places[at]] = replace(changed[places[at]], **parts)
+    return assemble(changed)

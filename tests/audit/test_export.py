@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +20,7 @@ from fednode.errors import Rejected
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.members.reading import nonce_key
 from fednode.ledger.record_table import RECORD_TABLE
-from tests.audit.chain import RoundWorld, assemble, play, records_of, replace_block, with_new_member, write
+from tests.audit.chain import RoundWorld, assemble, change, play, records_of, replace_block, with_new_member, write
 
 NOW_MS = 10**12
 
@@ -40,13 +39,6 @@ def problem(data: bytes, level: Level = Level.EXECUTION) -> str:
         return check(data, level).problem
     except Rejected as error:
         return f"unreadable: {error.reason}"
-
-
-def change(records: list[Any], at: int, form: type, /, **parts: Any) -> bytes:
-    places = [place for place, record in enumerate(records) if isinstance(record, form)]
-    changed = list(records)
-    changed[places[at]] = replace(changed[places[at]], **parts)
-    return assemble(changed)
 
 
 def test_an_export_is_the_same_bytes_each_time_and_holds_at_every_level(world: RoundWorld) -> None:

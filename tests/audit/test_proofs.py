@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,6 @@ def test_a_changed_transaction_receipt_or_place(world: RoundWorld) -> None:
     claim = good.transaction
     assert claim is not None
     other = transaction_proof(world, 8).transaction
-    assert other is not None
     for change, says in (
         ({"data": other.data}, "transaction is not in the block"),
         ({"receipt": other.receipt}, "receipt is not in the block"),
@@ -337,24 +337,20 @@ def through_json(form: type, value: object) -> Any:
 
 
 def test_published_inclusion_proofs_as_a_log_path(shared_dir: Path) -> None:
-    for name, case in load(shared_dir, "inclusion"):
+    for _, case in load(shared_dir, "inclusion"):
         leaf, root = nodes([case["leafHash"], case["root"]])
-        try:
+        with pytest.raises(Rejected) if case["wantErr"] else nullcontext():
             log = through_json(LogPath, LogPath(case["treeSize"], root, nodes(case["proof"])))
             verify_inclusion(leaf, case["leafIdx"], log.size, log.path, log.root)
-            is_refused = False
-        except Rejected:
-            is_refused = True
-        assert is_refused == case["wantErr"], name
 
 
 def test_published_consistency_proofs_between_checkpoints(shared_dir: Path) -> None:
     chain_id = seed_of("published")
-    for name, case in load(shared_dir, "consistency"):
+    for _, case in load(shared_dir, "consistency"):
         # roots of which the case says that they do not matter are texts; ours have 32 bytes
         roots = [root if len(root) == 32 else sha256(root) for root in nodes([case["root1"], case["root2"]])]
         sizes = case["size1"], case["size2"]
-        try:
+        with pytest.raises(Rejected) if case["wantErr"] else nullcontext():
             path = nodes(case["proof"])
             made = Consistency(CONSISTENCY_FORMAT, chain_id, sizes[0], roots[0], sizes[1], roots[1], path)
             proof = through_json(Consistency, made)
@@ -363,10 +359,6 @@ def test_published_consistency_proofs_between_checkpoints(shared_dir: Path) -> N
                 for size, root in zip(sizes, roots, strict=True)
             ]
             check_consistency(proof, ends[0], ends[1])
-            is_refused = False
-        except Rejected:
-            is_refused = True
-        assert is_refused == case["wantErr"], name
 
 
 def test_a_header_of_the_block_hash_is_what_votes_name(world: RoundWorld) -> None:

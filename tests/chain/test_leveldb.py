@@ -96,7 +96,6 @@ def test_a_missing_transaction_is_noticed_when_it_is_read(tmp_path: Path) -> Non
 
 def test_a_certificate_with_another_signature_is_refused(tmp_path: Path) -> None:
     maker = filled(tmp_path / "chain")
-    assert maker.certificate is not None
     signatures = (bytes(64), *maker.certificate.signatures[1:])
     forged = type(maker.certificate)(
         maker.certificate.height, maker.certificate.view, maker.certificate.block_hash,

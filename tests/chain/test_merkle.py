@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +50,17 @@ def decode(items: list[str] | None) -> list[bytes]:
 
 
 def test_published_inclusion_proofs(shared_dir: Path) -> None:
-    for name, case in load(shared_dir, "inclusion"):
+    for _, case in load(shared_dir, "inclusion"):
         leaf, root = decode([case["leafHash"] or "", case["root"] or ""])
-        try:
+        with pytest.raises(Rejected) if case["wantErr"] else nullcontext():
             verify_inclusion(leaf, case["leafIdx"], case["treeSize"], decode(case["proof"]), root)
-            is_refused = False
-        except Rejected:
-            is_refused = True
-        assert is_refused == case["wantErr"], name
 
 
 def test_published_consistency_proofs(shared_dir: Path) -> None:
-    for name, case in load(shared_dir, "consistency"):
+    for _, case in load(shared_dir, "consistency"):
         old_root, new_root = decode([case["root1"] or "", case["root2"] or ""])
-        try:
+        with pytest.raises(Rejected) if case["wantErr"] else nullcontext():
             verify_consistency(case["size1"], case["size2"], decode(case["proof"]), old_root, new_root)
-            is_refused = False
-        except Rejected:
-            is_refused = True
-        assert is_refused == case["wantErr"], name
 
 
 @given(leaves_of_a_tree)

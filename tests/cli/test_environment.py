@@ -15,6 +15,7 @@ import pytest
 from fednode.desk.read_models import StatusView
 from fednode.documents import Json
 from tests.cli.conftest import Fednode, cards, filled
+from tests.support.folders import small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -124,16 +125,8 @@ def test_names_that_are_no_unicode(home: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own, if this account may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if made.returncode != 0:
-        pytest.skip("this account may not mount a small file system to fill")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "256k") as folder:
+        yield folder
 
 
 def fill(disk: Path, leave_bytes: int) -> Path:

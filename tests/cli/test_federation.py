@@ -120,7 +120,6 @@ def test_a_home_that_holds_the_end_checks_even_where_it_is_told_not_to(
     homes: list[Path], fednode: Fednode, successor: Path
 ) -> None:
     whole = parse_genesis(successor.read_bytes())
-    assert whole.origin is not None
     forged = make_successor(whole.name, replace(whole.origin, carried=whole.origin.carried[1:]), whole.time_ms)
     successor.write_text(genesis_to_toml(forged))
     join = ("--home", homes[0], "federation", "succeed", "join", "--yes", successor, "--unchecked")

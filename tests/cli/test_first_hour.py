@@ -14,12 +14,9 @@ from fednode.cli.main import run
 from fednode.cli.reading import read_card, read_genesis, read_study
 from fednode.home.config import HospitalConfig, load_config
 from tests.cli.conftest import PASSPHRASE, Fednode, cards, write_private
+from tests.support.folders import contents_of
 
 MARK = b"\xef\xbb\xbf"
-
-
-def everything_in(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def test_a_slip_leaves_nothing_behind_and_the_next_try_works(
     words = [part for name, value in good.items() if name not in slip for part in (name, value)]
     failed = fednode("init", "--home", home, *words, *slip)
     assert failed.code in (2, 3, 4) and says in failed.err, failed
-    assert not home.exists() or everything_in(home) == {}
+    assert not home.exists() or contents_of(home) == {}
     assert fednode("init", "--home", home, *[part for pair in good.items() for part in pair]).code == 0
 
 

@@ -71,7 +71,6 @@ def test_the_header_names_the_members_of_the_next_height() -> None:
     node.decide()
     assert peer_map(node.chain.state)[MemberId(5)] == peer_id_of(card.network_key)
     report = due_report(node.chain.state, MemberId(5))
-    assert report is not None
     assert (report.height, report.state_root) == (1, node.chain.state.root)
     node.add(5, fifth, report)
     node.decide()
@@ -110,7 +109,8 @@ def test_a_candidate_reports_as_soon_as_its_root_can_arrive_in_time(lag: int, re
     assert (Asked(OfStudy(NO_STUDY), Submit(report)) in Studies(site).on_state(node.chain.state)) == reports
 
 
-def test_what_an_old_key_signed_is_forgotten() -> None:
+def rotating() -> tuple[Node, Ed25519Signer, Ed25519Signer]:
+    """Return a node in whose pool member 2 replaces its key, the old one and the new one."""
     node = Node()
     old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
     record = get_members(node.chain.state)[1]
@@ -119,6 +119,11 @@ def test_what_an_old_key_signed_is_forgotten() -> None:
     )
     message = rotation_message(node.world.chain_id, MemberId(2), card)
     node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
+    return node, old, new
+
+
+def test_what_an_old_key_signed_is_forgotten() -> None:
+    node, old, new = rotating()
     node.decide()
     with pytest.raises(Rejected, match="signature"):
         node.add(2, old, Memo("signed with the old key"))
@@ -128,14 +133,7 @@ def test_what_an_old_key_signed_is_forgotten() -> None:
 
 
 def test_pending_transactions_of_a_replaced_key_leave_the_pool() -> None:
-    node = Node()
-    old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
-    record = get_members(node.chain.state)[1]
-    card = make_identity_card(
-        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network")))
-    )
-    message = rotation_message(node.world.chain_id, MemberId(2), card)
-    node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
+    node, old, _ = rotating()
     height = Height(1)
     context = BlockContext(node.world.chain_id, height, node.tip.time_ms + 1, MemberId(1), ())
     done = node.chain.pick(context, True)

@@ -26,24 +26,19 @@ from fednode.bench.chain import memo_text
 from fednode.chain.consensus.messages import BlockRequest, ViewCertificate, VoteSummary, bundle_bound
 from fednode.chain.sync import BlockRangeRequest, encode_sync
 from fednode.chain.vote import NIL, NO_VIEW, PREVOTE, Vote, domain_of, sign_bytes
-from fednode.cli.reading import read_genesis
 from fednode.codec import encode
 from fednode.core import traffic
-from fednode.core.membership import dial_map
 from fednode.core.quota import BLOB_BYTES_PER_S, BYTES_PER_S, FRAMES_PER_S, SIGNATURES_PER_S
-from fednode.crypto import Secret
 from fednode.home.files import Home
-from fednode.home.keystore import Keys, unlock_keystore
-from fednode.ids import PROTOCOL_VERSION, Height, MemberId, PeerId, View
+from fednode.home.keystore import Keys
+from fednode.ids import Height, MemberId, View
 from fednode.ledger.bodies import Memo
 from fednode.ledger.genesis import Genesis
 from fednode.ledger.transactions import sign_transaction
 from fednode.p2p import wire_limits
 from fednode.p2p.addresses import parse_multiaddr
-from fednode.p2p.libp2p.network import NetworkSettings, create_network, quiet_logging
 from fednode.p2p.mesh import Mesh
-from tests.e2e.federation import PASSPHRASE
-from tests.e2e.flooder import Flooder
+from tests.e2e.flooder import Flooder, enter
 
 TICKS_PER_S = 50
 SHARE = 0.8
@@ -235,13 +230,7 @@ class Besieger(Flooder):
 
 def besiege(home: Home, seconds: float, sockets: int) -> None:
     """Attack, then tell."""
-    quiet_logging()
-    keys, genesis = unlock_keystore(home.keystore, Secret(PASSPHRASE.encode())), read_genesis(home.genesis)
-    member = genesis.member_of(keys.public.sign)
-    settings = NetworkSettings(keys.network_seed, ("/ip4/127.0.0.1/tcp/0",), PROTOCOL_VERSION, genesis.chain_id)
-    network = create_network(settings, lambda peer, header, size: False)
-    network.set_members(dial_map(genesis.first_state(), member, PeerId(keys.public.peer_id)))
-    besieger = Besieger(keys, member, genesis)
+    besieger, network = enter(home, Besieger)
     trio.run(besieger.besiege, network, seconds, sockets)
     told = {
         "sent": dict(besieger.counts), "cut_off": besieger.downs, "begins": besieger.begins,

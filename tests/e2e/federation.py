@@ -78,7 +78,6 @@ class Hospital:
     @property
     def pid(self) -> int:
         """The daemon's process id."""
-        assert self.process is not None
         return self.process.pid
 
     # --- the process
@@ -118,7 +117,6 @@ class Hospital:
 
     def stop(self) -> int:
         """Ask the daemon to end; return its exit code."""
-        assert self.process is not None
         self.process.terminate()
         code = self.process.wait(READY_S)
         self.process = None
@@ -126,7 +124,6 @@ class Hospital:
 
     def wait_end(self, timeout_s: float = READY_S) -> int:
         """Wait until the daemon ends by itself; return its exit code."""
-        assert self.process is not None
         code = self.process.wait(timeout_s)
         self.process = None
         return code

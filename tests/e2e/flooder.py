@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -40,6 +41,9 @@ from tests.e2e.federation import PASSPHRASE
 
 TICKS_PER_S = 100
 LARGE_BYTES = 1 << 20
+
+
+Attacker = TypeVar("Attacker", bound="Flooder")
 
 
 class Flooder:
@@ -129,15 +133,20 @@ class Flooder:
                     self.height = max(self.height, frame.message.height - 1)
 
 
-def main(home: Home, kind: str, per_s: int, seconds: float) -> None:
-    """Flood, then tell."""
+def enter(home: Home, kind: type[Attacker]) -> tuple[Attacker, Mesh]:
+    """Return the member whose home this is, as an attacker of a kind, and its network."""
     quiet_logging()
     keys, genesis = unlock_keystore(home.keystore, Secret(PASSPHRASE.encode())), read_genesis(home.genesis)
     member = genesis.member_of(keys.public.sign)
     settings = NetworkSettings(keys.network_seed, ("/ip4/127.0.0.1/tcp/0",), PROTOCOL_VERSION, genesis.chain_id)
     network = create_network(settings, lambda peer, header, size: False)
     network.set_members(dial_map(genesis.first_state(), member, PeerId(keys.public.peer_id)))
-    flooder = Flooder(keys, member, genesis)
+    return kind(keys, member, genesis), network
+
+
+def main(home: Home, kind: str, per_s: int, seconds: float) -> None:
+    """Flood, then tell."""
+    flooder, network = enter(home, Flooder)
     trio.run(flooder.run, network, kind, per_s, seconds)
     sys.stdout.write(json.dumps({"sent": flooder.sent, "refused": flooder.refused, "cut_off": flooder.downs}) + "\n")
 

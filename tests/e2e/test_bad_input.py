@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from fednode.home.files import Home, write_atomic
 from fednode.ledger.genesis import genesis_to_toml, make_genesis
 from tests.e2e.federation import Federation, Hospital, make_federation, running, study_of, study_toml
+from tests.support.folders import contents_of, small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -66,10 +66,6 @@ def is_one_sentence(text: str, code: int) -> None:
     assert text.startswith("error: ") and text.endswith(f"(exit code {code})\n") and text.count("\n") == 1, text
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_port_that_another_program_has(hospital: Hospital) -> None:
     with socket.create_server(("127.0.0.1", hospital.port)):
         start_fails(hospital, 9, str(hospital.port), "nother program")
@@ -88,10 +84,10 @@ def test_second_daemon_on_one_home(hospital: Hospital) -> None:
 
 def test_genesis_of_another_chain_with_the_same_members(hospital: Hospital, ended: Federation) -> None:
     other = make_genesis("another", ended.genesis.members, ended.genesis.studies, 1_700_000_000_000)
-    kept = contents(hospital.home.sign_state)
+    kept = contents_of(hospital.home.sign_state)
     write_atomic(hospital.home.genesis, genesis_to_toml(other).encode())
     start_fails(hospital, 6, "another chain", "another")
-    assert contents(hospital.home.sign_state) == kept
+    assert contents_of(hospital.home.sign_state) == kept
     write_atomic(hospital.home.genesis, genesis_to_toml(ended.genesis).encode())
     hospital.start()
     assert hospital.stop() == 0
@@ -228,23 +224,8 @@ def test_peers_of_another_chain_and_of_another_version(tmp_path: Path) -> None:
         assert one.status()["connected"] == 1
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
-    """A file system of its own, if this account may mount one."""
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if made.returncode != 0:
-        pytest.skip("this account may not mount a small file system to fill")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_full_disk(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", 24) as disk:
+    with small_disk(tmp_path / "small", "24m") as disk:
         federation = make_federation(tmp_path, study_toml(rounds=5000))
         victim = federation[2]
         root = Path(shutil.move(victim.home.root, disk / "home"))

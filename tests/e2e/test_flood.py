@@ -87,7 +87,6 @@ def endure(federation: Federation, kinds: list[tuple[str, int]], seconds: float)
                 during = work(honest, kind, seconds)
             finally:
                 process.wait()
-            assert process.stdout is not None
             told = json.loads(process.stdout.read())
         growth = during.cpu_ms_per_tx / before.cpu_ms_per_tx
         sys.stdout.write(f"{kind}: {before.cpu_ms_per_tx:.3f} -> {during.cpu_ms_per_tx:.3f} ms ({growth:.2f}), "

@@ -114,7 +114,6 @@ def test_the_lock_goes_with_the_process_however_it_ends(tmp_path: Path) -> None:
         f"lock = HomeLock.acquire(Home(pathlib.Path({str(tmp_path)!r}))); print('held', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert daemon_pid(home) == holder.pid
         holder.kill()

@@ -66,7 +66,6 @@ def test_a_number_that_cannot_be_read_is_named_by_kind_and_line(
 @pytest.mark.parametrize("cell", [" 41 ", "'41'", '"41"', '="41"', "+41", "41.0", "4.1e1", "\u201e41\u201c"])
 def test_blanks_quotes_and_forms_of_one_number_change_nothing(tables: Tables, cell: str) -> None:
     checked, plain = check_table(tables, changed(5, "age", cell)), check_table(tables, changed(5, "age", "41"))
-    assert checked.rows is not None and plain.rows is not None
     assert checked.rows.features.tolist() == plain.rows.features.tolist()
 
 

@@ -15,10 +15,11 @@ from fednode.learn.claims import divide, tally
 from fednode.learn.metrics.auc import Auc, area_ppm, count_bins
 from fednode.learn.rows import Rows
 from fednode.learn.study import StudySpec
-from fednode.learn.tables.kind import MOMENTS, Column, Tables, claim_statistics, scaling_of_one
+from fednode.learn.tables.kind import MOMENTS, claim_statistics, scaling_of_one
 from fednode.learn.units import UNIT
 from fednode.sums import field
 from fednode.sums.measures import CLAIM, Claims, Plan, Tally, encode_claims, find_impossible, words_of
+from tests.support.studies import columns_of
 
 SHARED_SPEC = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 Cell = st.one_of(st.just(float("nan")), st.floats(0, 1))
@@ -32,11 +33,6 @@ def as_rows(table: list[tuple[float, float, int | None, int]]) -> Rows:
     levels = [known[level] for *_, level, _ in table]
     features = [(x, y, *pair) for (x, y, _, _), pair in zip(table, levels, strict=True)]
     return Rows(np.array(features, np.float64).reshape(-1, 4), np.array([row[3] for row in table], np.int64))
-
-
-def columns_of(spec: StudySpec) -> tuple[Column, ...]:
-    assert isinstance(spec.data, Tables)
-    return spec.data.columns
 
 
 def summed(plan: Plan, parties: list[Claims]) -> tuple[Tally, ...]:

@@ -12,16 +12,12 @@ from hypothesis import strategies as st
 from fednode.errors import ConfigError
 from fednode.learn.form import check_members, parse_study, read_study_form, study_form, to_toml
 from fednode.learn.study import StudySpec, with_model
-from fednode.learn.tables.kind import CategoryColumn, Column, LabelColumn, LabelRule, NumberColumn, Tables
+from fednode.learn.tables.kind import CategoryColumn, LabelColumn, LabelRule, NumberColumn, Tables
 from fednode.learn.units import MAX_CLIP_Q24, MICRO, UNIT, to_micro
 from fednode.texts import is_plain
+from tests.support.studies import columns_of
 
 GENESIS = Path(__file__).resolve().parents[2] / "genesis"
-
-
-def columns_of(spec: StudySpec) -> tuple[Column, ...]:
-    assert isinstance(spec.data, Tables)
-    return spec.data.columns
 
 
 def test_decimals_are_exact_and_defaults_filled_in(spec: StudySpec, tables: Tables) -> None:

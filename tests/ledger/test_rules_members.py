@@ -497,7 +497,6 @@ def test_evidence_flags_the_member() -> None:
     ]
     applied = apply_block(world.state, world.next_time(), [], [make_evidence(*votes)])
     flag = get_flag(applied.state, 3)
-    assert flag is not None
     assert (flag.count, flag.offences[0].height, flag.offences[0].recorded_height) == (1, 1, 1)
     assert get_flag(applied.state, 2) is None
     assert len(get_members(applied.state)) == 4

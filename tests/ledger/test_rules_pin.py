@@ -24,6 +24,16 @@ def resume(world: World, *members: int) -> None:
         assert world.post(member, StudyVote(world.study, StudyAction.RESUME)).ok
 
 
+def with_a_liar_in_the_pin() -> World:
+    """A round has failed after its unmasking, and in the next one member 5 is found faulty."""
+    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
+    fail_with(world, "for once")
+    world.liars.add(5)
+    world.go_to(Phase.PROOF)
+    world.go()
+    return world
+
+
 def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
     world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9))
     fail_with(world, "for once")
@@ -37,11 +47,7 @@ def test_a_pinned_set_goes_on_without_a_member_found_faulty() -> None:
 
 
 def test_a_pin_stays_whole_and_a_vote_to_readmit_brings_its_members_back() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
-    fail_with(world, "for once")
-    world.liars.add(5)
-    world.go_to(Phase.PROOF)
-    world.go()
+    world = with_a_liar_in_the_pin()
     fail_with(world, "once more")  # unmasked without member 5
     assert world.report(2).faulty == (5,) and world.report(2).counted == (1, 2, 3, 4)
     assert world.life.pin == (1, 2, 3, 4, 5) and world.round.expected == world.round.pinned == (1, 2, 3, 4)
@@ -88,11 +94,7 @@ def test_who_was_kept_out_before_the_failed_round_is_not_of_the_set() -> None:
 
 
 def test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
-    fail_with(world, "for once")
-    world.liars.add(5)
-    world.go_to(Phase.PROOF)
-    world.go()
+    world = with_a_liar_in_the_pin()
     fail_with(world, "once more")
     gone = without_member(world.life, MemberId(5))
     assert (gone.pin, gone.kept_out) == ((1, 2, 3, 4), None)
@@ -100,11 +102,7 @@ def test_a_kept_out_member_that_is_voted_out_leaves_the_pin_with_the_rest() -> N
 
 
 def test_one_that_is_named_and_voted_out_in_one_round_leaves_the_pin_when_it_ends() -> None:
-    world = at(Phase.RESULT, size=5, terms=replace(TERMS, rounds=9, pause_after_failures=9))
-    fail_with(world, "for once")
-    world.liars.add(5)
-    world.go_to(Phase.PROOF)
-    world.go()
+    world = with_a_liar_in_the_pin()
     draft = Draft(world.state)
     draft.write(MEMBERS_KEY, MemberList(tuple(m for m in get_members(world.state) if m.member != 5)))
     close_round(draft, BlockTime(9, 9), without_member(world.life, MemberId(5)), RoundEnd(world.round, "too few"))

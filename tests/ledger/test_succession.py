@@ -188,7 +188,6 @@ def test_what_makes_no_successor(open_round: RoundWorld, name: str) -> None:
 def test_an_edited_successor_is_refused(open_round: RoundWorld) -> None:
     genesis = succeed(open_round, [consent_of(open_round, member) for member in (1, 2, 3)])
     origin = genesis.origin
-    assert origin is not None
     edits = {
         "not those that signed": replace(genesis, members=genesis.members[:2]),
         "highest end": replace(genesis, origin=replace(origin, height=origin.height - 1)),

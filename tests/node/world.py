@@ -340,7 +340,6 @@ class World(VirtualClock):
             case _, StartTimer(key, delay_ms):
                 self._timer(node, (by, key), delay_ms)
             case _, StartWork(number, job):
-                assert node.worker is not None
                 answer = WorkDone(number, node.worker.answer(job))
                 self.tell_later(node, WORK_MS, lambda core: core.tell(by, answer, self.now_ms))
             case _, Compute(number, job):

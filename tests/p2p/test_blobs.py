@@ -283,8 +283,6 @@ async def test_a_blob_that_is_still_read_stays_as_it_is() -> None:
     for number in range(4):
         data = os.urandom(SIZE)
         outcome = (await transfer(data, partials))[1]
-        assert outcome is not None
-        assert outcome[1] is not None
         view = (outcome[1], outcome[1][100:].toreadonly(), np.frombuffer(outcome[1], np.uint8), bytes(outcome[1]))[
             number
         ]

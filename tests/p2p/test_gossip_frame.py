@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.utils import encode_uvarint
 
 from fednode.errors import Rejected
 from fednode.p2p import wire_limits
@@ -215,7 +216,7 @@ async def test_a_name_wanted_a_thousand_times_is_served_once(attacked, loopback)
         rpc.control.iwant.add(messageIDs=[name] * 1000)
         data = rpc.SerializeToString()
         for _ in range(3):
-            await stream.write(varint(len(data)) + data)
+            await stream.write(encode_uvarint(len(data)) + data)
         await trio.sleep(0.5)
         assert [count for count in sent if count] == [1]
 
@@ -232,7 +233,7 @@ async def test_gossip_past_the_quota_waits_before_a_signature_is_checked(attacke
         began = time.monotonic()
         with trio.move_on_after(2):
             while True:
-                await stream.write(varint(len(data)) + data)
+                await stream.write(encode_uvarint(len(data)) + data)
         spent_us = len(checked) * 5 * wire_limits.GOSSIP_FIELD_US
         assert spent_us < 20_000 + wire_limits.GOSSIP_WORK_US_PER_S * (time.monotonic() - began + 1)
         assert not node.counters().get("dropped_peers")
@@ -255,14 +256,6 @@ async def test_peer_exchange_in_a_prune_is_not_looked_at(attacked, loopback) -> 
             for _ in range(16):
                 prune.peers.add(peerID=b"peer", signedPeerRecord=bytes(100))
         data = rpc.SerializeToString()
-        await stream.write(varint(len(data)) + data)
+        await stream.write(encode_uvarint(len(data)) + data)
         await loopback.until(lambda: bool(router.back_off.get(TOPIC)))
         assert not seen
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])

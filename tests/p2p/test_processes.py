@@ -35,7 +35,6 @@ class Node:
         self.listening: list[str] = hello["listening"]
 
     def tell(self, *command: object) -> None:
-        assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
 

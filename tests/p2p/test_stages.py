@@ -17,6 +17,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.utils import encode_uvarint
 
 from fednode.ids import PeerId
 from fednode.p2p import peers, wire_limits
@@ -36,15 +37,6 @@ STRANGER_BYTES, MEMBER_BYTES = 300_000, 12_000_000
 """What the process may have taken at most meanwhile, the attacking side with it; the longest attack is more."""
 
 Write = Callable[[bytes], Awaitable[object]]
-
-
-def varint(number: int) -> bytes:
-    """A length as multistream and gossip write it."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
 
 
 async def pour(write: Write, head: bytes, length: int, piece: bytes = PIECE) -> None:
@@ -87,11 +79,11 @@ async def pour_at_stranger(node: Mesh, before: bytes, head: bytes, length: int, 
 
 
 async def first_line(node: Mesh, rogue: Rogue, length: int) -> None:
-    await pour_at_stranger(node, b"", varint(length), length)
+    await pour_at_stranger(node, b"", encode_uvarint(length), length)
 
 
 async def second_line(node: Mesh, rogue: Rogue, length: int) -> None:
-    await pour_at_stranger(node, HEADER, varint(length), length)
+    await pour_at_stranger(node, HEADER, encode_uvarint(length), length)
 
 
 async def many_lines(node: Mesh, rogue: Rogue, length: int) -> None:
@@ -120,7 +112,7 @@ async def session_with(node: Mesh, seed: bytes) -> AsyncIterator[NoiseSession]:
 async def muxer_name(node: Mesh, rogue: Rogue, length: int) -> None:
     async with session_with(node, rogue.seed) as session, trio.open_nursery() as nursery:
         nursery.start_soon(over, lambda: session.read(1))
-        await pour(session.send, HEADER + varint(length), length)
+        await pour(session.send, HEADER + encode_uvarint(length), length)
 
 
 async def muxer_header(node: Mesh, rogue: Rogue, length: int) -> None:
@@ -151,12 +143,12 @@ async def pour_at_stream(node: Mesh, rogue: Rogue, protocol: str, head: bytes, l
 
 
 async def stream_name(node: Mesh, rogue: Rogue, length: int) -> None:
-    await pour_at_stream(node, rogue, "", HEADER + varint(length), length)
+    await pour_at_stream(node, rogue, "", HEADER + encode_uvarint(length), length)
 
 
 async def gossip_frame(node: Mesh, rogue: Rogue, length: int) -> None:
     size = max(length, wire_limits.MAX_GOSSIP_RPC_BYTES + 1)
-    await pour_at_stream(node, rogue, "/meshsub/1.1.0", varint(size), length)
+    await pour_at_stream(node, rogue, "/meshsub/1.1.0", encode_uvarint(size), length)
 
 
 async def consensus_frame(node: Mesh, rogue: Rogue, length: int) -> None:

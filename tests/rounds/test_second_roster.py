@@ -34,7 +34,6 @@ def test_a_refused_data_set_sits_the_statistics_out_until_people_allow_it() -> N
 
     def guard(number: int) -> None:
         machine = world.members[number].machine
-        assert machine is not None
         place = machine._place
         machine._place = replace(place, ports=replace(place.ports, statistics=Guard(number)))
 

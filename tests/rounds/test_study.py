@@ -128,7 +128,6 @@ def test_member_whose_data_do_not_fit_is_left_out_and_says_why() -> None:
     assert world.status == StudyStatus.FINISHED
     assert [report.expected for report in world.reports] == [(1, 3, 4)] * 3
     machine = world.members[2].machine
-    assert machine is not None and machine.problem is not None
     assert machine.problem.startswith("the data do not fit the study: column 'x': not in the header")
     assert all(isinstance(body, Expire) for body in world.members[2].submitted)
     assert all(report.not_ready == (2,) for report in world.reports)
@@ -377,7 +376,6 @@ def test_members_of_larger_federations() -> None:
 def test_a_mended_table_is_checked_again_and_used() -> None:
     world = World(rounds=2)
     member = world.members[3]
-    assert member.worker is not None
     honest = member.worker.answer
     is_mended = False
 

@@ -61,6 +61,7 @@ from fednode.ledger.versions import VERSIONS
 from tests.audit.chain import (
     RoundWorld,
     assemble,
+    change,
     play,
     play_changes,
     records_of,
@@ -184,12 +185,7 @@ def test_a_round_with_a_member_left_out(script: ModuleType, found) -> None:
 
 # --- what does not hold ----------------------------------------------------------------------------------------
 
-def change(records: list[Any], at: int, form: type, /, **parts: Any) -> bytes:
-    """Change the record number `at` of a kind."""
-    places = [place for place, record in enumerate(records) if isinstance(record, form)]
-    changed = list(records)
-    changed[places[at]] = replace(changed[places[at]], **parts)
-    return assemble(changed)
+
 
 
 def certificate(records: list[Any], height: int, **parts: Any) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from tests.sim.checker import Violation
 from tests.sim.replay import play_path
 from tests.sim.script import ScenarioFailed
 from tests.sim.world import Plan, World
+from tests.support.patches import Patch, applied
 
 LIMITS = Limits(seconds=120, growth_bytes=2 << 30)
 """For one play: many times what it takes when it ends."""
@@ -38,7 +38,6 @@ NOTICED = (Violation, ScenarioFailed, FednodeError, LookupError, AssertionError,
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 
-Patch = tuple[object, str, object]
 
 
 @dataclass(frozen=True)
@@ -151,19 +150,6 @@ MUTANTS = (
     Mutant("decide only in the current view", ((view, "RULES", _RULES_OWN_VIEW),)),
     Mutant("votes never sent again", ((Replica, "_speak_again", lambda replica, peer: None),)),
 )
-
-
-@contextmanager
-def applied(patches: tuple[Patch, ...]) -> Iterator[None]:
-    """Run with a broken rule."""
-    saved = [(owner, name, vars(owner)[name]) for owner, name, _ in patches]
-    for owner, name, replacement in patches:
-        setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        for owner, name, original in saved:
-            setattr(owner, name, original)
 
 
 def hunt(mutant: Mutant, seeds: range) -> Kill:

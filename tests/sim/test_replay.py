@@ -12,9 +12,10 @@ from tests.sim import __main__ as command
 from tests.sim import replay
 from tests.sim.checker import Violation
 from tests.sim.faults import Crash, CrashAll, Deafen, Split, Storm, Timed, cut_down, parse_timed
-from tests.sim.mutants import MUTANTS, Mutant, applied
+from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.whole import world as whole
 from tests.sim.world import Plan, World, draw_plan
+from tests.support.patches import applied
 
 EVERY_KIND = (
     Timed(5, Crash(2, 7)), Timed(1, CrashAll((0, 1, 2, 3)), 12), Timed(90, Split((0, 1, 1, 2), 500)),

@@ -13,8 +13,9 @@ from tests.limits import Limits
 from tests.sim import mutants
 from tests.sim.adversary import ATTACKS, Adversary
 from tests.sim.ledger import JOINING
-from tests.sim.mutants import MUTANTS, Mutant, applied, hunt
+from tests.sim.mutants import MUTANTS, Mutant, hunt
 from tests.sim.world import FOUND_GONE_MS, Plan, World, draw_plan
+from tests.support.patches import applied
 
 
 @pytest.mark.parametrize("seed", range(24))

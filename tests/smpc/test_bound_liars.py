@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 
 from fednode.ids import MemberId
-from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.proving import ProveUpdate
-from fednode.smpc.vectors import Layout, digest_chunk
 from fednode.sums import bodies
 from fednode.sums import field as f
 from fednode.sums.bounds import FEW, MASKS_WRONG
@@ -63,17 +61,6 @@ def failed(world: World, reason: str = "") -> None:
     assert not any(node.opened for i, node in world.nodes.items() if i != LIAR)
 
 
-def deal(**lies: object) -> Callable[[object], object]:
-    """A member whose dealing job is replaced."""
-
-    def work(job: object) -> object:
-        if isinstance(job, ProveUpdate):
-            return dealers.deal_as(job, **lies)  # type: ignore[arg-type]
-        return job.run()  # type: ignore[arg-type]
-
-    return work
-
-
 # --- COIN --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("change", [
@@ -108,12 +95,8 @@ def test_a_member_that_shares_nothing_is_out_of_the_next_attempt(ledger: type) -
 
 # --- boxes -------------------------------------------------------------------------------------------------------
 
-def spoiled(effect: m.SendChunk) -> m.SendChunk:
-    return replace(effect, data=memoryview(bytes([effect.data[0] ^ 1]) + bytes(effect.data[1:])))
-
-
 @pytest.mark.parametrize("change", [
-    lambda effect: None, spoiled, lambda effect: replace(effect, proof=effect.proof[::-1]),
+    lambda effect: None, dealers.spoil_chunk, lambda effect: replace(effect, proof=effect.proof[::-1]),
     lambda effect: replace(effect, proof=b""), lambda effect: replace(effect, data=effect.data[:-1]),
     lambda effect: replace(effect, ref=replace(effect.ref, chunk=0)),
 ], ids=["none", "bytes", "path", "no path", "size", "another holder's"])
@@ -168,7 +151,7 @@ def test_an_off_share_and_a_matching_opening_do_not_move_the_sketch(ledger: type
 
     world = World(4, seed=1, ledger=ledger, weights="hidden")
     world.nodes[MemberId(4)].tamper = tamper
-    world.nodes[MemberId(4)].work = deal(boxes=bend)
+    world.nodes[MemberId(4)].work = dealers.deal(boxes=bend)
     world.nodes[MemberId(3)].tamper = on_message(bodies.Proof, lambda message: None)
     world.run()
     failed(world, "too few right shares")
@@ -181,13 +164,13 @@ def test_an_off_share_and_a_matching_opening_do_not_move_the_sketch(ledger: type
 @pytest.mark.parametrize("which", ["boxes", "proofs"])
 def test_garbage_dealt_to_one_holder_is_outvoted(ledger: type, which: str, is_opening: bool) -> None:
     """Holder 3's box holds elements (the keys of holder 1 cannot be told from right ones by themselves)."""
-    world = run(ledger, work=deal(**{which: dealers.spoil_boxes({3}, is_opening=is_opening)}))
+    world = run(ledger, work=dealers.deal(**{which: dealers.spoil_boxes({3}, is_opening=is_opening)}))
     succeeded(world)
 
 
 @pytest.mark.parametrize("which", ["boxes", "proofs"])
 def test_garbage_dealt_to_two_holders_decides_nothing_and_blames_nobody(ledger: type, which: str) -> None:
-    world = run(ledger, work=deal(**{which: dealers.spoil_boxes({1, 3})}))
+    world = run(ledger, work=dealers.deal(**{which: dealers.spoil_boxes({1, 3})}))
     succeeded(world, (1, 3, 4), voids=1)
     assert not world.ledger.faulty  # type: ignore[attr-defined]
 
@@ -223,7 +206,7 @@ FALSE = {
 
 @pytest.mark.parametrize("bits", FALSE.values(), ids=FALSE.keys())
 def test_a_false_statement_names_its_dealer_and_the_next_attempt_goes_on_without(ledger: type, bits: object) -> None:
-    world = run(ledger, work=deal(bits=bits))
+    world = run(ledger, work=dealers.deal(bits=bits))
     succeeded(world, (1, 3, 4), voids=1)
     assert tuple(world.ledger.faulty) == (LIAR,)  # type: ignore[attr-defined]
 
@@ -300,15 +283,7 @@ def test_false_words_on_the_sum_by_f_members_change_nothing(ledger: type, said: 
 # --- masks and openings -------------------------------------------------------------------------------------------
 
 def test_a_wrong_pair_mask_opens_no_sum_and_names_nobody(ledger: type) -> None:
-    def lie(result: object) -> object:
-        if isinstance(result, jobs.MaskedInput):
-            data = memoryview(np.frombuffer(result.data, np.uint32) + np.uint32(1)).cast("B")
-            count = len(result.leaves)
-            layout = Layout(len(data) // 4 - count * Layout(0, count).tail, count)
-            return jobs.MaskedInput(data, tuple(digest_chunk(layout.cut(data, c)) for c in range(layout.count)))
-        return result
-
-    world = run(ledger, lie=lie)
+    world = run(ledger, lie=dealers.mask_wrongly)
     failed(world)
     assert {reason for i in (1, 3, 4) for reason in world.nodes[MemberId(i)].failed} == {MASKS_WRONG}
     assert not world.ledger.faulty  # type: ignore[attr-defined]
@@ -329,7 +304,7 @@ def test_wrong_openings_of_f_members_change_nothing(ledger: type, change: Callab
 
 def test_two_liars_of_seven_with_different_lies(ledger: type) -> None:
     world = World(7, seed=4, ledger=ledger, weights="hidden")
-    world.nodes[MemberId(2)].work = deal(bits=dealers.longer(40))
+    world.nodes[MemberId(2)].work = dealers.deal(bits=dealers.longer(40))
     world.nodes[MemberId(5)].tamper = answers(lambda data: bytes(len(data)))
     world.run()
     view = succeeded(world, (1, 3, 4, 5, 6, 7), voids=1)

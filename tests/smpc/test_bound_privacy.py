@@ -23,7 +23,7 @@ from fednode.smpc import jobs
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import dispute_scalar
 from fednode.smpc.proving import ProveUpdate, box_sizes
-from fednode.smpc.vectors import Layout, digest_chunk
+from fednode.smpc.vectors import digest_chunk
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.norm import ANSWER, PAIRS, REPETITIONS, Statement, statement_of
@@ -31,6 +31,7 @@ from fednode.sums.phase import Phase
 from fednode.sums.redeal import show_held
 from fednode.sums.shares import open_box
 from tests.smpc.sim import dealers
+from tests.smpc.sim.dealers import mask_wrongly
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
 from tests.smpc.sim.world import HELD, Absence, World
@@ -336,15 +337,6 @@ def wrong_sum(result: object) -> object:
     return result
 
 
-def wrong_mask(result: object) -> object:
-    if isinstance(result, jobs.MaskedInput):
-        data = memoryview(np.frombuffer(result.data, np.uint32) + np.uint32(1)).cast("B")
-        count = len(result.leaves)
-        layout = Layout(len(data) // 4 - count * Layout(0, count).tail, count)
-        return jobs.MaskedInput(data, tuple(digest_chunk(layout.cut(data, c)) for c in range(layout.count)))
-    return result
-
-
 def silent_gang(effect: m.Effect) -> list[m.Effect]:
     """Withhold link, answers and openings, as a gang that wants only to read."""
     kinds = (bodies.Coin, bodies.Proof, bodies.Reveal)
@@ -373,7 +365,7 @@ def repeated(
         vectors = {MemberId(i): values[i - 1] for i in range(1, count + 1)}
     more = {"vectors": vectors, "secrets": secrets}
     first = run(count, seed=1, round_number=0 if same_vectors else 4, **more)
-    first.nodes[MemberId(min(gang))].lie = wrong_mask
+    first.nodes[MemberId(min(gang))].lie = mask_wrongly
     first.run()
     view = first.trace.views[-1]
     assert view.is_unmasked and first.ledger.outcome is not None and first.ledger.outcome[0] == "failed"

@@ -201,7 +201,6 @@ def test_roots_are_persisted_before_they_are_posted_and_boxes_leave_when_they_ar
     order = [type(e) for e in effects if isinstance(e, Persist | m.Submit)]
     assert order == [Persist, m.Submit]
     record = restore_state(world.params(ME), world.nodes[ME].disk)
-    assert record is not None and record.sharing is not None and record.sharing.shared is not None
     assert record.sharing.shared.bits_root == posted.bits_root
     final = replace(view, share_roots={ME: posted}, posted=(ME,))
     assert sorted(chunk.to for chunk in boxes_in(show(world, final))) == [1, 3, 4]
@@ -475,7 +474,6 @@ def test_the_summed_share_is_opened_after_the_unmasking_with_u_on_record() -> No
     assert record is not None and opening is not None and record.covered == view.included
     assert isinstance(next(e for e in effects if isinstance(e, Persist | m.Submit)), Persist)
     held = f.from_bytes(record.held, 4 * world_statement(world).held_length)
-    assert held is not None
     bare = f.to_bytes(f.total(held.reshape(4, -1)[:, :OPENED], axis=0))
     assert opening == key_of_sum(world, view).hide(bare) != bare and record.included == view.included
 
@@ -533,7 +531,6 @@ def test_the_sum_must_have_the_opened_sketch() -> None:
         show(world, view, i)
     good = [e for e in give_sum(world, view, ME) if isinstance(e, m.SumOpened)]
     assert len(good) == 1 and good[0].weight == 8
-    assert view.sum_opened is not None
     wrong = bytes([view.sum_opened[0] ^ 1]) + view.sum_opened[1:]
     world.nodes[ME].session = restored(world)
     show(world, replace(view, sum_opened=wrong))

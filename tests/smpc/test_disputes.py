@@ -19,7 +19,7 @@ from fednode.crypto import base_times, point_times, prove_knowledge
 from fednode.ids import MemberId
 from fednode.smpc import messages as m
 from fednode.smpc.dealing import dispute_scalar
-from fednode.smpc.proving import ProvenUpdate, ProveUpdate
+from fednode.smpc.proving import ProvenUpdate
 from fednode.smpc.record import restore_state
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
@@ -63,15 +63,6 @@ withhold = on_message(bodies.Reveal, lambda message: replace(message, opening=No
 def keep_back(*holders: int) -> Change:
     """No boxes for these holders."""
     return on_chunk(m.Lane.SHARES, lambda effect: None if effect.to in holders else effect)
-
-
-def deal(**lies: object) -> Work:
-    def work(job: object) -> object:
-        if isinstance(job, ProveUpdate):
-            return dealers.deal_as(job, **lies)  # type: ignore[arg-type]
-        return job.run()  # type: ignore[arg-type]
-
-    return work
 
 
 def noise_about(*dealers_named: int) -> Change:
@@ -126,9 +117,9 @@ def succeeded(world: World, *, out: tuple[int, ...] = (), voids: int = 0, faulty
 
 WRONG = {
     "no box": (keep_back(3), None),
-    "another share": (None, deal(boxes=dealers.spoil_boxes({3}))),
-    "another share of the proof": (None, deal(proofs=dealers.spoil_boxes({3}))),
-    "no elements": (None, deal(boxes=dealers.spoil_boxes({3}, is_opening=False))),
+    "another share": (None, dealers.deal(boxes=dealers.spoil_boxes({3}))),
+    "another share of the proof": (None, dealers.deal(proofs=dealers.spoil_boxes({3}))),
+    "no elements": (None, dealers.deal(boxes=dealers.spoil_boxes({3}, is_opening=False))),
 }
 every_wrong = pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 
@@ -158,8 +149,8 @@ def test_f_holders_lack_something_of_f_dealers(ledger: type) -> None:
 def test_two_liars_each_deal_another_honest_holder_wrong(ledger: type) -> None:
     """Together they could leave N - f - 2 right openings, too few before."""
     def setup(world: World) -> None:
-        world.nodes[MemberId(2)].work = deal(boxes=dealers.spoil_boxes({5}))
-        world.nodes[MemberId(3)].work = deal(boxes=dealers.spoil_boxes({7}))
+        world.nodes[MemberId(2)].work = dealers.deal(boxes=dealers.spoil_boxes({5}))
+        world.nodes[MemberId(3)].work = dealers.deal(boxes=dealers.spoil_boxes({7}))
 
     view = succeeded(play(ledger, count=7, liars=(2, 3), setup=setup))
     assert view.disputes == ((2, 5), (3, 7))
@@ -250,7 +241,7 @@ def on_another_polynomial(zeros: tuple[int, ...], holders: tuple[int, ...]) -> W
         return replace(proven, kept=Bent())  # type: ignore[arg-type]
 
     def work(job: object) -> object:
-        result = deal(boxes=dealers.spoil_boxes(set(holders)))(job)
+        result = dealers.deal(boxes=dealers.spoil_boxes(set(holders)))(job)
         return bend(result) if isinstance(result, ProvenUpdate) else result
 
     return work
@@ -381,7 +372,6 @@ def test_a_false_dispute_that_is_not_confirmed_stops_nothing(ledger: type, chang
 
 def scalar_of(world: World, member: int) -> int:
     state = restore_state(world.params(MemberId(member)), world.nodes[MemberId(member)].disk)
-    assert state is not None and state.sharing is not None
     return dispute_scalar(world.params(MemberId(member)), state.attempt, state.sharing.seed)
 
 
@@ -636,7 +626,7 @@ def test_whatever_f_members_do_no_honest_one_is_faulty_and_every_sum_is_exact(
             world.nodes[MemberId(liar)].tamper = scramble(world, liar, draw)
             if draw.integers(2):
                 holders = set(draw.integers(1, count + 1, 2).tolist()) - {liar}
-                world.nodes[MemberId(liar)].work = deal(boxes=dealers.spoil_boxes(holders))
+                world.nodes[MemberId(liar)].work = dealers.deal(boxes=dealers.spoil_boxes(holders))
 
     world = play(ledger, count=count, liars=liars, setup=setup, seed=seed)
     world.check()

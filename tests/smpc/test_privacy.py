@@ -60,7 +60,6 @@ def own_records(world: World, member: MemberId) -> dict[int, AttemptRecord]:
     for owner, part, data in world.trace.disks:
         if owner == member and part is m.RecordPart.STATE:
             record = restore_state(world.params(member), {part: data})
-            assert record is not None
             found[record.attempt] = record
     return found
 

@@ -31,9 +31,10 @@ from fednode.smpc.summing import MAX_SHOWN
 from fednode.smpc.vectors import Layout, digest_chunk
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
+from tests.smpc.sim.dealers import spoil_chunk
 from tests.smpc.sim.model_ledger import ModelLedger
 from tests.smpc.sim.real_ledger import RealLedger
-from tests.smpc.sim.world import Absence, World
+from tests.smpc.sim.world import Absence, World, sent
 from tests.smpc.test_liars import Change, on_chunk, on_message
 
 LIAR = MemberId(2)
@@ -248,12 +249,8 @@ def test_findings_of_another_attempt_count_for_nothing(ledger: type) -> None:
 
 # --- chunks kept back ----------------------------------------------------------------------------------------------
 
-def spoiled(effect: m.SendChunk) -> m.SendChunk:
-    return replace(effect, data=memoryview(bytes([effect.data[0] ^ 1]) + bytes(effect.data[1:])))
-
-
 KEEPING = {
-    "none": lambda effect: None, "garbage": spoiled, "no path": lambda effect: replace(effect, proof=b""),
+    "none": lambda effect: None, "garbage": spoil_chunk, "no path": lambda effect: replace(effect, proof=b""),
     "a long path": lambda effect: replace(effect, proof=bytes(32 * 17)),
     "size": lambda effect: replace(effect, data=effect.data[:-4]),
     "another chunk": lambda effect: replace(effect, ref=replace(effect.ref, chunk=(effect.ref.chunk + 1) % 4)),
@@ -425,10 +422,6 @@ def masked_ref(world: World, dealer: int, chunk: int) -> m.ChunkRef:
     return m.ChunkRef(world.trace.views[-1].number, m.Lane.MASKED, dealer, chunk)
 
 
-def sent(effects: list[m.Effect]) -> list[m.SendChunk]:
-    return [effect for effect in effects if isinstance(effect, m.SendChunk)]
-
-
 @pytest.mark.slow
 def test_masked_chunks_are_shown_to_everybody_in_this_phase_and_no_other() -> None:
     world = at_recheck()
@@ -456,7 +449,6 @@ def test_the_last_chunk_a_dealer_keeps_back_is_asked_of_its_owner_too(liar: int)
     """Asking its dealer again and again must not keep the owner from being asked, whoever comes first."""
     world = at_recheck()
     session, view = world.nodes[LIAR].session, world.trace.views[-1]
-    assert session is not None
     recheck = session._recheck
     recheck._wanted, recheck._slow = {MemberId(liar): {3}}, {MemberId(liar)}
     recheck._on_way.clear()
@@ -468,7 +460,6 @@ def test_a_chunk_that_takes_long_is_asked_for_at_doubling_intervals_and_at_once_
     """One chunk is left, and the member that has it does not answer: how often is it asked in how many ticks?"""
     world = at_recheck()
     session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
-    assert session is not None
     recheck = session._recheck
     recheck._wanted = {MemberId(3): {2}}  # its own chunk of its own vector
     recheck._on_way.clear()
@@ -542,7 +533,6 @@ def test_an_owner_shows_the_chunks_it_owns() -> None:
 def test_after_the_unmasking_it_falls_silent_rather_than_show_anything() -> None:
     world = at_recheck()
     session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
-    assert session is not None
     effects = session.handle(m.ViewChanged(replace(view, is_unmasked=True)))
     assert not sent(effects) and session.silent_reason == "masked vectors are asked for after the unmasking"
     assert issubclass(Unsafe, Exception)
@@ -562,7 +552,6 @@ def test_a_chunk_nobody_asked_for_is_not_read() -> None:
 def test_who_lets_chunks_be_asked_for_one_by_one_and_sends_all_at_once_is_heard_once() -> None:
     world = at_recheck(count=7)
     session, view = world.nodes[MemberId(1)].session, world.trace.views[-1]
-    assert session is not None
     recheck, size = session._recheck, Layout(world.length, 7).size_bytes
     asked: list[m.ChunkRef] = []
     for _ in range(6):
@@ -613,5 +602,4 @@ def test_folds_of_parts_add_up_to_the_sketch_of_the_whole(length: int, cuts: lis
 def test_results_of_the_wrong_attempt_are_nothing() -> None:
     world = at_recheck()
     session = world.nodes[MemberId(1)].session
-    assert session is not None
     assert session.handle(ComputeDone(10_000, AddedParts((), (), ()))) == []

@@ -26,7 +26,7 @@ from fednode.sums import bodies
 from fednode.sums.attempt import ChunkRecord, compute_list_digest
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
-from tests.smpc.sim.world import Absence, Node, World
+from tests.smpc.sim.world import Absence, Node, World, sent
 from tests.support.seeds import Stream
 
 LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")  # order 8
@@ -72,7 +72,6 @@ def late(view: m.SumView) -> TimerFired[m.SumTimer]:
 
 def show(world: World, view: m.SumView, member: MemberId = ME) -> list[m.Effect]:
     session = world.nodes[member].session
-    assert session is not None
     effects = settle(session, session.handle(m.ViewChanged(view)))
     if view.phase is Phase.REVEAL:  # a session out of the disk has no sum: it opens without once it has waited
         effects += settle(session, session.handle(late(view)))
@@ -90,10 +89,6 @@ def restored(world: World, member: MemberId = ME, **without: bool) -> Session:
 
 def submitted(effects: list[m.Effect]) -> list[bodies.Message]:
     return [effect.message for effect in effects if isinstance(effect, m.Submit)]
-
-
-def sent(effects: list[m.Effect]) -> list[m.SendChunk]:
-    return [effect for effect in effects if isinstance(effect, m.SendChunk)]
 
 
 def is_silent(world: World, member: MemberId = ME) -> bool:
@@ -229,7 +224,6 @@ def test_no_chunk_leaves_before_its_root_is_final() -> None:
     effects = show(world, view)
     assert [type(message) for message in submitted(effects)] == [bodies.Commit] and not sent(effects)
     session = world.nodes[ME].session
-    assert session is not None
     assert not session.handle(m.WantArrived(MemberId(1), m.ChunkRef(0, m.Lane.MASKED, ME, 0)))
     chunks = tuple(ChunkRecord((owner,)) for owner in view.qualified)
     later = replace(view, phase=Phase.ROSTER, phase_no=9, chunks=chunks,
@@ -595,7 +589,6 @@ def test_a_round_has_f_plus_one_attempts() -> None:
 def test_late_results_of_a_past_attempt_mean_nothing() -> None:
     world, view = reach(Phase.COMMIT)
     session = world.nodes[ME].session
-    assert session is not None
     effects = session.handle(m.ViewChanged(view))
     job = next(effect for effect in effects if isinstance(effect, Compute))
     retry = next_attempt(view, 1, view.phase_no + 5)

@@ -140,7 +140,6 @@ class Stage:
                     yield self
                     nursery.cancel_scope.cancel()
         finally:
-            assert self.reactor.parts.journal is not None
             self.reactor.parts.journal.close()
             self.store.close()
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fednode.learn.study import StudySpec
+from fednode.learn.tables.kind import Column, Tables
+
 GROUPS = ("left", "right")
 
 
@@ -48,3 +51,9 @@ def points_study(*more: str, **keys: object) -> str:
     """Return the study of two groups of points in the plane; `more` are columns before the label."""
     columns = (number("x", -4, 4), number("y", -4, 4), *more, choice("label", "group", *GROUPS))
     return study_file("points", *columns, **{"batch_size": 8, "clip": 2, **keys})
+
+
+def columns_of(spec: StudySpec) -> tuple[Column, ...]:
+    """Return the columns of a study on tables."""
+    assert isinstance(spec.data, Tables)
+    return spec.data.columns

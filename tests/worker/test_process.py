@@ -83,7 +83,6 @@ def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
         ["sh", "-c", f"exec 3>&1; cat | ({command})"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdin is not None
-    assert holder.stdout is not None
     worker = int(holder.stdout.readline())
     os.kill(worker, 0)
     holder.stdin.close()

@@ -34,7 +34,6 @@ def translate(step: dict[str, Any]) -> list[str]:
     if kind == "advance":
         names = " ".join(re.findall(r"\b[ABC]\b", body))
         goal = re.search(r"enter round (\d+)", body)
-        assert goal is not None
         return [f"pass {names} with D to {goal[1]}"]
     assert kind == "expect", f"unknown step {kind}"
     lines = []

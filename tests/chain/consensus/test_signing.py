@@ -40,9 +40,7 @@ def sign(signer: VoteSigner, height: int, view: int, kind: int, value: bytes = N
 def test_signature_holds_and_the_record_knows_it() -> None:
     signer = make_signer()
     vote = sign(signer, 1, 0, PREVOTE, X)
-    assert vote is not None
     assert is_signature_valid(REAL[ME].public_key, domain_of(PREVOTE), vote.signed_bytes(CHAIN_ID), vote.signature)
-    assert signer.record is not None
     assert signer.record.place == (1, 0, PREVOTE)
     assert signer.record.signature == vote.signature
 

@@ -120,7 +120,6 @@ class WholeChecker:
     def on_joined(self, node: WholeNode, successor: Genesis) -> None:
         """A member takes part in one successor: one that it has signed, and that rests on its signers' latest end."""
         origin = successor.origin
-        assert origin is not None
         first = self._joined.setdefault((bytes(origin.chain_id), node.member), bytes(successor.chain_id))
         if first != successor.chain_id and node.member not in self.untrusted:
             raise Violation(f"member {node.member} takes part in two successors of one chain")
@@ -254,7 +253,6 @@ class WholeChecker:
         where = (node.disk.genesis.chain_id, study, number, node.member)
         params = sum_params(spec, kind, where, current.members, bytes(32))
         found = restore_input(params, {RecordPart.INPUT: data})
-        assert found is not None
         fixed = load(found.values).view(np.int32), load(found.claims)
         key = (bytes(node.disk.genesis.chain_id), study, number, node.member)
         before = self._inputs.setdefault(key, fixed)

@@ -16,8 +16,9 @@ from fednode.ledger.studies.records import Beginning
 from fednode.ledger.sums.leash import left_out
 from fednode.ledger.sums.records import Leashes, OpenPhase
 from tests.limits import limited
-from tests.sim.mutants import LIMITS, NOTICED, Patch, applied
+from tests.sim.mutants import LIMITS, NOTICED
 from tests.sim.whole.world import World, draw_plan
+from tests.support.patches import Patch, applied
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from fednode.ledger.genesis import Genesis, GenesisStudy, make_genesis
 from fednode.rounds.terms import study_proposal
 from fednode.smpc import dealing as smpc_keys
 from tests.support.cards import make_cards
+from tests.support.patches import applied
 from tests.support.seeds import Stream, seed_of
 
 GENESIS_MS = 1_700_000_000_000
@@ -107,11 +108,5 @@ def repeatable(*seed: object) -> Iterator[None]:
         (traffic, "decode_frame", lru_cache(2_000)(traffic.decode_frame)),
         (crypto, "base_times", lru_cache(2_000)(crypto.base_times)),
     )
-    saved = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
-    for owner, name, replacement in patches:
-        setattr(owner, name, replacement)
-    try:
+    with applied(patches):
         yield
-    finally:
-        for owner, name, original in saved:
-            setattr(owner, name, original)

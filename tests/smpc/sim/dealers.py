@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from fednode.smpc import vectors
+from fednode.smpc import jobs, vectors
+from fednode.smpc import messages as m
 from fednode.smpc.proving import (
     BITS,
     PROOF,
@@ -19,7 +21,7 @@ from fednode.smpc.proving import (
     seal_boxes,
 )
 from fednode.smpc.sketch import sketch_integers, sketch_ring
-from fednode.smpc.vectors import Layout, merkle_root
+from fednode.smpc.vectors import Layout, digest_chunk, merkle_root
 from fednode.sums import bodies, norm
 from fednode.sums import field as f
 from fednode.sums.attempt import SumContext
@@ -175,3 +177,23 @@ def spoil_boxes(holders: set[int], *, is_opening: bool = True) -> Boxes:
         return boxes
 
     return change
+
+
+def deal(**lies: Any) -> Callable[[Any], object]:
+    """Return what does a member's jobs, of which the dealing lies as in `deal_as`."""
+    return lambda job: deal_as(job, **lies) if isinstance(job, ProveUpdate) else job.run()
+
+
+def mask_wrongly(result: object) -> object:
+    """Change every word of a masked vector by one; its digests are those of the changed words."""
+    if not isinstance(result, jobs.MaskedInput):
+        return result
+    data = memoryview(np.frombuffer(result.data, np.uint32) + np.uint32(1)).cast("B")
+    count = len(result.leaves)
+    layout = Layout(len(data) // 4 - count * Layout(0, count).tail, count)
+    return jobs.MaskedInput(data, tuple(digest_chunk(layout.cut(data, c)) for c in range(layout.count)))
+
+
+def spoil_chunk(effect: m.SendChunk) -> m.SendChunk:
+    """Change the first byte of a chunk on its way."""
+    return replace(effect, data=memoryview(bytes([effect.data[0] ^ 1]) + bytes(effect.data[1:])))

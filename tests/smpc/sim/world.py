@@ -322,7 +322,6 @@ class World(VirtualClock):
     def input_of(self, member: MemberId) -> NDArray[np.int32]:
         """The vector a member fixed, from its disk."""
         own = restore_input(self.params(member), self.nodes[member].disk)
-        assert own is not None
         return own.values.view(np.int32)
 
     def _told(self, words: tuple[int, ...]) -> list[int]:
@@ -350,3 +349,8 @@ class World(VirtualClock):
             node.opened for node in self.nodes.values()
         )
         return view
+
+
+def sent(effects: list[m.Effect]) -> list[m.SendChunk]:
+    """Return the chunks that leave."""
+    return [effect for effect in effects if isinstance(effect, m.SendChunk)]
