@@ -24,12 +24,11 @@ from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.sums.course import BlockTime
 from fednode.ledger.transactions import Transaction
 from fednode.node.parts import finish
-from fednode.p2p.network import Received
 from fednode.rounds.events import ForgetRound
 from tests.ledger.sum_world import World
 from tests.ledger.world import SPEC, TERMS
 from tests.node.world import World as Nodes
-from tests.support.reactor import Stage, settled
+from tests.support.reactor import Stage
 
 BROKEN: list[type[Exception]] = [OverflowError, AssertionError, KeyError, MemoryError, RecursionError]
 
@@ -142,8 +141,7 @@ async def test_a_frame_that_breaks_the_node_costs_its_sender(
     monkeypatch.setattr(stage.core, "frame", broken)
     with pytest.raises(BaseExceptionGroup) if is_machine else nullcontext() as caught:
         async with stage.playing():
-            stage.network.tell(Received(stage.peer(2), b"\x03"))
-            await settled()
+            await stage.receive(2, b"\x03")
     if caught is not None:
         assert caught.value.split(Stumbled)[1] is None
         return

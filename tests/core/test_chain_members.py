@@ -114,9 +114,7 @@ def rotating() -> tuple[Node, Ed25519Signer, Ed25519Signer]:
     node = Node()
     old, new = node.world.signers[MemberId(2)], Ed25519Signer(Secret(seed_of("new", "sign")))
     record = get_members(node.chain.state)[1]
-    card = make_identity_card(
-        record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network")))
-    )
+    card = make_identity_card(record.name, record.addresses, new, Ed25519Signer(Secret(seed_of("new", "network"))))
     message = rotation_message(node.world.chain_id, MemberId(2), card)
     node.add(2, old, MemberRotate(card, new.sign(Domain.IDENTITY_CARD, message)))
     return node, old, new

@@ -17,8 +17,7 @@ from fednode.core.quota import FRAMES_BURST, Bounds, Quota
 from fednode.desk.egress import message_kinds
 from fednode.errors import Rejected
 from fednode.ids import MemberId
-from fednode.p2p import network as net
-from tests.support.reactor import Stage, settled
+from tests.support.reactor import Stage
 
 SECOND_NS = 1_000_000_000
 BURST = 50
@@ -54,11 +53,6 @@ def row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
 
 
-def send(stage: Stage, frame: bytes, count: int) -> None:
-    for _ in range(count):
-        stage.reactor._on_network(net.Received(stage.peer(2), frame))
-
-
 def listen(stage: Stage) -> list[tuple[MemberId, Question]]:
     heard: list[tuple[MemberId, Question]] = []
 
@@ -72,15 +66,13 @@ def listen(stage: Stage) -> list[tuple[MemberId, Question]]:
 
 async def test_a_row_is_decoded_and_handed_to_its_receiver(stage: Stage) -> None:
     heard = listen(stage)
-    send(stage, COMMITTEE.frame(QUESTION), 1)
-    await settled()
+    await stage.receive(2, COMMITTEE.frame(QUESTION))
     assert heard == [(MemberId(2), QUESTION)]
 
 
 async def test_bytes_that_are_no_message_of_the_row_are_refused(stage: Stage) -> None:
     heard = listen(stage)
-    send(stage, COMMITTEE.frame(QUESTION) + b"x", 1)
-    await settled()
+    await stage.receive(2, COMMITTEE.frame(QUESTION) + b"x")
     assert heard == [] and stage.reactor.dropped[MemberId(2)] == 1
 
 
@@ -93,17 +85,15 @@ def test_a_code_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_row_has_bounds_of_its_own(stage: Stage) -> None:
     """A flood of questions is cut off by their bounds; as many other messages are no flood."""
     heard = listen(stage)
-    send(stage, COMMITTEE.frame(QUESTION), BURST + 1)
-    await settled()
+    await stage.receive(2, *[COMMITTEE.frame(QUESTION)] * (BURST + 1))
     ((_, reason),) = stage.network.dropped
     assert reason == "it sends more than 10 questions a second" and len(heard) == BURST
 
 
 async def test_what_has_other_bounds_takes_nothing_from_them(stage: Stage) -> None:
     heard = listen(stage)
-    send(stage, traffic.CONSENSUS.frame(BlockRequest(1, bytes(32))), int(FRAMES_BURST))  # type: ignore[arg-type]
-    send(stage, COMMITTEE.frame(QUESTION), BURST)
-    await settled()
+    request = traffic.CONSENSUS.frame(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
+    await stage.receive(2, *[request] * int(FRAMES_BURST), *[COMMITTEE.frame(QUESTION)] * BURST)
     assert len(heard) == BURST and not stage.network.dropped
 
 

@@ -41,7 +41,8 @@ def send(quota: Quota, per_s: int, size_bytes: int, seconds: int, is_asked_for: 
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> AbstractAsyncContextManager[Stage]:
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AbstractAsyncContextManager[Stage]:
+    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
     return Stage(tmp_path, count=4).playing()
 
 
@@ -103,20 +104,13 @@ def test_announcements_have_a_bound_of_their_own() -> None:
 
 # --- the reactor ------------------------------------------------------------------------------------------------
 
-def flood(stage: Stage, member: int, count: int) -> None:
-    frame = traffic.CONSENSUS.frame(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
-    peer = stage.peer(member)
-    for _ in range(count):
-        stage.reactor._on_network(net.Received(peer, frame))
+FRAME = traffic.CONSENSUS.frame(BlockRequest(1, bytes(32)))  # type: ignore[arg-type]
+FLOOD = [FRAME] * (int(FRAMES_BURST) + 500)
 
 
-async def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-    stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-    flood(stage, 2, int(FRAMES_BURST) + 500)
-    await settled()
+async def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_not_looked_at(stage: Stage) -> None:
+    stage.network.tell(net.PeerUp(stage.peer(2), "address"))
+    await stage.receive(2, *FLOOD)
     ((peer, reason),) = stage.network.dropped
     assert peer == stage.peer(2) and "messages a second" in reason
     assert stage.reactor.dropped[MemberId(2)] == 500
@@ -126,23 +120,19 @@ async def test_a_flooding_member_is_cut_off_once_and_the_rest_of_its_flood_is_no
     assert frames == FRAMES_BURST
 
 
-async def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
-    stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
-    flood(stage, 2, int(FRAMES_BURST) + 500)
-    stage.reactor._on_network(net.PeerDown(stage.peer(2), "dropped"))
+async def test_a_member_that_was_cut_off_is_heard_again_when_it_is_back(stage: Stage) -> None:
+    stage.network.tell(net.PeerUp(stage.peer(2), "address"))
+    await stage.receive(2, *FLOOD)
+    stage.network.tell(net.PeerDown(stage.peer(2), "dropped"))
     assert len(stage.network.dropped) == 1
-    stage.reactor._on_network(net.PeerUp(stage.peer(2), "address"))
+    stage.network.tell(net.PeerUp(stage.peer(2), "address"))
     before = sum(line["kind"] == "frame" for line in stage.lines())
-    flood(stage, 2, 10)
+    await stage.receive(2, *[FRAME] * 10)
     assert sum(line["kind"] == "frame" for line in stage.lines()) == before + 10
     assert len(stage.network.dropped) == 1
 
 
-async def test_blobs_that_nobody_asked_for_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
+async def test_blobs_that_nobody_asked_for_count(stage: Stage) -> None:
     peer, header = stage.peer(3), encode(traffic.ModelHeader(bytes(32)), traffic.BlobHeader)
     stage.network.tell(net.PeerUp(peer, "address"))
     await settled()
@@ -177,25 +167,18 @@ def own_votes(stage: Stage, member: int, first_view: int) -> bytes:
 async def test_whoever_has_too_many_signatures_checked_is_cut_off(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
     monkeypatch.setattr("fednode.core.quota.SIGNATURES_BURST", 100.0)
-    peer = stage.peer(2)
-    for first_view in range(0, 200, bundle_bound(4)):
-        stage.reactor._on_network(net.Received(peer, own_votes(stage, 2, first_view)))
-    await settled()
+    await stage.receive(2, *(own_votes(stage, 2, first_view) for first_view in range(0, 200, bundle_bound(4))))
     ((dropped, reason),) = stage.network.dropped
-    assert dropped == peer and "signatures a second" in reason
+    assert dropped == stage.peer(2) and "signatures a second" in reason
     assert sum(line["kind"] == "frame" for line in stage.lines()) == 100 // bundle_bound(4) + 1
 
 
 async def test_votes_sent_again_for_ever_are_no_flood_of_signatures(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fednode.node.reactor.monotonic_ns", lambda: SECOND_NS)
     monkeypatch.setattr("fednode.core.quota.SIGNATURES_BURST", 100.0)
     vote = decode_message(own_votes(stage, 2, 0)[1:]).votes[0]  # type: ignore[union-attr]
     for sender in (2, 3, 4):
-        for _ in range(200):
-            stage.reactor._on_network(net.Received(stage.peer(sender), traffic.CONSENSUS.frame(vote)))
-    await settled()
+        await stage.receive(sender, *[traffic.CONSENSUS.frame(vote)] * 200)
     assert not stage.network.dropped

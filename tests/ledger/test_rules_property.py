@@ -223,42 +223,20 @@ def scripts(draw: st.DrawFn, is_bounded: bool) -> Script:
     return Script(draw(st.integers(0, 2**32)), size, liars, slow - liars, rounds=draw(st.integers(1, 2)))
 
 
-def run_any(script: Script) -> None:
+@pytest.mark.slow
+@given(scripts(is_bounded=False))
+@settings(max_examples=300)
+def test_whatever_members_do_no_rule_is_broken(script: Script) -> None:
     script.play()
 
 
-def run_bounded(script: Script) -> None:
+@pytest.mark.slow
+@given(scripts(is_bounded=True))
+@settings(max_examples=300)
+def test_up_to_f_faulty_members_never_cost_a_prompt_honest_one_its_place(script: Script) -> None:
     script.play()
     prompt = set(script.world.members) - script.liars - script.slow
     assert not prompt & script.was_absent, "a prompt honest member was recorded absent"
-
-
-@pytest.mark.slow
-@given(scripts(is_bounded=False))
-@settings(max_examples=25)
-def test_whatever_members_do_no_rule_is_broken(script: Script) -> None:
-    run_any(script)
-
-
-@pytest.mark.slow
-@given(scripts(is_bounded=True))
-@settings(max_examples=25)
-def test_up_to_f_faulty_members_never_cost_a_prompt_honest_one_its_place(script: Script) -> None:
-    run_bounded(script)
-
-
-@pytest.mark.slow
-@given(scripts(is_bounded=False))
-@settings(max_examples=300)
-def test_whatever_members_do_no_rule_is_broken_at_length(script: Script) -> None:
-    run_any(script)
-
-
-@pytest.mark.slow
-@given(scripts(is_bounded=True))
-@settings(max_examples=300)
-def test_up_to_f_faulty_members_at_length(script: Script) -> None:
-    run_bounded(script)
 
 
 @pytest.mark.parametrize("seed", range(4))

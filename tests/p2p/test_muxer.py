@@ -69,6 +69,13 @@ class Ends:
         async for stream in self.muxer.new_stream_receive_channel:
             self.accepted.append(stream)
 
+    async def opened(self, more: bytes = b"") -> MemberStream:
+        """Open a stream, and send `more` with that."""
+        self.session.queue(OPEN + more)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        (stream,) = self.accepted
+        return stream
+
     async def over(self) -> None:
         with trio.fail_after(10):
             await self.muxer.event_closed.wait()
@@ -307,9 +314,7 @@ async def test_almost_honest_peers_meet_readers_and_writers_that_only_see_the_en
 
 async def test_a_connection_cut_in_a_frame_ends_readers_and_writers() -> None:
     async with attacked() as ends:
-        ends.session.queue(OPEN + frame(DATA, 0, 1, 100_000, b"the rest never comes"))
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        (stream,) = ends.accepted
+        stream = await ends.opened(frame(DATA, 0, 1, 100_000, b"the rest never comes"))
         assert await stream.receive(100) == b"the rest never comes"
         outcomes = []
 
@@ -372,9 +377,7 @@ async def test_writers_of_one_connection_do_not_work_for_each_other_without_end(
 async def test_a_peer_that_grants_nothing_does_not_hold_a_writer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
     async with attacked() as ends:
-        ends.session.queue(OPEN)
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        (stream,) = ends.accepted
+        stream = await ends.opened()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(swallow, ends.session)
@@ -396,9 +399,7 @@ async def swallow(session: NoiseSession) -> None:
 async def test_a_peer_that_reads_nothing_from_its_socket_does_not_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
     async with attacked() as ends:
-        ends.session.queue(OPEN + frame(WINDOW, 0, 1, 60_000_000))
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        (stream,) = ends.accepted
+        stream = await ends.opened(frame(WINDOW, 0, 1, 60_000_000))
         with pytest.raises(MuxedStreamError, match="takes too little"):
             await stream.write(bytes(60_000_000))
         await ends.over()
@@ -409,9 +410,7 @@ async def test_a_peer_that_reads_nothing_from_its_socket_does_not_either(monkeyp
 async def test_a_slow_but_steady_peer_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire_limits, "WRITE_STALL_S", 0.3)
     async with attacked() as ends:
-        ends.session.queue(OPEN)
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        (stream,) = ends.accepted
+        stream = await ends.opened()
 
         async def grant_slowly() -> None:
             for _ in range(10):

@@ -21,7 +21,7 @@ from fednode.rounds.jobs import MakeInput
 from fednode.smpc import jobs as sum_jobs
 from fednode.smpc.proving import ProveUpdate
 from fednode.sums.measures import CLAIM, Claims
-from tests.rounds.world import Member, Tamper, World, check_models, check_sums
+from tests.rounds.world import Member, Tamper, World, check_all
 from tests.smpc.sim import dealers
 
 LIAR, HONEST = 3, (1, 2, 4)
@@ -54,8 +54,7 @@ def test_impossible_statistics_name_their_author_and_the_study_goes_on_without()
     assert world.status == StudyStatus.FINISHED and world.life.faulty_members == (LIAR,)
     assert [(r.outcome, r.counted) for r in world.reports] == [(Outcome.OK, HONEST)] * 3
     assert world.reports[0].faulty == (LIAR,)
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from fednode.sums.bodies import Confirm, Expose, Proof, Redeal
 from fednode.sums.bounds import FEW
 from fednode.sums.phase import Phase
 from tests.rounds import world as worlds
-from tests.rounds.world import Member, Tamper, World, check_models, check_sums, values_of
+from tests.rounds.world import Member, Tamper, World, check_all, check_models, values_of
 from tests.smpc.sim import dealers
 
 pytestmark = pytest.mark.slow
@@ -83,8 +83,7 @@ def play(tamper: Tamper, how: str = "kept", rounds: int = 2) -> World:
         liar.run_sum_job = deal_off
     world.run().settle()
     assert world.status == StudyStatus.FINISHED
-    check_sums(world)
-    check_models(world)
+    check_all(world)
     assert all(not world.members[member].problems for member in HONEST)
     return world
 
@@ -128,8 +127,7 @@ def test_two_liars_of_seven_deal_different_members_wrong_and_keep_their_openings
     report = world.reports[ROUND]
     assert (report.outcome, report.counted, report.voids) == (Outcome.OK, tuple(range(1, 8)), ())
     assert phases_of(report) == [Phase.REDEAL, Phase.CONFIRM]
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_without_a_dispute_nothing_is_dealt_again() -> None:

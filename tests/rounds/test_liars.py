@@ -18,7 +18,7 @@ from fednode.smpc import jobs as sum_jobs
 from fednode.smpc import messages as sm
 from fednode.sums import bodies
 from fednode.sums.bounds import MASKS_WRONG
-from tests.rounds.world import Member, World, check_models, check_sums
+from tests.rounds.world import Member, World, check_all
 
 LIAR = 3
 HONEST = (1, 2, 4)
@@ -63,8 +63,7 @@ def test_spoilt_sum_fails_the_round() -> None:
     world.run().settle()
     assert all(r.outcome == Outcome.OK and r.counted == HONEST for r in world.reports[2:])
     assert world.life.pin is None and world.life.rounds_done == 3
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 @pytest.mark.slow
@@ -79,8 +78,7 @@ def test_a_member_named_faulty_waits_until_people_readmit_it() -> None:
     world.run().settle()
     assert world.status == StudyStatus.FINISHED and world.reports[-1].counted == (1, 2, 3, 4)
     assert world.life.kept_out is None
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 @pytest.mark.slow
@@ -114,8 +112,7 @@ def test_pinned_statistics_go_on_without_a_liar_and_with_it_again_when_it_is_rea
     assert sets == [(1, 2, 3, 4), HONEST, (1, 2, 3, 4)]
     assert all(set(HONEST) == set(included) - {LIAR} for included in sets)
     assert world.status == StudyStatus.FINISHED
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_wrong_vote_on_the_result_is_outvoted() -> None:
@@ -149,8 +146,7 @@ def test_chunks_kept_from_one_member_do_not_stop_the_round(victim: int) -> None:
     assert world.status == StudyStatus.FINISHED
     assert all(report.outcome == Outcome.OK for report in world.reports), [r.reason for r in world.reports]
     assert all(set(HONEST) <= set(report.counted) for report in world.reports), "an honest member was left out"
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_forged_chunks_are_dropped() -> None:
@@ -165,8 +161,7 @@ def test_forged_chunks_are_dropped() -> None:
     world.run().settle()
     assert world.status == StudyStatus.FINISHED
     assert any("not what the ledger says" in note for m in HONEST for note in world.members[m].notes)
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_garbage_in_place_of_sealed_shares_only_hurts_the_liar() -> None:

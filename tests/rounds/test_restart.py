@@ -7,7 +7,7 @@ import pytest
 from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.studies.records import StudyStatus
 from fednode.sums import bodies
-from tests.rounds.world import World, check_models, check_sums
+from tests.rounds.world import World, check_all
 
 VICTIM = 2
 EVERYBODY = (1, 2, 3, 4)
@@ -25,8 +25,7 @@ def check_run(world: World) -> None:
     for report in world.reports:
         assert report.outcome == Outcome.OK, (report.number, report.reason)
         assert report.counted == EVERYBODY, (report.number, report.absent)
-    check_sums(world)
-    check_models(world)
+    check_all(world)
     assert len({world.model_of(member) for member in EVERYBODY}) == 1
     assert not any(member.disk.records for member in world.members.values())
     check_one_vector_per_key(world)

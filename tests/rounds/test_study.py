@@ -20,7 +20,7 @@ from fednode.rounds.events import DataChanged
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
 from tests.rounds.training import points, strange_table
-from tests.rounds.world import Absence, Member, World, check_models, check_sums, failed
+from tests.rounds.world import Absence, Member, World, check_all, check_models, check_sums, failed
 
 ALL = (1, 2, 3, 4)
 
@@ -39,8 +39,7 @@ def test_statistics_training_closing_end_with_one_model() -> None:
     losses = [report.metrics.loss for report in world.reports if report.metrics]
     assert losses == sorted(losses, reverse=True), "each round's model is better than the one before"
     assert world.life.model_hash == world.reports[3].model_hash == world.reports[4].model_hash
-    check_sums(world)
-    check_models(world)
+    check_all(world)
     assert all(isinstance(body, Result) for _, body, _ in world.refused), "a quorum of results may be faster"
     assert all(not member.disk.records for member in world.members.values()), "secrets of closed rounds remain"
     assert all(not member.problems for member in world.members.values())
@@ -95,8 +94,7 @@ def test_short_absence_costs_nothing(phase: Phase) -> None:
     world = World(rounds=1, absences=(Absence(4, phase, 1, down_ms=150),)).run().settle()
     assert [report.counted for report in world.reports] == [ALL] * 3
     assert not any(report.absent for report in world.reports)
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_everybody_down_at_once() -> None:
@@ -104,8 +102,7 @@ def test_everybody_down_at_once() -> None:
     world = World(rounds=2, absences=absences).run().settle()
     assert world.status == StudyStatus.FINISHED
     assert all(report.outcome == Outcome.OK and report.counted == ALL for report in world.reports)
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_two_of_four_down_stops_the_clock_and_one_back_starts_it() -> None:
@@ -298,8 +295,7 @@ def test_damaged_round_record_means_silence_for_that_round_only() -> None:
     assert any("damaged" in text for text in world.members[2].problems)
     assert all(report.outcome == Outcome.OK for report in world.reports)
     assert any(2 in report.counted for report in world.reports[3:])
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 @pytest.mark.slow
@@ -369,8 +365,7 @@ def test_members_of_larger_federations() -> None:
     world = World(count=7, rounds=2, absences=absences, tables={7: points(9, 60)}).run().settle()
     assert world.status == StudyStatus.FINISHED
     assert all(report.outcome == Outcome.OK for report in world.reports)
-    check_sums(world)
-    check_models(world)
+    check_all(world)
 
 
 def test_a_mended_table_is_checked_again_and_used() -> None:

@@ -432,3 +432,9 @@ def values_of(world: World, member: int) -> np.ndarray:
 def failed(text: str = "out of memory") -> work.Failed:
     """What a worker says that could not do its job."""
     return work.Failed("memory", text)
+
+
+def check_all(world: World) -> None:
+    """What must hold of the sums and of the models."""
+    check_sums(world)
+    check_models(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ class FakeNetwork:
         self.sent: list[tuple[PeerId, bytes]] = []
         self.blobs: list[tuple[PeerId, bytes, int]] = []
         self.dropped: list[tuple[PeerId, str]] = []
-        self._send, self._receive = trio.open_memory_channel[net.NetworkEvent](1000)
+        self._send, self._receive = trio.open_memory_channel[net.NetworkEvent](math.inf)
 
     def tell(self, event: net.NetworkEvent) -> None:
         self._send.send_nowait(event)
@@ -125,6 +126,12 @@ class Stage:
 
     def peer(self, member: int) -> PeerId:
         return peer_id_of(self.genesis.members[member - 1].network_key)
+
+    async def receive(self, member: int, *frames: bytes) -> None:
+        """Let frames of a member arrive and be looked at."""
+        for frame in frames:
+            self.network.tell(net.Received(self.peer(member), frame))
+        await settled()
 
     def lines(self) -> list[dict[str, object]]:
         return [read_json(line) for line in self.journal.read_text().splitlines()]
