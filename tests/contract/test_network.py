@@ -313,10 +313,10 @@ async def test_the_receiver_decides_on_a_blob_by_header_and_size(world: World) -
 
     a, b = world.create(), world.create(accept_blob=only_small)
     async with met(world, a, b):
-        assert a.send_blob(b.me, b"large", bytes(200_000))
+        assert a.send_blob(b.me, b"large", bytes(3_000_000))
         assert a.send_blob(b.me, b"small", b"x")
         assert (await next_of(b, BlobReceived)).header == b"small"
-        assert asked == [(a.me, b"large", 200_000), (a.me, b"small", 1)]
+        assert asked == [(a.me, b"large", 3_000_000), (a.me, b"small", 1)]
         assert b.counters()["blobs_refused"] == 1
 
 

@@ -12,7 +12,6 @@ import pytest
 import trio
 
 from fednode.errors import ConfigError, PortInUse, Unavailable
-from fednode.ids import PeerId
 from fednode.p2p import wire_limits
 from fednode.p2p.mesh import Mesh
 from fednode.p2p.network import Announced, BlobReceived, PeerDown, PeerUp, Received, Refused
@@ -94,22 +93,6 @@ async def test_votes_do_not_wait_behind_a_blob(loopback) -> None:
         while isinstance(first, PeerUp):
             first = await b.receive()
         assert first == Received(a.me, b"vote")
-
-
-async def test_a_refused_blob_is_drained_and_never_stored(loopback) -> None:
-    asked: list[tuple[bytes, int]] = []
-
-    def only_wanted(peer: PeerId, header: bytes, size_bytes: int) -> bool:
-        asked.append((header, size_bytes))
-        return header == b"wanted"
-
-    a, b = loopback.create(), loopback.create(accept_blob=only_wanted)
-    async with loopback.met(a, b):
-        assert a.send_blob(b.me, b"unwanted", bytes(3_000_000))
-        assert a.send_blob(b.me, b"wanted", b"here")
-        assert (await loopback.next(b, BlobReceived)).header == b"wanted"
-        assert asked == [(b"unwanted", 3_000_000), (b"wanted", 4)]
-        assert b.counters()["blobs_refused"] == 1
 
 
 async def test_announcements_reach_everybody_once_signed_by_their_author(loopback) -> None:

@@ -22,8 +22,6 @@ Anything after # is a comment.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fednode.chain.consensus.events import Timer
 from fednode.chain.consensus.messages import Polka, Proposal
 from fednode.chain.consensus.signing import initial_record
@@ -50,11 +48,6 @@ def play(text: str, name: str) -> Stage:
             except AssertionError as error:
                 raise ScenarioFailed(f"{name}:{number}: {line.strip()}: {error}") from error
     return player.stage
-
-
-def play_file(path: Path) -> Stage:
-    """Play a scenario file."""
-    return play(path.read_text(), path.name)
 
 
 class Player:
