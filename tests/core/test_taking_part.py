@@ -9,7 +9,7 @@ from fednode.desk.read_models import StudyView
 from fednode.desk.views import report_view, study_view
 from fednode.ids import MemberId, StudyId
 from fednode.ledger.members.reading import get_members
-from tests.ledger.sum_world import World
+from tests.ledger.sum_world import World, started
 from tests.ledger.world import TERMS
 
 NAMES = {1: "A", 4: "St. Dora"}
@@ -100,8 +100,7 @@ def test_reports_and_the_hospital_itself_tell_what_it_missed() -> None:
 
 
 def test_who_is_back_is_not_told_any_more_and_still_finds_what_it_missed() -> None:
-    world = World(terms=replace(TERMS, rounds=5))
-    world.ready_all()
+    world = started(terms=replace(TERMS, rounds=5))
     world.finish_round(4)
     assert own(world, 4) == "this hospital took no part in round 1: its rows are not in it"
     world.finish_round()
@@ -114,8 +113,7 @@ def test_who_is_back_is_not_told_any_more_and_still_finds_what_it_missed() -> No
 
 
 def test_a_finished_study_says_nothing_of_a_next_round() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     while world.is_round_open:
         world.finish_round()
     assert view(world).taking_part is None and own(world, 1) is None

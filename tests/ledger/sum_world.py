@@ -8,6 +8,7 @@ ledger is scripted: false statements, boxes that did not arrive, sketches that d
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -283,3 +284,17 @@ class World(MaskedWorld):
                     break
                 receipt = self.post(member, body)
                 assert receipt.ok, (member, Phase(self.phase.kind), receipt.reason)
+
+
+def started(size: int = 4, **parts: Any) -> World:
+    """Return a world in which everybody is ready."""
+    world = World(size, **parts)
+    world.ready_all()
+    return world
+
+
+def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **parts: Any) -> World:
+    """Return a world in which everybody was ready and a phase of this kind has just opened."""
+    world = started(size, **parts)
+    world.go_to(phase, *absent)
+    return world

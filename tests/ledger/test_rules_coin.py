@@ -17,7 +17,7 @@ from fednode.sums import bodies
 from fednode.sums.attempt import SumContext
 from fednode.sums.coin import MAX_LINKS, SKETCH_LABEL, draw_coin
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World, chain_of
+from tests.ledger.sum_world import World, at, chain_of
 from tests.ledger.world import TERMS
 from tests.support.seeds import seed_of
 
@@ -57,9 +57,7 @@ def test_the_quorum_of_acks_freezes_and_does_not_unmask() -> None:
 
 
 def test_a_link_before_the_freeze_is_refused() -> None:
-    world = World()
-    world.ready_all()
-    world.go_to(Phase.SUMACK)
+    world = at(Phase.SUMACK)
     early = bodies.Coin(*world.place(), chain_of(1).link(1))
     assert world.refused(1, early) == Refusal.PHASE_CLOSED
 
@@ -135,8 +133,7 @@ def test_f_plus_one_links_are_a_coin() -> None:
 def test_every_attempt_of_every_round_asks_for_a_new_link() -> None:
     world = at_coin()
     world.go_to(Phase.SHARE)
-    world.go(4)
-    world.expire()
+    world.go_without(4)
     assert world.round.attempt.number == 1
     world.go_to(Phase.COIN, 4)
     assert world.attempt.coin_index == 2 and world.refused(1, bodies.Coin(*world.place(), chain_of(1).link(1))) == (
@@ -153,8 +150,7 @@ def test_every_attempt_of_every_round_asks_for_a_new_link() -> None:
 
 def test_a_member_that_missed_links_is_followed_from_the_last_known() -> None:
     world = at_coin()
-    world.go(4)
-    world.expire()
+    world.go_without(4)
     assert world.finish_round(4).outcome == Outcome.OK
     assert world.post(4, world.ready(4)).ok
     while not (world.is_round_open and 4 in world.round.expected):

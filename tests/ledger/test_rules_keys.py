@@ -13,17 +13,11 @@ from fednode.ledger.sums.records import get_keys, is_point_seen
 from fednode.sums import bodies
 from fednode.sums.attempt import SumContext, key_proof_context
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
+from tests.ledger.sum_world import at, started
 from tests.support.seeds import Stream
 
 IDENTITY = b"\x01" + bytes(31)
 SMALL_ORDER = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
-
-
-def started(size: int = 4, **parts: object) -> World:
-    world = World(size=size, **parts)  # type: ignore[arg-type]
-    world.ready_all()
-    return world
 
 
 # --- keys --------------------------------------------------------------------------------------------------------
@@ -106,8 +100,7 @@ def test_both_scalars_must_be_proven(which: str) -> None:
 
 
 def test_a_proof_of_another_round_or_attempt_is_refused() -> None:
-    world = started()
-    world.go_to(Phase.RESULT)
+    world = at(Phase.RESULT)
     old = world.keys(1)
     world.finish_round()
     world_two = replace(old, round=2, next_key=world.keys(1).next_key)
@@ -159,8 +152,7 @@ def test_a_vote_names_its_phase_and_counts_once() -> None:
 
 def test_members_without_keys_are_absent_and_hold_no_shares() -> None:
     world = started(7)
-    world.go(6, 7)
-    world.expire()
+    world.go_without(6, 7)
     assert [(a.member, a.phase, a.attempt) for a in world.round.absent] == [(6, Phase.KEYS, 0), (7, Phase.KEYS, 0)]
     assert world.phase.expected == (1, 2, 3, 4, 5)
     assert world.refused(7, bodies.Acknowledge(*world.place())) == Refusal.NOT_IN_PHASE
@@ -168,8 +160,7 @@ def test_members_without_keys_are_absent_and_hold_no_shares() -> None:
 
 
 def test_the_bodies_of_keys_are_forgotten_when_the_round_closes() -> None:
-    world = started()
-    world.go_to(Phase.COMMIT)
+    world = at(Phase.COMMIT)
     assert get_keys(world.state, world.study, 1, 0, 2) is not None
     world.finish_round()
     assert all(get_keys(world.state, world.study, 1, 0, member) is None for member in world.members)
@@ -201,15 +192,13 @@ def test_fewer_than_n_minus_f_or_three_members_open_nothing_R(
 # --- complaints --------------------------------------------------------------------------------------------------
 
 def test_complaints_name_dealers_and_not_oneself() -> None:
-    world = started()
-    world.go_to(Phase.ACK)
+    world = at(Phase.ACK)
     assert world.refused(1, bodies.Acknowledge(*world.place(), (1,))) == Refusal.UNKNOWN_DEALER
     assert world.refused(1, bodies.Acknowledge(*world.place(), (5,))) == Refusal.UNKNOWN_DEALER
 
 
 def test_a_dealer_answers_up_to_f_complaints_by_publishing_those_shares() -> None:
-    world = started(7, wrong_shares={(3, 1), (3, 6)})
-    world.go_to(Phase.ANSWER)
+    world = at(Phase.ANSWER, 7, wrong_shares={(3, 1), (3, 6)})
     assert world.phase.expected == (3,)
     assert world.refused(2, world.answer(3)) == Refusal.NOT_IN_PHASE
     answer = world.answer(3)
@@ -227,8 +216,7 @@ def test_a_dealer_answers_up_to_f_complaints_by_publishing_those_shares() -> Non
 
 
 def test_a_scalar_not_below_the_group_order_is_no_share() -> None:
-    world = started(4, wrong_shares={(3, 1)})
-    world.go_to(Phase.ANSWER)
+    world = at(Phase.ANSWER, 4, wrong_shares={(3, 1)})
     (holder, a, b), *_ = world.answer(3).shares
     twin = int.from_bytes(a, "little") + GROUP_ORDER
     body = bodies.Answer(*world.place(), ((holder, twin.to_bytes(32, "little"), b),))
@@ -236,8 +224,7 @@ def test_a_scalar_not_below_the_group_order_is_no_share() -> None:
 
 
 def test_an_unanswered_dealer_is_out_of_q_without_blame_and_stays_a_holder() -> None:
-    world = started(4, wrong_shares={(3, 1)})
-    world.go_to(Phase.ANSWER)
+    world = at(Phase.ANSWER, 4, wrong_shares={(3, 1)})
     world.expire()
     attempt = world.round.attempt
     assert attempt.qualified == (1, 2, 4) and attempt.present == (1, 2, 3, 4)
@@ -249,21 +236,18 @@ def test_an_unanswered_dealer_is_out_of_q_without_blame_and_stays_a_holder() -> 
 
 def test_a_dealer_with_more_than_f_complaints_may_not_answer_R() -> None:
     """f published shares and those of f liars stay below T; one more could open its a and b."""
-    world = started(4, wrong_shares={(3, 1), (3, 2)})
-    world.go_to(Phase.ACK)
+    world = at(Phase.ACK, 4, wrong_shares={(3, 1), (3, 2)})
     world.go()
     assert world.phase.kind == Phase.COMMIT, "there is nobody left who must answer"
     assert world.round.attempt.qualified == (1, 2, 4) and world.round.barred == (3,)
     assert world.refused(3, world.answer(3)) == Refusal.PHASE_CLOSED
-    both = started(7, wrong_shares={(3, 1), (3, 2), (3, 4), (5, 1)})
-    both.go_to(Phase.ANSWER)
+    both = at(Phase.ANSWER, 7, wrong_shares={(3, 1), (3, 2), (3, 4), (5, 1)})
     assert both.phase.expected == (5,)
     assert both.refused(3, both.answer(3)) == Refusal.NOT_IN_PHASE
 
 
 def test_too_few_qualified_dealers_open_nothing_R() -> None:
-    world = started(4, wrong_shares={(d, h) for d in (3, 4) for h in (1, 2)})
-    world.go_to(Phase.ACK)
+    world = at(Phase.ACK, 4, wrong_shares={(d, h) for d in (3, 4) for h in (1, 2)})
     world.go()
     report = world.report(1)
     assert report.outcome == Outcome.FAILED and report.barred == (3, 4) and report.faulty == ()
@@ -271,18 +255,14 @@ def test_too_few_qualified_dealers_open_nothing_R() -> None:
 
 
 def test_nobody_has_to_answer_in_an_attempt_that_is_void_anyway() -> None:
-    world = started(4, wrong_shares={(3, 1)})
-    world.go_to(Phase.ACK)
-    world.go(2, 4)
-    world.expire()
+    world = at(Phase.ACK, 4, wrong_shares={(3, 1)})
+    world.go_without(2, 4)
     assert world.report(1).phases[-1].phase == Phase.ACK, "published shares would be opened for nothing"
 
 
 def test_complaints_of_members_without_acknowledgement_do_not_exist() -> None:
-    world = started(4, wrong_shares={(3, 4)})
-    world.go_to(Phase.ACK)
-    world.go(4)
-    world.expire()
+    world = at(Phase.ACK, 4, wrong_shares={(3, 4)})
+    world.go_without(4)
     assert world.phase.kind == Phase.COMMIT and world.round.attempt.qualified == (1, 2, 3)
 
 
@@ -290,23 +270,19 @@ def test_complaints_of_members_without_acknowledgement_do_not_exist() -> None:
 
 @pytest.mark.parametrize(("weight", "is_ok"), [(0, False), (1, True), (127, True), (128, False)])
 def test_weights_are_bounded(weight: int, is_ok: bool) -> None:
-    world = started()
-    world.go_to(Phase.COMMIT)
+    world = at(Phase.COMMIT)
     assert world.post(1, world.commit(1, weight)).ok == is_ok
 
 
 def test_a_member_commits_once_and_cannot_take_it_back() -> None:
-    world = started()
-    world.go_to(Phase.COMMIT)
+    world = at(Phase.COMMIT)
     assert world.post(1, world.commit(1)).ok
     assert world.refused(1, replace(world.commit(1), root=bytes(32))) == Refusal.ALREADY_POSTED
 
 
 def test_chunks_of_members_that_did_not_commit_go_to_the_next_that_did() -> None:
-    world = started(7)
-    world.go_to(Phase.COMMIT)
-    world.go(3, 7)
-    world.expire()
+    world = at(Phase.COMMIT, 7)
+    world.go_without(3, 7)
     chunks = world.round.attempt.chunks
     assert [chunk.owner for chunk in chunks] == [1, 2, 4, 4, 5, 6, 1]
     assert world.phase.kind == Phase.ROSTER and world.phase.expected == (1, 2, 4, 5, 6)

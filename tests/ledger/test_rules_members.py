@@ -41,7 +41,7 @@ from fednode.ledger.studies.bodies import Expire, StudyAction, StudyPause, Study
 from fednode.ledger.studies.records import StudyStatus
 from fednode.ledger.versions import VERSIONS
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
+from tests.ledger.sum_world import World, started
 from tests.support.cards import make_card
 from tests.support.seeds import seed_of
 
@@ -379,8 +379,7 @@ def test_proposals_lapse_and_are_bounded() -> None:
 
 
 def test_a_new_member_joins_the_next_round_and_the_open_one_keeps_its_numbers() -> None:
-    world = World(4)
-    world.ready_all()
+    world = started(4)
     assert (world.phase.kind, world.round.members) == (Phase.KEYS, (1, 2, 3, 4))
     admit(world, "fifth")
     assert world.round.members == (1, 2, 3, 4)

@@ -14,8 +14,8 @@ from fednode.ledger.studies.records import StudyStatus, get_study
 from fednode.ledger.studies.round_life import close_round
 from fednode.ledger.sums.course import BlockTime, RoundEnd
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
-from tests.ledger.test_rules_proofs import at, fail_with
+from tests.ledger.sum_world import World, at
+from tests.ledger.test_rules_proofs import fail_with
 from tests.ledger.world import TERMS
 
 

@@ -22,16 +22,9 @@ from fednode.sums.attempt import SumContext
 from fednode.sums.bounds import FEW, MASKS_WRONG, strength_of
 from fednode.sums.coin import draw_query_seed
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import OPENED, World
+from tests.ledger.sum_world import OPENED, World, at, started
 from tests.ledger.world import TERMS
 from tests.support.seeds import seed_of
-
-
-def at(phase: Phase, size: int = 4, absent: tuple[int, ...] = (), **scripts: object) -> World:
-    world = World(size=size, **scripts)  # type: ignore[arg-type]
-    world.ready_all()
-    world.go_to(phase, *absent)
-    return world
 
 
 def stored(world: World) -> int:
@@ -58,8 +51,7 @@ def test_a_member_outside_the_sum_has_nothing_to_share() -> None:
 
 def test_who_does_not_share_is_left_out_of_the_next_attempt() -> None:
     world = at(Phase.SHARE)
-    world.go(2)
-    world.expire()
+    world.go_without(2)
     void = world.round.voids[0]
     assert (void.phase, void.reason, void.dropped) == (Phase.SHARE, NOT_SHARED, (2,))
     assert world.round.attempt.holders == (1, 3, 4) and not world.round.faulty and stored(world) == 0
@@ -142,8 +134,7 @@ def test_before_it_nothing_is_opened() -> None:
 
 def test_a_silent_holder_is_absent_and_the_rest_suffice() -> None:
     world = at(Phase.PROOF)
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     assert world.phase.kind == Phase.REVEAL and world.round.absent_members == {3}
     assert world.finish_round().counted == (1, 2, 3, 4)
 
@@ -179,8 +170,7 @@ def test_f_lying_holders_change_nothing() -> None:
 
 def test_too_few_answers_are_nobodys_proof_failing() -> None:
     world = at(Phase.PROOF, cut_off={(dealer, 4) for dealer in (1, 2, 3, 4)})
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     void = world.round.voids[0]
     assert void.reason == FEW_ANSWERS and void.dropped == (3,) and world.round.barred == ()
 
@@ -336,8 +326,7 @@ def test_the_phase_waits_for_shares_of_the_sketch() -> None:
 
 def test_a_silent_opener_is_replaced_by_t_shares() -> None:
     world = at(Phase.REVEAL)
-    world.go(2)
-    world.expire()
+    world.go_without(2)
     assert world.phase.kind == Phase.REVEAL2 and world.attempt.sum_opened is not None
     body = world.reveal(1)
     assert world.refused(1, replace(body, opening=world.opening(1))) == Refusal.WRONG_OPENINGS
@@ -392,8 +381,7 @@ def test_a_round_that_worked_forgets_wrong_masks_and_other_failures_do_not_count
 # --- kinds ----------------------------------------------------------------------------------------------
 
 def test_a_study_runs_to_its_end() -> None:
-    world = World(terms=replace(TERMS, has_statistics=True))
-    world.ready_all()
+    world = started(terms=replace(TERMS, has_statistics=True))
     kinds = []
     while world.is_round_open:
         kinds.append(world.round.kind)

@@ -22,8 +22,8 @@ from fednode.ledger.sums.recheck import KEPT_BACK, SPOILED, WRONG_SUM
 from fednode.ledger.sums.records import Absence, KeptOut, OpenPhase, get_share_root
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
-from tests.ledger.test_rules_proofs import at, fail_with, stored
+from tests.ledger.sum_world import World, at
+from tests.ledger.test_rules_proofs import fail_with, stored
 from tests.ledger.world import TERMS
 from tests.support.seeds import seed_of
 
@@ -90,9 +90,7 @@ def test_who_spoiled_the_sum_is_named_and_the_next_attempt_succeeds(which: str) 
 
 def test_the_last_owner_of_a_chunk_answers_for_its_sum() -> None:
     """Chunk 0 goes from member 1, which misses member 3's part, to member 2: that one posts the digest."""
-    world = World(size=5, spoilers={2}, kept_chunks={(3, 1)})
-    world.ready_all()
-    world.go_to(Phase.RECHECK)
+    world = at(Phase.RECHECK, size=5, spoilers={2}, kept_chunks={(3, 1)})
     owners = world.round.attempt.chunks[0].owners
     assert owners == (1, 2), owners
     ended(world)
@@ -159,8 +157,7 @@ def test_enough_must_have_spoken() -> None:
 
 def test_who_is_silent_until_the_time_is_over_is_absent() -> None:
     world = look(size=7, spoilers={2})
-    world.go(4, 5, 6)
-    world.expire()
+    world.go_without(4, 5, 6)
     report = world.report(1)
     assert report.faulty == (2,) and [absence.member for absence in report.absent] == [4, 5, 6]
 
@@ -362,8 +359,7 @@ def test_the_silent_and_the_named_are_not_counted() -> None:
     """Seven: 2 is named, 5 swears that 1 kept something back, 4, 6 and 7 say nothing."""
     world = look(size=7, spoilers={2}, terms=LONG)
     assert world.post(5, replace(world.recheck(5), withheld=(1,))).ok
-    world.go(4, 6, 7)
-    world.expire()
+    world.go_without(4, 6, 7)
     report = world.report(1)
     assert report.faulty == (2,) and report.voids[0].dropped == (2, 4, 6, 7) and find_accused(report) == set()
 

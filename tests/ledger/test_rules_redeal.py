@@ -37,8 +37,8 @@ from fednode.sums.phase import Phase
 from fednode.sums.redeal import hide_held
 from fednode.sums.shares import decode as decode_shares
 from fednode.sums.shares import share_at, sharing_degree
-from tests.ledger.sum_world import World, shares_of
-from tests.ledger.test_rules_proofs import at, stored
+from tests.ledger.sum_world import World, at, shares_of
+from tests.ledger.test_rules_proofs import stored
 from tests.ledger.world import WORDS
 from tests.support.seeds import Stream, seed_of
 
@@ -144,8 +144,7 @@ def test_a_holder_in_more_than_f_disputes_is_not_heard() -> None:
 
 def test_who_did_not_answer_disputes_nothing() -> None:
     world = at(Phase.PROOF)
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     assert world.round.is_unmasked and world.attempt.openers == (1, 2, 4)
 
 
@@ -153,8 +152,7 @@ def test_who_did_not_answer_disputes_nothing() -> None:
 def test_who_answered_in_part_disputes_nothing_and_confirms_nothing() -> None:
     world = at(Phase.PROOF, size=31, garbled={(4, 3), (5, 9)})
     assert world.post(9, world.proofs(9)[0]).ok
-    world.go(9)
-    world.expire()
+    world.go_without(9)
     assert world.attempt.disputes == ((4, 3),) and world.round.absent_members == {9}
     world.go()
     assert world.phase.kind == Phase.CONFIRM and 9 not in world.phase.expected
@@ -185,8 +183,7 @@ def test_dealt_again_the_holder_opens_and_a_withheld_opening_changes_nothing(how
     assert world.round.is_unmasked and world.phase.kind == Phase.REVEAL
     assert world.attempt.openers == (1, 2, 3, 4)
     expected = f.to_bytes(world.sums())
-    world.go(4)
-    world.expire()
+    world.go_without(4)
     assert world.attempt.sum_opened == expected
     report = world.finish_round(4)
     assert (report.outcome, report.counted, report.faulty) == (Outcome.OK, (1, 2, 3, 4), ())
@@ -201,8 +198,7 @@ def test_with_f_liars_that_do_it_to_different_members_all_honest_open(size: int)
     world.go()
     world.go()
     assert world.round.is_unmasked and world.attempt.openers == tuple(world.members)
-    world.go(*(dealer for dealer, _ in garbled))
-    world.expire()
+    world.go_without(*(dealer for dealer, _ in garbled))
     assert world.finish_round(*(dealer for dealer, _ in garbled)).outcome == Outcome.OK
 
 
@@ -269,8 +265,7 @@ def test_who_does_not_deal_again_is_out_without_blame() -> None:
 
 def test_who_deals_again_to_one_of_two_is_out() -> None:
     world = disputed(size=7, garbled={(6, 1), (6, 2), (7, 3)}, kept={(6, 2)})
-    world.go()
-    world.expire()
+    world.go_without()
     void(world, Phase.REDEAL, NOT_REDEALT, 6)
     assert world.finish_round(6).counted == (1, 2, 3, 4, 5, 7)
 
@@ -279,8 +274,7 @@ def test_a_dealer_that_was_absent_before_is_waited_for_and_out_if_silent() -> No
     """It was silent in COIN and came back in time: the round no longer waits for it, but here its message is needed."""
     for comes_back in (True, False):
         world = at(Phase.COIN, garbled={(1, 3)})
-        world.go(1)
-        world.expire()
+        world.go_without(1)
         assert world.round.absent_members == {1}
         world.go_to(Phase.REDEAL)
         assert world.phase.expected == (1,)
@@ -321,24 +315,21 @@ def test_a_stranger_to_the_attempt_confirms_nothing() -> None:
 
 def test_who_is_silent_is_absent_and_the_rest_suffice() -> None:
     world = disputed(Phase.CONFIRM, size=7, garbled={(7, 3)})
-    world.go(7)
-    world.expire()
+    world.go_without(7)
     assert world.round.is_unmasked and world.attempt.openers == tuple(world.members)
     assert world.round.absent_members == {7}
 
 
 def test_a_disputing_holder_that_is_silent_has_no_part_in_the_opening() -> None:
     world = disputed(Phase.CONFIRM)
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     assert world.round.is_unmasked and world.attempt.openers == (1, 2, 4)
 
 
 @pytest.mark.parametrize("lost", [(1, 2, 3), (1, 2, 3, 4, 5, 6, 7)])
 def test_too_few_that_confirm_are_nobodys_fault(lost: tuple[int, ...]) -> None:
     world = disputed(Phase.CONFIRM, size=7, garbled={(6, 1)})
-    world.go(*lost)
-    world.expire()
+    world.go_without(*lost)
     report = world.report(1)
     assert report.reason.startswith(FEW_ANSWERS) and report.faulty == report.barred == () and not report.is_unmasked
     assert tuple(absence.member for absence in report.absent) == lost and stored(world) == 0
@@ -355,8 +346,7 @@ def test_answers_that_no_polynomial_carries_keep_the_dealer_out() -> None:
 
 def test_where_too_few_of_those_that_carried_it_answer_the_silent_are_out_not_the_dealer() -> None:
     world = disputed(Phase.CONFIRM)
-    world.go(1)
-    world.expire()
+    world.go_without(1)
     void(world, Phase.CONFIRM, FEW_ANSWERS, 1)
     assert world.round.barred == () and world.round.absent_members == {1}
 

@@ -14,17 +14,13 @@ from fednode.ledger.sums.phases import pending_phase
 from fednode.ledger.sums.records import RoundKind
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
+from tests.ledger.sum_world import World, at
 from tests.ledger.world import TERMS, Dealing
 from tests.support.seeds import seed_of
 
 
-def at_phase(phase: Phase, *absent: int, size: int = 4, **parts: object) -> World:
-    terms = parts.pop("terms", replace(TERMS, rounds=9))
-    world = World(size=size, terms=terms, **parts)  # type: ignore[arg-type]
-    world.ready_all()
-    world.go_to(phase, *absent)
-    return world
+def at_phase(phase: Phase, *absent: int, **parts: object) -> World:
+    return at(phase, absent=absent, **{"terms": replace(TERMS, rounds=9), **parts})
 
 
 def without_dealer_4(phase: Phase = Phase.REVEAL) -> World:
@@ -36,8 +32,7 @@ def seven_without_7(*silent: int) -> World:
     """Of seven members 7 is in Q and not in U; in REVEAL the `silent` ones said nothing."""
     world = at_phase(Phase.REVEAL, size=7, kept_chunks={(7, owner) for owner in (1, 2, 3)})
     assert world.round.attempt.included == (1, 2, 3, 4, 5, 6)
-    world.go(*silent)
-    world.expire()
+    world.go_without(*silent)
     assert world.phase.kind == Phase.REVEAL2 and world.round.attempt.silent_b == silent
     return world
 
@@ -125,8 +120,7 @@ def test_with_everything_open_nobody_else_is_waited_for() -> None:
 
 def test_a_silent_member_of_u_is_opened_by_t_shares() -> None:
     world = at_phase(Phase.REVEAL)
-    world.go(4)
-    world.expire()
+    world.go_without(4)
     assert world.phase.kind == Phase.REVEAL2 and world.phase.expected == (1, 2, 3)
     for member in (1, 2):
         world.post(member, world.reveal(member))
@@ -138,16 +132,14 @@ def test_a_silent_member_of_u_is_opened_by_t_shares() -> None:
 
 def test_a_late_own_b_serves_as_well_as_shares() -> None:
     world = at_phase(Phase.REVEAL)
-    world.go(4)
-    world.expire()
+    world.go_without(4)
     assert world.post(4, world.reveal(4)).ok
     assert world.phase.kind == Phase.RESULT
 
 
 def test_two_silent_members_help_each_other_only_by_their_own_b() -> None:
     world = at_phase(Phase.REVEAL, size=7)
-    world.go(6, 7)
-    world.expire()
+    world.go_without(6, 7)
     late = world.reveal(7)
     assert late.own_b is not None and [dealer for dealer, _ in late.b_shares] == [6]
     assert world.post(7, late).ok and world.phase.kind == Phase.REVEAL2
@@ -161,10 +153,8 @@ def fail_after_unmask(world: World) -> None:
     """Two of four fall silent after the Unmask: too few shares, the round ends without result."""
     number = world.round.number
     world.go_to(Phase.REVEAL)
-    world.go(4)
-    world.expire()
-    world.go(3, 4)
-    world.expire()
+    world.go_without(4)
+    world.go_without(3, 4)
     assert world.report(number).outcome == Outcome.FAILED and world.report(number).is_unmasked
 
 
@@ -179,8 +169,7 @@ def test_after_the_unmask_there_is_no_other_attempt_R() -> None:
 
 def test_too_few_shares_of_a_dropped_member_end_the_round() -> None:
     world = without_dealer_4()
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     report = world.report(1)
     assert report.outcome == Outcome.FAILED and "left out" in report.reason
     assert world.life.pin == (1, 2, 3)
@@ -298,8 +287,7 @@ def test_a_pinned_round_that_leaves_a_dealer_out_opens_nothing_R() -> None:
 
 def test_members_outside_the_pinned_set_sit_the_round_out_R() -> None:
     world = without_dealer_4()
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     assert world.life.pin == (1, 2, 3)
     world.kept_chunks = set()
     world.ready_all(4)

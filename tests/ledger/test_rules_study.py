@@ -35,7 +35,7 @@ from fednode.ledger.sums.phases import expects, is_phase_message, pending_phase
 from fednode.ledger.sums.records import RoundKind
 from fednode.sums import bodies
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
+from tests.ledger.sum_world import World, at, started
 from tests.ledger.world import SPEC, TERMS, expire_vote
 from tests.support.seeds import seed_of
 
@@ -274,8 +274,7 @@ def test_a_later_study_does_not_wait_for_who_has_not_approved() -> None:
 
 
 def test_later_rounds_wait_for_a_phase_only() -> None:
-    world = World(terms=replace(TERMS, pause_after_failures=9))
-    world.ready_all()
+    world = started(terms=replace(TERMS, pause_after_failures=9))
     world.finish_round(3, 4)
     world.ready_all(3)
     pending = pending_phase(world.state, world.study)
@@ -313,8 +312,7 @@ def test_a_ready_in_a_round_counts_from_the_next_and_changes_no_key_of_this_one(
 
 
 def test_the_keys_of_a_round_name_those_of_the_next() -> None:
-    world = World(terms=replace(TERMS, rounds=5))
-    world.ready_all()
+    world = started(terms=replace(TERMS, rounds=5))
     first = dict(world.round.seal_keys)
     assert world.refused(1, replace(world.keys(1), next_key=bytes(32))) == Refusal.BAD_SEAL_KEY
     assert world.refused(1, replace(world.keys(1), next_key=first[1])) == Refusal.BAD_SEAL_KEY
@@ -325,8 +323,7 @@ def test_the_keys_of_a_round_name_those_of_the_next() -> None:
 
 
 def test_an_absent_member_rejoins_with_a_new_ready() -> None:
-    world = World(terms=replace(TERMS, rounds=5))
-    world.ready_all()
+    world = started(terms=replace(TERMS, rounds=5))
     report = world.finish_round(4)
     assert [a.member for a in report.absent] == [4] and report.outcome == Outcome.OK
     assert world.round.expected == (1, 2, 3)
@@ -336,8 +333,7 @@ def test_an_absent_member_rejoins_with_a_new_ready() -> None:
 
 
 def test_too_few_ready_members_send_the_study_back_to_waiting_and_are_named() -> None:
-    world = World(terms=replace(TERMS, pause_after_failures=9))
-    world.ready_all()
+    world = started(terms=replace(TERMS, pause_after_failures=9))
     world.finish_round(3, 4)
     assert (world.life.status, world.is_round_open) == (StudyStatus.WAITING, False)
     assert "missing: 3, 4" in world.life.reason
@@ -350,8 +346,7 @@ def test_too_few_ready_members_send_the_study_back_to_waiting_and_are_named() ->
 # --- pause, resume, stop -----------------------------------------------------------------------------------------
 
 def test_one_member_pauses_at_the_boundary_and_q_resume() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     assert world.post(2, StudyPause(world.study, "look at site 3")).ok
     assert world.life.status == StudyStatus.PAUSING and world.is_round_open
     assert world.refused(3, StudyPause(world.study)) == Refusal.STUDY_STATUS
@@ -365,8 +360,7 @@ def test_one_member_pauses_at_the_boundary_and_q_resume() -> None:
 
 
 def test_resume_while_the_round_still_runs_takes_the_pause_back() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     world.post(2, StudyPause(world.study))
     vote(world, RESUME, 1, 2, 3)
     assert world.life.status == StudyStatus.RUNNING
@@ -387,8 +381,7 @@ def test_a_pause_before_the_first_round_takes_nobody_out() -> None:
 
 
 def test_q_stop_votes_end_a_study_at_the_boundary_or_at_once() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     vote(world, STOP, 1, 2, 3)
     assert world.life.status == StudyStatus.STOPPING
     assert world.refused(4, StudyVote(world.study, STOP)) == Refusal.STUDY_STATUS
@@ -401,8 +394,7 @@ def test_q_stop_votes_end_a_study_at_the_boundary_or_at_once() -> None:
 
 
 def test_resume_withdraws_a_stop_vote() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     vote(world, STOP, 1, 2)
     world.post(3, StudyPause(world.study))
     vote(world, RESUME, 1)
@@ -415,8 +407,7 @@ def test_resume_is_for_paused_studies() -> None:
 
 
 def test_failures_in_a_row_pause_the_study_and_say_why() -> None:
-    world = World(terms=replace(TERMS, pause_after_failures=2))
-    world.ready_all()
+    world = started(terms=replace(TERMS, pause_after_failures=2))
     for number in (1, 2):
         assert world.finish_round(3, 4).outcome == Outcome.FAILED
         if number == 1:
@@ -431,8 +422,7 @@ def test_failures_in_a_row_pause_the_study_and_say_why() -> None:
 # --- the course of rounds ----------------------------------------------------------------------------------------
 
 def test_rounds_follow_each_other_in_the_same_block_up_to_a_closing_round() -> None:
-    world = World(terms=replace(TERMS, rounds=2, has_statistics=True))
-    world.ready_all()
+    world = started(terms=replace(TERMS, rounds=2, has_statistics=True))
     kinds, models = [], [bytes(32)]
     while world.is_round_open:
         report = world.finish_round()
@@ -449,8 +439,7 @@ def test_rounds_follow_each_other_in_the_same_block_up_to_a_closing_round() -> N
 
 
 def test_a_failed_round_leaves_the_model_and_takes_the_next_number() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     first = world.finish_round()
     world.go_to(Phase.RESULT)
     failed = world.round.number
@@ -519,16 +508,14 @@ def test_training_ends_when_a_quorum_wishes_it_and_a_wish_stands_until_the_next_
 
 
 def test_wishes_do_not_divide_the_votes_on_a_result() -> None:
-    world = World(terms=replace(TERMS, rounds=20))
-    world.ready_all()
+    world = started(terms=replace(TERMS, rounds=20))
     world.wishes = {1, 3}
     report = world.finish_round()
     assert report.outcome == Outcome.OK and report.metrics == world.metrics
 
 
 def test_a_closing_round_measures_and_changes_nothing() -> None:
-    world = World(terms=replace(TERMS, rounds=1))
-    world.ready_all()
+    world = started(terms=replace(TERMS, rounds=1))
     world.finish_round()
     world.go_to(Phase.RESULT)
     assert world.round.kind == RoundKind.CLOSING
@@ -539,21 +526,17 @@ def test_a_closing_round_measures_and_changes_nothing() -> None:
 
 
 def test_the_first_commit_of_a_training_round_waits_as_long_as_training_may_take() -> None:
-    world = World()
-    world.ready_all()
-    world.go_to(Phase.COMMIT)
+    world = at(Phase.COMMIT)
     assert world.phase.timeout_ms == TERMS.train_timeout_ms
     world.go_to(Phase.DIGEST)
     assert world.phase.timeout_ms == TERMS.phase_timeout_ms
-    world.go(2)
-    world.expire()
+    world.go_without(2)
     world.go_to(Phase.COMMIT, 2)
     assert (world.round.attempt.number, world.phase.timeout_ms) == (1, TERMS.phase_timeout_ms)
 
 
 def test_the_view_tells_whose_message_is_awaited() -> None:
-    world = World()
-    world.ready_all()
+    world = started()
     assert expects(world.round, 1) and not expects(world.round, 5)
     world.post(1, world.keys(1))
     assert not expects(world.round, 1) and expects(world.round, 2)

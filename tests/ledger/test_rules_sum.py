@@ -11,16 +11,13 @@ from fednode.ledger.studies.bodies import Outcome
 from fednode.sums import bodies
 from fednode.sums.attempt import compute_list_digest
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
+from tests.ledger.sum_world import World, at
 from tests.ledger.world import TERMS
 from tests.support.seeds import seed_of
 
 
 def at_phase(phase: Phase, size: int = 4, **parts: object) -> World:
-    world = World(size=size, terms=replace(TERMS, rounds=9), **parts)  # type: ignore[arg-type]
-    world.ready_all()
-    world.go_to(phase)
-    return world
+    return at(phase, size, terms=replace(TERMS, rounds=9), **parts)
 
 
 def owners(world: World) -> list[int]:
@@ -105,8 +102,7 @@ def test_up_to_f_dealers_can_be_left_out() -> None:
 
 def test_a_silent_owner_is_absent_and_its_chunk_goes_on() -> None:
     world = at_phase(Phase.ROSTER)
-    world.go(2)
-    world.expire()
+    world.go_without(2)
     assert (world.phase.kind, world.phase.step, world.phase.expected) == (Phase.ROSTER, 1, (3,))
     assert [(a.member, a.phase) for a in world.round.absent] == [(2, Phase.ROSTER)]
     world.go_to(Phase.PROOF)
@@ -177,8 +173,7 @@ def test_an_unsettled_chunk_voids_after_f_plus_one_steps_and_drops_both_sides() 
 
 def test_an_owner_posts_the_digests_of_exactly_its_chunks() -> None:
     world = at_phase(Phase.ROSTER)
-    world.go(2)
-    world.expire()
+    world.go_without(2)
     world.go_to(Phase.DIGEST, 2)
     assert owners(world) == [1, 3, 3, 4]
     good = world.digest(3)
@@ -191,8 +186,7 @@ def test_an_owner_posts_the_digests_of_exactly_its_chunks() -> None:
 
 def test_an_owner_without_digest_voids_the_attempt_and_is_out_of_the_next() -> None:
     world = at_phase(Phase.DIGEST)
-    world.go(2)
-    world.expire()
+    world.go_without(2)
     assert world.phase.kind == Phase.KEYS and world.round.attempt.number == 1
     assert world.round.attempt.holders == (1, 3, 4)
     assert world.refused(2, bodies.Acknowledge(*world.place())) == Refusal.PHASE_CLOSED
@@ -204,11 +198,9 @@ def test_an_owner_without_digest_voids_the_attempt_and_is_out_of_the_next() -> N
 def test_the_last_of_f_plus_one_attempts_ends_the_round_R() -> None:
     world = at_phase(Phase.DIGEST, size=7)
     for number in (1, 2):
-        world.go(number)
-        world.expire()
+        world.go_without(number)
         world.go_to(Phase.DIGEST)
-    world.go(3)
-    world.expire()
+    world.go_without(3)
     report = world.report(1)
     assert report.outcome == Outcome.FAILED and report.attempts == 3
     assert [void.dropped for void in report.voids] == [(1,), (2,), (3,)]

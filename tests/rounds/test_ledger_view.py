@@ -6,8 +6,7 @@ from fednode.ids import MemberId
 from fednode.rounds.ledger_view import SnapshotReader, sum_view
 from fednode.smpc import messages as sm
 from fednode.sums.phase import Phase
-from tests.ledger.sum_world import World
-from tests.ledger.test_rules_proofs import at
+from tests.ledger.sum_world import World, at
 
 
 def view_of(world: World, reader: SnapshotReader) -> sm.SumView:
