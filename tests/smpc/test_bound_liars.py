@@ -47,8 +47,7 @@ def run(
 
 
 def succeeded(world: World, included: tuple[int, ...] | None = None, voids: int = 0) -> m.SumView:
-    view = world.check()
-    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok", world.ledger.outcome
+    view = world.check_ok()
     assert len(world.ledger.voids) == voids, world.ledger.voids  # type: ignore[attr-defined]
     assert view.included == (included or world.members)
     return view

@@ -105,8 +105,7 @@ def phases_of(world: World, attempt: int = 0) -> list[Phase]:
 
 
 def succeeded(world: World, *, out: tuple[int, ...] = (), voids: int = 0, faulty: tuple[int, ...] = ()) -> m.SumView:
-    view = world.check()
-    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok", world.ledger.outcome
+    view = world.check_ok()
     assert len(world.ledger.voids) == voids, world.ledger.voids  # type: ignore[attr-defined]
     assert view.included == tuple(i for i in world.members if i not in out)
     assert tuple(sorted(world.ledger.faulty)) == faulty  # type: ignore[attr-defined]
@@ -221,8 +220,7 @@ def test_a_dealer_that_vanished_after_it_shared_is_out(ledger: type) -> None:
         return [] if is_kept else [effect]
 
     world = play(ledger, tamper=chain(keep_back(3), tamper))
-    view = world.check()
-    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
+    view = world.check_ok()
     assert len(world.ledger.voids) == 1 and view.included == (1, 3, 4)  # type: ignore[attr-defined]
 
 
@@ -551,8 +549,7 @@ def test_an_honest_member_that_vanishes_for_good_ends_no_round(ledger: type, pha
         world.nodes[LIAR].tamper = chain(noise_about(1), noise)
 
     world = play(ledger, count=7, setup=setup, absences=(Absence(1, phase),), opens=True)
-    view = world.check()
-    assert world.ledger.outcome is not None and world.ledger.outcome[0] == "ok"
+    view = world.check_ok()
     assert not world.ledger.faulty  # type: ignore[attr-defined]
     assert len(world.ledger.voids) == (phase is Phase.REDEAL) and set(view.included) >= {2, 3, 4, 5, 6, 7}  # type: ignore[attr-defined]
 

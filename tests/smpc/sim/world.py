@@ -350,6 +350,11 @@ class World(VirtualClock):
         )
         return view
 
+    def check_ok(self) -> m.SumView:
+        """Check, and that the round ended well; return the last view."""
+        assert self.ledger.outcome is not None and self.ledger.outcome[0] == "ok", self.ledger.outcome
+        return self.check()
+
 
 def sent(effects: list[m.Effect]) -> list[m.SendChunk]:
     """Return the chunks that leave."""
