@@ -22,7 +22,7 @@ from fednode.smpc.dealing import SharePair, open_shares, share_context
 from fednode.smpc.jobs import OpenedSecret, open_secret
 from fednode.smpc.record import INPUT_START, LongPart, restore_input
 from fednode.smpc.session import Session
-from fednode.sums import bodies
+from fednode.sums import bodies, shares
 from fednode.sums.attempt import ChunkRecord, compute_list_digest
 from fednode.sums.phase import Phase
 from tests.smpc.sim.model_ledger import ModelLedger
@@ -104,14 +104,14 @@ def test_shares_open_only_with_t_holders(count: int) -> None:
     threshold = count - (count - 1) // 3
     keys = view.keys[ME]
     assert len(keys.a_points) == len(keys.b_points) == threshold
-    shares = {}
+    found = {}
     for holder in world.members:
         if holder != ME:
             opened, _ = open_shares(world.params(holder), view, lambda b, h=holder: unseal(world.nodes[h].secret, b))
-            shares[int(holder)] = next(pair.a_share for pair in opened if pair.dealer == ME)
-    few = dict(list(shares.items())[: threshold - 1])
+            found[int(holder)] = next(pair.a_share for pair in opened if pair.dealer == ME)
+    few = dict(list(found.items())[: threshold - 1])
     assert shares.reconstruct(keys.a_points, few) is None
-    assert len(shares) < threshold or shares.reconstruct(keys.a_points, shares) is not None
+    assert len(found) < threshold or shares.reconstruct(keys.a_points, found) is not None
     assert keys.a_points[0] != keys.b_points[0]
 
 
