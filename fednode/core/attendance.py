@@ -22,6 +22,7 @@ from fednode.core import effects as do
 from fednode.core import traffic
 from fednode.core.presence import Presence, Statement, encode_presence, make_presence, verify_presence
 from fednode.crypto import Signer
+from fednode.effects import Asked, StartTimer
 from fednode.errors import Rejected
 from fednode.ids import MemberId
 from fednode.ledger.application import LedgerApplication
@@ -307,14 +308,14 @@ class RollCall:
     def start(self, now_ms: int) -> list[do.Effect]:
         """The node begins; nobody is connected yet."""
         self.attendance.start(now_ms)
-        return [do.start_timer(do.CoreTimer.PRESENCE, BEAT_MS)]
+        return [Asked(do.Own.CORE, StartTimer(do.CoreTimer.PRESENCE, BEAT_MS))]
 
     def beat(self, up: Iterable[MemberId], now_ms: int) -> list[do.Effect]:
         """Say that this process lives; look whether blocks come."""
         self.attendance.beat(self._replica.tip, self._chain.pool.has_work(), now_ms)
         self._hold(now_ms)
         presence = self._speak(now_ms)
-        again = do.start_timer(do.CoreTimer.PRESENCE, BEAT_MS)
+        again = Asked(do.Own.CORE, StartTimer(do.CoreTimer.PRESENCE, BEAT_MS))
         if presence is None:
             return [again]
         gossip: list[do.Effect] = (

@@ -44,7 +44,7 @@ from fednode.learn.model_file import StoredModel
 from fednode.ledger.application import ExecutedBlock, LedgerApplication
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.reading import get_nonce
-from fednode.ledger.refusals import describe_refusal
+from fednode.ledger.refusals import Refusal, describe_refusal
 from fednode.ledger.transactions import Transaction
 from fednode.p2p.peers import TokenBucket
 from fednode.rounds import events as rounds
@@ -324,7 +324,7 @@ class Core:
         if self._held == self.chain.height:
             return []
         self._held = self.chain.height
-        return [do.start_timer(do.CoreTimer.HOLD, HOLD_MS)]
+        return [Asked(do.Own.CORE, StartTimer(do.CoreTimer.HOLD, HOLD_MS))]
 
     def _have_model(self, name: Hash, model: StoredModel) -> list[do.Effect]:
         """A model is at hand: tell every study, whichever waits for it."""
@@ -370,8 +370,7 @@ class Core:
 
     def _after_block(self, decided: ask.Decide, outcome: ExecutedBlock) -> list[do.Effect]:
         """The block is the tip: tell whoever waited for it."""
-        senders = [transaction.sender for transaction in outcome.transactions]
-        effects = do.tell_receipts(self.identity.member, senders, outcome.applied.receipts)
+        effects = _tell_receipts(self.identity.member, outcome)
         own_nonce = get_nonce(self.chain.state, self.identity.member)
         effects += self._sent(self.traffic.on_block(outcome.transactions, own_nonce, self.now_ms))
         self._has_new_state = True
@@ -439,3 +438,15 @@ class Core:
                 case _:
                     raise TypeError(f"nobody does {asked}")
         return out
+
+
+def _tell_receipts(me: MemberId, outcome: ExecutedBlock) -> list[do.Effect]:
+    """Log what became of a block's transactions where people should know: own ones refused, and faults of the rules."""
+    effects: list[do.Effect] = []
+    for transaction, receipt in zip(outcome.transactions, outcome.applied.receipts, strict=True):
+        if receipt.reason == Refusal.UNFORESEEN:
+            what = f"a transaction of member {transaction.sender} broke the rules of this program and was refused"
+            effects.append(log("problem", text=f"{what}; please report it", id=receipt.txid))
+        elif transaction.sender == me and not receipt.ok:
+            effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
+    return effects

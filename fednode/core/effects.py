@@ -6,12 +6,11 @@ list, a vote or a message, could otherwise be contradicted after a crash. Secret
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from fednode.chain.block import Block, Receipt, Tip
+from fednode.chain.block import Block, Tip
 from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.signing import SignRecord
 from fednode.chain.sync import SyncTimer
@@ -19,7 +18,6 @@ from fednode.chain.vote import Certificate
 from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
 from fednode.ids import Hash, MemberId
 from fednode.ledger.application import ExecutedBlock
-from fednode.ledger.refusals import Refusal
 from fednode.rounds.events import ForgetRound, OfStudy, OfSum, PhaseTimer, StartWork, StoreModel, WorkDone
 from fednode.smpc.messages import KeptPart, SumTimer
 
@@ -157,11 +155,6 @@ Effect = (
 )
 
 
-def start_timer(key: CoreTimer | ModelTimer, delay_ms: int) -> Effect:
-    """Return the effect that starts a timer of the core's own."""
-    return Asked(Own.CORE, StartTimer(key, delay_ms))
-
-
 def name_of(effect: Effect) -> str:
     """Return an effect's name for the journal: that of what was asked for, and of a record that is to be kept."""
     asked = effect.effect if isinstance(effect, Asked) else effect
@@ -172,15 +165,3 @@ def name_of(effect: Effect) -> str:
 def log(kind: str, **fields: bool | int | str | bytes | None) -> Log:
     """Return a journal line."""
     return Log(kind, tuple(fields.items()))
-
-
-def tell_receipts(me: MemberId, senders: Sequence[MemberId], receipts: Sequence[Receipt]) -> list[Effect]:
-    """Log what became of a block's transactions where people should know: own ones refused, and faults of the rules."""
-    effects: list[Effect] = []
-    for sender, receipt in zip(senders, receipts, strict=True):
-        if receipt.reason == Refusal.UNFORESEEN:
-            text = f"a transaction of member {sender} broke the rules of this program and was refused; please report it"
-            effects.append(log("problem", text=text, id=receipt.txid))
-        elif sender == me and not receipt.ok:
-            effects.append(log("own-transaction-refused", reason=receipt.reason, id=receipt.txid))
-    return effects

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from fednode.chain.state import Changes, State
+from fednode.chain.state import State
 from fednode.ids import MemberId, PeerId
 from fednode.ledger.members.bodies import MemberReport
 from fednode.ledger.members.reading import (
-    MEMBERS_KEY,
-    MEMBERSHIP_KEY,
     get_candidates,
     get_followers,
     get_members,
@@ -86,11 +84,6 @@ def replaced_peers(before: Mapping[PeerId, MemberId], now: PeerMap, own_peer: Pe
     """Return the old peer ids of members that have new ones now, as a dial map that dials nobody."""
     kept = {*now.values(), own_peer}
     return {peer: () for peer, member in before.items() if peer not in kept and member in now}
-
-
-def has_changed(changes: Changes) -> bool:
-    """Whether a block touched what decides who may connect."""
-    return any(key in (MEMBERS_KEY, MEMBERSHIP_KEY) for key, _ in changes)
 
 
 def due_report(state: State, me: MemberId) -> MemberReport | None:

@@ -11,7 +11,7 @@ from fednode.core import effects as do
 from fednode.core import traffic
 from fednode.core.membership import MAX_REPORT_LAG, due_report
 from fednode.core.taking_part import MissedRounds
-from fednode.effects import Asked, DropPeer, Note
+from fednode.effects import Asked, DropPeer, Note, StartTimer
 from fednode.errors import Rejected
 from fednode.fence import Unforeseen, judge
 from fednode.ids import Hash, MemberId, StudyId
@@ -19,7 +19,7 @@ from fednode.learn.model_file import MAX_FILE_BYTES
 from fednode.learn.study import StudySpec
 from fednode.ledger.members.reading import get_members, is_voted_out
 from fednode.ledger.studies.bodies import StudyAction, StudyVote
-from fednode.ledger.studies.records import GENESIS_CREATOR, StudyStatus, get_spec, get_studies, get_study
+from fednode.ledger.studies.records import GENESIS_CREATOR, StudyRecord, StudyStatus, get_spec, get_studies, get_study
 from fednode.rounds.events import (
     LAST_ROUND,
     Effect,
@@ -69,6 +69,8 @@ class Known:
     spec: StudySpec
     machine: StudyMachine
     reader: SnapshotReader
+    told: int | None = None
+    """The status that the machine was told of last."""
 
 
 class Studies:
@@ -130,17 +132,25 @@ class Studies:
                 effects += self._meet(state, study)
             if is_gone and study not in self._left:
                 effects += self._leave(state, study)
-            if (known := self._known.get(study)) is None:
-                continue
-            try:
-                snapshot = judge("a study", partial(known.reader.read, state))
-            except Unforeseen as error:
-                effects += self._shelve(study, error.reason)
-                continue
-            if snapshot is not None and is_member:
-                effects += _addressed(study, self._approve(state, study))
-                effects += self.tell(study, LedgerChanged(snapshot))
+            if is_member and (known := self._known.get(study)) is not None:
+                effects += self._look(state, study, known)
         return effects
+
+    def _look(self, state: State, study: StudyId, known: Known) -> list[StudyEffect]:
+        """Approve a study, or tell its machine where it stands. One that is not approved, or at its end, is told once:
+        nothing is owed there."""
+        record = get_study(state, study)
+        if record is None:
+            return []
+        effects = _addressed(study, self._approve(record))
+        if record.status == known.told and not record.is_active:
+            return effects
+        try:
+            snapshot = judge("a study", partial(known.reader.read, state))
+        except Unforeseen as error:
+            return self._shelve(study, error.reason)
+        known.told = record.status
+        return effects if snapshot is None else effects + self.tell(study, LedgerChanged(snapshot))
 
     def tell(self, study: StudyId, event: Event) -> list[StudyEffect]:
         """Tell a study's machine what happened. One that breaks on what is on the ledger is not asked again.
@@ -190,10 +200,10 @@ class Studies:
         self._gone = members
         return [effect for study in list(self._known) for effect in self.tell(study, MembersGone(members))]
 
-    def _approve(self, state: State, study: StudyId) -> list[Effect]:
+    def _approve(self, record: StudyRecord) -> list[Effect]:
         """Approve what the administrator agreed to beforehand."""
-        record = get_study(state, study)
-        if record is None or (record.status != StudyStatus.CREATED and record.beginning is None):
+        study = StudyId(record.study)
+        if record.status != StudyStatus.CREATED and record.beginning is None:
             return []
         if record.creator == GENESIS_CREATOR or record.status not in (StudyStatus.CREATED, StudyStatus.WAITING):
             return []
@@ -261,7 +271,7 @@ class Models:
         """Ask the next connected member unless it is on its way, and another one after a while."""
         if name not in self._wanted:
             return []
-        effects: list[do.Effect] = [do.start_timer(do.ModelTimer(name), RETRY_MS)]
+        effects: list[do.Effect] = [Asked(do.Own.CORE, StartTimer(do.ModelTimer(name), RETRY_MS))]
         if self._is_coming(name, now_ms):
             return effects
         last = self._wanted[name]

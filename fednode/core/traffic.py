@@ -20,6 +20,7 @@ from fednode.core.effects import log
 from fednode.core.presence import Presence, decode_presence, encode_presence
 from fednode.core.quota import ORDINARY, Bounds
 from fednode.crypto import Signer
+from fednode.effects import Asked, StartTimer
 from fednode.errors import Rejected
 from fednode.ids import Hash, Height, MemberId
 from fednode.ledger.application import LedgerApplication
@@ -349,7 +350,7 @@ class Traffic:
             return []
         frames = [do.SendToAll(frame) for frame in _frames(self._gathered)]
         self._gathered = []
-        return [*frames, do.start_timer(do.CoreTimer.GATHER, GATHER_MS)]
+        return [*frames, Asked(do.Own.CORE, StartTimer(do.CoreTimer.GATHER, GATHER_MS))]
 
     def on_block(self, committed: Iterable[Transaction], own_nonce: int, now_ms: int) -> list[do.Effect]:
         """Forget what the block carries; send again what its nonces made worthless.
@@ -387,7 +388,7 @@ class Traffic:
         if self._is_timed:
             return []
         self._is_timed = True
-        return [do.start_timer(do.CoreTimer.RESEND, RESEND_MS)]
+        return [Asked(do.Own.CORE, StartTimer(do.CoreTimer.RESEND, RESEND_MS))]
 
 
 def _is_of_a_phase(body: Body) -> bool:

@@ -27,9 +27,8 @@ from fednode.fence import rule
 from fednode.ids import Hash, MemberId, StudyId
 from fednode.ledger.members.reading import get_candidates, get_member_set, get_versions, version_at
 from fednode.ledger.rules import Applied, apply_block, is_tx_acceptable, pick_transactions
-from fednode.ledger.studies.records import get_studies
 from fednode.ledger.sums.course import BlockTime
-from fednode.ledger.sums.phases import expects, is_phase_message, pending_phase
+from fednode.ledger.sums.phases import PendingPhase, RoundBody, expects, is_phase_message, pending_phase
 from fednode.ledger.transactions import (
     MAX_POOL_BYTES,
     Mempool,
@@ -153,17 +152,21 @@ class LedgerApplication:
         After a block all members post at nearly the same time. One block for all of them instead of two halves the
         number of blocks in a round.
         """
-        pending = {study: pending_phase(self.state, study) for study in get_studies(self.state)}
-        posted: dict[StudyId, set[MemberId]] = {}
+        pending: dict[bytes, PendingPhase | None] = {}
+        posted: set[tuple[bytes, MemberId]] = set()
         for transaction in self.pool:
-            study = StudyId(getattr(transaction.body, "study", b""))
-            phase = pending.get(study)
-            if phase is None or phase.record is None or not is_phase_message(phase, transaction.body):
+            body = transaction.body
+            if not isinstance(body, RoundBody):
                 return False
-            posted.setdefault(study, set()).add(transaction.sender)
+            if body.study not in pending:
+                pending[body.study] = pending_phase(self.state, body.study)
+            phase = pending[body.study]
+            if phase is None or phase.record is None or not is_phase_message(phase, body):
+                return False
+            posted.add((body.study, transaction.sender))
         return any(
-            phase.record is not None and expects(phase.record, member) and member not in posted[study]
-            for study, phase in pending.items() if phase is not None and study in posted
+            phase.record is not None and expects(phase.record, member) and (study, member) not in posted
+            for study, phase in pending.items() if phase is not None
             for member in phase.phase.expected
         )
 

@@ -9,7 +9,7 @@ that the rules refuse stays in the block with a receipt that says why, and chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -22,7 +22,15 @@ from fednode.fence import Unforeseen, rule
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body, Memo
 from fednode.ledger.members.bodies import MemberReport
-from fednode.ledger.members.reading import get_candidates, get_members, get_nonce, nonce_key, version_at
+from fednode.ledger.members.reading import (
+    get_candidates,
+    get_members,
+    get_membership,
+    get_nonce,
+    get_versions,
+    nonce_key,
+    version_at,
+)
 from fednode.ledger.members.records import NonceRecord
 from fednode.ledger.members.rules import MEMBER_RULES, begin_membership, flag_members, settle_membership
 from fednode.ledger.members.version_rules import begin_version, settle_version
@@ -53,7 +61,7 @@ class Applied:
 
 
 def apply_block(
-    state: State, at: BlockTime, transactions: Iterable[Transaction], evidence: Iterable[Evidence] = (),
+    state: State, at: BlockTime, transactions: Iterable[Transaction], evidence: Sequence[Evidence] = (),
     versions: Versions = VERSIONS,
 ) -> Applied:
     """Run a block's evidence, its transactions and everything that follows from them.
@@ -65,24 +73,34 @@ def apply_block(
     rules = versions.get(version_at(state, at.height))
     if rules is None:
         raise Rejected(f"protocol version {version_at(state, at.height)} is not known to this program")
-    draft = Draft(state)
+    draft = _begin(state, at)
     touched: set[bytes] = set()
-    begin_version(draft, at)
-    begin_membership(draft, state, at)
     note_freeze_block(draft, at)
-    flag_members(draft, at, evidence)
+    if evidence:
+        flag_members(draft, at, evidence)
     receipts = []
     for transaction in transactions:
         check_admissible(draft, at, transaction)
         receipts.append(_run(draft, at, transaction, touched))
     for study in sorted(touched):
         _settle(draft, at, study)
-    if settle_membership(draft, at, rules.proposal_lapse_blocks):
+    if get_membership(draft).proposals and settle_membership(draft, at, rules.proposal_lapse_blocks):
         for study in sorted(get_studies(draft)):  # with other members, other numbers of votes suffice
             _settle(draft, at, study)
-    settle_version(draft, at)
+    if get_versions(draft).open:
+        settle_version(draft, at)
     next_state, changes = draft.freeze()
     return Applied(next_state, tuple(receipts), changes)
+
+
+def _begin(state: State, at: BlockTime) -> Draft:
+    """Return the draft of a block with what its height alone changes: a version comes into force, approvals lapse."""
+    draft = Draft(state)
+    if get_versions(state).plan is not None:
+        begin_version(draft, at)
+    if get_membership(state).proposals:
+        begin_membership(draft, state, at)
+    return draft
 
 
 def check_admissible(source: Source, at: BlockTime, transaction: Transaction) -> None:
@@ -201,10 +219,7 @@ def is_tx_acceptable(state: State, at: BlockTime, transaction: Transaction) -> R
         check_admissible(state, at, transaction)
     except Rejected as error:
         return Receipt(transaction.txid, False, error.reason[:100])
-    draft = Draft(state)
-    begin_version(draft, at)
-    begin_membership(draft, state, at)
-    return _run(draft, at, transaction, set())
+    return _run(_begin(state, at), at, transaction, set())
 
 
 def pick_transactions(
@@ -214,9 +229,7 @@ def pick_transactions(
 
     Each must be acceptable after those before it. What is left out stays in the pool or is dropped there.
     """
-    draft = Draft(state)
-    begin_version(draft, at)
-    begin_membership(draft, state, at)
+    draft = _begin(state, at)
     picked: list[Transaction] = []
     room = max_bytes
     for transaction in candidates:

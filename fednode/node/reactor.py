@@ -25,7 +25,7 @@ from fednode.core import effects as do
 from fednode.core import membership as followers
 from fednode.core import traffic
 from fednode.core.core import Core
-from fednode.core.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, has_changed, peer_map
+from fednode.core.membership import FOLLOWER, PARTING_S, Doors, PeerMap, dial_map, peer_map
 from fednode.core.quota import ORDINARY, Quota
 from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
 from fednode.errors import Rejected, TrainingError, UpgradeNeeded
@@ -33,7 +33,7 @@ from fednode.fence import Unforeseen, take
 from fednode.ids import MemberId, PeerId, StudyId
 from fednode.learn import jobs as work
 from fednode.ledger.bodies import Body
-from fednode.ledger.members.reading import find_member
+from fednode.ledger.members.reading import find_member, have_followers_changed
 from fednode.ledger.transactions import Transaction
 from fednode.node.chronicle import Chronicle
 from fednode.node.model_desk import ModelDesk
@@ -354,7 +354,7 @@ class Reactor:
         self.parts.store.append(
             DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
         )
-        if has_changed(applied.changes):
+        if have_followers_changed(applied.changes):
             self._follow_members(effect)
         me = self.core.identity.member
         self._submissions.settle(me, effect.block.height, effect.outcome.transactions, applied.receipts)

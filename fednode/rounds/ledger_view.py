@@ -11,7 +11,7 @@ from functools import partial
 
 from fednode.chain.state import State
 from fednode.ids import MemberId, StudyId
-from fednode.ledger.studies.records import RoundReport, StudyRecord, StudyStatus, get_report, get_round, get_study
+from fednode.ledger.studies.records import RoundReport, StudyRecord, get_report, get_round, get_study
 from fednode.ledger.sums.records import OpenPhase, RoundKind, RoundRecord, get_keys, get_redeal, get_share_root
 from fednode.smpc import messages as sm
 from fednode.sums.bodies import Keys, ShareRoot
@@ -106,19 +106,9 @@ def sum_view(snapshot: Snapshot, current: RoundRecord) -> sm.SumView:
     )
 
 
-def is_active(record: StudyRecord) -> bool:
-    """Whether members take part in the study: it is approved and not at its end."""
-    return record.status != StudyStatus.CREATED and not has_ended(record)
-
-
-def has_ended(record: StudyRecord) -> bool:
-    """Whether no round of the study will ever open again."""
-    return record.status in (StudyStatus.REJECTED, StudyStatus.STOPPED, StudyStatus.FINISHED)
-
-
 def may_join(record: StudyRecord, me: MemberId) -> bool:
     """Whether the study would take this member in: people decide about one that was named faulty."""
-    return is_active(record) and me not in record.faulty_members
+    return record.is_active and me not in record.faulty_members
 
 
 def owes_result(current: RoundRecord, me: MemberId) -> bool:

@@ -28,7 +28,7 @@ from fednode.rounds.clock import RoundClock
 from fednode.rounds.current import Current
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
 from fednode.rounds.jobs import Result as JobResult
-from fednode.rounds.ledger_view import Snapshot, has_ended, is_active, kind_of, may_join, owes_result, sum_view
+from fednode.rounds.ledger_view import Snapshot, kind_of, may_join, owes_result, sum_view
 from fednode.rounds.own_state import LoadOwn, NoOwn, OwnLoaded
 from fednode.rounds.place import Place
 from fednode.rounds.round_keys import RoundKeys, read_key
@@ -104,7 +104,7 @@ class StudyMachine:
     @property
     def needs_worker(self) -> bool:
         """Whether this hospital will have work for the study."""
-        return self.data is not None and self._snapshot is not None and is_active(self._snapshot.record)
+        return self.data is not None and self._snapshot is not None and self._snapshot.record.is_active
 
     @property
     def refusal(self) -> str | None:
@@ -150,7 +150,7 @@ class StudyMachine:
         """Start or end the session when the ledger opens or closes a round."""
         ledger_round = snapshot.round
         coming = ledger_round.number if ledger_round is not None else snapshot.record.next_round
-        closed = ev.LAST_ROUND if has_ended(snapshot.record) else coming - 1
+        closed = ev.LAST_ROUND if snapshot.record.has_ended else coming - 1
         effects: list[ev.Effect] = []
         if self._current is not None and self._current.number <= closed:
             self._current = None

@@ -13,7 +13,7 @@ from fednode.core import effects as do
 from fednode.core import traffic
 from fednode.core.studies import RETRY_MS, SLOWEST_BYTES_PER_MS, Models
 from fednode.crypto import Secret
-from fednode.effects import DropPeer
+from fednode.effects import Asked, DropPeer, StartTimer
 from fednode.errors import StorageError
 from fednode.home.blobs import ModelStore
 from fednode.home.round_store import LONG_MARK, RoundStore
@@ -239,7 +239,7 @@ def test_members_are_asked_in_turn_until_it_is_here() -> None:
     assert models.fetch(MODEL.hash, members, 0) == [], "nobody wants it"
     models.want(MODEL.hash)
     first = models.fetch(MODEL.hash, members, 0)
-    assert do.start_timer(do.ModelTimer(MODEL.hash), RETRY_MS) in first
+    assert Asked(do.Own.CORE, StartTimer(do.ModelTimer(MODEL.hash), RETRY_MS)) in first
     order = asked(first)
     for _ in range(4):
         order += asked(models.fetch(MODEL.hash, members, 0))
@@ -277,7 +277,7 @@ def test_large_model_comes_from_one_member_at_a_time() -> None:
     assert asked(models.fetch(MODEL.hash, members, 0)) == [1]
     assert models.accepts(MemberId(1), MODEL.hash, size, 100)
     waiting = models.fetch(MODEL.hash, members, RETRY_MS)
-    assert waiting == [do.start_timer(do.ModelTimer(MODEL.hash), RETRY_MS)], "it is on its way"
+    assert waiting == [Asked(do.Own.CORE, StartTimer(do.ModelTimer(MODEL.hash), RETRY_MS))], "it is on its way"
     assert asked(models.peer_up(MemberId(4), RETRY_MS)) == []
     assert not models.accepts(MemberId(3), MODEL.hash, size, RETRY_MS), "a second copy would only take memory"
     assert models.accepts(MemberId(1), MODEL.hash, size, RETRY_MS), "the same one may begin again"

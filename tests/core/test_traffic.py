@@ -7,6 +7,7 @@ from fednode.chain.state import State
 from fednode.core import effects as do
 from fednode.core.traffic import GATHER_MS, MAX_PENDING, Traffic, decode_frame
 from fednode.crypto import Ed25519Signer, Secret
+from fednode.effects import Asked, StartTimer
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Memo
 from fednode.ledger.record_table import RECORD_TABLE
@@ -101,11 +102,11 @@ def test_what_comes_close_behind_another_is_gathered_into_one_frame():
     traffic = traffic_of(FakeChain())
     first = traffic.submit(ack(1), NOW_MS)
     assert len(items(first)) == 1  # nothing waits for company
-    assert do.start_timer(do.CoreTimer.GATHER, GATHER_MS) in first
+    assert Asked(do.Own.CORE, StartTimer(do.CoreTimer.GATHER, GATHER_MS)) in first
     for number in range(2, 12):
         assert sends(traffic.submit(ack(number), NOW_MS)) == []
     rest = traffic.flush()
     assert (len(sends(rest)), len(items(rest))) == (1, 10)
-    assert do.start_timer(do.CoreTimer.GATHER, GATHER_MS) in rest
+    assert Asked(do.Own.CORE, StartTimer(do.CoreTimer.GATHER, GATHER_MS)) in rest
     assert traffic.flush() == []
     assert len(items(traffic.submit(ack(12), NOW_MS + 100))) == 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fednode.chain.state import Source
+from fednode.chain.state import Changes, Source
 from fednode.chain.vote import Member, MemberSet
 from fednode.errors import StorageError
 from fednode.ids import MemberId, quorum
@@ -147,6 +147,11 @@ def get_candidates(source: Source) -> tuple[Candidate, ...]:
 def get_followers(source: Source) -> tuple[MemberRecord, ...]:
     """Return members and candidates: everybody who may connect."""
     return (*get_members(source), *(candidate.record for candidate in get_candidates(source)))
+
+
+def have_followers_changed(changes: Changes) -> bool:
+    """Whether a block touched what decides who may connect."""
+    return any(key in (MEMBERS_KEY, MEMBERSHIP_KEY) for key, _ in changes)
 
 
 def find_member(source: Source, sign_key: bytes) -> MemberId | None:

@@ -258,9 +258,7 @@ def _vote_role(draft: Draft, at: BlockTime, sender: MemberId, body: RoleVote) ->
 
 def begin_membership(draft: Draft, before: State, at: BlockTime) -> None:
     """Remember the root of the block before, while a candidate might name it; void approvals that are too old."""
-    membership = before.read(MEMBERSHIP_KEY, Membership)
-    if membership is None:
-        return
+    membership = get_membership(before)
     roots = membership.roots
     if _are_roots_wanted(membership.proposals):
         roots = (*roots, (at.height - 1, bytes(before.root)))[-MAX_ROOTS:]
@@ -296,10 +294,7 @@ def settle_membership(draft: Draft, at: BlockTime, lapse_blocks: int) -> bool:
 
     An open proposal is dropped after `lapse_blocks`: a candidate is not to follow for ever.
     """
-    membership = get_membership(draft)
-    if not membership.proposals:
-        return False
-    members = get_members(draft)
+    membership, members = get_membership(draft), get_members(draft)
     open_ = tuple(
         _with_approval(p, at, members) for p in membership.proposals
         if p.approved is not None or p.height + lapse_blocks > at.height

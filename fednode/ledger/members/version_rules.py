@@ -26,10 +26,10 @@ NOTICE_BLOCKS = 10
 
 def begin_version(draft: Draft, at: BlockTime) -> None:
     """Put a planned version in force at its height."""
-    record = draft.read(VERSIONS_KEY, VersionRecord)
-    if record is None or record.plan is None or at.height < record.plan.from_height:
-        return
+    record = get_versions(draft)
     plan = record.plan
+    if plan is None or at.height < plan.from_height:
+        return
     spans = (*record.spans, VersionSpan(plan.version, plan.from_height))
     votes = tuple(vote for vote in record.open if vote.plan.version > plan.version)
     draft.write(VERSIONS_KEY, VersionRecord(spans, None, votes))
@@ -64,9 +64,7 @@ def _without(voters: Ids, gone: MemberId) -> Ids:
 
 def settle_version(draft: Draft, at: BlockTime) -> None:
     """Decide what has enough votes of the members of the next height; forget votes that came to nothing in time."""
-    record = draft.read(VERSIONS_KEY, VersionRecord)
-    if record is None or not record.open:
-        return
+    record = get_versions(draft)
     members = [member.member for member in get_members(draft)]
     found = record
     for vote in record.open:

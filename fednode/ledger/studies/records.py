@@ -146,6 +146,16 @@ class StudyRecord:
     leashes: Leashes = ()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether no round of the study will ever open again."""
+        return self.status in (StudyStatus.REJECTED, StudyStatus.STOPPED, StudyStatus.FINISHED)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether members take part in the study: it is approved and not at its end."""
+        return self.status != StudyStatus.CREATED and not self.has_ended
+
+    @property
     def faulty_members(self) -> tuple[MemberId, ...]:
         """Members named `faulty` that people have not readmitted."""
         return () if self.kept_out is None else self.kept_out.members

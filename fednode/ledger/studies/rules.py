@@ -46,7 +46,7 @@ from fednode.ledger.studies.records import (
 )
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
 from fednode.ledger.sums.checks import is_seal_key_valid
-from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span, with_item
+from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span
 from fednode.ledger.sums.leash import count_leashes, left_out, vote_gone, without
 from fednode.ledger.sums.phases import limit_phase, row_of
 from fednode.ledger.sums.records import (
@@ -65,11 +65,6 @@ MAX_STUDIES = 1000
 
 MAX_UNDECIDED = 16
 """Studies of one member that wait for approval: every node looks at every open study after every block."""
-
-ACTIVE = (
-    StudyStatus.WAITING, StudyStatus.RUNNING, StudyStatus.PAUSING, StudyStatus.PAUSED, StudyStatus.STOPPING
-)
-"""Approved and not at its end."""
 
 
 def write_new_study(draft: Draft, record: StudyRecord, spec: bytes) -> None:
@@ -120,28 +115,25 @@ def accept_vote(draft: Draft, at: BlockTime, record: StudyRecord, sender: Member
         case StudyAction.RESUME:
             if record.status not in (StudyStatus.PAUSED, StudyStatus.PAUSING):
                 raise refuse(Refusal.STUDY_STATUS)
-            _check_new(sender, record.resume_votes)
             stop = _without(record.stop_votes, sender)
-            return replace(record, resume_votes=with_item(record.resume_votes, sender), stop_votes=stop)
+            return replace(record, resume_votes=_with_vote(record.resume_votes, sender), stop_votes=stop)
         case StudyAction.STOP:
-            if record.status not in ACTIVE or record.status == StudyStatus.STOPPING:
+            if not record.is_active or record.status == StudyStatus.STOPPING:
                 raise refuse(Refusal.STUDY_STATUS)
-            _check_new(sender, record.stop_votes)
             resume = _without(record.resume_votes, sender)
-            return replace(record, stop_votes=with_item(record.stop_votes, sender), resume_votes=resume)
+            return replace(record, stop_votes=_with_vote(record.stop_votes, sender), resume_votes=resume)
         case StudyAction.READMIT:
             return _accept_readmission(record, sender)
 
 
 def _accept_readmission(record: StudyRecord, sender: MemberId) -> StudyRecord:
     """A vote to let everybody that is kept out now take part again; who is named later needs new votes."""
-    if record.status not in ACTIVE:
+    if not record.is_active:
         raise refuse(Refusal.STUDY_STATUS)
     kept_out = record.kept_out
     if kept_out is None:
         raise refuse(Refusal.NOTHING_CHANGES)
-    _check_new(sender, kept_out.readmit_votes)
-    return replace(record, kept_out=replace(kept_out, readmit_votes=with_item(kept_out.readmit_votes, sender)))
+    return replace(record, kept_out=replace(kept_out, readmit_votes=_with_vote(kept_out.readmit_votes, sender)))
 
 
 def _accept_approval(record: StudyRecord, sender: MemberId, is_approval: bool) -> StudyRecord:
@@ -150,21 +142,20 @@ def _accept_approval(record: StudyRecord, sender: MemberId, is_approval: bool) -
     if not is_open and not (is_approval and record.beginning is not None and record.creator != GENESIS_CREATOR):
         raise refuse(Refusal.STUDY_STATUS)
     if not is_open:
-        _check_new(sender, record.approvals)
-        approvals = with_item(record.approvals, sender)
+        approvals = _with_vote(record.approvals, sender)
         return replace(record, approvals=approvals, hospitals=tuple(sorted({*record.hospitals, sender})))
     if is_approval:
-        _check_new(sender, record.approvals)
         rejects = _without(record.rejects, sender)
-        return replace(record, approvals=with_item(record.approvals, sender), rejects=rejects)
-    _check_new(sender, record.rejects)
+        return replace(record, approvals=_with_vote(record.approvals, sender), rejects=rejects)
     approvals = _without(record.approvals, sender)
-    return replace(record, rejects=with_item(record.rejects, sender), approvals=approvals)
+    return replace(record, rejects=_with_vote(record.rejects, sender), approvals=approvals)
 
 
-def _check_new(sender: MemberId, votes: tuple[MemberId, ...]) -> None:
+def _with_vote(votes: tuple[MemberId, ...], sender: MemberId) -> tuple[MemberId, ...]:
+    """Return ascending votes with the sender's; refuse a second one."""
     if sender in votes:
         raise refuse(Refusal.ALREADY_VOTED)
+    return tuple(sorted((*votes, sender)))
 
 
 def _without(votes: tuple[MemberId, ...], member: MemberId) -> tuple[MemberId, ...]:
@@ -182,7 +173,7 @@ def accept_pause(draft: Draft, at: BlockTime, record: StudyRecord, sender: Membe
 
 def accept_ready(draft: Draft, at: BlockTime, record: StudyRecord, sender: MemberId, body: Ready) -> StudyRecord:
     """Join or rejoin from the next round that opens; a round already running keeps the seal keys it opened with."""
-    if record.status not in ACTIVE:
+    if not record.is_active:
         raise refuse(Refusal.STUDY_STATUS)
     if sender in record.faulty_members:
         raise refuse(Refusal.NAMED_FAULTY)
@@ -220,15 +211,14 @@ def _with_head(draft: Draft, record: StudyRecord, sender: MemberId, head: bytes)
 def accept_begin(draft: Draft, at: BlockTime, record: StudyRecord, sender: MemberId, body: StudyBegin) -> StudyRecord:
     """A vote to begin without one hospital. It means nothing once that is ready: who is ready takes part."""
     beginning = record.beginning
-    if beginning is None or record.status not in ACTIVE:
+    if beginning is None or not record.is_active:
         raise refuse(Refusal.STUDY_STATUS)
     if body.without not in record.hospitals:
         raise refuse(Refusal.NOT_AWAITED)
     if body.without in record.ready_members:
         raise refuse(Refusal.NOTHING_CHANGES)
-    _check_new(sender, beginning.voters(body.without))
     votes = {vote.member: vote.voters for vote in beginning.without}
-    votes[body.without] = with_item(beginning.voters(body.without), sender)
+    votes[body.without] = _with_vote(beginning.voters(body.without), sender)
     without = tuple(Without(member, votes[member]) for member in sorted(votes))
     return replace(record, beginning=replace(beginning, without=without))
 
@@ -240,8 +230,7 @@ def accept_join_clock(record: StudyRecord, sender: MemberId, body: Expire | Gone
         raise refuse(Refusal.PHASE_CLOSED)
     if isinstance(body, Gone):
         return replace(record, join=vote_gone(join, sender, body))
-    _check_new(sender, join.expire_votes)
-    return replace(record, join=replace(join, expire_votes=with_item(join.expire_votes, sender)))
+    return replace(record, join=replace(join, expire_votes=_with_vote(join.expire_votes, sender)))
 
 
 def _on_study(accept: Callable[[Draft, BlockTime, StudyRecord, MemberId, Any], StudyRecord]) -> Rule:

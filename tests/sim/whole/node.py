@@ -16,7 +16,7 @@ from fednode.core import traffic
 from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity
 from fednode.core.core import Core
-from fednode.core.membership import FOLLOWER, has_changed
+from fednode.core.membership import FOLLOWER
 from fednode.crypto import Ed25519Signer, Secret, sha256
 from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired
 from fednode.errors import FednodeError, Rejected, UpgradeNeeded
@@ -25,7 +25,7 @@ from fednode.ids import Hash, Height, MemberId, StudyId
 from fednode.learn.jobs import DataAt
 from fednode.learn.model_file import MemoryDraft
 from fednode.ledger.bodies import Body
-from fednode.ledger.members.reading import find_member
+from fednode.ledger.members.reading import find_member, have_followers_changed
 from fednode.rounds.events import ForgetRound, OfStudy, OfSum, StartWork, StoreModel, WorkDone
 from fednode.rounds.jobs import Conclude
 from fednode.rounds.place import Ports
@@ -298,7 +298,7 @@ class WholeNode:
             DecidedBlock(effect.block, effect.certificate, effect.tip, applied.receipts, applied.changes)
         )
         self.world.checker.on_block(self, effect)
-        if has_changed(applied.changes):
+        if have_followers_changed(applied.changes):
             self.world.on_members_changed(self)
 
     def _start_timer(self, by: do.Address, key: do.TimerKey, delay_ms: int) -> None:

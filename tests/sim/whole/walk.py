@@ -49,13 +49,17 @@ class TracedRound(Trouble):
 
 
 class TracedVote(Trouble):
-    """Once the study is finished another one is proposed; then one hospital approves it, and that is traced."""
+    """Once the study is finished another one is proposed; then one hospital approves it, and that is traced.
+
+    Not before the timers of the finished study have run out: theirs is another way.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.trace = FileTrace()
         self.proposal = study_proposal(replace(tiny_study(), name="another"))
         self.study = StudyId(proposal_id(self.proposal))
+        self._quiet_at_ms = 0
         self._is_proposed = self._is_submitted = self._is_over = False
 
     def approves(self, node: WholeNode, study: StudyId) -> bool:
@@ -69,12 +73,13 @@ class TracedVote(Trouble):
         if proposed is None:
             if finished is not None and finished.status == StudyStatus.FINISHED and not self._is_proposed:
                 self._is_proposed = True
+                self._quiet_at_ms = self.world.now_ms + 2 * finished.terms.train_timeout_ms
                 node.submit(self.proposal)
-        elif not self._is_submitted:
+        elif not self._is_submitted and self.world.now_ms > self._quiet_at_ms:
             self._is_submitted = True
             self.trace.start()
             node.submit(StudyVote(self.study, StudyAction.APPROVE))
-        elif proposed.approvals:
+        elif self._is_submitted and proposed.approvals:
             self.trace.stop()
             self._is_over = True
 
