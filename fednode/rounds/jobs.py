@@ -29,7 +29,7 @@ from fednode.learn.study import StudySpec
 from fednode.learn.units import UNIT
 from fednode.ledger.studies.bodies import Figure, Metrics
 from fednode.ledger.sums.records import RoundKind
-from fednode.rounds.own_state import NoOwn, OwnLoaded
+from fednode.rounds.place import NoOwn, OwnLoaded
 from fednode.smpc.messages import SumParams
 from fednode.smpc.record import Input
 from fednode.smpc.vectors import Buffer, RingVector, quantise

@@ -11,7 +11,7 @@ missing, so the first run, a restart in the middle of a round and a late return 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import assert_never
 
@@ -24,19 +24,36 @@ from fednode.learn.study import weight_of
 from fednode.ledger.studies.bodies import Outcome, Ready, Result
 from fednode.ledger.sums.records import RoundKind, RoundRecord
 from fednode.rounds import events as ev
-from fednode.rounds.clock import RoundClock
-from fednode.rounds.current import Current
 from fednode.rounds.jobs import Conclude, Conclusion, DeriveChain, MadeInput, MakeInput, NoInput, sum_params
 from fednode.rounds.jobs import Result as JobResult
 from fednode.rounds.ledger_view import Snapshot, kind_of, may_join, owes_result, sum_view
-from fednode.rounds.own_state import LoadOwn, NoOwn, OwnLoaded
-from fednode.rounds.place import Place
-from fednode.rounds.round_keys import RoundKeys, read_key
-from fednode.rounds.wish import Wish
+from fednode.rounds.place import LoadOwn, NoOwn, OwnLoaded, Place, RoundKeys, read_key
+from fednode.rounds.votes import RoundClock, Wish
 from fednode.smpc import messages as sm
 from fednode.smpc.record import Input, input_parts
 from fednode.smpc.session import Session
 from fednode.sums.coin import Chain
+
+
+@dataclass(slots=True)
+class Current:
+    """What is under way for the round the ledger is in. `input_number` is the work or job that makes the vector,
+    `own_number` the job that reads what this hospital keeps of its own, `own` what it has read."""
+
+    number: int
+    kind: RoundKind
+    params: sm.SumParams | None
+    session: Session | None
+    start_model: bytes = NO_HASH
+    input_number: int | None = None
+    own_number: int | None = None
+    own: bytes | None = field(default=None, repr=False)
+    train_rows: int = 0
+    opened: sm.SumOpened | None = None
+    concluding: int | None = None
+    result: Result | None = None
+    seen_phase: int = -1
+
 
 MAX_WORK_FAILURES = 3
 """Rounds in a row in which the worker fails before this member stops announcing itself: it costs the others a timeout

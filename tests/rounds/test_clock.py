@@ -9,9 +9,9 @@ from fednode.ids import MemberId, StudyId
 from fednode.ledger.studies.bodies import Expire, Gone, ProofTerms, StudyTerms, Weights
 from fednode.ledger.studies.records import StudyRecord, StudyStatus
 from fednode.ledger.sums.records import OpenPhase
-from fednode.rounds.clock import LEASH_MS, RoundClock
 from fednode.rounds.events import PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
+from fednode.rounds.votes import LEASH_MS, RoundClock
 from fednode.sums.phase import Phase
 
 STUDY = StudyId(b"s" * 32)

@@ -9,7 +9,7 @@ import pytest
 from fednode.errors import StorageError
 from fednode.ids import MemberId
 from fednode.ledger.studies.bodies import Outcome
-from fednode.rounds.own_state import LoadOwn, NoOwn, OwnLoaded
+from fednode.rounds.place import LoadOwn, NoOwn, OwnLoaded
 from tests.node.world import OwnStatesInMemory
 
 OK, FAILED = int(Outcome.OK), int(Outcome.FAILED)

@@ -7,7 +7,7 @@ import pytest
 
 from fednode.learn.measures import LOSS, RIGHT
 from fednode.learn.study import StopRule
-from fednode.rounds.wish import Wish
+from fednode.rounds.votes import Wish
 from fednode.sums.measures import CLAIM
 
 

@@ -97,7 +97,7 @@ MEASURE_MUTANTS = [
     Mutant("members with other wishes disagree on the result", "ledger/sums/opening.py",
            "encode(replace(result, wants_stop=False))", "encode(result)",
            STUDY + "test_wishes_do_not_divide_the_votes_on_a_result"),
-    Mutant("a round tried again is one without progress", "rounds/wish.py",
+    Mutant("a round tried again is one without progress", "rounds/votes.py",
            "if model == self._model:", "if False:",
            WISH + "test_a_round_that_is_tried_again_is_no_round_without_progress"),
     Mutant("rounding takes a variance below what rows have", "learn/tables/kind.py",

@@ -1,4 +1,5 @@
-"""The round clock of one member: when to vote that a phase has run out, or that somebody need not be waited for.
+"""When a hospital votes of its own accord: that a phase has run out, that somebody need not be waited for, that training
+is done.
 
 An idle chain has no clock, so deadlines are votes: every validator, taking part or not, starts its own timer when it
 applies the block that opened a phase (again after a restart) and votes when it has run out. It does not vote while its
@@ -14,10 +15,13 @@ from collections.abc import Callable
 
 from fednode.effects import StartTimer
 from fednode.ids import MemberId, StudyId
+from fednode.learn.measures import RIGHT, own_quality
+from fednode.learn.study import StopRule
 from fednode.ledger.studies.bodies import Expire, Gone
 from fednode.ledger.sums.records import OpenPhase
 from fednode.rounds.events import Effect, PhaseTimer, Submit
 from fednode.rounds.ledger_view import Snapshot
+from fednode.sums.measures import Claims
 
 RETRY_MS = 250
 """How soon to look at the pool again while it holds a message of the phase."""
@@ -102,3 +106,35 @@ def _place_of(snapshot: Snapshot) -> tuple[int, int]:
     """Return round and attempt of the open phase; before a round, the one that would open."""
     current = snapshot.round
     return (snapshot.record.next_round, 0) if current is None else (current.number, current.attempt.number)
+
+
+# --- when a hospital finds by its own held-out rows that training is done: its vote, which no other claims move ---
+# Security assumption: the vote shows one bit a round of what this hospital measured, on the ledger, to everybody.
+
+
+PERMYRIAD = 10_000
+
+
+class Wish:
+    """Follows the measures of one study's models. In memory only: a restart counts rounds without progress anew."""
+
+    def __init__(self, rule: StopRule) -> None:
+        self._rule = rule
+        self._model: bytes | None = None
+        self._best: int | None = None
+        self._stale = 0
+        self.wants_stop = False
+
+    def note(self, model: bytes, claims: Claims) -> None:
+        """Take in what this hospital claims of the model a round started from; of one model once."""
+        if model == self._model:
+            return
+        self._model, own = model, own_quality(claims)
+        if own is None:
+            self.wants_stop = False
+            return
+        right, loss = own
+        self._stale = 0 if self._best is None or loss < self._best else self._stale + 1
+        self._best = loss if self._best is None else min(loss, self._best)
+        is_reached = 0 < self._rule.accuracy_permyriad * RIGHT.unit <= PERMYRIAD * right
+        self.wants_stop = is_reached or 0 < self._rule.no_improvement_rounds <= self._stale
