@@ -16,7 +16,7 @@ from typing import Any
 
 from fednode.bench.chain import ChainMaker, memo_text, transaction_bytes
 from fednode.bench.relay import Relay
-from fednode.chain.consensus.signing import VoteSigner, initial_record
+from fednode.chain.consensus.recovery import VoteSigner, initial_record
 from fednode.chain.leveldb import open_store
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT
 from fednode.cli.reading import read_genesis

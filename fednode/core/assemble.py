@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fednode.chain.block import Tip
+from fednode.chain.consensus.recovery import VoteSigner
 from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.state import State
 from fednode.chain.vote import Certificate
 from fednode.core.attendance import Identity

@@ -12,7 +12,7 @@ from typing import Any
 
 from fednode.chain.block import Block, Tip
 from fednode.chain.consensus.events import ViewTimer
-from fednode.chain.consensus.signing import SignRecord
+from fednode.chain.consensus.recovery import SignRecord
 from fednode.chain.sync import SyncTimer
 from fednode.chain.vote import Certificate
 from fednode.effects import Asked, Compute, ComputeDone, DropPeer, Persist, StartTimer, TimerFired

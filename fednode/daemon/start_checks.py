@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from fednode.chain.consensus.signing import ROTATE_HINT, SignRecord, VoteSigner, initial_record
+from fednode.chain.consensus.recovery import ROTATE_HINT, SignRecord, VoteSigner, initial_record
 from fednode.chain.leveldb import LevelDbStore, open_store
 from fednode.chain.store import CHECKED_BLOCKS, LedgerStore, StoreDamaged
 from fednode.core.membership import FOLLOWER

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fednode.chain.consensus.signing import (
+from fednode.chain.consensus.recovery import (
     MAX_RECORD_BYTES,
     ROTATE_HINT,
     SignRecord,

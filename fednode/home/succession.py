@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.recovery import initial_record
 from fednode.chain.consensus.votes import MAX_FUTURE_MS
 from fednode.chain.store import LedgerStore
 from fednode.codec import decode, encode

@@ -19,7 +19,7 @@ import trio
 from fednode.chain import sync
 from fednode.chain.block import Receipt
 from fednode.chain.consensus.messages import Decision
-from fednode.chain.consensus.signing import SignRecord
+from fednode.chain.consensus.recovery import SignRecord
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import membership as followers

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.consensus.recovery import VoteSigner
 from fednode.chain.leveldb import LevelDbStore, open_store
 from fednode.chain.store import StoreDamaged
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE, PROPOSAL

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fednode.chain.consensus.messages import ConsensusMessage
-from fednode.chain.consensus.signing import encode_record, initial_record
+from fednode.chain.consensus.recovery import encode_record, initial_record
 from fednode.chain.sync import SyncMessage
 from fednode.codec import encode
 from fednode.core import traffic

@@ -21,7 +21,7 @@ from fednode.audit.verify import Level
 from fednode.audit.verify_export import verify_export
 from fednode.chain.block import Receipt, Tip, decode_block
 from fednode.chain.checkpoint import Checkpoint, Consistency, make_checkpoint, prove_in_log
-from fednode.chain.consensus.signing import decode_record, encode_record
+from fednode.chain.consensus.recovery import decode_record, encode_record
 from fednode.chain.leveldb_files import Damage, check_files
 from fednode.chain.light import LightBlock
 from fednode.chain.state import hash_leaf

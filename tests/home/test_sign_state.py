@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.chain.consensus.recovery import SignRecord, VoteSigner, initial_record
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.errors import StorageError
@@ -119,7 +119,7 @@ def test_every_single_changed_byte_is_noticed(file: SignStateFile, tmp_path: Pat
 
 
 def _height(path: Path) -> int:
-    from fednode.chain.consensus.signing import decode_record
+    from fednode.chain.consensus.recovery import decode_record
 
     data = path.read_bytes()
     return decode_record(data[4 : 4 + int.from_bytes(data[:4], "big")]).height

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.recovery import initial_record
 from fednode.crypto import Secret
 from fednode.errors import GenesisError, Refused, StorageError
 from fednode.home import succession

@@ -619,14 +619,14 @@ RULE_MUTANTS = [
     ),
     Mutant(
         "a second vote at one place is signed",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "if (height, view, kind) <= record.place:\n            return None\n        signature",
         "if (height, view, kind) < record.place:\n            return None\n        signature",
         SIGNING + "test_identical_bytes_return_the_stored_signature",
     ),
     Mutant(
         "the same statement is refused a second time",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         (
             "        if message == record.signed:\n"
             "            return Vote(kind, height, view, valid_view, value, member, record.signature)\n"
@@ -636,49 +636,49 @@ RULE_MUTANTS = [
     ),
     Mutant(
         "a newer signature of ours stops nobody",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "if place > record.place or (",
         "if (",
         REPLICA + "test_a_certificate_with_a_signature_we_do_not_remember_stops_us",
     ),
     Mutant(
         "another signature of ours at the last place stops nobody",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "or (place == record.place and signed not in (None, record.signed)):",
         "or False:",
         SIGNING + "test_a_newer_signature_of_ours_stops_signing",
     ),
     Mutant(
         "heights that a lost record may have signed are signed",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "        if self.is_held or height <= self._silent_until:\n            return None\n",
         "        if self.is_held:\n            return None\n",
         SWEPT + "test_a_held_key_and_heights_of_a_lost_record_sign_nothing[False-5-False]",
     ),
     Mutant(
         "a held key signs",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "        if self.is_held or height <= self._silent_until:\n            return None\n",
         "        if height <= self._silent_until:\n            return None\n",
         SWEPT + "test_a_held_key_and_heights_of_a_lost_record_sign_nothing[True-0-False]",
     ),
     Mutant(
         "the sign-state of another chain is taken",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "if record.chain_id != chain_id or record",
         "if record",
         SIGNING + "test_missing_or_foreign_records_refuse_and_say_why",
     ),
     Mutant(
         "the sign-state of another key is taken",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         " or record.public_key != signer.public_key:",
         ":",
         SIGNING + "test_missing_or_foreign_records_refuse_and_say_why",
     ),
     Mutant(
         "a damaged sign-state is read",
-        "chain/consensus/signing.py",
+        "chain/consensus/recovery.py",
         "data[start : start + 32] != sha256(_MAGIC, body)",
         "False",
         SIGNING + "test_every_damaged_byte_is_noticed",

@@ -15,7 +15,7 @@ from typing import Protocol
 from fednode.chain import sync
 from fednode.chain.block import Receipt
 from fednode.chain.consensus.messages import Proposal
-from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
+from fednode.chain.consensus.recovery import SignRecord, VoteSigner, initial_record
 from fednode.chain.store import DecidedBlock
 from fednode.chain.vote import Vote
 from fednode.core import effects as do

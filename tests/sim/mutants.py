@@ -16,8 +16,8 @@ from fednode.chain.consensus import driver, messages, view, votes
 from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.driver import Driver
 from fednode.chain.consensus.events import Timer
+from fednode.chain.consensus.recovery import VoteSigner
 from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.signing import VoteSigner
 from fednode.chain.consensus.view import Action, HeightState
 from fednode.chain.consensus.votes import Added, Ballot, HeightFacts
 from fednode.chain.vote import Certificate, MemberSet, Vote

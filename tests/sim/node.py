@@ -21,8 +21,8 @@ from fednode.chain.consensus.events import (
     WorkArrived,
 )
 from fednode.chain.consensus.messages import ConsensusMessage, Status
+from fednode.chain.consensus.recovery import SignRecord, VoteSigner
 from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.signing import SignRecord, VoteSigner
 from fednode.chain.vote import Certificate
 from fednode.crypto import Verified
 from fednode.effects import Broadcast, DropPeer, Persist, Send, StartTimer

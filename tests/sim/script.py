@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from fednode.chain.consensus.events import Timer
 from fednode.chain.consensus.messages import Polka, Proposal
-from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.recovery import initial_record
 from fednode.chain.vote import NIL, PRECOMMIT, PREVOTE, PROPOSAL
 from fednode.ids import View
 from tests.sim.keys import CHAIN_ID

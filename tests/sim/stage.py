@@ -13,8 +13,8 @@ from fednode.chain.consensus import effects as ask
 from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.events import Event, Received, Started, Timer, TimerFired, WorkArrived
 from fednode.chain.consensus.messages import ConsensusMessage, Proposal, verify_message
+from fednode.chain.consensus.recovery import SignRecord, VoteSigner, initial_record
 from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.signing import SignRecord, VoteSigner, initial_record
 from fednode.chain.vote import (
     NIL,
     NO_VIEW,

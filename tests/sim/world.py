@@ -9,7 +9,7 @@ from typing import assert_never
 from fednode.chain import sync
 from fednode.chain.block import genesis_tip
 from fednode.chain.consensus import messages as m
-from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.recovery import initial_record
 from fednode.chain.vote import PRECOMMIT, PREVOTE, PROPOSAL, MemberSet, Vote
 from fednode.errors import Rejected
 from fednode.ids import MemberId

@@ -11,7 +11,7 @@ from typing import cast
 import trio
 import trio.testing
 
-from fednode.chain.consensus.signing import VoteSigner, initial_record
+from fednode.chain.consensus.recovery import VoteSigner, initial_record
 from fednode.chain.leveldb import open_store
 from fednode.core.assemble import ChainEnd, assemble
 from fednode.core.attendance import Identity

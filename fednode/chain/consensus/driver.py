@@ -15,8 +15,7 @@ from fednode.chain.consensus.application import Application
 from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.events import Timer, ViewTimer
 from fednode.chain.consensus.messages import Proposal
-from fednode.chain.consensus.recovery import Recovery, read_vote
-from fednode.chain.consensus.signing import Valid, VoteSigner
+from fednode.chain.consensus.recovery import Recovery, Valid, VoteSigner, read_vote
 from fednode.chain.consensus.view import HeightState, Step, Timeouts
 from fednode.chain.consensus.votes import HeightFacts
 from fednode.chain.vote import (

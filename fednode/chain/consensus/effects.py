@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fednode.chain.block import Block, Tip
 from fednode.chain.consensus.events import ViewTimer
 from fednode.chain.consensus.messages import ConsensusMessage
-from fednode.chain.consensus.signing import SignRecord
+from fednode.chain.consensus.recovery import SignRecord
 from fednode.chain.vote import Certificate
 from fednode.effects import Broadcast, DropPeer, Persist, Send, StartTimer
 from fednode.ids import Height, MemberId

@@ -43,7 +43,7 @@ from fednode.chain.consensus.messages import (
     make_bundles,
     verify_message,
 )
-from fednode.chain.consensus.signing import VoteSigner
+from fednode.chain.consensus.recovery import VoteSigner
 from fednode.chain.consensus.view import HeightState, Step, Timeouts
 from fednode.chain.vote import PROPOSAL, Certificate, Evidence, SignatureCheck, Vote
 from fednode.crypto import Verified

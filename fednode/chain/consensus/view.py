@@ -19,7 +19,7 @@ from typing import Protocol
 from fednode.chain.block import Block
 from fednode.chain.consensus.events import Timer
 from fednode.chain.consensus.messages import Proposal
-from fednode.chain.consensus.signing import Valid
+from fednode.chain.consensus.recovery import Valid
 from fednode.chain.consensus.votes import VoteBook
 from fednode.chain.vote import NIL, NO_VIEW, PRECOMMIT, PREVOTE
 from fednode.ids import View

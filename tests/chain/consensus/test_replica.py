@@ -13,8 +13,8 @@ from fednode.chain.consensus import messages as m
 from fednode.chain.consensus.driver import MAX_PENDING_PER_MEMBER
 from fednode.chain.consensus.effects import Effect
 from fednode.chain.consensus.events import BlockSynced, PeerUp, Started, Timer, TimerFired, ViewTimer, WorkArrived
+from fednode.chain.consensus.recovery import VoteSigner, initial_record
 from fednode.chain.consensus.replica import Replica
-from fednode.chain.consensus.signing import VoteSigner, initial_record
 from fednode.chain.consensus.view import Step, Timeouts
 from fednode.chain.vote import (
     NIL,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fednode.chain.consensus.messages import Polka
-from fednode.chain.consensus.signing import (
+from fednode.chain.consensus.recovery import (
     SignRecord,
     Valid,
     VoteSigner,

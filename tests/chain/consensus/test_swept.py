@@ -12,9 +12,8 @@ from fednode.chain.block import Block, BlockContext, Execution, Tip, advance, as
 from fednode.chain.consensus import view as table
 from fednode.chain.consensus.events import Timer, TimerFired
 from fednode.chain.consensus.messages import BlockResponse, Decision, Polka, Proposal, ViewCertificate, VoteSummary
-from fednode.chain.consensus.recovery import ANSWER_GAP_MS, Recovery
+from fednode.chain.consensus.recovery import ANSWER_GAP_MS, Recovery, SignRecord, Valid, VoteSigner, initial_record
 from fednode.chain.consensus.replica import Replica, Worth, sift
-from fednode.chain.consensus.signing import SignRecord, Valid, VoteSigner, initial_record
 from fednode.chain.consensus.view import Cast, EnterView, HeightState, SetValid, Step
 from fednode.chain.consensus.votes import MAX_PAST_MS, PAST_PER_VIEW_MS, HeightFacts, VoteBook
 from fednode.chain.sync import (

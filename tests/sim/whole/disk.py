@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fednode.chain.block import Block, Tip, genesis_tip
-from fednode.chain.consensus.signing import SignRecord
+from fednode.chain.consensus.recovery import SignRecord
 from fednode.chain.state import State
 from fednode.chain.store import DecidedBlock, block_batch
 from fednode.chain.vote import Certificate, MemberSet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fednode.chain.consensus import signing
+from fednode.chain.consensus import recovery
 from fednode.core.attendance import Attendance
 from fednode.desk import health
 from fednode.home import succession
@@ -30,7 +30,7 @@ class WholeMutant:
     patches: tuple[Patch, ...]
 
 
-_find_refusal = signing._find_refusal
+_find_refusal = recovery._find_refusal
 _clocks = health._clocks
 _with_approval = member_rules._with_approval
 
@@ -63,7 +63,7 @@ def _by_one_voice(phase: OpenPhase, quorum: int, leashes: Leashes) -> frozenset[
 MUTANTS = (
     WholeMutant("votes make members", "candidates", ((member_rules, "_with_approval", _lets_approved_in),)),
     WholeMutant("q are enough to begin", "late", ((Beginning, "is_left_out", lambda self, member, count: True),)),
-    WholeMutant("signs on after its consent", "lost", ((signing, "_find_refusal", _signs_after_consent),)),
+    WholeMutant("signs on after its consent", "lost", ((recovery, "_find_refusal", _signs_after_consent),)),
     WholeMutant("signs two consents", "lost", ((succession, "load_consent", lambda home, chain_id: None),)),
     WholeMutant("joins two successors", "lost", ((succession, "check_may_join", lambda home, successor: None),)),
     WholeMutant("connections count as signers", "lost", ((health, "signing_members", _counts_connections),)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fednode.chain import sync
-from fednode.chain.consensus.signing import SignRecord, VoteSigner
+from fednode.chain.consensus.recovery import SignRecord, VoteSigner
 from fednode.chain.store import DecidedBlock
 from fednode.core import effects as do
 from fednode.core import traffic

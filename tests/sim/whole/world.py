@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.recovery import initial_record
 from fednode.chain.state import State
 from fednode.core import traffic
 from fednode.core.taking_part import missing_members

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fednode.chain.consensus.signing import initial_record
+from fednode.chain.consensus.recovery import initial_record
 from fednode.chain.state import State
 from fednode.crypto import Ed25519Signer, Secret
 from fednode.desk.health import health_problems
