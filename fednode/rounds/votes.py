@@ -1,4 +1,4 @@
-"""When a hospital votes of its own accord: that a phase has run out, that somebody need not be waited for, that training
+"""When a hospital votes of its own accord: that a phase has run out, that nobody waits for a member, that training
 is done.
 
 An idle chain has no clock, so deadlines are votes: every validator, taking part or not, starts its own timer when it

@@ -8,7 +8,7 @@ from fednode.ids import MemberId
 from fednode.learn import jobs as work
 from fednode.ledger.studies.bodies import Outcome
 from fednode.ledger.studies.records import get_report, get_round
-from fednode.rounds.clock import LEASH_MS
+from fednode.rounds.votes import LEASH_MS
 from fednode.sums.phase import Phase
 from tests.sim.whole.node import WholeNode
 from tests.sim.whole.test_whole import ROUNDS
