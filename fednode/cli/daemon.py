@@ -234,6 +234,9 @@ def _print_status(found: StatusView) -> None:
     print_members(found.members)
     print_studies(found.studies)
     print_tables(found.studies)
+    click.echo()
+    for text in found.todo or ("nothing to do",):
+        print_text(click.style(text, bold=bool(found.todo)), prefix="to do: " if found.todo else "")
 
 
 def print_members(found: Sequence[MemberView]) -> None:

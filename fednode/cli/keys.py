@@ -138,12 +138,16 @@ def backup(
     Keep file and passphrase apart, and away from this machine. 'fednode keys restore' brings the keys back; what was
     signed since is not in the backup, so restored keys sign nothing until the sign key is replaced.
     """
+    from fednode.desk.todo import BACKED_UP
+    from fednode.home.files import PRIVATE_FOLDER, write_atomic
     from fednode.home.keystore import SystemEntropy, copy_keystore
 
     home = site.load().values.home
     passphrase = ask_passphrase(site, passphrase_file)
     secret = ask_backup_passphrase(backup_passphrase_file, is_new=True)
     public = copy_keystore(home.keystore, passphrase, target, secret, SystemEntropy())
+    home.var.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    write_atomic(home.var / BACKED_UP, public.sign.hex().encode())
     _tell_copy("backup", target, public, as_json)
     if not as_json:
         click.echo("keep it apart from its passphrase; 'fednode keys restore --from FILE' brings the keys back")

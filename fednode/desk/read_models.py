@@ -468,7 +468,7 @@ class PoolView(Record):
 
 
 class StatusView(Record):
-    """Everything at a glance; the most urgent of the problems first."""
+    """Everything at a glance; the most urgent of the problems first. `todo`: what waits for a person here."""
 
     version: str
     protocol_version: int
@@ -485,6 +485,7 @@ class StatusView(Record):
     studies: tuple[StudySummary, ...]
     pool: PoolView
     problems: tuple[str, ...]
+    todo: tuple[str, ...]
     network: Mapping[str, object]
 
 

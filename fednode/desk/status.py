@@ -29,6 +29,7 @@ from fednode.desk.read_models import (
 )
 from fednode.desk.record import extended
 from fednode.desk.study_page import page_of
+from fednode.desk.todo import backup_wanted, todo_of
 from fednode.desk.views import choose_study, numbers, report_view, reports_of, study_view
 from fednode.errors import Refused, UsageError
 from fednode.home.config import HospitalConfig
@@ -87,6 +88,10 @@ def status_view(node: Node) -> StatusView:
             transactions=len(core.chain.pool), bytes=core.chain.pool.size_bytes, own=len(core.traffic.outbox)
         ),
         problems=tuple(problems_of(node)),
+        todo=(
+            *todo_of(node.state, node.me, lambda study: study_name(node, study)),
+            *backup_wanted(node.config.home.var, core.identity.signer.public_key),
+        ),
         network=dict(node.reactor.network.counters()) if node.reactor.network is not None else {},
     )
 
