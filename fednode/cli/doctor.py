@@ -66,18 +66,20 @@ class _Warn(Exception):
 
 @command(
     "doctor",
-    example="fednode doctor\nfednode doctor --format json\nfednode doctor --no-data\nfednode doctor --egress",
+    example="fednode doctor\nfednode doctor --format json\nfednode doctor --no-data\nfednode doctor --egress\n"
+    "fednode doctor --egress --all",
 )
-@click.option("--egress", is_flag=True, help="Instead list what leaves this site, to whom, made from which files.")
+@click.option("--egress", is_flag=True, help="Instead tell in ten lines what leaves this site, and to whom.")
+@click.option("-a", "--all", "is_all", is_flag=True, help="With --egress: every message, and what it is made from.")
 @click.option("--data/--no-data", "with_data", default=True, help="Also check the tables, in a worker process.")
 @format_option
 @pass_site
-def doctor(site: Site, egress: bool, with_data: bool, as_json: bool) -> None:
+def doctor(site: Site, egress: bool, is_all: bool, with_data: bool, as_json: bool) -> None:
     """Check what usually goes wrong, with the fix. Changes nothing."""
     if egress:
         from fednode.cli.egress import show_egress
 
-        show_egress(site, as_json)
+        show_egress(site, is_all, as_json)
         return
     visit = _Visit(site)
     checks: list[tuple[str, Callable[[], str]]] = [

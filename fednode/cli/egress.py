@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fednode.cli.ask import ask_for
-from fednode.cli.show import print_json, print_pairs, print_table
+from fednode.cli.show import print_json, print_pairs, print_table, print_text
 from fednode.cli.site import Site
 from fednode.desk.control_client import NotRunning
 from fednode.desk.questions import MEMBER_LIST
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fednode.desk.read_models import KnownMember
 
 
-def show_egress(site: Site, as_json: bool) -> None:
-    """Print what can leave this site."""
+def show_egress(site: Site, shows_all: bool, as_json: bool) -> None:
+    """Print what can leave this site: in ten lines, or every message."""
     from fednode.desk.egress import egress_view
     from fednode.home.keystore import read_public_keys
 
@@ -29,8 +29,10 @@ def show_egress(site: Site, as_json: bool) -> None:
     found = egress_view(values, [peer for peer in peers if peer.peer_id != own], source)
     if as_json:
         print_json(found)
-    else:
+    elif shows_all:
         _print(found)
+    else:
+        _print_summary(found)
 
 
 def find_peers(site: Site) -> tuple[list[Peer], str]:
@@ -67,6 +69,21 @@ def _peer(known: KnownMember, is_connected: bool = False, address: str | None = 
         id=known.id, name=known.name, peer_id=known.peer_id, addresses=known.addresses, is_connected=is_connected,
         address=address,
     )
+
+
+def _print_summary(found: EgressView) -> None:
+    """Print ten lines for whoever is responsible for data protection."""
+    names = ", ".join(peer.name for peer in found.peers) or "nobody yet"
+    print_pairs([
+        ("goes to", f"{names} (as the {found.source} says), and to nobody else"),
+        ("what goes", "masked numbers of model updates, votes, blocks and models"),
+        ("how", "encrypted for the receiving hospital, over connections between the hospitals' own daemons"),
+        ("comes in at", ", ".join(found.listens)),
+        ("name service", f"is asked for {', '.join(found.name_lookups) or 'nothing'}"),
+        ("never leave", f"tables: {', '.join(found.tables) or 'none configured'}"),
+        *(("never leaves", line) for line in found.never),
+    ])
+    print_text(f"'fednode doctor --egress --all' lists every one of the {len(found.messages)} messages")
 
 
 def _print(found: EgressView) -> None:

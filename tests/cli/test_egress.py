@@ -47,6 +47,9 @@ def test_without_a_daemon(fednode: Fednode, homes: Path) -> None:
     assert berta["peer_id"] == read_public_keys(homes / "berta" / "keys" / "keystore.toml").peer_id
     assert berta["addresses"] == ["/ip4/127.0.0.1/tcp/7791"]
     assert found["name_lookups"] == [] and any("row" in line for line in found["never"])
-    table = fednode("--home", home, "doctor", "--egress")
+    short = fednode("--home", home, "doctor", "--egress").out
+    assert len(short.splitlines()) <= 11 and "berta" in short and "a row or a value of a table" in short
+    assert "ChunkHeader" not in short and "--egress --all" in short
+    table = fednode("--home", home, "doctor", "--egress", "--all")
     assert table.code == 0 and "nobody else" in table.out and "berta" in table.out
     assert "ChunkHeader" in table.out and "Never:" in table.out
