@@ -65,7 +65,7 @@ def proof() -> None:
 def proof_tx(site: Site, txid: str, checkpoint: Path | None, output: Path | None, as_json: bool) -> None:
     """Prove that a transaction is in a block.
 
-    Prove that a transaction is in a block, and what the rules said to it.
+    The proof tells also what the rules said to it.
     """
     _give(site, {"kind": "tx", "id": txid}, checkpoint, output, as_json)
 
@@ -369,7 +369,7 @@ def checkpoint(
 ) -> None:
     """Put on record where the chain is.
 
-    Put on record where the chain is: height, block hash, and the root of the log over all block hashes.
+    It records height, block hash, and the root of the log over all block hashes.
     """
     from fednode.chain.checkpoint import add_signatures, check_signatures
     from fednode.desk.proof_questions import CHAIN_CHECKPOINT, CHAIN_SIGN_CHECKPOINT

@@ -181,7 +181,7 @@ def _relay(home: Home, begin: int) -> None:
 def stop(site: Site, kill: bool, timeout_s: float) -> None:
     """Stop the daemon of this home.
 
-    Stop the daemon of this home and wait until it has ended. The others go on without it."""
+    Waits until it has ended. The others go on without it."""
     home = site.home
     if not daemon_pid(home):
         raise NotRunning(f"no daemon runs on the home {home.root}; nothing to stop")

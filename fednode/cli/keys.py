@@ -66,7 +66,7 @@ def show(site: Site, as_json: bool) -> None:
 def card(site: Site, output: Path | None, passphrase_file: Path | None, as_json: bool) -> None:
     """Write the identity card anew.
 
-    Write the identity card anew, after name or addresses have changed in the configuration.
+    Needed after name or addresses have changed in the configuration.
     """
     values = site.load().values
     unlocked = unlock(site, passphrase_file)
@@ -133,7 +133,7 @@ def backup(
 ) -> None:
     """Write a copy of the keys, encrypted.
 
-    Write a copy of the keys to a new file, mode 0600, encrypted under a passphrase of its own.
+    The copy is a new file, mode 0600, encrypted under a passphrase of its own.
 
     Keep file and passphrase apart, and away from this machine. 'fednode keys restore' brings the keys back; what was
     signed since is not in the backup, so restored keys sign nothing until the sign key is replaced.

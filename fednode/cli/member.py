@@ -34,7 +34,7 @@ def member() -> None:
 def list_members(site: Site, as_json: bool) -> None:
     """Show who is a member and who can be reached.
 
-    Show who is a member and, while the daemon runs, who can be reached from here.
+    Who can be reached from here is known while the daemon runs.
     """
     found = ask_or_read(site, questions.MEMBER_LIST, lambda node: node.member_list())
     if as_json:

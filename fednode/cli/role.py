@@ -54,7 +54,7 @@ def list_roles(site: Site, as_json: bool) -> None:
 def grant(site: Site, name: str, holder: str, as_json: bool) -> None:
     """Vote to give a role to a key.
 
-    Vote for giving a role to an Ed25519 key (64 hexadecimal digits) or a wallet address (40).
+    The holder is an Ed25519 key (64 hexadecimal digits) or a wallet address (40).
     """
     _vote(site, name, holder, "grant", as_json)
 
