@@ -1,7 +1,7 @@
 """What every round measures of the model it starts from, on held-out rows: the share of rows that is right, and the
 mean loss of a row as a part of MAX_ROW_LOSS. The last model is measured by the study's metrics too.
 
-`claims` says what such claims show of one hospital.
+`sums.measures` says what such claims show of one hospital.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from fednode.codec import U64
 from fednode.crypto import Entropy
-from fednode.learn.claims import blur, divide, join
 from fednode.learn.metrics import METRICS
 from fednode.learn.study import StudySpec
 from fednode.sums.bounds import LOSS_BITS, MAX_ROW_LOSS, SHARE_BITS
-from fednode.sums.measures import CLAIM, Claims, Plan, Split
+from fednode.sums.measures import CLAIM, Claims, Plan, Split, blur, divide, join
 
 RIGHT = Split(SHARE_BITS, 2)
 LOSS = Split(LOSS_BITS, 2)

@@ -21,7 +21,6 @@ from fednode.fence import rule
 from fednode.ids import NO_HASH, Hash, MemberId
 from fednode.learn import measures, merge
 from fednode.learn.algorithms.averaging import Round
-from fednode.learn.claims import tally
 from fednode.learn.layout import Layout, Scaling, vector_plan
 from fednode.learn.metrics import METRICS
 from fednode.learn.model_file import VALUE_BYTES, Draft, StoredModel, write_parts
@@ -35,7 +34,7 @@ from fednode.smpc.record import Input
 from fednode.smpc.vectors import Buffer, RingVector, quantise
 from fednode.sums.bounds import MIN_INCLUDED
 from fednode.sums.coin import Chain
-from fednode.sums.measures import CLAIM, Claims, Plan, Tally, find_impossible
+from fednode.sums.measures import CLAIM, Claims, Plan, Tally, find_impossible, tally
 from fednode.sums.norm import Statement, statement_of
 
 

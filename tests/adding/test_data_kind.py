@@ -15,7 +15,6 @@ from fednode.codec import Range
 from fednode.crypto import Entropy
 from fednode.errors import DataError, Rejected
 from fednode.learn import data as kinds
-from fednode.learn.claims import blur, join
 from fednode.learn.form import parse_study, to_toml
 from fednode.learn.jobs import DataAt
 from fednode.learn.layout import Scaling
@@ -27,7 +26,7 @@ from fednode.learn.tables.patients import Patients
 from fednode.learn.tables.site_map import SiteMap
 from fednode.learn.tables.verdicts import ERROR, OK, Verdict
 from fednode.learn.units import UNIT
-from fednode.sums.measures import Claims, Plan, Split, Tally
+from fednode.sums.measures import Claims, Plan, Split, Tally, blur, join
 from fednode.worker import data as readers
 from tests.adding.federation import HOSPITALS, Federation
 from tests.rounds.training import study_text

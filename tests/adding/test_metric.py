@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from fednode.crypto import Entropy
 from fednode.desk.views import metrics_view
 from fednode.learn import metrics
-from fednode.learn.claims import blur, divide, join
 from fednode.learn.form import parse_study
-from fednode.sums.measures import Claims, Plan, Split, Tally
+from fednode.sums.measures import Claims, Plan, Split, Tally, blur, divide, join
 from tests.adding.federation import Federation, write_points
 from tests.rounds.training import study_text
 

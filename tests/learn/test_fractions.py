@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
-from fednode.learn.claims import PARTS_OF_A_ROW, blur
 from fednode.learn.measures import RIGHT, Metrics, claim_quality
 from fednode.learn.rows import Rows
 from fednode.learn.tables.kind import MOMENTS, Tables, _claim_moments, claim_statistics
+from fednode.sums.measures import PARTS_OF_A_ROW, blur
 from tests.support.seeds import Stream
 
 HELD_OUT = (7, 9, 11)

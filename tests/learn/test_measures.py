@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from fednode.errors import Rejected
 from fednode.learn import measures
-from fednode.learn.claims import divide, tally
 from fednode.learn.metrics.auc import Auc, area_ppm, count_bins
 from fednode.learn.rows import Rows
 from fednode.learn.study import StudySpec
 from fednode.learn.tables.kind import MOMENTS, claim_statistics, scaling_of_one
 from fednode.learn.units import UNIT
 from fednode.sums import field
-from fednode.sums.measures import CLAIM, Claims, Plan, Tally, encode_claims, find_impossible, words_of
+from fednode.sums.measures import CLAIM, Claims, Plan, Tally, divide, encode_claims, find_impossible, tally, words_of
 from tests.support.studies import columns_of
 
 SHARED_SPEC = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -15,7 +15,6 @@ import pytest
 from numpy.typing import NDArray
 
 from fednode.learn.algorithms.averaging import Round
-from fednode.learn.claims import tally
 from fednode.learn.form import parse_study
 from fednode.learn.jobs import DataAt
 from fednode.learn.layout import Layout
@@ -25,7 +24,7 @@ from fednode.learn.study import StudySpec, spec_hash, weight_of
 from fednode.learn.units import UNIT
 from fednode.smpc.vectors import quantise
 from fednode.sums import field
-from fednode.sums.measures import encode_claims, words_of
+from fednode.sums.measures import encode_claims, tally, words_of
 from fednode.worker import demo_data
 from fednode.worker.data import reader_of
 from fednode.worker.evaluate import evaluate

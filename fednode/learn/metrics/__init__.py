@@ -26,7 +26,7 @@ class Metric(Protocol):
     def claim(
         self, logits: NDArray[np.float64], labels: NDArray[np.int64], entropy: Entropy | None
     ) -> Claims:
-        """Return one hospital's claims from outputs (n, classes) and labels (n,); `entropy`: see `claims.blur`."""
+        """Return one hospital's claims from outputs (n, classes) and labels (n,); `entropy`: see `blur`."""
 
     def value_ppm(self, sums: Sequence[Tally]) -> int | None:
         """Return the figure over all hospitals in 10^-6 from the opened sums, None if they do not allow one."""

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fednode.crypto import Entropy
-from fednode.learn.claims import blur, divide, join
-from fednode.sums.measures import Claims, Plan, Split, Tally
+from fednode.sums.measures import Claims, Plan, Split, Tally, blur, divide, join
 
 SCORE_BINS = 32
 SCORES = Split(12, SCORE_BINS)

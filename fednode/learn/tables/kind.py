@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from fednode.codec import Name, Named, Size
 from fednode.crypto import Entropy
-from fednode.learn.claims import blur, divide, join
 from fednode.learn.declared import Cells, Decimals, Default, Entries, OneOf, Written
 from fednode.learn.layout import Scaling
 from fednode.learn.rows import Rows
 from fednode.learn.units import MAX_CLASSES, MAX_FEATURES, MICRO, UNIT, Micro, decimal_text, to_micro
 from fednode.sums.bounds import SHARE_BITS
-from fednode.sums.measures import MAX_BITS, Claims, Plan, Split, Tally
+from fednode.sums.measures import MAX_BITS, Claims, Plan, Split, Tally, blur, divide, join
 from fednode.texts import check_plain
 
 # --- columns: what a study says of each, and the form in which cells and levels are compared ----------------------
@@ -144,7 +143,7 @@ def _check_distinct(name: str, levels: tuple[str, ...]) -> None:
 
 # --- round 0: means and deviations of the columns, from claims of one voice a hospital ----------------------------
 # Of each number its first two moments over the rows that have one, scaled to [0, 1] of its range; of each category
-# the share of each level among the rows that have one. See `claims` for what these show of one hospital.
+# the share of each level among the rows that have one. See `sums.measures` for what these show of one hospital.
 
 
 MOMENTS = Split(MAX_BITS, 3, has_moments=True)
