@@ -127,7 +127,7 @@ def test_state_of_the_servers_side_is_part_of_the_hashed_model(study: StudySpec,
     changed[-1] += 1
     assert replace(model, values=changed).hash != model.hash
     measured = reports[-1].metrics
-    assert measured is not None and measured.accuracy_permyriad > 8_000, "it learns"
+    assert measured is not None and measured.accuracy_permyriad > 7_500, "it learns"
 
 
 @pytest.mark.slow

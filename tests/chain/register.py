@@ -74,6 +74,8 @@ class Register:
         self.state = store.load_state()
         self.pending: dict[bytes, None] = {}
         self.outcomes: dict[tuple[bytes, ...], tuple[State, tuple[Receipt, ...], Changes]] = {}
+        self.decided: dict[int, tuple[tuple[Receipt, ...], Changes]] = {}
+        """By height, until they are stored: one event can decide two blocks."""
 
     def has_work(self) -> bool:
         return bool(self.pending)
@@ -101,7 +103,8 @@ class Register:
         return Receipt(sha256(data), True, "")
 
     def commit(self, block: Block, done: Execution) -> None:
-        self.state, self.receipts, self.changes = self.outcomes[done.transactions]
+        self.state, receipts, changes = self.outcomes[done.transactions]
+        self.decided[block.height] = receipts, changes
         self.outcomes.clear()
         for data in block.transactions:
             self.pending.pop(data, None)
@@ -150,7 +153,7 @@ class RegisterNode(SimNode):
         return Register(self.disk.chain)
 
     def store(self, decided: ask.Decide) -> None:
-        receipts, changes = self.ledger.receipts, self.ledger.changes
+        receipts, changes = self.ledger.decided.pop(decided.block.height)
         self.disk.chain.append(DecidedBlock(decided.block, decided.certificate, decided.tip, receipts, changes))
 
     def crash(self) -> None:

@@ -133,11 +133,13 @@ def test_damage_is_reported_or_leaves_a_shorter_whole_chain(tmp_path: Path, kind
         except StorageError as error:
             assert ("\n" not in str(error) and str(broken) in str(error)) or "store" in str(error)
         else:
-            # A cut log looks like a crash in the middle of a write: whole blocks are gone, never parts of one.
+            # A cut log looks like a crash in the middle of a write: whole blocks are gone, never parts of one. So does
+            # one that is zero from the head of a record on: LevelDB takes that for room that was never written.
             try:
                 store.audit()
                 blocks = [block.height for block, _ in store.blocks(1, 99)]
-                assert kind == "truncate" and pattern == "*.log" and blocks == list(range(1, store.tip.height + 1))
+                assert kind in ("truncate", "zero") and pattern == "*.log"
+                assert blocks == list(range(1, store.tip.height + 1))
             except StorageError:
                 pass
             finally:

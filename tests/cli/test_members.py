@@ -78,7 +78,7 @@ def test_a_vote_that_would_stop_the_chain_is_asked_about(fednode: Fednode, homes
 
 def test_addresses_are_checked_before_they_are_announced(fednode: Fednode, homes: Path, daemon_answers: Serve) -> None:
     daemon_answers(homes / "anna", {"member_address": filled(outcomes.AddressesAnnounced, {"height": 4})})
-    wrong = fednode("--home", homes / "anna", "member", "address", "192.0.2.1:7700")
+    wrong = fednode("--home", homes / "anna", "member", "address", "192.0.2.1:port")
     assert wrong.code == 2, wrong.err
     right = fednode("--home", homes / "anna", "member", "address", "/ip4/192.0.2.1/tcp/7700", "--format", "json")
     assert (right.code, json.loads(right.out)["height"]) == (0, 4)

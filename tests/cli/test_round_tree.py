@@ -19,6 +19,12 @@ def make() -> World:
     return world
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of a tree is broken."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 def test_a_liar_a_coin_and_the_phases_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     world = make()
     world.go_to(Phase.SHARE)

@@ -71,7 +71,7 @@ def test_a_message_that_is_built_before_it_is_measured_is_found(
 ) -> None:
     monkeypatch.setattr(codec, "scan", lambda data, depth: 0)
     monkeypatch.setattr(codec.msgpack, "unpackb", reserving)
-    found = run(3, 40, tmp_path)
+    found = run(4, 40, tmp_path)
     assert any("MB more" in text for text in found)
 
 

@@ -89,7 +89,7 @@ def test_published_bytes_of_a_first_model_never_change(spec: StudySpec) -> None:
     assert sha256(model_bytes(model)).hex() == "8284aec104811fed72092cadcfe0100bef1d27b952f95ac1f232d17b9a24bbad"
     scaling = Scaling((1, 2, 3, 4), (5, 6, 7, 8))
     name = model_hash(STUDY, 7, spec, scaling, bytes(32), model)
-    assert name.hex() == "6748e97d5c69e34d215c2f7e4b489d1b1347b8b9f24a50dcfeb1bb2e0c360520"
+    assert name.hex() == "53d97bd5474cd1c92b1c2619d21f439dcb4ef57b87cb8bc9f3f80f7ae7a55269"
 
 
 def sum_bound(weight_sum: int, max_weight: int, members: int) -> int:

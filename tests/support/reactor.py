@@ -80,7 +80,7 @@ class FakeNetwork:
 class FakeTrainer:
     """A worker that fails."""
 
-    pid = None
+    pid = pid_beside = None
 
     async def start(self) -> None:
         raise TrainingError("the training process could not be started: no memory; free some memory")
