@@ -28,7 +28,7 @@ LEVELS = ("storage", "links", "certificates", "transactions", "execution")
 LONGEST_LEVEL = click.IntRange(0, 4)
 
 
-@command("export", example="fednode chain export -o chain.fnx\nfednode chain export --from 100 --to 200 -o part.fnx")
+@command("export", example="fednode chain export -o chain.fnx\nfednode chain export --from 10 --to 20 -o part.fnx")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="File to write; one that exists is replaced when the new one is whole.")
 @range_options
