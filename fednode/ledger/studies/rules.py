@@ -47,7 +47,7 @@ from fednode.ledger.studies.records import (
 from fednode.ledger.studies.round_life import close_round, members_to_wait_for, open_round, pinned_members
 from fednode.ledger.sums.checks import is_seal_key_valid
 from fednode.ledger.sums.course import BlockTime, RoundEnd, close_span
-from fednode.ledger.sums.leash import count_leashes, left_out, vote_gone, without
+from fednode.ledger.sums.leash import count_leashes, left_out, vote_on_time, without
 from fednode.ledger.sums.phases import limit_phase, row_of
 from fednode.ledger.sums.records import (
     CoinHead,
@@ -228,9 +228,7 @@ def accept_join_clock(record: StudyRecord, sender: MemberId, body: Expire | Gone
     join = record.join
     if join is None or (body.round, body.attempt, body.phase_no) != (record.next_round, 0, join.number):
         raise refuse(Refusal.PHASE_CLOSED)
-    if isinstance(body, Gone):
-        return replace(record, join=vote_gone(join, sender, body))
-    return replace(record, join=replace(join, expire_votes=_with_vote(join.expire_votes, sender)))
+    return replace(record, join=vote_on_time(join, sender, body))
 
 
 def _on_study(accept: Callable[[Draft, BlockTime, StudyRecord, MemberId, Any], StudyRecord]) -> Rule:

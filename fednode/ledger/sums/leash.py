@@ -15,14 +15,24 @@ from dataclasses import replace
 
 from fednode.ids import MemberId
 from fednode.ledger.refusals import Refusal, refuse
-from fednode.ledger.studies.bodies import Gone
+from fednode.ledger.studies.bodies import Expire, Gone
+from fednode.ledger.sums.course import with_item
 from fednode.ledger.sums.records import Leashes, OpenPhase
 
 MAX_LEASHES = 2
 """How often in one study a member is left out before its time is over."""
 
 
-def vote_gone(phase: OpenPhase, sender: MemberId, body: Gone) -> OpenPhase:
+def vote_on_time(phase: OpenPhase, sender: MemberId, body: Expire | Gone) -> OpenPhase:
+    """Take a vote that the open phase's time is over, or on who is gone in it; the body names this phase."""
+    if isinstance(body, Gone):
+        return _vote_gone(phase, sender, body)
+    if sender in phase.expire_votes:
+        raise refuse(Refusal.ALREADY_VOTED)
+    return replace(phase, expire_votes=with_item(phase.expire_votes, sender))
+
+
+def _vote_gone(phase: OpenPhase, sender: MemberId, body: Gone) -> OpenPhase:
     """Take a vote on who is gone in the open phase, in place of the sender's last one; it may name nobody."""
     votes = dict(phase.gone_votes)
     if not set(body.members) <= set(phase.expected):

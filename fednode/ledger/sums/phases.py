@@ -31,7 +31,7 @@ from fednode.ledger.sums.binding import (
     after_proof,
     after_share,
 )
-from fednode.ledger.sums.course import BlockTime, Next, are_all_posted, with_item
+from fednode.ledger.sums.course import BlockTime, Next, are_all_posted
 from fednode.ledger.sums.dealing import (
     accept_acknowledge,
     accept_answer,
@@ -50,7 +50,7 @@ from fednode.ledger.sums.disputes import (
     after_expose,
     after_redeal,
 )
-from fednode.ledger.sums.leash import vote_gone
+from fednode.ledger.sums.leash import vote_on_time
 from fednode.ledger.sums.opening import (
     accept_result,
     accept_reveal,
@@ -236,12 +236,7 @@ def accept_clock(record: RoundRecord, sender: MemberId, body: Expire | Gone) -> 
         raise refuse(Refusal.NOT_IN_PHASE)
     if (body.round, body.attempt, body.phase_no) != (record.number, record.attempt.number, record.phase.number):
         raise refuse(Refusal.PHASE_CLOSED)
-    if isinstance(body, Gone):
-        return replace(record, phase=vote_gone(record.phase, sender, body))
-    if sender in record.phase.expire_votes:
-        raise refuse(Refusal.ALREADY_VOTED)
-    votes = with_item(record.phase.expire_votes, sender)
-    return replace(record, phase=replace(record.phase, expire_votes=votes))
+    return replace(record, phase=vote_on_time(record.phase, sender, body))
 
 
 def expects(record: RoundRecord, member: MemberId) -> bool:
