@@ -22,7 +22,7 @@ from fednode.ledger.members.bodies import (
     RoleVote,
     VersionVote,
 )
-from fednode.ledger.members.reading import MEMBERS_KEY, get_membership
+from fednode.ledger.members.reading import MEMBERS_KEY, MEMBERSHIP_KEY, get_membership
 from fednode.ledger.members.records import Change
 from fednode.ledger.record_table import RECORD_TABLE
 from fednode.ledger.studies.bodies import Outcome, StudyAction, StudyBegin, StudyCreate, StudyPause, StudyVote
@@ -56,8 +56,12 @@ class Chronicle:
         self, state: State, changes: Changes, transactions: Sequence[Transaction], receipts: Sequence[Receipt]
     ) -> Iterator[Told]:
         """Yield what people should know of a block; `state` is that after it."""
-        names = self._names = {**self._names, **member_names(state)}
-        self._know_proposals(state)
+        changed = {key for key, _ in changes}
+        if MEMBERS_KEY in changed:
+            self._names = {**self._names, **member_names(state)}
+        if MEMBERSHIP_KEY in changed:
+            self._know_proposals(state)
+        names = self._names
         for transaction, receipt in zip(transactions, receipts, strict=True):
             text = _vote_text(transaction.body, self._proposals, names) if receipt.ok else None
             if text is not None:
