@@ -20,7 +20,7 @@ from fednode.desk.outlook import Outlook, compute_outlook
 from fednode.desk.read_models import MemberView, OutlookView, ProposalView, RoleView, VersionsView
 from fednode.desk.record import extended
 from fednode.desk.status import Node
-from fednode.desk.views import proposal_view, role_view
+from fednode.desk.views import proposals_view, role_view, roles_view
 from fednode.errors import Refused, Rejected, UsageError
 from fednode.ids import MemberId
 from fednode.ledger.bodies import Body
@@ -71,12 +71,8 @@ class _MemberCalls:
     async def member_list(self, args: Arguments) -> tuple[MemberView, ...]:
         return status.members_view(self._node)
 
-    async def member_proposals(self, args: Arguments) -> list[ProposalView]:
-        members = [record.member for record in get_members(self._node.state)]
-        return [
-            proposal_view(open_, members, self._node.reactor.core.replica.tip.members.quorum)
-            for open_ in get_membership(self._node.state).proposals
-        ]
+    async def member_proposals(self, args: Arguments) -> tuple[ProposalView, ...]:
+        return proposals_view(self._node.state)
 
     async def member_invite(self, args: Arguments) -> MemberInvited:
         card = _card(args.text("card"))
@@ -132,9 +128,8 @@ class _MemberCalls:
         card = _card(args.text("card"))
         return await self._final(build(MemberRotate, card, build(bytes.fromhex, args.text("signature"))))
 
-    async def role_list(self, args: Arguments) -> list[RoleView]:
-        members = [record.member for record in get_members(self._node.state)]
-        return [role_view(record, members) for record in get_roles(self._node.state)]
+    async def role_list(self, args: Arguments) -> tuple[RoleView, ...]:
+        return roles_view(self._node.state)
 
     async def role_vote(self, args: Arguments) -> RoleVoted:
         roles = {role.name.lower(): role for role in Role}

@@ -26,10 +26,10 @@ from fednode.desk.read_models import (
 )
 from fednode.desk.record import extended
 from fednode.desk.study_page import page_of
-from fednode.desk.views import proposal_view, report_view, reports_of, role_view, round_report, study_view
+from fednode.desk.views import proposals_view, report_view, reports_of, roles_view, round_report, study_view
 from fednode.errors import UsageError
-from fednode.ids import Hash, MemberId, StudyId, quorum
-from fednode.ledger.members.reading import get_members, get_membership, get_roles
+from fednode.ids import Hash, MemberId, StudyId
+from fednode.ledger.members.reading import get_members
 from fednode.ledger.studies.records import get_studies
 
 
@@ -104,12 +104,8 @@ class StoredNode:
 
     def member_proposals(self) -> tuple[ProposalView, ...]:
         """Return the open votes on members."""
-        members = [record.member for record in get_members(self.state)]
-        return tuple(
-            proposal_view(open_, members, quorum(len(members))) for open_ in get_membership(self.state).proposals
-        )
+        return proposals_view(self.state)
 
     def role_list(self) -> tuple[RoleView, ...]:
         """Return the roles and the votes on them."""
-        members = [record.member for record in get_members(self.state)]
-        return tuple(role_view(record, members) for record in get_roles(self.state))
+        return roles_view(self.state)

@@ -39,7 +39,7 @@ from fednode.json_form import to_json
 from fednode.learn.metrics import METRICS
 from fednode.ledger.bodies import Body
 from fednode.ledger.members.bodies import Role
-from fednode.ledger.members.reading import get_members
+from fednode.ledger.members.reading import get_members, get_membership, get_roles
 from fednode.ledger.members.records import Change, ProposalRecord, RoleRecord
 from fednode.ledger.studies.bodies import Figure, Metrics, Outcome
 from fednode.ledger.studies.records import (
@@ -157,6 +157,18 @@ def proposal_view(open_: ProposalRecord, members: list[MemberId], quorum: int) -
         sign_key=card.sign_key.hex() if card is not None else None,
         addresses=tuple(card.addresses) if card is not None else (),
     )
+
+
+def proposals_view(state: State) -> tuple[ProposalView, ...]:
+    """Return the open votes on members."""
+    members = [record.member for record in get_members(state)]
+    return tuple(proposal_view(open_, members, quorum(len(members))) for open_ in get_membership(state).proposals)
+
+
+def roles_view(state: State) -> tuple[RoleView, ...]:
+    """Return the roles and the votes on them."""
+    members = [record.member for record in get_members(state)]
+    return tuple(role_view(record, members) for record in get_roles(state))
 
 
 def role_view(record: RoleRecord, members: list[MemberId]) -> RoleView:
